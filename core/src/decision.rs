@@ -1,0 +1,45 @@
+/// The answer to one check, as a value: a refusal is not an error.
+///
+/// Times are durations in nanoseconds, relative to the `now` of the call, so
+/// they mean the same on hosts whose clocks differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Decision {
+    /// Whether the cost was charged. A refused call has changed nothing.
+    pub allowed: bool,
+    /// The burst of the tier that bound the answer, in tokens.
+    pub limit: u64,
+    /// Whole tokens that tier could still spend at once, after this call.
+    pub remaining: u64,
+    /// The shortest time after which the same call would be allowed if nobody
+    /// else came; 0 when it was allowed. [`u64::MAX`] past the end of the timeline.
+    pub retry_after: u64,
+    /// The time until that tier's bucket is full again.
+    pub reset_after: u64,
+    /// Which of the limiter's limits bound the answer, counted from 0: the
+    /// longest `retry_after` when refused, the least `remaining` when allowed,
+    /// the first on a tie.
+    pub tier: u8,
+    /// Where the bucket that answered lives.
+    pub source: Source,
+}
+
+/// Where a [`Decision`] was taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Source {
+    /// A bucket in this process.
+    #[default]
+    Memory,
+    /// The bucket in Redis that the fleet shares.
+    Redis,
+}
+
+impl Source {
+    /// The name that every binding uses: `"memory"` or `"redis"`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Redis => "redis",
+        }
+    }
+}

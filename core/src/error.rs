@@ -1,0 +1,162 @@
+use core::fmt;
+
+use crate::limit::{MAX_RATE_PER_SECOND, MAX_SPAN, MAX_STEPPED_FILL};
+use crate::tiers::MAX_TIERS;
+
+/// Why a limit, or a call on one, cannot be. Never a refusal: that is a
+/// [`Decision`](crate::Decision).
+///
+/// [`code`](Error::code) is stable and the same in every language;
+/// [`reason`](Error::reason) narrows an invalid limit down to the bound it broke.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Error {
+    /// The text of a limit does not follow the grammar.
+    Syntax {
+        /// Byte offset of the first character that does not fit.
+        at: usize,
+        /// What would have fitted there.
+        expected: &'static str,
+    },
+    /// The unit of time is not one of the grammar's.
+    UnknownUnit {
+        /// Byte offset of the unit.
+        at: usize,
+    },
+    /// A number does not fit in 64 bits.
+    NumberTooLarge {
+        /// Byte offset of the number.
+        at: usize,
+    },
+    /// A count or duration is zero or negative.
+    NotPositive {
+        /// Which one.
+        field: Field,
+    },
+    /// More than 1e9 tokens per second.
+    RateTooHigh,
+    /// Rounding the time of one token up to whole nanoseconds would cost more
+    /// than 1 % of the rate.
+    RateTooCoarse,
+    /// A smooth limit would take more than 2^53 ns to refill.
+    SpanTooLong,
+    /// A stepped limit would take more than a hundred years to refill, or holds
+    /// more than 2^53 tokens.
+    SteppedTooLong,
+    /// A stepped limit's period is not a whole number of milliseconds.
+    SteppedPeriod,
+    /// The burst of an `in any` limit is larger than what the window admits.
+    BurstAboveWindow,
+    /// A limiter holds one to four limits.
+    TierCount {
+        /// How many were given.
+        count: usize,
+    },
+    /// The cost is above the burst: the call can never be allowed.
+    CostTooLarge {
+        /// The cost that was asked for, in tokens.
+        cost: u64,
+        /// The smallest burst among the limiter's limits, in tokens.
+        burst: u64,
+    },
+}
+
+/// A field of a limit, as errors name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Field {
+    /// Tokens per period.
+    Tokens,
+    /// The period.
+    Period,
+    /// The burst.
+    Burst,
+}
+
+impl Field {
+    /// The field's name in every binding.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Tokens => "tokens",
+            Self::Period => "period",
+            Self::Burst => "burst",
+        }
+    }
+}
+
+impl Error {
+    /// The stable code of the error's class, listed in `tests/vectors/errors.json`.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::CostTooLarge { .. } => "cost_too_large",
+            _ => "invalid_limit",
+        }
+    }
+
+    /// A stable name for the bound that was broken.
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::Syntax { .. } => "syntax",
+            Self::UnknownUnit { .. } => "unknown_unit",
+            Self::NumberTooLarge { .. } => "number_too_large",
+            Self::NotPositive { field: Field::Tokens } => "tokens_not_positive",
+            Self::NotPositive { field: Field::Period } => "period_not_positive",
+            Self::NotPositive { field: Field::Burst } => "burst_not_positive",
+            Self::RateTooHigh => "rate_too_high",
+            Self::RateTooCoarse => "rate_too_coarse",
+            Self::SpanTooLong => "span_too_long",
+            Self::SteppedTooLong => "stepped_too_long",
+            Self::SteppedPeriod => "stepped_period",
+            Self::BurstAboveWindow => "burst_above_window",
+            Self::TierCount { .. } => "tier_count",
+            Self::CostTooLarge { .. } => "cost_too_large",
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Syntax { at, expected } => write!(f, "at byte {at}: expected {expected}"),
+            Self::UnknownUnit { at } => {
+                write!(f, "at byte {at}: unknown unit of time; use ns, us, ms, s, min, h, d or w")
+            }
+            Self::NumberTooLarge { at } => {
+                write!(f, "at byte {at}: the number is above {}", u64::MAX)
+            }
+            Self::NotPositive { field } => write!(f, "{} must be at least 1", field.as_str()),
+            Self::RateTooHigh => {
+                write!(f, "the rate must be at most {MAX_RATE_PER_SECOND} tokens per second")
+            }
+            Self::RateTooCoarse => f.write_str(
+                "the rate cannot be kept within 1 % in whole nanoseconds per token; \
+                 count in larger units (kB instead of bytes, say)",
+            ),
+            Self::SpanTooLong => write!(
+                f,
+                "refilling the burst must take at most {MAX_SPAN} ns (104 days); \
+                 lower the burst or make the limit stepped"
+            ),
+            Self::SteppedTooLong => write!(
+                f,
+                "a stepped limit must hold at most {MAX_SPAN} tokens \
+                 and refill within {} s (100 years)",
+                MAX_STEPPED_FILL / 1_000_000_000
+            ),
+            Self::SteppedPeriod => {
+                f.write_str("the period of a stepped limit must be a whole number of milliseconds")
+            }
+            Self::BurstAboveWindow => {
+                f.write_str("the burst must be at most the number admitted in any window")
+            }
+            Self::TierCount { count } => {
+                write!(f, "a limiter holds 1 to {MAX_TIERS} limits, but {count} were given")
+            }
+            Self::CostTooLarge { cost, burst } => {
+                write!(f, "a cost of {cost} is above the burst of {burst} and can never be allowed")
+            }
+        }
+    }
+}
+
+impl core::error::Error for Error {}

@@ -1,0 +1,69 @@
+use crate::decision::{Decision, Source};
+use crate::error::Error;
+use crate::limit::Limit;
+
+/// The engine: whether `cost` tokens may be spent from the bucket `cell` at
+/// `now`, and the bucket afterwards.
+///
+/// A cell is the bucket's theoretical arrival time on the limit's timeline;
+/// zero is a bucket never used. `now` is in nanoseconds. A cost of 0 looks
+/// without spending. A refusal returns the cell unchanged.
+///
+/// This is the generic cell rate algorithm (ITU-T I.371) in integers, in its
+/// virtual scheduling form: `base = max(cell, position)`; allowed if
+/// `base + cost * width - position <= burst * width`, and then the next cell is
+/// `base + cost * width`. On a stepped timeline the same rule is a token bucket
+/// that refills in steps.
+///
+/// # Errors
+/// [`Error::CostTooLarge`] when `cost` is above the burst: never is different
+/// from not yet.
+///
+/// ```
+/// use tidegate_core::{Limit, decide};
+/// let limit = Limit::parse("2/s")?;
+/// let second = 1_000_000_000;
+/// let (first, cell) = decide(&limit, 0, 7 * second, 2)?;
+/// assert!(first.allowed && first.remaining == 0);
+/// let (refused, cell) = decide(&limit, cell, 7 * second, 1)?;
+/// assert_eq!((refused.allowed, refused.retry_after), (false, second / 2));
+/// let (allowed, _) = decide(&limit, cell, 7 * second + refused.retry_after, 1)?;
+/// assert!(allowed.allowed);
+/// # Ok::<(), tidegate_core::Error>(())
+/// ```
+pub fn decide(limit: &Limit, cell: u64, now: u64, cost: u64) -> Result<(Decision, u64), Error> {
+    let burst = limit.burst();
+    if cost > burst {
+        return Err(Error::CostTooLarge { cost, burst });
+    }
+    let timeline = limit.timeline();
+    let width = timeline.width();
+    let span = limit.span();
+    let position = timeline.position(now);
+    let debt = cell.saturating_sub(position);
+    let charge = cost * width;
+    let owed = debt.saturating_add(charge);
+    // Past 2^64 ns (the year 2554) nothing fits any more, and nothing is minted.
+    let next = position.checked_add(owed);
+
+    let (allowed, debt, cell) = match next {
+        _ if cost == 0 => (true, debt, cell),
+        Some(next) if owed <= span => (true, owed, next),
+        _ => (false, debt, cell),
+    };
+    let retry_after = match next {
+        _ if allowed => 0,
+        Some(_) => timeline.until(now, owed - span),
+        None => u64::MAX,
+    };
+    let decision = Decision {
+        allowed,
+        limit: burst,
+        remaining: span.saturating_sub(debt) / width,
+        retry_after,
+        reset_after: timeline.until(now, debt),
+        tier: 0,
+        source: Source::Memory,
+    };
+    Ok((decision, cell))
+}

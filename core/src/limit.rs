@@ -1,0 +1,225 @@
+use core::{fmt, str::FromStr};
+
+use crate::error::{Error, Field};
+use crate::grammar;
+use crate::timeline::Timeline;
+
+/// The fastest rate a limit can have: one token per nanosecond.
+pub const MAX_RATE_PER_SECOND: u64 = NANOS_PER_SECOND;
+
+/// The longest a smooth bucket may take to refill, in nanoseconds, and the
+/// most tokens a stepped one may hold: 2^53, below which a double is exact, so
+/// that the Redis twin computes with the same integers.
+pub const MAX_SPAN: u64 = 1 << 53;
+
+/// The longest a stepped bucket may take to refill: a hundred years of 365 days.
+pub(crate) const MAX_STEPPED_FILL: u64 = 100 * 365 * 86_400 * NANOS_PER_SECOND;
+
+pub(crate) const NANOS_PER_SECOND: u64 = 1_000_000_000;
+const NANOS_PER_MILLI: u64 = 1_000_000;
+
+/// How a limit gives its tokens back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Shape {
+    /// One token at a time, evenly: GCRA, which is a token bucket with
+    /// continuous refill.
+    Smooth,
+    /// All of a period's tokens at once, on multiples of the period. With a
+    /// burst of one period's tokens this is the fixed window.
+    Stepped,
+}
+
+/// How many tokens per period, and how many may be spent at once.
+///
+/// A `Limit` that exists can be kept exactly: bounds are checked when it is
+/// built. Over any stretch of time `X` a bucket admits at most
+/// `burst + rate * X` tokens, so a limit of `10/s` (burst 10) admits up to 20
+/// in its first second; lower the burst for less.
+///
+/// ```
+/// use tidegate_core::Limit;
+/// let limit: Limit = "100/min burst 20".parse()?;
+/// assert_eq!((limit.tokens(), limit.burst()), (100, 20));
+/// assert_eq!(Limit::smooth(100, 60_000_000_000, 20)?, limit);
+/// # Ok::<(), tidegate_core::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Limit {
+    tokens: u64,
+    period: u64,
+    burst: u64,
+    timeline: Timeline,
+}
+
+impl Limit {
+    /// A token bucket with continuous refill: `tokens` per `period` nanoseconds,
+    /// at most `burst` at once.
+    ///
+    /// # Errors
+    /// Names the bound: zero fields, more than [`MAX_RATE_PER_SECOND`], a rate that
+    /// whole nanoseconds per token miss by more than 1 %, a refill longer than [`MAX_SPAN`].
+    pub const fn smooth(tokens: u64, period: u64, burst: u64) -> Result<Self, Error> {
+        if let Err(error) = Self::check_fields(tokens, period, burst) {
+            return Err(error);
+        }
+        let width = period.div_ceil(tokens);
+        let lost = width as u128 * tokens as u128 - period as u128;
+        if lost * 100 > period as u128 {
+            return Err(Error::RateTooCoarse);
+        }
+        if burst as u128 * width as u128 > MAX_SPAN as u128 {
+            return Err(Error::SpanTooLong);
+        }
+        Ok(Self { tokens, period, burst, timeline: Timeline::Smooth { width } })
+    }
+
+    /// A token bucket refilled in steps: `tokens` at every multiple of `period`
+    /// nanoseconds, at most `burst` held.
+    ///
+    /// # Errors
+    /// Names the bound: zero fields, more than [`MAX_RATE_PER_SECOND`], a period that is
+    /// not a whole number of milliseconds, a refill of more than a hundred years.
+    pub const fn stepped(tokens: u64, period: u64, burst: u64) -> Result<Self, Error> {
+        if let Err(error) = Self::check_fields(tokens, period, burst) {
+            return Err(error);
+        }
+        if !period.is_multiple_of(NANOS_PER_MILLI) {
+            return Err(Error::SteppedPeriod);
+        }
+        let fill = burst.div_ceil(tokens) as u128 * period as u128;
+        if burst > MAX_SPAN || fill > MAX_STEPPED_FILL as u128 {
+            return Err(Error::SteppedTooLong);
+        }
+        Ok(Self { tokens, period, burst, timeline: Timeline::Stepped { tokens, period } })
+    }
+
+    /// A fixed window: `tokens` in each window of `period` nanoseconds, windows
+    /// aligned to the clock's zero.
+    ///
+    /// # Errors
+    /// As [`stepped`](Self::stepped).
+    pub const fn window(tokens: u64, period: u64) -> Result<Self, Error> {
+        Self::stepped(tokens, period, tokens)
+    }
+
+    /// The smooth limit that keeps a far side's sliding window: at most `count`
+    /// arrivals in *any* `window` nanoseconds there, when the way takes up to
+    /// `jitter` nanoseconds longer for one call than for another.
+    ///
+    /// A bucket admits at most `burst + floor(X / width)` in a window `X`, so
+    /// the width is the least with `burst + floor((window + jitter) / width) <= count`.
+    ///
+    /// # Errors
+    /// A `burst` above `count`, and as [`smooth`](Self::smooth).
+    pub const fn in_any(count: u64, window: u64, jitter: u64, burst: u64) -> Result<Self, Error> {
+        if let Err(error) = Self::check_positive(count, window, burst) {
+            return Err(error);
+        }
+        if burst > count {
+            return Err(Error::BurstAboveWindow);
+        }
+        let Some(reach) = window.checked_add(jitter) else {
+            return Err(Error::SpanTooLong);
+        };
+        let Some(reach) = reach.checked_add(1) else {
+            return Err(Error::SpanTooLong);
+        };
+        // ceil((reach + 1) / n) is the least width with floor(reach / width) < n.
+        Self::smooth(count - burst + 1, reach, burst)
+    }
+
+    /// Reads the text form, such as `"10/s"`, `"100/min burst 20"`, `"5000/h window"`,
+    /// `"100/min burst 300 stepped"` or `"10 in any 1s jitter 50ms"`.
+    ///
+    /// # Errors
+    /// Says at which byte the text stops making sense, or which bound the limit breaks.
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        grammar::parse(text)
+    }
+
+    /// Tokens per period.
+    pub const fn tokens(&self) -> u64 {
+        self.tokens
+    }
+
+    /// The period, in nanoseconds.
+    pub const fn period(&self) -> u64 {
+        self.period
+    }
+
+    /// The most tokens that can be spent at once.
+    pub const fn burst(&self) -> u64 {
+        self.burst
+    }
+
+    /// How tokens come back.
+    pub const fn shape(&self) -> Shape {
+        match self.timeline {
+            Timeline::Smooth { .. } => Shape::Smooth,
+            Timeline::Stepped { .. } => Shape::Stepped,
+        }
+    }
+
+    /// The timeline that this limit's cells are positions on.
+    pub const fn timeline(&self) -> Timeline {
+        self.timeline
+    }
+
+    /// How far a wholly spent bucket's cell lies ahead of the timeline:
+    /// `burst * width`, at most [`MAX_SPAN`].
+    pub const fn span(&self) -> u64 {
+        self.burst * self.timeline.width()
+    }
+
+    const fn check_fields(tokens: u64, period: u64, burst: u64) -> Result<(), Error> {
+        if let Err(error) = Self::check_positive(tokens, period, burst) {
+            return Err(error);
+        }
+        if tokens as u128 * NANOS_PER_SECOND as u128 > MAX_RATE_PER_SECOND as u128 * period as u128
+        {
+            return Err(Error::RateTooHigh);
+        }
+        Ok(())
+    }
+
+    const fn check_positive(tokens: u64, period: u64, burst: u64) -> Result<(), Error> {
+        let field = if tokens == 0 {
+            Field::Tokens
+        } else if period == 0 {
+            Field::Period
+        } else if burst == 0 {
+            Field::Burst
+        } else {
+            return Ok(());
+        };
+        Err(Error::NotPositive { field })
+    }
+}
+
+impl FromStr for Limit {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        Self::parse(text)
+    }
+}
+
+/// The canonical text, which parses back to an equal limit.
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (count, unit) = grammar::largest_unit(self.period);
+        write!(f, "{}/", self.tokens)?;
+        if count != 1 {
+            write!(f, "{count}")?;
+        }
+        f.write_str(unit)?;
+        if self.burst != self.tokens {
+            write!(f, " burst {}", self.burst)?;
+        }
+        match self.shape() {
+            Shape::Smooth => Ok(()),
+            Shape::Stepped if self.burst == self.tokens => f.write_str(" window"),
+            Shape::Stepped => f.write_str(" stepped"),
+        }
+    }
+}

@@ -1,0 +1,70 @@
+use crate::decision::Decision;
+use crate::error::Error;
+use crate::gcra::decide;
+use crate::limit::Limit;
+
+/// The most limits one limiter can hold.
+pub const MAX_TIERS: usize = 4;
+
+/// One cell per tier; those beyond the limiter's tiers stay zero.
+pub type Cells = [u64; MAX_TIERS];
+
+/// [`decide`] for a limiter of several limits: all allow, or none is charged.
+///
+/// The answer is that of the tier that binds: the longest `retry_after` when
+/// refused, the least `remaining` when allowed, the first on a tie.
+///
+/// # Errors
+/// [`Error::TierCount`] unless there are one to [`MAX_TIERS`] limits, and
+/// [`Error::CostTooLarge`] when `cost` is above the burst of any of them.
+///
+/// ```
+/// use tidegate_core::{Cells, Limit, decide_tiers};
+/// let limits = [Limit::parse("10/s")?, Limit::parse("12/d window")?];
+/// let mut cells = Cells::default();
+/// assert_eq!(decide_tiers(&limits, &mut cells, 0, 10)?.tier, 0);
+/// let later = 2_000_000_000;
+/// let refused = decide_tiers(&limits, &mut cells, later, 3)?;
+/// assert_eq!((refused.allowed, refused.tier), (false, 1));
+/// # Ok::<(), tidegate_core::Error>(())
+/// ```
+pub fn decide_tiers(
+    limits: &[Limit],
+    cells: &mut Cells,
+    now: u64,
+    cost: u64,
+) -> Result<Decision, Error> {
+    if limits.is_empty() || limits.len() > MAX_TIERS {
+        return Err(Error::TierCount { count: limits.len() });
+    }
+    let smallest = limits.iter().map(Limit::burst).min().unwrap_or(0);
+    if cost > smallest {
+        return Err(Error::CostTooLarge { cost, burst: smallest });
+    }
+    let mut next = *cells;
+    let mut binding: Option<Decision> = None;
+    for (tier, (limit, cell)) in (0u8..).zip(limits.iter().zip(&mut next)) {
+        let (mut decision, after) = decide(limit, *cell, now, cost)?;
+        decision.tier = tier;
+        *cell = after;
+        if binding.is_none_or(|so_far| binds_over(&decision, &so_far)) {
+            binding = Some(decision);
+        }
+    }
+    let Some(decision) = binding else {
+        return Err(Error::TierCount { count: 0 });
+    };
+    if decision.allowed {
+        *cells = next;
+    }
+    Ok(decision)
+}
+
+fn binds_over(candidate: &Decision, so_far: &Decision) -> bool {
+    match (candidate.allowed, so_far.allowed) {
+        (false, true) => true,
+        (true, false) => false,
+        (false, false) => candidate.retry_after > so_far.retry_after,
+        (true, true) => candidate.remaining < so_far.remaining,
+    }
+}

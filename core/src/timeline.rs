@@ -1,0 +1,66 @@
+use crate::limit::MAX_SPAN;
+
+/// What gives the integer in a cell its meaning: how a limit's timeline moves
+/// with the clock.
+///
+/// A shared cell is stored together with its timeline, so that a limit can
+/// change while buckets are in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Timeline {
+    /// The timeline is the clock, and a token is `width` nanoseconds wide.
+    Smooth {
+        /// Nanoseconds per token.
+        width: u64,
+    },
+    /// The timeline counts tokens and moves by `tokens` at each multiple of `period`.
+    Stepped {
+        /// Tokens added per step.
+        tokens: u64,
+        /// Nanoseconds between steps.
+        period: u64,
+    },
+}
+
+impl Timeline {
+    /// Where the clock's `now` lies on this timeline.
+    pub const fn position(&self, now: u64) -> u64 {
+        match *self {
+            Self::Smooth { .. } => now,
+            Self::Stepped { tokens, period } => (now / period).saturating_mul(tokens),
+        }
+    }
+
+    /// How much of the timeline one token takes.
+    pub const fn width(&self) -> u64 {
+        match *self {
+            Self::Smooth { width } => width,
+            Self::Stepped { .. } => 1,
+        }
+    }
+
+    /// Nanoseconds from `now` until the timeline has moved by `distance`; on a
+    /// stepped timeline that ends on a step.
+    pub const fn until(&self, now: u64, distance: u64) -> u64 {
+        match *self {
+            Self::Smooth { .. } => distance,
+            Self::Stepped { .. } if distance == 0 => 0,
+            Self::Stepped { tokens, period } => {
+                distance.div_ceil(tokens).saturating_mul(period).saturating_sub(now % period)
+            }
+        }
+    }
+
+    /// Carries a debt over to the timeline of another limit: whole tokens,
+    /// rounded up, so that a change of limit mints nothing. The result is at
+    /// most [`MAX_SPAN`], which no limit's burst exceeds.
+    pub const fn carry(&self, debt: u64, to: &Timeline) -> u64 {
+        if self.width() == to.width() {
+            return min(debt, MAX_SPAN);
+        }
+        min(debt.div_ceil(self.width()).saturating_mul(to.width()), MAX_SPAN)
+    }
+}
+
+const fn min(a: u64, b: u64) -> u64 {
+    if a < b { a } else { b }
+}
