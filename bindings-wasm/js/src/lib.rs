@@ -1,0 +1,1 @@
+//! Tidegate for browsers, edge runtimes and Node, in WebAssembly

@@ -1,0 +1,1 @@
+//! The Tidegate filter for Envoy (proxy-wasm)
