@@ -1,1 +1,19 @@
-//! One rate limiter for every runtime a fleet is made of: in memory or on a shared Redis bucket
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+
+mod clock;
+mod error;
+mod key;
+mod limiter;
+mod memory;
+#[doc(hidden)]
+pub mod redis;
+mod store;
+
+pub use clock::MonotonicClock;
+pub use error::Error;
+pub use limiter::{Limiter, LimiterBuilder, NamedLimit};
+pub use memory::MemoryStore;
+pub use store::Store;
+pub use tidegate_core::{Clock, Decision, Limit, ManualClock, Shape, Source};

@@ -1,0 +1,109 @@
+use core::{fmt, time::Duration};
+
+/// What went wrong; a refusal is not among it.
+///
+/// [`code`](Error::code) is stable and the same in every language
+/// (`tests/vectors/errors.json`). Messages name the field and its bound, and
+/// never contain a password.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Error {
+    /// A limit's text does not follow the grammar, or the limit breaks a bound.
+    InvalidLimit {
+        /// The text as given.
+        text: String,
+        /// The bound it broke.
+        source: tidegate_core::Error,
+    },
+    /// A store URL, key, or option is not usable.
+    InvalidArgument {
+        /// The argument's name.
+        name: &'static str,
+        /// What is wrong with it, and its bound.
+        message: String,
+    },
+    /// The cost is above the burst: the call can never be allowed.
+    CostTooLarge {
+        /// The cost that was asked for, in tokens.
+        cost: u64,
+        /// The smallest burst among the limiter's limits, in tokens.
+        burst: u64,
+    },
+    /// The store could not be reached, or refused the operation.
+    Store(String),
+    /// The store did not answer in time. The cost may or may not have been charged.
+    StoreTimeout {
+        /// The store timeout.
+        after: Duration,
+    },
+    /// The bucket's key holds a value that Tidegate did not write.
+    CorruptBucket {
+        /// The key in the store.
+        key: String,
+    },
+}
+
+impl Error {
+    /// The stable code of the error's class.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::InvalidLimit { .. } => "invalid_limit",
+            Self::InvalidArgument { .. } => "invalid_argument",
+            Self::CostTooLarge { .. } => "cost_too_large",
+            Self::Store(_) => "store_error",
+            Self::StoreTimeout { .. } => "store_timeout",
+            Self::CorruptBucket { .. } => "corrupt_bucket",
+        }
+    }
+
+    /// The stable name of the bound that an invalid limit broke.
+    pub const fn reason(&self) -> Option<&'static str> {
+        match self {
+            Self::InvalidLimit { source, .. } => Some(source.reason()),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn argument(name: &'static str, message: impl Into<String>) -> Self {
+        Self::InvalidArgument { name, message: message.into() }
+    }
+
+    /// An error of the engine on a call; `limits` have been checked before.
+    pub(crate) fn from_engine(error: tidegate_core::Error) -> Self {
+        match error {
+            tidegate_core::Error::CostTooLarge { cost, burst } => {
+                Self::CostTooLarge { cost, burst }
+            }
+            source => Self::InvalidLimit { text: String::new(), source },
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InvalidLimit { text, source } if text.is_empty() => source.fmt(f),
+            Self::InvalidLimit { text, source } => write!(f, "invalid limit {text:?}: {source}"),
+            Self::InvalidArgument { name, message } => write!(f, "invalid {name}: {message}"),
+            Self::CostTooLarge { cost, burst } => {
+                tidegate_core::Error::CostTooLarge { cost: *cost, burst: *burst }.fmt(f)
+            }
+            Self::Store(message) => write!(f, "store error: {message}"),
+            Self::StoreTimeout { after } => {
+                write!(f, "the store did not answer within {} ms", after.as_millis())
+            }
+            Self::CorruptBucket { key } => {
+                write!(f, "corrupt bucket: key {key:?} holds a value that Tidegate did not write")
+            }
+        }
+    }
+}
+
+impl core::error::Error for Error {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::InvalidLimit { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,77 @@
+use core::{fmt, time::Duration};
+
+use crate::error::Error;
+use crate::redis::RedisStore;
+
+/// The store timeout unless one is given.
+pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_millis(50);
+const MIN_TIMEOUT: Duration = Duration::from_millis(1);
+const MAX_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Where buckets live, shared by the limiters that are given a clone of it.
+///
+/// `memory://` is the process itself: each limiter has buckets of its own there.
+/// `redis://[user:password@]host[:port][/database]`, `rediss://` (TLS) and
+/// `redis+unix:///path` name a Redis that a fleet shares; limiters with one
+/// `Store` share its connection. `valkey://` and `valkeys://` mean the same.
+#[derive(Clone)]
+pub struct Store(pub(crate) Backend);
+
+#[derive(Clone)]
+pub(crate) enum Backend {
+    Memory,
+    Redis(RedisStore),
+}
+
+impl Store {
+    /// Reads a store URL; connects at the first use. `timeout` bounds each
+    /// operation, connecting included: 1 ms to 60 s.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for a URL or timeout that cannot be used. The
+    /// message never repeats the URL's user or password.
+    pub fn open(url: &str, timeout: Duration) -> Result<Self, Error> {
+        if !(MIN_TIMEOUT..=MAX_TIMEOUT).contains(&timeout) {
+            let message = format!("it must be 1 ms to 60 s, but is {timeout:?}");
+            return Err(Error::argument("store_timeout", message));
+        }
+        let Some((scheme, rest)) = url.split_once("://") else {
+            return Err(unknown_url("it has no scheme"));
+        };
+        match scheme {
+            "memory" if rest.is_empty() => Ok(Self(Backend::Memory)),
+            "memory" => Err(unknown_url("nothing may follow memory://")),
+            "redis" | "rediss" | "redis+unix" | "unix" | "valkey" | "valkeys" | "valkey+unix" => {
+                Ok(Self(Backend::Redis(RedisStore::open(url, timeout)?)))
+            }
+            _ => Err(unknown_url(&format!("the scheme {scheme:?} is not known"))),
+        }
+    }
+
+    /// Whether the store answers within its timeout. Memory always does.
+    ///
+    /// # Errors
+    /// [`Error::Store`] or [`Error::StoreTimeout`].
+    pub fn ping(&self) -> impl Future<Output = Result<(), Error>> + Send + 'static {
+        let backend = self.0.clone();
+        async move {
+            match backend {
+                Backend::Memory => Ok(()),
+                Backend::Redis(redis) => redis.ping().await,
+            }
+        }
+    }
+}
+
+fn unknown_url(why: &str) -> Error {
+    Error::argument("store", format!("{why}; use memory://, redis://, rediss:// or redis+unix://"))
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            Backend::Memory => "Store(memory)",
+            Backend::Redis(_) => "Store(redis)",
+        })
+    }
+}
