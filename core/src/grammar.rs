@@ -176,6 +176,7 @@ impl<'a> Reader<'a> {
                         .ok_or(Error::NumberTooLarge { at: start })?;
                 }
                 b'_' if self.at > start => {}
+                b'.' => return Err(self.expected("a whole number, without a fraction")),
                 _ => break,
             }
             self.at += 1;
@@ -191,15 +192,12 @@ impl<'a> Reader<'a> {
     fn duration(&mut self, field: Field, positive: bool) -> Result<u64, Error> {
         self.skip_spaces();
         let start = self.at;
-        let count = match self.rest().as_bytes().first() {
-            Some(byte) if byte.is_ascii_alphabetic() && positive => 1,
+        let count = match self.rest().as_bytes() {
+            [byte, ..] if byte.is_ascii_alphabetic() && positive => 1,
+            [b'-', ..] => return Err(Error::NotPositive { field }),
             _ => match self.count(field) {
-                Err(Error::NotPositive { .. })
-                    if !positive && !self.text[start..].starts_with('-') =>
-                {
-                    0
-                }
-                other => other?,
+                Err(Error::NotPositive { .. }) if !positive => 0,
+                count => count?,
             },
         };
         let unit = self.word();

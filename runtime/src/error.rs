@@ -10,8 +10,8 @@ use core::{fmt, time::Duration};
 pub enum Error {
     /// A limit's text does not follow the grammar, or the limit breaks a bound.
     InvalidLimit {
-        /// The text as given.
-        text: String,
+        /// The text as given; none where the mistake is not in one limit's text.
+        text: Option<String>,
         /// The bound it broke.
         source: tidegate_core::Error,
     },
@@ -74,7 +74,7 @@ impl Error {
             tidegate_core::Error::CostTooLarge { cost, burst } => {
                 Self::CostTooLarge { cost, burst }
             }
-            source => Self::InvalidLimit { text: String::new(), source },
+            source => Self::InvalidLimit { text: None, source },
         }
     }
 }
@@ -82,8 +82,10 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::InvalidLimit { text, source } if text.is_empty() => source.fmt(f),
-            Self::InvalidLimit { text, source } => write!(f, "invalid limit {text:?}: {source}"),
+            Self::InvalidLimit { text: None, source } => source.fmt(f),
+            Self::InvalidLimit { text: Some(text), source } => {
+                write!(f, "invalid limit {text:?}: {source}")
+            }
             Self::InvalidArgument { name, message } => write!(f, "invalid {name}: {message}"),
             Self::CostTooLarge { cost, burst } => {
                 tidegate_core::Error::CostTooLarge { cost: *cost, burst: *burst }.fmt(f)

@@ -58,7 +58,7 @@ impl NamedLimit {
     /// [`Error::InvalidLimit`], with the text and the bound it breaks.
     pub fn parse(text: &str, name: Option<&str>) -> Result<Self, Error> {
         let limit = Limit::parse(text)
-            .map_err(|source| Error::InvalidLimit { text: text.to_owned(), source })?;
+            .map_err(|source| Error::InvalidLimit { text: Some(text.to_owned()), source })?;
         Ok(Self { name: name.map_or_else(|| limit.to_string(), str::to_owned), limit })
     }
 }
@@ -274,7 +274,7 @@ impl LimiterBuilder {
         let named = self.limits.into_iter().collect::<Result<Box<[_]>, _>>()?;
         if !(1..=tidegate_core::MAX_TIERS).contains(&named.len()) {
             let source = tidegate_core::Error::TierCount { count: named.len() };
-            return Err(Error::InvalidLimit { text: String::new(), source });
+            return Err(Error::InvalidLimit { text: None, source });
         }
         let limits: Arc<[Limit]> = named.iter().map(|named| named.limit).collect();
         let prefix = check_prefix(self.prefix.as_deref().unwrap_or("tidegate"))?.to_owned();

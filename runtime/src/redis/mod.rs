@@ -17,8 +17,7 @@ use tidegate_core::{Cells, Decision, Limit, Source, decide_tiers};
 
 use crate::error::Error;
 
-use script::Seen;
-pub use script::{CHECK, check_arguments};
+pub use script::{CHECK, Seen, check_arguments};
 
 /// How long one attempt to connect may take. Callers wait for at most the store
 /// timeout; an attempt that is nearly there goes on for the next ones.
@@ -136,7 +135,10 @@ impl RedisStore {
 }
 
 /// The decision that the script has taken, from what it saw.
-fn replay(seen: &Seen, key: &[u8], limits: &[Limit], cost: u64) -> Result<Decision, Error> {
+///
+/// # Errors
+/// [`Error::CorruptBucket`] for a value that Tidegate did not write.
+pub fn replay(seen: &Seen, key: &[u8], limits: &[Limit], cost: u64) -> Result<Decision, Error> {
     let mut cells = match &seen.value {
         None => Cells::default(),
         Some(value) => core::str::from_utf8(value)

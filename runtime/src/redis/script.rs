@@ -13,11 +13,11 @@ pub const CHECK: &str = include_str!("lua/check.lua");
 static CHECK_HASH: LazyLock<String> = LazyLock::new(|| Script::new(CHECK).get_hash().to_owned());
 
 /// What the script saw: the server's clock and the bucket before the step.
-pub(super) struct Seen {
+pub struct Seen {
     /// The server's clock, in nanoseconds since the Unix epoch.
-    pub(super) now: u64,
+    pub now: u64,
     /// The stored value; none for a bucket never used.
-    pub(super) value: Option<Vec<u8>>,
+    pub value: Option<Vec<u8>>,
 }
 
 /// `ARGV` of [`CHECK`].

@@ -9,7 +9,7 @@ const SECOND: u64 = 1_000_000_000;
 const MILLI: u64 = 1_000_000;
 
 /// The text of a timeline, by which the script knows under which limit a cell was written.
-pub(crate) fn timeline_text(limit: &Limit) -> String {
+pub fn timeline_text(limit: &Limit) -> String {
     match limit.timeline() {
         Timeline::Smooth { width } => width.to_string(),
         Timeline::Stepped { tokens, period } => format!("{tokens}/{}", period / MILLI),
@@ -18,7 +18,7 @@ pub(crate) fn timeline_text(limit: &Limit) -> String {
 
 /// Reads a bucket's value into cells of `limits`, at the server's clock `now`.
 /// `None` when the value was not written by Tidegate.
-pub(crate) fn read(value: &str, limits: &[Limit], now: u64) -> Option<Cells> {
+pub fn read(value: &str, limits: &[Limit], now: u64) -> Option<Cells> {
     let mut words = value.split(' ').filter(|word| !word.is_empty());
     let mut debts = [None; MAX_TIERS];
     for debt in &mut debts {
@@ -92,7 +92,8 @@ fn positive(digits: &str) -> Option<u64> {
 }
 
 fn whole(digits: &str) -> Option<u64> {
-    if digits.is_empty() || digits.len() > 16 || !is_digits(digits) {
+    let canonical = is_digits(digits) && (digits.len() == 1 || !digits.starts_with('0'));
+    if !canonical {
         return None;
     }
     digits.parse().ok().filter(|&number| number <= MAX_SPAN)

@@ -1,1 +1,6 @@
-//! Runs the vectors of tests/vectors against the engine, the runtime and the Lua twin
+//! What the conformance tests share: the vectors as types, a real redis-server,
+//! and the Lua twin run in this process.
+
+pub mod lua_twin;
+pub mod redis_server;
+pub mod vectors;

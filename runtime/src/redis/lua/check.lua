@@ -21,22 +21,23 @@ local time = redis.call('TIME')
 local sec, nanos = tonumber(time[1]), tonumber(time[2]) * 1000
 local now_ms = sec * 1000 + math.floor(nanos / MILLI)
 
-local function whole(digits, most)
-  local number = #digits <= 16 and tonumber(digits)
-  return number and number <= most and number or nil
+-- Reads a whole number as this script writes it, or nothing.
+local function whole(digits)
+  local number = tonumber(digits)
+  return number <= SPAN and string.format('%.0f', number) == digits and number or nil
 end
 
 -- Reads a timeline's text: width, and for a stepped one tokens and period.
 local function timeline(text)
   local tokens, period = string.match(text, '^(%d+)/(%d+)$')
   if tokens then
-    tokens, period = whole(tokens, SPAN), whole(period, SPAN)
+    tokens, period = whole(tokens), whole(period)
     if tokens and period and tokens > 0 and period > 0 then
       return 1, tokens, period
     end
     return nil
   end
-  local width = string.match(text, '^%d+$') and whole(text, SPAN)
+  local width = string.match(text, '^%d+$') and whole(text)
   return width and width > 0 and width or nil
 end
 
@@ -50,17 +51,13 @@ local function debt_of(word)
   if tokens then
     local step, owed = string.match(cell, '^(%d+)%+(%d+)$')
     if not step then return nil end
-    step, owed = whole(step, SPAN), whole(owed, SPAN)
+    step, owed = whole(step), whole(owed)
     if not (step and owed) then return nil end
     debt = owed - (math.floor(now_ms / period) - step) * tokens
   else
     if not string.match(cell, '^%d+$') or #cell < 10 or #cell > 19 then return nil end
     local ahead = tonumber(string.sub(cell, 1, -10)) - sec
-    if ahead > SPAN / SECOND then
-      debt = SPAN
-    else
-      debt = ahead * SECOND + tonumber(string.sub(cell, -9)) - nanos
-    end
+    debt = ahead * SECOND + (tonumber(string.sub(cell, -9)) - nanos)
   end
   return math.min(math.max(debt, 0), SPAN), width
 end
@@ -120,5 +117,5 @@ end
 
 -- A full bucket and no bucket are the same; one millisecond more than needed
 -- covers the part of a millisecond that the expiry's clock has not yet shown.
-redis.call('SET', KEYS[1], table.concat(next_words, ' '), 'PX', string.format('%.0f', math.min(ttl + 1, SPAN)))
+redis.call('SET', KEYS[1], table.concat(next_words, ' '), 'PX', ttl + 1)
 return {time[1], time[2], value}

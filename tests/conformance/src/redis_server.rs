@@ -1,0 +1,101 @@
+//! A real redis-server of the test's own, on a free port, gone with its handle.
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+const START_DEADLINE: Duration = Duration::from_secs(20);
+
+/// A running redis-server.
+pub struct RedisServer {
+    port: u16,
+    process: Option<Child>,
+}
+
+impl RedisServer {
+    /// Starts one and waits until it answers.
+    ///
+    /// # Panics
+    /// When redis-server is not installed or does not come up.
+    pub fn start() -> Self {
+        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+        let port = free.local_addr().expect("the port").port();
+        drop(free);
+        let mut server = Self { port, process: None };
+        server.restart();
+        server
+    }
+
+    /// The URL to reach it by.
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}/", self.port)
+    }
+
+    /// A plain connection, for looking at what Tidegate did.
+    ///
+    /// # Panics
+    /// When the server does not answer.
+    pub fn connect(&self) -> redis::Connection {
+        let client = redis::Client::open(self.url()).expect("a valid URL");
+        client.get_connection().expect("a connection to the test's redis-server")
+    }
+
+    /// Starts it, empty, on the port it had; stops it first if it runs.
+    ///
+    /// # Panics
+    /// As [`start`](Self::start).
+    pub fn restart(&mut self) {
+        self.stop();
+        let port = self.port.to_string();
+        let process = Command::new("redis-server")
+            .args(["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
+            .args(["--daemonize", "no"])
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("redis-server runs; install it with: apt-get install redis-server");
+        self.process = Some(process);
+        let deadline = Instant::now() + START_DEADLINE;
+        let client = redis::Client::open(self.url()).expect("a valid URL");
+        while client.get_connection().and_then(|mut it| redis::cmd("PING").exec(&mut it)).is_err() {
+            assert!(Instant::now() < deadline, "redis-server did not come up on port {port}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Kills it, as a crash would.
+    pub fn stop(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            // It may be gone already, which is what is wanted.
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+
+    /// Stops its process without closing its connections: a server that hangs.
+    ///
+    /// # Panics
+    /// When it is not running.
+    pub fn freeze(&self) {
+        self.signal("-STOP");
+    }
+
+    /// Ends [`freeze`](Self::freeze).
+    ///
+    /// # Panics
+    /// When it is not running.
+    pub fn thaw(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        let process = self.process.as_ref().expect("the server runs");
+        let status = Command::new("kill").args([signal, &process.id().to_string()]).status();
+        assert!(status.is_ok_and(|status| status.success()), "kill {signal}");
+    }
+}
+
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}

@@ -1,0 +1,196 @@
+//! The files of `tests/vectors`; see the README there.
+
+use std::path::Path;
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use tidegate_core::{Decision, Source};
+
+/// Traces of checks.
+#[derive(Deserialize)]
+pub struct DecideVectors {
+    /// The traces.
+    pub traces: Vec<Trace>,
+}
+
+/// Checks on buckets of one set of limits, in order.
+#[derive(Deserialize)]
+pub struct Trace {
+    /// What the trace shows.
+    pub name: String,
+    /// Texts of the limits.
+    pub limits: Vec<String>,
+    /// The checks.
+    pub steps: Vec<Step>,
+}
+
+/// One check.
+#[derive(Deserialize)]
+pub struct Step {
+    /// The clock, in nanoseconds.
+    pub at: String,
+    /// The bucket.
+    #[serde(default = "default_key")]
+    pub key: String,
+    /// Tokens.
+    pub cost: u64,
+    /// The decision, unless the check is an error.
+    pub expect: Option<Expected>,
+    /// The code of the error.
+    pub error: Option<String>,
+}
+
+/// A decision as the vectors write it.
+#[derive(Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Expected {
+    allowed: bool,
+    limit: u64,
+    remaining: u64,
+    retry_after: String,
+    reset_after: String,
+    tier: u8,
+}
+
+/// Texts of limits.
+#[derive(Deserialize)]
+pub struct GrammarVectors {
+    /// Texts that mean a limit.
+    pub valid: Vec<ValidLimit>,
+    /// Texts that do not.
+    pub invalid: Vec<InvalidLimit>,
+}
+
+/// A text and what it means.
+#[derive(Deserialize)]
+pub struct ValidLimit {
+    /// The text.
+    pub text: String,
+    /// Tokens per period.
+    pub tokens: u64,
+    /// The period in nanoseconds.
+    pub period: String,
+    /// The burst.
+    pub burst: u64,
+    /// `smooth` or `stepped`.
+    pub shape: String,
+    /// How the limit writes itself.
+    pub canonical: String,
+}
+
+/// A text and the bound it breaks.
+#[derive(Deserialize)]
+pub struct InvalidLimit {
+    /// The text.
+    pub text: String,
+    /// The bound's stable name.
+    pub reason: String,
+}
+
+/// The table of errors.
+#[derive(Deserialize)]
+pub struct ErrorVectors {
+    /// All errors.
+    pub errors: Vec<ErrorClass>,
+}
+
+/// One error.
+#[derive(Deserialize)]
+pub struct ErrorClass {
+    /// The stable code.
+    pub code: String,
+    /// The class in every binding.
+    pub class: String,
+    /// The class it derives from.
+    pub base: Option<String>,
+}
+
+/// Keys and values of shared buckets.
+#[derive(Deserialize)]
+pub struct RedisVectors {
+    /// How prefix and key make the key in Redis.
+    pub keys: Vec<RedisKey>,
+    /// Values that Tidegate did not write.
+    pub corrupt: Vec<String>,
+}
+
+/// A bucket's key in Redis.
+#[derive(Deserialize)]
+pub struct RedisKey {
+    /// The limiter's prefix.
+    pub prefix: String,
+    /// The key that was checked.
+    pub key: String,
+    /// The key in Redis.
+    pub redis_key: String,
+}
+
+impl Step {
+    /// The clock as a number.
+    pub fn now(&self) -> u64 {
+        nanos(&self.at)
+    }
+}
+
+impl From<Decision> for Expected {
+    fn from(decision: Decision) -> Self {
+        Self {
+            allowed: decision.allowed,
+            limit: decision.limit,
+            remaining: decision.remaining,
+            retry_after: decision.retry_after.to_string(),
+            reset_after: decision.reset_after.to_string(),
+            tier: decision.tier,
+        }
+    }
+}
+
+/// Compares one answer with its step; `source` is where it must come from.
+pub fn compare(
+    trace: &Trace,
+    step: &Step,
+    answer: Result<Decision, &str>,
+    source: Source,
+) -> Result<(), String> {
+    let place = format!("{:?} at {} cost {}", trace.name, step.at, step.cost);
+    match (answer, &step.expect, &step.error) {
+        (Ok(decision), Some(expected), None) => {
+            if decision.source != source {
+                return Err(format!("{place}: came from {:?}", decision.source));
+            }
+            let got = Expected::from(decision);
+            if got == *expected {
+                Ok(())
+            } else {
+                Err(format!("{place}:\n expected {expected:?}\n      got {got:?}"))
+            }
+        }
+        (Err(code), None, Some(expected)) if code == expected => Ok(()),
+        (answer, expected, error) => {
+            Err(format!("{place}: expected {expected:?} {error:?}, got {answer:?}"))
+        }
+    }
+}
+
+/// Reads one file of the vectors.
+///
+/// # Panics
+/// When the file is missing or of another form.
+pub fn load<T: DeserializeOwned>(name: &str) -> T {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../vectors").join(name);
+    let text = std::fs::read_to_string(&path)
+        .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// A duration or time of the vectors.
+///
+/// # Panics
+/// When it is not a number of nanoseconds.
+pub fn nanos(text: &str) -> u64 {
+    text.parse().unwrap_or_else(|error| panic!("{text:?} is not nanoseconds: {error}"))
+}
+
+fn default_key() -> String {
+    "k".to_owned()
+}

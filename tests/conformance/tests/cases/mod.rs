@@ -1,0 +1,357 @@
+//! Random steps for the twin, what the engine makes of them, and mutants.
+
+use proptest::prelude::*;
+use tidegate::redis::{check_arguments, value};
+use tidegate_conformance::lua_twin::Outcome;
+use tidegate_core::{Cells, Limit, MAX_SPAN, decide_tiers};
+
+const MILLI: u64 = 1_000_000;
+const SECOND: u64 = 1_000 * MILLI;
+const DAY: u64 = 86_400 * SECOND;
+
+/// One step: a bucket's value, the clock, the limits and the cost.
+#[derive(Clone, Debug)]
+pub struct Case {
+    pub now: u64,
+    pub value: Option<Vec<u8>>,
+    pub limits: Vec<Limit>,
+    pub cost: u64,
+}
+
+impl Case {
+    pub fn arguments(&self) -> Vec<String> {
+        check_arguments(&self.limits, self.cost)
+    }
+
+    /// Whether the script did what the engine does.
+    pub fn compare(&self, outcome: &Outcome) -> Result<(), String> {
+        let expected = self.expected();
+        let same = match (&expected, outcome) {
+            (Expected::Corrupt, Outcome::Failed(error)) => error.starts_with("CORRUPT "),
+            (Expected::Unchanged, Outcome::Refused) => true,
+            (Expected::Written { value, full_in }, Outcome::Wrote(wrote, ttl)) => {
+                wrote == value.as_bytes() && *ttl == ttl_for(*full_in)
+            }
+            _ => false,
+        };
+        if same { Ok(()) } else { Err(self.differs(&expected, &format!("{outcome:?}"))) }
+    }
+
+    /// The same for a run in Redis: its reply, and the key's value and TTL after it.
+    pub fn compare_redis(
+        &self,
+        reply: redis::RedisResult<redis::Value>,
+        after: Option<Vec<u8>>,
+        ttl: i64,
+    ) -> Result<(), String> {
+        let expected = self.expected();
+        let same = match (&expected, &reply) {
+            (Expected::Corrupt, Err(error)) => {
+                error.code() == Some("CORRUPT") && after == self.value
+            }
+            (Expected::Unchanged, Ok(_)) => after == self.value,
+            (Expected::Written { value, full_in }, Ok(_)) => {
+                let expired = after.is_none() && *full_in < 50 * MILLI;
+                let ttl = u64::try_from(ttl).unwrap_or(0);
+                let kept = after.as_deref() == Some(value.as_bytes())
+                    && (ttl_for(*full_in).saturating_sub(1_000)..=ttl_for(*full_in)).contains(&ttl);
+                expired || kept
+            }
+            _ => false,
+        };
+        let got = || format!("{reply:?}, then {after:?} with a TTL of {ttl} ms");
+        if same { Ok(()) } else { Err(self.differs(&expected, &got())) }
+    }
+
+    fn expected(&self) -> Expected {
+        let cells = match &self.value {
+            None => Some(Cells::default()),
+            Some(bytes) => core::str::from_utf8(bytes)
+                .ok()
+                .and_then(|text| value::read(text, &self.limits, self.now)),
+        };
+        let Some(mut cells) = cells else { return Expected::Corrupt };
+        let decision = decide_tiers(&self.limits, &mut cells, self.now, self.cost)
+            .expect("the cost is at most the burst");
+        if !decision.allowed || self.cost == 0 {
+            return Expected::Unchanged;
+        }
+        let full_in = self.limits.iter().zip(cells).map(|(limit, cell)| {
+            let timeline = limit.timeline();
+            timeline.until(self.now, cell - timeline.position(self.now))
+        });
+        Expected::Written {
+            value: value::write(&cells, &self.limits, self.now),
+            full_in: full_in.max().unwrap_or(0),
+        }
+    }
+
+    fn differs(&self, expected: &Expected, got: &str) -> String {
+        let limits: Vec<String> = self.limits.iter().map(Limit::to_string).collect();
+        let value = self.value.as_deref().map(String::from_utf8_lossy);
+        format!(
+            "bucket {value:?} at {} with {limits:?}, cost {}: expected {expected:?}, got {got}",
+            self.now, self.cost
+        )
+    }
+}
+
+#[derive(Debug)]
+enum Expected {
+    Corrupt,
+    Unchanged,
+    Written { value: String, full_in: u64 },
+}
+
+/// The TTL that keeps a bucket until it is full: whole milliseconds, rounded up,
+/// and one for the part of a millisecond that an expiry's clock does not show.
+fn ttl_for(full_in: u64) -> u64 {
+    full_in.div_ceil(MILLI) + 1
+}
+
+pub fn case() -> impl Strategy<Value = Case> {
+    (now(), prop::collection::vec(limit(), 1..=4))
+        .prop_flat_map(|(now, limits)| {
+            let smallest = limits.iter().map(Limit::burst).min().unwrap_or(0);
+            let cost = prop_oneof![
+                1 => Just(0),
+                4 => Just(1),
+                4 => Just(smallest),
+                4 => 0..=smallest,
+                4 => 0..=smallest.min(10),
+            ];
+            (Just(now), value(now, limits.clone(), true), Just(limits), cost)
+        })
+        .prop_map(|(now, value, limits, cost)| Case { now, value, limits, cost })
+}
+
+fn now() -> impl Strategy<Value = u64> {
+    let seconds = prop_oneof![Just(0u64), Just(1_764_000_000), 0..9_000_000_000u64];
+    let nanos = prop_oneof![
+        Just(0u64),
+        Just(SECOND - 1),
+        0..SECOND,
+        (0..1_000u64).prop_map(|milli| milli * MILLI)
+    ];
+    (seconds, nanos).prop_map(|(seconds, nanos)| seconds * SECOND + nanos)
+}
+
+fn limit() -> impl Strategy<Value = Limit> {
+    let smooth = (scale(), 1..1_000u64, scale())
+        .prop_filter_map("bounds", |(tokens, part, burst)| {
+            Limit::smooth(tokens, period(part), burst).ok()
+        });
+    let widest =
+        prop_oneof![Just((1, MAX_SPAN, 1)), Just((1, 1, MAX_SPAN)), Just((1_000, 1_000, 7))]
+            .prop_map(|(tokens, period, burst)| {
+                Limit::smooth(tokens, period, burst).expect("within the bounds")
+            });
+    let stepped =
+        (scale(), 1..1_000u64, scale()).prop_filter_map("bounds", |(tokens, part, burst)| {
+            Limit::stepped(tokens, period(part).next_multiple_of(MILLI), burst).ok()
+        });
+    let window = (scale(), 1..1_000u64).prop_filter_map("bounds", |(tokens, part)| {
+        Limit::window(tokens, period(part).next_multiple_of(MILLI)).ok()
+    });
+    prop_oneof![4 => smooth, 1 => widest, 3 => stepped, 2 => window]
+}
+
+/// Numbers of every magnitude, small ones most often.
+fn scale() -> impl Strategy<Value = u64> {
+    prop_oneof![8 => 1..20u64, 4 => 1..2_000u64, 1 => 1..2_000_000_000u64, 1 => 1..=MAX_SPAN]
+}
+
+/// Periods from microseconds to days.
+fn period(part: u64) -> u64 {
+    match part % 5 {
+        0 => part * 1_000,
+        1 => part * MILLI,
+        2 => part * 10 * MILLI,
+        3 => part * SECOND,
+        _ => part * DAY / 100,
+    }
+}
+
+/// What a bucket's key may hold: nothing, a value that the script would have
+/// written under these limits, under others, at another time, or anything.
+fn value(now: u64, limits: Vec<Limit>, foreign: bool) -> impl Strategy<Value = Option<Vec<u8>>> {
+    let tiers = limits.len();
+    let own = written(now, Just(limits.clone()).boxed());
+    let fewer = written(now, prop::collection::vec(limit(), 1..=4).boxed());
+    let changed = written(now, prop::collection::vec(limit(), tiers..=tiers).boxed());
+    let broken = (written(now, Just(limits).boxed()), any::<prop::sample::Index>(), foreign_byte())
+        .prop_map(|(value, at, byte)| {
+            let mut value = value;
+            let at = at.index(value.len());
+            value[at] = byte;
+            value
+        });
+    let edges = prop::sample::select(vec![
+        "",
+        " ",
+        "@",
+        "1@",
+        "@1",
+        "17",
+        "foo",
+        "1@999999999",
+        "1@0000000001",
+        "0@0000000001",
+        "1@99999999999999999999",
+        "1@9999999999999999999",
+        "9007199254740992@1764000000000000000",
+        "9007199254740993@1764000000000000000",
+        "1/1@1",
+        "1/1@1+",
+        "1/1@+1",
+        "0/1@1+1",
+        "1/0@1+1",
+        "1/1@1+9007199254740992",
+        "1/1@1+9007199254740993",
+        "1/1/1@1+1",
+        "/1@1+1",
+        "1/@1+1",
+        "1/1@99999999999999999+1",
+        "1/1@0000000000000001+1",
+        "01@0000000001",
+        "1@0000000001 ",
+        " 1@0000000001",
+        "1@0000000001  1@0000000001",
+        "1@0000000001\t",
+        "-1@0000000001",
+        "1@0000000001 1@0000000001 1@0000000001 1@0000000001",
+        "1@0000000001 1@0000000001 1@0000000001 1@0000000001 1@0000000001",
+        "1e3@0000000001",
+        "1@0000000001@1",
+        "1+1@0000000001",
+        "1/1@1+1+1",
+        "0x10@0000000001",
+        "1.5@0000000001",
+    ])
+    .prop_map(|text| text.as_bytes().to_vec());
+    let weight = u32::from(foreign);
+    prop_oneof![
+        2 => Just(None),
+        8 => own.prop_map(Some),
+        4 => changed.prop_map(Some),
+        2 => fewer.prop_map(Some),
+        3 * weight => broken.prop_map(Some),
+        2 * weight => edges.prop_map(Some),
+    ]
+}
+
+fn foreign_byte() -> impl Strategy<Value = u8> {
+    prop_oneof![prop::sample::select(b"0123456789@/+ -.ex".to_vec()), any::<u8>()]
+}
+
+/// A value written under `limits` at `now` or some time before or after it.
+fn written(now: u64, limits: BoxedStrategy<Vec<Limit>>) -> impl Strategy<Value = Vec<u8>> {
+    let shift = prop_oneof![3 => Just(0i64), 2 => -2_000_000_000..2_000_000_000i64, 1 => any::<i32>().prop_map(|days| i64::from(days) * 1_000_000_007)];
+    (limits, shift, prop::collection::vec(0..=u64::MAX, 4), prop::collection::vec(0..6u8, 4))
+        .prop_map(move |(limits, shift, debts, kinds)| {
+            let then = now.saturating_add_signed(shift).min(9_999_999_999 * SECOND - MAX_SPAN);
+            let mut cells = Cells::default();
+            for (tier, limit) in limits.iter().enumerate() {
+                let timeline = limit.timeline();
+                let width = timeline.width();
+                let debt = match kinds[tier] {
+                    0 => 0,
+                    1 => limit.span(),
+                    2 => limit.span() - width,
+                    3 => debts[tier] % (limit.span() + 1),
+                    4 => debts[tier] % limit.burst() * width,
+                    _ => (limit.span() + 1 + debts[tier] % 1_000_000).min(MAX_SPAN),
+                };
+                cells[tier] = timeline.position(then).saturating_add(debt);
+            }
+            value::write(&cells, &limits, then).into_bytes()
+        })
+}
+
+/// The script with one token changed.
+pub struct Mutant {
+    /// The line's number, its text, and the change.
+    pub name: String,
+    /// The whole script.
+    pub text: String,
+}
+
+/// One mutant for each operator, comparison, constant and function of the script
+/// that another could have been written for.
+pub fn mutants(script: &str) -> Vec<Mutant> {
+    const CHANGES: &[(&str, &[&str])] = &[
+        (" <= ", &[" < ", " > "]),
+        (" < ", &[" <= ", " > "]),
+        (" >= ", &[" > ", " < "]),
+        (" > ", &[" >= ", " < "]),
+        (" == ", &[" ~= "]),
+        (" ~= ", &[" == "]),
+        (" + ", &[" - "]),
+        (" - ", &[" + "]),
+        (" * ", &[" / "]),
+        (" / ", &[" * "]),
+        (" and ", &[" or "]),
+        (" or ", &[" and "]),
+        ("if not ", &["if "]),
+        ("math.floor", &["math.ceil"]),
+        ("math.ceil", &["math.floor"]),
+        ("math.min", &["math.max"]),
+        ("math.max", &["math.min"]),
+        ("%.0f", &["%s", "%.1f"]),
+        ("%09.0f", &["%.0f"]),
+        ("sec + 1", &["sec + 2"]),
+        ("+ 1,", &["+ 2,"]),
+        ("ttl + 1", &["ttl", "ttl + 2"]),
+        ("and 1 or 0", &["and 2 or 0", "and 1 or 1"]),
+        ("-10", &["-9", "-11"]),
+        ("-9)", &["-8)", "-10)"]),
+        ("16", &["15", "17"]),
+        ("19", &["18", "20"]),
+        ("< 10", &["< 9", "< 11"]),
+        ("> 4", &["> 3", "> 5"]),
+        ("< 1 ", &["< 0 ", "< 2 "]),
+        (", 0)", &[", 1)"]),
+        ("ttl = {}, 0", &["ttl = {}, 1"]),
+        ("debts[tier] or 0", &["debts[tier] or 1"]),
+        ("9007199254740992", &["9007199254740991", "9007199254740994", "1000000000000"]),
+        ("1000000000,", &["1000000001,", "100000000,"]),
+        ("1000000\n", &["1000001\n", "100000\n"]),
+        ("* 1000 ", &["* 1001 "]),
+        ("return 1, tokens", &["return 2, tokens"]),
+        ("2 * tier + 1", &["2 * tier + 3"]),
+        ("[^ ]+", &["[^ ]*", ".+"]),
+        ("^", &[""]),
+        ("$", &[""]),
+        ("width and width > 0 and width", &["width"]),
+        ("tokens and period and tokens > 0", &["tokens and period"]),
+        ("tokens > 0 and period > 0", &["tokens > 0"]),
+        ("PX", &["EX"]),
+    ];
+    let mut mutants = Vec::new();
+    let code_starts = script.find("local SPAN").expect("the script's first line of code");
+    for (from, replacements) in CHANGES {
+        for (at, _) in script.match_indices(from).filter(|(at, _)| *at >= code_starts) {
+            let line_start = script[..at].rfind('\n').map_or(0, |end| end + 1);
+            let line = script[line_start..].lines().next().unwrap_or("").trim();
+            if line.starts_with("--") {
+                continue;
+            }
+            for to in *replacements {
+                let text = format!("{}{to}{}", &script[..at], &script[at + from.len()..]);
+                let column = at - line_start;
+                let name = format!("{line} [{column}: {from:?} -> {to:?}]");
+                mutants.push(Mutant { name, text });
+            }
+        }
+    }
+    mutants
+}
+
+/// Mutants that take the same step as the script on every bucket: `%s` writes
+/// fourteen digits, which a step (below 10^13) and seconds (below 10^11) do not
+/// exceed; and no charge is paid back in less than the 1 ms that `ttl` would start from.
+pub const EQUIVALENT_MUTANTS: &[&str] = &[
+    r#"next_words[tier] = string.format('%s@%.0f+%.0f', text, step, debt) [41: "%.0f" -> "%s"]"#,
+    r#"next_words[tier] = string.format('%s@%.0f%09.0f', text, at_sec, at_nanos) [41: "%.0f" -> "%s"]"#,
+    r#"local next_words, ttl = {}, 0 [18: "ttl = {}, 0" -> "ttl = {}, 1"]"#,
+];

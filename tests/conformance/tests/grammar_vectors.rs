@@ -1,0 +1,59 @@
+//! `grammar.json` and `errors.json` on the core and the facade.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use tidegate::{Error, Limit, Limiter, Shape};
+use tidegate_conformance::vectors::{ErrorVectors, GrammarVectors, load, nanos};
+
+#[test]
+fn texts_mean_their_limits() {
+    let vectors: GrammarVectors = load("grammar.json");
+    assert!(!vectors.valid.is_empty());
+    for case in vectors.valid {
+        let text = &case.text;
+        let limit = Limit::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"));
+        let shape = match limit.shape() {
+            Shape::Smooth => "smooth",
+            Shape::Stepped => "stepped",
+        };
+        assert_eq!((limit.tokens(), limit.burst(), shape), (case.tokens, case.burst, &*case.shape));
+        assert_eq!(limit.period(), nanos(&case.period), "{text:?}");
+        assert_eq!(limit.to_string(), case.canonical, "{text:?}");
+        assert_eq!(Limit::parse(&case.canonical), Ok(limit), "{:?} reads back", case.canonical);
+    }
+}
+
+#[test]
+fn texts_break_the_bound_they_name() {
+    let vectors: GrammarVectors = load("grammar.json");
+    assert!(!vectors.invalid.is_empty());
+    for case in vectors.invalid {
+        match Limit::parse(&case.text) {
+            Ok(limit) => panic!("{:?} was read as {limit}", case.text),
+            Err(error) => assert_eq!(error.reason(), case.reason, "{:?}: {error}", case.text),
+        }
+        let error = Limiter::builder().limit(&case.text).build().expect_err("the limit is invalid");
+        assert_eq!((error.code(), error.reason()), ("invalid_limit", Some(case.reason.as_str())));
+        assert!(error.to_string().contains(&format!("{:?}", case.text)), "{error}");
+    }
+}
+
+#[test]
+fn errors_are_those_of_the_table() {
+    let vectors: ErrorVectors = load("errors.json");
+    let listed: BTreeSet<&str> = vectors.errors.iter().map(|error| error.code.as_str()).collect();
+    let source = tidegate_core::Error::RateTooHigh;
+    let of_the_facade = [
+        Error::InvalidLimit { text: None, source },
+        Error::InvalidArgument { name: "key", message: String::new() },
+        Error::CostTooLarge { cost: 2, burst: 1 },
+        Error::Store(String::new()),
+        Error::StoreTimeout { after: Duration::ZERO },
+        Error::CorruptBucket { key: String::new() },
+    ];
+    let mut codes: BTreeSet<&str> = of_the_facade.iter().map(Error::code).collect();
+    // The base class, which nothing raises.
+    codes.insert("error");
+    assert_eq!(codes, listed);
+}

@@ -1,0 +1,246 @@
+//! The Redis store against everything that a Redis can do to it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tidegate::{Error, Limiter, ManualClock, Store};
+use tidegate_conformance::redis_server::RedisServer;
+
+/// What a call may take beyond its store timeout: two cores, many tests.
+const SLACK: Duration = Duration::from_millis(250);
+
+fn limiter(url: &str, limit: &str, timeout: Duration) -> Limiter {
+    let builder = Limiter::builder().limit(limit).store_url(url).store_timeout(timeout);
+    builder.build().expect("a limiter")
+}
+
+/// Checks until it succeeds again, each try within its timeout.
+fn recovers(limiter: &Limiter, timeout: Duration) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let before = Instant::now();
+        let answer = limiter.check("k", 1);
+        assert!(before.elapsed() < timeout + SLACK, "took {:?}", before.elapsed());
+        match answer {
+            Ok(_) => return,
+            Err(error) => assert!(Instant::now() < deadline, "still {error}"),
+        }
+    }
+}
+
+#[test]
+fn two_limiters_share_a_bucket_exactly() {
+    let server = RedisServer::start();
+    let limiters: Vec<Limiter> =
+        (0..4).map(|_| limiter(&server.url(), "100/h window", Duration::from_secs(10))).collect();
+    // One window holds the test, unless the hour turns in it: then a second one adds its 100.
+    let hour = || server_seconds(&server) / 3600;
+    let before = hour();
+    let admitted: usize = std::thread::scope(|scope| {
+        let threads: Vec<_> = limiters
+            .iter()
+            .map(|limiter| {
+                scope.spawn(|| {
+                    (0..200).filter(|_| limiter.check("k", 1).expect("a decision").allowed).count()
+                })
+            })
+            .collect();
+        threads.into_iter().map(|thread| thread.join().expect("no panic")).sum()
+    });
+    if hour() == before {
+        assert_eq!(admitted, 100);
+    } else {
+        assert!((100..=200).contains(&admitted), "{admitted}");
+    }
+}
+
+fn server_seconds(server: &RedisServer) -> u64 {
+    let (seconds, _): (u64, u64) =
+        redis::cmd("TIME").query(&mut server.connect()).expect("the time");
+    seconds
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_concurrent_checks_on_one_connection() {
+    let server = RedisServer::start();
+    let limiter = limiter(&server.url(), "1/d burst 70", Duration::from_secs(20));
+    let checks: Vec<_> = (0..1000).map(|_| tokio::spawn(limiter.check_async("k", 1))).collect();
+    let mut admitted = 0;
+    for check in checks {
+        admitted += usize::from(check.await.expect("no panic").expect("a decision").allowed);
+    }
+    assert_eq!(admitted, 70);
+    let clients: String =
+        redis::cmd("CLIENT").arg("LIST").query(&mut server.connect()).expect("the clients");
+    assert_eq!(clients.lines().count(), 2, "one connection and this one:\n{clients}");
+}
+
+#[test]
+fn flushed_scripts_and_data_change_nothing_but_the_debts() {
+    let server = RedisServer::start();
+    let limiter = limiter(&server.url(), "1/d burst 2", Duration::from_secs(5));
+    let mut connection = server.connect();
+    assert!(limiter.check("k", 2).expect("a decision").allowed);
+    redis::cmd("SCRIPT").arg("FLUSH").exec(&mut connection).expect("flushed");
+    assert!(!limiter.check("k", 1).expect("a decision").allowed, "the bucket is still empty");
+    redis::cmd("FLUSHALL").exec(&mut connection).expect("flushed");
+    assert!(limiter.check("k", 2).expect("a decision").allowed, "the bucket is new");
+    redis::cmd("CLIENT")
+        .arg("KILL")
+        .arg("TYPE")
+        .arg("normal")
+        .arg("SKIPME")
+        .arg("yes")
+        .exec(&mut connection)
+        .expect("killed");
+    assert!(!limiter.check("k", 1).expect("one retry on a new connection").allowed);
+}
+
+#[test]
+fn a_stopped_server_is_an_error_and_a_started_one_works_again() {
+    let mut server = RedisServer::start();
+    let timeout = Duration::from_millis(200);
+    let limiter = limiter(&server.url(), "1000/s", timeout);
+    recovers(&limiter, timeout);
+    server.stop();
+    for _ in 0..20 {
+        let before = Instant::now();
+        let error = limiter.check("k", 1).expect_err("the server is gone");
+        assert!(matches!(error.code(), "store_error" | "store_timeout"), "{error}");
+        assert!(before.elapsed() < timeout + SLACK, "took {:?}", before.elapsed());
+    }
+    server.restart();
+    recovers(&limiter, timeout);
+}
+
+#[test]
+fn a_hung_server_is_a_timeout_and_a_thawed_one_works_again() {
+    let server = RedisServer::start();
+    let timeout = Duration::from_millis(200);
+    let limiter = limiter(&server.url(), "1000/s", timeout);
+    recovers(&limiter, timeout);
+    server.freeze();
+    for _ in 0..5 {
+        let before = Instant::now();
+        let error = limiter.check("k", 1).expect_err("the server hangs");
+        assert_eq!(error, Error::StoreTimeout { after: timeout });
+        assert!(before.elapsed() >= timeout, "took only {:?}", before.elapsed());
+        assert!(before.elapsed() < timeout + SLACK, "took {:?}", before.elapsed());
+    }
+    server.thaw();
+    recovers(&limiter, timeout);
+}
+
+#[test]
+fn an_unreachable_server_is_an_error_within_the_timeout() {
+    let mut server = RedisServer::start();
+    server.stop();
+    let timeout = Duration::from_millis(200);
+    let limiter = limiter(&server.url(), "10/s", timeout);
+    let before = Instant::now();
+    let error = limiter.check("k", 1).expect_err("nobody listens");
+    assert!(matches!(error.code(), "store_error" | "store_timeout"), "{error}");
+    assert!(before.elapsed() < timeout + SLACK);
+    server.restart();
+    recovers(&limiter, timeout);
+}
+
+#[test]
+fn credentials_work_and_are_never_told() {
+    let server = RedisServer::start();
+    let mut connection = server.connect();
+    redis::cmd("ACL")
+        .arg(&[
+            "SETUSER", "gate", "on", ">s3cret", "~gates:*", "+eval", "+evalsha", "+get", "+set",
+            "+time", "+ping",
+        ])
+        .exec(&mut connection)
+        .expect("a user");
+    let host = server.url().replace("redis://", "");
+    let with = |user: &str| format!("redis://{user}@{host}0");
+    let build = |url: &str, prefix: &str| {
+        Limiter::builder()
+            .limit("5/s")
+            .store_url(url)
+            .prefix(prefix)
+            .store_timeout(Duration::from_secs(5))
+            .build()
+            .expect("a limiter")
+    };
+    assert!(build(&with("gate:s3cret"), "gates:a").check("k", 1).expect("a decision").allowed);
+    for (limiter, why) in [
+        (build(&with("gate:wr0ng"), "gates:a"), "a wrong password"),
+        (build(&with("gate:s3cret"), "other"), "a key outside the user's pattern"),
+    ] {
+        let error = limiter.check("k", 1).expect_err(why);
+        assert_eq!(error.code(), "store_error", "{why}: {error}");
+        let told = format!("{error} {error:?} {limiter:?}");
+        assert!(!told.contains("s3cret") && !told.contains("wr0ng"), "{told}");
+    }
+}
+
+#[test]
+fn what_cannot_work_is_said_when_built() {
+    let cases = [
+        ("redis:/127.0.0.1", "store"),
+        ("127.0.0.1:6379", "store"),
+        ("http://127.0.0.1:6379", "store"),
+        ("memory://x", "store"),
+        ("redis://", "store"),
+        ("redis://user:hunter2@127.0.0.1:99999", "store"),
+        ("redis://user:hunter2@127.0.0.1/not-a-number", "store"),
+    ];
+    for (url, field) in cases {
+        let error = Limiter::builder().limit("5/s").store_url(url).build().expect_err(url);
+        assert_eq!(error.code(), "invalid_argument", "{url}: {error}");
+        assert!(error.to_string().starts_with(&format!("invalid {field}: ")), "{error}");
+        assert!(!error.to_string().contains("hunter2"), "{error}");
+    }
+    for timeout in [Duration::ZERO, Duration::from_micros(999), Duration::from_secs(61)] {
+        let error = Store::open("memory://", timeout).expect_err("out of bounds");
+        assert!(error.to_string().contains("1 ms to 60 s"), "{error}");
+    }
+    let error = Limiter::builder().build().expect_err("no limit");
+    assert_eq!(error.reason(), Some("tier_count"));
+    let five = (0..5).fold(Limiter::builder(), |builder, _| builder.limit("5/s"));
+    assert!(five.build().expect_err("five").to_string().contains("1 to 4 limits, but 5"));
+    let clocked = Limiter::builder()
+        .limit("5/s")
+        .store_url("redis://127.0.0.1")
+        .clock(Arc::new(ManualClock::new(0)));
+    assert!(clocked.build().expect_err("a clock").to_string().starts_with("invalid clock: "));
+    for prefix in ["", &"x".repeat(257)] {
+        let error = Limiter::builder().limit("5/s").prefix(prefix).build().expect_err("a prefix");
+        assert!(error.to_string().contains("1 to 256 bytes"), "{error}");
+    }
+}
+
+#[test]
+fn bad_calls_never_reach_the_server() {
+    for url in ["memory://", "redis://127.0.0.1:1"] {
+        let limiter = limiter(url, "5/s", Duration::from_millis(50));
+        assert_eq!(limiter.check("k", 6), Err(Error::CostTooLarge { cost: 6, burst: 5 }));
+        for key in ["", &"x".repeat(1025)] {
+            let error = limiter.check(key, 1).expect_err("a key out of bounds");
+            assert!(error.to_string().contains("1 to 1024 bytes"), "{error}");
+        }
+        limiter.close();
+        limiter.close();
+        assert_eq!(limiter.check("k", 1).expect_err("closed").code(), "store_error");
+    }
+}
+
+/// A rolling change of a limit keeps each bucket's debt in whole tokens.
+#[test]
+fn a_changed_limit_keeps_the_debt_in_tokens() {
+    let server = RedisServer::start();
+    let timeout = Duration::from_secs(5);
+    let slow = limiter(&server.url(), "10/d burst 10", timeout);
+    assert!(slow.check("k", 10).expect("a decision").allowed);
+    let refused = slow.check("k", 1).expect("a decision");
+    assert!(refused.retry_after > 8_000_000_000_000, "hours: {refused:?}");
+    let fast = limiter(&server.url(), "20/s burst 20", timeout);
+    let decision = fast.check("k", 1).expect("a decision");
+    assert!(decision.allowed, "ten tokens are owed of twenty");
+    assert_eq!(decision.remaining, 9);
+}

@@ -1,0 +1,176 @@
+"""Writes decide.json: traces by hand, their answers by the oracle.
+
+    python tests/vectors/generate.py            rewrite the file
+    python tests/vectors/generate.py --check    fail if it is not what this writes
+
+The limits' meanings are written out here a second time, so that a trace does
+not depend on the grammar.
+"""
+
+import json
+import random
+import sys
+from pathlib import Path
+
+from oracle import SECOND, Bucket, Tiers
+
+MS = 10**6
+MINUTE, HOUR, DAY = 60 * SECOND, 3600 * SECOND, 86400 * SECOND
+EPOCH = 1_764_000_000 * SECOND
+
+# text: (tokens, period, burst, stepped)
+LIMITS = {
+    "2/s": (2, SECOND, 2, False),
+    "10/s": (10, SECOND, 10, False),
+    "10/s burst 1": (10, SECOND, 1, False),
+    "50/s burst 50": (50, SECOND, 50, False),
+    "3/s burst 7": (3, SECOND, 7, False),
+    "7/s": (7, SECOND, 7, False),
+    "100/min burst 20": (100, MINUTE, 20, False),
+    "1/d burst 104": (1, DAY, 104, False),
+    "1/30d": (1, 30 * DAY, 1, False),
+    "1000000000/s burst 5": (10**9, SECOND, 5, False),
+    "40000000/s": (40_000_000, SECOND, 40_000_000, False),
+    "10 in any 1s": (10, SECOND + 1, 1, False),
+    "10 in any 1s burst 4 jitter 50ms": (7, 1050 * MS + 1, 4, False),
+    "5/s window": (5, SECOND, 5, True),
+    "5000/h window": (5000, HOUR, 5000, True),
+    "12/d window": (12, DAY, 12, True),
+    "100/min burst 300 stepped": (100, MINUTE, 300, True),
+    "10/s burst 4 stepped": (10, SECOND, 4, True),
+    "3/500ms stepped": (3, 500 * MS, 3, True),
+    "1/s": (1, SECOND, 1, False),
+    "1/d burst 100": (1, DAY, 100, False),
+    "1/1900ms": (1, 1900 * MS, 1, False),
+}
+
+# name, limits, [(at, cost[, key])]; each name says which promise, or whose bug, it holds.
+TRACES = [
+    ("a burst, a refusal, and exactly when it would be allowed", ["2/s"],
+     [(7 * SECOND, 2), (7 * SECOND, 1), (7_499_999_999, 1), (7_500_000_000, 1), (7_500_000_000, 3)]),
+    ("remaining is exact from the first call on", ["10/s"], [(EPOCH, 1)] * 11),
+    ("a refusal charges nothing, however large", ["10/s"],
+     [(EPOCH, 9), (EPOCH, 10), (EPOCH, 5), (EPOCH, 1), (EPOCH, 1)]),
+    ("a cost above the burst is an error and not a wait, and charges nothing", ["10/s"],
+     [(EPOCH, 11), (EPOCH, 2**53 - 1), (EPOCH, 10)]),
+    ("a cost of 0 looks and charges nothing, also on an empty bucket", ["2/s"],
+     [(EPOCH, 0), (EPOCH, 2), (EPOCH, 0), (EPOCH + 250 * MS, 0), (EPOCH + SECOND, 0)]),
+    ("a burst of one still limits", ["1/s"],
+     [(EPOCH + i * 100 * MS, 1) for i in range(12)]),
+    ("a returning key gets its burst, not twice", ["3/s burst 7"],
+     [(EPOCH, 1), (EPOCH + 20 * SECOND, 7), (EPOCH + 20 * SECOND, 1), (EPOCH + 20 * SECOND + 333_333_334, 1)]),
+    ("a period that seconds do not divide", ["1/1900ms"],
+     [(EPOCH + i * 950 * MS, 1) for i in range(9)]),
+    ("a width that is rounded up", ["7/s"],
+     [(EPOCH, 7), (EPOCH + 142_857_142, 1), (EPOCH + 142_857_143, 1), (EPOCH + 999_999_999, 6),
+      (EPOCH + SECOND, 5), (EPOCH + SECOND + 1, 5)]),
+    ("a month, which timers cut short", ["1/30d"],
+     [(EPOCH, 1), (EPOCH + 25 * DAY, 1), (EPOCH + 30 * DAY - 1, 1), (EPOCH + 30 * DAY, 1)]),
+    ("a hundred days of refill", ["1/d burst 100"],
+     [(EPOCH, 100), (EPOCH + DAY - 1, 1), (EPOCH + DAY, 1), (EPOCH + 101 * DAY, 99), (EPOCH + 101 * DAY, 2)]),
+    ("the longest span", ["1/d burst 104"], [(EPOCH, 104), (EPOCH, 1), (EPOCH + 104 * DAY, 104)]),
+    ("the fastest rate", ["1000000000/s burst 5"],
+     [(EPOCH, 5), (EPOCH, 1), (EPOCH + 1, 1), (EPOCH + 2, 2), (EPOCH + 3, 2)]),
+    ("bytes per second", ["40000000/s"],
+     [(EPOCH, 40_000_000), (EPOCH + 25_000, 1_000), (EPOCH + 25_000, 1)]),
+    ("ten in any second, in the steady state", ["10 in any 1s"],
+     [(EPOCH + i * 50_000_001, 1) for i in range(24)]),
+    ("ten in any second with a burst and jitter", ["10 in any 1s burst 4 jitter 50ms"],
+     [(EPOCH, 4), (EPOCH, 1), (EPOCH + 150_000_000, 1), (EPOCH + 150_000_001, 1), (EPOCH + SECOND, 4)]),
+    ("a fixed window is aligned to the epoch", ["5/s window"],
+     [(EPOCH + 900 * MS, 5), (EPOCH + 999_999_999, 1), (EPOCH + SECOND, 5), (EPOCH + SECOND, 1)]),
+    ("a window that was left half spent", ["5/s window"],
+     [(EPOCH, 2), (EPOCH + 500 * MS, 4), (EPOCH + 500 * MS, 3), (EPOCH + SECOND, 0), (EPOCH + 1500 * MS, 5)]),
+    ("an hourly window far from its edge", ["5000/h window"],
+     [(EPOCH + 123_456_789, 5000), (EPOCH + 123_456_789, 1), (EPOCH + HOUR, 1)]),
+    ("stepped with more burst than a step", ["100/min burst 300 stepped"],
+     [(EPOCH, 300), (EPOCH, 1), (EPOCH + MINUTE, 100), (EPOCH + MINUTE, 1), (EPOCH + 2 * MINUTE, 250),
+      (EPOCH + 3 * MINUTE, 200), (EPOCH + 10 * MINUTE, 300)]),
+    ("stepped with less burst than a step", ["10/s burst 4 stepped"],
+     [(EPOCH, 4), (EPOCH + 500 * MS, 1), (EPOCH + SECOND, 4), (EPOCH + SECOND, 5)]),
+    ("steps of half a second", ["3/500ms stepped"],
+     [(EPOCH + 250 * MS, 3), (EPOCH + 499_999_999, 1), (EPOCH + 500 * MS, 3), (EPOCH + 1750 * MS, 2), (EPOCH + 1750 * MS, 2)]),
+    ("a clock that steps back mints nothing, smooth", ["2/s"],
+     [(EPOCH, 2), (EPOCH - HOUR, 1), (EPOCH - HOUR, 0), (EPOCH, 1), (EPOCH + 500 * MS, 1)]),
+    ("a clock that steps back mints nothing, stepped", ["5/s window"],
+     [(EPOCH, 5), (EPOCH - 3 * SECOND, 1), (EPOCH, 1), (EPOCH + SECOND, 5)]),
+    ("a clock that steps back, over a bucket with tokens left", ["10/s"],
+     [(EPOCH, 2), (EPOCH - 500 * MS, 4), (EPOCH - 500 * MS, 3), (EPOCH - 500 * MS, 1), (EPOCH, 8)]),
+    ("keys do not share", ["2/s"],
+     [(EPOCH, 2, "a"), (EPOCH, 1, "a"), (EPOCH, 2, "b"), (EPOCH, 1, "ü"), (EPOCH, 1, "b")]),
+    ("two tiers: all allow or none is charged", ["10/s", "12/d window"],
+     [(EPOCH, 10), (EPOCH + 500 * MS, 3), (EPOCH + 500 * MS, 2), (EPOCH + 500 * MS, 1), (EPOCH + SECOND, 1),
+      (EPOCH + DAY, 10)]),
+    ("two tiers: the first binds on a tie", ["2/s", "2/s"], [(EPOCH, 1), (EPOCH, 1), (EPOCH, 1)]),
+    ("two tiers: a cost above the smaller burst", ["10/s", "2/s"], [(EPOCH, 3), (EPOCH, 2), (EPOCH, 1)]),
+    ("two tiers: the longer wait binds a refusal", ["10/s burst 1", "3/s burst 7"],
+     [(EPOCH, 1), (EPOCH, 1)] + [(EPOCH + i * 100 * MS, 1) for i in range(1, 12)]),
+    ("four tiers", ["10/s", "100/min burst 20", "5000/h window", "12/d window"],
+     [(EPOCH, 10), (EPOCH + SECOND, 2), (EPOCH + 2 * SECOND, 1), (EPOCH + DAY, 10), (EPOCH + DAY, 5)]),
+    ("fifty a second, as a fleet spends it", ["50/s burst 50"],
+     [(EPOCH, 50), (EPOCH, 1)] + [(EPOCH + i * 13 * MS, 1) for i in range(1, 20)]),
+]
+
+
+def random_trace(number: int) -> tuple[str, list[str], list[tuple[int, int, str]]]:
+    """A trace nobody thought of: any tiers, any gaps, now and then a step back."""
+    rng = random.Random(number)
+    limits = rng.sample(sorted(LIMITS), rng.choice([1, 1, 1, 2, 3, 4]))
+    fastest = min(LIMITS[text][1] // LIMITS[text][0] for text in limits)
+    burst = min(LIMITS[text][2] for text in limits)
+    now, steps = EPOCH + rng.randrange(DAY), []
+    for _ in range(24):
+        gap = rng.choice([0, 1, fastest, fastest - 1, fastest * burst, rng.randrange(10 * fastest + 10)])
+        now += -gap if rng.random() < 0.08 else gap
+        cost = rng.choice([1, 1, 1, 0, burst, rng.randint(1, burst)])
+        steps.append((now, cost, rng.choice("kkkm")))
+    return f"random {number}", limits, steps
+
+
+def answered(name: str, limits: list[str], steps: list[tuple]) -> dict[str, object]:
+    buckets: dict[str, Tiers] = {}
+    written = []
+    for at, cost, *key in steps:
+        key = key[0] if key else "k"
+        if key not in buckets:
+            buckets[key] = Tiers([Bucket(*LIMITS[text]) for text in limits])
+        answer = buckets[key].check(at, cost)
+        step: dict[str, object] = {"at": str(at), "cost": cost}
+        if key != "k":
+            step["key"] = key
+        step["error" if isinstance(answer, str) else "expect"] = answer
+        written.append(step)
+    return {"name": name, "limits": limits, "steps": written}
+
+
+def document() -> str:
+    traces = [answered(*trace) for trace in TRACES]
+    traces += [answered(*random_trace(number)) for number in range(40)]
+    body = ",\n".join("    " + trace_text(trace) for trace in traces)
+    return (
+        '{\n  "$schema": "./schema/decide.schema.json",\n  "version": 1,\n  "traces": [\n'
+        + body + "\n  ]\n}\n"
+    )
+
+
+def trace_text(trace: dict[str, object]) -> str:
+    head = json.dumps({key: trace[key] for key in ("name", "limits")}, ensure_ascii=False)
+    steps = ",\n".join(f"      {json.dumps(step, ensure_ascii=False)}" for step in trace["steps"])
+    return f'{head[:-1]}, "steps": [\n{steps}\n    ]}}'
+
+
+def main() -> int:
+    path = Path(__file__).with_name("decide.json")
+    text = document()
+    if "--check" in sys.argv:
+        if path.read_text() != text:
+            print("decide.json is not what generate.py writes; run it without --check")
+            return 1
+        return 0
+    path.write_text(text)
+    print(f"{path.name}: {text.count('at')} lines")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,35 @@
+"""The vectors keep their schemas, and decide.json is what its generator writes."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+HERE = Path(__file__).parent
+FILES = sorted(HERE.glob("*.json"))
+
+
+def test_every_vector_file_is_seen() -> None:
+    assert [path.name for path in FILES] == [
+        "decide.json", "errors.json", "grammar.json", "redis.json", "surface.json",
+    ]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_keeps_its_schema(path: Path) -> None:
+    document = json.loads(path.read_text())
+    schema = json.loads((HERE / document["$schema"]).read_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.validate(document, schema, cls=jsonschema.Draft202012Validator)
+
+
+def test_decide_is_what_the_oracle_says() -> None:
+    subprocess.run([sys.executable, HERE / "generate.py", "--check"], check=True)
+
+
+def test_names_are_unique() -> None:
+    names = [trace["name"] for trace in json.loads((HERE / "decide.json").read_text())["traces"]]
+    assert len(names) == len(set(names))
