@@ -1,0 +1,33 @@
+# Everything that is done here goes through scripts/, which also run on their own.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help demo test test-long build lint setup clean
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+demo: ## set up, build, then show five processes of three runtimes sharing one bucket
+	@scripts/demo.sh
+
+test: ## set up, build and run all tests, or some: make test STAGES="core python"
+	@scripts/test.sh $(STAGES)
+
+test-long: ## the same with many more random cases
+	@PROPTEST_CASES=20000 TIDEGATE_TEST_LONG=1 scripts/test.sh $(STAGES)
+
+build: ## build everything, or some: make build PARTS="cli node"
+	@scripts/setup.sh rust wasm node python
+	@scripts/build.sh $(PARTS)
+
+lint: ## check the format and run clippy
+	@scripts/test.sh lint
+
+setup: ## install what is missing, or some: make setup PARTS="redis node"
+	@scripts/setup.sh $(PARTS)
+
+clean: ## remove what was built and installed in this folder
+	rm -rf target .build .venv .pytest_cache .hypothesis .mypy_cache
+	rm -rf bindings-node/dist bindings-node/node_modules
+	rm -rf bindings-wasm/js/dist bindings-wasm/js/pkg bindings-wasm/js/node_modules
+	find bindings-node bindings-python bindings-wasm tests \( -name '*.node' -o -name '*.so' -o -name '*.wasm' -o -name '*.pyc' \) -type f -delete

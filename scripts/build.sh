@@ -1,0 +1,77 @@
+#!/usr/bin/env bash
+# Builds Tidegate, all of it or the parts named, each from what scripts/setup.sh brings.
+#
+#   scripts/build.sh [part...]     parts: cli python node wasm-js wasm-proxy
+#
+# The native parts use one cargo profile and one target directory (CARGO_TARGET_DIR, or target/).
+set -euo pipefail
+# shellcheck source=scripts/project.sh
+. "$(dirname "${BASH_SOURCE[0]}")/project.sh"
+# shellcheck source=scripts/supervise.sh
+. "$SCRIPTS/supervise.sh"
+adopt_orphans "$SCRIPT_PATH" "$@"
+use_venv
+
+ALL_PARTS="cli python wasm-js node wasm-proxy"
+
+main() {
+    local part failed=""
+    # shellcheck disable=SC2086 # a list of words
+    [ $# -gt 0 ] || set -- $ALL_PARTS
+    for part in "$@"; do
+        case " $ALL_PARTS " in
+        *" $part "*) ;;
+        *) complain "no such part: $part (there are: $ALL_PARTS)"; exit 2 ;;
+        esac
+    done
+    # The parts need one another in the order of ALL_PARTS, whatever the order they were named in.
+    for part in $ALL_PARTS; do
+        case " $* " in
+        *" $part "*) build_part "$part" || failed="$failed $part" ;;
+        esac
+    done
+    [ -z "$failed" ] || { complain "not built:$failed"; exit 1; }
+}
+
+build_part() {
+    local part=$1 log="$LOGS/build-$1.log" started=$SECONDS
+    say "building $part"
+    if run_logged "build $part" "$log" "build_${part//-/_}"; then
+        say "$part built in $((SECONDS - started)) s"
+    else
+        complain "building $part failed after $((SECONDS - started)) s; its output is in $log"
+        return 1
+    fi
+}
+
+build_cli() {
+    cargo build --release --locked -p tidegate-cli
+}
+
+build_python() {
+    maturin develop --release --locked --manifest-path bindings-python/Cargo.toml
+}
+
+build_wasm_js() {
+    bindings-wasm/js/build.sh && npm_packages_of bindings-wasm/js # which its tests need
+}
+
+build_node() {
+    npm_packages_of bindings-node && npm --prefix bindings-node run build
+}
+
+build_wasm_proxy() {
+    bindings-wasm/proxy/build.sh --locked
+}
+
+# As package-lock.json says, exactly; again only when that has changed.
+npm_packages_of() {
+    local folder=$1
+    [ -f "$folder/package-lock.json" ] ||
+        { complain "$folder/package-lock.json is missing; npm install in $folder writes it"; return 1; }
+    cmp -s "$folder/package-lock.json" "$folder/node_modules/.installed-package-lock.json" && return
+    npm --prefix "$folder" ci --no-progress && mkdir -p "$folder/node_modules" &&
+        cp "$folder/package-lock.json" "$folder/node_modules/.installed-package-lock.json"
+}
+
+main "$@"

@@ -1,0 +1,45 @@
+# shellcheck shell=bash
+# Where the project's parts are, and how its scripts talk. To be sourced, by bash.
+
+PROJECT_ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+SCRIPTS="$PROJECT_ROOT/scripts"
+SCRIPT_NAME="$(basename "$0" .sh)"
+SCRIPT_PATH="$(cd "$(dirname "$0")" && pwd)/$(basename "$0")"
+LOGS="$PROJECT_ROOT/.build/logs"
+VENV="$PROJECT_ROOT/.venv"
+# One target directory for every cargo build, so that the command, the Python module and the
+# Node module compile their common dependencies once.
+export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$PROJECT_ROOT/target}"
+export SCRIPTS SCRIPT_PATH VENV
+
+cd "$PROJECT_ROOT" || exit
+mkdir -p "$LOGS"
+
+# Logs are read by people and by the counting of results: plain text, no colours.
+unset FORCE_COLOR CLICOLOR_FORCE MAKEFLAGS MAKELEVEL
+export NO_COLOR=1 CARGO_TERM_COLOR=never CARGO_TERM_PROGRESS_WHEN=never PY_COLORS=0
+export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 npm_config_fund=false npm_config_audit=false \
+    npm_config_update_notifier=false
+
+
+# Puts the virtual environment's commands first: its python3, and what pip installed.
+use_venv() {
+    export VIRTUAL_ENV="$VENV" PATH="$VENV/bin:$PATH"
+}
+
+say() {
+    printf '%s: %s\n' "$SCRIPT_NAME" "$*"
+}
+
+complain() {
+    printf '%s: %s\n' "$SCRIPT_NAME" "$*" >&2
+}
+
+have() {
+    command -v "$1" >/dev/null 2>&1
+}
+
+# Is version $1 at least version $2?
+version_at_least() {
+    [ "$(printf '%s\n' "$2" "$1" | sort -V | head -n 1)" = "$2" ]
+}

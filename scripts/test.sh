@@ -1,0 +1,214 @@
+#!/usr/bin/env bash
+# Runs the tests, all stages or the ones named, sets up and builds what they need before.
+#
+#   scripts/test.sh [stage...]
+#   stages: lint core vectors rust python wasm node envoy end-to-end docs
+#
+# A failed stage does not stop the others. A stage in which no test ran, or one was skipped, has
+# failed. Each stage's output is in .build/logs/<stage>.log; nothing it started outlives it. The
+# last line is "N passed, N failed".
+set -euo pipefail
+# shellcheck source=scripts/project.sh
+. "$(dirname "${BASH_SOURCE[0]}")/project.sh"
+# shellcheck source=scripts/supervise.sh
+. "$SCRIPTS/supervise.sh"
+# shellcheck source=scripts/count-tests.sh
+. "$SCRIPTS/count-tests.sh"
+adopt_orphans "$SCRIPT_PATH" "$@"
+
+ALL_STAGES="lint core vectors rust python wasm node envoy end-to-end docs"
+SUMMARY="$PROJECT_ROOT/.build/test-summary.txt"
+export LEFTOVERS_FAIL=1 # a server that a test leaves running is a failure of its stage
+
+total_passed=0
+total_failed=0
+table=""
+
+main() {
+    local stage
+    rm -f "$SUMMARY"
+    # shellcheck disable=SC2086 # a list of words
+    [ $# -gt 0 ] || set -- $ALL_STAGES
+    for stage in "$@"; do
+        case " $ALL_STAGES " in
+        *" $stage "*) ;;
+        *) complain "no such stage: $stage (there are: $ALL_STAGES)"; exit 2 ;;
+        esac
+    done
+
+    run_preparation setup "$SCRIPTS/setup.sh" "$(needs_of_all setup "$@")"
+    run_preparation build "$SCRIPTS/build.sh" "$(needs_of_all build "$@")"
+    use_venv
+    for stage in "$@"; do
+        run_stage "$stage"
+    done
+    print_table
+    printf '%d passed, %d failed\n' "$total_passed" "$total_failed" | tee "$SUMMARY"
+    [ "$total_failed" -eq 0 ]
+}
+
+# --- the stages --------------------------------------------------------------------------------
+
+stage_lint() {
+    local status=0
+    cargo fmt --all --check || status=1
+    cargo clippy --workspace --all-targets --locked -- -D warnings || status=1
+    return "$status"
+}
+
+stage_core() {
+    "$SCRIPTS/check-core-purity.sh"
+}
+
+stage_vectors() {
+    run_pytest tests/vectors
+}
+
+stage_rust() {
+    cargo test --locked --no-fail-fast
+}
+
+stage_python() {
+    run_pytest bindings-python/tests
+}
+
+stage_wasm() {
+    run_node_tests bindings-wasm/js
+}
+
+stage_node() {
+    run_node_tests bindings-node
+}
+
+stage_envoy() {
+    run_pytest tests/envoy
+}
+
+stage_end_to_end() {
+    run_pytest tests/end_to_end
+}
+
+stage_docs() {
+    "$SCRIPTS/check-docs.sh"
+}
+
+run_pytest() {
+    python -m pytest --color=no -ra --tb=short \
+        -o asyncio_default_fixture_loop_scope=function "$@"
+}
+
+run_node_tests() {
+    npm --prefix "$1" test
+}
+
+# Its setup parts and its build parts.
+needs_of() {
+    case "$1:$2" in
+    setup:lint) echo rust lint-tools python ;;
+    setup:core) echo rust wasm ;;
+    setup:vectors) echo python ;;
+    setup:rust) echo rust redis ;;
+    setup:python) echo rust redis python ;;
+    setup:wasm) echo rust wasm node python chromium ;;
+    setup:node) echo rust wasm redis node python ;;
+    setup:envoy) echo rust wasm redis python envoy ;;
+    setup:end-to-end) echo rust wasm redis node python envoy faketime ;;
+    setup:docs) echo rust python ;;
+    build:python) echo python ;;
+    build:wasm) echo wasm-js ;;
+    build:node) echo wasm-js node ;;
+    build:envoy) echo cli wasm-proxy ;;
+    build:end-to-end) echo cli python wasm-js node wasm-proxy ;;
+    esac
+}
+
+# These are one check each; the others are counted by their runner.
+is_one_check() {
+    case "$1" in
+    lint | core | docs) true ;;
+    *) false ;;
+    esac
+}
+
+# --- running and counting ----------------------------------------------------------------------
+
+needs_of_all() {
+    local kind=$1 stage
+    shift
+    for stage in "$@"; do
+        needs_of "$kind" "$stage"
+    done | tr ' ' '\n' | awk 'NF && !seen[$0]++' | tr '\n' ' '
+}
+
+run_preparation() {
+    local name=$1 script=$2 parts=$3 started=$SECONDS status=0
+    [ -n "$parts" ] || return 0
+    heading "$name" "$parts"
+    # shellcheck disable=SC2086 # a list of words
+    run_supervised "$script" $parts || status=$?
+    record_one_check "$name" "$status" $((SECONDS - started))
+}
+
+run_stage() {
+    local stage=$1 log="$LOGS/$1.log" started=$SECONDS status=0
+    heading "$stage"
+    run_logged "$stage" "$log" "stage_${stage//-/_}" || status=$?
+    if is_one_check "$stage"; then
+        record_one_check "$stage" "$status" $((SECONDS - started))
+    else
+        record_counted_tests "$stage" "$status" $((SECONDS - started)) "$log"
+    fi
+}
+
+record_one_check() {
+    if [ "$2" -eq 0 ]; then
+        record "$1" 1 0 "$3" ""
+    else
+        record "$1" 0 1 "$3" "$(how_it_ended "$2")"
+    fi
+}
+
+record_counted_tests() {
+    local stage=$1 status=$2 seconds=$3 passed failed skipped remark=""
+    read -r passed failed skipped <<<"$(count_tests "$4")"
+    if [ "$skipped" -gt 0 ]; then
+        failed=$((failed + skipped))
+        remark="$skipped skipped"
+    fi
+    if [ "$failed" -eq 0 ] && [ "$status" -ne 0 ]; then
+        failed=1
+        remark=$(how_it_ended "$status")
+    elif [ $((passed + failed)) -eq 0 ]; then
+        failed=1
+        remark="no test ran"
+    fi
+    record "$stage" "$passed" "$failed" "$seconds" "$remark"
+}
+
+how_it_ended() {
+    if [ "$1" -eq "$LEFT_PROCESSES" ]; then echo "left processes running"; else echo "ended with status $1"; fi
+}
+
+record() {
+    local name=$1 passed=$2 failed=$3 seconds=$4 remark=$5
+    total_passed=$((total_passed + passed))
+    total_failed=$((total_failed + failed))
+    table="$table$name|$passed|$failed|$seconds|$remark
+"
+    printf '%s: %d passed, %d failed in %d s%s\n' "$name" "$passed" "$failed" "$seconds" "${remark:+ ($remark)}"
+}
+
+heading() {
+    printf '\n=== %s%s  [%d min %02d s]\n' "$1" "${2:+: $2}" $((SECONDS / 60)) $((SECONDS % 60))
+}
+
+print_table() {
+    local name passed failed seconds remark
+    printf '\n%-12s %7s %7s %8s\n' stage passed failed seconds
+    while IFS='|' read -r name passed failed seconds remark; do
+        [ -z "$name" ] || printf '%-12s %7d %7d %8d  %s\n' "$name" "$passed" "$failed" "$seconds" "$remark"
+    done <<<"$table"
+    printf '%-12s %7d %7d %8d\n' all "$total_passed" "$total_failed" "$SECONDS"
+}
+
+main "$@"
