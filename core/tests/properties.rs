@@ -95,8 +95,13 @@ fn trace() -> impl Strategy<Value = (Limit, Vec<(u64, u64)>)> {
     })
 }
 
+/// `make test-long` runs twenty times as many.
+fn times() -> u32 {
+    if std::env::var_os("TIDEGATE_TEST_LONG").is_some() { 20 } else { 1 }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 3_000, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(ProptestConfig { cases: 3_000 * times(), failure_persistence: None, ..Default::default() })]
 
     #[test]
     fn decides_as_the_naive_bucket((limit, calls) in trace(), back in prop::collection::vec(any::<u16>(), 60)) {

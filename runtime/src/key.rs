@@ -6,9 +6,9 @@ const MAX_KEY: usize = 1024;
 const MAX_PREFIX: usize = 256;
 
 /// Checks the length of a bucket's key.
-pub(crate) fn check_key(key: &[u8]) -> Result<&[u8], Error> {
+pub(crate) fn check_key(key: &[u8]) -> Result<(), Error> {
     match key.len() {
-        1..=MAX_KEY => Ok(key),
+        1..=MAX_KEY => Ok(()),
         length => Err(Error::argument(
             "key",
             format!("it must be 1 to {MAX_KEY} bytes long, but has {length}"),

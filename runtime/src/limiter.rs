@@ -122,14 +122,30 @@ impl Limiter {
     ) {
         match &self.0.buckets {
             Buckets::Memory { .. } => done(self.check_memory(key.as_ref(), cost)),
-            Buckets::Redis(store) => match self.check_arguments(key.as_ref(), cost) {
+            Buckets::Redis(store) => match self.validate(&key, cost) {
                 Err(error) => done(Err(error)),
-                Ok(key) => {
-                    let key = redis_key(&self.0.prefix, key);
+                Ok(()) => {
+                    let key = redis_key(&self.0.prefix, key.as_ref());
                     store.check(key, Arc::clone(&self.0.limits), cost, done);
                 }
             },
         }
+    }
+
+    /// What [`check`](Self::check) would refuse to try: nothing is spent, no store is asked.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for a key that is not 1 to 1024 bytes long,
+    /// [`Error::CostTooLarge`], and [`Error::Store`] when the limiter is closed.
+    pub fn validate(&self, key: impl AsRef<[u8]>, cost: u64) -> Result<(), Error> {
+        if self.0.closed.load(Ordering::Acquire) {
+            return Err(Error::Store("the limiter is closed".into()));
+        }
+        let burst = self.0.limits.iter().map(Limit::burst).min().unwrap_or(0);
+        if cost > burst {
+            return Err(Error::CostTooLarge { cost, burst });
+        }
+        check_key(key.as_ref())
     }
 
     /// The limits, in the order of [`Decision::tier`].
@@ -154,7 +170,7 @@ impl Limiter {
     }
 
     fn check_memory(&self, key: &[u8], cost: u64) -> Result<Decision, Error> {
-        let key = self.check_arguments(key, cost)?;
+        self.validate(key, cost)?;
         let Buckets::Memory { store, clock } = &self.0.buckets else {
             return Err(Error::Store("the buckets are not in memory".into()));
         };
@@ -164,17 +180,6 @@ impl Limiter {
         match answered {
             Ok(decision) => decision.map_err(Error::from_engine),
         }
-    }
-
-    fn check_arguments<'a>(&self, key: &'a [u8], cost: u64) -> Result<&'a [u8], Error> {
-        if self.0.closed.load(Ordering::Acquire) {
-            return Err(Error::Store("the limiter is closed".into()));
-        }
-        let burst = self.0.limits.iter().map(Limit::burst).min().unwrap_or(0);
-        if cost > burst {
-            return Err(Error::CostTooLarge { cost, burst });
-        }
-        check_key(key)
     }
 }
 

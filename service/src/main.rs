@@ -1,2 +1,37 @@
-//! The `tidegate` command.
-fn main() {}
+//! The `tidegate` command. `tidegate serve` is the quota service: Envoy's rate
+//! limit service protocol over the bucket that the whole fleet shares.
+#![forbid(unsafe_code)]
+
+mod answer;
+mod bucket_key;
+mod cli;
+mod counters;
+mod failure;
+mod health;
+mod listeners;
+mod logging;
+mod quota_service;
+mod rules;
+mod rules_file;
+mod serve;
+mod store_url;
+mod store_watch;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::{Cli, Command};
+
+fn main() -> ExitCode {
+    // A mistake on the command line ends here, with exit code 2.
+    let Cli { command: Command::Serve(options) } = Cli::parse();
+    logging::start(&options);
+    match serve::run(&options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("error: {failure}");
+            failure.exit_code()
+        }
+    }
+}

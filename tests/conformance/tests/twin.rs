@@ -12,6 +12,11 @@ use tidegate::redis::CHECK;
 use tidegate_conformance::lua_twin::LuaTwin;
 use tidegate_conformance::redis_server::RedisServer;
 
+/// `make test-long` runs twenty times as many.
+fn times() -> u32 {
+    if std::env::var_os("TIDEGATE_TEST_LONG").is_some() { 20 } else { 1 }
+}
+
 fn config(cases: u32) -> Config {
     Config { cases, failure_persistence: None, ..Config::default() }
 }
@@ -20,7 +25,7 @@ fn config(cases: u32) -> Config {
 #[test]
 fn takes_the_engines_step() {
     let twin = LuaTwin::load(CHECK).expect("check.lua loads");
-    TestRunner::new(config(60_000))
+    TestRunner::new(config(60_000 * times()))
         .run(&case(), |case| {
             let outcome = twin.run(case.now, case.value.as_deref(), &case.arguments());
             let outcome = outcome.map_err(|error| TestCaseError::fail(error.to_string()))?;
@@ -38,7 +43,7 @@ fn takes_the_engines_step_in_redis() {
         .replace("redis.call('TIME')", "{KEYS[2], KEYS[3]}")
         .replace("tonumber(time[2]) * 1000", "tonumber(time[2])");
     let mut runner = TestRunner::new(config(1));
-    for _ in 0..8_000 {
+    for _ in 0..8_000 * times() {
         let case: Case = case().new_tree(&mut runner).expect("a case").current();
         let laid = match &case.value {
             Some(value) => redis::cmd("SET").arg("bucket").arg(value).exec(&mut connection),

@@ -1,0 +1,129 @@
+//! Tidegate's answers in the words of Envoy's protocol.
+
+use envoy_types::pb::envoy::service::ratelimit::v3::rate_limit_response::rate_limit::Unit;
+use envoy_types::pb::envoy::service::ratelimit::v3::rate_limit_response::{
+    Code, DescriptorStatus, RateLimit,
+};
+use envoy_types::pb::google::protobuf::Duration;
+use tidegate::{Decision, Error, Limiter, NamedLimit};
+use tonic::Status;
+use tonic::metadata::MetadataValue;
+
+/// The response metadata that carries the stable code of a Tidegate error.
+pub(crate) const ERROR_METADATA: &str = "tidegate-error";
+
+const NANOS_PER_SECOND: u64 = 1_000_000_000;
+
+/// The answer for a descriptor without a limit.
+pub(crate) fn unlimited() -> DescriptorStatus {
+    DescriptorStatus { code: Code::Ok.into(), ..DescriptorStatus::default() }
+}
+
+/// The answer for a decision of `limiter`. Its time is when to try again after a
+/// refusal, and else when the bucket is full.
+pub(crate) fn decided(limiter: &Limiter, decision: &Decision) -> DescriptorStatus {
+    let bound = limiter.limits().get(usize::from(decision.tier));
+    let (code, until) = match decision.allowed {
+        true => (Code::Ok, decision.reset_after),
+        false => (Code::OverLimit, decision.retry_after),
+    };
+    DescriptorStatus {
+        code: code.into(),
+        current_limit: bound.and_then(current_limit),
+        limit_remaining: u32::try_from(decision.remaining).unwrap_or(u32::MAX),
+        duration_until_reset: Some(duration(until)),
+        quota: None,
+    }
+}
+
+/// The gRPC status for an error; `at` says where in the request.
+pub(crate) fn failed(at: &str, error: &Error) -> Status {
+    let message = if at.is_empty() { error.to_string() } else { format!("{at}: {error}") };
+    let mut status = match error {
+        Error::InvalidArgument { .. } | Error::CostTooLarge { .. } => {
+            Status::invalid_argument(message)
+        }
+        Error::Store(_) => Status::unavailable(message),
+        Error::StoreTimeout { .. } => Status::deadline_exceeded(message),
+        _ => Status::internal(message),
+    };
+    status.metadata_mut().insert(ERROR_METADATA, MetadataValue::from_static(error.code()));
+    status
+}
+
+/// The limit as a number per unit of time, if it is one: the protocol knows no
+/// other periods than these.
+fn current_limit(NamedLimit { name, limit }: &NamedLimit) -> Option<RateLimit> {
+    let unit = match limit.period() / NANOS_PER_SECOND {
+        _ if !limit.period().is_multiple_of(NANOS_PER_SECOND) => return None,
+        1 => Unit::Second,
+        60 => Unit::Minute,
+        3_600 => Unit::Hour,
+        86_400 => Unit::Day,
+        _ => return None,
+    };
+    let requests_per_unit = u32::try_from(limit.tokens()).ok()?;
+    Some(RateLimit { name: name.clone(), requests_per_unit, unit: unit.into() })
+}
+
+fn duration(nanos: u64) -> Duration {
+    Duration {
+        // Both fit: 2^64 ns are 1.8e10 s.
+        seconds: i64::try_from(nanos / NANOS_PER_SECOND).unwrap_or(i64::MAX),
+        nanos: i32::try_from(nanos % NANOS_PER_SECOND).unwrap_or(0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use core::time::Duration as Time;
+
+    use tonic::Code as Grpc;
+
+    use super::*;
+
+    fn limit(text: &str) -> Option<(u32, Unit, String)> {
+        let named = NamedLimit::parse(text, None).ok()?;
+        current_limit(&named).map(|it| (it.requests_per_unit, it.unit(), it.name))
+    }
+
+    #[test]
+    fn only_limits_per_second_minute_hour_or_day_are_shown() {
+        let shown = |count, unit, name: &str| Some((count, unit, name.to_owned()));
+        assert_eq!(limit("50/s burst 5"), shown(50, Unit::Second, "50/s burst 5"));
+        assert_eq!(limit("50/60s"), shown(50, Unit::Minute, "50/min"));
+        assert_eq!(limit("5000/h window"), shown(5000, Unit::Hour, "5000/h window"));
+        assert_eq!(limit("1/24h"), shown(1, Unit::Day, "1/d"));
+        for text in ["1/500ms", "1/2s", "1/w", "10 in any 1s", "5000000000/d window"] {
+            assert_eq!(limit(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn times_keep_their_nanoseconds() {
+        assert_eq!(duration(0), Duration { seconds: 0, nanos: 0 });
+        assert_eq!(duration(1_500_000_001), Duration { seconds: 1, nanos: 500_000_001 });
+        assert_eq!(duration(u64::MAX), Duration { seconds: 18_446_744_073, nanos: 709_551_615 });
+    }
+
+    #[test]
+    fn errors_have_a_grpc_code_and_their_own() {
+        let argument = Error::InvalidArgument { name: "key", message: "too long".to_owned() };
+        for (error, grpc, code) in [
+            (argument, Grpc::InvalidArgument, "invalid_argument"),
+            (Error::CostTooLarge { cost: 9, burst: 5 }, Grpc::InvalidArgument, "cost_too_large"),
+            (Error::Store("gone".to_owned()), Grpc::Unavailable, "store_error"),
+            (
+                Error::StoreTimeout { after: Time::from_millis(50) },
+                Grpc::DeadlineExceeded,
+                "store_timeout",
+            ),
+            (Error::CorruptBucket { key: "k".to_owned() }, Grpc::Internal, "corrupt_bucket"),
+        ] {
+            let status = failed("descriptors[1]", &error);
+            let metadata = status.metadata().get(ERROR_METADATA).and_then(|it| it.to_str().ok());
+            assert_eq!((status.code(), metadata), (grpc, Some(code)));
+            assert_eq!(status.message(), format!("descriptors[1]: {error}"));
+        }
+    }
+}

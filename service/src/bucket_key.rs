@@ -1,0 +1,172 @@
+use core::fmt;
+
+/// How a descriptor's values become the key of its bucket.
+///
+/// A single value stands as it is, so that it is the same key that
+/// `limiter.check(value)` uses in any language. As soon as something else
+/// stands beside it, `%` and `/` inside values are escaped (`%25`, `%2F`), so
+/// that different descriptors never share a bucket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum BucketKey {
+    /// The values, joined with `/`.
+    Values,
+    /// A template such as `login/{client}`.
+    Template(Vec<Part>),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    Literal(String),
+    /// The value of the entry with this index.
+    Value(usize),
+}
+
+/// Why a template cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum TemplateError {
+    Empty,
+    Unbalanced,
+    /// The name is not among the rule's entry keys.
+    UnknownName {
+        name: String,
+        known: Vec<String>,
+    },
+}
+
+impl BucketKey {
+    /// Reads a template: `{name}` stands for the value of the entry with that key.
+    pub(crate) fn template(text: &str, entry_keys: &[&str]) -> Result<Self, TemplateError> {
+        let mut parts = Vec::new();
+        let mut rest = text;
+        while !rest.is_empty() {
+            let literal_end = rest.find(['{', '}']).unwrap_or(rest.len());
+            let (literal, after) = rest.split_at(literal_end);
+            if !literal.is_empty() {
+                parts.push(Part::Literal(literal.to_owned()));
+            }
+            rest = after;
+            if !rest.is_empty() {
+                let inside = rest.strip_prefix('{').and_then(|inside| inside.split_once('}'));
+                let (name, after) = inside.ok_or(TemplateError::Unbalanced)?;
+                parts.push(Part::Value(position_of(name, entry_keys)?));
+                rest = after;
+            }
+        }
+        if parts.is_empty() { Err(TemplateError::Empty) } else { Ok(Self::Template(parts)) }
+    }
+
+    /// The bucket's key for a descriptor with these values.
+    pub(crate) fn write(&self, values: &[&str]) -> String {
+        match self {
+            Self::Values => match values {
+                [value] => (*value).to_owned(),
+                values => {
+                    let mut key = String::new();
+                    for (index, value) in values.iter().enumerate() {
+                        if index > 0 {
+                            key.push('/');
+                        }
+                        push_escaped(&mut key, value);
+                    }
+                    key
+                }
+            },
+            Self::Template(parts) => match parts.as_slice() {
+                [Part::Value(index)] => value_at(values, *index).to_owned(),
+                parts => {
+                    let mut key = String::new();
+                    for part in parts {
+                        match part {
+                            Part::Literal(text) => key.push_str(text),
+                            Part::Value(index) => push_escaped(&mut key, value_at(values, *index)),
+                        }
+                    }
+                    key
+                }
+            },
+        }
+    }
+}
+
+fn position_of(name: &str, entry_keys: &[&str]) -> Result<usize, TemplateError> {
+    entry_keys.iter().position(|key| *key == name).ok_or_else(|| TemplateError::UnknownName {
+        name: name.to_owned(),
+        known: entry_keys.iter().map(|key| (*key).to_owned()).collect(),
+    })
+}
+
+/// The rule's match has made sure that the value is there.
+fn value_at<'a>(values: &[&'a str], index: usize) -> &'a str {
+    values.get(index).copied().unwrap_or_default()
+}
+
+fn push_escaped(key: &mut String, value: &str) {
+    for character in value.chars() {
+        match character {
+            '%' => key.push_str("%25"),
+            '/' => key.push_str("%2F"),
+            other => key.push(other),
+        }
+    }
+}
+
+impl fmt::Display for TemplateError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => f.write_str("it must not be empty"),
+            Self::Unbalanced => f.write_str("each \"{\" needs its \"}\", around one entry key"),
+            Self::UnknownName { name, known } => write!(
+                f,
+                "{{{name}}} is not an entry key that `match` lists; it lists {}",
+                known.join(", ")
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_value_is_the_key_and_several_are_joined_unmistakably() {
+        let key = BucketKey::Values;
+        assert_eq!(key.write(&["50%/a"]), "50%/a");
+        assert_eq!(key.write(&["a", "b"]), "a/b");
+        assert_eq!(key.write(&["a/b", "c"]), "a%2Fb/c");
+        assert_eq!(key.write(&["a", "b/c"]), "a/b%2Fc");
+        assert_eq!(key.write(&["100%", "é"]), "100%25/é");
+        assert_eq!(key.write(&["", ""]), "/");
+        assert_eq!(key.write(&[""]), "");
+    }
+
+    #[test]
+    fn templates_choose_order_and_add_text() -> Result<(), TemplateError> {
+        let keys = ["api_key", "path"];
+        let write = |text| Ok(BucketKey::template(text, &keys)?.write(&["k/1", "/x"]));
+        assert_eq!(write("{path}:{api_key}")?, "%2Fx:k%2F1");
+        assert_eq!(write("{api_key}")?, "k/1");
+        assert_eq!(write("user/{api_key}")?, "user/k%2F1");
+        assert_eq!(write("everyone")?, "everyone");
+        Ok(())
+    }
+
+    #[test]
+    fn templates_that_cannot_be() {
+        let wrong = |text| BucketKey::template(text, &["api_key"]).err();
+        assert_eq!(wrong(""), Some(TemplateError::Empty));
+        for text in ["{", "}", "a}", "{api_key", "{{api_key}", "x{api_key}}"] {
+            let error = wrong(text);
+            assert!(
+                matches!(
+                    error,
+                    Some(TemplateError::Unbalanced | TemplateError::UnknownName { .. })
+                ),
+                "{text}: {error:?}"
+            );
+        }
+        let message = wrong("{user}").map(|error| error.to_string());
+        let said = "{user} is not an entry key that `match` lists; it lists api_key";
+        assert_eq!(message.as_deref(), Some(said));
+    }
+}

@@ -1,0 +1,274 @@
+use core::net::SocketAddr;
+use core::time::Duration;
+use std::path::PathBuf;
+
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
+use tracing_subscriber::filter::Targets;
+
+/// One rate limiter for every runtime a fleet is made of.
+#[derive(Debug, Parser)]
+#[command(name = "tidegate", version, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Serves the shared buckets to Envoy over its rate limit service protocol (v3).
+    Serve(ServeOptions),
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  One limit for any domain and any descriptor:
+    tidegate serve --store redis://127.0.0.1:6379 --limit \"50/s burst 50\"
+
+  Two limits that both must allow:
+    tidegate serve --store redis://127.0.0.1:6379 --limit \"50/s\" --limit \"100000/d\"
+
+  Rules from a file, the store's password from the environment:
+    TIDEGATE_STORE=redis://:secret@redis.internal:6379 tidegate serve --rules rules.toml
+
+  On free ports, for a test:
+    tidegate serve --store memory:// --limit 10/s --grpc-listen 127.0.0.1:0 \\
+      --http-listen 127.0.0.1:0 --ports-file ports.json
+
+Exit codes: 0 stopped by SIGTERM or SIGINT; 1 the system refused something, such as
+an address to listen on; 2 the command line, the rules or a certificate is wrong.";
+
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES, group = ArgGroup::new("what").required(true).args(["rules", "limit"]))]
+pub(crate) struct ServeOptions {
+    /// Where the buckets live: redis://, rediss://, redis+unix:// or memory:// (this process only)
+    #[arg(long, value_name = "URL", env = "TIDEGATE_STORE", hide_env_values = true)]
+    pub(crate) store: String,
+
+    /// The rules file (TOML): which descriptor is held to which limits
+    #[arg(long, value_name = "FILE", env = "TIDEGATE_RULES")]
+    pub(crate) rules: Option<PathBuf>,
+
+    /// Instead of a rules file: a limit for any descriptor; up to 4, repeated or separated by ";"
+    #[arg(long, value_name = "LIMIT", env = "TIDEGATE_LIMIT", value_delimiter = ';')]
+    pub(crate) limit: Vec<String>,
+
+    /// With --limit: what keys in the store begin with
+    #[arg(
+        long,
+        value_name = "TEXT",
+        env = "TIDEGATE_PREFIX",
+        default_value = "tidegate",
+        conflicts_with = "rules"
+    )]
+    pub(crate) prefix: String,
+
+    /// Where to listen for gRPC; port 0 takes a free one
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        env = "TIDEGATE_GRPC_LISTEN",
+        default_value = "127.0.0.1:8081"
+    )]
+    pub(crate) grpc_listen: SocketAddr,
+
+    /// Where to listen for HTTP, /healthz and /readyz; port 0 takes a free one
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        env = "TIDEGATE_HTTP_LISTEN",
+        default_value = "127.0.0.1:8080"
+    )]
+    pub(crate) http_listen: SocketAddr,
+
+    /// When ready, writes {"grpc": PORT, "http": PORT} to this file, all at once
+    #[arg(long, value_name = "FILE", env = "TIDEGATE_PORTS_FILE")]
+    pub(crate) ports_file: Option<PathBuf>,
+
+    /// The longest to wait for the store, connecting included: 1ms to 60s
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "TIDEGATE_STORE_TIMEOUT",
+        default_value = "50ms",
+        value_parser = store_timeout
+    )]
+    pub(crate) store_timeout: Duration,
+
+    /// The longest that a request may take: 1ms to 60s
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "TIDEGATE_REQUEST_TIMEOUT",
+        default_value = "1s",
+        value_parser = request_timeout
+    )]
+    pub(crate) request_timeout: Duration,
+
+    /// How long requests under way may take to finish after SIGTERM or SIGINT: 0s to 10min
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "TIDEGATE_DRAIN",
+        default_value = "10s",
+        value_parser = drain
+    )]
+    pub(crate) drain: Duration,
+
+    /// How often to ping an idle gRPC connection; closed if not answered in time: 1s to 1h
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "TIDEGATE_KEEPALIVE",
+        default_value = "30s",
+        value_parser = keepalive
+    )]
+    pub(crate) keepalive: Duration,
+
+    /// The most requests under way on one gRPC connection
+    #[arg(
+        long,
+        value_name = "COUNT",
+        env = "TIDEGATE_MAX_STREAMS",
+        default_value_t = 1024,
+        value_parser = clap::value_parser!(u32).range(1..=1_000_000)
+    )]
+    pub(crate) max_streams: u32,
+
+    /// The largest gRPC request, in bytes: 1024 to 4194304
+    #[arg(
+        long,
+        value_name = "BYTES",
+        env = "TIDEGATE_MAX_MESSAGE_SIZE",
+        default_value_t = 65_536,
+        value_parser = clap::value_parser!(u32).range(1024..=4_194_304)
+    )]
+    pub(crate) max_message_size: u32,
+
+    /// Serves gRPC over TLS with this certificate chain (PEM)
+    #[arg(long, value_name = "FILE", env = "TIDEGATE_TLS_CERT", requires = "tls_key")]
+    pub(crate) tls_cert: Option<PathBuf>,
+
+    /// The certificate's private key (PEM)
+    #[arg(long, value_name = "FILE", env = "TIDEGATE_TLS_KEY", requires = "tls_cert")]
+    pub(crate) tls_key: Option<PathBuf>,
+
+    /// What to log: a level, or levels by target such as "warn,tidegate=debug"
+    #[arg(long, value_name = "FILTER", env = "TIDEGATE_LOG", default_value = "info")]
+    pub(crate) log: Targets,
+
+    /// How to log, on standard error
+    #[arg(long, value_enum, value_name = "FORMAT", env = "TIDEGATE_LOG_FORMAT", default_value_t)]
+    pub(crate) log_format: LogFormat,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// One line of text per event
+    #[default]
+    Text,
+    /// One JSON object per event and line
+    Json,
+}
+
+fn store_timeout(text: &str) -> Result<Duration, String> {
+    duration_within(text, Duration::from_millis(1), Duration::from_secs(60))
+}
+
+fn request_timeout(text: &str) -> Result<Duration, String> {
+    duration_within(text, Duration::from_millis(1), Duration::from_secs(60))
+}
+
+fn drain(text: &str) -> Result<Duration, String> {
+    duration_within(text, Duration::ZERO, Duration::from_secs(600))
+}
+
+fn keepalive(text: &str) -> Result<Duration, String> {
+    duration_within(text, Duration::from_secs(1), Duration::from_secs(3600))
+}
+
+fn duration_within(text: &str, least: Duration, most: Duration) -> Result<Duration, String> {
+    let duration = humantime::parse_duration(text)
+        .map_err(|error| format!("{error}; write a number and a unit, such as 50ms or 2s"))?;
+    if !(least..=most).contains(&duration) {
+        return Err(format!(
+            "it must be {} to {}",
+            humantime::format_duration(least),
+            humantime::format_duration(most)
+        ));
+    }
+    Ok(duration)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parse(arguments: &[&str]) -> Result<ServeOptions, String> {
+        let words = ["tidegate", "serve"].iter().chain(arguments);
+        match Cli::try_parse_from(words) {
+            Ok(Cli { command: Command::Serve(options) }) => Ok(options),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn defaults() -> Result<(), String> {
+        let options = parse(&["--store", "memory://", "--limit", "10/s; 1000/d"])?;
+        assert_eq!(options.limit, ["10/s", " 1000/d"]);
+        assert_eq!(options.prefix, "tidegate");
+        assert_eq!(options.store_timeout, Duration::from_millis(50));
+        assert_eq!(options.request_timeout, Duration::from_secs(1));
+        assert_eq!(options.drain, Duration::from_secs(10));
+        assert_eq!(options.grpc_listen.to_string(), "127.0.0.1:8081");
+        assert_eq!(options.http_listen.to_string(), "127.0.0.1:8080");
+        assert_eq!(options.log_format, LogFormat::Text);
+        Ok(())
+    }
+
+    #[test]
+    fn every_option_has_an_environment_variable_and_stands_in_the_readme() {
+        let readme = include_str!("../README.md");
+        for subcommand in Cli::command().get_subcommands() {
+            for argument in subcommand.get_arguments().filter(|a| a.get_id() != "help") {
+                let id = argument.get_id().as_str();
+                let variable = argument.get_env().and_then(std::ffi::OsStr::to_str);
+                let option = format!("`--{} ", argument.get_long().unwrap_or_default());
+                assert!(readme.contains(&option), "{option} is not in the README");
+                assert_eq!(variable, Some(format!("TIDEGATE_{}", id.to_uppercase()).as_str()));
+            }
+        }
+    }
+
+    #[test]
+    fn mistakes_name_the_option_and_the_bound() {
+        let with = |more: &[&str]| {
+            let base = ["--store", "memory://", "--limit", "10/s"];
+            parse(&[&base[..], more].concat()).err().unwrap_or_default()
+        };
+        for (arguments, said) in [
+            (&["--store-timeout", "2min"][..], "--store-timeout <TIME>': it must be 1ms to 1m"),
+            (&["--request-timeout", "0s"], "--request-timeout <TIME>': it must be 1ms to 1m"),
+            (&["--drain", "11min"], "--drain <TIME>': it must be 0s to 10m"),
+            (&["--keepalive", "soon"], "write a number and a unit"),
+            (&["--max-streams", "0"], "0 is not in 1..=1000000"),
+            (&["--max-message-size", "5000000"], "5000000 is not in 1024..=4194304"),
+            (&["--grpc-listen", "8081"], "--grpc-listen <ADDRESS>"),
+            (&["--tls-cert", "c.pem"], "--tls-key <FILE>"),
+            (&["--rules", "rules.toml"], "cannot be used with"),
+            (&["--log-format", "xml"], "[possible values: text, json]"),
+            (&["--unknown"], "unexpected argument '--unknown'"),
+        ] {
+            let message = with(arguments);
+            assert!(message.contains(said), "{arguments:?} said {message:?}, not {said:?}");
+        }
+        let nothing = parse(&["--store", "memory://"]).err().unwrap_or_default();
+        assert!(nothing.contains("<--rules <FILE>|--limit <LIMIT>>"), "{nothing}");
+    }
+}

@@ -1,0 +1,292 @@
+use std::path::Path;
+
+use envoy_types::pb::envoy::extensions::common::ratelimit::v3::rate_limit_descriptor::Entry;
+use tidegate::{Limiter, NamedLimit, Store};
+
+use crate::bucket_key::BucketKey;
+use crate::rules_file::{EntryText, LimitText, RuleText, RulesFile};
+
+/// The most rules a file may hold: they are tried one after the other.
+const MAX_RULES: usize = 1000;
+
+/// Which descriptors are held to which limits; the first rule that matches decides.
+#[derive(Debug)]
+pub(crate) struct RuleSet(Vec<Rule>);
+
+#[derive(Debug)]
+pub(crate) struct Rule {
+    /// What logs call it: its place in the file.
+    pub(crate) name: String,
+    pub(crate) limiter: Limiter,
+    /// Counts, but never refuses.
+    pub(crate) shadow: bool,
+    domain: Option<String>,
+    entries: Option<Vec<EntryText>>,
+    key: BucketKey,
+    prefix: String,
+}
+
+impl RuleSet {
+    /// One rule for every domain and descriptor.
+    ///
+    /// # Errors
+    /// A sentence that names the option and its bound.
+    pub(crate) fn of_one(limits: &[String], prefix: &str, store: &Store) -> Result<Self, String> {
+        let mut builder = Limiter::builder().store(store.clone()).prefix(prefix);
+        for text in limits {
+            let limit = NamedLimit::parse(text.trim(), None)
+                .map_err(|error| format!("--limit: {error}"))?;
+            builder = builder.add_limit(limit);
+        }
+        let limiter = builder.build().map_err(|error| format!("--limit, --prefix: {error}"))?;
+        Ok(Self(vec![Rule {
+            name: "--limit".to_owned(),
+            limiter,
+            shadow: false,
+            domain: None,
+            entries: None,
+            key: BucketKey::Values,
+            prefix: prefix.to_owned(),
+        }]))
+    }
+
+    /// Reads a rules file.
+    ///
+    /// # Errors
+    /// A sentence that names the file, the field and its bound.
+    pub(crate) fn read(path: &Path, store: &Store) -> Result<Self, String> {
+        let file = path.display();
+        let text =
+            std::fs::read_to_string(path).map_err(|error| format!("--rules: {file}: {error}"))?;
+        Self::parse(&text, store).map_err(|message| format!("{file}: {message}"))
+    }
+
+    fn parse(text: &str, store: &Store) -> Result<Self, String> {
+        let file: RulesFile =
+            toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())?;
+        if !(1..=MAX_RULES).contains(&file.rules.len()) {
+            let count = file.rules.len();
+            return Err(format!("rules: there must be 1 to {MAX_RULES}, but there are {count}"));
+        }
+        let mut rules = Vec::with_capacity(file.rules.len());
+        for (index, rule) in file.rules.into_iter().enumerate() {
+            let rule = Rule::build(format!("rules[{index}]"), rule, store)?;
+            check_buckets_are_apart(&rules, &rule)?;
+            rules.push(rule);
+        }
+        Ok(Self(rules))
+    }
+
+    /// The first rule for a descriptor with these entries.
+    pub(crate) fn find(&self, domain: &str, entries: &[Entry]) -> Option<&Rule> {
+        self.0.iter().find(|rule| rule.matches(domain, entries))
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
+impl Rule {
+    /// The key of the bucket that a descriptor with these entries spends from.
+    pub(crate) fn bucket_key(&self, entries: &[Entry]) -> String {
+        let values: Vec<&str> = entries.iter().map(|entry| entry.value.as_str()).collect();
+        self.key.write(&values)
+    }
+
+    fn build(name: String, rule: RuleText, store: &Store) -> Result<Self, String> {
+        let at =
+            |field: &str, message: &dyn core::fmt::Display| format!("{name}.{field}: {message}");
+        if rule.domain.as_deref() == Some("") {
+            return Err(at("domain", &"it must not be empty; leave it out to match any domain"));
+        }
+        if let Some(entries) = &rule.entries {
+            if entries.is_empty() {
+                let message = "it must list at least 1 entry; leave it out to match any descriptor";
+                return Err(at("match", &message));
+            }
+            if let Some(index) = entries.iter().position(|entry| entry.key.is_empty()) {
+                return Err(at(&format!("match[{index}]"), &"the entry key must not be empty"));
+            }
+        }
+        let key = match (&rule.key, &rule.entries) {
+            (None, _) => BucketKey::Values,
+            (Some(_), None) => return Err(at("key", &"it needs `match`, whose entries it names")),
+            (Some(template), Some(entries)) => {
+                let keys: Vec<&str> = entries.iter().map(|entry| entry.key.as_str()).collect();
+                BucketKey::template(template, &keys).map_err(|error| at("key", &error))?
+            }
+        };
+        let prefix = rule.prefix.unwrap_or_else(|| "tidegate".to_owned());
+        let mut builder = Limiter::builder().store(store.clone()).prefix(&prefix);
+        for (index, LimitText { name, limit }) in rule.limits.iter().enumerate() {
+            let limit = NamedLimit::parse(limit, name.as_deref())
+                .map_err(|error| at(&format!("limits[{index}]"), &error))?;
+            builder = builder.add_limit(limit);
+        }
+        let limiter = builder.build().map_err(|error| {
+            let field = if error.code() == "invalid_limit" { "limits" } else { "prefix" };
+            at(field, &error)
+        })?;
+        let (domain, entries, shadow) = (rule.domain, rule.entries, rule.shadow);
+        Ok(Self { name, limiter, shadow, domain, entries, key, prefix })
+    }
+
+    fn matches(&self, domain: &str, entries: &[Entry]) -> bool {
+        self.domain.as_deref().is_none_or(|wanted| wanted == domain)
+            && self.entries.as_ref().is_none_or(|wanted| {
+                wanted.len() == entries.len()
+                    && wanted.iter().zip(entries).all(|(wanted, entry)| {
+                        wanted.key == entry.key
+                            && wanted.value.as_ref().is_none_or(|value| *value == entry.value)
+                    })
+            })
+    }
+}
+
+/// One bucket is held to one set of limits: under two, each call would convert
+/// the other's debt, and neither limit would be kept.
+fn check_buckets_are_apart(earlier: &[Rule], rule: &Rule) -> Result<(), String> {
+    let limits = |rule: &Rule| rule.limiter.limits().iter().map(|it| it.limit).collect::<Vec<_>>();
+    let clash = earlier.iter().find(|it| it.prefix == rule.prefix && limits(it) != limits(rule));
+    clash.map_or(Ok(()), |other| {
+        Err(format!(
+            "{}.prefix: {} has the same prefix {:?} with other limits, so that one bucket \
+             would be held to both; give one of the two a prefix of its own",
+            rule.name, other.name, rule.prefix
+        ))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use core::time::Duration;
+
+    use super::*;
+
+    fn parse(text: &str) -> Result<RuleSet, String> {
+        let store = Store::open("memory://", Duration::from_millis(50))
+            .map_err(|error| error.to_string())?;
+        RuleSet::parse(text, &store)
+    }
+
+    fn entries(pairs: &[(&str, &str)]) -> Vec<Entry> {
+        pairs
+            .iter()
+            .map(|(key, value)| Entry { key: (*key).to_owned(), value: (*value).to_owned() })
+            .collect()
+    }
+
+    #[test]
+    fn the_first_rule_that_matches_decides() -> Result<(), String> {
+        let rules = parse(
+            r#"
+            [[rules]]
+            domain = "edge"
+            match = [{ key = "path", value = "/login" }, "client"]
+            key = "login/{client}"
+            prefix = "login"
+            limits = ["5/min"]
+            shadow = true
+
+            [[rules]]
+            domain = "edge"
+            match = ["api_key"]
+            limits = ["50/s burst 50", { name = "daily", limit = "10000/d" }]
+
+            [[rules]]
+            match = ["api_key", "path"]
+            limits = ["50/s burst 50", "10000/d"]
+
+            [[rules]]
+            match = ["path", "client"]
+            limits = ["100/s"]
+            prefix = "paths"
+            "#,
+        )?;
+        let found = |domain: &str, pairs: &[(&str, &str)]| {
+            let entries = entries(pairs);
+            let rule = rules.find(domain, &entries)?;
+            Some((rule.name.clone(), rule.bucket_key(&entries)))
+        };
+        let at = |index: usize, key: &str| Some((format!("rules[{index}]"), key.to_owned()));
+        assert_eq!(found("edge", &[("path", "/login"), ("client", "c")]), at(0, "login/c"));
+        assert_eq!(found("edge", &[("path", "/other"), ("client", "c")]), at(3, "%2Fother/c"));
+        assert_eq!(found("edge", &[("client", "c"), ("path", "/login")]), None);
+        assert_eq!(found("edge", &[("api_key", "k/1")]), at(1, "k/1"));
+        assert_eq!(found("core", &[("api_key", "k/1")]), None);
+        assert_eq!(found("core", &[("api_key", "k/1"), ("path", "/x")]), at(2, "k%2F1/%2Fx"));
+        assert_eq!(rules.len(), 4);
+        assert_eq!(
+            rules.0.iter().map(|rule| rule.shadow).collect::<Vec<_>>(),
+            [true, false, false, false]
+        );
+        let names: Vec<_> = rules.0[1].limiter.limits().iter().map(|it| &it.name).collect();
+        assert_eq!(names, ["50/s", "daily"]);
+        Ok(())
+    }
+
+    #[test]
+    fn the_rules_of_the_readme_work() -> Result<(), String> {
+        let readme = include_str!("../README.md");
+        let rules = readme.split_once("```toml").and_then(|(_, after)| after.split_once("```"));
+        let rules = parse(rules.ok_or("no example")?.0)?;
+        let login = entries(&[("path", "/login"), ("client", "c")]);
+        let rule = rules.find("edge", &login).ok_or("no rule")?;
+        assert_eq!((rules.len(), rule.bucket_key(&login).as_str()), (3, "login/c"));
+        Ok(())
+    }
+
+    #[test]
+    fn a_rule_without_domain_and_match_takes_all() -> Result<(), String> {
+        let rules = parse("[[rules]]\nlimits = [\"1/s\"]")?;
+        assert!(rules.find("any", &entries(&[("a", "1"), ("b", "2")])).is_some());
+        Ok(())
+    }
+
+    #[test]
+    fn mistakes_name_the_field_and_the_bound() {
+        for (text, said) in [
+            ("", "missing field `rules`"),
+            ("rules = []", "rules: there must be 1 to 1000, but there are 0"),
+            ("[[rules]]\nlimits = []", "rules[0].limits: a limiter holds 1 to 4 limits, but 0"),
+            ("[[rules]]\nlimit = \"1/s\"", "unknown field `limit`, expected one of"),
+            ("[[rules]]\ndomain = \"x\"", "missing field `limits`"),
+            (
+                "[[rules]]\nlimits = [\"1/s\", \"1/fortnight\"]",
+                "rules[0].limits[1]: invalid limit \"1/fortnight\": at byte 2: unknown unit",
+            ),
+            ("[[rules]]\nlimits = [\"0/s\"]", "tokens must be at least 1"),
+            ("[[rules]]\nlimits = [1]", "expected a limit, or a table { name, limit }"),
+            (
+                "[[rules]]\nlimits = [{ name = \"a\", rate = \"1/s\" }]",
+                "unknown field `rate`, expected `name` or `limit`",
+            ),
+            (
+                "[[rules]]\nlimits = [\"1/s\",\"2/s\",\"3/s\",\"4/s\",\"5/s\"]",
+                "rules[0].limits: a limiter holds 1 to 4 limits, but 5 were given",
+            ),
+            ("[[rules]]\nlimits = [\"1/s\"]\ndomain = \"\"", "rules[0].domain: it must not be"),
+            ("[[rules]]\nlimits = [\"1/s\"]\nmatch = []", "rules[0].match: it must list at least"),
+            ("[[rules]]\nlimits = [\"1/s\"]\nmatch = [\"\"]", "rules[0].match[0]: the entry key"),
+            (
+                "[[rules]]\nlimits = [\"1/s\"]\nmatch = [{ key = \"a\", val = \"b\" }]",
+                "unknown field `val`, expected `key` or `value`",
+            ),
+            ("[[rules]]\nlimits = [\"1/s\"]\nkey = \"{a}\"", "rules[0].key: it needs `match`"),
+            (
+                "[[rules]]\nlimits = [\"1/s\"]\nmatch = [\"a\"]\nkey = \"{b}\"",
+                "rules[0].key: {b} is not an entry key",
+            ),
+            ("[[rules]]\nlimits = [\"1/s\"]\nprefix = \"\"", "rules[0].prefix: "),
+            ("[[rules]]\nlimits = [\"1/s\"]\nshadow = 1", "expected a boolean"),
+            (
+                "[[rules]]\nlimits = [\"1/s\"]\n[[rules]]\nlimits = [\"2/s\"]",
+                "rules[1].prefix: rules[0] has the same prefix \"tidegate\" with other limits",
+            ),
+        ] {
+            let message = parse(text).err().unwrap_or_default();
+            assert!(message.contains(said), "{text:?} said {message:?}, not {said:?}");
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! The rules file as it is written: names and types only. What the values mean
+//! and which bounds they have is the business of [`crate::rules`].
+
+use core::fmt;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde::{Deserialize, de};
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RulesFile {
+    pub(crate) rules: Vec<RuleText>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RuleText {
+    pub(crate) domain: Option<String>,
+    #[serde(rename = "match")]
+    pub(crate) entries: Option<Vec<EntryText>>,
+    pub(crate) limits: Vec<LimitText>,
+    pub(crate) prefix: Option<String>,
+    pub(crate) key: Option<String>,
+    #[serde(default)]
+    pub(crate) shadow: bool,
+}
+
+/// `"api_key"`, or `{ key = "path", value = "/login" }`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct EntryText {
+    pub(crate) key: String,
+    pub(crate) value: Option<String>,
+}
+
+/// `"10/s"`, or `{ name = "steady", limit = "10/s" }`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LimitText {
+    pub(crate) name: Option<String>,
+    pub(crate) limit: String,
+}
+
+impl<'de> Deserialize<'de> for EntryText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Table {
+            key: String,
+            value: String,
+        }
+        text_or_table(
+            deserializer,
+            "an entry key, or a table { key, value }",
+            |key| Self { key, value: None },
+            |Table { key, value }| Self { key, value: Some(value) },
+        )
+    }
+}
+
+impl<'de> Deserialize<'de> for LimitText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Table {
+            name: String,
+            limit: String,
+        }
+        text_or_table(
+            deserializer,
+            "a limit, or a table { name, limit }",
+            |limit| Self { name: None, limit },
+            |Table { name, limit }| Self { name: Some(name), limit },
+        )
+    }
+}
+
+/// As an untagged enum, but an error says what is wrong with the form that was used.
+fn text_or_table<'de, D, Table, T>(
+    deserializer: D,
+    expected: &'static str,
+    from_text: fn(String) -> T,
+    from_table: fn(Table) -> T,
+) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    Table: Deserialize<'de>,
+{
+    struct TextOrTable<Table, T> {
+        expected: &'static str,
+        from_text: fn(String) -> T,
+        from_table: fn(Table) -> T,
+    }
+
+    impl<'de, Table: Deserialize<'de>, T> Visitor<'de> for TextOrTable<Table, T> {
+        type Value = T;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(self.expected)
+        }
+
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
+            Ok((self.from_text)(text.to_owned()))
+        }
+
+        fn visit_map<M: MapAccess<'de>>(self, map: M) -> Result<T, M::Error> {
+            Table::deserialize(MapAccessDeserializer::new(map)).map(self.from_table)
+        }
+    }
+
+    deserializer.deserialize_any(TextOrTable { expected, from_text, from_table })
+}

