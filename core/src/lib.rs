@@ -10,6 +10,8 @@ mod gcra;
 mod grammar;
 mod limit;
 mod store;
+mod sync;
+mod table;
 mod tiers;
 mod timeline;
 
@@ -19,5 +21,8 @@ pub use error::{Error, Field};
 pub use gcra::decide;
 pub use limit::{Limit, MAX_RATE_PER_SECOND, MAX_SPAN, Shape};
 pub use store::Store;
+pub use table::{
+    OnFull, Receipt, Segments, Slot, Table, TableError, TableFull, WINDOW, check_tables,
+};
 pub use tiers::{Cells, MAX_TIERS, decide_tiers};
 pub use timeline::Timeline;

@@ -60,7 +60,7 @@ pub fn decide_tiers(
     Ok(decision)
 }
 
-fn binds_over(candidate: &Decision, so_far: &Decision) -> bool {
+pub(crate) fn binds_over(candidate: &Decision, so_far: &Decision) -> bool {
     match (candidate.allowed, so_far.allowed) {
         (false, true) => true,
         (true, false) => false,
