@@ -1,7 +1,8 @@
 //! The table against an oracle that anyone can read, and under threads.
+#![allow(clippy::unwrap_used, reason = "a test may stop")]
 
+use core::sync::atomic::{AtomicU64, Ordering};
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use proptest::prelude::*;
 use tidegate_core::{

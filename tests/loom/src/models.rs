@@ -8,8 +8,10 @@ use loom::thread;
 use crate::sync::Ordering;
 use crate::{Limit, ManualClock, OnFull, Segments, Slot, Table, TableFull, check_tables};
 
-/// More: `LOOM_MAX_PREEMPTIONS=3`, which takes long for three threads.
-const PREEMPTIONS: usize = 2;
+/// Preemptions in models of two threads, and of three or two tiers; `LOOM_MAX_PREEMPTIONS`
+/// overrides both.
+const OF_TWO: usize = 4;
+const OF_MORE: usize = 2;
 const KEY: u64 = 0xA11CE;
 const OTHER: u64 = 0xB0B;
 
@@ -52,10 +54,10 @@ fn spend<S: Segments + ?Sized>(
     })
 }
 
-fn model(body: impl Fn() + Sync + Send + 'static) {
+fn model(preemptions: usize, body: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
     if builder.preemption_bound.is_none() {
-        builder.preemption_bound = Some(PREEMPTIONS);
+        builder.preemption_bound = Some(preemptions);
     }
     builder.check(body);
 }
@@ -72,7 +74,7 @@ where
 
 #[test]
 fn one_bucket_however_many_insert_it() {
-    model(|| {
+    model(OF_TWO, || {
         let slots = Slots::new(2);
         let theirs = Arc::clone(&slots);
         let (one, other) = both(move || theirs.spend(KEY, 10, 1), || slots.spend(KEY, 10, 1));
@@ -84,7 +86,7 @@ fn one_bucket_however_many_insert_it() {
 /// The inserters begin at different slots, because one slot becomes vacant meanwhile.
 #[test]
 fn one_bucket_when_slots_come_free_meanwhile() {
-    model(|| {
+    model(OF_TWO, || {
         let slots = Slots::new(2);
         slots.spend(OTHER, 1, 1).unwrap();
         // OTHER's bucket, cell 2, is full for the second call only.
@@ -99,7 +101,7 @@ fn one_bucket_when_slots_come_free_meanwhile() {
 /// One slot, full by time: its key is charged while another key takes it.
 #[test]
 fn a_charge_lands_or_starts_over_when_its_slot_is_taken() {
-    model(|| {
+    model(OF_TWO, || {
         let slots = Slots::new(1);
         assert_eq!(slots.spend(KEY, 1, 2), Ok(true));
         let theirs = Arc::clone(&slots);
@@ -116,7 +118,7 @@ fn a_charge_lands_or_starts_over_when_its_slot_is_taken() {
 /// Two charge the same key while a third takes its slot: none is lost.
 #[test]
 fn no_charge_is_lost_to_an_eviction() {
-    model(|| {
+    model(OF_MORE, || {
         let slots = Slots::new(2);
         assert_eq!(slots.spend(KEY, 1, 1), Ok(true));
         assert_eq!(slots.spend(OTHER + 1, 10, 1), Ok(true));
@@ -135,7 +137,7 @@ fn no_charge_is_lost_to_an_eviction() {
 #[test]
 fn a_leaving_slot_is_put_back() {
     for frozen in [false, true] {
-        model(move || {
+        model(OF_TWO, move || {
             let slots = Slots::new(1);
             assert_eq!(slots.spend(KEY, 1, 1), Ok(true));
             // As an evictor leaves it, before and after the freeze.
@@ -154,7 +156,7 @@ fn a_leaving_slot_is_put_back() {
 
 #[test]
 fn a_dead_insertion_is_withdrawn() {
-    model(|| {
+    model(OF_TWO, || {
         let slots = Slots::new(1);
         slots.0[0][0].store(1 << 62 | KEY, Ordering::Release);
         let theirs = Arc::clone(&slots);
@@ -166,7 +168,7 @@ fn a_dead_insertion_is_withdrawn() {
 /// Rescue, a second eviction, and the first evictor waking up in between.
 #[test]
 fn a_late_evictor_takes_nothing() {
-    model(|| {
+    model(OF_MORE, || {
         let slots = Slots::new(1);
         assert_eq!(slots.spend(KEY, 1, 1), Ok(true));
         let (one, two) = (Arc::clone(&slots), Arc::clone(&slots));
@@ -182,7 +184,7 @@ fn a_late_evictor_takes_nothing() {
 /// Two tiers, opposite spare: whoever is refused leaves no trace.
 #[test]
 fn tiers_charge_all_or_none() {
-    model(|| {
+    model(OF_MORE, || {
         let limits = [Limit::stepped(2, 1_000_000, 2), Limit::stepped(1, 1_000_000, 1)];
         let limits = limits.map(Result::unwrap);
         let slots = [Slots::new(1), Slots::new(1)];
