@@ -1,6 +1,6 @@
 import { createRequire } from 'node:module';
 
-import { describe, invalid } from './memory/arguments.js';
+import { checkWellFormed, describe, invalid } from './memory/arguments.js';
 import { Decision } from './memory/decision.js';
 import { errorFrom } from './memory/errors.js';
 
@@ -20,7 +20,8 @@ export class StoreBuckets {
   }
 
   check(key, cost) {
-    if (typeof key !== 'string' && !(key instanceof Uint8Array)) {
+    if (typeof key === 'string') checkWellFormed(key);
+    else if (!(key instanceof Uint8Array)) {
       throw invalid('key', `it must be a string or a Uint8Array, but is ${describe(key)}`);
     }
     return new Promise((resolve, reject) => {

@@ -182,6 +182,7 @@ test('a password in a wrong URL is not repeated', () => {
 test('wrong arguments of a check', async () => {
   const limiter = shared({ limits: '10/d' });
   const wrong = [
+    [() => limiter.check('a\ud800b'), /^invalid key: it must be well-formed Unicode/],
     [() => limiter.check(''), /^invalid key: it must be 1 to 1024 bytes long, but has 0/],
     [() => limiter.check('ä'.repeat(513)), /^invalid key: .* has 1026/],
     [() => limiter.check(42), /^invalid key: it must be a string or a Uint8Array, but is 42/],

@@ -30,6 +30,11 @@ export function isWhole(value) {
   return Number.isInteger(value) && Math.abs(value) <= 2 ** 53;
 }
 
+/** Refuses half of a surrogate pair: encoded it would be one and the same key as any other half. */
+export function checkWellFormed(key) {
+  if (!key.isWellFormed()) throw invalid('key', 'it must be well-formed Unicode, but has a lone surrogate');
+}
+
 export function checkCost(cost) {
   if (isWhole(cost) && cost >= 0) return cost;
   throw invalid('cost', `it must be a whole number from 0 to 2^53, but is ${describe(cost)}`);

@@ -1,4 +1,4 @@
-import { describe, invalid } from './arguments.js';
+import { checkWellFormed, describe, invalid } from './arguments.js';
 import { MonotonicClock, checkClock, splitNanos } from './clock.js';
 import { Decision } from './decision.js';
 import { raise, view } from './engine.js';
@@ -93,6 +93,7 @@ export class MemoryBuckets {
   }
 
   #encode(key) {
+    checkWellFormed(key);
     const { read, written } = encoder.encodeInto(key, this.#key);
     if (read < key.length) throw badKeyLength(key);
     return written;

@@ -178,6 +178,7 @@ test('wrong arguments are refused with their name and bound', async () => {
     [() => limiter.checkSync(''), /^invalid key: it must be 1 to 1024 bytes long, but has 0/],
     [() => limiter.checkSync('x'.repeat(1025)), /^invalid key: .* but has 1025/],
     [() => limiter.checkSync('ä'.repeat(513)), /^invalid key: .* but has 1026/],
+    [() => limiter.checkSync('a\ud800b'), /^invalid key: it must be well-formed Unicode/],
     [() => limiter.checkSync(new Uint8Array(0)), /^invalid key: .* but has 0/],
     [() => limiter.checkSync(new Uint8Array(1025)), /^invalid key: .* but has 1025/],
     [() => limiter.checkSync(undefined), /^invalid key: it must be a string or a Uint8Array, but is undefined/],
