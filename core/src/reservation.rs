@@ -47,7 +47,7 @@ pub struct Reservation {
 /// any stretch of time `X` the tokens whose slots lie in it are at most
 /// `burst + floor(X / width)`, the bound of a check. On a stepped limit a delay ends
 /// on a step. With several limits all slots are within `max_wait` or none is
-/// charged; the delay is the longest. A bucket owes at most [`MAX_SPAN`]: a slot
+/// charged; the delay is the longest, and all are charged for that time. A bucket owes at most [`MAX_SPAN`]: a slot
 /// that would owe more is too far, whatever the `max_wait`. A cost of 0 looks,
 /// and is never too far.
 ///
@@ -77,36 +77,47 @@ pub fn reserve(
 ) -> Result<Reserved, Error> {
     check_cost(limits, cost)?;
     let before = *cells;
+    let tiers = || (0u8..).zip(limits.iter().zip(before));
+    let delay =
+        tiers().map(|(_, (limit, cell))| delay_of(limit, cell, now, cost)).max().unwrap_or(0);
+
     let mut after = before;
-    let mut granted: Option<(u64, Decision)> = None;
     let mut refused: Option<Decision> = None;
-    for (tier, (limit, cell)) in (0u8..).zip(limits.iter().zip(&mut after)) {
-        match slot(limit, *cell, now, cost, max_wait) {
-            Slot::At { delay, next } => {
-                *cell = next;
-                let decision = describe(limit, next, now, tier, None);
-                let binds = granted.is_none_or(|(longest, so_far)| {
-                    delay > longest || (delay == longest && decision.remaining < so_far.remaining)
-                });
-                if binds {
-                    granted = Some((delay, decision));
-                }
+    for ((tier, (limit, cell)), next) in tiers().zip(&mut after) {
+        let retry_after = match charged_at_slot(limit, cell, now, delay, cost) {
+            None => u64::MAX,
+            Some((charged, owed)) => {
+                *next = charged;
+                // The slot stands still while the caller waits, so it comes nearer with the clock.
+                let near = delay_of(limit, cell, now, cost).saturating_sub(max_wait);
+                let most = owed.saturating_sub(MAX_SPAN);
+                near.max(limit.timeline().until(now, most))
             }
-            Slot::TooFar { retry_after } => {
-                if refused.is_none_or(|so_far| retry_after > so_far.retry_after) {
-                    refused = Some(describe(limit, *cell, now, tier, Some(retry_after)));
-                }
-            }
+        };
+        if retry_after > refused.map_or(0, |so_far| so_far.retry_after) {
+            refused = Some(describe(limit, cell, now, tier, retry_after));
         }
     }
-    match (refused, granted) {
-        (Some(decision), _) => Ok(Reserved::TooFar(decision)),
-        (None, Some((delay, decision))) => {
-            *cells = after;
-            Ok(Reserved::Slot(Reservation { delay, decision, cost, before, after }))
-        }
-        (None, None) => Err(Error::TierCount { count: 0 }),
+    if let Some(decision) = refused {
+        return Ok(Reserved::TooFar(decision));
     }
+
+    let mut binding: Option<(u64, Decision)> = None;
+    for ((tier, (limit, cell)), next) in tiers().zip(after) {
+        let own_delay = delay_of(limit, cell, now, cost);
+        let decision = describe(limit, next, now, tier, 0);
+        let binds = binding.is_none_or(|(longest, so_far)| {
+            own_delay > longest || (own_delay == longest && decision.remaining < so_far.remaining)
+        });
+        if binds {
+            binding = Some((own_delay, decision));
+        }
+    }
+    let Some((_, decision)) = binding else {
+        return Err(Error::TierCount { count: 0 });
+    };
+    *cells = after;
+    Ok(Reserved::Slot(Reservation { delay, decision, cost, before, after }))
 }
 
 /// Gives an unused reservation back, and says whether all of it came back.
@@ -151,41 +162,47 @@ pub fn cancel(reservation: Reservation, cells: &mut Cells) -> bool {
     all
 }
 
-enum Slot {
-    At { delay: u64, next: u64 },
-    TooFar { retry_after: u64 },
-}
-
-/// One bucket's next slot for a cost within its burst.
-fn slot(limit: &Limit, cell: u64, now: u64, cost: u64, max_wait: u64) -> Slot {
+/// How long until one bucket alone would allow a cost within its burst.
+fn delay_of(limit: &Limit, cell: u64, now: u64, cost: u64) -> u64 {
     if cost == 0 {
-        return Slot::At { delay: 0, next: cell };
+        return 0;
     }
     let timeline = limit.timeline();
     let owed = timeline.debt(cell, now).saturating_add(cost * timeline.width());
-    let delay = timeline.until(now, owed.saturating_sub(limit.span()));
-    let next = timeline.position(now).checked_add(owed);
-    let (Some(next), Some(_)) = (next, now.checked_add(delay)) else {
-        return Slot::TooFar { retry_after: u64::MAX };
-    };
-    if delay <= max_wait && owed <= MAX_SPAN {
-        return Slot::At { delay, next };
+    timeline.until(now, owed.saturating_sub(limit.span()))
+}
+
+/// The cell after a check that is allowed `delay` from now, and what it owes now;
+/// `None` past the end of the timeline.
+///
+/// The tokens are taken at the time of the slot, not now: a step, or another tier's
+/// longer delay, can put the slot later than this bucket needs, and a charge dated
+/// earlier would let the next caller share the moment.
+fn charged_at_slot(
+    limit: &Limit,
+    cell: u64,
+    now: u64,
+    delay: u64,
+    cost: u64,
+) -> Option<(u64, u64)> {
+    if cost == 0 {
+        return Some((cell, 0));
     }
-    // The slot stands still while the caller waits, so its delay shrinks with the clock.
-    let near = delay.saturating_sub(max_wait);
-    let owing_less = timeline.until(now, owed.saturating_sub(MAX_SPAN));
-    Slot::TooFar { retry_after: near.max(owing_less) }
+    let timeline = limit.timeline();
+    let base = cell.max(timeline.position(now.checked_add(delay)?));
+    let next = base.checked_add(cost * timeline.width())?;
+    Some((next, timeline.debt(next, now)))
 }
 
 /// A bucket's decision; refused when there is a time to retry after.
-fn describe(limit: &Limit, cell: u64, now: u64, tier: u8, retry_after: Option<u64>) -> Decision {
+fn describe(limit: &Limit, cell: u64, now: u64, tier: u8, retry_after: u64) -> Decision {
     let timeline = limit.timeline();
     let debt = timeline.debt(cell, now);
     Decision {
-        allowed: retry_after.is_none(),
+        allowed: retry_after == 0,
         limit: limit.burst(),
         remaining: limit.span().saturating_sub(debt) / timeline.width(),
-        retry_after: retry_after.unwrap_or(0),
+        retry_after,
         reset_after: timeline.until(now, debt),
         tier,
         source: Source::Memory,

@@ -48,6 +48,12 @@ class Bucket:
             return (now // self.period + steps) * self.period - now
         return ceil(missing * self.width)
 
+    def time_until_owing_after(self, now: int, slot: int, cost: int) -> int:
+        """The least wait after which a draw at `slot` leaves no more owed than may be."""
+        drawn = Bucket(self.tokens, self.period, self.burst, self.stepped)
+        drawn.level, drawn.seen = self.look(slot) - cost, slot
+        return drawn.time_until(now, self.burst - self.most_owed)
+
     def lower_to(self, now: int, level: Fraction) -> None:
         """Lowers the level, as far as a bucket may owe; never raises it."""
         level = max(level, self.burst - self.most_owed)
@@ -116,15 +122,16 @@ class Tiers:
             return {**self.check(now, 0), "delay": "0"}
         delays = [bucket.time_until(now, Fraction(cost)) for bucket in self.buckets]
         # Waiting brings the slot nearer, and what is owed down.
+        slot = now + max(delays)
         retries = [
-            max(0, delay - max_wait, bucket.time_until(now, bucket.burst + cost - bucket.most_owed))
+            max(0, delay - max_wait, bucket.time_until_owing_after(now, slot, cost))
             for bucket, delay in zip(self.buckets, delays)
         ]
         if any(retries):
             tier = retries.index(max(retries))
             return self.answer(now, tier, allowed=False, retry_after=retries[tier])
         for bucket in self.buckets:
-            bucket.draw(now, cost)
+            bucket.draw(slot, cost)
         binding = [(-delay, self.remaining(now, tier)) for tier, delay in enumerate(delays)]
         tier = binding.index(min(binding))
         return {**self.answer(now, tier), "delay": str(max(delays))}
