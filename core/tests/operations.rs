@@ -301,6 +301,10 @@ proptest! {
             if check.allowed {
                 prop_assert_eq!((slot.decision, cells), (check, checked));
             }
+            // The wait that was allowed counts to the tick.
+            let with = |max_wait| reserve(&limits, &mut before.clone(), now, cost, max_wait);
+            prop_assert!(matches!(with(slot.delay)?, Reserved::Slot(_)));
+            prop_assert!(slot.delay == 0 || matches!(with(slot.delay - 1)?, Reserved::TooFar(_)));
             let at = now + slot.delay;
             prop_assert!(at >= latest);
             latest = at;
