@@ -1,5 +1,7 @@
 //! The operations' promises on random traces.
 
+#![allow(clippy::expect_used)]
+
 use proptest::prelude::*;
 use tidegate_core::{
     Cells, Limit, MAX_SPAN, Reservation, Reserved, Shape, cancel, change_limits, credit,

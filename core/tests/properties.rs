@@ -184,7 +184,7 @@ proptest! {
     /// Nothing overflows, panics or mints at any value of any field.
     #[test]
     fn the_ends_of_the_types_hold(limit in limit(), cell: u64, now: u64, cost: u64) {
-        let edge = |value: u64| if value % 3 == 0 { u64::MAX - value % 1_000 } else { value };
+        let edge = |value: u64| if value.is_multiple_of(3) { u64::MAX - value % 1_000 } else { value };
         let (cell, now) = (edge(cell), edge(now));
         match decide(&limit, cell, now, cost % limit.burst().saturating_mul(2)) {
             Err(Error::CostTooLarge { cost, burst }) => prop_assert!(cost > burst),
