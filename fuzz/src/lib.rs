@@ -3,5 +3,6 @@
 pub mod bytes;
 pub mod steps;
 
+#[expect(missing_docs, reason = "documented where it is tested with")]
 #[path = "../../core/tests/naive/mod.rs"]
 pub mod naive;
