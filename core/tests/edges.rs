@@ -130,6 +130,8 @@ fn refused_texts_are_refused_at_the_right_byte() {
     ] {
         assert_eq!(syntax(text), at, "{text:?}");
     }
+    let expected = "a whole number, without a fraction";
+    assert_eq!(Limit::parse("1.5/s"), Err(Error::Syntax { at: 1, expected }));
     let not_positive = |field| Error::NotPositive { field };
     for (text, error) in [
         ("0/s", not_positive(Field::Tokens)),
@@ -140,6 +142,9 @@ fn refused_texts_are_refused_at_the_right_byte() {
         ("1/s burst -1", not_positive(Field::Burst)),
         ("10 in any 0s", not_positive(Field::Period)),
         ("10 in any 1s jitter -1s", not_positive(Field::Period)),
+        // The first error counts, not the worst.
+        ("0/fortnight", not_positive(Field::Tokens)),
+        ("10/0 fortnights", not_positive(Field::Period)),
         ("10/fortnight", Error::UnknownUnit { at: 3 }),
         ("10/ 2 fortnights", Error::UnknownUnit { at: 6 }),
         ("18446744073709551616/s", Error::NumberTooLarge { at: 0 }),
