@@ -111,7 +111,7 @@ report() {
 report_crash() {
     local target=$1 log="$LOGS/fuzz-$1.log" input
     complain "$target failed; its output is in $log"
-    grep -A 3 -E 'panicked at|^ERROR|^==[0-9]+==' "$log" | head -n 12 >&2 || tail -n 12 "$log" >&2
+    grep -a -A 3 -E 'panicked at|^==[0-9]+== ERROR' "$log" | head -n 12 >&2 || tail -n 12 "$log" >&2
     input=$(sed -n "s/.*Test unit written to //p" "$log" | tail -n 1)
     [ -n "$input" ] || return 0
     complain "the input is:"
