@@ -1,5 +1,6 @@
 //! The values at which a comparison, a constant or an operator of the engine
 //! turns: what mutation testing (`make mutants`) asks of the tests.
+#![allow(clippy::panic, reason = "how a test fails")]
 
 use tidegate_core::{
     Cells, Clock, Error, Field, Limit, MAX_SPAN, ManualClock, Shape, Source, Timeline, decide,
