@@ -5,7 +5,7 @@
 #   scripts/mutants.sh [arguments of cargo mutants...]     such as --file core/src/gcra.rs
 #
 # Mutants that no test can tell apart are listed, with the reason, in .cargo/mutants.toml. The
-# results are in .build/mutants.out. Some twenty minutes on two cores.
+# results are in .build/mutants.out. Some five minutes on two cores.
 set -euo pipefail
 # shellcheck source=scripts/project.sh
 . "$(dirname "${BASH_SOURCE[0]}")/project.sh"
