@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-long build lint setup clean
+.PHONY: help demo test test-long fuzz mutants build lint setup clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -15,6 +15,12 @@ test: ## set up, build and run all tests, or some: make test STAGES="core python
 
 test-long: ## the same with twenty times as many random cases
 	@TIDEGATE_TEST_LONG=1 scripts/test.sh $(STAGES)
+
+fuzz: ## run the fuzz targets for longer: make fuzz SECONDS=600
+	@scripts/fuzz.sh $(or $(SECONDS),300)
+
+mutants: ## change the engine in every small way, and see its tests fail
+	@scripts/mutants.sh
 
 build: ## build everything, or some: make build PARTS="cli node"
 	@scripts/setup.sh rust wasm node python
