@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tidegate_core::{Cells, Clock, Decision, Limit, Store as _, decide_tiers};
 
 use crate::answer::awaited;
-use crate::clock::MonotonicClock;
+use crate::clock::FastClock;
 use crate::error::Error;
 use crate::key::{check_key, check_prefix, redis_key};
 use crate::memory::MemoryStore;
@@ -258,7 +258,7 @@ impl LimiterBuilder {
         self
     }
 
-    /// The clock of `memory://`; a [`MonotonicClock`] unless given. Shared stores
+    /// The clock of `memory://`; a [`FastClock`] unless given. Shared stores
     /// use their server's clock.
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock + Send + Sync>) -> Self {
@@ -289,7 +289,7 @@ impl LimiterBuilder {
         let buckets = match (store.0, self.clock) {
             (Backend::Memory, clock) => Buckets::Memory {
                 store: MemoryStore::new(&limits),
-                clock: clock.unwrap_or_else(|| Arc::new(MonotonicClock::new())),
+                clock: clock.unwrap_or_else(|| Arc::new(FastClock::new())),
             },
             (Backend::Redis(store), None) => Buckets::Redis(store),
             (Backend::Redis(_), Some(_)) => {
