@@ -4,9 +4,8 @@
 use std::process::Command;
 
 #[test]
-fn every_case_runs_and_reports() {
-    let output = Command::new(env!("CARGO_BIN_EXE_core")).arg("--quick").output();
-    let output = output.unwrap_or_else(|error| panic!("cannot start: {error}"));
+fn every_case_runs_and_reports() -> std::io::Result<()> {
+    let output = Command::new(env!("CARGO_BIN_EXE_core")).arg("--quick").output()?;
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8_lossy(&output.stdout);
     let lines: Vec<&str> = text.lines().filter(|line| line.starts_with("BENCH {")).collect();
@@ -14,4 +13,5 @@ fn every_case_runs_and_reports() {
     for line in lines {
         assert!(line.ends_with('}') && !line.contains("NaN"), "{line}");
     }
+    Ok(())
 }

@@ -3,7 +3,7 @@
 use std::process::{Command, ExitCode};
 
 use crate::harness::{Effort, report};
-use crate::keyed::{governors, key, ours};
+use crate::keyed::{HALF, governors, half, key, ours};
 
 const KINDS: [&str; 2] = ["ours", "governor (DashMap)"];
 
@@ -32,10 +32,10 @@ pub(crate) fn child(kind: &str, keys: &str) -> ExitCode {
     let Ok(keys) = keys.parse::<usize>() else { return ExitCode::FAILURE };
     let grown = if kind == KINDS[0] {
         let limiter = ours();
-        grown_by(keys, |key| _ = limiter.check(key, 1))
+        grown_by(keys, |key| _ = limiter.check(key, HALF.into()))
     } else {
         let limiter = governors();
-        grown_by(keys, |key| _ = limiter.check_key(&key.to_owned()))
+        grown_by(keys, |key| _ = limiter.check_key_n(&key.to_owned(), half()))
     };
     let Some(grown) = grown else { return ExitCode::FAILURE };
     println!("{}", grown as f64 / keys as f64);

@@ -2,9 +2,10 @@
 //! machine down for a while slows them all; medians, because what interrupts them only ever
 //! adds time.
 
+use core::time::Duration;
 use std::sync::Barrier;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// How long to measure.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! Buckets by key, each contender with its own default clock.
 
 use core::hint::black_box;
-
+use core::num::NonZeroU32;
 use std::collections::HashMap;
 use std::sync::Mutex;
 use std::time::Instant;
@@ -12,8 +12,10 @@ use tidegate::{Clock, Limiter, MonotonicClock};
 use crate::harness::{Contender, Effort, compare, quantile, report};
 use crate::peers::{Bare, quota};
 
-/// So slow and deep that buckets owe something for the whole run and never refuse.
-const LIMIT: &str = "1000000/h burst 1000000";
+/// So slow and deep that buckets owe something for the whole run, that is: are live, and yet
+/// never refuse: each starts half spent, which half an hour refills.
+const LIMIT: &str = "1000000/h";
+pub(crate) const HALF: u32 = BURST / 2;
 const WIDTH: u64 = 3_600_000;
 const BURST: u32 = 1_000_000;
 const BARE: Bare = Bare { width: WIDTH, span: WIDTH * BURST as u64 };
@@ -27,16 +29,36 @@ pub(crate) fn run(effort: Effort) {
     for &size in sizes {
         check(effort, size);
     }
+    two_limits(effort);
     inserting(effort);
+}
+
+/// What a second limit costs: the peer is ours with one.
+fn two_limits(effort: Effort) {
+    let (one, two) = (ours(), Limiter::builder().limit(LIMIT).limit("1000000000/d"));
+    let Ok(two) = two.build() else { return };
+    let keys = shuffled(100);
+    for key in &keys {
+        _ = (one.check(key, HALF.into()), two.check(key, HALF.into()));
+    }
+    compare(
+        effort,
+        "keyed, 100 keys, 2 limits",
+        vec![
+            calls("ours", &keys, |key| two.check(key, 1).is_ok_and(|it| it.allowed)),
+            calls("ours, 1 limit", &keys, |key| one.check(key, 1).is_ok_and(|it| it.allowed)),
+        ],
+    );
 }
 
 fn check(effort: Effort, size: usize) {
     let (limiter, peer, map) = (ours(), governors(), Mutex::new(HashMap::new()));
     let clock = MonotonicClock::new();
+    let half = half();
     for number in 0..size {
         let key = key(number);
-        _ = limiter.check(&key, 1);
-        _ = peer.check_key(&key);
+        _ = limiter.check(&key, HALF.into());
+        _ = peer.check_key_n(&key, half);
         BARE.lock_map(&map, &key, Clock::now(&clock));
     }
     let keys = shuffled(size);
@@ -70,13 +92,14 @@ fn check(effort: Effort, size: usize) {
 fn inserting(effort: Effort) {
     let (size, rounds) = if effort == Effort::Quick { (20_000, 1) } else { (1_000_000, 5) };
     let keys: Vec<String> = (0..size).map(key).collect();
+    let half = half();
     let (mut worst, mut slow) = ([const { Vec::new() }; 3], [const { Vec::new() }; 3]);
     for _ in 0..rounds {
         let (limiter, peer, map) = (ours(), governors(), Mutex::new(HashMap::new()));
         let clock = MonotonicClock::new();
         let stalls = [
-            stalls(&keys, |key| limiter.check(key, 1).is_ok()),
-            stalls(&keys, |key| peer.check_key(key).is_ok()),
+            stalls(&keys, |key| limiter.check(key, HALF.into()).is_ok()),
+            stalls(&keys, |key| peer.check_key_n(key, half).is_ok()),
             stalls(&keys, |key| BARE.lock_map(&map, key, Clock::now(&clock))),
         ];
         for (which, (longest, count)) in stalls.into_iter().enumerate() {
@@ -126,6 +149,11 @@ fn on_two<'a>(
         let mut keys = keys.iter().cycle().skip(thread * keys.len() / 2);
         move || _ = black_box(keys.next().is_some_and(check))
     })
+}
+
+/// [`HALF`] as governor wants it.
+pub(crate) fn half() -> NonZeroU32 {
+    NonZeroU32::new(HALF).unwrap_or(NonZeroU32::MIN)
 }
 
 #[allow(clippy::expect_used, reason = "the benchmarks' own constants")]
