@@ -104,11 +104,6 @@ impl Discipline {
         now
     }
 
-    /// How many ticks `nanos` take, as the rate was at first.
-    pub(super) fn ticks_of(&self, nanos: u64) -> u64 {
-        ticks_of(nanos, self.first_rate)
-    }
-
     #[inline]
     fn line(&self) -> Point {
         loop {
@@ -146,7 +141,7 @@ impl Discipline {
     fn measure(&self, ticks: u64, truth: u64) {
         let ticks_passed = ticks.wrapping_sub(self.sampled_ticks.swap(ticks, Ordering::Relaxed));
         let passed = truth.saturating_sub(self.sampled_truth.swap(truth, Ordering::Relaxed));
-        let rate = scale(1 << 32, passed, ticks_passed.max(1));
+        let rate = rate(ticks_passed, passed);
         if rate / 2 < self.first_rate && rate > self.first_rate / 2 {
             self.true_rate.store(rate, Ordering::Relaxed);
         }
@@ -185,6 +180,11 @@ impl Point {
     fn after(self, ticks: u64) -> u64 {
         self.nanos.saturating_add((ticks * self.rate) >> 32)
     }
+}
+
+/// Nanoseconds per tick, with 32 fractional bits, of so many ticks in so many nanoseconds.
+pub(super) fn rate(ticks: u64, nanos: u64) -> u64 {
+    scale(1 << 32, nanos, ticks.max(1))
 }
 
 fn ticks_of(nanos: u64, rate: u64) -> u64 {

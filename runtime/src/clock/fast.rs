@@ -3,7 +3,7 @@ use std::time::Instant;
 
 use tidegate_core::Clock;
 
-use super::discipline::{Discipline, REFRESH_NANOS};
+use super::discipline::{Discipline, rate};
 use super::{WallClock, saturating_nanos};
 
 /// The default clock of process-local stores: the processor's own counter, kept to the
@@ -15,8 +15,8 @@ use super::{WallClock, saturating_nanos};
 ///
 /// - *Which counter.* The time stamp counter on x86-64 where the processor says that it is
 ///   invariant, the system counter on 64-bit ARM; elsewhere the monotonic clock itself.
-/// - *First use* measures the counter's rate: under a millisecond as a rule, and 200 ms at
-///   most on a machine too busy to measure on.
+/// - *First use* measures the counter's rate, which takes two milliseconds as a rule, and a
+///   fifth of a second at most on a machine too busy to measure on.
 /// - *Drift.* Every 100 ms in which it is read, one reading also asks the system's monotonic
 ///   clock and steers: forward at once, and slower where the counter was ahead. It stays
 ///   within microseconds of `std::time::Instant` for as long as the process runs.
@@ -43,11 +43,22 @@ pub struct FastClock(&'static Timebase);
 
 #[derive(Debug)]
 struct Timebase {
-    counter: quanta::Clock,
+    source: Source,
     discipline: Discipline,
+}
+
+/// The counter, and the monotonic clock that it is kept to.
+#[derive(Debug)]
+struct Source {
+    counter: quanta::Clock,
     start: Instant,
     start_nanos: u64,
 }
+
+/// How long the counter's rate is measured before the clock is first read.
+const CALIBRATION_NANOS: u64 = 1_000_000;
+/// Three readings of clocks take no longer than this, unless they are interrupted.
+const INTERRUPTED_NANOS: u64 = 200;
 
 static TIMEBASE: OnceLock<Timebase> = OnceLock::new();
 
@@ -67,7 +78,7 @@ impl Default for FastClock {
 impl Clock for FastClock {
     #[inline]
     fn now(&self) -> u64 {
-        match self.0.discipline.read(self.0.counter.raw()) {
+        match self.0.discipline.read(self.0.source.counter.raw()) {
             Some(now) => now,
             None => self.0.correct(),
         }
@@ -76,36 +87,53 @@ impl Clock for FastClock {
 
 impl Timebase {
     fn new() -> Self {
-        let counter = quanta::Clock::new();
-        // The nanoseconds of 2^32 ticks are those of one tick with 32 fractional bits.
-        let rate = counter.delta_as_nanos(0, 1 << 32);
-        let (start, start_nanos) = (Instant::now(), WallClock.now());
-        let discipline = Discipline::new(rate, counter.raw(), start_nanos);
-        Self { counter, discipline, start, start_nanos }
+        let source = Source::new();
+        let (first_ticks, first) = source.sample();
+        let (ticks, nanos) = loop {
+            let (ticks, nanos) = source.sample();
+            if nanos - first >= CALIBRATION_NANOS {
+                break (ticks, nanos);
+            }
+            core::hint::spin_loop();
+        };
+        let rate = rate(ticks.wrapping_sub(first_ticks), nanos - first);
+        Self { discipline: Discipline::new(rate, ticks, nanos), source }
     }
 
     #[cold]
     fn correct(&self) -> u64 {
-        self.discipline.correct(|| self.sample())
+        self.discipline.correct(|| self.source.sample())
+    }
+}
+
+impl Source {
+    fn new() -> Self {
+        // This measures a rate too, but with no guard against being interrupted meanwhile,
+        // and once for all; only the counter is used.
+        let counter = quanta::Clock::new();
+        Self { counter, start: Instant::now(), start_nanos: WallClock.now() }
+    }
+
+    fn true_now(&self) -> u64 {
+        self.start_nanos.saturating_add(saturating_nanos(self.start.elapsed()))
     }
 
     /// The counter and the monotonic clock at one moment. A thread that is interrupted between
     /// the two readings tries again: the closest pair of a few is kept.
     fn sample(&self) -> (u64, u64) {
-        let mut best = (u64::MAX, 0, 0);
-        for _ in 0..4 {
+        let mut closest = (u64::MAX, 0, 0);
+        for _ in 0..8 {
             let before = self.counter.raw();
-            let truth = self.start_nanos.saturating_add(saturating_nanos(self.start.elapsed()));
+            let truth = self.true_now();
             let apart = self.counter.raw().wrapping_sub(before);
-            if apart < best.0 {
-                best = (apart, before.wrapping_add(apart / 2), truth);
+            if apart < closest.0 {
+                closest = (apart, before.wrapping_add(apart / 2), truth);
             }
-            // A microsecond in a refresh interval is one part in a hundred thousand.
-            if apart < self.discipline.ticks_of(REFRESH_NANOS) / 100_000 {
+            if self.counter.delta_as_nanos(0, apart) < INTERRUPTED_NANOS {
                 break;
             }
         }
-        (best.1, best.2)
+        (closest.1, closest.2)
     }
 }
 
@@ -121,17 +149,16 @@ mod tests {
     const SKEW: u64 = 1_000;
 
     /// A reading lies between the monotonic clock's readings before and after it, however
-    /// long the thread was interrupted, but for the drift of one interval: 100 ppm, twice
-    /// what a crystal may have, of 100 ms.
+    /// long the thread was interrupted, but for the error of one interval: 100 ppm of 100 ms,
+    /// which is what an error of 100 ns in the millisecond of the first measurement makes.
     #[test]
     fn agrees_with_the_monotonic_clock() {
         let clock = FastClock::new();
-        let true_now = || clock.0.start_nanos + saturating_nanos(clock.0.start.elapsed());
         let end = Instant::now() + Duration::from_millis(350);
         while Instant::now() < end {
-            let before = true_now();
+            let before = clock.0.source.true_now();
             let now = clock.now();
-            let after = true_now();
+            let after = clock.0.source.true_now();
             assert!(now + 10_000 >= before, "{} ns behind", before - now);
             assert!(now <= after + 10_000, "{} ns ahead", now - after);
         }
