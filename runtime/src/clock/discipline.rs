@@ -6,6 +6,10 @@ pub(super) const REFRESH_NANOS: u64 = 100_000_000;
 const TRUST_NANOS: u64 = 2 * REFRESH_NANOS;
 /// How far the counter of one processor may be behind that of another.
 const SKEW_NANOS: u64 = 1_000_000;
+/// How long after its sample a line may be laid; lines that differ by 100 ppm part by a
+/// nanosecond meanwhile.
+const PROMPT_NANOS: u64 = 10_000;
+const LAYING_TRIES: u32 = 8;
 
 /// Turns the ticks of a free-running counter into nanoseconds that never leave the true time
 /// for long, as NTP disciplines a clock.
@@ -21,6 +25,7 @@ pub(super) struct Discipline {
     refresh: u64,
     trust: u64,
     skew: u64,
+    prompt: u64,
     first_rate: u64,
     /// Held by the one thread that lays a line. Should it never be given back (a fork may
     /// happen while it is held), readers ask for the true time each time: slower, not wrong.
@@ -60,6 +65,7 @@ impl Discipline {
             refresh: ticks_of(REFRESH_NANOS, rate),
             trust: ticks_of(TRUST_NANOS, rate),
             skew: ticks_of(SKEW_NANOS, rate),
+            prompt: ticks_of(PROMPT_NANOS, rate),
             first_rate: rate,
             correcting: AtomicBool::new(false),
             true_rate: AtomicU64::new(rate),
@@ -84,23 +90,40 @@ impl Discipline {
         if self.correcting.swap(true, Ordering::Acquire) {
             return self.while_another_corrects(sample());
         }
-        // Sampled here, it is later than the sample that the present line was laid by.
-        let (ticks, truth) = sample();
-        let line = self.line();
-        let now = if line.ticks.wrapping_sub(ticks) < self.skew {
-            line.nanos
-        } else if let Some(now) = self.read(ticks) {
-            now
-        } else {
-            let now = truth.max(self.most_told(line, ticks));
-            self.measure(ticks, truth);
-            let ahead = (now - truth).min(REFRESH_NANOS);
-            let rate = self.true_rate.load(Ordering::Relaxed);
-            let rate = scale(rate, REFRESH_NANOS - ahead, REFRESH_NANOS);
-            self.lay(Point { ticks, nanos: now, rate });
-            now
-        };
+        let now = self.correct_alone(&sample);
         self.correcting.store(false, Ordering::Release);
+        now
+    }
+
+    /// Only for the holder of `correcting`.
+    fn correct_alone(&self, sample: impl Fn() -> (u64, u64)) -> u64 {
+        // Sampled here, it is later than the sample that the present line was laid by.
+        let (mut ticks, mut truth) = sample();
+        let line = self.line();
+        if line.ticks.wrapping_sub(ticks) < self.skew {
+            return line.nanos;
+        }
+        if let Some(now) = self.read(ticks) {
+            return now;
+        }
+        // Others follow the old line until the new one is laid. Should this thread be
+        // interrupted before that, the two lines have parted: it starts from a new sample.
+        for _ in 0..LAYING_TRIES {
+            let (later, later_truth) = sample();
+            if later.wrapping_sub(ticks) < self.prompt {
+                break;
+            }
+            (ticks, truth) = (later, later_truth);
+        }
+        let now = truth.max(self.most_told(line, ticks));
+        self.measure(ticks, truth);
+        let ahead = (now - truth).min(REFRESH_NANOS);
+        let rate = self.true_rate.load(Ordering::Relaxed);
+        self.lay(Point {
+            ticks,
+            nanos: now,
+            rate: scale(rate, REFRESH_NANOS - ahead, REFRESH_NANOS),
+        });
         now
     }
 
