@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-long fuzz mutants build lint setup clean
+.PHONY: help demo test test-long fuzz mutants build lint bench-core setup clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -28,6 +28,9 @@ build: ## build everything, or some: make build PARTS="cli node"
 
 lint: ## check the format and run clippy
 	@scripts/test.sh lint
+
+bench-core: ## measure the engine beside its peers: make bench-core ARGS="--quick" (or "--full")
+	@cargo run --release --locked -p tidegate-bench --bin core -- $(ARGS)
 
 setup: ## install what is missing, or some: make setup PARTS="redis node"
 	@scripts/setup.sh $(PARTS)
