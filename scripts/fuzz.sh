@@ -6,7 +6,8 @@
 # Needs neither cargo-fuzz nor a nightly compiler: libFuzzer is linked in by libfuzzer-sys, and
 # any rustc can count coverage. First inputs are made from tests/vectors; what is found stays in
 # .build/fuzz/corpus, so that every run goes on where the last one ended. An input that crashes
-# a target is kept in .build/fuzz/crashes. The last line is "N passed, N failed".
+# a target is kept in .build/fuzz/crashes. FUZZ_SEED=N makes a run on a new clone repeatable.
+# The last line is "N passed, N failed".
 set -euo pipefail
 # shellcheck source=scripts/project.sh
 . "$(dirname "${BASH_SOURCE[0]}")/project.sh"
@@ -20,6 +21,8 @@ WORK="$PROJECT_ROOT/.build/fuzz"
 TARGET_DIR="$CARGO_TARGET_DIR/fuzz"
 LONGEST_INPUT=4096
 SLOWEST_INPUT_SECONDS=10
+# 0 is another one each time.
+SEED=${FUZZ_SEED:-0}
 
 main() {
     local seconds=20 target
@@ -82,7 +85,7 @@ run_target() {
     local target=$1 seconds=$2 log="$LOGS/fuzz-$1.log" result=failed
     mkdir -p "$WORK/corpus/$target" "$WORK/crashes/$target"
     if "$BINARIES/$target" "$WORK/corpus/$target" "$WORK/seeds/$target" \
-        -max_total_time="$seconds" -max_len="$LONGEST_INPUT" -timeout="$SLOWEST_INPUT_SECONDS" \
+        -max_total_time="$seconds" -max_len="$LONGEST_INPUT" -timeout="$SLOWEST_INPUT_SECONDS" -seed="$SEED" \
         -artifact_prefix="$WORK/crashes/$target/" >"$log" 2>&1 && runs_of "$log" | grep -q '^[1-9]'; then
         result=passed
     fi
