@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-long build lint setup clean
+.PHONY: help demo test test-long fuzz mutants build lint bench-core setup clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -16,6 +16,12 @@ test: ## set up, build and run all tests, or some: make test STAGES="core python
 test-long: ## the same with twenty times as many random cases
 	@TIDEGATE_TEST_LONG=1 scripts/test.sh $(STAGES)
 
+fuzz: ## run the fuzz targets for longer: make fuzz SECONDS=600
+	@scripts/fuzz.sh $(or $(SECONDS),300)
+
+mutants: ## change the engine in every small way, and see its tests fail
+	@scripts/mutants.sh
+
 build: ## build everything, or some: make build PARTS="cli node"
 	@scripts/setup.sh rust wasm node python
 	@scripts/build.sh $(PARTS)
@@ -23,11 +29,14 @@ build: ## build everything, or some: make build PARTS="cli node"
 lint: ## check the format and run clippy
 	@scripts/test.sh lint
 
+bench-core: ## measure the engine beside its peers: make bench-core ARGS="--quick" (or "--full")
+	@cargo run --release --locked -p tidegate-bench --bin core -- $(ARGS)
+
 setup: ## install what is missing, or some: make setup PARTS="redis node"
 	@scripts/setup.sh $(PARTS)
 
 clean: ## remove what was built and installed in this folder
 	rm -rf target .build .venv .pytest_cache .hypothesis .mypy_cache
 	rm -rf bindings-node/dist bindings-node/node_modules
-	rm -rf bindings-wasm/js/dist bindings-wasm/js/pkg bindings-wasm/js/node_modules
+	rm -rf bindings-wasm/js/dist bindings-wasm/js/node_modules
 	find bindings-node bindings-python bindings-wasm tests \( -name '*.node' -o -name '*.so' -o -name '*.wasm' -o -name '*.pyc' \) -type f -delete

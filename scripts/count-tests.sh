@@ -6,6 +6,7 @@
 #     cargo test    test result: ok. 5 passed; 0 failed; 1 ignored; ...
 #     pytest        ===== 1 failed, 4 passed, 1 skipped in 0.12s =====
 #     node --test   ℹ pass 5 (the spec reporter), or # pass 5 (the tap reporter)
+#     fuzz.sh       4 passed, 0 failed
 #   A test that did not run, was expected to fail or was left to do counts as skipped.
 
 count_tests() {
@@ -25,6 +26,8 @@ count_tests() {
             else if ($2 == "fail" || $2 == "cancelled") failed += $3
             else skipped += $3
         }
+
+        /^[0-9]+ passed, [0-9]+ failed$/ { passed += $1; failed += $3 }
 
         END { print passed + 0, failed + 0, skipped + 0 }
     ' "$1"

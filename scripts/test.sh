@@ -2,7 +2,7 @@
 # Runs the tests, all stages or the ones named, sets up and builds what they need before.
 #
 #   scripts/test.sh [stage...]
-#   stages: lint core vectors rust python wasm node envoy end-to-end docs
+#   stages: lint core vectors rust fuzz python wasm node envoy end-to-end docs
 #
 # A failed stage does not stop the others. A stage in which no test ran, or one was skipped, has
 # failed. Each stage's output is in .build/logs/<stage>.log; nothing it started outlives it. The
@@ -16,7 +16,7 @@ set -euo pipefail
 . "$SCRIPTS/count-tests.sh"
 adopt_orphans "$SCRIPT_PATH" "$@"
 
-ALL_STAGES="lint core vectors rust python wasm node envoy end-to-end docs"
+ALL_STAGES="lint core vectors rust fuzz python wasm node envoy end-to-end docs"
 SUMMARY="$PROJECT_ROOT/.build/test-summary.txt"
 export LEFTOVERS_FAIL=1 # a server that a test leaves running is a failure of its stage
 
@@ -52,6 +52,7 @@ main() {
 stage_lint() {
     local status=0
     cargo fmt --all --check || status=1
+    cargo fmt --manifest-path fuzz/Cargo.toml --check || status=1
     cargo clippy --workspace --all-targets --locked -- -D warnings || status=1
     return "$status"
 }
@@ -65,7 +66,16 @@ stage_vectors() {
 }
 
 stage_rust() {
-    cargo test --locked --no-fail-fast
+    local status=0
+    cargo test --locked --no-fail-fast || status=1
+    # Only that they run: a benchmark is not a timed test.
+    cargo test --locked -p tidegate-bench || status=1
+    return "$status"
+}
+
+stage_fuzz() {
+    # The same inputs each time: a test of a change, while `make fuzz` goes on searching.
+    FUZZ_SEED=1 "$SCRIPTS/fuzz.sh"
 }
 
 stage_python() {
@@ -108,6 +118,7 @@ needs_of() {
     setup:core) echo rust wasm ;;
     setup:vectors) echo python ;;
     setup:rust) echo rust redis ;;
+    setup:fuzz) echo rust ;;
     setup:python) echo rust redis python ;;
     setup:wasm) echo rust wasm node python chromium ;;
     setup:node) echo rust wasm redis node python ;;

@@ -1,1 +1,32 @@
-//! Python bindings of Tidegate
+//! The native module of the Python package `tidegate`: names, conversions and
+//! errors around the limiter, which decides.
+
+mod arguments;
+mod clock;
+mod completions;
+mod decision;
+mod errors;
+mod limit;
+mod limiter;
+mod seconds;
+
+use pyo3::prelude::*;
+
+/// The native part of the package `tidegate`; import that instead.
+#[pymodule(gil_used = false)]
+mod _tidegate {
+    #[pymodule_export]
+    use crate::clock::FakeClock;
+    #[pymodule_export]
+    use crate::completions::Completions;
+    #[pymodule_export]
+    use crate::decision::Decision;
+    #[pymodule_export]
+    use crate::limit::Limit;
+    #[pymodule_export]
+    use crate::limiter::Limiter;
+
+    #[pymodule_export]
+    #[allow(non_upper_case_globals)]
+    const __version__: &str = env!("CARGO_PKG_VERSION");
+}

@@ -40,8 +40,8 @@ pub enum Error {
     RateTooCoarse,
     /// A smooth limit would take more than 2^53 ns to refill.
     SpanTooLong,
-    /// A stepped limit would take more than a hundred years to refill, or holds
-    /// more than 2^53 tokens.
+    /// A stepped limit would take more than a hundred years to refill, or adds or
+    /// holds more than 2^53 tokens.
     SteppedTooLong,
     /// A stepped limit's period is not a whole number of milliseconds.
     SteppedPeriod,
@@ -139,7 +139,7 @@ impl fmt::Display for Error {
             ),
             Self::SteppedTooLong => write!(
                 f,
-                "a stepped limit must hold at most {MAX_SPAN} tokens \
+                "a stepped limit must add and hold at most {MAX_SPAN} tokens \
                  and refill within {} s (100 years)",
                 MAX_STEPPED_FILL / 1_000_000_000
             ),

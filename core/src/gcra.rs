@@ -31,6 +31,8 @@ use crate::limit::Limit;
 /// assert!(allowed.allowed);
 /// # Ok::<(), tidegate_core::Error>(())
 /// ```
+// Inlined, a caller that reads only part of the decision pays only for that.
+#[inline]
 pub fn decide(limit: &Limit, cell: u64, now: u64, cost: u64) -> Result<(Decision, u64), Error> {
     let burst = limit.burst();
     if cost > burst {

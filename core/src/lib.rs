@@ -3,23 +3,33 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+mod change;
 mod clock;
+mod credit;
 mod decision;
 mod error;
 mod gcra;
 mod grammar;
+mod hold;
 mod limit;
+mod reservation;
+mod settle;
 mod store;
 mod sync;
 mod table;
 mod tiers;
 mod timeline;
 
+pub use change::change_limits;
 pub use clock::{Clock, ManualClock};
+pub use credit::{credit, reset};
 pub use decision::{Decision, Source};
 pub use error::{Error, Field};
 pub use gcra::decide;
+pub use hold::hold;
 pub use limit::{Limit, MAX_RATE_PER_SECOND, MAX_SPAN, Shape};
+pub use reservation::{Reservation, Reserved, cancel, reserve};
+pub use settle::settle;
 pub use store::Store;
 pub use table::{
     OnFull, Receipt, Segments, Slot, Table, TableError, TableFull, WINDOW, check_tables,

@@ -78,7 +78,8 @@ impl Limit {
     ///
     /// # Errors
     /// Names the bound: zero fields, more than [`MAX_RATE_PER_SECOND`], a period that is
-    /// not a whole number of milliseconds, a refill of more than a hundred years.
+    /// not a whole number of milliseconds, a refill of more than a hundred years, more than
+    /// [`MAX_SPAN`] tokens in a step or in the burst.
     pub const fn stepped(tokens: u64, period: u64, burst: u64) -> Result<Self, Error> {
         if let Err(error) = Self::check_fields(tokens, period, burst) {
             return Err(error);
@@ -87,7 +88,7 @@ impl Limit {
             return Err(Error::SteppedPeriod);
         }
         let fill = burst.div_ceil(tokens) as u128 * period as u128;
-        if burst > MAX_SPAN || fill > MAX_STEPPED_FILL as u128 {
+        if tokens > MAX_SPAN || burst > MAX_SPAN || fill > MAX_STEPPED_FILL as u128 {
             return Err(Error::SteppedTooLong);
         }
         Ok(Self { tokens, period, burst, timeline: Timeline::Stepped { tokens, period } })

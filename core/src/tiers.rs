@@ -34,13 +34,7 @@ pub fn decide_tiers(
     now: u64,
     cost: u64,
 ) -> Result<Decision, Error> {
-    if limits.is_empty() || limits.len() > MAX_TIERS {
-        return Err(Error::TierCount { count: limits.len() });
-    }
-    let smallest = limits.iter().map(Limit::burst).min().unwrap_or(0);
-    if cost > smallest {
-        return Err(Error::CostTooLarge { cost, burst: smallest });
-    }
+    check_cost(limits, cost)?;
     let mut next = *cells;
     let mut binding: Option<Decision> = None;
     for (tier, (limit, cell)) in (0u8..).zip(limits.iter().zip(&mut next)) {
@@ -58,6 +52,27 @@ pub fn decide_tiers(
         *cells = next;
     }
     Ok(decision)
+}
+
+/// What the buckets hold: the answer to a check that costs nothing.
+pub(crate) fn look(limits: &[Limit], cells: &Cells, now: u64) -> Result<Decision, Error> {
+    decide_tiers(limits, &mut { *cells }, now, 0)
+}
+
+pub(crate) fn check_count(limits: &[Limit]) -> Result<(), Error> {
+    if limits.is_empty() || limits.len() > MAX_TIERS {
+        return Err(Error::TierCount { count: limits.len() });
+    }
+    Ok(())
+}
+
+pub(crate) fn check_cost(limits: &[Limit], cost: u64) -> Result<(), Error> {
+    check_count(limits)?;
+    let smallest = limits.iter().map(Limit::burst).min().unwrap_or(0);
+    if cost > smallest {
+        return Err(Error::CostTooLarge { cost, burst: smallest });
+    }
+    Ok(())
 }
 
 pub(crate) fn binds_over(candidate: &Decision, so_far: &Decision) -> bool {

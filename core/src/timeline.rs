@@ -50,6 +50,16 @@ impl Timeline {
         }
     }
 
+    /// How far `cell` lies ahead of the clock: what the bucket owes.
+    pub(crate) const fn debt(&self, cell: u64, now: u64) -> u64 {
+        cell.saturating_sub(self.position(now))
+    }
+
+    /// The cell of a bucket that owes `debt` at `now`.
+    pub(crate) const fn cell_owing(&self, debt: u64, now: u64) -> u64 {
+        self.position(now).saturating_add(debt)
+    }
+
     /// Carries a debt over to the timeline of another limit: whole tokens,
     /// rounded up, so that a change of limit mints nothing. The result is at
     /// most [`MAX_SPAN`], which no limit's burst exceeds.

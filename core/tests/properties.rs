@@ -1,53 +1,13 @@
 //! The engine's promises on random traces, by a bucket anyone can read.
 
+mod naive;
+
+use naive::NaiveBucket;
 use proptest::prelude::*;
 use tidegate_core::{Cells, Error, Limit, MAX_SPAN, Shape, decide, decide_tiers};
 
 const MILLI: u64 = 1_000_000;
 const SECOND: u64 = 1_000 * MILLI;
-
-/// A bucket as a level of tokens: it refills, it is drawn from. Whole numbers
-/// because the level is counted in nanoseconds of refill (smooth) or tokens (stepped).
-struct NaiveBucket {
-    limit: Limit,
-    level: i128,
-    seen: u64,
-}
-
-impl NaiveBucket {
-    fn full(limit: Limit) -> Self {
-        Self { limit, level: Self::size(&limit), seen: 0 }
-    }
-
-    fn width(limit: &Limit) -> i128 {
-        match limit.shape() {
-            Shape::Smooth => i128::from(limit.period().div_ceil(limit.tokens())),
-            Shape::Stepped => 1,
-        }
-    }
-
-    fn size(limit: &Limit) -> i128 {
-        i128::from(limit.burst()) * Self::width(limit)
-    }
-
-    fn spend(&mut self, now: u64, cost: u64) -> bool {
-        let refill = match self.limit.shape() {
-            Shape::Smooth => i128::from(now) - i128::from(self.seen),
-            Shape::Stepped => {
-                let period = self.limit.period();
-                let steps = i128::from(now / period) - i128::from(self.seen / period);
-                steps * i128::from(self.limit.tokens())
-            }
-        };
-        let level = (self.level + refill).min(Self::size(&self.limit));
-        let cost = i128::from(cost) * Self::width(&self.limit);
-        let allowed = cost == 0 || level >= cost;
-        if allowed && cost > 0 {
-            (self.level, self.seen) = (level - cost, now);
-        }
-        allowed
-    }
-}
 
 fn limit() -> impl Strategy<Value = Limit> {
     let count = || prop_oneof![4 => 1..20u64, 2 => 1..3_000u64, 1 => any::<u64>()];

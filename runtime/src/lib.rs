@@ -2,6 +2,9 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+#[doc(hidden)]
+pub mod answer;
+mod bucket;
 mod clock;
 mod error;
 mod key;
@@ -11,7 +14,8 @@ mod memory;
 pub mod redis;
 mod store;
 
-pub use clock::MonotonicClock;
+pub use bucket::Bucket;
+pub use clock::{FastClock, MonotonicClock, WallClock};
 pub use error::Error;
 pub use limiter::{Limiter, LimiterBuilder, NamedLimit};
 pub use memory::MemoryStore;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use tidegate_core::{Cells, Clock, Decision, Limit, Store as _, decide_tiers};
 
+use crate::answer::awaited;
 use crate::clock::MonotonicClock;
 use crate::error::Error;
 use crate::key::{check_key, check_prefix, redis_key};
@@ -79,14 +80,9 @@ impl Limiter {
         match &self.0.buckets {
             Buckets::Memory { .. } => self.check_memory(key.as_ref(), cost),
             Buckets::Redis(_) => {
-                let (sender, receiver) = std::sync::mpsc::sync_channel(1);
-                self.check_then(key, cost, move |answer| {
-                    // The receiver is only gone if the waiting thread is.
-                    let _ = sender.send(answer);
-                });
-                receiver
-                    .recv()
-                    .unwrap_or_else(|_| Err(Error::Store("the I/O thread is gone".into())))
+                let (answerer, awaited) = awaited();
+                self.check_then(key, cost, move |answer| answerer.answer(answer));
+                awaited.wait()
             }
         }
     }

@@ -44,7 +44,8 @@ impl Store {
             "redis" | "rediss" | "redis+unix" | "unix" | "valkey" | "valkeys" | "valkey+unix" => {
                 Ok(Self(Backend::Redis(RedisStore::open(url, timeout)?)))
             }
-            _ => Err(unknown_url(&format!("the scheme {scheme:?} is not known"))),
+            // Not repeated: what stands there may be a misplaced password.
+            _ => Err(unknown_url("its scheme is not known")),
         }
     }
 

@@ -6,7 +6,7 @@
 
 import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { createLimiter } from 'tidegate'
+import { createLimiter } from '../../bindings-node/dist/index.js'
 
 const [store, limits, key, seconds, attempts] = process.argv.slice(2)
 const pauseMs = 1000 / Number(attempts)

@@ -64,6 +64,7 @@ class EnvoyProcess:
         if not module.is_file():
             raise FileNotFoundError(f"{module} is missing: bindings-wasm/proxy/build.sh builds it")
         self.port = listen_port
+        self._listen_port = listen_port
         self._filter_config = filter_config
         self._rls_port = rls_port
         self._concurrency = concurrency
@@ -226,12 +227,15 @@ class EnvoyProcess:
             },
             "http_filters": [
                 {"name": "tidegate", "typed_config": self._filter()},
-                {"name": "router", "typed_config": {"@type": _type("filters.http.router.v3.Router")}},
+                {
+                    "name": "router",
+                    "typed_config": {"@type": _type("filters.http.router.v3.Router")},
+                },
             ],
         }  # fmt: skip
         return {
             "name": "http",
-            "address": _address(self.port),
+            "address": _address(self._listen_port),
             "filter_chains": [
                 {"filters": [{"name": "http_connection_manager", "typed_config": manager}]}
             ],

@@ -97,3 +97,13 @@ def test_a_good_update_takes_over_and_the_same_limits_keep_their_buckets(start):
     envoy.configure({"key": PATH, "local": {"limits": ["3/h"]}})
     wait_until(lambda: statuses(envoy, 1) == [200], "the new limit")
     assert statuses(envoy, 3) == [200, 200, 429]
+
+
+def test_updates_faster_than_old_listeners_drain(start):
+    """Each old configuration lives on in the VM until its listener has drained."""
+    envoy = start({"key": PATH, "local": LOCAL}, reconfigurable=True)
+    statuses(envoy, 2)
+    for status in range(430, 470):
+        envoy.configure({"key": PATH, "local": LOCAL, "status": status})
+        wait_until(lambda status=status: statuses(envoy, 1) == [status], "the update")
+    assert envoy.stats("lds.update_rejected") == {"listener_manager.lds.update_rejected": 0}

@@ -34,7 +34,8 @@ def test_the_service_is_asked_for_every_request_and_decides(start):
 
 def test_domain_descriptor_and_key_are_sent_as_they_are(start):
     with RlsServer(lambda _: Response(OK)) as server:
-        service = {"cluster": "tidegate", "domain": "edge", "descriptor": "api_key", "timeout": "2s"}
+        service = {"cluster": "tidegate", "domain": "edge", "descriptor": "api_key"}
+        service["timeout"] = "2s"
         envoy = start({"key": {"header": "k"}, "service": service}, rls_port=server.port)
         for value in ("ü", "x" * 1024):
             assert fetch(envoy, headers=[("k", value.encode())]).status == 200

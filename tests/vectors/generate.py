@@ -1,7 +1,7 @@
-"""Writes decide.json: traces by hand, their answers by the oracle.
+"""Writes decide.json and operations.json: traces by hand, their answers by the oracle.
 
-    python tests/vectors/generate.py            rewrite the file
-    python tests/vectors/generate.py --check    fail if it is not what this writes
+    python tests/vectors/generate.py            rewrite the files
+    python tests/vectors/generate.py --check    fail if they are not what this writes
 
 The limits' meanings are written out here a second time, so that a trace does
 not depend on the grammar.
@@ -12,6 +12,7 @@ import random
 import sys
 from pathlib import Path
 
+import operations
 from oracle import SECOND, Bucket, Tiers
 
 MS = 10**6
@@ -41,6 +42,9 @@ LIMITS = {
     "3/500ms stepped": (3, 500 * MS, 3, True),
     "1/s": (1, SECOND, 1, False),
     "1/d burst 100": (1, DAY, 100, False),
+    "10/s window": (10, SECOND, 10, True),
+    "10/s burst 100": (10, SECOND, 100, False),
+    "3/s burst 9": (3, SECOND, 9, False),
     "1/1900ms": (1, 1900 * MS, 1, False),
 }
 
@@ -107,6 +111,39 @@ TRACES = [
      [(EPOCH, 1), (EPOCH, 1)] + [(EPOCH + i * 100 * MS, 1) for i in range(1, 12)]),
     ("four tiers", ["10/s", "100/min burst 20", "5000/h window", "12/d window"],
      [(EPOCH, 10), (EPOCH + SECOND, 2), (EPOCH + 2 * SECOND, 1), (EPOCH + DAY, 10), (EPOCH + DAY, 5)]),
+    # Failures of other limiters, by name; each is a plain check that we answer rightly.
+    ("governor: check_n whose product wraps", ["1/d burst 100"],
+     [(EPOCH, 101), (EPOCH, 213_505), (EPOCH, 2**53), (EPOCH, 100), (EPOCH, 1)]),
+    ("governor: the burst plus one cell more", ["3/s burst 7"], [(EPOCH, 1)] * 8),
+    ("throttlecrab: a burst of 1 turns limiting off", ["1/s"], [(EPOCH + i * MS, 1) for i in range(10)]),
+    ("throttlecrab: a returning key gets twice its burst", ["10/s"],
+     [(EPOCH, 1), (EPOCH + HOUR, 10), (EPOCH + HOUR, 7), (EPOCH + HOUR, 1)]),
+    ("throttlecrab: a cost above the burst is told to wait", ["10/s"], [(EPOCH, 14)]),
+    ("redis-cell: once a year with a burst is always limited", ["1/d burst 104"],
+     [(EPOCH, 1), (EPOCH, 1), (EPOCH, 1)]),
+    ("redis-cell: remaining at more than a million a second", ["40000000/s"], [(EPOCH, 1), (EPOCH, 0)]),
+    ("redis-cell: a wait of less than a millisecond is told as none", ["1000000000/s burst 5"],
+     [(EPOCH, 5), (EPOCH, 1), (EPOCH + 1, 1)]),
+    ("redis_rate: remaining off by one", ["50/s burst 50"], [(EPOCH, 1)] * 3),
+    ("redis_rate: a double no longer moves by one token", ["40000000/s"],
+     [(EPOCH, 39_999_998), (EPOCH, 1), (EPOCH, 1), (EPOCH, 1)]),
+    ("throttled: a bucket whose expiry is cut to whole seconds", ["1/1900ms"],
+     [(EPOCH + i * 1001 * MS, 1) for i in range(8)]),
+    ("upstash: a refusal charges, and a call too large dooms those after it", ["10/s window"],
+     [(EPOCH, 15), (EPOCH, 9), (EPOCH, 5), (EPOCH, 1), (EPOCH, 1), (EPOCH + SECOND, 10)]),
+    ("upstash: a look that forgets the refill", ["10/s"], [(EPOCH, 10), (EPOCH + 500 * MS, 0)]),
+    ("gubernator: an idle bucket with a burst above the limit is full too soon", ["10/s burst 100"],
+     [(EPOCH, 100), (EPOCH + 1002 * MS, 100), (EPOCH + 1002 * MS, 10), (EPOCH + 2004 * MS, 100), (EPOCH + 10_000 * MS, 90)]),
+    ("gubernator: a window begins with the first hit", ["5/s window"],
+     [(EPOCH + 999 * MS, 1), (EPOCH + 1001 * MS, 5), (EPOCH + 1999 * MS, 1)]),
+    ("envoyproxy/ratelimit: a refused tier still charges the other", ["10/s burst 1", "12/d window"],
+     [(EPOCH, 1)] + [(EPOCH + MS, 1)] * 5 + [(EPOCH + 100 * MS, 1), (EPOCH + 100 * MS, 0)]),
+    ("envoyproxy/ratelimit: keys joined by one mark collide", ["2/s"],
+     [(EPOCH, 2, "a_b:c"), (EPOCH, 2, "a:b_c"), (EPOCH, 1, "a_b:c")]),
+    ("limitador: one more than the limit between reading and writing", ["5/s window"], [(EPOCH, 1)] * 6),
+    ("Higress: one more than the threshold", ["5000/h window"], [(EPOCH, 5000), (EPOCH, 1)]),
+    ("pingora-limits: the first second after the clock's zero", ["3/500ms stepped"],
+     [(SECOND, 3), (SECOND + 5 * MS, 1), (SECOND + 500 * MS, 3)]),
     ("fifty a second, as a fleet spends it", ["50/s burst 50"],
      [(EPOCH, 50), (EPOCH, 1)] + [(EPOCH + i * 13 * MS, 1) for i in range(1, 20)]),
 ]
@@ -143,12 +180,19 @@ def answered(name: str, limits: list[str], steps: list[tuple]) -> dict[str, obje
     return {"name": name, "limits": limits, "steps": written}
 
 
-def document() -> str:
-    traces = [answered(*trace) for trace in TRACES]
-    traces += [answered(*random_trace(number)) for number in range(40)]
+def documents() -> dict[str, str]:
+    decide = [answered(*trace) for trace in TRACES]
+    decide += [answered(*random_trace(number)) for number in range(40)]
+    return {
+        "decide": document("decide", decide),
+        "operations": document("operations", operations.traces(LIMITS)),
+    }
+
+
+def document(name: str, traces: list[dict[str, object]]) -> str:
     body = ",\n".join("    " + trace_text(trace) for trace in traces)
     return (
-        '{\n  "$schema": "./schema/decide.schema.json",\n  "version": 1,\n  "traces": [\n'
+        f'{{\n  "$schema": "./schema/{name}.schema.json",\n  "version": 1,\n  "traces": [\n'
         + body + "\n  ]\n}\n"
     )
 
@@ -160,15 +204,14 @@ def trace_text(trace: dict[str, object]) -> str:
 
 
 def main() -> int:
-    path = Path(__file__).with_name("decide.json")
-    text = document()
-    if "--check" in sys.argv:
-        if path.read_text() != text:
-            print("decide.json is not what generate.py writes; run it without --check")
+    for name, text in documents().items():
+        path = Path(__file__).with_name(f"{name}.json")
+        if "--check" not in sys.argv:
+            path.write_text(text)
+            print(f"{path.name}: {text.count(chr(10))} lines")
+        elif not path.exists() or path.read_text() != text:
+            print(f"{path.name} is not what generate.py writes; run it without --check")
             return 1
-        return 0
-    path.write_text(text)
-    print(f"{path.name}: {text.count('at')} lines")
     return 0
 
 

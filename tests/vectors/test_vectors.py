@@ -1,4 +1,4 @@
-"""The vectors keep their schemas, and decide.json is what its generator writes."""
+"""The vectors keep their schemas, and the traces are what their generator writes."""
 
 import json
 import subprocess
@@ -14,7 +14,7 @@ FILES = sorted(HERE.glob("*.json"))
 
 def test_every_vector_file_is_seen() -> None:
     assert [path.name for path in FILES] == [
-        "decide.json", "errors.json", "grammar.json", "redis.json", "surface.json",
+        "decide.json", "errors.json", "grammar.json", "operations.json", "redis.json", "surface.json",
     ]
 
 
@@ -26,10 +26,11 @@ def test_keeps_its_schema(path: Path) -> None:
     jsonschema.validate(document, schema, cls=jsonschema.Draft202012Validator)
 
 
-def test_decide_is_what_the_oracle_says() -> None:
+def test_traces_are_what_the_oracle_says() -> None:
     subprocess.run([sys.executable, HERE / "generate.py", "--check"], check=True)
 
 
-def test_names_are_unique() -> None:
-    names = [trace["name"] for trace in json.loads((HERE / "decide.json").read_text())["traces"]]
+@pytest.mark.parametrize("name", ["decide.json", "operations.json"])
+def test_names_are_unique(name: str) -> None:
+    names = [trace["name"] for trace in json.loads((HERE / name).read_text())["traces"]]
     assert len(names) == len(set(names))

@@ -1,1 +1,27 @@
-//! The Tidegate filter for Envoy (proxy-wasm)
+#![doc = include_str!("../README.md")]
+#![cfg_attr(target_arch = "wasm32", no_std)]
+#![deny(unsafe_code)]
+#![cfg_attr(test, allow(clippy::panic, reason = "how a test fails"))]
+
+#[cfg(target_arch = "wasm32")]
+mod abi;
+mod breaker;
+mod buckets;
+pub mod config;
+mod config_error;
+pub mod filter;
+mod filters;
+pub mod host;
+mod in_flight;
+mod json;
+pub mod key;
+pub mod pairs;
+pub mod plugin;
+mod proto_struct;
+mod protobuf;
+mod reply;
+mod rls;
+pub mod text;
+
+#[cfg(test)]
+mod fake_host;

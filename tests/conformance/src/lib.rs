@@ -1,6 +1,7 @@
 //! What the conformance tests share: the vectors as types, a real redis-server,
 //! and the Lua twin run in this process.
 
+pub mod case;
 pub mod lua_twin;
 pub mod redis_server;
 pub mod vectors;

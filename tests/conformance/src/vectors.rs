@@ -132,6 +132,13 @@ impl Step {
     }
 }
 
+impl Expected {
+    /// Whether the call was allowed.
+    pub fn allowed(&self) -> bool {
+        self.allowed
+    }
+}
+
 impl From<Decision> for Expected {
     fn from(decision: Decision) -> Self {
         Self {

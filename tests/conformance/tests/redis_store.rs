@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use tidegate::{Error, Limiter, ManualClock, Store};
 use tidegate_conformance::redis_server::RedisServer;
 
-/// What a call may take beyond its store timeout: two cores, many tests.
-const SLACK: Duration = Duration::from_millis(250);
+/// What a call may take beyond its store timeout, for a thread to be scheduled on a
+/// machine that is busy with other tests. A call that hangs takes far longer.
+const SLACK: Duration = Duration::from_secs(1);
 
 fn limiter(url: &str, limit: &str, timeout: Duration) -> Limiter {
     let builder = Limiter::builder().limit(limit).store_url(url).store_timeout(timeout);

@@ -27,7 +27,8 @@ fn buckets_have_the_keys_of_the_table() {
         assert!(decision.allowed && decision.source == Source::Redis);
         let found: Vec<String> =
             redis::cmd("KEYS").arg("*").query(&mut connection).expect("the keys");
-        assert_eq!(found, [case.redis_key.clone()], "prefix {:?} key {:?}", case.prefix, case.key);
+        let expected = [case.redis_key.as_str()];
+        assert_eq!(found, expected, "prefix {:?} key {:?}", case.prefix, case.key);
         let ttl: i64 = redis::cmd("PTTL").arg(&case.redis_key).query(&mut connection).expect("TTL");
         assert!((1..=21).contains(&ttl), "one token of 50/s is back in 20 ms, but TTL is {ttl}");
         redis::cmd("FLUSHALL").exec(&mut connection).expect("flushed");

@@ -4,11 +4,12 @@
 
 mod cases;
 
-use cases::{Case, case};
+use cases::case;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::{Config, TestRunner};
 use tidegate::redis::CHECK;
+use tidegate_conformance::case::Case;
 use tidegate_conformance::lua_twin::LuaTwin;
 use tidegate_conformance::redis_server::RedisServer;
 

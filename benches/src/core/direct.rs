@@ -1,0 +1,205 @@
+//! One bucket without a key.
+
+use core::hint::black_box;
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::Mutex;
+
+use governor::RateLimiter;
+use governor::clock::{Clock as _, DefaultClock};
+use governor::middleware::StateInformationMiddleware;
+use tidegate::{Bucket, Clock, Error, FastClock, Limit, ManualClock, MonotonicClock};
+
+use crate::harness::{Contender, Effort, compare};
+use crate::peers::{Bare, GivenClock, NOW, quota};
+
+/// Calls at one moment before the given time moves by what they have spent.
+const BATCH: u64 = 1_024;
+
+#[derive(Clone, Copy)]
+struct Rate {
+    text: &'static str,
+    width: u64,
+    burst: u32,
+}
+
+/// Given a time that moves as fast as calls are made, never refuses.
+const GIVEN: Rate = Rate { text: "1000000/s", width: 1_000, burst: 1_000_000 };
+/// No caller is as fast as this.
+const NEVER_REFUSES: Rate = Rate { text: "500000000/s", width: 2, burst: 500_000_000 };
+/// Refuses all but the first.
+const REFUSES: Rate = Rate { text: "1/d", width: 86_400_000_000_000, burst: 1 };
+
+impl Rate {
+    #[allow(clippy::expect_used, reason = "the benchmarks' own constants")]
+    fn bucket(self) -> Bucket {
+        Bucket::new(self.text).expect("a valid limit")
+    }
+
+    #[allow(clippy::expect_used, reason = "the benchmarks' own constants")]
+    fn limit(self) -> Limit {
+        Limit::parse(self.text).expect("a valid limit")
+    }
+
+    fn bare(self) -> Bare {
+        Bare { width: self.width, span: self.width * u64::from(self.burst) }
+    }
+
+    fn quota(self) -> governor::Quota {
+        quota(self.width, self.burst)
+    }
+}
+
+pub(crate) fn run(effort: Effort) {
+    clocks(effort);
+    given(effort, "direct, allow, clock given", GIVEN);
+    given(effort, "direct, deny, clock given", REFUSES);
+    whole_answer(effort, "direct, allow, clock given, whole answer", GIVEN);
+    whole_answer(effort, "direct, deny, clock given, whole answer", REFUSES);
+    default_clocks(effort, "direct, allow, default clocks", NEVER_REFUSES);
+    default_clocks(effort, "direct, deny, default clocks", REFUSES);
+    two_threads(effort);
+}
+
+fn clocks(effort: Effort) {
+    let (fast, monotonic, peer) =
+        (FastClock::new(), MonotonicClock::new(), DefaultClock::default());
+    compare(
+        effort,
+        "reading the clock",
+        vec![
+            Contender::new("FastClock", || _ = black_box(Clock::now(&fast))),
+            Contender::new("governor's (quanta)", || _ = black_box(peer.now())),
+            Contender::new("MonotonicClock", || _ = black_box(Clock::now(&monotonic))),
+        ],
+    );
+}
+
+/// The time given, which moves on after each batch by what the batch has spent.
+fn moving(width: u64) -> impl FnMut() -> u64 {
+    let mut calls = 0;
+    move || {
+        calls += 1;
+        if calls % BATCH == 0 {
+            NOW.fetch_add(BATCH * width, Relaxed);
+        }
+        NOW.load(Relaxed)
+    }
+}
+
+/// Yes or no, which is all that governor answers when it allows.
+fn given(effort: Effort, case: &str, rate: Rate) {
+    let step = if rate.burst == 1 { 0 } else { rate.width };
+    let bucket = Bucket::with_clock(rate.limit(), ManualClock::new(0));
+    let peer = RateLimiter::direct_with_clock(rate.quota(), GivenClock);
+    let (bare, cell, locked) = (rate.bare(), AtomicU64::new(0), Mutex::new(0));
+    let (mut ours_now, mut peer_now) = (moving(step), moving(step));
+    let (mut bare_now, mut locked_now) = (moving(step), moving(step));
+    compare(
+        effort,
+        case,
+        vec![
+            Contender::new("ours", move || {
+                let now = ours_now();
+                _ = black_box(bucket.check_at(now, 1).is_ok_and(|decision| decision.allowed));
+            }),
+            Contender::new("governor", move || {
+                peer_now();
+                _ = black_box(peer.check().is_ok());
+            }),
+            Contender::new("bare compare-and-swap", move || {
+                let now = bare_now();
+                _ = black_box(bare.swap(&cell, now));
+            }),
+            Contender::new("mutex", move || {
+                let now = locked_now();
+                _ = black_box(rate.bare().lock(&locked, now));
+            }),
+        ],
+    );
+}
+
+/// What a response's headers want: what remains, or how long to wait.
+fn whole_answer(effort: Effort, case: &str, rate: Rate) {
+    let step = if rate.burst == 1 { 0 } else { rate.width };
+    let bucket = Bucket::with_clock(rate.limit(), ManualClock::new(0));
+    let peer = RateLimiter::direct_with_clock(rate.quota(), GivenClock)
+        .with_middleware::<StateInformationMiddleware>();
+    let (mut ours_now, mut peer_now) = (moving(step), moving(step));
+    compare(
+        effort,
+        case,
+        vec![
+            Contender::new("ours", move || {
+                let now = ours_now();
+                _ = black_box(bucket.check_at(now, 1).map(|it| (it.remaining, it.retry_after)));
+            }),
+            Contender::new("governor", move || {
+                let now = peer_now();
+                match peer.check() {
+                    Ok(state) => _ = black_box(state.remaining_burst_capacity()),
+                    Err(refused) => _ = black_box(refused.wait_time_from(now.into())),
+                }
+            }),
+        ],
+    );
+}
+
+fn default_clocks(effort: Effort, case: &str, rate: Rate) {
+    let bucket = rate.bucket();
+    let peer = RateLimiter::direct(rate.quota());
+    let (bare, cell, locked) = (rate.bare(), AtomicU64::new(0), Mutex::new(0));
+    let (fast, clock) = (FastClock::new(), MonotonicClock::new());
+    compare(
+        effort,
+        case,
+        vec![
+            Contender::new("ours", || _ = black_box(allowed(&bucket))),
+            Contender::new("governor", || _ = black_box(peer.check().is_ok())),
+            Contender::new("bare, FastClock", || {
+                _ = black_box(bare.swap(&cell, Clock::now(&fast)));
+            }),
+            Contender::new("mutex, MonotonicClock", || {
+                _ = black_box(bare.lock(&locked, Clock::now(&clock)));
+            }),
+        ],
+    );
+}
+
+fn two_threads(effort: Effort) {
+    let rate = NEVER_REFUSES;
+    let (bucket, peer) = (rate.bucket(), RateLimiter::direct(rate.quota()));
+    let (bare, locked) = (rate.bare(), Mutex::new(0));
+    let clock = MonotonicClock::new();
+    compare(
+        effort,
+        "direct, 2 threads on one bucket",
+        vec![
+            Contender::on_threads("ours", 2, |_| || _ = black_box(allowed(&bucket))),
+            Contender::on_threads("governor", 2, |_| || _ = black_box(peer.check().is_ok())),
+            Contender::on_threads("mutex, MonotonicClock", 2, |_| {
+                || _ = black_box(bare.lock(&locked, Clock::now(&clock)))
+            }),
+        ],
+    );
+    let buckets = [rate.bucket(), rate.bucket()];
+    let peers = [RateLimiter::direct(rate.quota()), RateLimiter::direct(rate.quota())];
+    compare(
+        effort,
+        "direct, 2 threads on a bucket each",
+        vec![
+            Contender::on_threads("ours", 2, |thread| {
+                let bucket = &buckets[thread];
+                move || _ = black_box(allowed(bucket))
+            }),
+            Contender::on_threads("governor", 2, |thread| {
+                let peer = &peers[thread];
+                move || _ = black_box(peer.check().is_ok())
+            }),
+        ],
+    );
+}
+
+#[inline]
+fn allowed(bucket: &Bucket) -> Result<bool, Error> {
+    bucket.check(1).map(|decision| decision.allowed)
+}

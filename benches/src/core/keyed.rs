@@ -1,0 +1,186 @@
+//! Buckets by key, each contender with its own default clock.
+
+use core::hint::black_box;
+use core::num::NonZeroU32;
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::time::Instant;
+
+use governor::{DefaultKeyedRateLimiter, RateLimiter};
+use tidegate::{Clock, Limiter, MonotonicClock};
+
+use crate::harness::{Contender, Effort, compare, quantile, report};
+use crate::peers::{Bare, quota};
+
+/// So slow and deep that buckets owe something for the whole run, that is: are live, and yet
+/// never refuse: each starts half spent, which half an hour refills.
+const LIMIT: &str = "1000000/h";
+pub(crate) const HALF: u32 = BURST / 2;
+const WIDTH: u64 = 3_600_000;
+const BURST: u32 = 1_000_000;
+const BARE: Bare = Bare { width: WIDTH, span: WIDTH * BURST as u64 };
+
+pub(crate) fn run(effort: Effort) {
+    let sizes: &[usize] = match effort {
+        Effort::Quick => &[100, 1_000],
+        Effort::Normal => &[100, 100_000],
+        Effort::Full => &[100, 100_000, 10_000_000],
+    };
+    for &size in sizes {
+        check(effort, size);
+    }
+    two_limits(effort);
+    inserting(effort);
+}
+
+/// What a second limit costs: the peer is ours with one.
+fn two_limits(effort: Effort) {
+    let (one, two) = (ours(), Limiter::builder().limit(LIMIT).limit("1000000000/d"));
+    let Ok(two) = two.build() else { return };
+    let keys = shuffled(100);
+    for key in &keys {
+        _ = (one.check(key, HALF.into()), two.check(key, HALF.into()));
+    }
+    compare(
+        effort,
+        "keyed, 100 keys, 2 limits",
+        vec![
+            calls("ours", &keys, |key| two.check(key, 1).is_ok_and(|it| it.allowed)),
+            calls("ours, 1 limit", &keys, |key| one.check(key, 1).is_ok_and(|it| it.allowed)),
+        ],
+    );
+}
+
+fn check(effort: Effort, size: usize) {
+    let (limiter, peer, map) = (ours(), governors(), Mutex::new(HashMap::new()));
+    let clock = MonotonicClock::new();
+    let half = half();
+    for number in 0..size {
+        let key = key(number);
+        _ = limiter.check(&key, HALF.into());
+        _ = peer.check_key_n(&key, half);
+        BARE.lock_map(&map, &key, Clock::now(&clock));
+    }
+    let keys = shuffled(size);
+    let name = format!("keyed, {size} keys");
+    compare(
+        effort,
+        &name,
+        vec![
+            calls("ours", &keys, |key| limiter.check(key, 1).is_ok_and(|it| it.allowed)),
+            calls("governor (DashMap)", &keys, |key| peer.check_key(key).is_ok()),
+            calls("mutex, HashMap", &keys, |key| BARE.lock_map(&map, key, Clock::now(&clock))),
+        ],
+    );
+    if size < 1_000 {
+        return;
+    }
+    compare(
+        effort,
+        &format!("{name}, 2 threads"),
+        vec![
+            on_two("ours", &keys, |key| limiter.check(key, 1).is_ok_and(|it| it.allowed)),
+            on_two("governor (DashMap)", &keys, |key| peer.check_key(key).is_ok()),
+            on_two("mutex, HashMap", &keys, |key| BARE.lock_map(&map, key, Clock::now(&clock))),
+        ],
+    );
+}
+
+/// The longest that any one call took while a million keys arrived, and how many took more
+/// than 50 µs. The best of several rounds, since what interrupts a round is not its own; the
+/// ratio is of those too.
+fn inserting(effort: Effort) {
+    let (size, rounds) = if effort == Effort::Quick { (20_000, 1) } else { (1_000_000, 5) };
+    let keys: Vec<String> = (0..size).map(key).collect();
+    let half = half();
+    let (mut worst, mut slow) = ([const { Vec::new() }; 3], [const { Vec::new() }; 3]);
+    for _ in 0..rounds {
+        let (limiter, peer, map) = (ours(), governors(), Mutex::new(HashMap::new()));
+        let clock = MonotonicClock::new();
+        let stalls = [
+            stalls(&keys, |key| limiter.check(key, HALF.into()).is_ok()),
+            stalls(&keys, |key| peer.check_key_n(key, half).is_ok()),
+            stalls(&keys, |key| BARE.lock_map(&map, key, Clock::now(&clock))),
+        ];
+        for (which, (longest, count)) in stalls.into_iter().enumerate() {
+            worst[which].push(longest);
+            slow[which].push(count);
+        }
+    }
+    for (peer, name) in [(1, "governor (DashMap)"), (2, "mutex, HashMap")] {
+        let (ours, theirs) = (quantile(&worst[0], 0.0), quantile(&worst[peer], 0.0));
+        report("worst call, 1M keys arriving", "us", ours, theirs, name, vec![theirs / ours]);
+        let (ours, theirs) = (quantile(&slow[0], 0.0), quantile(&slow[peer], 0.0));
+        // One more on both sides: none is a figure too.
+        let ratio = (theirs + 1.0) / (ours + 1.0);
+        report("calls over 50 us, 1M keys arriving", "calls", ours, theirs, name, vec![ratio]);
+    }
+}
+
+/// The longest call in microseconds, and the number of those over 50.
+fn stalls(keys: &[String], check: impl Fn(&String) -> bool) -> (f64, f64) {
+    let (mut longest, mut slow) = (0.0_f64, 0);
+    for key in keys {
+        let start = Instant::now();
+        _ = black_box(check(key));
+        let micros = start.elapsed().as_nanos() as f64 / 1_000.0;
+        longest = longest.max(micros);
+        slow += u32::from(micros > 50.0);
+    }
+    (longest, f64::from(slow))
+}
+
+fn calls<'a>(
+    name: &'static str,
+    keys: &'a [String],
+    check: impl Fn(&String) -> bool + 'a,
+) -> Contender<'a> {
+    let mut keys = keys.iter().cycle();
+    Contender::new(name, move || _ = black_box(keys.next().is_some_and(&check)))
+}
+
+/// Each thread starts in another place.
+fn on_two<'a>(
+    name: &'static str,
+    keys: &'a [String],
+    check: impl Fn(&String) -> bool + Sync + Copy + 'a,
+) -> Contender<'a> {
+    Contender::on_threads(name, 2, move |thread| {
+        let mut keys = keys.iter().cycle().skip(thread * keys.len() / 2);
+        move || _ = black_box(keys.next().is_some_and(check))
+    })
+}
+
+/// [`HALF`] as governor wants it.
+pub(crate) fn half() -> NonZeroU32 {
+    NonZeroU32::new(HALF).unwrap_or(NonZeroU32::MIN)
+}
+
+#[allow(clippy::expect_used, reason = "the benchmarks' own constants")]
+pub(crate) fn ours() -> Limiter {
+    Limiter::builder().limit(LIMIT).build().expect("a valid limit")
+}
+
+pub(crate) fn governors() -> DefaultKeyedRateLimiter<String> {
+    RateLimiter::dashmap(quota(WIDTH, BURST))
+}
+
+/// 15 bytes, as a user's or an address's key might have.
+pub(crate) fn key(number: usize) -> String {
+    format!("user:{number:010}")
+}
+
+/// The keys in an order in which no store has seen them: what follows in memory is not what
+/// is asked for next. The strings themselves lie in that order, so that reading them costs
+/// little.
+fn shuffled(size: usize) -> Vec<String> {
+    let mut numbers: Vec<usize> = (0..size).collect();
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    for last in (1..size).rev() {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        numbers.swap(last, (state % (last as u64 + 1)) as usize);
+    }
+    numbers.into_iter().map(key).collect()
+}

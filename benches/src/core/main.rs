@@ -1,0 +1,36 @@
+//! The engine beside its peers, in one run: direct buckets, keyed buckets, memory per key and
+//! the worst single call.
+//!
+//! `make bench-core` takes about two minutes; `ARGS=--quick` a few seconds, to see that all
+//! of it runs; `ARGS=--full` adds 10 million keys.
+
+mod direct;
+mod footprint;
+mod harness;
+mod keyed;
+mod peers;
+
+use std::process::ExitCode;
+
+use harness::Effort;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let effort = match arguments[..] {
+        [] => Effort::Normal,
+        ["--quick"] => Effort::Quick,
+        ["--full"] => Effort::Full,
+        ["--footprint", kind, keys] => return footprint::child(kind, keys),
+        _ => {
+            eprintln!("usage: core [--quick | --full]");
+            return ExitCode::from(2);
+        }
+    };
+    println!("nanoseconds per call, medians; ratio: peer / ours, above 1 is better for ours,");
+    println!("as the median (and quartiles) of the rounds' own ratios\n");
+    direct::run(effort);
+    keyed::run(effort);
+    footprint::run(effort);
+    ExitCode::SUCCESS
+}

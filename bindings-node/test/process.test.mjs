@@ -1,0 +1,113 @@
+// What limiters do to the life of a process and of its threads.
+
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { after, before, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+
+import { RedisServer } from './redis-server.mjs';
+
+const HERE = fileURLToPath(new URL('.', import.meta.url));
+const EXIT_WITHIN_MS = 10_000;
+
+let redis;
+
+before(async () => {
+  redis = await RedisServer.start();
+});
+
+after(() => redis.remove());
+
+test('a process with idle limiters ends by itself', async () => {
+  const { code, output } = await run(`
+    import { createLimiter } from 'tidegate';
+    const stores = ['memory://', '${redis.url}'];
+    globalThis.limiters = stores.map((store) => createLimiter({ limits: '10/d', store, storeTimeoutMs: 5000 }));
+    for (const limiter of limiters) console.log((await limiter.check('idle')).remaining);
+  `);
+  assert.deepEqual([code, output], [0, '9\n9\n']);
+});
+
+test('a process waits for the answers on their way', async () => {
+  const { code, output } = await run(`
+    import { createLimiter } from 'tidegate';
+    const limiter = createLimiter({ limits: '10/d', store: '${redis.url}', storeTimeoutMs: 5000 });
+    limiter.check('first').then(({ remaining }) => {
+      console.log(remaining);
+      return limiter.check('first');
+    }).then(({ remaining }) => console.log(remaining));
+  `);
+  assert.deepEqual([code, output], [0, '9\n8\n']);
+});
+
+test('a limiter that nobody holds is collected', async () => {
+  const { code, output } = await run(`
+    import { createLimiter } from 'tidegate';
+    let collected = 0;
+    const registry = new FinalizationRegistry(() => { collected++; });
+    for (let number = 0; number < 10; number++) {
+      const limiter = createLimiter({ limits: '10/d', store: '${redis.url}', storeTimeoutMs: 5000 });
+      await limiter.check('collected');
+      registry.register(limiter);
+    }
+    const deadline = Date.now() + 5000;
+    while (collected < 5 && Date.now() < deadline) {
+      gc();
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+    console.log(collected >= 5);
+  `, '--expose-gc');
+  assert.deepEqual([code, output], [0, 'true\n']);
+});
+
+test('threads spend from one bucket, and one that ends in the middle harms nobody', async () => {
+  const { code, output } = await run(`
+    import { Worker } from 'node:worker_threads';
+    import { createLimiter } from 'tidegate';
+    const limiter = createLimiter({ limits: '100/d', store: '${redis.url}', storeTimeoutMs: 5000 });
+    const spend = async (count) => {
+      const decisions = await Promise.all(Array.from({ length: count }, () => limiter.check('threads')));
+      return decisions.filter(({ allowed }) => allowed).length;
+    };
+    const source = (work) => new URL('data:text/javascript,' + encodeURIComponent(work));
+    const program = (count, key) => \`
+      import { parentPort } from 'node:worker_threads';
+      import { createLimiter } from '\${import.meta.resolve('tidegate')}';
+      const limiter = createLimiter({ limits: '100/d', store: '${redis.url}', storeTimeoutMs: 5000 });
+      const decisions = Array.from({ length: \${count} }, () => limiter.check('\${key}'));
+      if ('\${key}' === 'abandoned') process.exit(0);
+      parentPort.postMessage((await Promise.all(decisions)).filter(({ allowed }) => allowed).length);
+    \`;
+    const thread = (count, key) => new Promise((resolve, reject) => {
+      const worker = new Worker(source(program(count, key)));
+      let admitted = 0;
+      worker.on('message', (message) => { admitted = message; });
+      worker.on('error', reject);
+      worker.on('exit', () => resolve(admitted));
+    });
+    const admitted = await Promise.all([
+      spend(60), thread(60, 'threads'), thread(60, 'threads'), thread(50, 'abandoned'),
+    ]);
+    console.log(admitted.reduce((sum, count) => sum + count));
+    console.log((await limiter.peek('threads')).remaining);
+  `);
+  assert.deepEqual([code, output], [0, '100\n0\n']);
+});
+
+function run(program, ...flags) {
+  return new Promise((resolve, reject) => {
+    const node = spawn(process.execPath, [...flags, '--input-type=module', '--eval', program], { cwd: HERE });
+    let output = '';
+    node.stdout.on('data', (data) => { output += data; });
+    node.stderr.on('data', (data) => { output += data; });
+    const deadline = setTimeout(() => {
+      node.kill('SIGKILL');
+      reject(new Error(`the process did not end within ${EXIT_WITHIN_MS} ms: ${output}`));
+    }, EXIT_WITHIN_MS);
+    node.on('error', reject);
+    node.on('close', (code) => {
+      clearTimeout(deadline);
+      resolve({ code, output });
+    });
+  });
+}

@@ -1,0 +1,218 @@
+// The shared bucket, on a real Redis.
+
+import assert from 'node:assert/strict';
+import { after, afterEach, before, beforeEach, test } from 'node:test';
+
+import { CorruptBucket, CostTooLarge, InvalidArgument, StoreError, StoreTimeout, createLimiter } from 'tidegate';
+
+import { RedisServer, until } from './redis-server.mjs';
+
+const TIMEOUT_MS = 200;
+const SLACK_MS = 100;
+
+let redis;
+let open = [];
+
+before(async () => {
+  redis = await RedisServer.start();
+});
+
+after(() => redis.remove());
+
+beforeEach(async () => {
+  redis.resume();
+  if (redis.run('PING') !== 'PONG') throw new Error('Redis does not answer');
+  redis.run('FLUSHALL');
+});
+
+afterEach(() => {
+  for (const limiter of open) limiter.close();
+  open = [];
+});
+
+function shared(options) {
+  const limiter = createLimiter({ store: redis.url, storeTimeoutMs: TIMEOUT_MS, ...options });
+  open.push(limiter);
+  return limiter;
+}
+
+test('two limiters, a hundred checks at once: exactly the burst is admitted', async () => {
+  const [one, other] = [shared({ limits: '40/d' }), shared({ limits: '40/d' })];
+  const checks = Array.from({ length: 100 }, (_, number) => (number % 2 ? one : other).check('vendor'));
+  const decisions = await Promise.all(checks);
+  assert.equal(decisions.filter(({ allowed }) => allowed).length, 40);
+  const remainders = decisions.filter(({ allowed }) => allowed).map(({ remaining }) => remaining);
+  assert.deepEqual(remainders.sort((a, b) => a - b), Array.from({ length: 40 }, (_, number) => number));
+  for (const { source, limit, limitName } of decisions) {
+    assert.deepEqual([source, limit, limitName], ['redis', 40, '40/d']);
+  }
+  assert.equal((await one.peek('vendor')).remaining, 0);
+});
+
+test('costs, peeks, bytes as keys and several limits', async () => {
+  const limiter = shared({ limits: ['10/d', { tokens: 4, periodMs: 86_400_000, shape: 'stepped', name: 'four' }] });
+  assert.equal((await limiter.check('🌊', { cost: 3 })).limitName, 'four');
+  assert.equal((await limiter.peek(Buffer.from('🌊'))).remaining, 1);
+  const refused = await limiter.check('🌊', { cost: 2 });
+  assert.deepEqual([refused.allowed, refused.limitName], [false, 'four']);
+  assert.ok(refused.retryAfterMs > 0 && Number.isInteger(refused.retryAfterMs));
+  await assert.rejects(limiter.check('🌊', { cost: 5 }), CostTooLarge);
+});
+
+test('the bucket is under prefix:{key}', async () => {
+  await shared({ limits: '10/d' }).check('user:{42}');
+  await shared({ limits: '10/d', prefix: 'api' }).check('user');
+  assert.deepEqual(redis.run('KEYS', '*').split('\n').sort(), ['api:{user}', 'tidegate:{user:%7B42%7D}']);
+});
+
+test('SCRIPT FLUSH in the middle changes nothing', async () => {
+  const limiter = shared({ limits: '10/d' });
+  assert.equal((await limiter.check('key')).remaining, 9);
+  redis.run('SCRIPT', 'FLUSH');
+  assert.equal((await limiter.check('key')).remaining, 8);
+});
+
+test('FLUSHALL in the middle makes buckets full again', async () => {
+  const limiter = shared({ limits: '10/d' });
+  assert.equal((await limiter.check('key', { cost: 10 })).remaining, 0);
+  redis.run('FLUSHALL');
+  assert.equal((await limiter.check('key')).remaining, 9);
+});
+
+test('a value that Tidegate did not write is an error, and is left alone', async () => {
+  redis.run('SET', 'tidegate:{text}', 'hello');
+  redis.run('LPUSH', 'tidegate:{list}', 'hello');
+  const limiter = shared({ limits: '10/d' });
+  for (const key of ['text', 'list']) {
+    await assert.rejects(limiter.check(key), (error) => {
+      assert.ok(error instanceof CorruptBucket && error instanceof StoreError);
+      assert.equal(error.code, 'corrupt_bucket');
+      return true;
+    });
+  }
+  assert.equal(redis.run('GET', 'tidegate:{text}'), 'hello');
+  assert.equal((await limiter.check('another')).remaining, 9);
+});
+
+test('Redis killed: errors in time; started again: works again', async () => {
+  const limiter = shared({ limits: '10/d' });
+  await limiter.check('key');
+  await redis.kill();
+  for (let attempt = 0; attempt < 5; attempt++) {
+    const started = performance.now();
+    await assert.rejects(limiter.check('key'), (error) => {
+      assert.ok(error instanceof StoreError, String(error));
+      assert.ok(['store_error', 'store_timeout'].includes(error.code), error.code);
+      return true;
+    });
+    const took = performance.now() - started;
+    assert.ok(took <= TIMEOUT_MS + SLACK_MS, `it took ${took} ms`);
+  }
+  await redis.start();
+  await until('the limiter works again', async () => (await answer(limiter, 'key'))?.allowed);
+});
+
+test('Redis frozen: store_timeout in time, and the event loop goes on', async () => {
+  const limiter = shared({ limits: '10/d' });
+  await limiter.check('key');
+  redis.freeze();
+  let turns = 0;
+  const turning = setInterval(() => { turns++; }, 10);
+  const started = performance.now();
+  await assert.rejects(limiter.check('key'), (error) => {
+    assert.ok(error instanceof StoreTimeout && error instanceof StoreError);
+    assert.match(error.message, /within 200 ms/);
+    return true;
+  });
+  const took = performance.now() - started;
+  clearInterval(turning);
+  assert.ok(took >= TIMEOUT_MS - 1 && took <= TIMEOUT_MS + SLACK_MS, `it took ${took} ms`);
+  assert.ok(turns >= 5, `${turns} turns of the event loop`);
+  redis.resume();
+  await until('the limiter works again', async () => (await answer(limiter, 'key'))?.allowed);
+});
+
+test('a hundred checks on a frozen Redis all end in time', async () => {
+  const limiter = shared({ limits: '1000/d' });
+  await limiter.check('key');
+  redis.freeze();
+  const started = performance.now();
+  const settled = await Promise.allSettled(Array.from({ length: 100 }, () => limiter.check('key')));
+  const took = performance.now() - started;
+  redis.resume();
+  for (const { reason } of settled) assert.equal(reason?.code, 'store_timeout');
+  assert.ok(took <= TIMEOUT_MS + SLACK_MS, `it took ${took} ms`);
+});
+
+test('an unreachable Redis is an error of the check, not of createLimiter', async () => {
+  const limiter = shared({ limits: '10/d', store: 'redis://127.0.0.1:1' });
+  await assert.rejects(limiter.check('key'), { code: 'store_error' });
+});
+
+test('what is wrong with the options is said when the limiter is created', () => {
+  const wrong = [
+    [{ store: 'redis://127.0.0.1:port' }, /^invalid store/],
+    [{ store: 'http://127.0.0.1' }, /^invalid store: its scheme is not known; use memory:/],
+    [{ store: '127.0.0.1' }, /^invalid store: it has no scheme/],
+    [{ store: 'memory://here' }, /^invalid store: nothing may follow/],
+    [{ store: 6379 }, /^invalid store: it must be a URL, but is 6379/],
+    [{ prefix: '' }, /^invalid prefix/],
+    [{ prefix: 'x'.repeat(257) }, /^invalid prefix: .* 1 to 256 bytes/],
+    [{ storeTimeoutMs: 0 }, /^invalid storeTimeoutMs: .* from 1 to 60000, but is 0/],
+    [{ storeTimeoutMs: 60_001 }, /^invalid storeTimeoutMs/],
+    [{ storeTimeoutMs: 1.5 }, /^invalid storeTimeoutMs/],
+    [{ clock: { now: () => 0n } }, /^invalid clock: a shared store uses its server's clock/],
+  ];
+  for (const [options, message] of wrong) {
+    assert.throws(() => shared({ limits: '10/d', ...options }), (error) => {
+      assert.ok(error instanceof InvalidArgument, String(error));
+      assert.match(error.message, message);
+      return true;
+    });
+  }
+});
+
+test('a password in a wrong URL is not repeated', () => {
+  assert.throws(() => shared({ limits: '1/s', store: 'redis://user:hunter2@host:port/' }), (error) => {
+    assert.ok(!JSON.stringify([error.message, error.stack, { ...error }]).includes('hunter2'));
+    return true;
+  });
+});
+
+test('wrong arguments of a check', async () => {
+  const limiter = shared({ limits: '10/d' });
+  const wrong = [
+    [() => limiter.check('a\ud800b'), /^invalid key: it must be well-formed Unicode/],
+    [() => limiter.check(''), /^invalid key: it must be 1 to 1024 bytes long, but has 0/],
+    [() => limiter.check('ä'.repeat(513)), /^invalid key: .* has 1026/],
+    [() => limiter.check(42), /^invalid key: it must be a string or a Uint8Array, but is 42/],
+    [() => limiter.check('key', { cost: 1.5 }), /^invalid cost/],
+    [() => limiter.check('key', 1), /^invalid options/],
+    [() => limiter.checkSync('key'), /^invalid store: it is remote/],
+    [() => limiter.peekSync('key'), /^invalid store: it is remote/],
+  ];
+  for (const [call, message] of wrong) {
+    await assert.rejects(async () => call(), (error) => {
+      assert.ok(error instanceof InvalidArgument, String(error));
+      assert.match(error.message, message);
+      return true;
+    });
+  }
+});
+
+test('a closed limiter answers with an error, and can be closed again', async () => {
+  const limiter = shared({ limits: '10/d' });
+  await limiter.check('key');
+  limiter.close();
+  limiter.close();
+  await assert.rejects(limiter.check('key'), { code: 'store_error', message: /closed/ });
+});
+
+async function answer(limiter, key) {
+  try {
+    return await limiter.check(key);
+  } catch (error) {
+    assert.ok(error instanceof StoreError, String(error));
+    return undefined;
+  }
+}

@@ -1,0 +1,29 @@
+// Compiled, never run: what the type declarations must accept and refuse.
+import { FakeClock, Limiter, StoreTimeout, createLimiter } from 'tidegate';
+import type { Decision, MemoryLimiter } from 'tidegate';
+
+const inMemory: MemoryLimiter = createLimiter({ limits: '10/s', clock: new FakeClock() });
+const also: MemoryLimiter = createLimiter({ limits: '10/s', store: 'memory://' });
+const shared: Limiter = createLimiter({
+  limits: ['10/s', { tokens: 1, periodMs: 50 }],
+  store: 'redis://127.0.0.1',
+  prefix: 'api',
+  storeTimeoutMs: 20,
+});
+const anywhere: Limiter = createLimiter({ limits: '10/s', store: process.env.STORE ?? 'memory://' });
+const now: Decision = inMemory.checkSync(Buffer.from('key'));
+const later: Promise<Decision> = shared.check('key', { cost: 2 });
+const source: 'memory' | 'redis' = now.source;
+console.log(also, later, anywhere.limits, source, shared instanceof Limiter);
+shared.peek('key').catch((error: unknown) => error instanceof StoreTimeout && (error.code satisfies 'store_timeout'));
+
+// @ts-expect-error a shared bucket answers by promise only
+shared.checkSync('key');
+// @ts-expect-error the store may be remote
+anywhere.peekSync('key');
+// @ts-expect-error limits are needed
+createLimiter({ store: 'redis://127.0.0.1' });
+// @ts-expect-error an unknown option
+createLimiter({ limits: '1/s', timeout: 5 });
+// @ts-expect-error the number of milliseconds
+createLimiter({ limits: '1/s', store: 'redis://127.0.0.1', storeTimeoutMs: '5' });

@@ -1,0 +1,36 @@
+"""One rate limiter for every runtime a fleet is made of.
+
+>>> from tidegate import Limiter
+>>> limiter = Limiter("100/min burst 20")
+>>> decision = limiter.check("user:42")
+>>> decision.allowed, decision.remaining
+(True, 19)
+"""
+
+from tidegate._async import AsyncLimiter
+from tidegate._errors import (
+    CorruptBucket,
+    CostTooLarge,
+    InvalidArgument,
+    InvalidLimit,
+    StoreError,
+    StoreTimeout,
+    TidegateError,
+)
+from tidegate._tidegate import Decision, FakeClock, Limit, Limiter, __version__
+
+__all__ = [
+    "AsyncLimiter",
+    "CorruptBucket",
+    "CostTooLarge",
+    "Decision",
+    "FakeClock",
+    "InvalidArgument",
+    "InvalidLimit",
+    "Limit",
+    "Limiter",
+    "StoreError",
+    "StoreTimeout",
+    "TidegateError",
+    "__version__",
+]

@@ -1,0 +1,100 @@
+"""The errors. Their codes are the same in every language."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+__all__ = [
+    "CorruptBucket",
+    "CostTooLarge",
+    "InvalidArgument",
+    "InvalidLimit",
+    "StoreError",
+    "StoreTimeout",
+    "TidegateError",
+]
+
+
+class TidegateError(Exception):
+    """The base of all errors of this package; never raised itself.
+
+    A refusal is not an error: it is a `Decision`.
+    """
+
+    code: ClassVar[str] = "error"
+
+
+class InvalidLimit(TidegateError, ValueError):
+    """A limit's text does not follow the grammar, or the limit breaks a bound.
+
+    `reason` is a stable name for the bound.
+
+    >>> from tidegate import Limit
+    >>> try:
+    ...     Limit("10/fortnight")
+    ... except InvalidLimit as error:
+    ...     print(error.reason)
+    unknown_unit
+    """
+
+    code: ClassVar[str] = "invalid_limit"
+    reason: str
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (str(self), self.reason)
+
+
+class InvalidArgument(TidegateError, ValueError):
+    """A store URL, key, cost or option is not usable; the message names it and its bound."""
+
+    code: ClassVar[str] = "invalid_argument"
+
+
+class CostTooLarge(TidegateError, ValueError):
+    """The cost is above the burst, so the call can never be allowed.
+
+    `cost` is what was asked for and `burst` the smallest burst of the limiter's
+    limits, both in tokens.
+    """
+
+    code: ClassVar[str] = "cost_too_large"
+    cost: int
+    burst: int
+
+    def __init__(self, message: str, cost: int, burst: int) -> None:
+        super().__init__(message)
+        self.cost = cost
+        self.burst = burst
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (str(self), self.cost, self.burst)
+
+
+class StoreError(TidegateError):
+    """The store could not be reached, or refused the operation."""
+
+    code: ClassVar[str] = "store_error"
+
+
+class StoreTimeout(StoreError, TimeoutError):
+    """The store did not answer within the store timeout.
+
+    The cost may or may not have been charged.
+    """
+
+    code: ClassVar[str] = "store_timeout"
+
+
+class CorruptBucket(StoreError):
+    """The bucket's key holds a value that Tidegate did not write."""
+
+    code: ClassVar[str] = "corrupt_bucket"
+
+
+for _name in __all__:
+    # What users import, and what a pickled error is found under.
+    globals()[_name].__module__ = "tidegate"

@@ -1,0 +1,114 @@
+use core::hash::{Hash as _, Hasher as _};
+use std::hash::DefaultHasher;
+
+use pyo3::prelude::*;
+use pyo3::types::{PyFloat, PyString};
+
+use crate::seconds::from_nanos;
+
+/// The answer to one check. A refusal is a value, not an error: a decision is
+/// true when it allows. Durations are in seconds.
+///
+/// >>> from tidegate import FakeClock, Limiter
+/// >>> limiter = Limiter("2/s", clock=FakeClock())
+/// >>> limiter.check("user:42", cost=2)
+/// Decision(allowed=True, limit=2, remaining=0, retry_after=0.0, reset_after=1.0, limit_name='2/s', source='memory')
+/// >>> decision = limiter.check("user:42")
+/// >>> if not decision:
+/// ...     print(f"try again in {decision.retry_after} s")
+/// try again in 0.5 s
+#[pyclass(frozen, module = "tidegate")]
+pub(crate) struct Decision {
+    decided: tidegate::Decision,
+    limit_name: Py<PyString>,
+}
+
+impl Decision {
+    pub(crate) fn new(decided: tidegate::Decision, limit_name: Py<PyString>) -> Self {
+        Self { decided, limit_name }
+    }
+}
+
+#[pymethods]
+impl Decision {
+    /// Whether the cost was charged. A refused check has changed nothing.
+    #[getter]
+    fn allowed(&self) -> bool {
+        self.decided.allowed
+    }
+
+    /// The burst of the limit that bound the answer, in tokens.
+    #[getter]
+    fn limit(&self) -> u64 {
+        self.decided.limit
+    }
+
+    /// Whole tokens that limit could still spend at once, after this check.
+    #[getter]
+    fn remaining(&self) -> u64 {
+        self.decided.remaining
+    }
+
+    /// Seconds until the same check would be allowed if nobody else came; 0.0
+    /// when it was allowed.
+    #[getter]
+    fn retry_after(&self) -> f64 {
+        from_nanos(self.decided.retry_after)
+    }
+
+    /// Seconds until the bucket of that limit is full again.
+    #[getter]
+    fn reset_after(&self) -> f64 {
+        from_nanos(self.decided.reset_after)
+    }
+
+    /// The name of the limit that bound the answer: the longest `retry_after` when
+    /// refused, the least `remaining` when allowed, the first on a tie.
+    #[getter]
+    fn limit_name<'py>(&self, py: Python<'py>) -> &Bound<'py, PyString> {
+        self.limit_name.bind(py)
+    }
+
+    /// Where the bucket lives: "memory" or "redis".
+    #[getter]
+    fn source(&self) -> &'static str {
+        self.decided.source.as_str()
+    }
+
+    fn __bool__(&self) -> bool {
+        self.decided.allowed
+    }
+
+    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
+        Ok(format!(
+            "Decision(allowed={}, limit={}, remaining={}, retry_after={}, reset_after={}, \
+             limit_name={}, source='{}')",
+            if self.decided.allowed { "True" } else { "False" },
+            self.decided.limit,
+            self.decided.remaining,
+            PyFloat::new(py, self.retry_after()).repr()?,
+            PyFloat::new(py, self.reset_after()).repr()?,
+            self.limit_name.bind(py).repr()?,
+            self.source(),
+        ))
+    }
+
+    fn __eq__(&self, py: Python<'_>, other: &Self) -> PyResult<bool> {
+        Ok(self.seen() == other.seen()
+            && self.limit_name.to_str(py)? == other.limit_name.to_str(py)?)
+    }
+
+    fn __hash__(&self, py: Python<'_>) -> PyResult<u64> {
+        let mut hasher = DefaultHasher::new();
+        self.seen().hash(&mut hasher);
+        self.limit_name.to_str(py)?.hash(&mut hasher);
+        Ok(hasher.finish())
+    }
+}
+
+impl Decision {
+    /// What Python sees of it; the tier shows as the limit's name.
+    fn seen(&self) -> tidegate::Decision {
+        tidegate::Decision { tier: 0, ..self.decided }
+    }
+}

@@ -1,0 +1,37 @@
+use pyo3::PyErrArguments;
+use pyo3::prelude::*;
+use pyo3::types::PyType;
+use tidegate::Error;
+
+/// The exception for an error of the limiter, of the class that
+/// `tests/vectors/errors.json` gives for its code.
+pub(crate) fn exception(py: Python<'_>, error: &Error) -> PyErr {
+    let message = error.to_string();
+    match error {
+        Error::InvalidLimit { .. } => {
+            raise(py, "InvalidLimit", (message, error.reason().unwrap_or_default()))
+        }
+        Error::InvalidArgument { .. } => raise(py, "InvalidArgument", (message,)),
+        Error::CostTooLarge { cost, burst } => raise(py, "CostTooLarge", (message, *cost, *burst)),
+        Error::StoreTimeout { .. } => raise(py, "StoreTimeout", (message,)),
+        Error::CorruptBucket { .. } => raise(py, "CorruptBucket", (message,)),
+        _ => raise(py, "StoreError", (message,)),
+    }
+}
+
+/// An argument that is out of its bounds, in the limiter's own words for it.
+pub(crate) fn invalid_argument(py: Python<'_>, name: &'static str, message: String) -> PyErr {
+    exception(py, &Error::InvalidArgument { name, message })
+}
+
+// The classes are written in Python, where one can have two bases and attributes.
+fn raise<A>(py: Python<'_>, class: &str, arguments: A) -> PyErr
+where
+    A: PyErrArguments + Send + Sync + 'static,
+{
+    let found = py.import("tidegate._errors").and_then(|module| module.getattr(class));
+    match found.and_then(|class| Ok(class.cast_into::<PyType>()?)) {
+        Ok(class) => PyErr::from_type(class, arguments),
+        Err(error) => error,
+    }
+}

@@ -1,0 +1,66 @@
+//! Python counts time in seconds, the limiter in whole nanoseconds.
+
+use pyo3::exceptions::PyOverflowError;
+use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyFloat, PyInt};
+
+use crate::arguments::wrong_type;
+use crate::errors::invalid_argument;
+
+const NANOS_PER_SECOND: f64 = 1e9;
+const NANO_DIGITS: usize = 9;
+
+/// The way every duration is reported: the nearest float.
+#[allow(clippy::cast_precision_loss)]
+pub(crate) fn from_nanos(nanos: u64) -> f64 {
+    nanos as f64 / NANOS_PER_SECOND
+}
+
+/// A number of seconds; infinite if it is beyond a float.
+pub(crate) fn read(name: &'static str, seconds: &Bound<'_, PyAny>) -> PyResult<f64> {
+    if seconds.is_instance_of::<PyBool>() {
+        return Err(wrong_type(name, "a number of seconds", seconds));
+    }
+    match seconds.extract::<f64>() {
+        Err(error) if error.is_instance_of::<PyOverflowError>(seconds.py()) => Ok(f64::INFINITY),
+        Err(_) => Err(wrong_type(name, "a number of seconds", seconds)),
+        read => read,
+    }
+}
+
+/// The nanoseconds in a number of seconds, as decimal digits, signed; an error if
+/// that is not a whole number. A float means the shortest decimal that prints it:
+/// 0.1 is a tenth. Size and sign are the limiter's to check.
+pub(crate) fn exact_nanos(name: &'static str, seconds: &Bound<'_, PyAny>) -> PyResult<String> {
+    let refused = || {
+        let message = format!("it must be a whole number of nanoseconds, but is {seconds} s");
+        invalid_argument(seconds.py(), name, message)
+    };
+    let is_number = seconds.is_instance_of::<PyInt>() || seconds.is_instance_of::<PyFloat>();
+    if !is_number || seconds.is_instance_of::<PyBool>() {
+        return Err(wrong_type(name, "a number of seconds", seconds));
+    }
+    let decimal = match seconds.cast::<PyFloat>() {
+        Ok(float) => float.extract::<f64>()?.to_string(),
+        Err(_) => seconds.str()?.to_string(),
+    };
+    shift_decimal(&decimal).ok_or_else(refused)
+}
+
+/// Moves the point of a decimal number to the right by nine digits; none if
+/// anything is left behind it, or it is not a number.
+fn shift_decimal(decimal: &str) -> Option<String> {
+    let (sign, digits) = match decimal.strip_prefix('-') {
+        Some(digits) => ("-", digits),
+        None => ("", decimal),
+    };
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    let fraction = fraction.trim_end_matches('0');
+    let is_decimal = whole.bytes().chain(fraction.bytes()).all(|byte| byte.is_ascii_digit());
+    if !is_decimal || fraction.len() > NANO_DIGITS {
+        return None;
+    }
+    let shifted = format!("{whole}{fraction:0<NANO_DIGITS$}");
+    let trimmed = shifted.trim_start_matches('0');
+    Some(format!("{sign}{}", if trimmed.is_empty() { "0" } else { trimmed }))
+}

@@ -1,0 +1,283 @@
+"""`AsyncLimiter`: in memory, and on a real Redis."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from conftest import RedisServer, in_child
+
+from tidegate import (
+    AsyncLimiter,
+    CorruptBucket,
+    CostTooLarge,
+    FakeClock,
+    InvalidArgument,
+    Limiter,
+    StoreError,
+    StoreTimeout,
+)
+
+SLOW = "30/d"
+PATIENT = 30.0
+SLACK = 1.0
+
+
+class TestInMemory:
+    async def test_it_decides_as_the_limiter_does(self) -> None:
+        clock, twin_clock = FakeClock(), FakeClock()
+        limiter = AsyncLimiter("7/s burst 3", "20/min", clock=clock)
+        twin = Limiter("7/s burst 3", "20/min", clock=twin_clock)
+        assert limiter.limits == twin.limits
+        for turn in range(50):
+            assert await limiter.check("k", turn % 4) == twin.check("k", turn % 4)
+            assert await limiter.peek("k") == twin.peek("k")
+            clock.advance(0.05)
+            twin_clock.advance(0.05)
+
+    async def test_it_completes_without_leaving_the_loop(self) -> None:
+        limiter = AsyncLimiter("10/s")
+        others: list[str] = []
+        asyncio.get_running_loop().call_soon(others.append, "another turn of the loop")
+        await limiter.check("k")
+        assert others == []
+
+    async def test_closing(self) -> None:
+        async with AsyncLimiter("1/s") as limiter:
+            assert await limiter.check("k")
+        await limiter.close()
+        with pytest.raises(StoreError, match="closed"):
+            await limiter.check("k")
+
+    async def test_bad_arguments(self) -> None:
+        limiter = AsyncLimiter("10/s")
+        with pytest.raises(CostTooLarge):
+            await limiter.check("k", 11)
+        with pytest.raises(InvalidArgument):
+            await limiter.check("")
+        with pytest.raises(TypeError, match="cost must be"):
+            await limiter.check("k", 1.0)  # type: ignore[arg-type]
+
+    def test_repr(self) -> None:
+        assert repr(AsyncLimiter("1/s")) == "<tidegate.AsyncLimiter(Limit('1/s')) in memory>"
+
+
+async def test_100_at_once_share_a_bucket_exactly(redis_server: RedisServer, prefix: str) -> None:
+    limiter = limiter_on(redis_server, prefix)
+    decisions = await asyncio.gather(*(limiter.check("k") for _ in range(100)))
+    allowed = [decision for decision in decisions if decision]
+    assert sorted(decision.remaining for decision in allowed) == list(range(30))
+    assert {decision.source for decision in decisions} == {"redis"}
+
+
+async def test_it_shares_with_a_limiter(redis_server: RedisServer, prefix: str) -> None:
+    await limiter_on(redis_server, prefix).check("k", 10)
+    other = Limiter(SLOW, store=redis_server.url, prefix=prefix, store_timeout=PATIENT)
+    assert other.check("k").remaining == 19
+
+
+async def test_checks_can_be_tasks(redis_server: RedisServer, prefix: str) -> None:
+    limiter = limiter_on(redis_server, prefix)
+    task = asyncio.create_task(limiter.check("k"))
+    assert (await asyncio.wait_for(task, 30)).remaining == 29
+
+
+async def test_bad_arguments(redis_server: RedisServer, prefix: str) -> None:
+    limiter = limiter_on(redis_server, prefix)
+    with pytest.raises(CostTooLarge):
+        await limiter.check("k", 31)
+    with pytest.raises(InvalidArgument, match="invalid key"):
+        await limiter.check("")
+    with pytest.raises(TypeError, match="key must be"):
+        await limiter.check(None)  # type: ignore[arg-type]
+
+
+async def test_a_corrupt_bucket(redis_server: RedisServer, prefix: str) -> None:
+    limiter = limiter_on(redis_server, prefix)
+    await limiter.check("k")
+    with redis_server.client() as client:
+        (name,) = client.keys(f"{prefix}:*")
+        client.set(name, "garbage")
+        with pytest.raises(CorruptBucket):
+            await limiter.check("k")
+
+
+async def test_the_loop_runs_while_a_check_waits(own_redis: RedisServer, prefix: str) -> None:
+    limiter = limiter_on(own_redis, prefix, timeout=0.25)
+    await works_within(10, limiter)
+    own_redis.freeze()
+    try:
+        start = time.monotonic()
+        checks = [asyncio.create_task(limiter.check("k")) for _ in range(10)]
+        turns = 0
+        while not all(check.done() for check in checks):
+            turns += 1
+            await asyncio.sleep(0.005)
+        seconds = time.monotonic() - start
+    finally:
+        own_redis.thaw()
+    assert [type(check.exception()) for check in checks] == [StoreTimeout] * 10
+    assert 0.25 <= seconds < 0.25 + SLACK
+    assert turns > 10
+    await works_within(10, limiter)
+
+
+async def test_a_server_killed_and_started_again(own_redis: RedisServer, prefix: str) -> None:
+    limiter = limiter_on(own_redis, prefix, timeout=0.25)
+    await works_within(10, limiter)
+    own_redis.kill()
+    start = time.monotonic()
+    answers = await asyncio.gather(*(limiter.check("k") for _ in range(20)), return_exceptions=True)
+    assert time.monotonic() - start < 0.25 + SLACK
+    assert all(isinstance(answer, StoreError) for answer in answers), answers
+    own_redis.start()
+    await works_within(10, limiter)
+
+
+async def test_cancelled_checks(own_redis: RedisServer, prefix: str) -> None:
+    limiter = limiter_on(own_redis, prefix)
+    await limiter.check("first")
+    own_redis.freeze()
+    try:
+        checks = [asyncio.create_task(limiter.check("k")) for _ in range(10)]
+        await asyncio.sleep(0)
+        for check in checks[::2]:
+            check.cancel()
+        await asyncio.wait(checks[::2])
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(limiter.check("k"), 0.05)
+    finally:
+        own_redis.thaw()
+    answers = await asyncio.gather(*checks, return_exceptions=True)
+    assert all(isinstance(answer, asyncio.CancelledError) for answer in answers[::2])
+    assert all(answer.allowed for answer in answers[1::2])  # type: ignore[union-attr]
+
+
+def test_a_loop_closed_before_the_answer(own_redis: RedisServer, prefix: str) -> None:
+    limiter = limiter_on(own_redis, prefix)
+    asyncio.run(first_check(limiter))
+    own_redis.freeze()
+    try:
+        loop = asyncio.new_event_loop()
+        check = loop.create_task(limiter.check("k"))
+        loop.run_until_complete(asyncio.sleep(0))
+        check.cancel()
+        loop.run_until_complete(asyncio.wait([check]))
+        loop.close()
+    finally:
+        own_redis.thaw()
+    # The answer to the closed loop comes first, on the same connection.
+    assert asyncio.run(first_check(limiter)).remaining == 27
+
+
+def test_one_limiter_on_many_loops(redis_server: RedisServer, prefix: str) -> None:
+    limiter = limiter_on(redis_server, prefix)
+
+    async def spend() -> int:
+        decisions = await asyncio.gather(*(limiter.check("k") for _ in range(20)))
+        return sum(decision.allowed for decision in decisions)
+
+    with ThreadPoolExecutor(4) as pool:
+        spent = list(pool.map(lambda _: asyncio.run(spend()), range(8)))
+    assert sum(spent) == 30
+
+
+def test_loops_leave_no_files_open(redis_server: RedisServer, prefix: str) -> None:
+    limiter = limiter_on(redis_server, prefix)
+
+    def open_files() -> int:
+        gc.collect()
+        return len(os.listdir("/proc/self/fd"))
+
+    asyncio.run(first_check(limiter))
+    before = open_files()
+    for _ in range(20):
+        asyncio.run(first_check(limiter))
+    assert open_files() <= before
+
+
+def test_a_loop_that_cannot_watch_sockets(redis_server: RedisServer, prefix: str) -> None:
+    class Loop(asyncio.SelectorEventLoop):
+        """As the Proactor loop of Windows; its own wake-up goes another way."""
+
+        def add_reader(self, *arguments: Any) -> None:  # type: ignore[override]
+            raise NotImplementedError
+
+    limiter = limiter_on(redis_server, prefix)
+    loop = Loop()
+    try:
+        assert loop.run_until_complete(first_check(limiter)).remaining == 29
+        loop.run_until_complete(loop.shutdown_default_executor())
+    finally:
+        loop.close()
+
+
+def test_the_process_ends_with_checks_in_flight(own_redis: RedisServer) -> None:
+    program = (
+        "import asyncio, sys, tidegate\n"
+        "async def main():\n"
+        "    limiter = tidegate.AsyncLimiter('9/s', store=sys.argv[1], store_timeout=0.2)\n"
+        "    checks = [asyncio.create_task(limiter.check('k')) for _ in range(9)]\n"
+        "    await asyncio.sleep(0)\n"
+        "asyncio.run(main())\n"
+        "print('ended')\n"
+    )
+    own_redis.freeze()
+    try:
+        run = subprocess.run(
+            [sys.executable, "-X", "dev", "-c", program, own_redis.url],
+            capture_output=True, text=True, timeout=30, check=False,
+        )
+    finally:
+        own_redis.thaw()
+    assert (run.returncode, run.stdout, run.stderr) == (0, "ended\n", "")
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+def test_a_forked_child_can_run_a_loop_of_its_own(redis_server: RedisServer, prefix: str) -> None:
+    limiter = limiter_on(redis_server, prefix)
+    assert asyncio.run(first_check(limiter)).remaining == 29
+    in_child(lambda: asyncio.run(first_check(limiter)).remaining == 28)
+    assert asyncio.run(first_check(limiter)).remaining == 27
+
+
+def test_two_threads_with_a_loop_each(redis_server: RedisServer, prefix: str) -> None:
+    limiter = limiter_on(redis_server, prefix)
+    start = threading.Barrier(2)
+
+    async def spend() -> int:
+        start.wait()
+        return sum([(await limiter.check("k")).allowed for _ in range(40)])
+
+    with ThreadPoolExecutor(2) as pool:
+        spent = list(pool.map(lambda _: asyncio.run(spend()), range(2)))
+    assert sum(spent) == 30
+
+
+def limiter_on(server: RedisServer, prefix: str, timeout: float = PATIENT) -> AsyncLimiter:
+    return AsyncLimiter(SLOW, store=server.url, prefix=prefix, store_timeout=timeout)
+
+
+async def first_check(limiter: AsyncLimiter) -> Any:
+    return await limiter.check("k")
+
+
+async def works_within(seconds: float, limiter: AsyncLimiter) -> None:
+    """Waits until checks succeed, at most until the deadline."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            await limiter.peek("k")
+            return
+        except StoreError:
+            if time.monotonic() > deadline:
+                raise
+            await asyncio.sleep(0.01)

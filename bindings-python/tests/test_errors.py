@@ -1,0 +1,256 @@
+"""Bad input: each error is of the right class and names the argument and the bound."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tidegate import (
+    AsyncLimiter,
+    CorruptBucket,
+    CostTooLarge,
+    FakeClock,
+    InvalidArgument,
+    InvalidLimit,
+    Limit,
+    Limiter,
+    StoreError,
+    StoreTimeout,
+    TidegateError,
+)
+
+REDIS = "redis://127.0.0.1:1"
+
+
+@pytest.fixture(params=["memory://", REDIS])
+def limiter(request: pytest.FixtureRequest) -> Limiter:
+    """Arguments are checked before a store is asked."""
+    return Limiter("10/s", store=request.param)
+
+
+class TestCost:
+    @pytest.mark.parametrize("cost", [True, False, 1.0, 1.5, "1", None, [1], b"1", float("nan")])
+    def test_wrong_type(self, limiter: Limiter, cost: Any) -> None:
+        with pytest.raises(TypeError, match=r"cost must be a whole number, not \w+"):
+            limiter.check("k", cost)
+
+    @pytest.mark.parametrize("cost", [-1, -(2**63), -(2**70), 2**63, 2**64, 10**400])
+    def test_out_of_bounds(self, limiter: Limiter, cost: int) -> None:
+        with pytest.raises(InvalidArgument, match="invalid cost: it must be 0 to 92233720368547758"):
+            limiter.check("k", cost)
+
+    @pytest.mark.parametrize("cost", [11, 2**53, 2**63 - 1])
+    def test_above_the_burst(self, limiter: Limiter, cost: int) -> None:
+        with pytest.raises(CostTooLarge, match="above the burst of 10") as caught:
+            limiter.check("k", cost)
+        assert (caught.value.cost, caught.value.burst) == (cost, 10)
+        assert caught.value.code == "cost_too_large"
+        assert isinstance(caught.value, ValueError)
+
+    def test_an_index_is_a_whole_number(self) -> None:
+        class Two:
+            def __index__(self) -> int:
+                return 2
+
+        assert Limiter("10/s", clock=FakeClock()).check("k", Two()).remaining == 8
+
+
+class TestKey:
+    @pytest.mark.parametrize("key", [1, None, 1.5, ["k"], bytearray(b"k"), memoryview(b"k")])
+    def test_wrong_type(self, limiter: Limiter, key: Any) -> None:
+        for call in (limiter.check, limiter.peek):
+            with pytest.raises(TypeError, match="key must be str or bytes, not"):
+                call(key)
+
+    @pytest.mark.parametrize("key", ["", b"", "k" * 1025, b"k" * 1025, "é" * 513])
+    def test_out_of_bounds(self, limiter: Limiter, key: str | bytes) -> None:
+        with pytest.raises(InvalidArgument, match="invalid key: it must be 1 to 1024 bytes long"):
+            limiter.check(key)
+
+    def test_lone_surrogates(self, limiter: Limiter) -> None:
+        with pytest.raises(InvalidArgument, match="invalid key: .*surrogate"):
+            limiter.check("\ud800")
+
+    @pytest.mark.parametrize("key", ["k", "k" * 1024, "é" * 512, "\0", b"\xff\x00", "{a}%"])
+    def test_what_is_taken(self, key: str | bytes) -> None:
+        assert Limiter("10/s").check(key)
+
+    def test_missing(self, limiter: Limiter) -> None:
+        with pytest.raises(TypeError, match="key"):
+            limiter.check()  # type: ignore[call-arg]
+
+
+class TestLimitNumbers:
+    @pytest.mark.parametrize(
+        ("tokens", "options", "reason"),
+        [
+            (0, {"per": 1}, "tokens_not_positive"),
+            (-5, {"per": 1}, "tokens_not_positive"),
+            (5, {"per": 0}, "period_not_positive"),
+            (5, {"per": 0.0}, "period_not_positive"),
+            (5, {"per": -0.5}, "period_not_positive"),
+            (5, {"per": -60}, "period_not_positive"),
+            (5, {"per": 1, "burst": 0}, "burst_not_positive"),
+            (5, {"per": 1, "burst": -1}, "burst_not_positive"),
+            (2 * 10**9, {"per": 1}, "rate_too_high"),
+            (2**70, {"per": 1}, "number_too_large"),
+            (5, {"per": 1e300}, "number_too_large"),
+            (5, {"per": 2**70}, "number_too_large"),
+            (1, {"per": 10**9}, "span_too_long"),
+        ],
+    )
+    def test_bounds_are_the_cores(self, tokens: int, options: Any, reason: str) -> None:
+        with pytest.raises(InvalidLimit) as caught:
+            Limit(tokens, **options)
+        assert (caught.value.reason, caught.value.code) == (reason, "invalid_limit")
+
+    @pytest.mark.parametrize("per", [1 / 3, 1e-10, 0.1 + 0.2, float("nan"), float("inf")])
+    def test_not_whole_nanoseconds(self, per: float) -> None:
+        with pytest.raises(InvalidArgument, match="invalid per: .*whole number of nanoseconds"):
+            Limit(5, per=per)
+
+    @pytest.mark.parametrize(
+        ("arguments", "options", "message"),
+        [
+            ((5.0,), {"per": 1}, "tokens must be a whole number, not float"),
+            ((True,), {"per": 1}, "tokens must be a whole number, not bool"),
+            ((5,), {"per": "1"}, "per must be a number of seconds, not str"),
+            ((5,), {"per": True}, "per must be a number of seconds, not bool"),
+            ((5,), {"per": 1, "burst": 2.0}, "burst must be a whole number, not float"),
+            ((5,), {}, "a number of tokens needs per"),
+            (("5/s",), {"per": 1}, "write them into the text"),
+            (("5/s",), {"burst": 1}, "write them into the text"),
+            (("5/s",), {"name": 7}, "name must be str, not int"),
+            ((b"5/s",), {}, "tokens must be a whole number, not bytes"),
+            ((), {}, "tokens"),
+        ],
+    )
+    def test_wrong_types(self, arguments: Any, options: Any, message: str) -> None:
+        with pytest.raises(TypeError, match=message):
+            Limit(*arguments, **options)
+
+    def test_lone_surrogates(self) -> None:
+        with pytest.raises(InvalidArgument, match="invalid limit"):
+            Limit("\ud800")
+        with pytest.raises(InvalidArgument, match="invalid name"):
+            Limit("5/s", name="\ud800")
+
+
+@pytest.mark.parametrize("make", [Limiter, AsyncLimiter])
+class TestLimiterOptions:
+    @pytest.mark.parametrize("timeout", [0, 0.0009, 60.001, -1, 1e300, 10**400, float("nan"), float("inf")])
+    def test_store_timeout_out_of_bounds(self, make: Any, timeout: float) -> None:
+        for store in ("memory://", REDIS):
+            with pytest.raises(InvalidArgument, match="invalid store_timeout: it must be .* to 60 s"):
+                make("1/s", store=store, store_timeout=timeout)
+
+    @pytest.mark.parametrize("timeout", [0.001, 1, 60])
+    def test_store_timeout_at_its_bounds(self, make: Any, timeout: float) -> None:
+        make("1/s", store_timeout=timeout)
+
+    @pytest.mark.parametrize(
+        "store",
+        ["", "redis", "redis:", "http://127.0.0.1", "memory://x", "redis://h:notaport", "redis://h:1/x"],
+    )
+    def test_wrong_url(self, make: Any, store: str) -> None:
+        with pytest.raises(InvalidArgument, match="invalid store: "):
+            make("1/s", store=store)
+
+    @pytest.mark.parametrize("prefix", ["", "p" * 257])
+    def test_prefix_out_of_bounds(self, make: Any, prefix: str) -> None:
+        with pytest.raises(InvalidArgument, match="invalid prefix: it must be 1 to 256 bytes"):
+            make("1/s", prefix=prefix)
+
+    @pytest.mark.parametrize(
+        "options",
+        [{"store": None}, {"store": 1}, {"prefix": None}, {"prefix": b"p"}, {"store_timeout": None},
+         {"store_timeout": "1"}, {"store_timeout": True}, {"clock": 1}],
+        ids=repr,
+    )  # fmt: skip
+    def test_wrong_types(self, make: Any, options: dict[str, Any]) -> None:
+        with pytest.raises(TypeError, match=f"{next(iter(options))} must be "):
+            make("1/s", **options)
+
+    @pytest.mark.parametrize("limit", [1, None, b"1/s", ["1/s"]])
+    def test_wrong_limits(self, make: Any, limit: Any) -> None:
+        with pytest.raises(TypeError, match="each of limits must be str or Limit, not"):
+            make("1/s", limit)
+
+    def test_unknown_option(self, make: Any) -> None:
+        with pytest.raises(TypeError, match="burst"):
+            make("1/s", burst=5)
+
+    def test_lone_surrogates(self, make: Any) -> None:
+        for option in ("store", "prefix"):
+            with pytest.raises(InvalidArgument, match=f"invalid {option}: .*surrogate"):
+                make("1/s", **{option: "\ud800"})
+
+    def test_a_clock_is_for_memory_only(self, make: Any) -> None:
+        with pytest.raises(InvalidArgument, match="invalid clock"):
+            make("1/s", store=REDIS, clock=FakeClock())
+
+
+class TestFakeClockBounds:
+    @pytest.mark.parametrize("now", [-1, 2**64, 10**400])
+    def test_now_out_of_bounds(self, now: int) -> None:
+        for set_to in (FakeClock, FakeClock().set):
+            with pytest.raises(InvalidArgument, match="invalid now: it must be 0 to"):
+                set_to(now)
+
+    @pytest.mark.parametrize("now", [1.0, True, "1", None])
+    def test_now_of_a_wrong_type(self, now: Any) -> None:
+        for set_to in (FakeClock, FakeClock().set):
+            with pytest.raises(TypeError, match="now must be a whole number of nanoseconds, not"):
+                set_to(now)
+
+    @pytest.mark.parametrize("by", [-0.001, float("nan"), float("inf"), 1e300, 10**400])
+    def test_by_out_of_bounds(self, by: float) -> None:
+        with pytest.raises(InvalidArgument, match="invalid by: it must be 0 to"):
+            FakeClock().advance(by)
+
+    @pytest.mark.parametrize("by", ["1", None, True])
+    def test_by_of_a_wrong_type(self, by: Any) -> None:
+        with pytest.raises(TypeError, match="by must be a number of seconds, not"):
+            FakeClock().advance(by)
+
+
+class TestClasses:
+    @pytest.mark.parametrize(
+        ("error", "bases"),
+        [
+            (InvalidLimit, (TidegateError, ValueError)),
+            (InvalidArgument, (TidegateError, ValueError)),
+            (CostTooLarge, (TidegateError, ValueError)),
+            (StoreError, (TidegateError,)),
+            (StoreTimeout, (StoreError, TimeoutError)),
+            (CorruptBucket, (StoreError,)),
+        ],
+    )
+    def test_bases(self, error: type, bases: tuple[type, ...]) -> None:
+        assert error.__bases__ == bases
+
+    @pytest.mark.parametrize(
+        "error",
+        [
+            InvalidLimit("invalid limit", "syntax"),
+            CostTooLarge("too large", 5, 2),
+            InvalidArgument("invalid key"),
+            StoreError("refused"),
+            StoreTimeout("too late"),
+            CorruptBucket("corrupt"),
+        ],
+        ids=lambda error: type(error).__name__,
+    )
+    def test_they_cross_processes(self, error: TidegateError) -> None:
+        twin = pickle.loads(pickle.dumps(error))
+        assert (type(twin), str(twin), vars(twin)) == (type(error), str(error), vars(error))
+
+
+def test_a_panic_would_become_an_exception() -> None:
+    workspace = (Path(__file__).resolve().parents[2] / "Cargo.toml").read_text(encoding="utf-8")
+    _, _, profile = workspace.partition("[profile.release]\n")
+    profile, _, _ = profile.partition("\n[")
+    assert "lto" in profile and "panic" not in profile, "the release profile must unwind"

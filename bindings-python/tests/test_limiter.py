@@ -1,0 +1,213 @@
+"""Limits, limiters, decisions and clocks in memory."""
+
+from __future__ import annotations
+
+import copy
+import os
+import pickle
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tidegate import Decision, FakeClock, InvalidLimit, Limit, Limiter, StoreError
+
+
+class TestLimit:
+    def test_numbers_and_text_are_one(self) -> None:
+        limit = Limit(100, per=60, burst=20, name="user")
+        assert limit == Limit("100/min burst 20", name="user")
+        assert (limit.tokens, limit.period, limit.burst) == (100, 60.0, 20)
+        assert (limit.shape, limit.name) == ("smooth", "user")
+        assert Limit(100, 60, 20, "user") == limit
+
+    def test_the_burst_defaults_to_the_tokens(self) -> None:
+        assert Limit(100, per=60).burst == 100
+
+    def test_the_name_defaults_to_the_canonical_text(self) -> None:
+        assert Limit("100 / minute").name == "100/min"
+
+    def test_str_and_repr(self) -> None:
+        assert str(Limit("5_000/hour window")) == "5000/h window"
+        assert repr(Limit("10/s")) == "Limit('10/s')"
+        assert repr(Limit("10/s", name='a"b')) == "Limit('10/s', name='a\"b')"
+        assert eval(repr(Limit("10/s", name="x\n"))) == Limit("10/s", name="x\n")
+
+    def test_equality_and_hash(self) -> None:
+        same = {Limit("60/min"), Limit(60, per=60), Limit("60/minute", name="60/min")}
+        assert len(same) == 1
+        assert Limit("1/s") != Limit("60/min")
+        assert Limit("1/s", name="a") != Limit("1/s", name="b")
+        assert Limit("5/s") != Limit("5/s window")
+        assert Limit("1/s") != "1/s"
+
+    @pytest.mark.parametrize("text", ["10/s", "100/min burst 20", "5000/h window", "9 in any 1s"])
+    def test_it_can_be_pickled_and_copied(self, text: str) -> None:
+        for limit in (Limit(text), Limit(text, name="vendor")):
+            for twin in (pickle.loads(pickle.dumps(limit)), copy.deepcopy(limit)):
+                assert twin == limit and twin.name == limit.name
+
+    def test_it_cannot_be_changed(self) -> None:
+        with pytest.raises(AttributeError):
+            Limit("10/s").tokens = 11  # type: ignore[misc]
+
+    @pytest.mark.parametrize(
+        ("per", "period"),
+        [(0.1, 100_000_000), (1e-06, 1_000), (0.25, 250_000_000), (86400.0, 86_400 * 10**9)],
+    )
+    def test_a_float_means_its_shortest_decimal(self, per: float, period: int) -> None:
+        assert Limit(1, per=per) == Limit(f"1/{period}ns")
+
+    @given(st.integers(1, 2**51))
+    def test_every_period_survives_as_a_float(self, period: int) -> None:
+        limit = Limit(f"1/{period}ns")
+        assert Limit(1, per=limit.period) == limit
+
+
+class TestLimiter:
+    def test_limits_are_texts_or_limits(self) -> None:
+        limiter = Limiter("10/s", Limit("100/min", name="minute"))
+        assert limiter.limits == (Limit("10/s"), Limit("100/min", name="minute"))
+        assert repr(limiter) == (
+            "<tidegate.Limiter(Limit('10/s'), Limit('100/min', name='minute')) in memory>"
+        )
+
+    @pytest.mark.parametrize("count", [0, 5])
+    def test_one_to_four_limits(self, count: int) -> None:
+        with pytest.raises(InvalidLimit, match="1 to 4") as caught:
+            Limiter(*["1/s"] * count)
+        assert caught.value.reason == "tier_count"
+        assert len(Limiter(*["1/s"] * 4).limits) == 4
+
+    def test_the_binding_limit_is_named(self) -> None:
+        limiter = Limiter("10/s", Limit("3/h", name="hourly"), clock=FakeClock())
+        assert limiter.check("k", 3).limit_name == "hourly"
+        refused = limiter.check("k")
+        assert (refused.allowed, refused.limit_name, refused.retry_after) == (False, "hourly", 1200.0)
+
+    def test_str_and_bytes_are_one_key(self) -> None:
+        limiter = Limiter("1/h")
+        assert limiter.check("clé")
+        assert not limiter.check("clé".encode())
+
+    def test_limiters_in_memory_do_not_share(self) -> None:
+        first, second = Limiter("1/h"), Limiter("1/h")
+        assert first.check("k") and second.check("k")
+
+    def test_peek_spends_nothing(self) -> None:
+        limiter = Limiter("2/h", clock=FakeClock())
+        assert [limiter.peek("k").remaining for _ in range(3)] == [2, 2, 2]
+        limiter.check("k", 2)
+        assert limiter.peek("k") == limiter.check("k", 0)
+        assert limiter.peek("k").allowed and limiter.peek("k").remaining == 0
+
+    def test_closing(self) -> None:
+        with Limiter("1/s") as limiter:
+            assert limiter.check("k")
+        limiter.close()
+        with pytest.raises(StoreError, match="closed"):
+            limiter.check("k")
+
+    def test_threads_share_a_limiter_exactly(self) -> None:
+        limiter = Limiter("1000/d burst 500")
+        start = threading.Barrier(8)
+
+        def spend(_: int) -> int:
+            start.wait()
+            return sum(limiter.check("k").allowed for _ in range(200))
+
+        with ThreadPoolExecutor(8) as pool:
+            assert sum(pool.map(spend, range(8))) == 500
+
+    def test_importing_has_no_side_effects(self) -> None:
+        program = (
+            "import os, socket, tidegate; "
+            "tidegate.Limiter('1/s', store='redis://127.0.0.1:1').close(); "
+            "print(len(os.listdir('/proc/self/task')), "
+            "sum(os.readlink(f'/proc/self/fd/{fd}').startswith('socket:') "
+            "for fd in os.listdir('/proc/self/fd') if os.path.lexists(f'/proc/self/fd/{fd}')))"
+        )
+        run = subprocess.run(
+            [sys.executable, "-c", program],
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=True,
+        )
+        assert run.stdout.split() == ["1", "0"], "one thread, no socket"
+
+    def test_a_forked_child_has_a_copy_of_the_buckets(self) -> None:
+        limiter = Limiter("2/h")
+        assert limiter.check("k")
+        child = os.fork()
+        if child == 0:
+            seen = [limiter.check("k").allowed for _ in range(2)]
+            os._exit(0 if seen == [True, False] else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert limiter.check("k")
+
+
+class TestDecision:
+    def test_its_truth_is_whether_it_allows(self) -> None:
+        limiter = Limiter("1/s", clock=FakeClock())
+        assert bool(limiter.check("k")) is True
+        assert bool(limiter.check("k")) is False
+
+    def test_repr(self) -> None:
+        decision = Limiter("3/s burst 2", clock=FakeClock()).check("k")
+        assert repr(decision) == (
+            "Decision(allowed=True, limit=2, remaining=1, retry_after=0.0, "
+            "reset_after=0.333333334, limit_name='3/s burst 2', source='memory')"
+        )
+
+    def test_equality_and_hash(self) -> None:
+        def decide(text: str = "2/s", cost: int = 1) -> Decision:
+            return Limiter(text, clock=FakeClock()).check("k", cost)
+
+        assert decide() == decide() and len({decide(), decide()}) == 1
+        assert decide() != decide(cost=2)
+        assert decide() != Limiter(Limit("2/s", name="x"), clock=FakeClock()).check("k")
+        assert decide() != (True,)
+
+    def test_it_cannot_be_made_or_changed(self) -> None:
+        with pytest.raises(TypeError):
+            Decision()
+        with pytest.raises(AttributeError):
+            Limiter("2/s").check("k").allowed = False  # type: ignore[misc]
+
+
+class TestFakeClock:
+    def test_it_stands_still_and_moves(self) -> None:
+        clock = FakeClock(now=5_000_000_000)
+        assert clock.now() == 5_000_000_000
+        clock.advance(0.1)
+        assert clock.now() == 5_100_000_000
+        clock.set(7)
+        assert (clock.now(), repr(clock), FakeClock().now()) == (7, "FakeClock(now=7)", 0)
+
+    @given(st.integers(0, 2**51))
+    def test_advancing_by_a_reported_duration_is_exact(self, nanos: int) -> None:
+        clock = FakeClock()
+        clock.advance(nanos / 1e9)
+        assert clock.now() == nanos
+
+    def test_waiting_for_what_was_said_is_enough(self) -> None:
+        clock = FakeClock(now=1_764_000_000_123_456_789)
+        limiter = Limiter("7/s burst 3", "11/min burst 5", clock=clock)
+        for _ in range(200):
+            decision = limiter.check("k", 3)
+            clock.advance(decision.retry_after)
+            assert decision or limiter.check("k", 3)
+
+    def test_threads_may_move_it(self) -> None:
+        clock = FakeClock()
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(clock.advance, [0.001] * 1000))
+        assert clock.now() == 10**9
+
+    @pytest.mark.parametrize("clock", [object(), 5, lambda: 0])
+    def test_no_other_clock_is_taken(self, clock: Any) -> None:
+        with pytest.raises(TypeError, match="clock"):
+            Limiter("1/s", clock=clock)

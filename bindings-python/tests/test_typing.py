@@ -1,0 +1,89 @@
+"""The types: the stubs agree with the native module, the package with itself."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import tidegate
+
+CONFIG = Path(__file__).resolve().parents[1] / "pyproject.toml"
+SOURCES = CONFIG.parent / "python"
+
+USES = """
+from typing import Literal
+
+from typing_extensions import assert_type
+
+from tidegate import AsyncLimiter, Decision, FakeClock, Limit, Limiter, CostTooLarge, InvalidLimit
+
+limiter = Limiter("10/s", Limit(100, per=60.0, burst=20, name="user"), store="redis://h", store_timeout=1)
+assert_type(limiter.check("k", cost=2), Decision)
+assert_type(limiter.check(b"k").retry_after, float)
+assert_type(limiter.peek("k").source, Literal["memory", "redis"])
+assert_type(limiter.limits, tuple[Limit, ...])
+with limiter as entered:
+    assert_type(entered, Limiter)
+assert_type(Limit("1/s").shape, Literal["smooth", "stepped"])
+assert_type(FakeClock(now=5).now(), int)
+assert_type(InvalidLimit.code, str)
+
+
+async def use() -> None:
+    async with AsyncLimiter("10/s", clock=FakeClock()) as awaited:
+        assert_type(await awaited.check("k", 2), Decision)
+        assert_type(await awaited.peek(b"k"), Decision)
+"""
+
+MISUSES = [
+    "limiter.check(5)",
+    "limiter.check('k', 1.5)",
+    "limiter.check('k', cost='1')",
+    "limiter.check('k').allowed = False",
+    "Limiter(5)",
+    "Limiter('1/s', store=None)",
+    "Limit(5)",
+    "Limit('5/s', per=1)",
+]
+
+
+def run(*arguments: str) -> str:
+    command = [sys.executable, "-m", *arguments]
+    finished = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    return finished.stdout
+
+
+def test_the_stubs_agree_with_the_native_module() -> None:
+    run("mypy.stubtest", "tidegate", "--mypy-config-file", str(CONFIG))
+
+
+def test_the_package_is_strictly_typed() -> None:
+    run("mypy", "--strict", "--config-file", str(CONFIG), str(SOURCES))
+
+
+def test_uses_are_typed(tmp_path: Path) -> None:
+    uses = tmp_path / "uses.py"
+    uses.write_text(USES)
+    run("mypy", "--strict", "--config-file", str(CONFIG), str(uses))
+
+
+def test_misuses_are_found(tmp_path: Path) -> None:
+    misuses = tmp_path / "misuses.py"
+    lines = ["from tidegate import Limit, Limiter", "limiter = Limiter('1/s')", *MISUSES]
+    misuses.write_text("\n".join(lines) + "\n")
+    command = [sys.executable, "-m", "mypy", "--strict", "--config-file", str(CONFIG), str(misuses)]
+    finished = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    reported = [line for line in finished.stdout.splitlines() if ": error:" in line]
+    found = {int(line.split(":")[1]) for line in reported}
+    missed = [text for number, text in enumerate(lines, 1) if number > 2 and number not in found]
+    assert not missed
+    assert found.isdisjoint({1, 2})
+
+
+@pytest.mark.parametrize("name", ["py.typed", "_tidegate.pyi"])
+def test_the_types_are_installed(name: str) -> None:
+    assert (Path(tidegate.__file__).parent / name).is_file()

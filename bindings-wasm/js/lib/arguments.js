@@ -1,0 +1,41 @@
+import { InvalidArgument } from './errors.js';
+
+export function invalid(name, message) {
+  return new InvalidArgument(`invalid ${name}: ${message}`);
+}
+
+/** How a value is named in a message: its kind unless it is a number or short. */
+export function describe(value) {
+  if (typeof value === 'string') return value.length <= 40 ? JSON.stringify(value) : 'a longer string';
+  if (typeof value === 'number' || typeof value === 'boolean') return String(value);
+  if (typeof value === 'bigint') return `${value}n`;
+  if (value === null || value === undefined) return String(value);
+  return Array.isArray(value) ? 'an array' : `a value of type ${typeof value}`;
+}
+
+/** Rejects what is not a plain object with known fields, so that no misspelt option is ignored. */
+export function checkFields(name, value, known) {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw invalid(name, `it must be an object, but is ${describe(value)}`);
+  }
+  for (const field of Object.keys(value)) {
+    if (!known.includes(field)) {
+      throw invalid(name, `unknown field ${describe(field)}; there are ${known.join(', ')}`);
+    }
+  }
+}
+
+/** Whether `value` is a whole number that a double holds exactly. */
+export function isWhole(value) {
+  return Number.isInteger(value) && Math.abs(value) <= 2 ** 53;
+}
+
+/** Refuses half of a surrogate pair: encoded it would be one and the same key as any other half. */
+export function checkWellFormed(key) {
+  if (!key.isWellFormed()) throw invalid('key', 'it must be well-formed Unicode, but has a lone surrogate');
+}
+
+export function checkCost(cost) {
+  if (isWhole(cost) && cost >= 0) return cost;
+  throw invalid('cost', `it must be a whole number from 0 to 2^53, but is ${describe(cost)}`);
+}

@@ -1,0 +1,68 @@
+import { describe, invalid } from './arguments.js';
+
+const NANOS_PER_MILLI = 1_000_000n;
+const END_OF_TIMELINE = (1n << 64n) - 1n;
+
+/**
+ * A clock that stands still until it is told to move, for tests.
+ *
+ * Times are nanoseconds since the clock's zero, as bigints.
+ */
+export class FakeClock {
+  #now;
+
+  constructor(now = 0n) {
+    this.set(now);
+  }
+
+  now() {
+    return this.#now;
+  }
+
+  set(now) {
+    this.#now = checkNanos('now', now);
+  }
+
+  /** Moves forward by so many milliseconds, fractions included, but not past the end of time. */
+  advance(byMs) {
+    if (typeof byMs !== 'number' || !Number.isFinite(byMs) || byMs < 0) {
+      throw invalid('byMs', `it must be a number of milliseconds, at least 0, but is ${describe(byMs)}`);
+    }
+    const whole = Math.floor(byMs);
+    const nanos = BigInt(whole) * NANOS_PER_MILLI + BigInt(Math.round((byMs - whole) * 1e6));
+    const now = this.#now + nanos;
+    this.#now = now < END_OF_TIMELINE ? now : END_OF_TIMELINE;
+  }
+}
+
+/**
+ * The default clock: monotonic, and aligned to the Unix epoch once, when it is made.
+ *
+ * Windows are therefore aligned to the epoch, while later steps of the wall clock change nothing.
+ */
+export class MonotonicClock {
+  #start = Date.now() - performance.now();
+
+  /** The time in milliseconds, with a fraction. */
+  millis() {
+    return this.#start + performance.now();
+  }
+}
+
+export function checkClock(clock) {
+  if (typeof clock?.now !== 'function') {
+    throw invalid('clock', 'it must have a method now() that returns nanoseconds as a bigint');
+  }
+  return clock;
+}
+
+/** A clock's time as the engine takes it: whole milliseconds, and the nanoseconds beyond them. */
+export function splitNanos(now) {
+  checkNanos('clock', now);
+  return [Number(now / NANOS_PER_MILLI), Number(now % NANOS_PER_MILLI)];
+}
+
+function checkNanos(name, nanos) {
+  if (typeof nanos === 'bigint' && nanos >= 0n && nanos <= END_OF_TIMELINE) return nanos;
+  throw invalid(name, `a time must be a bigint of nanoseconds from 0 to 2^64 - 1, but is ${describe(nanos)}`);
+}

@@ -1,0 +1,64 @@
+/** The base of Tidegate's errors. A refusal is not an error: it is a Decision. */
+export class TidegateError extends Error {
+  /** The stable code of the error's class, the same in every language. */
+  code = 'error';
+}
+
+/** A limit's text does not follow the grammar, or the limit breaks a bound. */
+export class InvalidLimit extends TidegateError {
+  code = 'invalid_limit';
+
+  constructor(message, reason) {
+    super(message);
+    /** The stable name of the bound that was broken. */
+    this.reason = reason;
+  }
+}
+
+/** A key, cost or option is not usable; the message names it and its bound. */
+export class InvalidArgument extends TidegateError {
+  code = 'invalid_argument';
+}
+
+/** The cost is above the burst, so the call can never be allowed. */
+export class CostTooLarge extends TidegateError {
+  code = 'cost_too_large';
+}
+
+/** The store could not be reached or refused the operation. */
+export class StoreError extends TidegateError {
+  code = 'store_error';
+}
+
+/** The store did not answer in time; the cost may or may not have been charged. */
+export class StoreTimeout extends StoreError {
+  code = 'store_timeout';
+}
+
+/** The bucket's key holds a value that Tidegate did not write. */
+export class CorruptBucket extends StoreError {
+  code = 'corrupt_bucket';
+}
+
+const classes = {
+  invalid_limit: InvalidLimit,
+  invalid_argument: InvalidArgument,
+  cost_too_large: CostTooLarge,
+  store_error: StoreError,
+  store_timeout: StoreTimeout,
+  corrupt_bucket: CorruptBucket,
+};
+
+for (const errorClass of [TidegateError, ...Object.values(classes)]) {
+  Object.defineProperty(errorClass.prototype, 'name', {
+    value: errorClass.name,
+    configurable: true,
+    writable: true,
+  });
+}
+
+/** The error that an engine reports as a code, a reason and a message. */
+export function errorFrom({ code, reason, message }) {
+  const errorClass = classes[code] ?? TidegateError;
+  return new errorClass(message, reason);
+}

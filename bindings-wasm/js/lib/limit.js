@@ -1,0 +1,86 @@
+import { checkFields, describe, invalid, isWhole } from './arguments.js';
+import { ParsedLimit } from './tidegate_wasm.js';
+import { raise } from './engine.js';
+
+const FIELDS = ['tokens', 'periodMs', 'burst', 'shape', 'name'];
+const NANOS_PER_MILLI = 1e6;
+
+/** How many tokens per period, and how many may be spent at once. Immutable. */
+export class Limit {
+  #text;
+
+  /**
+   * @param {string | object} description the grammar's text, or its parts
+   * @param {{ name?: string }} [options]
+   */
+  constructor(description, options = {}) {
+    checkFields('options', options, ['name']);
+    const text = typeof description === 'string' ? description : textOf(description);
+    const parsed = new ParsedLimit(text);
+    raise(parsed);
+    this.#text = parsed.text;
+    this.tokens = Number(parsed.tokens);
+    this.periodMs = Number(parsed.period) / NANOS_PER_MILLI;
+    this.burst = Number(parsed.burst);
+    this.shape = parsed.stepped ? 'stepped' : 'smooth';
+    this.name = checkName(options.name ?? description.name ?? this.#text);
+    parsed.free();
+    Object.freeze(this);
+  }
+
+  /** The canonical text, which reads back to an equal limit. */
+  toString() {
+    return this.#text;
+  }
+}
+
+/** Reads a limit from the grammar's text or from its parts. */
+export function limit(description, options) {
+  return description instanceof Limit && options === undefined
+    ? description
+    : new Limit(description, options);
+}
+
+/** One limit or several, in whatever form they were given, as an array of `Limit`. */
+export function readLimits(limits) {
+  if (limits === undefined) throw invalid('limits', 'give one to four, such as "100/min"');
+  return (Array.isArray(limits) ? limits : [limits]).map((one) => limit(one));
+}
+
+// The grammar is the only judge of limits, so the parts are put into its words.
+function textOf(description) {
+  if (description instanceof Limit) return description.toString();
+  if (typeof description !== 'object' || description === null) {
+    throw invalid('limit', `it must be a text such as "100/min" or an object, but is ${describe(description)}`);
+  }
+  checkFields('limit', description, FIELDS);
+  const { tokens, periodMs, burst, shape = 'smooth' } = description;
+  let text = `${wholeNumber('tokens', tokens)}/${duration(periodMs)}`;
+  if (burst !== undefined) text += ` burst ${wholeNumber('burst', burst)}`;
+  if (shape !== 'smooth' && shape !== 'stepped') {
+    throw invalid('shape', `it must be "smooth" or "stepped", but is ${describe(shape)}`);
+  }
+  return shape === 'stepped' ? `${text} stepped` : text;
+}
+
+function wholeNumber(name, value) {
+  if (isWhole(value)) return value;
+  throw invalid(name, `it must be a whole number from 1 to 2^53, but is ${describe(value)}`);
+}
+
+function duration(ms) {
+  if (typeof ms !== 'number' || !(Math.abs(ms) <= 2 ** 53)) {
+    throw invalid('periodMs', `it must be a number of milliseconds up to 2^53, but is ${describe(ms)}`);
+  }
+  if (Number.isInteger(ms)) return `${ms}ms`;
+  const nanos = Math.round(ms * NANOS_PER_MILLI);
+  if (nanos / NANOS_PER_MILLI !== ms) {
+    throw invalid('periodMs', `it must be a whole number of nanoseconds, but is ${ms} ms`);
+  }
+  return `${nanos}ns`;
+}
+
+function checkName(name) {
+  if (typeof name === 'string' && name !== '') return name;
+  throw invalid('name', `it must be a string that is not empty, but is ${describe(name)}`);
+}

@@ -1,0 +1,49 @@
+use tidegate_core::Error;
+use wasm_bindgen::prelude::wasm_bindgen;
+
+/// An error of the engine on its way to JavaScript, which turns it into an
+/// instance of the class that goes with its code.
+#[wasm_bindgen]
+#[derive(Debug)]
+pub struct Failure {
+    code: &'static str,
+    reason: Option<&'static str>,
+    message: String,
+}
+
+#[wasm_bindgen]
+impl Failure {
+    /// The stable code of the error's class.
+    #[wasm_bindgen(getter)]
+    pub fn code(&self) -> String {
+        self.code.to_owned()
+    }
+
+    /// The stable name of the bound that an invalid limit broke.
+    #[wasm_bindgen(getter)]
+    pub fn reason(&self) -> Option<String> {
+        self.reason.map(str::to_owned)
+    }
+
+    /// What went wrong, in words.
+    #[wasm_bindgen(getter)]
+    pub fn message(&self) -> String {
+        self.message.clone()
+    }
+}
+
+impl Failure {
+    pub(crate) fn of_limit(text: &str, error: Error) -> Self {
+        Self { message: format!("invalid limit {text:?}: {error}"), ..Self::from(error) }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let reason = match error {
+            Error::CostTooLarge { .. } => None,
+            _ => Some(error.reason()),
+        };
+        Self { code: error.code(), reason, message: error.to_string() }
+    }
+}

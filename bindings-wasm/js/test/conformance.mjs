@@ -1,0 +1,164 @@
+// What tests/vectors promises of every binding, for this package and for the one for Node.
+
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { test } from 'node:test';
+
+import { replayTrace } from './replay.mjs';
+
+const VECTORS = new URL('../../../tests/vectors/', import.meta.url);
+
+export function readVectors(name) {
+  return JSON.parse(readFileSync(new URL(name, VECTORS), 'utf8'));
+}
+
+/**
+ * Adds the tests of all vector files.
+ *
+ * @param api the package's exports
+ * @param {{ options: string[], limiterMethods: string[] }} expected the options of `createLimiter`
+ *   in the words of surface.json, and the limiter's methods beyond those in it
+ */
+export function testVectors(api, expected) {
+  testDecisions(api);
+  testGrammar(api);
+  testErrors(api);
+  testSurface(api, expected);
+}
+
+function testDecisions(api) {
+  for (const trace of nonEmpty(readVectors('decide.json').traces)) {
+    test(`decide.json: ${trace.name}`, () => {
+      nonEmpty(trace.steps);
+      assert.deepEqual(replayTrace(api, trace), []);
+    });
+  }
+}
+
+function testGrammar({ limit, InvalidLimit }) {
+  const { valid, invalid } = readVectors('grammar.json');
+  for (const { text, canonical, tokens, period, burst, shape, ...unknown } of nonEmpty(valid)) {
+    test(`grammar.json: ${JSON.stringify(text)} is ${canonical}`, () => {
+      assert.deepEqual(unknown, {});
+      const read = limit(text);
+      assert.equal(String(read), canonical);
+      const fields = { ...read };
+      const periodMs = Number(BigInt(period)) / 1e6;
+      assert.deepEqual(fields, { tokens, periodMs, burst, shape, name: canonical });
+      assert.deepEqual({ ...limit(canonical) }, fields, 'the canonical text reads back');
+      assert.deepEqual({ ...limit({ ...fields }) }, fields, 'the parts read back');
+    });
+  }
+  for (const { text, reason, ...unknown } of nonEmpty(invalid)) {
+    test(`grammar.json: ${JSON.stringify(text)} is refused: ${reason}`, () => {
+      assert.deepEqual(unknown, {});
+      assert.throws(() => limit(text), (error) => {
+        assert.ok(error instanceof InvalidLimit);
+        assert.equal(error.code, 'invalid_limit');
+        assert.equal(error.reason, reason);
+        assert.ok(error.message.includes(JSON.stringify(text)) || /[^ -~]/.test(text), error.message);
+        return true;
+      });
+    });
+  }
+}
+
+function testErrors(api) {
+  const { errors } = readVectors('errors.json');
+  for (const { code, class: name, base } of nonEmpty(errors)) {
+    test(`errors.json: ${name} has the code ${code}`, () => {
+      const error = new api[name]('the message');
+      assert.equal(error.code, code);
+      assert.equal(error.name, name);
+      assert.equal(error.message, 'the message');
+      assert.equal(Object.getPrototypeOf(api[name]), base === null ? Error : api[base]);
+    });
+  }
+  test('errors.json: there are no other error classes', () => {
+    const ours = Object.keys(api).filter((name) => api[name].prototype instanceof Error);
+    assert.deepEqual(ours.sort(), errors.map((error) => error.class).sort());
+  });
+}
+
+function testSurface(api, expected) {
+  const { classes } = readVectors('surface.json');
+  const inThisLanguage = (names) => names.map(inCamelCase).sort();
+  const limiter = api.createLimiter({ limits: '10/s' });
+  const instances = {
+    Limit: limiter.limits[0],
+    Limiter: limiter,
+    Decision: limiter.peekSync('key'),
+    FakeClock: new api.FakeClock(0n),
+  };
+  for (const [name, surface] of nonEmpty(Object.entries(classes))) {
+    test(`surface.json: ${name}`, async () => {
+      const instance = instances[name];
+      assert.ok(instance instanceof api[name]);
+      for (const [part, listed] of Object.entries(surface)) {
+        await surfaceTests[part](name, instance, listed);
+      }
+    });
+  }
+
+  const surfaceTests = {
+    fields(name, instance, fields) {
+      assert.deepEqual(Object.keys(instance).sort(), inThisLanguage(fields));
+    },
+
+    // A limiter is not constructed but created, with options.
+    async constructor(name, instance, parameters) {
+      if (name !== 'Limiter') {
+        assert.deepEqual(parametersOf(api[name]), inThisLanguage(parameters));
+        return;
+      }
+      const options = await fieldsNamedBy(() => api.createLimiter({ '?': 1 }));
+      assert.deepEqual(options, inThisLanguage(expected.options));
+      for (const option of expected.options) assert.ok(parameters.includes(option), option);
+    },
+
+    async methods(name, instance, methods) {
+      const beyond = name === 'Limiter' ? expected.limiterMethods : [];
+      const all = Object.getOwnPropertyNames(Object.getPrototypeOf(instance));
+      const ours = all.filter((method) => method !== 'constructor' && !beyond.includes(method));
+      assert.deepEqual(ours.sort(), inThisLanguage(Object.keys(methods)));
+      for (const [method, parameters] of Object.entries(methods)) {
+        const own = parametersOf(instance[method]);
+        const flat = own.includes('options')
+          ? [...own.filter((parameter) => parameter !== 'options'),
+              ...(await fieldsNamedBy(() => instance[method]('key', { '?': 1 })))].sort()
+          : own;
+        assert.deepEqual(flat, inThisLanguage(parameters), method);
+      }
+    },
+  };
+}
+
+const DURATIONS = ['period', 'retry_after', 'reset_after', 'store_timeout', 'by'];
+
+function inCamelCase(name) {
+  const withUnit = DURATIONS.includes(name) ? `${name}_ms` : name;
+  return withUnit.replace(/_(\w)/g, (_, letter) => letter.toUpperCase());
+}
+
+// The parameters of a function or constructor as written, those taken from an object included.
+function parametersOf(callable) {
+  const source = callable.toString();
+  const from = source.startsWith('class') ? source.indexOf('constructor(') : 0;
+  const list = source.slice(source.indexOf('(', from) + 1, source.indexOf(') {', from));
+  return [...list.replace(/ = [^,{}]+/g, '').matchAll(/\w+/g)].map(([name]) => name).sort();
+}
+
+// The fields that an object may have, as the error for an unknown one lists them.
+async function fieldsNamedBy(call) {
+  try {
+    await call();
+  } catch (error) {
+    return error.message.split('there are ')[1].split(', ').sort();
+  }
+  return assert.fail('an unknown field was accepted');
+}
+
+export function nonEmpty(list) {
+  assert.ok(list.length > 0, 'there are no vectors');
+  return list;
+}

@@ -1,0 +1,5 @@
+import * as api from 'tidegate-wasm';
+
+import { testVectors } from './conformance.mjs';
+
+testVectors(api, { options: ['limits', 'clock'], limiterMethods: ['checkSync', 'peekSync'] });

@@ -1,0 +1,233 @@
+use super::{Config, Policy};
+
+fn parse(json: &str) -> Result<Config, String> {
+    Config::parse(json.as_bytes()).map_err(|error| error.to_string())
+}
+
+#[track_caller]
+fn parsed(json: &str) -> Config {
+    parse(json).unwrap_or_else(|error| panic!("{json}: {error}"))
+}
+
+#[test]
+fn the_least_configuration_takes_the_defaults() {
+    let config = parsed(r#"{"key":{"path":{}},"local":{"limits":["10/s"]}}"#);
+    assert_eq!(config.key.to_string(), "the path");
+    assert_eq!((config.missing_key, config.status, config.headers), (Policy::Allow, 429, true));
+    assert_eq!(config.stat_prefix.as_str(), "tidegate");
+    assert!(config.service.is_none());
+    let limits: Vec<_> = config
+        .local
+        .iter()
+        .flat_map(|local| local.limits.as_slice())
+        .map(|limit| limit.to_string())
+        .collect();
+    assert_eq!(limits, ["10/s"]);
+
+    let config = parsed(r#"{"key":{"client_address":{}},"service":{"cluster":"c"}}"#);
+    assert_eq!(config.key.to_string(), "the client's address");
+    let service = config.service.as_ref();
+    assert_eq!(
+        service.map(|s| (s.domain.as_str(), s.descriptor.as_str(), s.timeout_ms, s.on_error)),
+        Some(("tidegate", "key", 20, Policy::Allow))
+    );
+}
+
+#[test]
+fn the_full_configuration() {
+    let config = parsed(
+        r#" { "key": {"header": "X-Api-Key"}, "missing_key": "deny",
+              "local": {"limits": ["100/s burst 20", "1000/h window", "5/s", "6/s"], "max_keys": 65536},
+              "service": {"cluster": "tide\u0067ate", "domain": "d", "descriptor": "e",
+                          "timeout": "60s", "on_error": "deny"},
+              "status": 599, "stat_prefix": "a_b-C.9", "headers": false } "#,
+    );
+    assert_eq!(config.key.to_string(), "the header x-api-key");
+    assert_eq!((config.missing_key, config.status, config.headers), (Policy::Deny, 599, false));
+    assert_eq!(
+        config.local.as_ref().map(|l| (l.limits.as_slice().len(), l.max_keys)),
+        Some((4, 65_536))
+    );
+    assert_eq!(
+        config.service.as_ref().map(|s| (s.cluster.as_str(), s.timeout_ms, s.on_error)),
+        Some(("tidegate", 60_000, Policy::Deny))
+    );
+}
+
+#[test]
+fn every_refusal_names_the_field_what_was_found_and_the_bound() {
+    let local = r#""local":{"limits":["1/s"]}"#;
+    let path = r#""key":{"path":{}}"#;
+    let cases = [
+        ("", "configuration: not JSON at byte 0: expected a value"),
+        ("{", "configuration: not JSON at byte 1: expected the name of a field"),
+        ("[]", "configuration: found an array, wanted an object"),
+        ("null", "configuration: found null, wanted an object"),
+        ("{}", "configuration: neither local nor service is given; at least one of them must be"),
+        (
+            &format!("{{{path}}}"),
+            "configuration: neither local nor service is given; at least one of them must be",
+        ),
+        (
+            &format!("{{{local}}}"),
+            "key: missing; wanted {\"header\": \"x-api-key\"}, {\"client_address\": {}} or {\"path\": {}}",
+        ),
+        (
+            &format!("{{{path},{local},\"limit\":1}}"),
+            "limit: unknown field; known here: key, missing_key, local, service, status, stat_prefix and headers",
+        ),
+        (&format!("{{{path},{local},{local}}}"), "local: given twice"),
+        (&format!("{{{path},{local}}} x"), "configuration: not JSON at byte 47: expected the end"),
+        (
+            &format!("{{\"key\":\"path\",{local}}}"),
+            "key: found \"path\", wanted {\"header\": \"x-api-key\"}, {\"client_address\": {}} or {\"path\": {}}",
+        ),
+        (
+            &format!("{{\"key\":{{}},{local}}}"),
+            "key: missing; wanted {\"header\": \"x-api-key\"}, {\"client_address\": {}} or {\"path\": {}}",
+        ),
+        (
+            &format!("{{\"key\":{{\"cookie\":\"a\"}},{local}}}"),
+            "key.cookie: unknown field; known here: header, client_address and path",
+        ),
+        (
+            &format!("{{\"key\":{{\"path\":{{}},\"header\":\"a\"}},{local}}}"),
+            "key.header: a second source; give exactly one",
+        ),
+        (
+            &format!("{{\"key\":{{\"path\":{{\"query\":1}}}},{local}}}"),
+            "key.path.query: unknown field; known here: none",
+        ),
+        (
+            &format!("{{\"key\":{{\"header\":\"a b\"}},{local}}}"),
+            "key.header: found \"a b\", wanted the name of a header, 1 to 64 of the characters that HTTP allows",
+        ),
+        (
+            &format!("{{\"key\":{{\"header\":\"\"}},{local}}}"),
+            "key.header: found \"\", wanted the name of a header, 1 to 64 of the characters that HTTP allows",
+        ),
+        (
+            &format!("{{{path},\"missing_key\":\"refuse\",{local}}}"),
+            "missing_key: found \"refuse\", wanted \"allow\" or \"deny\"",
+        ),
+        (
+            &format!("{{{path},\"missing_key\":true,{local}}}"),
+            "missing_key: found true, wanted \"allow\" or \"deny\"",
+        ),
+        (
+            &format!("{{{path},\"local\":{{}}}}"),
+            "local.limits: missing; wanted a list of 1 to 4 limits, such as [\"100/s burst 20\"]",
+        ),
+        (
+            &format!("{{{path},\"local\":{{\"limits\":[]}}}}"),
+            "local.limits: found an empty list, wanted a list of 1 to 4 limits, such as [\"100/s burst 20\"]",
+        ),
+        (
+            &format!("{{{path},\"local\":{{\"limits\":\"1/s\"}}}}"),
+            "local.limits: found \"1/s\", wanted a list of 1 to 4 limits, such as [\"100/s burst 20\"]",
+        ),
+        (
+            &format!("{{{path},\"local\":{{\"limits\":[\"1/s\",\"0/s\"]}}}}"),
+            "local.limits[1]: found \"0/s\": tokens must be at least 1",
+        ),
+        (
+            &format!("{{{path},\"local\":{{\"limits\":[\"1/fortnight\"]}}}}"),
+            "local.limits[0]: found \"1/fortnight\": at byte 2: unknown unit of time; use ns, us, ms, s, min, h, d or w",
+        ),
+        (
+            &format!("{{{path},\"local\":{{\"limits\":[1]}}}}"),
+            "local.limits[0]: found 1, wanted the text of a limit, such as \"100/s burst 20\"",
+        ),
+        (
+            &format!(
+                "{{{path},\"local\":{{\"limits\":[\"1/s\",\"2/s\",\"3/s\",\"4/s\",\"5/s\"]}}}}"
+            ),
+            "local.limits[4]: a limiter holds 1 to 4 limits",
+        ),
+        (
+            &format!("{{{path},\"local\":{{\"limits\":[\"1/s\"],\"max_keys\":15}}}}"),
+            "local.max_keys: found 15, wanted a whole number from 16 to 65536",
+        ),
+        (
+            &format!("{{{path},\"local\":{{\"limits\":[\"1/s\"],\"max_keys\":65537}}}}"),
+            "local.max_keys: found 65537, wanted a whole number from 16 to 65536",
+        ),
+        (
+            &format!("{{{path},\"local\":{{\"limits\":[\"1/s\"],\"burst\":1}}}}"),
+            "local.burst: unknown field; known here: limits and max_keys",
+        ),
+        (
+            &format!("{{{path},\"service\":{{}}}}"),
+            "service.cluster: missing; wanted a string of 1 to 128 bytes",
+        ),
+        (
+            &format!("{{{path},\"service\":{{\"cluster\":\"\"}}}}"),
+            "service.cluster: found \"\", wanted a string of 1 to 128 bytes",
+        ),
+        (
+            &format!("{{{path},\"service\":{{\"cluster\":\"c\",\"timeout\":\"20\"}}}}"),
+            "service.timeout: found \"20\", wanted a whole number of ms or s from \"1ms\" to \"60s\"",
+        ),
+        (
+            &format!("{{{path},\"service\":{{\"cluster\":\"c\",\"timeout\":\"0ms\"}}}}"),
+            "service.timeout: found \"0ms\", wanted a whole number of ms or s from \"1ms\" to \"60s\"",
+        ),
+        (
+            &format!("{{{path},\"service\":{{\"cluster\":\"c\",\"timeout\":\"61s\"}}}}"),
+            "service.timeout: found \"61s\", wanted a whole number of ms or s from \"1ms\" to \"60s\"",
+        ),
+        (
+            &format!("{{{path},\"service\":{{\"cluster\":\"c\",\"timeout\":\"+5s\"}}}}"),
+            "service.timeout: found \"+5s\", wanted a whole number of ms or s from \"1ms\" to \"60s\"",
+        ),
+        (
+            &format!("{{{path},\"service\":{{\"cluster\":\"c\",\"timeout\":20}}}}"),
+            "service.timeout: found 20, wanted a whole number of ms or s from \"1ms\" to \"60s\"",
+        ),
+        (
+            &format!("{{{path},\"service\":{{\"cluster\":\"c\",\"on_error\":\"local\"}}}}"),
+            "service.on_error: found \"local\", wanted \"allow\" or \"deny\"",
+        ),
+        (
+            &format!("{{{path},{local},\"status\":200}}"),
+            "status: found 200, wanted a whole number from 400 to 599",
+        ),
+        (
+            &format!("{{{path},{local},\"status\":429.5}}"),
+            "status: found 429.5, wanted a whole number from 400 to 599",
+        ),
+        (
+            &format!("{{{path},{local},\"status\":\"429\"}}"),
+            "status: found \"429\", wanted a whole number from 400 to 599",
+        ),
+        (
+            &format!("{{{path},{local},\"stat_prefix\":\"a b\"}}"),
+            "stat_prefix: found \"a b\", wanted 1 to 64 of the characters a-z, A-Z, 0-9, \"_\", \"-\" and \".\"",
+        ),
+        (&format!("{{{path},{local},\"headers\":1}}"), "headers: found 1, wanted true or false"),
+    ];
+    for (json, expect) in cases {
+        assert_eq!(parse(json).err().as_deref(), Some(expect), "{json}");
+    }
+}
+
+#[test]
+fn names_that_are_too_long_are_refused_and_messages_stay_bounded() {
+    let long = "n".repeat(129);
+    let error =
+        parse(&format!(r#"{{"key":{{"path":{{}}}},"service":{{"cluster":"{long}"}}}}"#)).err();
+    let error = error.unwrap_or_default();
+    assert!(error.starts_with("service.cluster: found \"nnn"), "{error}");
+    assert!(error.ends_with("wanted a string of 1 to 128 bytes"), "{error}");
+    assert!(parse(&format!(r#"{{"{}":1}}"#, "x".repeat(5000))).is_err());
+}
+
+#[test]
+fn no_prefix_of_a_configuration_is_accepted_and_none_panics() {
+    let whole = r#"{"key":{"header":"x"},"local":{"limits":["1/s burst 2"],"max_keys":20},"service":{"cluster":"c\u00e9","timeout":"5ms"},"headers":true}"#;
+    parsed(whole);
+    for end in 0..whole.len() {
+        assert!(Config::parse(&whole.as_bytes()[..end]).is_err(), "{end}");
+    }
+    assert!(Config::parse(b"\xFF{}").is_err());
+}

@@ -1,0 +1,165 @@
+//! A host for tests: it does as it is told and remembers what it was asked.
+
+use core::cell::{Cell, RefCell};
+use std::collections::HashMap;
+
+use crate::host::{Call, Host, Reply, Status};
+
+type Answer = Result<&'static [u8], Status>;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Called {
+    pub(crate) root: u32,
+    pub(crate) stream: u32,
+    pub(crate) cluster: String,
+    pub(crate) message: Vec<u8>,
+    pub(crate) timeout_ms: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Replied {
+    pub(crate) stream: u32,
+    pub(crate) status: u32,
+    pub(crate) details: &'static str,
+    pub(crate) body: String,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) grpc_status: u32,
+}
+
+pub(crate) struct FakeHost {
+    pub(crate) configuration: Cell<Answer>,
+    properties: RefCell<HashMap<Vec<u8>, Answer>>,
+    pub(crate) monotonic: Cell<Result<u64, Status>>,
+    /// The wall clock less the monotonic one.
+    pub(crate) since_epoch: Cell<u64>,
+    pub(crate) random: Cell<Result<(u64, u64), Status>>,
+    pub(crate) metrics: Cell<Result<(), Status>>,
+    counters: RefCell<Vec<(String, u64)>>,
+    pub(crate) log: RefCell<Vec<String>>,
+    /// What the next calls return.
+    pub(crate) call: Cell<Result<u32, Status>>,
+    pub(crate) calls: RefCell<Vec<Called>>,
+    pub(crate) answer: Cell<Answer>,
+    pub(crate) replies: RefCell<Vec<Replied>>,
+    pub(crate) resumed: RefCell<Vec<u32>>,
+    pub(crate) resume: Cell<Result<(), Status>>,
+}
+
+impl Default for FakeHost {
+    fn default() -> Self {
+        Self {
+            configuration: Cell::new(Err(Status::NOT_FOUND)),
+            properties: RefCell::default(),
+            monotonic: Cell::new(Ok(1_000)),
+            since_epoch: Cell::new(1_700_000_000_000_000_000),
+            random: Cell::new(Ok((3, 4))),
+            metrics: Cell::new(Ok(())),
+            counters: RefCell::default(),
+            log: RefCell::default(),
+            call: Cell::new(Ok(1)),
+            calls: RefCell::default(),
+            answer: Cell::new(Err(Status::NOT_FOUND)),
+            replies: RefCell::default(),
+            resumed: RefCell::default(),
+            resume: Cell::new(Ok(())),
+        }
+    }
+}
+
+/// Bytes that live as long as the test process.
+pub(crate) fn kept(bytes: &[u8]) -> &'static [u8] {
+    Box::leak(bytes.to_vec().into_boxed_slice())
+}
+
+impl FakeHost {
+    pub(crate) fn set_property(&self, path: &[u8], value: Result<&[u8], Status>) {
+        self.properties.borrow_mut().insert(path.to_vec(), value.map(kept));
+    }
+
+    pub(crate) fn advance(&self, nanos: u64) {
+        self.monotonic.set(self.monotonic.get().map(|now| now + nanos));
+    }
+
+    /// The counters that are not zero.
+    pub(crate) fn counted(&self) -> Vec<(String, u64)> {
+        self.counters.borrow().iter().filter(|(_, count)| *count > 0).cloned().collect()
+    }
+
+    pub(crate) fn defined(&self) -> usize {
+        self.counters.borrow().len()
+    }
+}
+
+impl Host for FakeHost {
+    fn configuration(&self) -> Result<&[u8], Status> {
+        self.configuration.get()
+    }
+
+    fn property(&self, path: &[u8]) -> Result<&[u8], Status> {
+        self.properties.borrow().get(path).copied().unwrap_or(Err(Status::NOT_FOUND))
+    }
+
+    fn monotonic_now(&self) -> Result<u64, Status> {
+        self.monotonic.get()
+    }
+
+    fn wall_now(&self) -> Result<u64, Status> {
+        self.monotonic.get().map(|now| now + self.since_epoch.get())
+    }
+
+    fn random(&self) -> Result<(u64, u64), Status> {
+        self.random.get()
+    }
+
+    fn define_counter(&self, name: &str) -> Result<u32, Status> {
+        self.metrics.get()?;
+        let mut counters = self.counters.borrow_mut();
+        let known = counters.iter().position(|(known, _)| known == name);
+        Ok(known.unwrap_or_else(|| {
+            counters.push((name.to_owned(), 0));
+            counters.len() - 1
+        }) as u32)
+    }
+
+    fn increment(&self, counter: u32) -> Result<(), Status> {
+        self.metrics.get()?;
+        match self.counters.borrow_mut().get_mut(counter as usize) {
+            Some((_, count)) => *count += 1,
+            None => return Err(Status::NOT_FOUND),
+        }
+        Ok(())
+    }
+
+    fn log_error(&self, message: &str) {
+        self.log.borrow_mut().push(message.to_owned());
+    }
+
+    fn call(&self, root: u32, stream: u32, call: &Call<'_>) -> Result<u32, Status> {
+        let cluster = String::from_utf8_lossy(call.cluster).into_owned();
+        let (message, timeout_ms) = (call.message.to_vec(), call.timeout_ms);
+        self.calls.borrow_mut().push(Called { root, stream, cluster, message, timeout_ms });
+        self.call.get()
+    }
+
+    fn answer(&self) -> Result<&[u8], Status> {
+        self.answer.get()
+    }
+
+    fn reply(&self, stream: u32, reply: &Reply<'_>) -> Result<(), Status> {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        self.replies.borrow_mut().push(Replied {
+            stream,
+            status: reply.status,
+            details: reply.details,
+            body: text(reply.body),
+            headers: reply.headers.iter().map(|(name, value)| (text(name), text(value))).collect(),
+            grpc_status: reply.grpc_status,
+        });
+        Ok(())
+    }
+
+    fn resume(&self, stream: u32) -> Result<(), Status> {
+        self.resumed.borrow_mut().push(stream);
+        self.resume.get()
+    }
+}

@@ -1,0 +1,358 @@
+use super::{Action, Filter};
+use crate::fake_host::{Called, FakeHost, Replied, kept};
+use crate::filters::MAX_FILTERS;
+use crate::host::Status;
+
+const ROOT: u32 = 1;
+const SECOND: u64 = 1_000_000_000;
+const KEY: &[u8] = b"request\0headers\0k";
+
+const LOCAL: &str = r#"{"key":{"header":"k"},"local":{"limits":["2/s"]}}"#;
+const SERVICE: &str = r#"{"key":{"header":"k"},"service":{"cluster":"c","domain":"d"}}"#;
+const SERVICE_DENY: &str = r#"{"key":{"header":"k"},"service":{"cluster":"c","on_error":"deny"}}"#;
+
+struct World {
+    host: FakeHost,
+    filter: Box<Filter<64>>,
+    next_stream: u32,
+}
+
+impl World {
+    #[track_caller]
+    fn new(json: &str) -> Self {
+        let mut world =
+            Self { host: FakeHost::default(), filter: Box::new(Filter::new()), next_stream: 10 };
+        assert!(world.configure(ROOT, json), "{:?}", world.host.log);
+        world
+    }
+
+    fn configure(&mut self, root: u32, json: &str) -> bool {
+        self.host.configuration.set(Ok(kept(json.as_bytes())));
+        self.filter.context_created(root, 0);
+        self.filter.configure(&self.host, root)
+    }
+
+    /// A request with this key; its stream, and what the filter wants done with it.
+    fn request_under(&mut self, root: u32, key: &[u8]) -> (u32, Action) {
+        let stream = self.next_stream;
+        self.next_stream += 1;
+        self.host.set_property(KEY, Ok(key));
+        self.filter.context_created(stream, root);
+        (stream, self.filter.request_headers(&self.host, stream))
+    }
+
+    fn request(&mut self) -> (u32, Action) {
+        self.request_under(ROOT, b"a")
+    }
+
+    fn answer(&mut self, call: u32, message: &[u8]) {
+        self.host.answer.set(Ok(kept(message)));
+        self.filter.call_answered(&self.host, call);
+    }
+
+    fn last_reply(&self) -> Option<Replied> {
+        self.host.replies.borrow().last().cloned()
+    }
+
+    #[track_caller]
+    fn assert_counted(&self, expect: &[(&str, u64)]) {
+        let expect: Vec<_> =
+            expect.iter().map(|(name, count)| (format!("tidegate.{name}"), *count)).collect();
+        assert_eq!(self.host.counted(), expect);
+    }
+}
+
+#[test]
+fn local_limits_hold_per_key_and_refusals_tell_the_quota() {
+    let mut world = World::new(LOCAL);
+    assert_eq!(world.request().1, Action::Continue);
+    assert_eq!(world.request().1, Action::Continue);
+    let (stream, action) = world.request();
+    assert_eq!(action, Action::Pause);
+    let headers = [
+        ("x-ratelimit-limit", "2"),
+        ("x-ratelimit-remaining", "0"),
+        ("x-ratelimit-reset", "1"),
+        ("retry-after", "1"),
+    ];
+    let expect = Replied {
+        stream,
+        status: 429,
+        details: "tidegate_limited_local",
+        body: "too many requests\n".to_owned(),
+        headers: headers.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
+        grpc_status: 8,
+    };
+    assert_eq!(world.last_reply(), Some(expect));
+    assert_eq!(world.request_under(ROOT, b"b").1, Action::Continue);
+    world.host.advance(SECOND / 2);
+    assert_eq!(world.request().1, Action::Continue);
+    world.assert_counted(&[("ok", 4), ("limited_local", 1)]);
+    assert!(world.host.calls.borrow().is_empty());
+}
+
+#[test]
+fn windows_begin_with_the_wall_clock() {
+    let mut world = World::new(
+        r#"{"key":{"header":"k"},"local":{"limits":["1/s window"]},"headers":false,"status":503}"#,
+    );
+    // The fake host's wall clock stands at a whole second and 1000 ns.
+    assert_eq!(world.request().1, Action::Continue);
+    world.host.advance(SECOND - 1001);
+    assert_eq!(world.request().1, Action::Pause);
+    assert_eq!(world.last_reply().map(|reply| (reply.status, reply.headers.len())), Some((503, 0)));
+    world.host.advance(1);
+    assert_eq!(world.request().1, Action::Continue);
+}
+
+#[test]
+fn requests_without_a_usable_key() {
+    let mut world = World::new(LOCAL);
+    assert_eq!(world.request_under(ROOT, b"").1, Action::Continue);
+    assert_eq!(world.request_under(ROOT, b"\xC0").1, Action::Pause);
+    let body = "the header k is not valid UTF-8: \
+                as the key of a rate limit it must be valid UTF-8 of at most 1024 bytes\n";
+    let told = |world: &World| world.last_reply().map(|r| (r.status, r.details, r.body));
+    assert_eq!(told(&world), Some((400, "tidegate_bad_key", body.to_owned())));
+    assert_eq!(world.request_under(ROOT, &[b'x'; 1025]).1, Action::Pause);
+    assert_eq!(told(&world).map(|(_, _, body)| body.contains("is too long")), Some(true));
+    world.assert_counted(&[("missing_key", 1), ("bad_key", 2)]);
+
+    let mut world =
+        World::new(r#"{"key":{"header":"k"},"missing_key":"deny","local":{"limits":["2/s"]}}"#);
+    assert_eq!(world.request_under(ROOT, b"").1, Action::Pause);
+    let body = "the header k is missing: it is the key of a rate limit\n";
+    assert_eq!(told(&world), Some((400, "tidegate_missing_key", body.to_owned())));
+}
+
+#[test]
+fn the_service_decides_when_it_answers() {
+    let mut world = World::new(SERVICE);
+    let (stream, action) = world.request();
+    assert_eq!(action, Action::Pause);
+    let call = Called {
+        root: ROOT,
+        stream,
+        cluster: "c".to_owned(),
+        message: b"\x0a\x01d\x12\x0a\x0a\x08\x0a\x03key\x12\x01a\x18\x01".to_vec(),
+        timeout_ms: 20,
+    };
+    assert_eq!(*world.host.calls.borrow(), [call]);
+    world.answer(1, b"\x08\x01");
+    assert_eq!(*world.host.resumed.borrow(), [stream]);
+
+    world.host.call.set(Ok(3));
+    let (stream, _) = world.request();
+    // Over the limit of 50; reset in 1.5 s; the service names x-ratelimit-limit itself.
+    let status = b"\x08\x02\x12\x02\x08\x32\x22\x08\x08\x01\x10\x80\xca\xb5\xee\x01";
+    let header = b"\x0a\x11X-RateLimit-Limit\x12\x0250";
+    let bad_header = b"\x0a\x03a b\x12\x01c";
+    let mut message = vec![8, 2, 0x12, status.len() as u8];
+    message.extend(status);
+    for header in [&header[..], bad_header] {
+        message.extend([0x1A, header.len() as u8]);
+        message.extend(header);
+    }
+    world.answer(3, &message);
+    let reply = world.last_reply();
+    let Some(reply) = reply else { panic!("no reply") };
+    assert_eq!(
+        (reply.stream, reply.status, reply.details),
+        (stream, 429, "tidegate_limited_service")
+    );
+    let headers: Vec<_> = reply.headers.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+    assert_eq!(
+        headers,
+        [
+            ("x-ratelimit-remaining", "0"),
+            ("x-ratelimit-reset", "2"),
+            ("retry-after", "2"),
+            ("X-RateLimit-Limit", "50")
+        ]
+    );
+    world.assert_counted(&[("ok", 1), ("limited_service", 1)]);
+}
+
+#[test]
+fn what_the_local_limit_refuses_the_service_never_sees() {
+    let mut world = World::new(
+        r#"{"key":{"header":"k"},"local":{"limits":["1/s"]},"service":{"cluster":"c"}}"#,
+    );
+    world.request();
+    assert_eq!(world.request().1, Action::Pause);
+    assert_eq!(world.host.calls.borrow().len(), 1);
+    world.assert_counted(&[("limited_local", 1)]);
+}
+
+#[test]
+fn a_failed_call_is_the_policy_s_business() {
+    let mut world = World::new(SERVICE);
+    let (stream, _) = world.request();
+    world.filter.call_failed(&world.host, 1);
+    assert_eq!(*world.host.resumed.borrow(), [stream]);
+
+    let mut world = World::new(SERVICE_DENY);
+    let (stream, _) = world.request();
+    world.filter.call_failed(&world.host, 1);
+    assert_eq!(
+        world.last_reply().map(|r| (r.stream, r.status, r.details)),
+        Some((stream, 503, "tidegate_service_error"))
+    );
+    // An answer that is no answer, and a call that could not even be made.
+    let (stream, _) = world.request();
+    world.answer(1, b"\x08\x00");
+    assert_eq!(world.last_reply().map(|r| (r.stream, r.status)), Some((stream, 503)));
+    world.host.call.set(Err(Status(4)));
+    let (stream, action) = world.request();
+    assert_eq!((action, world.last_reply().map(|r| r.stream)), (Action::Pause, Some(stream)));
+    world.assert_counted(&[("service_error", 3)]);
+}
+
+#[test]
+fn a_client_that_has_gone_is_not_answered_but_the_breaker_hears_of_it() {
+    let mut world = World::new(SERVICE);
+    for call in 0..5 {
+        world.host.call.set(Ok(call));
+        let (stream, _) = world.request();
+        world.filter.context_done(stream);
+        world.filter.call_failed(&world.host, call);
+    }
+    assert!(world.host.resumed.borrow().is_empty() && world.host.replies.borrow().is_empty());
+    assert_eq!(world.request().1, Action::Continue);
+    world.assert_counted(&[("service_error", 5), ("breaker_open", 1)]);
+    // Answers to calls that nobody made are passed over.
+    world.answer(4, b"\x08\x01");
+    world.filter.call_failed(&world.host, 1234);
+}
+
+#[test]
+fn the_breaker_spares_a_dead_service_and_finds_it_again() {
+    let mut world = World::new(SERVICE_DENY);
+    world.host.call.set(Err(Status::INTERNAL_FAILURE));
+    for _ in 0..20 {
+        world.request();
+    }
+    assert_eq!(world.host.calls.borrow().len(), 5);
+    world.host.call.set(Ok(9));
+    world.host.advance(SECOND / 10);
+    let (probe, _) = world.request();
+    world.request();
+    assert_eq!(world.host.calls.borrow().len(), 6, "one probe only");
+    world.answer(9, b"\x08\x01");
+    assert_eq!(*world.host.resumed.borrow(), [probe]);
+    world.request();
+    assert_eq!(world.host.calls.borrow().len(), 7);
+    world.assert_counted(&[("ok", 1), ("service_error", 5), ("breaker_open", 16)]);
+}
+
+#[test]
+fn configurations_are_refused_with_a_reason_and_leave_the_old_one() {
+    let mut world = World::new(LOCAL);
+    world.request();
+    world.request();
+    assert!(!world.configure(ROOT, r#"{"key":{"header":"k"},"local":{"limits":["0/s"]}}"#));
+    assert_eq!(
+        *world.host.log.borrow(),
+        [
+            "tidegate: configuration refused: local.limits[0]: found \"0/s\": tokens must be at least 1"
+        ]
+    );
+    assert_eq!(world.request().1, Action::Pause, "still limited");
+    // The same limits find their buckets again; other limits begin anew.
+    assert!(world.configure(ROOT, &LOCAL.replace("}}", "},\"status\":430}")));
+    assert_eq!(world.request().1, Action::Pause);
+    assert_eq!(world.last_reply().map(|reply| reply.status), Some(430));
+    assert!(world.configure(ROOT, &LOCAL.replace("2/s", "3/s")));
+    assert_eq!(world.request().1, Action::Continue);
+}
+
+#[test]
+fn a_host_that_withholds_what_is_needed_is_found_out_at_once() {
+    let refused = |withhold: fn(&FakeHost)| {
+        let mut filter = Box::new(Filter::<64>::new());
+        let host = FakeHost::default();
+        host.configuration.set(Ok(LOCAL.as_bytes()));
+        withhold(&host);
+        assert!(!filter.configure(&host, ROOT));
+        let log = host.log.borrow().join("");
+        log.trim_start_matches("tidegate: configuration refused: ").to_owned()
+    };
+    let no = Status(12);
+    assert_eq!(
+        refused(|host| host.monotonic.set(Err(Status(12)))),
+        "the host gives no clock (clock_time_get)"
+    );
+    assert_eq!(
+        refused(|host| host.random.set(Err(Status(12)))),
+        "the host gives no randomness (random_get)"
+    );
+    assert_eq!(
+        refused(|host| host.metrics.set(Err(Status(12)))),
+        "the host does not let it define metrics"
+    );
+    assert_eq!(refused(|host| host.configuration.set(Err(Status(6)))), "it is larger than 64 KiB");
+    assert_eq!(
+        refused(|host| host.configuration.set(Err(Status(1)))),
+        "configuration: not JSON at byte 0: expected a value"
+    );
+
+    let mut world = World::new(LOCAL);
+    assert_eq!(world.host.defined(), 9);
+    world.host.set_property(KEY, Err(no));
+    world.filter.context_created(50, ROOT);
+    assert_eq!(world.filter.request_headers(&world.host, 50), Action::Continue);
+    world.host.monotonic.set(Err(no));
+    assert_eq!(world.request().1, Action::Continue);
+    world.assert_counted(&[("missing_key", 1), ("hostcall_error", 2)]);
+}
+
+#[test]
+fn filters_of_one_vm_keep_apart_and_make_room_when_they_go() {
+    let mut world = World::new(LOCAL);
+    let other = LOCAL.replace("{\"key\"", "{\"stat_prefix\":\"other\",\"key\"");
+    assert!(world.configure(2, &other));
+    world.request();
+    world.request();
+    assert_eq!(world.request().1, Action::Pause);
+    assert_eq!(world.request_under(2, b"a").1, Action::Continue);
+    // A stream that nobody announced cannot be told whose it is.
+    assert_eq!(world.filter.request_headers(&world.host, 99), Action::Pause);
+    assert_eq!(
+        world.last_reply().map(|r| (r.stream, r.details)),
+        Some((99, "tidegate_not_configured"))
+    );
+    for root in 3..=MAX_FILTERS as u32 {
+        assert!(world.configure(root, LOCAL));
+    }
+    assert!(!world.configure(1000, LOCAL));
+    assert!(
+        world
+            .host
+            .log
+            .borrow()
+            .join("")
+            .ends_with("256 filters already; give this one another vm_id")
+    );
+    world.filter.context_done(2);
+    assert!(world.configure(1000, LOCAL));
+    assert_eq!(world.request_under(1000, b"new").1, Action::Continue);
+    assert_eq!(world.request_under(2, b"a").1, Action::Pause, "not configured");
+    for root in 2..=1000 {
+        world.filter.context_done(root);
+    }
+    // With one filter left there is no doubt.
+    assert_eq!(world.filter.request_headers(&world.host, 98), Action::Pause);
+    assert_eq!(
+        world.last_reply().map(|r| (r.stream, r.details)),
+        Some((98, "tidegate_limited_local"))
+    );
+}
+
+#[test]
+fn a_failed_resume_is_counted() {
+    let mut world = World::new(SERVICE);
+    world.request();
+    world.host.resume.set(Err(Status(2)));
+    world.answer(1, b"\x08\x01");
+    world.assert_counted(&[("ok", 1), ("hostcall_error", 1)]);
+}

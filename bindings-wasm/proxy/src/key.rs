@@ -1,0 +1,173 @@
+//! Which attribute of a request is its bucket's key.
+
+use core::fmt;
+
+use crate::host::{Host, Status};
+use crate::text::Text;
+
+/// The longest key, in bytes: the bound of every Tidegate store.
+pub const MAX_KEY: usize = 1024;
+
+const HEADERS: &str = "request\0headers\0";
+const SOURCE_ADDRESS: &str = "source\0address";
+const URL_PATH: &str = "request\0url_path";
+
+/// The request attribute that is the key.
+#[derive(Clone, Copy, Debug)]
+pub struct KeySource {
+    kind: Kind,
+    /// The property's path as the host wants it, parts divided by NUL.
+    property: Text<96>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Header,
+    ClientAddress,
+    Path,
+}
+
+/// Why a request has no usable key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoKey {
+    /// It is absent or empty.
+    Missing,
+    TooLong,
+    /// Protocol Buffers strings must be UTF-8, so it could not be sent on.
+    NotUtf8,
+    /// The host did not say.
+    Host(Status),
+}
+
+impl KeySource {
+    /// A header, by its name in any case; `None` when no header can be called that.
+    pub fn header(name: &str) -> Option<Self> {
+        let token = name.strip_prefix(':').unwrap_or(name);
+        if token.is_empty() || !token.bytes().all(is_token_byte) {
+            return None;
+        }
+        let mut property = Text::new(HEADERS)?;
+        for character in name.chars() {
+            property.push(character.to_ascii_lowercase()).then_some(())?;
+        }
+        Some(Self { kind: Kind::Header, property })
+    }
+
+    /// The client's address as Envoy trusts it, without its port.
+    pub fn client_address() -> Self {
+        Self { kind: Kind::ClientAddress, property: Text::literal(SOURCE_ADDRESS) }
+    }
+
+    /// The path, without its query.
+    pub fn path() -> Self {
+        Self { kind: Kind::Path, property: Text::literal(URL_PATH) }
+    }
+
+    /// The property that the host is asked for; different for every source.
+    pub(crate) fn property(&self) -> &[u8] {
+        self.property.as_bytes()
+    }
+
+    /// The key of the request at hand.
+    pub(crate) fn read<'h>(&self, host: &'h impl Host) -> Result<&'h [u8], NoKey> {
+        let value = host.property(self.property()).map_err(|status| match status {
+            Status::NOT_FOUND => NoKey::Missing,
+            // The value was larger than the memory there is for it.
+            Status::INVALID_MEMORY_ACCESS => NoKey::TooLong,
+            status => NoKey::Host(status),
+        })?;
+        let key = match self.kind {
+            Kind::ClientAddress => without_port(value),
+            Kind::Header | Kind::Path => value,
+        };
+        match key.len() {
+            0 => Err(NoKey::Missing),
+            1..=MAX_KEY if core::str::from_utf8(key).is_err() => Err(NoKey::NotUtf8),
+            1..=MAX_KEY => Ok(key),
+            _ => Err(NoKey::TooLong),
+        }
+    }
+}
+
+/// The source in words: `the header x-api-key`.
+impl fmt::Display for KeySource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.kind {
+            Kind::Header => {
+                let property = self.property.as_str();
+                write!(f, "the header {}", property.strip_prefix(HEADERS).unwrap_or(property))
+            }
+            Kind::ClientAddress => f.write_str("the client's address"),
+            Kind::Path => f.write_str("the path"),
+        }
+    }
+}
+
+/// What RFC 9110 allows in the name of a header.
+pub(crate) fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// `192.0.2.1:5000` and `[2001:db8::1]:5000` without the port, which is another for
+/// every connection; the path of a Unix socket as it is.
+fn without_port(address: &[u8]) -> &[u8] {
+    if let Some(rest) = address.strip_prefix(b"[") {
+        return rest.split(|&byte| byte == b']').next().unwrap_or(rest);
+    }
+    let Some(colon) = address.iter().rposition(|&byte| byte == b':') else {
+        return address;
+    };
+    let (host, port) = address.split_at(colon);
+    let is_port = port.len() > 1 && port.iter().skip(1).all(u8::is_ascii_digit);
+    if is_port && !host.contains(&b':') && !host.contains(&b'/') { host } else { address }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{KeySource, MAX_KEY, NoKey, without_port};
+    use crate::fake_host::FakeHost;
+    use crate::host::Status;
+
+    #[test]
+    fn addresses_lose_their_port_only() {
+        for (address, host) in [
+            ("127.0.0.1:53358", "127.0.0.1"),
+            ("[2001:db8::1]:443", "2001:db8::1"),
+            ("[::1]", "::1"),
+            ("2001:db8::1", "2001:db8::1"),
+            ("10.0.0.1", "10.0.0.1"),
+            ("/run/app.sock", "/run/app.sock"),
+            ("/run/a:1", "/run/a:1"),
+            ("", ""),
+        ] {
+            assert_eq!(without_port(address.as_bytes()), host.as_bytes(), "{address}");
+        }
+    }
+
+    #[test]
+    fn header_names_are_tokens_in_lower_case() {
+        let property = |name| KeySource::header(name).map(|key| key.property().to_vec());
+        assert_eq!(property("X-Api-Key"), Some(b"request\0headers\0x-api-key".to_vec()));
+        assert_eq!(property(":authority"), Some(b"request\0headers\0:authority".to_vec()));
+        for bad in ["", ":", "a b", "a:b", "é", "a\0b", "a\nb"] {
+            assert!(property(bad).is_none(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn keys_are_1_to_1024_bytes_of_utf8() {
+        let Some(source) = KeySource::header("k") else { panic!("a header") };
+        let host = FakeHost::default();
+        let read = |value: Result<&[u8], Status>| {
+            host.set_property(source.property(), value);
+            source.read(&host).map(<[u8]>::len)
+        };
+        assert_eq!(read(Ok(&[b'a'; MAX_KEY])), Ok(MAX_KEY));
+        assert_eq!(read(Ok(&[b'a'; MAX_KEY + 1])), Err(NoKey::TooLong));
+        assert_eq!(read(Ok(b"")), Err(NoKey::Missing));
+        assert_eq!(read(Ok(b"a\xFF")), Err(NoKey::NotUtf8));
+        assert_eq!(read(Err(Status::NOT_FOUND)), Err(NoKey::Missing));
+        assert_eq!(read(Err(Status::INVALID_MEMORY_ACCESS)), Err(NoKey::TooLong));
+        assert_eq!(read(Err(Status(12))), Err(NoKey::Host(Status(12))));
+    }
+}

@@ -1,0 +1,157 @@
+//! The Protocol Buffers wire format, without an allocator: reading any message but
+//! those with groups, writing numbers and bytes.
+
+/// One field of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Value<'a> {
+    Varint(u64),
+    Bytes(&'a [u8]),
+    Fixed32,
+    Fixed64(u64),
+}
+
+/// The message does not follow the wire format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Malformed;
+
+/// The fields of a message, in the order in which they were sent.
+#[derive(Clone, Copy)]
+pub(crate) struct Fields<'a>(&'a [u8]);
+
+impl<'a> Fields<'a> {
+    pub(crate) fn of(message: &'a [u8]) -> Self {
+        Self(message)
+    }
+
+    /// The next field's number and value.
+    pub(crate) fn next(&mut self) -> Result<Option<(u64, Value<'a>)>, Malformed> {
+        if self.0.is_empty() {
+            return Ok(None);
+        }
+        let tag = self.varint()?;
+        let value = match tag & 7 {
+            0 => Value::Varint(self.varint()?),
+            1 => {
+                let bytes = self.take(8)?.try_into().map_err(|_| Malformed)?;
+                Value::Fixed64(u64::from_le_bytes(bytes))
+            }
+            2 => {
+                let size = self.varint()?;
+                Value::Bytes(self.take(usize::try_from(size).map_err(|_| Malformed)?)?)
+            }
+            5 => self.take(4).map(|_| Value::Fixed32)?,
+            _ => return Err(Malformed),
+        };
+        Ok(Some((tag >> 3, value)))
+    }
+
+    fn varint(&mut self) -> Result<u64, Malformed> {
+        let mut number = 0;
+        for shift in (0..64).step_by(7) {
+            let byte = u64::from(*self.take(1)?.first().ok_or(Malformed)?);
+            // The tenth byte has room for one bit only.
+            if shift == 63 && byte > 1 {
+                return Err(Malformed);
+            }
+            number |= (byte & 0x7F) << shift;
+            if byte < 0x80 {
+                return Ok(number);
+            }
+        }
+        Err(Malformed)
+    }
+
+    fn take(&mut self, size: usize) -> Result<&'a [u8], Malformed> {
+        let (taken, rest) = self.0.split_at_checked(size).ok_or(Malformed)?;
+        self.0 = rest;
+        Ok(taken)
+    }
+}
+
+/// A message being written, in at most `N` bytes.
+pub(crate) struct Message<const N: usize> {
+    len: usize,
+    bytes: [u8; N],
+}
+
+impl<const N: usize> Message<N> {
+    pub(crate) const EMPTY: Self = Self { len: 0, bytes: [0; N] };
+
+    /// Appends a length-delimited field; `None` when it does not fit.
+    pub(crate) fn bytes(&mut self, field: u64, bytes: &[u8]) -> Option<()> {
+        self.varint(field << 3 | 2)?;
+        self.varint(bytes.len() as u64)?;
+        self.append(bytes)
+    }
+
+    /// Appends a number; `None` when it does not fit.
+    pub(crate) fn number(&mut self, field: u64, number: u64) -> Option<()> {
+        self.varint(field << 3)?;
+        self.varint(number)
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+
+    fn varint(&mut self, mut number: u64) -> Option<()> {
+        while number >= 0x80 {
+            self.append(&[number as u8 | 0x80])?;
+            number >>= 7;
+        }
+        self.append(&[number as u8])
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> Option<()> {
+        self.bytes.get_mut(self.len..self.len + bytes.len())?.copy_from_slice(bytes);
+        self.len += bytes.len();
+        Some(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Fields, Malformed, Message, Value};
+
+    #[test]
+    fn what_is_written_reads_back() {
+        let mut message = Message::<64>::EMPTY;
+        assert!(message.number(1, 0).is_some());
+        assert!(message.bytes(2, b"abc").is_some());
+        assert!(message.number(300, u64::MAX).is_some());
+        let mut fields = Fields::of(message.as_bytes());
+        assert_eq!(fields.next(), Ok(Some((1, Value::Varint(0)))));
+        assert_eq!(fields.next(), Ok(Some((2, Value::Bytes(b"abc")))));
+        assert_eq!(fields.next(), Ok(Some((300, Value::Varint(u64::MAX)))));
+        assert_eq!(fields.next(), Ok(None));
+    }
+
+    #[test]
+    fn fixed_width_fields() {
+        let mut fields = Fields::of(&[0x09, 1, 2, 3, 4, 5, 6, 7, 8, 0x15, 1, 2, 3, 4, 0x08, 5]);
+        assert_eq!(fields.next(), Ok(Some((1, Value::Fixed64(0x0807_0605_0403_0201)))));
+        assert_eq!(fields.next(), Ok(Some((2, Value::Fixed32))));
+        assert_eq!(fields.next(), Ok(Some((1, Value::Varint(5)))));
+    }
+
+    #[test]
+    fn malformed_messages_are_errors() {
+        for message in [
+            &[0x08][..],
+            &[0x08, 0x80],
+            &[0x0A, 5, 1],
+            &[0x0B],
+            &[0x09, 1],
+            &[0x08, 255, 255, 255, 255, 255, 255, 255, 255, 255, 2],
+            &[0x0A, 255, 255, 255, 255, 255, 255, 255, 255, 255, 1],
+        ] {
+            assert_eq!(Fields::of(message).next(), Err(Malformed), "{message:?}");
+        }
+    }
+
+    #[test]
+    fn a_full_message_takes_no_more() {
+        let mut message = Message::<4>::EMPTY;
+        assert!(message.bytes(1, b"abc").is_none());
+    }
+}

@@ -1,0 +1,234 @@
+//! The messages of `envoy.service.ratelimit.v3`, as far as the filter speaks them.
+
+use crate::config::MAX_NAME;
+use crate::key::MAX_KEY;
+use crate::protobuf::{Fields, Malformed, Message, Value};
+
+pub(crate) const SERVICE: &str = "envoy.service.ratelimit.v3.RateLimitService";
+pub(crate) const METHOD: &str = "ShouldRateLimit";
+
+/// Tag, length and value of a field take at most this much more than the value.
+const OVERHEAD: usize = 4;
+const ENTRY: usize = MAX_NAME + MAX_KEY + 2 * OVERHEAD;
+const DESCRIPTOR: usize = ENTRY + OVERHEAD;
+const REQUEST: usize = MAX_NAME + DESCRIPTOR + 3 * OVERHEAD;
+
+/// `RateLimitRequest` for one token of the key `value`; `None` when a part is longer
+/// than its bound.
+pub(crate) fn request(domain: &[u8], descriptor: &[u8], value: &[u8]) -> Option<Message<REQUEST>> {
+    let mut entry = Message::<ENTRY>::EMPTY;
+    entry.bytes(1, descriptor)?;
+    entry.bytes(2, value)?;
+    let mut entries = Message::<DESCRIPTOR>::EMPTY;
+    entries.bytes(1, entry.as_bytes())?;
+    let mut request = Message::EMPTY;
+    request.bytes(1, domain)?;
+    request.bytes(2, entries.as_bytes())?;
+    request.number(3, 1)?;
+    Some(request)
+}
+
+/// `RateLimitResponse`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Answer<'a> {
+    pub(crate) allowed: bool,
+    /// What the service tells of the descriptor: that which is over its limit, or else
+    /// the first.
+    pub(crate) status: Option<DescriptorStatus>,
+    /// What a refused client should read, if the service says.
+    pub(crate) body: &'a [u8],
+    message: &'a [u8],
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct DescriptorStatus {
+    over_limit: bool,
+    /// Requests per unit of time, when the service tells its limit.
+    pub(crate) limit: Option<u64>,
+    pub(crate) remaining: u64,
+    /// Whole seconds, rounded up.
+    pub(crate) reset_after: Option<u64>,
+}
+
+const OK: u64 = 1;
+const OVER_LIMIT: u64 = 2;
+
+impl<'a> Answer<'a> {
+    /// Reads an answer. An answer whose code is not known is as bad as one that cannot
+    /// be read.
+    pub(crate) fn parse(message: &'a [u8]) -> Result<Self, Malformed> {
+        let mut code = 0;
+        let mut answer = Self { allowed: false, status: None, body: b"", message };
+        let mut fields = Fields::of(message);
+        while let Some(field) = fields.next()? {
+            match field {
+                (1, Value::Varint(number)) => code = number,
+                (2, Value::Bytes(bytes)) => {
+                    let status = descriptor_status(bytes)?;
+                    if answer.status.is_none_or(|first| status.over_limit && !first.over_limit) {
+                        answer.status = Some(status);
+                    }
+                }
+                (3, Value::Bytes(bytes)) => drop(header(bytes)?),
+                (5, Value::Bytes(bytes)) => answer.body = bytes,
+                _ => {}
+            }
+        }
+        match code {
+            OK => Ok(Self { allowed: true, ..answer }),
+            OVER_LIMIT => Ok(answer),
+            _ => Err(Malformed),
+        }
+    }
+
+    /// `response_headers_to_add`: names and values.
+    pub(crate) fn headers(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
+        let mut fields = Fields::of(self.message);
+        core::iter::from_fn(move || {
+            // The message was read whole before: it is well formed.
+            while let Ok(Some(field)) = fields.next() {
+                if let (3, Value::Bytes(bytes)) = field {
+                    return header(bytes).ok();
+                }
+            }
+            None
+        })
+    }
+}
+
+fn descriptor_status(message: &[u8]) -> Result<DescriptorStatus, Malformed> {
+    let mut status = DescriptorStatus::default();
+    let mut fields = Fields::of(message);
+    while let Some(field) = fields.next()? {
+        match field {
+            (1, Value::Varint(code)) => status.over_limit = code == OVER_LIMIT,
+            (2, Value::Bytes(limit)) => status.limit = first_number(limit)?,
+            (3, Value::Varint(remaining)) => status.remaining = remaining,
+            (4, Value::Bytes(duration)) => status.reset_after = seconds_rounded_up(duration)?,
+            _ => {}
+        }
+    }
+    Ok(status)
+}
+
+/// `RateLimit.requests_per_unit`.
+fn first_number(message: &[u8]) -> Result<Option<u64>, Malformed> {
+    let mut number = None;
+    let mut fields = Fields::of(message);
+    while let Some(field) = fields.next()? {
+        if let (1, Value::Varint(found)) = field {
+            number = Some(found);
+        }
+    }
+    Ok(number)
+}
+
+/// `google.protobuf.Duration`; `None` when it is negative.
+fn seconds_rounded_up(message: &[u8]) -> Result<Option<u64>, Malformed> {
+    let mut seconds = 0;
+    let mut nanos = 0;
+    let mut fields = Fields::of(message);
+    while let Some(field) = fields.next()? {
+        match field {
+            (1, Value::Varint(found)) => seconds = found,
+            (2, Value::Varint(found)) => nanos = found,
+            _ => {}
+        }
+    }
+    let negative = |number: u64| number > i64::MAX as u64;
+    if negative(seconds) || negative(nanos) {
+        return Ok(None);
+    }
+    Ok(Some(seconds + u64::from(nanos > 0)))
+}
+
+/// `HeaderValue`: `value`, or `raw_value` where that is given instead.
+fn header(message: &[u8]) -> Result<(&[u8], &[u8]), Malformed> {
+    let mut name: &[u8] = b"";
+    let mut value: &[u8] = b"";
+    let mut fields = Fields::of(message);
+    while let Some(field) = fields.next()? {
+        match field {
+            (1, Value::Bytes(bytes)) => name = bytes,
+            (2 | 3, Value::Bytes(bytes)) if !bytes.is_empty() => value = bytes,
+            _ => {}
+        }
+    }
+    Ok((name, value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Answer, MAX_KEY, MAX_NAME, request};
+    use crate::protobuf::{Malformed, Message};
+
+    #[test]
+    fn a_request_is_what_the_protocol_says() {
+        let message = request(b"d", b"key", b"abc");
+        let expect = b"\x0a\x01d\x12\x0c\x0a\x0a\x0a\x03key\x12\x03abc\x18\x01";
+        assert_eq!(message.as_ref().map(Message::as_bytes), Some(&expect[..]));
+    }
+
+    #[test]
+    fn the_longest_parts_fit_and_longer_ones_do_not() {
+        assert!(request(&[b'd'; MAX_NAME], &[b'e'; MAX_NAME], &[b'k'; MAX_KEY]).is_some());
+        assert!(request(b"d", &[b'e'; MAX_NAME], &[b'k'; MAX_KEY + 100]).is_none());
+    }
+
+    fn status(code: u64, limit: u64, remaining: u64, seconds: u64, nanos: u64) -> Vec<u8> {
+        let mut rate = Message::<32>::EMPTY;
+        let mut duration = Message::<32>::EMPTY;
+        let mut status = Message::<128>::EMPTY;
+        let written = rate
+            .number(1, limit)
+            .and_then(|()| duration.number(1, seconds))
+            .and_then(|()| duration.number(2, nanos))
+            .and_then(|()| status.number(1, code))
+            .and_then(|()| status.bytes(2, rate.as_bytes()))
+            .and_then(|()| status.number(3, remaining))
+            .and_then(|()| status.bytes(4, duration.as_bytes()));
+        assert!(written.is_some());
+        status.as_bytes().to_vec()
+    }
+
+    #[test]
+    fn an_answer_with_everything() {
+        let mut message = Message::<512>::EMPTY;
+        let written = message
+            .number(1, 2)
+            .and_then(|()| message.bytes(2, &status(1, 10, 3, 1, 0)))
+            .and_then(|()| message.bytes(2, &status(2, 50, 0, 2, 1)))
+            .and_then(|()| message.bytes(3, b"\x0a\x01a\x12\x01b"))
+            .and_then(|()| message.bytes(4, b"ignored"))
+            .and_then(|()| message.bytes(3, b"\x0a\x01c\x1a\x01d"))
+            .and_then(|()| message.bytes(5, b"slow down"));
+        assert!(written.is_some());
+        let answer = Answer::parse(message.as_bytes());
+        let Ok(answer) = answer else { panic!("{answer:?}") };
+        assert_eq!((answer.allowed, answer.body), (false, &b"slow down"[..]));
+        let told = answer.status.map(|s| (s.limit, s.remaining, s.reset_after));
+        assert_eq!(told, Some((Some(50), 0, Some(3))));
+        let headers: Vec<_> = answer.headers().collect();
+        assert_eq!(headers, [(&b"a"[..], &b"b"[..]), (b"c", b"d")]);
+    }
+
+    #[test]
+    fn a_bare_ok_is_enough_and_no_code_is_not() {
+        assert_eq!(Answer::parse(b"\x08\x01").map(|answer| answer.allowed), Ok(true));
+        assert_eq!(Answer::parse(b"\x08\x02").map(|answer| answer.allowed), Ok(false));
+        assert_eq!(Answer::parse(b""), Err(Malformed));
+        assert_eq!(Answer::parse(b"\x08\x03"), Err(Malformed));
+        assert_eq!(Answer::parse(b"\x08\x01\x12\x01\x08"), Err(Malformed));
+        assert_eq!(Answer::parse(b"\x08\x01\x1a\x01\x0a"), Err(Malformed));
+    }
+
+    #[test]
+    fn a_negative_duration_tells_nothing() {
+        let mut message = Message::<128>::EMPTY;
+        let written =
+            message.number(1, 2).and_then(|()| message.bytes(2, &status(2, 1, 0, u64::MAX, 0)));
+        assert!(written.is_some());
+        let answer = Answer::parse(message.as_bytes());
+        assert_eq!(answer.map(|a| a.status.and_then(|s| s.reset_after)), Ok(None));
+    }
+}

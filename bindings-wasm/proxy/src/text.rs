@@ -1,0 +1,121 @@
+//! Text of bounded length, held in place.
+
+use core::fmt;
+
+/// At most `N` bytes of UTF-8, without an allocator.
+#[derive(Clone, Copy)]
+pub struct Text<const N: usize> {
+    len: usize,
+    bytes: [u8; N],
+}
+
+impl<const N: usize> Text<N> {
+    /// No text yet.
+    pub const EMPTY: Self = Self { len: 0, bytes: [0; N] };
+
+    /// `text`, if it fits.
+    pub fn new(text: &str) -> Option<Self> {
+        let mut copy = Self::EMPTY;
+        copy.push_str(text).then_some(copy)
+    }
+
+    /// `text`, of which what does not fit is cut off.
+    pub fn literal(text: &'static str) -> Self {
+        Self::of(format_args!("{text}"))
+    }
+
+    /// A formatted message, of which what does not fit is cut off.
+    pub fn of(message: fmt::Arguments<'_>) -> Self {
+        let mut text = Self::EMPTY;
+        text.append(message);
+        text
+    }
+
+    /// Appends a formatted message, of which what does not fit is cut off.
+    pub fn append(&mut self, message: fmt::Arguments<'_>) {
+        let mut writer = Writer { bytes: &mut self.bytes, len: &mut self.len };
+        // The writer never fails; what it is given to show might, and is then cut off.
+        let _ = fmt::Write::write_fmt(&mut writer, message);
+    }
+
+    /// Appends `text`; says `false`, and appends nothing, when it does not fit.
+    #[must_use]
+    pub fn push_str(&mut self, text: &str) -> bool {
+        let Some(room) = self.bytes.get_mut(self.len..self.len + text.len()) else {
+            return false;
+        };
+        room.copy_from_slice(text.as_bytes());
+        self.len += text.len();
+        true
+    }
+
+    /// Appends one character; says `false` when it does not fit.
+    #[must_use]
+    pub fn push(&mut self, character: char) -> bool {
+        self.push_str(character.encode_utf8(&mut [0; 4]))
+    }
+
+    /// The text as bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        // Only whole strings are ever appended, so this never falls back.
+        core::str::from_utf8(self.as_bytes()).unwrap_or_default()
+    }
+}
+
+/// The same for every length, so that the module holds it once.
+struct Writer<'a> {
+    bytes: &'a mut [u8],
+    len: &'a mut usize,
+}
+
+impl fmt::Write for Writer<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let room = self.bytes.get_mut(*self.len..).unwrap_or_default();
+        let fits = text.floor_char_boundary(room.len());
+        if let (Some(room), Some(text)) = (room.get_mut(..fits), text.as_bytes().get(..fits)) {
+            room.copy_from_slice(text);
+            *self.len += fits;
+        }
+        Ok(())
+    }
+}
+
+impl<const N: usize> fmt::Display for Text<N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl<const N: usize> fmt::Debug for Text<N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.as_str(), f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Text;
+
+    #[test]
+    fn holds_what_fits_and_refuses_the_rest_whole() {
+        let mut text = Text::<5>::EMPTY;
+        assert!(text.push_str("abc"));
+        assert!(!text.push_str("def"));
+        assert!(text.push('é'));
+        assert!(!text.push('x'));
+        assert_eq!(text.as_str(), "abcé");
+    }
+
+    #[test]
+    fn formatting_cuts_on_a_character() {
+        assert_eq!(Text::<4>::literal("abcé").as_str(), "abc");
+        let mut text = Text::<6>::of(format_args!("{}é", 12));
+        text.append(format_args!("{}", 3456));
+        assert_eq!(text.as_str(), "12é34");
+    }
+}

@@ -1,0 +1,210 @@
+use crate::decision::{Decision, Source};
+use crate::error::Error;
+use crate::limit::{Limit, MAX_SPAN};
+use crate::tiers::{Cells, check_cost};
+
+/// The answer to [`reserve`]: a slot, or that none is near enough.
+#[must_use = "a slot that is not waited for should be cancelled"]
+#[derive(Debug, PartialEq, Eq)]
+pub enum Reserved {
+    /// The tokens are charged; spend them after [`Reservation::delay`].
+    Slot(Reservation),
+    /// The slot is further away than the caller would wait; nothing was charged.
+    ///
+    /// `retry_after` is the least wait after which this call, with this `max_wait`,
+    /// would get a slot if nobody else came; [`u64::MAX`] past the end of the
+    /// timeline. The other fields are those of a refused check.
+    TooFar(Decision),
+}
+
+/// Tokens charged ahead of time, to be spent once `delay` has passed.
+///
+/// It can be given back once, by [`cancel`], and so it cannot be copied. A host
+/// that must carry it further (a binding, another process) keeps its parts.
+#[must_use = "a slot that is not waited for should be cancelled"]
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub struct Reservation {
+    /// How long to wait before spending, in nanoseconds, from the `now` of the
+    /// call; the longest of the tiers'. 0 is an allowed check.
+    pub delay: u64,
+    /// The buckets after the charge, as an allowed check would tell them. The tier
+    /// is the one with the longest delay, then the least `remaining`, then the first.
+    pub decision: Decision,
+    /// The tokens that were charged.
+    pub cost: u64,
+    /// The cells before the charge, to which [`cancel`] goes back.
+    pub before: Cells,
+    /// The cells as the charge left them, by which [`cancel`] sees that it was the last.
+    pub after: Cells,
+}
+
+/// Takes the next slot for `cost` tokens if it is at most `max_wait` nanoseconds
+/// away: the bucket is charged now and the tokens are spent later, so that a
+/// caller waits once, for its own slot, instead of asking again and again.
+///
+/// Slots are handed out first come, first served: a charge moves the bucket's one
+/// integer forward, and whoever asks next stands behind it, whatever its cost. In
+/// any stretch of time `X` the tokens whose slots lie in it are at most
+/// `burst + floor(X / width)`, the bound of a check. On a stepped limit a delay ends
+/// on a step. With several limits all slots are within `max_wait` or none is
+/// charged; the delay is the longest, and all are charged for that time. A bucket owes at most [`MAX_SPAN`]: a slot
+/// that would owe more is too far, whatever the `max_wait`. A cost of 0 looks,
+/// and is never too far.
+///
+/// # Errors
+/// [`Error::TierCount`], and [`Error::CostTooLarge`] when `cost` is above a burst:
+/// no wait would be long enough.
+///
+/// ```
+/// use tidegate_core::{Cells, Limit, Reserved, reserve};
+/// let limits = [Limit::parse("2/s burst 1")?];
+/// let mut cells = Cells::default();
+/// let (now, half) = (7_000_000_000, 500_000_000);
+/// for delay in [0, half, 2 * half] {
+///     let Reserved::Slot(slot) = reserve(&limits, &mut cells, now, 1, 2 * half)? else { panic!() };
+///     assert_eq!(slot.delay, delay);
+/// }
+/// let Reserved::TooFar(refused) = reserve(&limits, &mut cells, now, 1, 2 * half)? else { panic!() };
+/// assert_eq!(refused.retry_after, half);
+/// # Ok::<(), tidegate_core::Error>(())
+/// ```
+pub fn reserve(
+    limits: &[Limit],
+    cells: &mut Cells,
+    now: u64,
+    cost: u64,
+    max_wait: u64,
+) -> Result<Reserved, Error> {
+    check_cost(limits, cost)?;
+    let before = *cells;
+    let tiers = || (0u8..).zip(limits.iter().zip(before));
+    let delay =
+        tiers().map(|(_, (limit, cell))| delay_of(limit, cell, now, cost)).max().unwrap_or(0);
+
+    let mut after = before;
+    let mut refused: Option<Decision> = None;
+    for ((tier, (limit, cell)), next) in tiers().zip(&mut after) {
+        let retry_after = match charged_at_slot(limit, cell, now, delay, cost) {
+            None => u64::MAX,
+            Some((charged, owed)) => {
+                *next = charged;
+                // The slot stands still while the caller waits, so it comes nearer with the clock.
+                let near = delay_of(limit, cell, now, cost).saturating_sub(max_wait);
+                let most = owed.saturating_sub(MAX_SPAN);
+                near.max(limit.timeline().until(now, most))
+            }
+        };
+        if retry_after > refused.map_or(0, |so_far| so_far.retry_after) {
+            refused = Some(describe(limit, cell, now, tier, retry_after));
+        }
+    }
+    if let Some(decision) = refused {
+        return Ok(Reserved::TooFar(decision));
+    }
+
+    let mut binding: Option<(u64, Decision)> = None;
+    for ((tier, (limit, cell)), next) in tiers().zip(after) {
+        let own_delay = delay_of(limit, cell, now, cost);
+        let decision = describe(limit, next, now, tier, 0);
+        let binds = binding.is_none_or(|(longest, so_far)| {
+            own_delay > longest || (own_delay == longest && decision.remaining < so_far.remaining)
+        });
+        if binds {
+            binding = Some((own_delay, decision));
+        }
+    }
+    let Some((_, decision)) = binding else {
+        return Err(Error::TierCount { count: 0 });
+    };
+    *cells = after;
+    Ok(Reserved::Slot(Reservation { delay, decision, cost, before, after }))
+}
+
+/// Gives an unused reservation back, and says whether all of it came back.
+///
+/// A bucket that the reservation was the last to change becomes exactly what it
+/// was before, at any time later. Once others have charged it since, their slots are fixed
+/// and the cancelled one passes unused: nothing comes back. Handing it out again
+/// could put more than the burst into one moment, and one integer per bucket
+/// cannot tell when it would not: two histories with the same integer and the
+/// same reservations differ in what may safely come back. So a cancelled
+/// reservation counts as never made, and the bound of [`reserve`] holds for the rest.
+/// Where tokens should return at any price, [`credit`](crate::credit) them instead.
+///
+/// With several limits each bucket is judged by itself. A [`hold`](crate::hold) that the
+/// cancelled charge had covered goes with it; hold again after the cancel.
+///
+/// ```
+/// use tidegate_core::{Cells, Limit, Reserved, cancel, reserve};
+/// let limits = [Limit::parse("2/s burst 1")?];
+/// let mut cells = Cells::default();
+/// let Reserved::Slot(first) = reserve(&limits, &mut cells, 7, 1, 0)? else { panic!() };
+/// let before = cells;
+/// let Reserved::Slot(second) = reserve(&limits, &mut cells, 7, 1, u64::MAX)? else { panic!() };
+/// assert!(cancel(second, &mut cells));
+/// assert_eq!(cells, before);
+/// assert!(cancel(first, &mut cells));
+/// assert_eq!(cells, Cells::default());
+/// # Ok::<(), tidegate_core::Error>(())
+/// ```
+pub fn cancel(reservation: Reservation, cells: &mut Cells) -> bool {
+    let mut all = true;
+    for ((cell, before), after) in cells.iter_mut().zip(reservation.before).zip(reservation.after) {
+        if before == after {
+            continue;
+        }
+        if *cell == after {
+            *cell = before;
+        } else {
+            all = false;
+        }
+    }
+    all
+}
+
+/// How long until one bucket alone would allow a cost within its burst.
+fn delay_of(limit: &Limit, cell: u64, now: u64, cost: u64) -> u64 {
+    if cost == 0 {
+        return 0;
+    }
+    let timeline = limit.timeline();
+    let owed = timeline.debt(cell, now).saturating_add(cost * timeline.width());
+    timeline.until(now, owed.saturating_sub(limit.span()))
+}
+
+/// The cell after a check that is allowed `delay` from now, and what it owes now;
+/// `None` past the end of the timeline.
+///
+/// The tokens are taken at the time of the slot, not now: a step, or another tier's
+/// longer delay, can put the slot later than this bucket needs, and a charge dated
+/// earlier would let the next caller share the moment.
+fn charged_at_slot(
+    limit: &Limit,
+    cell: u64,
+    now: u64,
+    delay: u64,
+    cost: u64,
+) -> Option<(u64, u64)> {
+    if cost == 0 {
+        return Some((cell, 0));
+    }
+    let timeline = limit.timeline();
+    let base = cell.max(timeline.position(now.checked_add(delay)?));
+    let next = base.checked_add(cost * timeline.width())?;
+    Some((next, timeline.debt(next, now)))
+}
+
+/// A bucket's decision; refused when there is a time to retry after.
+fn describe(limit: &Limit, cell: u64, now: u64, tier: u8, retry_after: u64) -> Decision {
+    let timeline = limit.timeline();
+    let debt = timeline.debt(cell, now);
+    Decision {
+        allowed: retry_after == 0,
+        limit: limit.burst(),
+        remaining: limit.span().saturating_sub(debt) / timeline.width(),
+        retry_after,
+        reset_after: timeline.until(now, debt),
+        tier,
+        source: Source::Memory,
+    }
+}

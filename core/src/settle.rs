@@ -1,0 +1,53 @@
+use crate::credit::credit_bucket;
+use crate::decision::Decision;
+use crate::error::Error;
+use crate::limit::{Limit, MAX_SPAN};
+use crate::tiers::{Cells, check_count, look};
+
+/// Corrects a charge once its true size is known: `charged` tokens were taken by a
+/// check or a reservation, `actual` were used (tokens of a language model, bytes).
+/// Answers what the buckets then hold, as a check of cost 0 would.
+///
+/// What was used beyond the charge is taken without asking, above the burst too: the
+/// bucket then owes it and time pays, up to [`MAX_SPAN`] (2^53 ns of a smooth limit,
+/// 2^53 tokens of a stepped one), beyond which the rest is forgiven. What was not used
+/// is given back as by [`credit`](crate::credit), with its bound.
+///
+/// # Errors
+/// [`Error::TierCount`].
+///
+/// ```
+/// use tidegate_core::{Cells, Limit, decide_tiers, settle};
+/// let limits = [Limit::parse("60_000/min")?];
+/// let mut cells = Cells::default();
+/// assert_eq!(decide_tiers(&limits, &mut cells, 7, 4_000)?.remaining, 56_000);
+/// assert_eq!(settle(&limits, &mut cells, 7, 4_000, 1_000)?.remaining, 59_000);
+/// assert_eq!(settle(&limits, &mut cells, 7, 0, 60_000)?.remaining, 0);
+/// assert!(!decide_tiers(&limits, &mut cells, 7, 1)?.allowed);
+/// # Ok::<(), tidegate_core::Error>(())
+/// ```
+pub fn settle(
+    limits: &[Limit],
+    cells: &mut Cells,
+    now: u64,
+    charged: u64,
+    actual: u64,
+) -> Result<Decision, Error> {
+    check_count(limits)?;
+    for (limit, cell) in limits.iter().zip(cells.iter_mut()) {
+        *cell = if actual > charged {
+            charge_bucket(limit, *cell, now, actual - charged)
+        } else {
+            credit_bucket(limit, *cell, now, charged - actual)
+        };
+    }
+    look(limits, cells, now)
+}
+
+/// Charges without asking; a bucket never comes to owe more than [`MAX_SPAN`] by it.
+fn charge_bucket(limit: &Limit, cell: u64, now: u64, tokens: u64) -> u64 {
+    let timeline = limit.timeline();
+    let debt = timeline.debt(cell, now);
+    let owed = debt.saturating_add(tokens.saturating_mul(timeline.width())).min(MAX_SPAN);
+    if owed > debt { timeline.cell_owing(owed, now) } else { cell }
+}

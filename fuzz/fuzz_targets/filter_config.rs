@@ -1,0 +1,147 @@
+//! Whatever a proxy passes in, the filter stands: any bytes as its configuration, JSON
+//! or protobuf, as a request's key, and as the service's answer.
+#![no_main]
+
+use core::cell::Cell;
+
+use libfuzzer_sys::fuzz_target;
+use tidegate_proxy::config::{Config, KEYS};
+use tidegate_proxy::filter::{Action, Filter};
+use tidegate_proxy::host::{Call, Host, Reply, Status};
+
+const ROOT: u32 = 1;
+const STREAM: u32 = 2;
+const CALL: u32 = 3;
+const SERVICE: &[u8] = br#"{"key": {"header": "k"}, "missing_key": "deny", "service": {"cluster": "c", "on_error": "deny"}}"#;
+
+fuzz_target!(|bytes: &[u8]| {
+    reads_only_json(bytes);
+    stands_as_its_configuration(bytes);
+    stands_as_key_and_answer(bytes);
+});
+
+/// What is accepted is JSON by another reader too, and within its bounds; a refusal
+/// says something.
+fn reads_only_json(bytes: &[u8]) {
+    match Config::parse(bytes) {
+        Ok(config) => {
+            assert!(serde_json::from_slice::<serde_json::Value>(bytes).is_ok());
+            assert!((400..=599).contains(&config.status));
+            assert!(config.local.is_some() || config.service.is_some());
+            if let Some(local) = &config.local {
+                assert!((1..=4).contains(&local.limits.as_slice().len()));
+                assert!(KEYS.contains(&u64::from(local.max_keys)));
+            }
+            if let Some(service) = &config.service {
+                assert!((1..=60_000).contains(&service.timeout_ms));
+            }
+        }
+        Err(error) => assert!(!error.to_string().is_empty()),
+    }
+}
+
+fn stands_as_its_configuration(bytes: &[u8]) {
+    let host = FuzzHost::new(bytes, b"key", b"\x08\x01");
+    let mut filter = filter();
+    let configured = filter.configure(&host, ROOT);
+    assert_eq!(configured, host.logged.get() == 0, "a refusal is told, and only that");
+    let action = request(&mut filter, &host);
+    assert!(configured || (action == Action::Pause && host.replied.get() == 1));
+}
+
+/// A request is answered or goes on, once.
+fn stands_as_key_and_answer(bytes: &[u8]) {
+    let host = FuzzHost::new(SERVICE, bytes, bytes);
+    let mut filter = filter();
+    assert!(filter.configure(&host, ROOT));
+    let action = request(&mut filter, &host);
+    assert_eq!(action, Action::Pause);
+    assert_eq!(host.replied.get() + host.resumed.get(), 1, "{bytes:?}");
+}
+
+fn request(filter: &mut Filter<64>, host: &FuzzHost<'_>) -> Action {
+    filter.context_created(STREAM, ROOT);
+    let action = filter.request_headers(host, STREAM);
+    if host.called.get() {
+        filter.call_answered(host, CALL);
+    }
+    filter.context_done(STREAM);
+    action
+}
+
+/// Too large for a stack.
+fn filter() -> Box<Filter<64>> {
+    Box::new(Filter::new())
+}
+
+struct FuzzHost<'a> {
+    configuration: &'a [u8],
+    key: &'a [u8],
+    answer: &'a [u8],
+    called: Cell<bool>,
+    logged: Cell<u32>,
+    replied: Cell<u32>,
+    resumed: Cell<u32>,
+}
+
+impl<'a> FuzzHost<'a> {
+    fn new(configuration: &'a [u8], key: &'a [u8], answer: &'a [u8]) -> Self {
+        let (called, logged, replied, resumed) = Default::default();
+        Self { configuration, key, answer, called, logged, replied, resumed }
+    }
+}
+
+impl Host for FuzzHost<'_> {
+    fn configuration(&self) -> Result<&[u8], Status> {
+        Ok(self.configuration)
+    }
+
+    fn property(&self, _path: &[u8]) -> Result<&[u8], Status> {
+        Ok(self.key)
+    }
+
+    fn monotonic_now(&self) -> Result<u64, Status> {
+        Ok(1_000)
+    }
+
+    fn wall_now(&self) -> Result<u64, Status> {
+        Ok(1_764_000_000_000_000_000)
+    }
+
+    fn random(&self) -> Result<(u64, u64), Status> {
+        Ok((3, 4))
+    }
+
+    fn define_counter(&self, _name: &str) -> Result<u32, Status> {
+        Ok(0)
+    }
+
+    fn increment(&self, _counter: u32) -> Result<(), Status> {
+        Ok(())
+    }
+
+    fn log_error(&self, message: &str) {
+        assert!(!message.is_empty());
+        self.logged.set(self.logged.get() + 1);
+    }
+
+    fn call(&self, _root: u32, _stream: u32, _call: &Call<'_>) -> Result<u32, Status> {
+        self.called.set(true);
+        Ok(CALL)
+    }
+
+    fn answer(&self) -> Result<&[u8], Status> {
+        Ok(self.answer)
+    }
+
+    fn reply(&self, _stream: u32, reply: &Reply<'_>) -> Result<(), Status> {
+        assert!(core::str::from_utf8(reply.details.as_bytes()).is_ok() && reply.status >= 400);
+        self.replied.set(self.replied.get() + 1);
+        Ok(())
+    }
+
+    fn resume(&self, _stream: u32) -> Result<(), Status> {
+        self.resumed.set(self.resumed.get() + 1);
+        Ok(())
+    }
+}
