@@ -54,6 +54,8 @@ impl<'s, S: Segments + ?Sized> Table<'s, S> {
                     entry.await_insertion();
                     return Ok(None);
                 }
+                // Another has inserted the key since it was looked for.
+                _ if self.find(fingerprint).is_some() => return Ok(None),
                 Some(idlest) if self.on_full == OnFull::EvictIdlest => (idlest, Taking::Evict),
                 _ => return Err(TableFull),
             },

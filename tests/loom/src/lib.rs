@@ -5,16 +5,7 @@
 #![cfg(test)]
 #![allow(dead_code, unused_imports, unreachable_pub)]
 
-/// What [core/src/sync.rs] takes from the platform, from loom.
-mod sync {
-    pub(crate) use loom::sync::atomic::{AtomicU64, Ordering, fence};
-
-    pub(crate) fn spin_loop() {
-        loom::thread::yield_now();
-    }
-
-    pub(crate) const PATIENCE: u32 = 1;
-}
+mod sync;
 
 #[path = "../../../core/src/clock.rs"]
 mod clock;

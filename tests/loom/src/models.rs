@@ -5,13 +5,14 @@
 use loom::sync::Arc;
 use loom::thread;
 
-use crate::sync::Ordering;
+use crate::sync::{AtomicU64, Loads, Ordering, model_loads};
 use crate::{Limit, ManualClock, OnFull, Segments, Slot, Table, TableFull, check_tables};
 
-/// Preemptions in models of two threads, and of three or two tiers; `LOOM_MAX_PREEMPTIONS`
-/// overrides both.
+/// Preemptions in models of two threads, of more threads or tiers, and where loads may
+/// see old values; a higher `LOOM_MAX_PREEMPTIONS` overrides them.
 const OF_TWO: usize = 4;
-const OF_MORE: usize = 2;
+const OF_MORE: usize = 3;
+const WITH_OLD_VALUES: usize = 1;
 const KEY: u64 = 0xA11CE;
 const OTHER: u64 = 0xB0B;
 
@@ -31,14 +32,18 @@ impl Slots {
         spend(&self.table(), key, position, burst)
     }
 
-    /// How many slots hold a live or leaving bucket of the key.
     fn buckets_of(&self, key: u64) -> usize {
-        let of_key = |slot: &&Slot| {
-            let word = slot[0].load(Ordering::Acquire);
-            (word ^ key) << 16 == 0 && word >> 62 >= 2
-        };
-        self.0.iter().filter(of_key).count()
+        buckets_in(&self.0, key)
     }
+}
+
+/// How many slots hold a live or leaving bucket of the key.
+fn buckets_in(slots: &[Slot], key: u64) -> usize {
+    let of_key = |slot: &&Slot| {
+        let word = slot[0].load(Ordering::Acquire);
+        (word ^ key) << 16 == 0 && word >> 62 >= 2
+    };
+    slots.iter().filter(of_key).count()
 }
 
 fn spend<S: Segments + ?Sized>(
@@ -54,12 +59,39 @@ fn spend<S: Segments + ?Sized>(
     })
 }
 
-fn model(preemptions: usize, body: impl Fn() + Sync + Send + 'static) {
+/// Runs the body in every order up to a bound of preemptions.
+fn in_every_order(preemptions: usize, body: impl Fn() + Sync + Send + 'static) {
+    run(Loads::Newest, preemptions, body);
+}
+
+/// The same, and again with loads that see old values where their order allows it.
+fn with_old_values_too(body: impl Fn() + Sync + Send + 'static) {
+    let body = std::sync::Arc::new(body);
+    let again = std::sync::Arc::clone(&body);
+    run(Loads::Newest, OF_TWO, move || body());
+    run(Loads::Allowed, WITH_OLD_VALUES, move || again());
+}
+
+fn run(loads: Loads, preemptions: usize, body: impl Fn() + Sync + Send + 'static) {
+    model_loads(loads);
     let mut builder = loom::model::Builder::new();
-    if builder.preemption_bound.is_none() {
-        builder.preemption_bound = Some(preemptions);
-    }
+    builder.preemption_bound = builder.preemption_bound.max(Some(preemptions));
     builder.check(body);
+}
+
+/// What was seen over all runs of a model.
+#[derive(Clone, Default)]
+struct Seen(std::sync::Arc<std::sync::Mutex<std::collections::BTreeSet<&'static str>>>);
+
+impl Seen {
+    fn note(&self, what: &'static str) {
+        self.0.lock().unwrap().insert(what);
+    }
+
+    fn assert_all(&self, expected: &[&'static str]) {
+        let seen: Vec<_> = self.0.lock().unwrap().iter().copied().collect();
+        assert_eq!(seen, expected, "what some order of the steps leads to");
+    }
 }
 
 /// A second thread and this one; both answers.
@@ -74,7 +106,7 @@ where
 
 #[test]
 fn one_bucket_however_many_insert_it() {
-    model(OF_TWO, || {
+    with_old_values_too(|| {
         let slots = Slots::new(2);
         let theirs = Arc::clone(&slots);
         let (one, other) = both(move || theirs.spend(KEY, 10, 1), || slots.spend(KEY, 10, 1));
@@ -86,7 +118,7 @@ fn one_bucket_however_many_insert_it() {
 /// The inserters begin at different slots, because one slot becomes vacant meanwhile.
 #[test]
 fn one_bucket_when_slots_come_free_meanwhile() {
-    model(OF_TWO, || {
+    with_old_values_too(|| {
         let slots = Slots::new(2);
         slots.spend(OTHER, 1, 1).unwrap();
         // OTHER's bucket, cell 2, is full for the second call only.
@@ -98,27 +130,80 @@ fn one_bucket_when_slots_come_free_meanwhile() {
     });
 }
 
+/// One inserter finds a full slot, the other, of an earlier time, adds a segment: they
+/// take different slots, and only the fence makes one see the other.
+#[test]
+fn one_bucket_when_the_table_grows_meanwhile() {
+    let seen = Seen::default();
+    let note = seen.clone();
+    with_old_values_too(move || {
+        let slots = Arc::new(Growing::default());
+        let table = |slots: &Growing, key, position| {
+            spend(&Table::new(slots).on_full(OnFull::Deny), key, position, 10)
+        };
+        assert_eq!(table(&slots, OTHER, 4), Ok(true));
+        let theirs = Arc::clone(&slots);
+        let answers = both(move || table(&theirs, KEY, 10), || table(&slots, KEY, 4));
+        assert_eq!(answers, (Ok(true), Ok(true)));
+        let places = [&slots.first, &slots.second].map(|segment| buckets_in(segment, KEY));
+        assert!(places == [1, 0] || places == [0, 1], "one bucket: {places:?}");
+        note.note(if places == [1, 0] { "in the first" } else { "in the second" });
+    });
+    seen.assert_all(&["in the first", "in the second"]);
+}
+
+/// A slot, and one more on demand.
+#[derive(Default)]
+struct Growing {
+    first: [Slot; 1],
+    second: [Slot; 1],
+    grown: AtomicU64,
+}
+
+impl Segments for Growing {
+    fn count(&self) -> usize {
+        if self.grown.load(Ordering::Acquire) == 0 { 1 } else { 2 }
+    }
+
+    fn segment(&self, index: usize) -> &[Slot] {
+        if index == 0 { &self.first } else { &self.second }
+    }
+
+    fn grow(&self, count: usize) -> bool {
+        count == 1 && self.grown.compare_exchange(0, 1, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+}
+
 /// One slot, full by time: its key is charged while another key takes it.
 #[test]
 fn a_charge_lands_or_starts_over_when_its_slot_is_taken() {
-    model(OF_TWO, || {
+    let seen = Seen::default();
+    let note = seen.clone();
+    with_old_values_too(move || {
         let slots = Slots::new(1);
         assert_eq!(slots.spend(KEY, 1, 2), Ok(true));
         let theirs = Arc::clone(&slots);
         let (other, mine) = both(move || theirs.spend(OTHER, 10, 1), || slots.spend(KEY, 10, 2));
         let cell = |key| slots.table().cell(key);
         match (mine, other) {
-            (Ok(true), Err(TableFull)) => assert_eq!((cell(KEY), cell(OTHER)), (11, 0)),
-            (Err(TableFull), Ok(true)) => assert_eq!((cell(KEY), cell(OTHER)), (0, 11)),
+            (Ok(true), Err(TableFull)) => {
+                assert_eq!((cell(KEY), cell(OTHER)), (11, 0));
+                note.note("the charge landed");
+            }
+            (Err(TableFull), Ok(true)) => {
+                assert_eq!((cell(KEY), cell(OTHER)), (0, 11));
+                note.note("the slot was taken");
+            }
             unexpected => panic!("{unexpected:?}"),
         }
     });
+    seen.assert_all(&["the charge landed", "the slot was taken"]);
 }
 
 /// Two charge the same key while a third takes its slot: none is lost.
 #[test]
 fn no_charge_is_lost_to_an_eviction() {
-    model(OF_MORE, || {
+    in_every_order(OF_MORE, || {
         let slots = Slots::new(2);
         assert_eq!(slots.spend(KEY, 1, 1), Ok(true));
         assert_eq!(slots.spend(OTHER + 1, 10, 1), Ok(true));
@@ -129,6 +214,8 @@ fn no_charge_is_lost_to_an_eviction() {
         let admitted = [mine, charger.join().unwrap()];
         let evicted = evictor.join().unwrap() == Ok(true);
         let count = admitted.iter().filter(|one| **one == Ok(true)).count();
+        assert_eq!(slots.table().cell(KEY), if evicted { 0 } else { 11 });
+        assert_eq!(slots.table().cell(OTHER), if evicted { 11 } else { 0 });
         assert_eq!(count, usize::from(!evicted), "{admitted:?}, evicted {evicted}");
     });
 }
@@ -137,7 +224,7 @@ fn no_charge_is_lost_to_an_eviction() {
 #[test]
 fn a_leaving_slot_is_put_back() {
     for frozen in [false, true] {
-        model(OF_TWO, move || {
+        with_old_values_too(move || {
             let slots = Slots::new(1);
             assert_eq!(slots.spend(KEY, 1, 1), Ok(true));
             // As an evictor leaves it, before and after the freeze.
@@ -156,7 +243,7 @@ fn a_leaving_slot_is_put_back() {
 
 #[test]
 fn a_dead_insertion_is_withdrawn() {
-    model(OF_TWO, || {
+    with_old_values_too(|| {
         let slots = Slots::new(1);
         slots.0[0][0].store(1 << 62 | KEY, Ordering::Release);
         let theirs = Arc::clone(&slots);
@@ -168,23 +255,28 @@ fn a_dead_insertion_is_withdrawn() {
 /// Rescue, a second eviction, and the first evictor waking up in between.
 #[test]
 fn a_late_evictor_takes_nothing() {
-    model(OF_MORE, || {
+    in_every_order(OF_MORE, || {
         let slots = Slots::new(1);
         assert_eq!(slots.spend(KEY, 1, 1), Ok(true));
         let (one, two) = (Arc::clone(&slots), Arc::clone(&slots));
-        let one = thread::spawn(move || one.spend(OTHER, 10, 1));
-        let two = thread::spawn(move || two.spend(OTHER + 1, 10, 1));
-        let mine = slots.spend(KEY, 10, 1);
-        let admitted = [mine, one.join().unwrap(), two.join().unwrap()];
+        let charger = thread::spawn(move || one.spend(KEY, 10, 1));
+        let evictor = thread::spawn(move || two.spend(OTHER, 10, 1));
+        let mine = slots.spend(OTHER + 1, 10, 1);
+        let admitted = [charger.join().unwrap(), evictor.join().unwrap(), mine];
         let count = admitted.iter().filter(|one| **one == Ok(true)).count();
         assert_eq!(count, 1, "one slot, one bucket that owes: {admitted:?}");
+        for (key, answer) in [KEY, OTHER, OTHER + 1].into_iter().zip(admitted) {
+            let expected = if answer == Ok(true) { 11 } else { 0 };
+            assert_eq!(slots.table().cell(key), expected, "{key:x}: {admitted:?}");
+            assert_ne!(answer, Ok(false), "the debt of another key: {admitted:?}");
+        }
     });
 }
 
 /// Two tiers, opposite spare: whoever is refused leaves no trace.
 #[test]
 fn tiers_charge_all_or_none() {
-    model(OF_MORE, || {
+    in_every_order(OF_MORE, || {
         let limits = [Limit::stepped(2, 1_000_000, 2), Limit::stepped(1, 1_000_000, 1)];
         let limits = limits.map(Result::unwrap);
         let slots = [Slots::new(1), Slots::new(1)];
