@@ -9,7 +9,11 @@ const STATE_SHIFT: u32 = TAG_BITS + VERSION_BITS;
 /// A key and the stage of its stay in a slot. All zero is a slot never used.
 ///
 /// Every change of the word raises the version, so that a compare-and-swap by
-/// someone who slept through a whole stay fails.
+/// someone who slept through changes fails. Without it, one who froze a cell and slept
+/// would mistake another's `Leaving` for its own and take a bucket charged meanwhile.
+/// What remains: the word changes an exact multiple of 2^14 times during one such sleep
+/// and is then again `Leaving`, of the same key. One wake-up in 16,384 at most among
+/// sleeps that long; it forgets one bucket's debt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Word(pub(super) u64);
 

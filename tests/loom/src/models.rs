@@ -252,7 +252,8 @@ fn a_dead_insertion_is_withdrawn() {
     });
 }
 
-/// Rescue, a second eviction, and the first evictor waking up in between.
+/// An evictor that froze the cell wakes up when the key has been rescued, charged, and
+/// is `Leaving` again by another's hand: only the version tells.
 #[test]
 fn a_late_evictor_takes_nothing() {
     in_every_order(OF_MORE, || {
