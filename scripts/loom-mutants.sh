@@ -82,8 +82,11 @@ def failed_models(copy):
     except subprocess.TimeoutExpired:
         return ["the time limit"]
     failed = re.findall(r"^test models::(\w+) \.\.\. FAILED$", result.stdout, flags=re.M)
-    # A planted error may also end the process, by a stack of panics.
-    return failed or (["an abort"] if result.returncode else [])
+    # Loom ends the whole process where a loop has no end.
+    endless = "exceeded maximum number of branches" in result.stdout
+    if result.returncode and not failed and not endless:
+        sys.exit(f"the models ended with {result.returncode}, and none has failed:\n{result.stdout}")
+    return failed or (["a loop without end"] if endless else [])
 
 
 def run(copy, *options):
