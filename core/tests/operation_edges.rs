@@ -1,0 +1,62 @@
+//! The values at which a comparison of the operations turns: what mutation testing
+//! (`make mutants`) asks of the tests, beside the engine's own in `edges.rs`.
+#![allow(clippy::panic, reason = "how a test fails")]
+
+use tidegate_core::{Cells, Error, Limit, Reserved, credit, decide_tiers, hold, reserve, reset};
+
+const SECOND: u64 = 1_000_000_000;
+const NOW: u64 = 7 * SECOND;
+
+fn limits<const N: usize>(texts: [&str; N]) -> [Limit; N] {
+    texts.map(|text| Limit::parse(text).unwrap_or_else(|error| panic!("{text:?}: {error}")))
+}
+
+#[test]
+fn a_hold_moves_the_cell_to_one_token_short_of_empty_at_its_end() -> Result<(), Error> {
+    let mut cells = Cells::default();
+    hold(&limits(["2/s burst 3"]), &mut cells, NOW, 5 * SECOND)?;
+    assert_eq!(cells[0], NOW + 5 * SECOND + 2 * SECOND / 2);
+    Ok(())
+}
+
+/// A cell is left as it is, to the integer: a reservation before it can still be
+/// cancelled exactly.
+#[test]
+fn a_hold_or_a_credit_that_changes_nothing_leaves_the_cell_alone() -> Result<(), Error> {
+    let limits = limits(["2/s burst 1"]);
+    let mut cells = [5, 0, 0, 0];
+    hold(&limits, &mut cells, NOW, 0)?;
+    assert_eq!(cells, [5, 0, 0, 0]);
+    credit(&limits, &mut cells, NOW, 0)?;
+    credit(&limits, &mut cells, NOW, 9)?;
+    assert_eq!(cells, [5, 0, 0, 0]);
+    Ok(())
+}
+
+#[test]
+fn a_reset_bucket_is_one_never_used() -> Result<(), Error> {
+    let mut cells = Cells::default();
+    decide_tiers(&limits(["2/s", "5/d window"]), &mut cells, NOW, 2)?;
+    assert_ne!(cells, Cells::default());
+    reset(&mut cells);
+    assert_eq!(cells, Cells::default());
+    Ok(())
+}
+
+#[test]
+fn the_tier_with_the_longest_delay_binds_a_reservation() -> Result<(), Error> {
+    for (texts, binding, delay) in [
+        (["10/s burst 1", "1/s burst 1"], 1, SECOND),
+        (["1/s burst 1", "10/s burst 1"], 0, SECOND),
+        (["1/s burst 1", "1/s burst 1"], 0, SECOND),
+    ] {
+        let limits = limits(texts);
+        let mut cells = Cells::default();
+        decide_tiers(&limits, &mut cells, NOW, 1)?;
+        let Reserved::Slot(slot) = reserve(&limits, &mut cells, NOW, 1, SECOND)? else {
+            panic!("{texts:?}: the slot is a second away");
+        };
+        assert_eq!((slot.delay, slot.decision.tier), (delay, binding), "{texts:?}");
+    }
+    Ok(())
+}
