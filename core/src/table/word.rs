@@ -12,8 +12,8 @@ const STATE_SHIFT: u32 = TAG_BITS + VERSION_BITS;
 /// someone who slept through changes fails. Without it, one who froze a cell and slept
 /// would mistake another's `Leaving` for its own and take a bucket charged meanwhile.
 /// What remains: the word changes an exact multiple of 2^14 times during one such sleep
-/// and is then again `Leaving`, of the same key. One wake-up in 16,384 at most among
-/// sleeps that long; it forgets one bucket's debt.
+/// and is then again `Leaving`, of the same key. Where the number of changes is
+/// as good as random that is one of 16,384 sleeps so long; it forgets one bucket's debt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Word(pub(super) u64);
 
