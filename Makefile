@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-long fuzz mutants build lint bench-core setup clean
+.PHONY: help demo test test-long fuzz mutants loom-mutants build lint bench-core setup clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -21,6 +21,9 @@ fuzz: ## run the fuzz targets for longer: make fuzz SECONDS=600
 
 mutants: ## change the engine in every small way, and see its tests fail
 	@scripts/mutants.sh
+
+loom-mutants: ## plant errors in the lock-free table; the loom models must find each
+	@scripts/loom-mutants.sh
 
 build: ## build everything, or some: make build PARTS="cli node"
 	@scripts/setup.sh rust wasm node python

@@ -15,6 +15,8 @@ mod limit;
 mod reservation;
 mod settle;
 mod store;
+mod sync;
+mod table;
 mod tiers;
 mod timeline;
 
@@ -29,5 +31,8 @@ pub use limit::{Limit, MAX_RATE_PER_SECOND, MAX_SPAN, Shape};
 pub use reservation::{Reservation, Reserved, cancel, reserve};
 pub use settle::settle;
 pub use store::Store;
+pub use table::{
+    OnFull, Receipt, Segments, Slot, Table, TableError, TableFull, WINDOW, check_tables,
+};
 pub use tiers::{Cells, MAX_TIERS, decide_tiers};
 pub use timeline::Timeline;

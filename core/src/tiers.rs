@@ -75,7 +75,7 @@ pub(crate) fn check_cost(limits: &[Limit], cost: u64) -> Result<(), Error> {
     Ok(())
 }
 
-fn binds_over(candidate: &Decision, so_far: &Decision) -> bool {
+pub(crate) fn binds_over(candidate: &Decision, so_far: &Decision) -> bool {
     match (candidate.allowed, so_far.allowed) {
         (false, true) => true,
         (true, false) => false,

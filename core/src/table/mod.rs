@@ -1,0 +1,216 @@
+//! A lock-free keyed store of cells over borrowed slots.
+//!
+//! A key is known by a fingerprint and may live in any slot of its windows.
+//! Three rules make it safe; each is a few lines here and a model in `tests/loom`.
+//!
+//! 1. *A cell is charged only under its key.* A charge reads the cell, then sees
+//!    that the key word has not moved, then compares and swaps the cell. Taking a
+//!    slot away first makes the key word `Leaving`, then changes the cell
+//!    (*freezes* it), then gives the slot on; so a charge either came before the
+//!    freeze, which then sees it, or fails.
+//! 2. *Freezing adds one to a full cell that stays full.* Cells only grow but for
+//!    a charge given back, so no earlier value returns, and a full cell is full
+//!    for whichever key comes next: nothing is reset. (Dropping an owed bucket
+//!    does reset it; there a charge looks at the key once more when it is done.)
+//! 3. *Two insertions of one key see each other.* Each first shows its
+//!    `Provisional` word, then, after a sequentially consistent fence, looks through
+//!    the windows, then confirms. Whichever looks later sees the other.
+//!
+//! Nothing waits for a thread that has stopped: anybody may withdraw a
+//! provisional word, put a leaving one back, or carry its removal on.
+
+mod charge;
+mod insert;
+mod segments;
+mod tiers;
+mod word;
+
+use crate::sync::{AtomicU64, Ordering, PATIENCE, spin_loop};
+pub use charge::Receipt;
+use segments::{CELL, KEY, windows};
+pub use segments::{Segments, Slot, WINDOW};
+pub use tiers::{TableError, check_tables};
+use word::{State, Word};
+
+/// What to do with a new key when every slot it may take belongs to a bucket
+/// that owes something.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum OnFull {
+    /// Refuse the new key: no debt is ever forgotten.
+    Deny,
+    /// Drop the bucket that would be full soonest: a new key always finds room.
+    #[default]
+    EvictIdlest,
+}
+
+/// Every slot that the new key may take is owed, and [`OnFull::Deny`] holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TableFull;
+
+/// Cells of one limit by the fingerprints of their keys, in borrowed slots.
+///
+/// A fingerprint is 64 bits of a hash with a secret seed, so that nobody can
+/// choose keys that meet. Two keys share a bucket, and then may refuse too much but
+/// never admit too much, when the low 48 bits agree and a window of theirs is the
+/// same: with a million keys in a million and a half slots the odds that any two
+/// do are about one in ten million.
+///
+/// Positions must come from one clock. A call that read it before the slot of
+/// its key was taken from another key may see the time between as debt.
+///
+/// ```
+/// use tidegate_core::{Limit, Slot, Table, decide};
+/// let slots: [Slot; 16] = Default::default();
+/// let table = Table::new(&slots[..]);
+/// let limit = Limit::parse("2/s")?;
+/// let (now, fingerprint) = (1_764_000_000_000_000_000, 0x1234_5678_9abc_def0);
+/// let spend = || {
+///     table.update(fingerprint, limit.timeline().position(now), |cell| {
+///         match decide(&limit, cell, now, 1) {
+///             Ok((decision, next)) => (decision.allowed, decision.allowed.then_some(next)),
+///             Err(_) => (false, None),
+///         }
+///     })
+/// };
+/// assert_eq!([spend(), spend(), spend()], [Ok(true), Ok(true), Ok(false)]);
+/// # Ok::<(), tidegate_core::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Table<'s, S: Segments + ?Sized = [Slot]> {
+    segments: &'s S,
+    on_full: OnFull,
+}
+
+/// A slot in which a key was seen, and its key word then.
+#[derive(Debug)]
+struct Entry<'s> {
+    slot: &'s Slot,
+    place: Place,
+    word: Word,
+}
+
+/// Where a slot is; the order decides between two insertions of one key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    segment: usize,
+    index: usize,
+}
+
+impl<'s, S: Segments + ?Sized> Table<'s, S> {
+    /// A table over `segments`, whatever they hold already.
+    pub fn new(segments: &'s S) -> Self {
+        Self { segments, on_full: OnFull::default() }
+    }
+
+    /// The same table with another policy for new keys without room.
+    #[must_use]
+    pub fn on_full(self, on_full: OnFull) -> Self {
+        Self { on_full, ..self }
+    }
+
+    /// Runs `step` on the key's cell, 0 for a new key, and replaces the cell by
+    /// what it returns, if anything. `step` runs again when the cell has changed
+    /// meanwhile; the last run counts.
+    ///
+    /// `position` is that of now: cells up to it are full, and their slots free.
+    /// A new cell must be beyond the old one and beyond the position.
+    ///
+    /// # Errors
+    /// [`TableFull`]; nothing has then changed.
+    pub fn update<R>(
+        &self,
+        fingerprint: u64,
+        position: u64,
+        step: impl FnMut(u64) -> (R, Option<u64>),
+    ) -> Result<R, TableFull> {
+        self.charge(fingerprint, position, step).map(|(answer, _)| answer)
+    }
+
+    /// The key's cell, 0 when it has none.
+    pub fn cell(&self, fingerprint: u64) -> u64 {
+        while let Some(entry) = self.find(fingerprint) {
+            if !entry.word.has_bucket() {
+                break;
+            }
+            let cell = entry.cell();
+            if entry.is_unchanged() {
+                return cell;
+            }
+            spin_loop();
+        }
+        0
+    }
+
+    /// The key's slot, or one in which it is being inserted.
+    fn find(&self, fingerprint: u64) -> Option<Entry<'s>> {
+        let mut provisional = None;
+        for entry in self.entries(fingerprint) {
+            if entry.word.is_of(fingerprint) {
+                if entry.word.has_bucket() {
+                    return Some(entry);
+                }
+                provisional = Some(entry);
+            }
+        }
+        provisional
+    }
+
+    /// Every slot that the key may be in, newest segment first.
+    fn entries(&self, fingerprint: u64) -> impl Iterator<Item = Entry<'s>> {
+        let segments = self.segments;
+        (0..segments.count()).rev().flat_map(move |segment| {
+            let windows = windows(segments.segment(segment), fingerprint);
+            windows.into_iter().flat_map(move |window| entries_of(segment, window))
+        })
+    }
+}
+
+fn entries_of(
+    segment: usize,
+    (start, window): (usize, &[Slot]),
+) -> impl Iterator<Item = Entry<'_>> {
+    (start..).zip(window).map(move |(index, slot)| Entry {
+        slot,
+        place: Place { segment, index },
+        word: Word(slot[KEY].load(Ordering::Acquire)),
+    })
+}
+
+impl Entry<'_> {
+    fn cell(&self) -> u64 {
+        self.slot[CELL].load(Ordering::Acquire)
+    }
+
+    fn is_unchanged(&self) -> bool {
+        self.slot[KEY].load(Ordering::Acquire) == self.word.0
+    }
+
+    /// Moves the key word on, unless somebody else has.
+    fn advance(&mut self, next: Word) -> bool {
+        let moved = swap(&self.slot[KEY], self.word.0, next.0);
+        if moved {
+            self.word = next;
+        }
+        moved
+    }
+
+    fn become_state(&mut self, state: State) -> bool {
+        self.advance(self.word.become_state(state))
+    }
+
+    /// Waits for the insertion to end; withdraws it when that takes too long,
+    /// since its thread may be dead. Withdrawing is always safe.
+    fn await_insertion(mut self) {
+        for _ in 0..PATIENCE {
+            if !self.is_unchanged() {
+                return;
+            }
+            spin_loop();
+        }
+        self.advance(self.word.vacated());
+    }
+}
+
+fn swap(word: &AtomicU64, from: u64, to: u64) -> bool {
+    word.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
+}

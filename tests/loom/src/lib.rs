@@ -1,0 +1,37 @@
+//! The table's sources, compiled over loom's atomics so that its models, in
+//! `models.rs`, run every interleaving of a few threads up to a bound of preemptions.
+//!
+//! Nothing here is published; `cargo test -p tidegate-loom` runs it.
+#![cfg(test)]
+#![allow(dead_code, unused_imports, unreachable_pub)]
+
+mod sync;
+
+#[path = "../../../core/src/clock.rs"]
+mod clock;
+#[path = "../../../core/src/decision.rs"]
+mod decision;
+#[path = "../../../core/src/error.rs"]
+mod error;
+#[path = "../../../core/src/gcra.rs"]
+mod gcra;
+#[path = "../../../core/src/grammar.rs"]
+mod grammar;
+#[path = "../../../core/src/limit.rs"]
+mod limit;
+#[path = "../../../core/src/table/mod.rs"]
+mod table;
+#[path = "../../../core/src/tiers.rs"]
+mod tiers;
+#[path = "../../../core/src/timeline.rs"]
+mod timeline;
+
+pub use clock::{Clock, ManualClock};
+pub use decision::Decision;
+pub use error::Error;
+pub use gcra::decide;
+pub use limit::{Limit, MAX_SPAN, Shape};
+pub use table::{OnFull, Segments, Slot, Table, TableError, TableFull, check_tables};
+pub use tiers::{Cells, MAX_TIERS, decide_tiers};
+
+mod models;

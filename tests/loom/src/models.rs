@@ -1,0 +1,310 @@
+//! Each model is small enough to be run in every order. Positions are small
+//! integers: a bucket of burst `B` and width 1 at position `p` admits while
+//! `max(cell, p) + 1 - p <= B`.
+
+use loom::sync::Arc;
+use loom::thread;
+
+use crate::sync::{AtomicU64, Loads, Ordering, model_loads};
+use crate::{Limit, ManualClock, OnFull, Segments, Slot, Table, TableFull, check_tables};
+
+/// Preemptions in models of two threads, of more threads or tiers, and where loads may
+/// see old values; a higher `LOOM_MAX_PREEMPTIONS` overrides them.
+const OF_TWO: usize = 4;
+const OF_MORE: usize = 3;
+const WITH_OLD_VALUES: usize = 1;
+const KEY: u64 = 0xA11CE;
+const OTHER: u64 = 0xB0B;
+
+struct Slots(Box<[Slot]>);
+
+impl Slots {
+    fn new(count: usize) -> Arc<Self> {
+        Arc::new(Self((0..count).map(|_| Slot::default()).collect()))
+    }
+
+    fn table(&self) -> Table<'_> {
+        Table::new(&self.0[..]).on_full(OnFull::Deny)
+    }
+
+    /// One token of a bucket of `burst` at `position`.
+    fn spend(&self, key: u64, position: u64, burst: u64) -> Result<bool, TableFull> {
+        spend(&self.table(), key, position, burst)
+    }
+
+    fn buckets_of(&self, key: u64) -> usize {
+        buckets_in(&self.0, key)
+    }
+}
+
+/// How many slots hold a live or leaving bucket of the key.
+fn buckets_in(slots: &[Slot], key: u64) -> usize {
+    let of_key = |slot: &&Slot| {
+        let word = slot[0].load(Ordering::Acquire);
+        (word ^ key) << 16 == 0 && word >> 62 >= 2
+    };
+    slots.iter().filter(of_key).count()
+}
+
+fn spend<S: Segments + ?Sized>(
+    table: &Table<'_, S>,
+    key: u64,
+    position: u64,
+    burst: u64,
+) -> Result<bool, TableFull> {
+    table.update(key, position, |cell| {
+        let next = cell.max(position) + 1;
+        let allowed = next - position <= burst;
+        (allowed, allowed.then_some(next))
+    })
+}
+
+/// Runs the body in every order up to a bound of preemptions.
+fn in_every_order(preemptions: usize, body: impl Fn() + Sync + Send + 'static) {
+    run(Loads::Newest, preemptions, body);
+}
+
+/// The same, and again with loads that see old values where their order allows it.
+fn with_old_values_too(body: impl Fn() + Sync + Send + 'static) {
+    let body = std::sync::Arc::new(body);
+    let again = std::sync::Arc::clone(&body);
+    run(Loads::Newest, OF_TWO, move || body());
+    run(Loads::Allowed, WITH_OLD_VALUES, move || again());
+}
+
+fn run(loads: Loads, preemptions: usize, body: impl Fn() + Sync + Send + 'static) {
+    model_loads(loads);
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = builder.preemption_bound.max(Some(preemptions));
+    builder.check(body);
+}
+
+/// What was seen over all runs of a model.
+#[derive(Clone, Default)]
+struct Seen(std::sync::Arc<std::sync::Mutex<std::collections::BTreeSet<&'static str>>>);
+
+impl Seen {
+    fn note(&self, what: &'static str) {
+        self.0.lock().unwrap().insert(what);
+    }
+
+    fn assert_all(&self, expected: &[&'static str]) {
+        let seen: Vec<_> = self.0.lock().unwrap().iter().copied().collect();
+        assert_eq!(seen, expected, "what some order of the steps leads to");
+    }
+}
+
+/// A second thread and this one; both answers.
+fn both<A, B>(one: impl FnOnce() -> A + 'static, other: impl FnOnce() -> B) -> (A, B)
+where
+    A: 'static,
+{
+    let one = thread::spawn(one);
+    let other = other();
+    (one.join().unwrap(), other)
+}
+
+#[test]
+fn one_bucket_however_many_insert_it() {
+    with_old_values_too(|| {
+        let slots = Slots::new(2);
+        let theirs = Arc::clone(&slots);
+        let (one, other) = both(move || theirs.spend(KEY, 10, 1), || slots.spend(KEY, 10, 1));
+        assert_eq!(slots.buckets_of(KEY), 1);
+        assert_ne!(one, other, "a burst of one admits one of two");
+    });
+}
+
+/// The inserters begin at different slots, because one slot becomes vacant meanwhile.
+#[test]
+fn one_bucket_when_slots_come_free_meanwhile() {
+    with_old_values_too(|| {
+        let slots = Slots::new(2);
+        slots.spend(OTHER, 1, 1).unwrap();
+        // OTHER's bucket, cell 2, is full for the second call only.
+        let theirs = Arc::clone(&slots);
+        let (one, other) = both(move || theirs.spend(KEY, 2, 1), || slots.spend(KEY, 3, 1));
+        assert!(slots.buckets_of(KEY) <= 1);
+        // At 3 the charge of position 2 is paid: both may be admitted, one must be.
+        assert!(one == Ok(true) || other == Ok(true));
+    });
+}
+
+/// One inserter finds a full slot, the other, of an earlier time, adds a segment: they
+/// take different slots, and only the fence makes one see the other.
+#[test]
+fn one_bucket_when_the_table_grows_meanwhile() {
+    let seen = Seen::default();
+    let note = seen.clone();
+    with_old_values_too(move || {
+        let slots = Arc::new(Growing::default());
+        let table = |slots: &Growing, key, position| {
+            spend(&Table::new(slots).on_full(OnFull::Deny), key, position, 10)
+        };
+        assert_eq!(table(&slots, OTHER, 4), Ok(true));
+        let theirs = Arc::clone(&slots);
+        let answers = both(move || table(&theirs, KEY, 10), || table(&slots, KEY, 4));
+        assert_eq!(answers, (Ok(true), Ok(true)));
+        let places = [&slots.first, &slots.second].map(|segment| buckets_in(segment, KEY));
+        assert!(places == [1, 0] || places == [0, 1], "one bucket: {places:?}");
+        note.note(if places == [1, 0] { "in the first" } else { "in the second" });
+    });
+    seen.assert_all(&["in the first", "in the second"]);
+}
+
+/// A slot, and one more on demand.
+#[derive(Default)]
+struct Growing {
+    first: [Slot; 1],
+    second: [Slot; 1],
+    grown: AtomicU64,
+}
+
+impl Segments for Growing {
+    fn count(&self) -> usize {
+        if self.grown.load(Ordering::Acquire) == 0 { 1 } else { 2 }
+    }
+
+    fn segment(&self, index: usize) -> &[Slot] {
+        if index == 0 { &self.first } else { &self.second }
+    }
+
+    fn grow(&self, count: usize) -> bool {
+        count == 1 && self.grown.compare_exchange(0, 1, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+}
+
+/// One slot, full by time: its key is charged while another key takes it.
+#[test]
+fn a_charge_lands_or_starts_over_when_its_slot_is_taken() {
+    let seen = Seen::default();
+    let note = seen.clone();
+    with_old_values_too(move || {
+        let slots = Slots::new(1);
+        assert_eq!(slots.spend(KEY, 1, 2), Ok(true));
+        let theirs = Arc::clone(&slots);
+        let (other, mine) = both(move || theirs.spend(OTHER, 10, 1), || slots.spend(KEY, 10, 2));
+        let cell = |key| slots.table().cell(key);
+        match (mine, other) {
+            (Ok(true), Err(TableFull)) => {
+                assert_eq!((cell(KEY), cell(OTHER)), (11, 0));
+                note.note("the charge landed");
+            }
+            (Err(TableFull), Ok(true)) => {
+                assert_eq!((cell(KEY), cell(OTHER)), (0, 11));
+                note.note("the slot was taken");
+            }
+            unexpected => panic!("{unexpected:?}"),
+        }
+    });
+    seen.assert_all(&["the charge landed", "the slot was taken"]);
+}
+
+/// Two charge the same key while a third takes its slot: none is lost.
+#[test]
+fn no_charge_is_lost_to_an_eviction() {
+    in_every_order(OF_MORE, || {
+        let slots = Slots::new(2);
+        assert_eq!(slots.spend(KEY, 1, 1), Ok(true));
+        assert_eq!(slots.spend(OTHER + 1, 10, 1), Ok(true));
+        let (theirs, evictors) = (Arc::clone(&slots), Arc::clone(&slots));
+        let charger = thread::spawn(move || theirs.spend(KEY, 10, 1));
+        let evictor = thread::spawn(move || evictors.spend(OTHER, 10, 1));
+        let mine = slots.spend(KEY, 10, 1);
+        let admitted = [mine, charger.join().unwrap()];
+        let evicted = evictor.join().unwrap() == Ok(true);
+        let count = admitted.iter().filter(|one| **one == Ok(true)).count();
+        assert_eq!(slots.table().cell(KEY), if evicted { 0 } else { 11 });
+        assert_eq!(slots.table().cell(OTHER), if evicted { 11 } else { 0 });
+        assert_eq!(count, usize::from(!evicted), "{admitted:?}, evicted {evicted}");
+    });
+}
+
+/// The evictor dies at each point; what it leaves behind stops nobody.
+#[test]
+fn a_leaving_slot_is_put_back() {
+    for frozen in [false, true] {
+        with_old_values_too(move || {
+            let slots = Slots::new(1);
+            assert_eq!(slots.spend(KEY, 1, 1), Ok(true));
+            // As an evictor leaves it, before and after the freeze.
+            let live = slots.0[0][0].load(Ordering::Acquire);
+            slots.0[0][0].store((live | 3 << 62) + (1 << 48), Ordering::Release);
+            if frozen {
+                slots.0[0][1].store(3, Ordering::Release);
+            }
+            let theirs = Arc::clone(&slots);
+            let (one, other) = both(move || theirs.spend(KEY, 10, 1), || slots.spend(KEY, 10, 1));
+            assert_ne!(one, other);
+            assert_eq!(slots.buckets_of(KEY), 1);
+        });
+    }
+}
+
+#[test]
+fn a_dead_insertion_is_withdrawn() {
+    with_old_values_too(|| {
+        let slots = Slots::new(1);
+        slots.0[0][0].store(1 << 62 | KEY, Ordering::Release);
+        let theirs = Arc::clone(&slots);
+        let (one, other) = both(move || theirs.spend(KEY, 10, 1), || slots.spend(KEY, 10, 1));
+        assert_ne!(one, other);
+    });
+}
+
+/// An evictor that froze the cell wakes up when the key has been rescued, charged, and
+/// is `Leaving` again by another's hand: only the version tells.
+#[test]
+fn a_late_evictor_takes_nothing() {
+    in_every_order(OF_MORE, || {
+        let slots = Slots::new(1);
+        assert_eq!(slots.spend(KEY, 1, 1), Ok(true));
+        let (one, two) = (Arc::clone(&slots), Arc::clone(&slots));
+        let charger = thread::spawn(move || one.spend(KEY, 10, 1));
+        let evictor = thread::spawn(move || two.spend(OTHER, 10, 1));
+        let mine = slots.spend(OTHER + 1, 10, 1);
+        let admitted = [charger.join().unwrap(), evictor.join().unwrap(), mine];
+        let count = admitted.iter().filter(|one| **one == Ok(true)).count();
+        assert_eq!(count, 1, "one slot, one bucket that owes: {admitted:?}");
+        for (key, answer) in [KEY, OTHER, OTHER + 1].into_iter().zip(admitted) {
+            let expected = if answer == Ok(true) { 11 } else { 0 };
+            assert_eq!(slots.table().cell(key), expected, "{key:x}: {admitted:?}");
+            assert_ne!(answer, Ok(false), "the debt of another key: {admitted:?}");
+        }
+    });
+}
+
+/// Two tiers, opposite spare: whoever is refused leaves no trace.
+#[test]
+fn tiers_charge_all_or_none() {
+    in_every_order(OF_MORE, || {
+        let limits = [Limit::stepped(2, 1_000_000, 2), Limit::stepped(1, 1_000_000, 1)];
+        let limits = limits.map(Result::unwrap);
+        let slots = [Slots::new(1), Slots::new(1)];
+        let check = |slots: &[Arc<Slots>; 2], cost| {
+            let tables = [slots[0].table(), slots[1].table()];
+            check_tables(&tables, &limits, KEY, &At(5_000_000), cost)
+                .map(|decision| decision.allowed)
+        };
+        let theirs = slots.clone();
+        let limits_there = limits;
+        let other = thread::spawn(move || {
+            let tables = [theirs[0].table(), theirs[1].table()];
+            check_tables(&tables, &limits_there, KEY, &At(5_000_000), 1)
+                .map(|decision| decision.allowed)
+        });
+        let mine = check(&slots, 1);
+        let other = other.join().unwrap();
+        assert_ne!(mine, other, "one token in the second tier");
+        let cells = [slots[0].table().cell(KEY), slots[1].table().cell(KEY)];
+        assert_eq!(cells, [11, 6], "one token of each tier is charged");
+    });
+}
+
+struct At(u64);
+
+impl crate::Clock for At {
+    fn now(&self) -> u64 {
+        self.0
+    }
+}
