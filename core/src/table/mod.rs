@@ -16,6 +16,8 @@
 //!    `Provisional` word, then, after a sequentially consistent fence, looks through
 //!    the windows, then confirms. Whichever looks later sees the other.
 //!
+//! No store of the `tidegate` crate stands on it yet.
+//!
 //! Nothing waits for a thread that has stopped: anybody may withdraw a
 //! provisional word, put a leaving one back, or carry its removal on.
 
@@ -38,7 +40,9 @@ use word::{State, Word};
 pub enum OnFull {
     /// Refuse the new key: no debt is ever forgotten.
     Deny,
-    /// Drop the bucket that would be full soonest: a new key always finds room.
+    /// Drop the bucket that would be full soonest: a new key always finds room. A
+    /// charge that meets the drop may be forgotten with the bucket; this policy is
+    /// not among the loom models yet.
     #[default]
     EvictIdlest,
 }
