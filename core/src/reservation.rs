@@ -47,9 +47,9 @@ pub struct Reservation {
 /// any stretch of time `X` the tokens whose slots lie in it are at most
 /// `burst + floor(X / width)`, the bound of a check. On a stepped limit a delay ends
 /// on a step. With several limits all slots are within `max_wait` or none is
-/// charged; the delay is the longest, and all are charged for that time. A bucket owes at most [`MAX_SPAN`]: a slot
-/// that would owe more is too far, whatever the `max_wait`. A cost of 0 looks,
-/// and is never too far.
+/// charged; the delay is the longest, and all are charged for that time. A bucket
+/// owes at most [`MAX_SPAN`]: a slot that would owe more is too far, whatever the
+/// `max_wait`. A cost of 0 looks, and is never too far.
 ///
 /// # Errors
 /// [`Error::TierCount`], and [`Error::CostTooLarge`] when `cost` is above a burst:

@@ -57,7 +57,7 @@ pub struct TableFull;
 /// choose keys that meet. Two keys share a bucket, and then may refuse too much but
 /// never admit too much, when the low 48 bits agree and a window of theirs is the
 /// same: with a million keys in a million and a half slots the odds that any two
-/// do are about one in ten million.
+/// do are below one in ten million.
 ///
 /// Positions must come from one clock. A call that read it before the slot of
 /// its key was taken from another key may see the time between as debt.
