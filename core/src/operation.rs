@@ -1,0 +1,103 @@
+use crate::credit::{credit, reset};
+use crate::decision::Decision;
+use crate::error::Error;
+use crate::hold::hold;
+use crate::limit::Limit;
+use crate::reservation::{Reservation, Reserved, cancel, reserve};
+use crate::settle::settle;
+use crate::tiers::{Cells, check_count, decide_tiers, look};
+
+/// What can be done to a bucket, as a value that travels to wherever the bucket is.
+#[derive(Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Operation {
+    /// [`decide_tiers`].
+    Check {
+        /// Tokens to spend; 0 looks.
+        cost: u64,
+    },
+    /// [`reserve`].
+    Reserve {
+        /// Tokens to spend once the slot has come.
+        cost: u64,
+        /// The longest acceptable delay, in nanoseconds.
+        max_wait: u64,
+    },
+    /// [`cancel`].
+    Cancel(Reservation),
+    /// [`settle`].
+    Settle {
+        /// Tokens taken before.
+        charged: u64,
+        /// Tokens used.
+        actual: u64,
+    },
+    /// [`credit`].
+    Credit {
+        /// Tokens to give back.
+        tokens: u64,
+    },
+    /// [`hold`].
+    Hold {
+        /// How long to pause, in nanoseconds.
+        wait: u64,
+    },
+    /// [`reset`].
+    Reset,
+}
+
+/// The answer to an [`Operation`].
+#[derive(Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// Of a check whether it was allowed; of the others but these below, what
+    /// the buckets hold afterwards.
+    Decision(Decision),
+    /// Of [`Operation::Reserve`].
+    Reserved(Reserved),
+    /// Of [`Operation::Cancel`]: whether all of it came back.
+    Cancelled(bool),
+}
+
+/// Runs any operation on a bucket's cells, which stay as they were on an error.
+///
+/// # Errors
+/// Those of the operation's own function.
+///
+/// ```
+/// use tidegate_core::{Cells, Limit, Operation, Outcome, apply};
+/// let limits = [Limit::parse("10/s")?];
+/// let mut cells = Cells::default();
+/// let Outcome::Decision(decision) =
+///     apply(&limits, &mut cells, 7, Operation::Check { cost: 4 })? else { panic!() };
+/// assert_eq!(decision.remaining, 6);
+/// let Outcome::Decision(full) = apply(&limits, &mut cells, 7, Operation::Reset)? else { panic!() };
+/// assert_eq!(full.remaining, 10);
+/// # Ok::<(), tidegate_core::Error>(())
+/// ```
+pub fn apply(
+    limits: &[Limit],
+    cells: &mut Cells,
+    now: u64,
+    operation: Operation,
+) -> Result<Outcome, Error> {
+    let decision = match operation {
+        Operation::Check { cost } => decide_tiers(limits, cells, now, cost),
+        Operation::Reserve { cost, max_wait } => {
+            return reserve(limits, cells, now, cost, max_wait).map(Outcome::Reserved);
+        }
+        Operation::Cancel(reservation) => {
+            check_count(limits)?;
+            return Ok(Outcome::Cancelled(cancel(reservation, cells)));
+        }
+        Operation::Settle { charged, actual } => settle(limits, cells, now, charged, actual),
+        Operation::Credit { tokens } => credit(limits, cells, now, tokens),
+        Operation::Hold { wait } => hold(limits, cells, now, wait),
+        Operation::Reset => {
+            check_count(limits)?;
+            reset(cells);
+            look(limits, cells, now)
+        }
+    };
+    decision.map(Outcome::Decision)
+}
