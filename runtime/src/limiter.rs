@@ -1,18 +1,20 @@
-use core::convert::Infallible;
 use core::fmt;
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
 use std::sync::Arc;
 
-use tidegate_core::{Cells, Clock, Decision, Limit, Store as _, decide_tiers};
+use tidegate_core::{Clock, Decision, Limit, OnFull};
 
 use crate::answer::awaited;
-use crate::clock::MonotonicClock;
+use crate::clock::{FastClock, ProcessClock};
 use crate::error::Error;
-use crate::key::{check_key, check_prefix, redis_key};
+use crate::key::{MAX_KEY, check_key, check_prefix, redis_key};
 use crate::memory::MemoryStore;
 use crate::redis::RedisStore;
 use crate::store::{Backend, DEFAULT_TIMEOUT, Store};
+
+/// How many keys `memory://` has room for unless told.
+const DEFAULT_MAX_KEYS: usize = 1_000_000;
 
 /// Decides whether a key may spend tokens, over one to four limits that all
 /// must allow.
@@ -39,7 +41,7 @@ struct Inner {
 }
 
 enum Buckets {
-    Memory { store: MemoryStore, clock: Arc<dyn Clock + Send + Sync> },
+    Memory { store: MemoryStore, clock: ProcessClock },
     Redis(RedisStore),
 }
 
@@ -76,9 +78,27 @@ impl Limiter {
     /// # Errors
     /// [`Error::InvalidArgument`] for a key that is not 1 to 1024 bytes long,
     /// [`Error::CostTooLarge`], and for a remote store its errors.
+    // Inlined, a caller that reads only part of the decision pays only for that.
+    #[inline(always)]
     pub fn check(&self, key: impl AsRef<[u8]>, cost: u64) -> Result<Decision, Error> {
+        let inner = &*self.0;
+        if let Buckets::Memory { store, clock } = &inner.buckets
+            && (1..=MAX_KEY).contains(&key.as_ref().len())
+            && !inner.closed.load(Ordering::Acquire)
+            && let Some(decision) = store.check_affordable(key.as_ref(), clock, cost)
+        {
+            return Ok(decision);
+        }
+        match self.check_otherwise(key.as_ref(), cost) {
+            Ok(decision) => Ok(decision),
+            Err(error) => Err(error),
+        }
+    }
+
+    #[inline(never)]
+    fn check_otherwise(&self, key: &[u8], cost: u64) -> Result<Decision, Error> {
         match &self.0.buckets {
-            Buckets::Memory { .. } => self.check_memory(key.as_ref(), cost),
+            Buckets::Memory { .. } => self.check_memory(key, cost),
             Buckets::Redis(_) => {
                 let (answerer, awaited) = awaited();
                 self.check_then(key, cost, move |answer| answerer.answer(answer));
@@ -134,9 +154,7 @@ impl Limiter {
     /// [`Error::InvalidArgument`] for a key that is not 1 to 1024 bytes long,
     /// [`Error::CostTooLarge`], and [`Error::Store`] when the limiter is closed.
     pub fn validate(&self, key: impl AsRef<[u8]>, cost: u64) -> Result<(), Error> {
-        if self.0.closed.load(Ordering::Acquire) {
-            return Err(Error::Store("the limiter is closed".into()));
-        }
+        self.0.check_open()?;
         let burst = self.0.limits.iter().map(Limit::burst).min().unwrap_or(0);
         if cost > burst {
             return Err(Error::CostTooLarge { cost, burst });
@@ -165,17 +183,23 @@ impl Limiter {
         self.0.closed.store(true, Ordering::Release);
     }
 
+    #[inline]
     fn check_memory(&self, key: &[u8], cost: u64) -> Result<Decision, Error> {
-        self.validate(key, cost)?;
+        self.0.check_open()?;
+        check_key(key)?;
         let Buckets::Memory { store, clock } = &self.0.buckets else {
             return Err(Error::Store("the buckets are not in memory".into()));
         };
-        let now = clock.now();
-        let step = |cells: &mut Cells| decide_tiers(&self.0.limits, cells, now, cost);
-        let answered: Result<_, Infallible> = store.update(key, now, step);
-        match answered {
-            Ok(decision) => decision.map_err(Error::from_engine),
+        store.check(key, clock, cost)
+    }
+}
+
+impl Inner {
+    fn check_open(&self) -> Result<(), Error> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(Error::Store("the limiter is closed".into()));
         }
+        Ok(())
     }
 }
 
@@ -198,6 +222,8 @@ pub struct LimiterBuilder {
     prefix: Option<String>,
     timeout: Option<Duration>,
     clock: Option<Arc<dyn Clock + Send + Sync>>,
+    max_keys: Option<usize>,
+    on_full: OnFull,
 }
 
 enum StoreChoice {
@@ -266,6 +292,21 @@ impl LimiterBuilder {
         self
     }
 
+    /// How many buckets that owe something each limit of `memory://` has room for;
+    /// a million unless given, 16 to 23 bytes each, allocated as they come.
+    #[must_use]
+    pub fn max_keys(mut self, max_keys: usize) -> Self {
+        self.max_keys = Some(max_keys);
+        self
+    }
+
+    /// What becomes of a new key when there is no room for it in `memory://`.
+    #[must_use]
+    pub fn on_full(mut self, on_full: OnFull) -> Self {
+        self.on_full = on_full;
+        self
+    }
+
     /// Checks it all; does no I/O.
     ///
     /// # Errors
@@ -288,8 +329,15 @@ impl LimiterBuilder {
         };
         let buckets = match (store.0, self.clock) {
             (Backend::Memory, clock) => Buckets::Memory {
-                store: MemoryStore::new(&limits),
-                clock: clock.unwrap_or_else(|| Arc::new(MonotonicClock::new())),
+                store: MemoryStore::new(
+                    &limits,
+                    self.max_keys.unwrap_or(DEFAULT_MAX_KEYS),
+                    self.on_full,
+                ),
+                clock: match clock {
+                    Some(clock) => ProcessClock::Given(clock),
+                    None => ProcessClock::Fast(FastClock::new()),
+                },
             },
             (Backend::Redis(store), None) => Buckets::Redis(store),
             (Backend::Redis(_), Some(_)) => {
