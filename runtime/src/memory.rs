@@ -3,7 +3,10 @@ use std::collections::HashMap;
 use std::hash::RandomState;
 
 use parking_lot::Mutex;
-use tidegate_core::{Cells, Limit, Store};
+use tidegate_core::{Cells, Clock, Limit, MAX_TIERS, Operation, Outcome, Store, apply};
+
+use crate::error::Error;
+use crate::keys::Keys;
 
 /// Shards are locked one at a time, so threads rarely wait for each other.
 const SHARDS: usize = 64;
@@ -19,7 +22,11 @@ pub struct MemoryStore {
     limits: Box<[Limit]>,
     hasher: RandomState,
     shards: Box<[Mutex<Shard>]>,
+    /// The buckets that have a key per limit, by tier; locked in the order of tiers.
+    tiers: Box<[Mutex<Tier>; MAX_TIERS]>,
 }
+
+type Tier = HashMap<Box<[u8]>, u64>;
 
 #[derive(Debug)]
 struct Shard {
@@ -35,7 +42,42 @@ impl MemoryStore {
             limits: limits.into(),
             hasher: RandomState::new(),
             shards: (0..SHARDS).map(|_| shard()).collect(),
+            tiers: Default::default(),
         }
+    }
+
+    /// Runs an operation on the buckets of `keys`, at the clock's time.
+    ///
+    /// # Errors
+    /// Those of the operation.
+    pub fn run(
+        &self,
+        keys: Keys<'_>,
+        clock: &impl Clock,
+        operation: Operation,
+    ) -> Result<Outcome, Error> {
+        let now = clock.now();
+        let outcome = match keys {
+            Keys::One(key) => {
+                let step = |cells: &mut Cells| apply(&self.limits, cells, now, operation);
+                let Ok(outcome) = self.update(key, now, step);
+                outcome
+            }
+            Keys::Each(keys) => {
+                let mut tiers: Vec<_> =
+                    self.tiers.iter().zip(keys).map(|(tier, _)| tier.lock()).collect();
+                let mut cells = Cells::default();
+                for ((cell, tier), &key) in cells.iter_mut().zip(&tiers).zip(keys) {
+                    *cell = tier.get(key).copied().unwrap_or(0);
+                }
+                let outcome = apply(&self.limits, &mut cells, now, operation);
+                for ((cell, tier), &key) in cells.iter().zip(&mut tiers).zip(keys) {
+                    tier.insert(key.into(), *cell);
+                }
+                outcome
+            }
+        };
+        outcome.map_err(Error::from_engine)
     }
 
     /// How many buckets are held, full ones not yet forgotten included.
