@@ -3,7 +3,9 @@ use std::collections::HashMap;
 use std::hash::RandomState;
 
 use parking_lot::Mutex;
-use tidegate_core::{Cells, Clock, Limit, MAX_TIERS, Operation, Outcome, Store, apply};
+use tidegate_core::{
+    Cells, Clock, Decision, Limit, MAX_TIERS, Operation, Outcome, Store, apply, decide_tiers,
+};
 
 use crate::error::Error;
 use crate::keys::Keys;
@@ -44,6 +46,17 @@ impl MemoryStore {
             shards: (0..SHARDS).map(|_| shard()).collect(),
             tiers: Default::default(),
         }
+    }
+
+    /// Checks the bucket of one key for all limits.
+    ///
+    /// # Errors
+    /// [`Error::CostTooLarge`].
+    pub fn check(&self, key: &[u8], clock: &impl Clock, cost: u64) -> Result<Decision, Error> {
+        let now = clock.now();
+        let step = |cells: &mut Cells| decide_tiers(&self.limits, cells, now, cost);
+        let Ok(decision) = self.update(key, now, step);
+        decision.map_err(Error::from_engine)
     }
 
     /// Runs an operation on the buckets of `keys`, at the clock's time.

@@ -1,5 +1,6 @@
 use core::fmt;
 use core::time::Duration;
+use std::time::Instant;
 
 use tidegate_core::{Decision, Operation, Outcome, Reserved};
 use tokio::sync::oneshot;
@@ -30,6 +31,7 @@ pub struct Reservation {
     keys: OwnedKeys,
     cost: u64,
     reserved: Reserved,
+    made: Instant,
 }
 
 impl Reservation {
@@ -40,7 +42,9 @@ impl Reservation {
         outcome: Result<Outcome, Error>,
     ) -> Result<Self, Error> {
         match outcome? {
-            Outcome::Reserved(reserved) => Ok(Self { limiter, keys, cost, reserved }),
+            Outcome::Reserved(reserved) => {
+                Ok(Self { limiter, keys, cost, reserved, made: Instant::now() })
+            }
             _ => Err(unexpected()),
         }
     }
@@ -149,6 +153,11 @@ impl Reservation {
                 self.limiter.run(keys, operation, |outcome| done(decision(outcome)));
             }),
         }
+    }
+
+    /// What is left of the delay: a future may be polled long after its slot was taken.
+    pub(crate) fn delay_left(&self) -> Duration {
+        self.delay().saturating_sub(self.made.elapsed())
     }
 
     /// Cancels it for a caller who is gone.

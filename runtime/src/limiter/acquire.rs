@@ -39,7 +39,7 @@ impl Limiter {
         timeout: Option<Duration>,
     ) -> Result<Decision, Error> {
         let reservation = self.reserve(keys, cost, timeout)?.or_rate_limited()?;
-        thread::sleep(reservation.delay());
+        thread::sleep(reservation.delay_left());
         Ok(*reservation.decision())
     }
 
@@ -57,7 +57,7 @@ impl Limiter {
         let reserving = self.reserve_async(keys, cost, timeout);
         async move {
             let reservation = reserving.await?.or_rate_limited()?;
-            let (delay, decision) = (reservation.delay(), *reservation.decision());
+            let (delay, decision) = (reservation.delay_left(), *reservation.decision());
             let mut unspent = CancelOnDrop(Some(reservation));
             timer::sleep(delay).await?;
             unspent.0 = None;

@@ -1,6 +1,4 @@
-use core::convert::Infallible;
-
-use tidegate_core::{Cells, Decision, Operation, Store as _, decide_tiers};
+use tidegate_core::{Decision, Operation};
 use tokio::sync::oneshot;
 
 use super::run::{decision, lost};
@@ -59,14 +57,9 @@ impl Limiter {
         let Buckets::Memory { store, clock } = &self.0.buckets else {
             return Err(Error::Store("the buckets are not in memory".into()));
         };
-        let Keys::One(key) = keys else {
-            return decision(store.run(keys, &&**clock, operation));
-        };
-        let now = clock.now();
-        let step = |cells: &mut Cells| decide_tiers(&self.0.limits, cells, now, cost);
-        let answered: Result<_, Infallible> = store.update(key, now, step);
-        match answered {
-            Ok(decision) => decision.map_err(Error::from_engine),
+        match keys {
+            Keys::One(key) => store.check(key, &&**clock, cost),
+            Keys::Each(_) => decision(store.run(keys, &&**clock, operation)),
         }
     }
 }
