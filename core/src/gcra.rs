@@ -43,12 +43,7 @@ pub fn decide(limit: &Limit, cell: u64, now: u64, cost: u64) -> Result<(Decision
 /// [`decide`] for a cost that is known to be within the burst.
 // Inlined, a caller that reads only part of the decision pays only for that.
 #[inline(always)]
-pub(crate) fn decide_affordable(
-    limit: &Limit,
-    cell: u64,
-    now: u64,
-    cost: u64,
-) -> (Decision, u64) {
+pub(crate) fn decide_affordable(limit: &Limit, cell: u64, now: u64, cost: u64) -> (Decision, u64) {
     let burst = limit.burst();
     let timeline = limit.timeline();
     let width = timeline.width();

@@ -4,6 +4,8 @@ use std::sync::OnceLock;
 use bytemuck::allocation::zeroed_slice_box;
 use tidegate_core::{Segments, Slot, WINDOW};
 
+use crate::pressure::Pressure;
+
 /// Each segment is so many times as large as the one before, which keeps the
 /// segments few that a key must be looked for in.
 const GROWTH: usize = 4;
@@ -20,7 +22,7 @@ const LOAD_PERCENT: usize = 70;
 /// Memory comes zeroed from the system, which for large segments costs nothing
 /// before it is used: no call has to clear or to copy what is there.
 #[derive(Debug)]
-pub(super) struct Levels {
+pub(crate) struct Levels {
     segments: [OnceLock<Box<[Slot]>>; MAX_SEGMENTS],
     sizes: Box<[usize]>,
     count: AtomicUsize,
@@ -42,14 +44,11 @@ impl Levels {
         levels
     }
 
-    /// Buckets that were dropped although they owed something.
-    pub(super) fn evicted(&self) -> u64 {
-        self.evicted.load(Ordering::Relaxed)
-    }
-
-    /// Calls that found no room for their new key.
-    pub(super) fn denied(&self) -> u64 {
-        self.denied.load(Ordering::Relaxed)
+    pub(super) fn pressure(&self) -> Pressure {
+        Pressure {
+            evicted: self.evicted.load(Ordering::Relaxed),
+            denied: self.denied.load(Ordering::Relaxed),
+        }
     }
 }
 
