@@ -62,8 +62,9 @@ impl<S: Segments, C: Clock> KeyedTables<S, C> {
     fn with_tables<R>(&self, keys: Keys<'_>, run: impl FnOnce(&[Table<'_, S>], &[u64]) -> R) -> R {
         let fingerprints = match keys {
             Keys::One(key) => [self.fingerprinter.of(key); MAX_TIERS],
+            // Apart from the buckets under one key.
             Keys::Each(keys) => core::array::from_fn(|tier| {
-                keys.get(tier).map_or(0, |key| self.fingerprinter.of(key))
+                keys.get(tier).map_or(0, |key| self.fingerprinter.of(key).rotate_left(32))
             }),
         };
         let fingerprints = fingerprints.get(..self.segments.len()).unwrap_or(&fingerprints);
