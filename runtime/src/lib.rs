@@ -1,5 +1,5 @@
 #![doc = include_str!("../README.md")]
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 #![deny(missing_docs)]
 
 #[doc(hidden)]
@@ -7,11 +7,17 @@ pub mod answer;
 mod bucket;
 mod clock;
 mod error;
+mod fingerprint;
 mod key;
 mod limiter;
 mod memory;
 #[doc(hidden)]
 pub mod redis;
+#[cfg(any(target_os = "linux", target_os = "macos"))]
+mod shm;
+#[cfg(not(any(target_os = "linux", target_os = "macos")))]
+#[path = "shm_unsupported.rs"]
+mod shm;
 mod store;
 
 pub use bucket::Bucket;

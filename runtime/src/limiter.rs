@@ -12,6 +12,7 @@ use crate::error::Error;
 use crate::key::{check_key, check_prefix, redis_key};
 use crate::memory::MemoryStore;
 use crate::redis::RedisStore;
+use crate::shm::SharedTables;
 use crate::store::{Backend, DEFAULT_TIMEOUT, Store};
 
 /// Decides whether a key may spend tokens, over one to four limits that all
@@ -40,6 +41,7 @@ struct Inner {
 
 enum Buckets {
     Memory { store: MemoryStore, clock: Arc<dyn Clock + Send + Sync> },
+    Shm(SharedTables),
     Redis(RedisStore),
 }
 
@@ -78,7 +80,7 @@ impl Limiter {
     /// [`Error::CostTooLarge`], and for a remote store its errors.
     pub fn check(&self, key: impl AsRef<[u8]>, cost: u64) -> Result<Decision, Error> {
         match &self.0.buckets {
-            Buckets::Memory { .. } => self.check_memory(key.as_ref(), cost),
+            Buckets::Memory { .. } | Buckets::Shm(_) => self.check_local(key.as_ref(), cost),
             Buckets::Redis(_) => {
                 let (answerer, awaited) = awaited();
                 self.check_then(key, cost, move |answer| answerer.answer(answer));
@@ -117,7 +119,7 @@ impl Limiter {
         done: impl FnOnce(Result<Decision, Error>) + Send + 'static,
     ) {
         match &self.0.buckets {
-            Buckets::Memory { .. } => done(self.check_memory(key.as_ref(), cost)),
+            Buckets::Memory { .. } | Buckets::Shm(_) => done(self.check_local(key.as_ref(), cost)),
             Buckets::Redis(store) => match self.validate(&key, cost) {
                 Err(error) => done(Err(error)),
                 Ok(()) => {
@@ -165,10 +167,14 @@ impl Limiter {
         self.0.closed.store(true, Ordering::Release);
     }
 
-    fn check_memory(&self, key: &[u8], cost: u64) -> Result<Decision, Error> {
+    fn check_local(&self, key: &[u8], cost: u64) -> Result<Decision, Error> {
         self.validate(key, cost)?;
-        let Buckets::Memory { store, clock } = &self.0.buckets else {
-            return Err(Error::Store("the buckets are not in memory".into()));
+        let (store, clock) = match &self.0.buckets {
+            Buckets::Memory { store, clock } => (store, clock),
+            Buckets::Shm(tables) => return tables.check(&self.0.limits, key, cost),
+            Buckets::Redis(_) => {
+                return Err(Error::Store("the buckets are not on this host".into()));
+            }
         };
         let now = clock.now();
         let step = |cells: &mut Cells| decide_tiers(&self.0.limits, cells, now, cost);
@@ -259,18 +265,19 @@ impl LimiterBuilder {
     }
 
     /// The clock of `memory://`; a [`MonotonicClock`] unless given. Shared stores
-    /// use their server's clock.
+    /// have a clock of their own.
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock + Send + Sync>) -> Self {
         self.clock = Some(clock);
         self
     }
 
-    /// Checks it all; does no I/O.
+    /// Checks it all. Opens the file of a `shm://` store; does no other I/O.
     ///
     /// # Errors
     /// [`Error::InvalidLimit`] for a limit that cannot be kept or a number of limits
-    /// other than one to four, [`Error::InvalidArgument`] for any other mistake.
+    /// other than one to four, [`Error::InvalidArgument`] for any other mistake,
+    /// [`Error::Store`] when the file of a `shm://` store cannot be had.
     pub fn build(self) -> Result<Limiter, Error> {
         let named = self.limits.into_iter().collect::<Result<Box<[_]>, _>>()?;
         if !(1..=tidegate_core::MAX_TIERS).contains(&named.len()) {
@@ -291,9 +298,12 @@ impl LimiterBuilder {
                 store: MemoryStore::new(&limits),
                 clock: clock.unwrap_or_else(|| Arc::new(MonotonicClock::new())),
             },
+            (Backend::Shm(options), None) => {
+                Buckets::Shm(SharedTables::open(&options, &prefix, &limits)?)
+            }
             (Backend::Redis(store), None) => Buckets::Redis(store),
-            (Backend::Redis(_), Some(_)) => {
-                let message = "a shared store uses its server's clock; leave it out";
+            (Backend::Shm(_) | Backend::Redis(_), Some(_)) => {
+                let message = "a shared store has a clock of its own; leave it out";
                 return Err(Error::argument("clock", message));
             }
         };
