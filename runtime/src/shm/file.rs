@@ -182,7 +182,9 @@ impl Opening<'_> {
         fill(&file, &header, self.options.mode).map_err(failed)?;
         match fs::hard_link(&unfinished.0, &self.path) {
             Ok(()) => {}
+            // Another user was first; or somebody has cleared the unfinished file away.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(Attempt::Busy),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Attempt::Busy),
             Err(error) => return Err(failed(error)),
         }
         drop(unfinished);
@@ -315,7 +317,7 @@ fn lock(file: &File, operation: FlockOperation, path: &Path) -> Result<bool, Err
 }
 
 /// Whether the path still names the file.
-fn is_named(file: &File, path: &Path) -> bool {
+pub(super) fn is_named(file: &File, path: &Path) -> bool {
     match (file.metadata(), fs::symlink_metadata(path)) {
         (Ok(open), Ok(named)) => (open.dev(), open.ino()) == (named.dev(), named.ino()),
         _ => false,

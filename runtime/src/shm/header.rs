@@ -261,6 +261,7 @@ impl fmt::Display for Unfit {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

@@ -13,6 +13,7 @@ mod options;
 mod siblings;
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests;
 
 use core::sync::atomic::{AtomicU64, Ordering};

@@ -7,7 +7,7 @@ use rustix::process::geteuid;
 use tidegate_core::Clock as _;
 
 use super::clock::ShmClock;
-use super::file::{OpenFile, name_stem, open_existing, read_header, retire};
+use super::file::{OpenFile, is_named, name_stem, open_existing, read_header, retire};
 use super::header::{Header, SLOTS};
 use super::host::Host;
 use super::mapping::Mapping;
@@ -22,6 +22,10 @@ pub(super) fn unlink_spent(kept: &OpenFile, name: &str) {
     for path in entries.flatten().map(|entry| entry.path()) {
         let file_name = path.file_name().and_then(|name| name.to_str());
         if path != kept.path && file_name.is_some_and(|name| name.starts_with(&stem)) {
+            if is_unfinished(&path) && is_named(&kept.file, &path) {
+                // Whoever made the file kept is gone: its lock would be in the way of ours.
+                let _ = fs::remove_file(&path);
+            }
             unlink_if_spent(&path);
         }
     }
