@@ -13,7 +13,7 @@ mod options;
 mod siblings;
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, reason = "a test may stop")]
 mod tests;
 
 use core::sync::atomic::{AtomicU64, Ordering};

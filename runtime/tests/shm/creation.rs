@@ -1,6 +1,7 @@
+use core::time::Duration;
 use std::fs;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::processes::{Directory, Process, Role, host_nanos};
 

@@ -1,6 +1,7 @@
+use core::time::Duration;
 use std::fs::File;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tidegate::Limiter;
 

@@ -1,9 +1,10 @@
+use core::sync::atomic::{AtomicU32, Ordering};
+use core::time::Duration;
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use std::{env, thread};
 
 use rustix::time::{ClockId, clock_gettime};
