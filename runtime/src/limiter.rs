@@ -4,7 +4,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
 use std::sync::Arc;
 
-use tidegate_core::{Cells, Clock, Decision, Limit, Store as _, decide_tiers};
+use tidegate_core::{Cells, Clock, Decision, Limit, Source, Store as _, decide_tiers};
 
 use crate::answer::awaited;
 use crate::clock::MonotonicClock;
@@ -154,6 +154,15 @@ impl Limiter {
     /// The name of the limit that bound `decision`, which this limiter has taken.
     pub fn limit_name(&self, decision: &Decision) -> &str {
         self.0.named.get(usize::from(decision.tier)).map_or("", |named| &named.name)
+    }
+
+    /// Where the buckets live.
+    pub fn source(&self) -> Source {
+        match self.0.buckets {
+            Buckets::Memory { .. } => Source::Memory,
+            Buckets::Shm(_) => Source::Shm,
+            Buckets::Redis(_) => Source::Redis,
+        }
     }
 
     /// Whether checks cross a network.

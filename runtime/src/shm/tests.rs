@@ -52,6 +52,20 @@ fn a_new_key_without_room_drops_the_idlest_under_evict() {
     assert_eq!(again.counters(), Counters { evicted: 12, denied: 0 });
 }
 
+/// What `max_keys` promises: so many buckets owe something at one time, and none was refused
+/// or dropped for it.
+#[test]
+fn there_is_room_for_max_keys() {
+    let directory = Directory::new("room");
+    for max_keys in [100u32, 30_000] {
+        let query = format!("max_keys={max_keys}&on_full=deny");
+        let (tables, limits) = directory.open(&query, &["5/h"]);
+        for key in 0..max_keys {
+            assert!(tables.check(&limits, &key.to_ne_bytes(), 1).unwrap().allowed, "{key}");
+        }
+    }
+}
+
 #[test]
 fn all_tiers_are_charged_or_none() {
     let directory = Directory::new("tiers");
