@@ -27,21 +27,27 @@ pub(crate) struct KeyedTables<S, C> {
 }
 
 impl<S: Segments, C: Clock> KeyedTables<S, C> {
-    /// The check of a single limit; none when there are more, or when the cost is above its
-    /// burst: nothing is done then.
+    /// The check of one key; none when its cost is above a burst: nothing is done then.
     // Inlined, a caller that reads only part of the decision pays only for that.
     #[inline(always)]
-    pub(crate) fn check_single(&self, key: &[u8], cost: u64) -> Option<Decision> {
-        let ([segments], [limit]) = (&*self.segments, &*self.limits) else {
-            return None;
+    pub(crate) fn check_affordable(&self, key: &[u8], cost: u64) -> Option<Decision> {
+        let fingerprint = self.fingerprinter.of(key);
+        let decision = match (&*self.segments, &*self.limits) {
+            ([segments], [limit]) => {
+                let table = self.table(segments);
+                check_table(&table, limit, fingerprint, self.clock.now(), cost).ok()?
+            }
+            ([a, b], limits) => {
+                let tables = [self.table(a), self.table(b)];
+                check_tables(&tables, limits, &[fingerprint; 2], &self.clock, cost).ok()?
+            }
+            _ => return None,
         };
-        let (table, fingerprint) = (self.table(segments), self.fingerprinter.of(key));
-        let decision = check_table(&table, limit, fingerprint, self.clock.now(), cost).ok()?;
         Some(Decision { source: self.source, ..decision })
     }
 
     /// The check of any number of limits.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn check(&self, keys: Keys<'_>, cost: u64) -> Result<Decision, Error> {
         let decision = self.with_tables(&self.fingerprints(keys), |tables, fingerprints| {
             check_tables(tables, &self.limits, fingerprints, &self.clock, cost)

@@ -1,67 +1,78 @@
 use super::segments::CELL;
-use super::{Entry, OnFull, Place, Segments, State, Table, TableFull, Word, swap};
+use super::{Entry, OnFull, Segments, State, Table, TableFull, Word, swap};
 use crate::sync::spin_loop;
 
 /// What a call found, and what it did there.
 #[derive(Clone, Copy, Debug)]
-pub struct Charged {
+pub struct Charged<'s> {
     /// The cell before the call; 0 for a new key.
     pub before: u64,
     /// Where the new cell is, if there is one.
-    pub receipt: Option<Receipt>,
+    pub receipt: Option<Receipt<'s>>,
 }
 
 /// Where a charge went, for giving it back.
 #[derive(Clone, Copy, Debug)]
-pub struct Receipt {
-    place: Place,
-    word: Word,
-    before: u64,
-    pub(super) after: u64,
-}
-
-/// A bucket as it was seen, and what it is to become.
-#[derive(Debug)]
-pub(super) struct Seen<'s> {
+pub struct Receipt<'s> {
     entry: Entry<'s>,
-    before: u64,
+    pub(super) before: u64,
     after: u64,
 }
 
-impl Seen<'_> {
-    pub(super) fn cell(&self) -> u64 {
-        self.before
-    }
-
-    pub(super) fn to_become(self, after: u64) -> Self {
-        Self { after, ..self }
+impl<'s> Receipt<'s> {
+    #[inline(always)]
+    pub(super) fn of(entry: &Entry<'s>, before: u64, after: u64) -> Self {
+        Self { entry: *entry, before, after }
     }
 }
 
 impl<'s, S: Segments + ?Sized> Table<'s, S> {
-    /// The key's bucket, for [`charge_seen`](Self::charge_seen) while nobody wants its slot.
-    pub(super) fn look(&self, fingerprint: u64) -> Option<Seen<'s>> {
+    /// The key's slot and cell, for [`charge_seen`](Self::charge_seen).
+    #[inline(always)]
+    pub(super) fn look(&self, fingerprint: u64) -> Option<(Entry<'s>, u64)> {
+        let entry = self.find(fingerprint)?;
+        if entry.word.has_bucket() {
+            let cell = entry.cell();
+            // After the cell: a cell frozen for the next key is then not taken for this one's.
+            if entry.is_unchanged() {
+                return Some((entry, cell));
+            }
+        }
+        // Taken apart, so that the answer above need not be put where this call puts its own.
+        let (entry, cell) = self.look_again(fingerprint)?;
+        Some((entry, cell))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn look_again(&self, fingerprint: u64) -> Option<(Entry<'s>, u64)> {
         while let Some(entry) = self.find(fingerprint) {
             if !entry.word.has_bucket() {
                 break;
             }
-            let before = entry.cell();
-            // After the cell: a cell frozen for the next key is then not taken for this one's.
+            let cell = entry.cell();
             if entry.is_unchanged() {
-                return Some(Seen { entry, before, after: before });
+                return Some((entry, cell));
             }
             spin_loop();
         }
         None
     }
 
-    /// Makes the bucket what it is to become; None when it has changed since it was seen.
-    pub(super) fn charge_seen(&self, seen: &Seen<'s>) -> Option<Receipt> {
-        let Seen { ref entry, before, after } = *seen;
-        if entry.word.state() != State::Live || before == after {
-            return None;
-        }
-        self.swap_cell(entry, before, after)
+    /// Replaces a cell as it was seen; false when it has changed since, or somebody wants its
+    /// slot, or there is nothing to change: then nothing was charged.
+    #[inline(always)]
+    pub(super) fn charge_seen(&self, entry: &Entry<'s>, before: u64, after: u64) -> bool {
+        entry.word.state() == State::Live
+            && before != after
+            && swap(&entry.slot[CELL], before, after)
+            && self.has_kept(entry)
+    }
+
+    /// Whether a bucket just charged was not dropped meanwhile.
+    #[inline(always)]
+    fn has_kept(&self, entry: &Entry<'s>) -> bool {
+        self.on_full != OnFull::EvictIdlest || entry.is_same_stay()
     }
 
     /// [`update`](Self::update) with a receipt when the cell was replaced.
@@ -74,7 +85,7 @@ impl<'s, S: Segments + ?Sized> Table<'s, S> {
         fingerprint: u64,
         position: u64,
         mut step: impl FnMut(u64) -> Option<u64>,
-    ) -> Result<Charged, TableFull> {
+    ) -> Result<Charged<'s>, TableFull> {
         match self.charge_as_a_rule(fingerprint, &mut step) {
             Some(charged) => Ok(charged),
             None => self.charge_in_the_end(fingerprint, position, &mut step),
@@ -88,7 +99,7 @@ impl<'s, S: Segments + ?Sized> Table<'s, S> {
         &self,
         fingerprint: u64,
         step: impl FnMut(u64) -> Option<u64>,
-    ) -> Option<Charged> {
+    ) -> Option<Charged<'s>> {
         let entry = self.find(fingerprint)?;
         if entry.word.state() != State::Live {
             return None;
@@ -103,7 +114,7 @@ impl<'s, S: Segments + ?Sized> Table<'s, S> {
         fingerprint: u64,
         position: u64,
         step: &mut dyn FnMut(u64) -> Option<u64>,
-    ) -> Result<Charged, TableFull> {
+    ) -> Result<Charged<'s>, TableFull> {
         loop {
             let mut entry = match self.find(fingerprint) {
                 Some(entry) if entry.word.has_bucket() => entry,
@@ -136,7 +147,7 @@ impl<'s, S: Segments + ?Sized> Table<'s, S> {
         &self,
         entry: &Entry<'s>,
         mut step: impl FnMut(u64) -> Option<u64>,
-    ) -> Option<Charged> {
+    ) -> Option<Charged<'s>> {
         let before = entry.cell();
         // After the cell: a cell frozen for the next key is then not taken for this one's.
         if !entry.is_unchanged() {
@@ -150,10 +161,9 @@ impl<'s, S: Segments + ?Sized> Table<'s, S> {
     }
 
     #[inline(always)]
-    fn swap_cell(&self, entry: &Entry<'s>, before: u64, after: u64) -> Option<Receipt> {
-        let swapped = swap(&entry.slot[CELL], before, after)
-            && (self.on_full != OnFull::EvictIdlest || entry.is_same_stay());
-        swapped.then_some(Receipt { place: entry.place, word: entry.word, before, after })
+    fn swap_cell(&self, entry: &Entry<'s>, before: u64, after: u64) -> Option<Receipt<'s>> {
+        let charged = swap(&entry.slot[CELL], before, after) && self.has_kept(entry);
+        charged.then(|| Receipt::of(entry, before, after))
     }
 
     /// Takes a charge back: exactly, when it was the cell's last. When others
@@ -163,12 +173,8 @@ impl<'s, S: Segments + ?Sized> Table<'s, S> {
     ///
     /// A charge whose slot has been given on is not given back; it was paid, or
     /// dropped.
-    pub fn give_back(&self, receipt: &Receipt, charge: u64, elapsed: u64) {
-        let Receipt { place, word, before, after } = *receipt;
-        let Some(slot) = self.segments.segment(place.segment).get(place.index) else {
-            return;
-        };
-        let entry = Entry { slot, place, word };
+    pub fn give_back(&self, receipt: &Receipt<'s>, charge: u64, elapsed: u64) {
+        let Receipt { entry, before, after } = *receipt;
         loop {
             let cell = entry.cell();
             if !entry.is_same_stay() {
@@ -179,7 +185,7 @@ impl<'s, S: Segments + ?Sized> Table<'s, S> {
             } else {
                 cell.saturating_sub(charge.saturating_sub(elapsed))
             };
-            if next >= cell || swap(&slot[CELL], cell, next) {
+            if next >= cell || swap(&entry.slot[CELL], cell, next) {
                 return;
             }
             spin_loop();

@@ -1,4 +1,4 @@
-use super::segments::{CELL, CHOICES, Slot, window};
+use super::segments::{CELL, CHOICES, Slot, WINDOW, window};
 use super::{Entry, OnFull, Segments, State, Table, TableFull, swap};
 use crate::sync::{Ordering, fence};
 
@@ -25,11 +25,11 @@ impl<'s, S: Segments + ?Sized> Table<'s, S> {
         };
         fence(Ordering::SeqCst);
         for mut other in self.entries(fingerprint) {
-            if other.place == own.place || !other.word.is_of(fingerprint) {
+            if other.place() == own.place() || !other.word.is_of(fingerprint) {
                 continue;
             }
             let withdrawn = !other.word.has_bucket()
-                && own.place < other.place
+                && own.place() < other.place()
                 && other.advance(other.word.vacated());
             if !withdrawn {
                 own.advance(own.word.vacated());
@@ -44,12 +44,12 @@ impl<'s, S: Segments + ?Sized> Table<'s, S> {
         let count = self.segments.count();
         let newest = count.saturating_sub(1);
         let slots = self.segments.segment(newest);
-        let (mut entry, taking) = match choose_free(slots, newest, fingerprint, position) {
+        let (mut entry, taking) = match choose_free(slots, fingerprint, position) {
             Some(free) => free,
             None if self.segments.grow(count) || self.segments.count() != count => {
                 return Ok(None);
             }
-            None => match choose_occupied(slots, newest, fingerprint) {
+            None => match choose_occupied(slots, fingerprint) {
                 Some(entry) if entry.word.state() == State::Provisional => {
                     entry.await_insertion();
                     return Ok(None);
@@ -81,10 +81,11 @@ impl<'s, S: Segments + ?Sized> Table<'s, S> {
     }
 }
 
-/// A vacant slot, or the longest full one, of the window with more such slots.
+/// A vacant slot, or the longest full one: of the first window while half of that is
+/// free, so that most keys are found where they are looked for first, else of the
+/// window with more such slots.
 fn choose_free<'s>(
     slots: &'s [Slot],
-    segment: usize,
     fingerprint: u64,
     position: u64,
 ) -> Option<(Entry<'s>, Taking)> {
@@ -94,7 +95,7 @@ fn choose_free<'s>(
         let mut free = 0;
         let mut longest_full = u64::MAX;
         let mut choice = None;
-        for entry in window.entries(segment) {
+        for entry in window.entries() {
             match entry.word.state() {
                 State::Vacant => {
                     free += 1;
@@ -121,16 +122,19 @@ fn choose_free<'s>(
         {
             best = Some((free, entry, taking));
         }
+        if free >= WINDOW / 2 {
+            break;
+        }
     }
     best.map(|(_, entry, taking)| (entry, taking))
 }
 
 /// An unfinished insertion, else the bucket that is full soonest.
-fn choose_occupied(slots: &[Slot], segment: usize, fingerprint: u64) -> Option<Entry<'_>> {
+fn choose_occupied(slots: &[Slot], fingerprint: u64) -> Option<Entry<'_>> {
     let mut idlest: Option<(u64, Entry<'_>)> = None;
     for choice in 0..CHOICES {
         let window = window(slots, fingerprint, choice);
-        for entry in window.entries(segment) {
+        for entry in window.entries() {
             if entry.word.state() == State::Provisional {
                 return Some(entry);
             }

@@ -93,18 +93,10 @@ pub struct Table<'s, S: Segments + ?Sized = [Slot]> {
 const TOUCHED: usize = 2;
 
 /// A slot in which a key was seen, and its key word then.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Entry<'s> {
     slot: &'s Slot,
-    place: Place,
     word: Word,
-}
-
-/// Where a slot is; the order decides between two insertions of one key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Place {
-    segment: usize,
-    index: usize,
 }
 
 impl<'s, S: Segments + ?Sized> Table<'s, S> {
@@ -141,7 +133,7 @@ impl<'s, S: Segments + ?Sized> Table<'s, S> {
 
     /// The key's cell, 0 when it has none.
     pub fn cell(&self, fingerprint: u64) -> u64 {
-        self.look(fingerprint).map_or(0, |seen| seen.cell())
+        self.look(fingerprint).map_or(0, |(_, cell)| cell)
     }
 
     /// Asks for the memory in which the key probably is, so that it is near when it is
@@ -165,7 +157,7 @@ impl<'s, S: Segments + ?Sized> Table<'s, S> {
     fn find(&self, fingerprint: u64) -> Option<Entry<'s>> {
         let newest = self.segments.count().checked_sub(1)?;
         let window = window(self.segments.segment(newest), fingerprint, 0);
-        match window.entry(newest, 0) {
+        match window.entry(0) {
             Some(entry) if entry.word.is_of(fingerprint) && entry.word.has_bucket() => Some(entry),
             _ => self.find_anywhere(fingerprint),
         }
@@ -179,7 +171,7 @@ impl<'s, S: Segments + ?Sized> Table<'s, S> {
             for choice in 0..CHOICES {
                 let window = window(slots, fingerprint, choice);
                 for step in 0..WINDOW {
-                    let Some(entry) = window.entry(segment, step) else { continue };
+                    let Some(entry) = window.entry(step) else { continue };
                     if entry.word.is_of(fingerprint) {
                         if entry.word.has_bucket() {
                             return Some(entry);
@@ -197,27 +189,31 @@ impl<'s, S: Segments + ?Sized> Table<'s, S> {
         let segments = self.segments;
         (0..segments.count()).rev().flat_map(move |segment| {
             let slots = segments.segment(segment);
-            (0..CHOICES).flat_map(move |choice| window(slots, fingerprint, choice).entries(segment))
+            (0..CHOICES).flat_map(move |choice| window(slots, fingerprint, choice).entries())
         })
     }
 }
 
 impl<'s> Window<'s> {
     /// The window's slots, the key's home first, which is where most keys are.
-    fn entries(self, segment: usize) -> impl Iterator<Item = Entry<'s>> {
-        (0..WINDOW).filter_map(move |step| self.entry(segment, step))
+    fn entries(self) -> impl Iterator<Item = Entry<'s>> {
+        (0..WINDOW).filter_map(move |step| self.entry(step))
     }
 
     #[inline]
-    fn entry(&self, segment: usize, step: usize) -> Option<Entry<'s>> {
-        let index = self.home ^ step;
-        let slot = self.slots.get(index)?;
-        let place = Place { segment, index: self.start + index };
-        Some(Entry { slot, place, word: Word(slot[KEY].load(Ordering::Acquire)) })
+    fn entry(&self, step: usize) -> Option<Entry<'s>> {
+        let slot = self.slots.get(self.home ^ step)?;
+        Some(Entry { slot, word: Word(slot[KEY].load(Ordering::Acquire)) })
     }
 }
 
 impl Entry<'_> {
+    /// Slots have an order, the same for all who use them, which decides between two
+    /// insertions of one key.
+    fn place(&self) -> *const Slot {
+        self.slot
+    }
+
     fn cell(&self) -> u64 {
         self.slot[CELL].load(Ordering::Acquire)
     }

@@ -1,5 +1,5 @@
-use super::tiers::{Binding, Call};
-use super::{Segments, Table};
+use super::tiers::Call;
+use super::{Segments, Table, check_tables};
 use crate::clock::Clock;
 use crate::credit::credit_bucket;
 use crate::decision::Decision;
@@ -10,7 +10,7 @@ use crate::limit::Limit;
 use crate::operation::{Operation, Outcome};
 use crate::reservation::{Reservation, Reserved, reserve};
 use crate::settle::settle_bucket;
-use crate::tiers::{Cells, check_cost};
+use crate::tiers::{Cells, binds_over, check_cost};
 
 /// [`apply`](crate::apply) on tables, one for each limit in the same order, as
 /// [`check_tables`](crate::check_tables) does it for checks.
@@ -33,10 +33,13 @@ pub fn apply_tables<S: Segments + ?Sized>(
     clock: &(impl Clock + ?Sized),
     operation: Operation,
 ) -> Result<Outcome, Error> {
+    if let Operation::Check { cost } = operation {
+        return check_tables(tables, limits, fingerprints, clock, cost).map(Outcome::Decision);
+    }
     let now = clock.now();
     let call = Call::new(tables, limits, fingerprints, now)?;
     let decision = match operation {
-        Operation::Check { cost } => call.check(clock, cost),
+        Operation::Check { .. } => call.change_each(|_, cell| cell),
         Operation::Reserve { cost, max_wait } => {
             return call.reserve(cost, max_wait).map(Outcome::Reserved);
         }
@@ -62,22 +65,25 @@ pub fn apply_tables<S: Segments + ?Sized>(
 impl<S: Segments + ?Sized> Call<'_, '_, S> {
     /// Replaces each bucket's cell; what they hold afterwards.
     fn change_each(&self, next: impl Fn(&Limit, u64) -> u64) -> Result<Decision, Error> {
-        let mut binding = Binding::default();
+        let mut binding: Option<Decision> = None;
         for (tier, of) in self.tiers() {
             let position = of.limit.timeline().position(self.now);
             let changed = of.table.update(of.fingerprint, position, |cell| {
                 let next = next(of.limit, cell);
                 (next != cell).then_some(next)
             });
-            match changed {
+            let decision = match changed {
                 Ok(cell) => {
                     let cell = next(of.limit, cell);
-                    binding.consider(tier, decide_affordable(of.limit, cell, self.now, 0).0);
+                    decide_affordable(of.limit, cell, self.now, 0).0
                 }
-                Err(full) => binding.consider(tier, of.without_room(full, self.now)),
+                Err(full) => of.without_room(full, self.now),
+            };
+            if binding.is_none_or(|so_far| binds_over(&decision, &so_far)) {
+                binding = Some(Decision { tier, ..decision });
             }
         }
-        binding.decision()
+        binding.ok_or(Error::TierCount { count: 0 })
     }
 
     fn reserve(&self, cost: u64, max_wait: u64) -> Result<Reserved, Error> {

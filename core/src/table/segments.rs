@@ -45,8 +45,6 @@ impl Segments for [Slot] {
 /// Slots side by side in which a key may live; no more than [`WINDOW`], a power of two.
 #[derive(Clone, Copy)]
 pub(super) struct Window<'s> {
-    /// The index of the first in its segment.
-    pub(super) start: usize,
     pub(super) slots: &'s [Slot],
     /// Where the key is looked for, and put, first.
     pub(super) home: usize,
@@ -63,7 +61,7 @@ pub(super) fn window(slots: &[Slot], fingerprint: u64, choice: usize) -> Window<
     let count = slots.len() / WINDOW;
     if count < 2 {
         let end = if choice == 0 { slots.len().min(WINDOW) } else { 0 };
-        return Window { start: 0, slots: slots.get(..end).unwrap_or(&[]), home };
+        return Window { slots: slots.get(..end).unwrap_or(&[]), home };
     }
     let first = scale(fingerprint, count);
     let index = if choice == 0 {
@@ -78,7 +76,7 @@ pub(super) fn window(slots: &[Slot], fingerprint: u64, choice: usize) -> Window<
         }
     };
     let start = index * WINDOW;
-    Window { start, slots: slots.get(start..start + WINDOW).unwrap_or(&[]), home }
+    Window { slots: slots.get(start..start + WINDOW).unwrap_or(&[]), home }
 }
 
 /// Maps a fingerprint evenly to `0..count`, by its high bits.

@@ -1,11 +1,10 @@
-use super::charge::Seen;
-use super::{Charged, Receipt, Segments, Table, TableFull};
+use super::{Charged, Entry, Receipt, Segments, Table, TableFull};
 use crate::clock::Clock;
 use crate::decision::{Decision, Source};
 use crate::error::Error;
 use crate::gcra::decide_affordable;
 use crate::limit::Limit;
-use crate::tiers::{MAX_TIERS, binds_over, check_cost, check_count};
+use crate::tiers::{binds_over, check_cost, check_count};
 
 /// How often a call starts over because another call's charge stood in its way
 /// in one tier after an earlier tier had allowed.
@@ -41,7 +40,35 @@ pub fn check_tables<S: Segments + ?Sized>(
     if let ([table], [limit], [fingerprint]) = (tables, limits, fingerprints) {
         return check_table(table, limit, *fingerprint, clock.now(), cost);
     }
-    check_each(tables, limits, fingerprints, clock, cost)
+    check_cost(limits, cost)?;
+    let now = clock.now();
+    Ok(match (tables, limits, fingerprints) {
+        ([t0, t1], [l0, l1], [f0, f1]) => {
+            Tiers { tables: [t0, t1], limits: [l0, l1], fingerprints: [*f0, *f1], now, cost }
+                .check(clock)
+        }
+        ([t0, t1, t2], [l0, l1, l2], [f0, f1, f2]) => Tiers {
+            tables: [t0, t1, t2],
+            limits: [l0, l1, l2],
+            fingerprints: [*f0, *f1, *f2],
+            now,
+            cost,
+        }
+        .check(clock),
+        ([t0, t1, t2, t3], [l0, l1, l2, l3], [f0, f1, f2, f3]) => Tiers {
+            tables: [t0, t1, t2, t3],
+            limits: [l0, l1, l2, l3],
+            fingerprints: [*f0, *f1, *f2, *f3],
+            now,
+            cost,
+        }
+        .check(clock),
+        _ => {
+            let count = [tables.len(), fingerprints.len(), limits.len()];
+            let wrong = count.into_iter().find(|count| *count != limits.len());
+            return Err(Error::TierCount { count: wrong.unwrap_or(limits.len()) });
+        }
+    })
 }
 
 /// [`decide`](crate::decide) on a table: [`check_tables`] with a single limit.
@@ -85,19 +112,11 @@ fn charge_in_the_end<S: Segments + ?Sized>(
     now: u64,
     cost: u64,
 ) -> Result<u64, TableFull> {
-    let tier = Tier { table, limit, fingerprint };
-    tier.try_charge(now, cost).map(|charged| charged.before)
-}
-
-#[inline(never)]
-fn check_each<S: Segments + ?Sized>(
-    tables: &[Table<'_, S>],
-    limits: &[Limit],
-    fingerprints: &[u64],
-    clock: &(impl Clock + ?Sized),
-    cost: u64,
-) -> Result<Decision, Error> {
-    Call::new(tables, limits, fingerprints, clock.now())?.check(clock, cost)
+    let position = limit.timeline().position(now);
+    table.update(fingerprint, position, |cell| {
+        let (_, next) = decide_affordable(limit, cell, now, cost);
+        (next != cell).then_some(next)
+    })
 }
 
 /// One call on all of a key's buckets.
@@ -139,109 +158,152 @@ impl<'a, 's, S: Segments + ?Sized> Call<'a, 's, S> {
             fingerprint: *fingerprint,
         }))
     }
+}
 
-    pub(super) fn check(
+/// A check of `N` limits, for a cost within their bursts.
+struct Tiers<'a, 's, S: Segments + ?Sized, const N: usize> {
+    tables: [&'a Table<'s, S>; N],
+    limits: [&'a Limit; N],
+    fingerprints: [u64; N],
+    now: u64,
+    cost: u64,
+}
+
+impl<'s, S: Segments + ?Sized, const N: usize> Tiers<'_, 's, S, N> {
+    #[inline(always)]
+    fn check(&self, clock: &(impl Clock + ?Sized)) -> Decision {
+        // Two arrays of plain words, filled in a loop, stay in registers; one of pairs does not.
+        let (mut entries, mut cells) = ([None; N], [0; N]);
+        for tier in 0..N {
+            if let Some((entry, cell)) = self.tables[tier].look(self.fingerprints[tier]) {
+                (entries[tier], cells[tier]) = (Some(entry), cell);
+            }
+        }
+        let mut allowed = true;
+        for tier in 0..N {
+            allowed &= self.decide(tier, cells[tier]).allowed;
+        }
+        if !allowed || self.cost == 0 {
+            return self.bind(&cells);
+        }
+        for tier in 0..N {
+            let charged = match &entries[tier] {
+                Some(entry) => {
+                    let cell = cells[tier];
+                    self.tables[tier].charge_seen(entry, cell, self.next(tier, cell))
+                }
+                None => false,
+            };
+            if !charged {
+                return self.conclude(self.check_with_others(clock, entries, cells, tier));
+            }
+        }
+        self.bind(&cells)
+    }
+
+    #[inline(always)]
+    fn next(&self, tier: usize, cell: u64) -> u64 {
+        decide_affordable(self.limits[tier], cell, self.now, self.cost).1
+    }
+
+    #[inline(always)]
+    fn decide(&self, tier: usize, cell: u64) -> Decision {
+        decide_affordable(self.limits[tier], cell, self.now, self.cost).0
+    }
+
+    /// What all tiers together answer, given the cells before the call.
+    #[inline(always)]
+    fn bind(&self, cells: &[u64; N]) -> Decision {
+        let mut binding = self.decide(0, cells[0]);
+        for tier in 1..N {
+            let decision = self.decide(tier, cells[tier]);
+            if binds_over(&decision, &binding) {
+                binding = Decision { tier: tier as u8, ..decision };
+            }
+        }
+        binding
+    }
+
+    #[inline(always)]
+    fn conclude(&self, end: End<N>) -> Decision {
+        match end {
+            End::Bound(cells) => self.bind(&cells),
+            End::Refused { tier, cell } => Decision { tier: tier as u8, ..self.decide(tier, cell) },
+            End::WithoutRoom { tier, cell } => {
+                let refused = without_room(self.limits[tier], TableFull { cell }, self.now);
+                Decision { tier: tier as u8, ..refused }
+            }
+        }
+    }
+
+    /// The rest of a check that has met a new key or another call; its first `charged` tiers
+    /// have been charged as they were seen.
+    #[cold]
+    #[inline(never)]
+    fn check_with_others(
         &self,
         clock: &(impl Clock + ?Sized),
-        cost: u64,
-    ) -> Result<Decision, Error> {
-        check_cost(self.limits, cost)?;
+        entries: [Option<Entry<'s>>; N],
+        cells: [u64; N],
+        charged: usize,
+    ) -> End<N> {
+        let mut receipts = [None; N];
+        let mut first = charged;
+        for tier in 0..charged {
+            let after = self.next(tier, cells[tier]);
+            receipts[tier] = entries[tier].map(|entry| Receipt::of(&entry, cells[tier], after));
+        }
         let mut attempts = ATTEMPTS;
         loop {
-            let (decision, seen) = self.look(cost)?;
-            if !decision.allowed || cost == 0 {
-                return Ok(decision);
-            }
             attempts -= 1;
-            let decision = self.charge_all(clock, cost, decision, &seen)?;
-            if decision.allowed || attempts == 0 {
-                return Ok(decision);
+            let end = self.charge_from(first, &mut receipts);
+            if matches!(end, End::Bound(_)) {
+                return end;
             }
+            self.give_back(&receipts, clock.now());
+            if attempts == 0 {
+                return end;
+            }
+            let cells =
+                core::array::from_fn(|tier| self.tables[tier].cell(self.fingerprints[tier]));
+            if !self.bind(&cells).allowed {
+                return End::Bound(cells);
+            }
+            (first, receipts) = (0, [None; N]);
         }
     }
 
-    /// What all tiers together would answer, and the cells that say so.
-    fn look(&self, cost: u64) -> Result<(Decision, [Option<Seen<'s>>; MAX_TIERS]), Error> {
-        let mut seen = [const { None }; MAX_TIERS];
-        let mut binding = Binding::default();
-        for ((tier, of), seen) in self.tiers().zip(&mut seen) {
-            let bucket = of.table.look(of.fingerprint);
-            let cell = bucket.as_ref().map_or(0, Seen::cell);
-            let (decision, after) = decide_affordable(of.limit, cell, self.now, cost);
-            binding.consider(tier, decision);
-            *seen = bucket.map(|bucket| bucket.to_become(after));
-        }
-        Ok((binding.decision()?, seen))
-    }
-
-    /// Charges what was seen; where a bucket has changed since, what it is now.
-    fn charge_all(
-        &self,
-        clock: &(impl Clock + ?Sized),
-        cost: u64,
-        looked: Decision,
-        seen: &[Option<Seen<'s>>; MAX_TIERS],
-    ) -> Result<Decision, Error> {
-        let mut receipts = [None; MAX_TIERS];
-        let mut binding = Binding::default();
-        let mut as_seen = true;
-        for (((tier, of), seen), place) in self.tiers().zip(seen).zip(&mut receipts) {
-            let charged = seen.as_ref().and_then(|seen| of.table.charge_seen(seen));
-            let (decision, receipt) = match charged {
-                Some(receipt) => (None, Some(receipt)),
-                None => {
-                    as_seen = false;
-                    let (decision, receipt) = of.charge(self.now, cost);
-                    (Some(decision), receipt)
+    fn charge_from(&self, first: usize, receipts: &mut [Option<Receipt<'s>>; N]) -> End<N> {
+        for tier in first..N {
+            let position = self.limits[tier].timeline().position(self.now);
+            let charged = self.tables[tier].charge(self.fingerprints[tier], position, |cell| {
+                Some(self.next(tier, cell)).filter(|next| *next != cell)
+            });
+            match charged {
+                Ok(Charged { receipt: Some(receipt), .. }) => receipts[tier] = Some(receipt),
+                Ok(Charged { before: cell, receipt: None }) => {
+                    return End::Refused { tier, cell };
                 }
-            };
-            *place = receipt;
-            match decision {
-                Some(refused) if !refused.allowed => {
-                    self.give_back(&receipts, clock.now(), cost);
-                    return Ok(Decision { tier, ..refused });
-                }
-                Some(decision) => binding.consider(tier, decision),
-                None => {
-                    let after = receipt.map_or(0, |receipt| receipt.after);
-                    let (decision, _) = decide_affordable(of.limit, after, self.now, 0);
-                    binding.consider(tier, decision);
+                Err(TableFull { cell }) => {
+                    return End::WithoutRoom { tier, cell };
                 }
             }
         }
-        if as_seen { Ok(looked) } else { binding.decision() }
+        End::Bound(receipts.map(|receipt| receipt.map_or(0, |receipt| receipt.before)))
     }
 
-    fn give_back(&self, receipts: &[Option<Receipt>; MAX_TIERS], later: u64, cost: u64) {
-        for ((_, of), receipt) in self.tiers().zip(receipts) {
+    fn give_back(&self, receipts: &[Option<Receipt<'s>>; N], later: u64) {
+        for (tier, receipt) in receipts.iter().enumerate() {
             if let Some(receipt) = receipt {
-                let timeline = of.limit.timeline();
+                let timeline = self.limits[tier].timeline();
                 let elapsed = timeline.position(later).saturating_sub(timeline.position(self.now));
-                of.table.give_back(receipt, cost * timeline.width(), elapsed);
+                self.tables[tier].give_back(receipt, self.cost * timeline.width(), elapsed);
             }
         }
     }
 }
 
 impl<S: Segments + ?Sized> Tier<'_, '_, S> {
-    /// For a cost within the burst.
-    fn charge(&self, now: u64, cost: u64) -> (Decision, Option<Receipt>) {
-        match self.try_charge(now, cost) {
-            Ok(Charged { before, receipt }) => {
-                (decide_affordable(self.limit, before, now, cost).0, receipt)
-            }
-            Err(full) => (self.without_room(full, now), None),
-        }
-    }
-
-    fn try_charge(&self, now: u64, cost: u64) -> Result<Charged, TableFull> {
-        let position = self.limit.timeline().position(now);
-        self.table.charge(self.fingerprint, position, |cell| {
-            let (_, next) = decide_affordable(self.limit, cell, now, cost);
-            (next != cell).then_some(next)
-        })
-    }
-
     pub(super) fn without_room(&self, full: TableFull, now: u64) -> Decision {
         without_room(self.limit, full, now)
     }
@@ -264,18 +326,13 @@ fn without_room(limit: &Limit, full: TableFull, now: u64) -> Decision {
     }
 }
 
-/// The tier's decision that stands for all of them.
-#[derive(Default)]
-pub(super) struct Binding(Option<Decision>);
-
-impl Binding {
-    pub(super) fn consider(&mut self, tier: u8, decision: Decision) {
-        if self.0.is_none_or(|so_far| binds_over(&decision, &so_far)) {
-            self.0 = Some(Decision { tier, ..decision });
-        }
-    }
-
-    pub(super) fn decision(self) -> Result<Decision, Error> {
-        self.0.ok_or(Error::TierCount { count: 0 })
-    }
+/// How a check ended that met others, in few words, of which the decision is made where it
+/// is needed.
+enum End<const N: usize> {
+    /// As decided on these cells.
+    Bound([u64; N]),
+    /// By this tier, another call having come between.
+    Refused { tier: usize, cell: u64 },
+    /// By this tier, where a new key has no slot.
+    WithoutRoom { tier: usize, cell: u64 },
 }

@@ -22,7 +22,7 @@ impl Limiter {
         if let (Keys::One(key), Buckets::Memory(tables)) = (keys, &self.0.buckets)
             && (1..=MAX_KEY).contains(&key.len())
             && !self.0.closed.load(Ordering::Acquire)
-            && let Some(decision) = tables.check_single(key, cost)
+            && let Some(decision) = tables.check_affordable(key, cost)
         {
             return Ok(decision);
         }
