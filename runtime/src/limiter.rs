@@ -4,7 +4,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
 use std::sync::Arc;
 
-use tidegate_core::{Cells, Clock, Decision, Limit, Store as _, decide_tiers};
+use tidegate_core::{Cells, Clock, Decision, Limit, Operation, Outcome, Store as _, decide_tiers};
 
 use crate::answer::awaited;
 use crate::clock::MonotonicClock;
@@ -122,7 +122,13 @@ impl Limiter {
                 Err(error) => done(Err(error)),
                 Ok(()) => {
                     let key = redis_key(&self.0.prefix, key.as_ref());
-                    store.check(key, Arc::clone(&self.0.limits), cost, done);
+                    let limits = Arc::clone(&self.0.limits);
+                    store.run(vec![key], limits, Operation::Check { cost }, |outcome| {
+                        done(outcome.and_then(|outcome| match outcome {
+                            Outcome::Decision(decision) => Ok(decision),
+                            _ => Err(Error::Store("the store answered another operation".into())),
+                        }));
+                    });
                 }
             },
         }
