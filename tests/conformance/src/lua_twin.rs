@@ -39,6 +39,14 @@ pub struct Change {
 }
 
 impl Ran {
+    /// Whether this is what was expected, of an error the beginning.
+    pub fn is(&self, expected: &Self) -> bool {
+        match (self, expected) {
+            (Self::Failed(error), Self::Failed(expected)) => error.starts_with(expected),
+            _ => self == expected,
+        }
+    }
+
     /// What the keys hold afterwards.
     pub fn apply_to(&self, values: &mut [Option<Vec<u8>>]) {
         let Self::Changed(changes) = self else { return };
