@@ -91,6 +91,7 @@ fn every_mutant_dies() {
     let mut runner = TestRunner::deterministic();
     let cases: Vec<(Seen, Call, Ran)> = (0..20_000)
         .map(|_| case().new_tree(&mut runner).expect("a case").current())
+        .chain(cases::edges())
         .map(|case| (case.seen(), case.call(), case.expected()))
         .collect();
     let dies = |twins: &Twins| {

@@ -85,7 +85,7 @@ for key = 1, #KEYS do
       end
       if tier <= tiers and (tier == first or #KEYS == 1) then
         own[tier] = text == ARGV[2 * tier] and word
-        if debt > 0 and width ~= widths[tier] then
+        if width ~= widths[tier] then
           -- The limit has changed: the debt stays the same in tokens, rounded up.
           debt = min(parts(debt, width) * widths[tier], SPAN)
         end

@@ -185,6 +185,7 @@ fn value(now: u64, limits: Vec<Limit>, foreign: bool) -> impl Strategy<Value = O
         "1@",
         "@1",
         "17",
+        "WRONGTYPE Operation against a key",
         "foo",
         "1@999999999",
         "1@0000000001",
@@ -341,5 +342,35 @@ pub fn mutants(part: &str) -> Vec<Mutant> {
     mutants
 }
 
-/// Mutants that take the same step as the script on every bucket.
-pub const EQUIVALENT_MUTANTS: &[&str] = &[];
+/// Steps at which a comparison turns that random ones hardly meet.
+pub fn edges() -> [Case; 2] {
+    let limit = |text| vec![Limit::parse(text).expect("a limit")];
+    let last_milli = u64::MAX / MILLI;
+    [
+        // The longest delay that is a whole number of milliseconds.
+        Case {
+            now: 0,
+            values: vec![Some(format!("1/1@0+{last_milli}").into_bytes())],
+            limits: limit("1/1ms window"),
+            step: Step::Reserve { cost: 1, max_wait: last_milli * MILLI },
+        },
+        // A hold that ends a nanosecond after a step waits for the next one.
+        Case {
+            now: 1_764_000_000 * SECOND,
+            values: vec![None],
+            limits: limit("7/1s window"),
+            step: Step::Hold { wait: SECOND + 1 },
+        },
+    ]
+}
+
+/// Mutants that take the same step as the script on every bucket: nothing missing is no
+/// delay, by either branch; a whole millisecond is also the one before and a million
+/// nanoseconds, which compare and add up alike; `%s` writes fourteen digits, which a step
+/// (below 10^13) and seconds (below 10^11) do not exceed.
+pub const EQUIVALENT_MUTANTS: &[&str] = &[
+    r#"if missing > 0 then [12: " > " -> " >= "]"#,
+    r#"if rest < 0 then [13: " < " -> " <= "]"#,
+    r#"word = string.format('%s@%.0f%09.0f', ARGV[2 * tier], at_sec, at_nanos) [29: "%.0f" -> "%s"]"#,
+    r#"word = string.format('%s@%.0f+%.0f', ARGV[2 * tier], floor(now_ms / period), debt) [29: "%.0f" -> "%s"]"#,
+];
