@@ -143,7 +143,7 @@ fn check_key(key: &[u8]) -> Result<(), Error> {
 
 #[cold]
 fn wrong_count(count: usize, limits: usize) -> Error {
-    let message = format!("it must be one key, or one for each of {limits} limits, but is {count}");
+    let message = format!("it must be one key, or one for each limit ({limits}), but has {count}");
     Error::argument("key", message)
 }
 
