@@ -26,24 +26,29 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Keys<'a> {
     type Error = PyErr;
 
     fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
-        if let Some(key) = one_key(object)? {
-            return Ok(Self::One(key));
+        match one_key(object)? {
+            Some(key) => Ok(Self::One(key)),
+            None => key_per_limit(&object),
         }
-        // Those are sequences of numbers.
-        let of_numbers =
-            object.is_instance_of::<PyByteArray>() || object.is_instance_of::<PyMemoryView>();
-        let Some(keys) = object.cast::<PySequence>().ok().filter(|_| !of_numbers) else {
-            return Err(wrong_type("key", KEY_TYPES, &object));
-        };
-        let each = keys.try_iter()?.map(|key| {
-            let key = key?;
-            match one_key(key.as_borrowed())? {
-                Some(bytes) => Ok(bytes.to_vec()),
-                None => Err(wrong_type("each of key", "str or bytes", &key)),
-            }
-        });
-        each.collect::<PyResult<_>>().map(Self::Each)
     }
+}
+
+#[inline(never)]
+fn key_per_limit<'a>(object: &Bound<'_, PyAny>) -> PyResult<Keys<'a>> {
+    // Those are sequences of numbers.
+    let of_numbers =
+        object.is_instance_of::<PyByteArray>() || object.is_instance_of::<PyMemoryView>();
+    let Some(keys) = object.cast::<PySequence>().ok().filter(|_| !of_numbers) else {
+        return Err(wrong_type("key", KEY_TYPES, object));
+    };
+    let each = keys.try_iter()?.map(|key| {
+        let key = key?;
+        match one_key(key.as_borrowed())? {
+            Some(bytes) => Ok(bytes.to_vec()),
+            None => Err(wrong_type("each of key", "str or bytes", &key)),
+        }
+    });
+    each.collect::<PyResult<_>>().map(Keys::Each)
 }
 
 impl Keys<'_> {

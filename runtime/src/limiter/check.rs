@@ -51,15 +51,15 @@ impl Limiter {
     }
 
     /// The check of a bucket in this process: nothing is allocated on the way.
+    #[inline]
     pub(super) fn check_memory(&self, keys: Keys<'_>, cost: u64) -> Result<Decision, Error> {
-        let operation = Operation::Check { cost };
-        let keys = self.admit(keys, &operation)?;
         let Buckets::Memory { store, clock } = &self.0.buckets else {
             return Err(Error::Store("the buckets are not in memory".into()));
         };
-        match keys {
+        match self.admit_keys(keys)? {
+            // The engine refuses a cost above the burst itself.
             Keys::One(key) => store.check(key, &&**clock, cost),
-            Keys::Each(_) => decision(store.run(keys, &&**clock, operation)),
+            keys => decision(store.run(keys, &&**clock, Operation::Check { cost })),
         }
     }
 }

@@ -89,14 +89,19 @@ impl Limiter {
         keys: Keys<'k>,
         operation: &Operation,
     ) -> Result<Keys<'k>, Error> {
-        if self.0.closed.load(Ordering::Acquire) {
-            return Err(Error::Store("the limiter is closed".into()));
-        }
         if let Operation::Check { cost } | Operation::Reserve { cost, .. } = *operation {
             let burst = self.0.limits.iter().map(Limit::burst).min().unwrap_or(0);
             if cost > burst {
                 return Err(Error::CostTooLarge { cost, burst });
             }
+        }
+        self.admit_keys(keys)
+    }
+
+    #[inline]
+    pub(super) fn admit_keys<'k>(&self, keys: Keys<'k>) -> Result<Keys<'k>, Error> {
+        if self.0.closed.load(Ordering::Acquire) {
+            return Err(Error::Store("the limiter is closed".into()));
         }
         keys.checked(self.0.limits.len())
     }
