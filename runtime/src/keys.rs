@@ -1,7 +1,7 @@
 use crate::error::Error;
 
 /// The longest key, in bytes.
-const MAX_KEY: usize = 1024;
+pub(crate) const MAX_KEY: usize = 1024;
 /// The longest prefix, in bytes.
 const MAX_PREFIX: usize = 256;
 

@@ -2,14 +2,18 @@ use core::sync::atomic::AtomicBool;
 use core::time::Duration;
 use std::sync::Arc;
 
-use tidegate_core::{Clock, Limit};
+use tidegate_core::{Clock, Limit, OnFull};
 
 use super::{Buckets, Inner, Limiter, NamedLimit};
-use crate::clock::MonotonicClock;
+use crate::clock::{FastClock, ProcessClock};
 use crate::error::Error;
 use crate::keys::check_prefix;
-use crate::memory::MemoryStore;
+use crate::memory::{DEFAULT_MAX_KEYS, MemoryTables};
+use crate::shm::SharedTables;
 use crate::store::{Backend, DEFAULT_TIMEOUT, Store};
+
+/// The most that `max_keys` can be.
+const MAX_MAX_KEYS: usize = 100_000_000;
 
 /// Collects what a [`Limiter`] is made of; mistakes are reported by
 /// [`build`](Self::build).
@@ -20,6 +24,8 @@ pub struct LimiterBuilder {
     prefix: Option<String>,
     timeout: Option<Duration>,
     clock: Option<Arc<dyn Clock + Send + Sync>>,
+    max_keys: Option<usize>,
+    on_full: OnFull,
 }
 
 enum StoreChoice {
@@ -80,19 +86,36 @@ impl LimiterBuilder {
         self
     }
 
-    /// The clock of `memory://`; a [`MonotonicClock`] unless given. Shared stores
-    /// use their server's clock.
+    /// The clock of `memory://`; a [`FastClock`] unless given. Shared stores
+    /// have a clock of their own.
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock + Send + Sync>) -> Self {
         self.clock = Some(clock);
         self
     }
 
-    /// Checks it all; does no I/O.
+    /// How many keys that owe something each limit of `memory://` has room for: 1 to
+    /// 100,000,000, a million unless given. Room is allocated as keys come, 16 bytes a
+    /// slot, 23 bytes a key when all of it is taken.
+    #[must_use]
+    pub fn max_keys(mut self, max_keys: usize) -> Self {
+        self.max_keys = Some(max_keys);
+        self
+    }
+
+    /// What becomes of a new key when `memory://` has no room left for it.
+    #[must_use]
+    pub fn on_full(mut self, on_full: OnFull) -> Self {
+        self.on_full = on_full;
+        self
+    }
+
+    /// Checks it all. Opens the file of a `shm://` store; does no other I/O.
     ///
     /// # Errors
     /// [`Error::InvalidLimit`] for a limit that cannot be kept or a number of limits
-    /// other than one to four, [`Error::InvalidArgument`] for any other mistake.
+    /// other than one to four, [`Error::InvalidArgument`] for any other mistake,
+    /// [`Error::Store`] when the file of a `shm://` store cannot be had.
     pub fn build(self) -> Result<Limiter, Error> {
         let named = self.limits.into_iter().collect::<Result<Box<[_]>, _>>()?;
         if !(1..=tidegate_core::MAX_TIERS).contains(&named.len()) {
@@ -108,14 +131,23 @@ impl LimiterBuilder {
             }
             None => Store::open("memory://", self.timeout.unwrap_or(DEFAULT_TIMEOUT))?,
         };
+        let max_keys = self.max_keys.unwrap_or(DEFAULT_MAX_KEYS);
+        if !(1..=MAX_MAX_KEYS).contains(&max_keys) {
+            let message = format!("it must be 1 to {MAX_MAX_KEYS}, but is {max_keys}");
+            return Err(Error::argument("max_keys", message));
+        }
         let buckets = match (store.0, self.clock) {
-            (Backend::Memory, clock) => Buckets::Memory {
-                store: MemoryStore::new(&limits),
-                clock: clock.unwrap_or_else(|| Arc::new(MonotonicClock::new())),
-            },
+            (Backend::Memory, clock) => {
+                let clock =
+                    clock.map_or_else(|| ProcessClock::Fast(FastClock::new()), ProcessClock::Given);
+                Buckets::Memory(MemoryTables::new(&limits, max_keys, self.on_full, clock))
+            }
+            (Backend::Shm(options), None) => {
+                Buckets::Shm(SharedTables::open(&options, &prefix, &limits)?)
+            }
             (Backend::Redis(store), None) => Buckets::Redis(store),
-            (Backend::Redis(_), Some(_)) => {
-                let message = "a shared store uses its server's clock; leave it out";
+            (Backend::Shm(_) | Backend::Redis(_), Some(_)) => {
+                let message = "a shared store has a clock of its own; leave it out";
                 return Err(Error::argument("clock", message));
             }
         };

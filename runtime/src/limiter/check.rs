@@ -1,10 +1,12 @@
+use core::sync::atomic::Ordering;
+
 use tidegate_core::{Decision, Operation};
 use tokio::sync::oneshot;
 
 use super::{Buckets, Limiter};
 use crate::answer::{decision, lost};
 use crate::error::Error;
-use crate::keys::Keys;
+use crate::keys::{Keys, MAX_KEY};
 
 impl Limiter {
     /// Spends `cost` tokens of `keys` if every limit allows; never waits for
@@ -13,9 +15,32 @@ impl Limiter {
     /// # Errors
     /// [`Error::InvalidArgument`] for keys of a wrong number or a key that is not 1 to 1024
     /// bytes long, [`Error::CostTooLarge`], and for a remote store its errors.
+    // Inlined, a caller that reads only part of the decision pays only for that.
+    #[inline(always)]
     pub fn check<'k>(&self, keys: impl Into<Keys<'k>>, cost: u64) -> Result<Decision, Error> {
+        let keys = keys.into();
+        if let (Keys::One(key), Buckets::Memory(tables)) = (keys, &self.0.buckets)
+            && (1..=MAX_KEY).contains(&key.len())
+            && !self.0.closed.load(Ordering::Acquire)
+            && let Some(decision) = tables.check_single(key, cost)
+        {
+            return Ok(decision);
+        }
+        match self.check_as_any(keys, cost) {
+            Ok(decision) => Ok(decision),
+            Err(error) => Err(error),
+        }
+    }
+
+    #[inline(never)]
+    fn check_as_any(&self, keys: Keys<'_>, cost: u64) -> Result<Decision, Error> {
         match &self.0.buckets {
-            Buckets::Memory { .. } => self.check_memory(keys.into(), cost),
+            Buckets::Memory(tables) => {
+                tables.check(self.admit(keys, &Operation::Check { cost })?, cost)
+            }
+            Buckets::Shm(shared) => {
+                shared.tables().check(self.admit(keys, &Operation::Check { cost })?, cost)
+            }
             Buckets::Redis(_) => decision(self.run_blocking(keys, Operation::Check { cost })),
         }
     }
@@ -43,23 +68,10 @@ impl Limiter {
         done: impl FnOnce(Result<Decision, Error>) + Send + 'static,
     ) {
         match &self.0.buckets {
-            Buckets::Memory { .. } => done(self.check_memory(keys.into(), cost)),
+            Buckets::Memory(_) | Buckets::Shm(_) => done(self.check(keys, cost)),
             Buckets::Redis(_) => {
                 self.run(keys, Operation::Check { cost }, |outcome| done(decision(outcome)));
             }
-        }
-    }
-
-    /// The check of a bucket in this process: nothing is allocated on the way.
-    #[inline]
-    pub(super) fn check_memory(&self, keys: Keys<'_>, cost: u64) -> Result<Decision, Error> {
-        let Buckets::Memory { store, clock } = &self.0.buckets else {
-            return Err(Error::Store("the buckets are not in memory".into()));
-        };
-        match self.admit_keys(keys)? {
-            // The engine refuses a cost above the burst itself.
-            Keys::One(key) => store.check(key, &&**clock, cost),
-            keys => decision(store.run(keys, &&**clock, Operation::Check { cost })),
         }
     }
 }

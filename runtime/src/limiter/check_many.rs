@@ -30,10 +30,8 @@ impl Limiter {
         checks: impl IntoIterator<Item = (K, u64)>,
     ) -> Result<Vec<Decision>, Error> {
         match &self.0.buckets {
-            Buckets::Memory { .. } => {
-                let checks = self.admit_all(checks)?;
-                checks.into_iter().map(|(keys, cost)| self.check_memory(keys, cost)).collect()
-            }
+            Buckets::Memory(tables) => tables.check_many(&self.admit_all(checks)?),
+            Buckets::Shm(shared) => shared.tables().check_many(&self.admit_all(checks)?),
             Buckets::Redis(_) => {
                 let (answerer, awaited) = awaited();
                 self.check_many_then(checks, move |answer| answerer.answer(answer));
@@ -66,6 +64,11 @@ impl Limiter {
             Ok(checks) => checks,
             Err(error) => return done(Err(error)),
         };
+        match &self.0.buckets {
+            Buckets::Memory(tables) => return done(tables.check_many(&checks)),
+            Buckets::Shm(shared) => return done(shared.tables().check_many(&checks)),
+            Buckets::Redis(_) => {}
+        }
         let gathering = Gathering::new(checks.len(), done);
         for (place, (keys, cost)) in checks.into_iter().enumerate() {
             let gathering = Arc::clone(&gathering);

@@ -9,11 +9,13 @@ use core::fmt;
 use core::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 
-use tidegate_core::{Clock, Decision, Limit};
+use tidegate_core::{Decision, Limit, Source};
 
 use crate::error::Error;
-use crate::memory::MemoryStore;
+use crate::memory::MemoryTables;
+use crate::pressure::Pressure;
 use crate::redis::RedisStore;
+use crate::shm::SharedTables;
 
 pub use builder::LimiterBuilder;
 
@@ -47,7 +49,8 @@ struct Inner {
 }
 
 enum Buckets {
-    Memory { store: MemoryStore, clock: Arc<dyn Clock + Send + Sync> },
+    Memory(MemoryTables),
+    Shm(SharedTables),
     Redis(RedisStore),
 }
 
@@ -86,6 +89,25 @@ impl Limiter {
     /// The name of the limit that bound `decision`, which this limiter has taken.
     pub fn limit_name(&self, decision: &Decision) -> &str {
         self.0.named.get(usize::from(decision.tier)).map_or("", |named| &named.name)
+    }
+
+    /// What the buckets' store could not keep for want of room; nothing where room is
+    /// not bounded by Tidegate, as in Redis.
+    pub fn pressure(&self) -> Pressure {
+        match &self.0.buckets {
+            Buckets::Memory(tables) => tables.pressure(),
+            Buckets::Shm(shared) => shared.pressure(),
+            Buckets::Redis(_) => Pressure::default(),
+        }
+    }
+
+    /// Where the buckets live.
+    pub fn source(&self) -> Source {
+        match self.0.buckets {
+            Buckets::Memory(_) => Source::Memory,
+            Buckets::Shm(_) => Source::Shm,
+            Buckets::Redis(_) => Source::Redis,
+        }
     }
 
     /// Whether calls cross a network.

@@ -28,7 +28,8 @@ impl Limiter {
             Err(error) => return done(Err(error)),
         };
         match &self.0.buckets {
-            Buckets::Memory { store, clock } => done(store.run(keys, &&**clock, operation)),
+            Buckets::Memory(tables) => done(tables.run(keys, operation)),
+            Buckets::Shm(shared) => done(shared.tables().run(keys, operation)),
             Buckets::Redis(store) => {
                 let keys = keys.in_redis(&self.0.prefix);
                 store.run(keys, Arc::clone(&self.0.limits), operation, done);
@@ -47,9 +48,9 @@ impl Limiter {
         operation: Operation,
     ) -> Result<Outcome, Error> {
         match &self.0.buckets {
-            Buckets::Memory { store, clock } => {
-                let keys = self.admit(keys.into(), &operation)?;
-                store.run(keys, &&**clock, operation)
+            Buckets::Memory(tables) => tables.run(self.admit(keys.into(), &operation)?, operation),
+            Buckets::Shm(shared) => {
+                shared.tables().run(self.admit(keys.into(), &operation)?, operation)
             }
             Buckets::Redis(_) => {
                 let (answerer, awaited) = awaited();
@@ -89,19 +90,14 @@ impl Limiter {
         keys: Keys<'k>,
         operation: &Operation,
     ) -> Result<Keys<'k>, Error> {
+        if self.0.closed.load(Ordering::Acquire) {
+            return Err(Error::Store("the limiter is closed".into()));
+        }
         if let Operation::Check { cost } | Operation::Reserve { cost, .. } = *operation {
             let burst = self.0.limits.iter().map(Limit::burst).min().unwrap_or(0);
             if cost > burst {
                 return Err(Error::CostTooLarge { cost, burst });
             }
-        }
-        self.admit_keys(keys)
-    }
-
-    #[inline]
-    pub(super) fn admit_keys<'k>(&self, keys: Keys<'k>) -> Result<Keys<'k>, Error> {
-        if self.0.closed.load(Ordering::Acquire) {
-            return Err(Error::Store("the limiter is closed".into()));
         }
         keys.checked(self.0.limits.len())
     }
