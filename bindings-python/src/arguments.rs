@@ -25,6 +25,7 @@ pub(crate) enum Keys<'a> {
 impl<'a, 'py> FromPyObject<'a, 'py> for Keys<'a> {
     type Error = PyErr;
 
+    #[inline]
     fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
         match one_key(object)? {
             Some(key) => Ok(Self::One(key)),
@@ -69,6 +70,7 @@ impl Keys<'_> {
 }
 
 /// The bytes of a `str` or `bytes`; none of anything else.
+#[inline]
 fn one_key<'a>(object: Borrowed<'a, '_, PyAny>) -> PyResult<Option<&'a [u8]>> {
     if object.is_instance_of::<PyString>() {
         return utf8("key", object).map(|text| Some(text.as_bytes()));

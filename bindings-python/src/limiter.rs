@@ -112,10 +112,9 @@ impl Limiter {
         key: Keys<'_>,
         #[pyo3(from_py_with = cost)] cost: u64,
     ) -> PyResult<Decision> {
-        let answer = if self.limiter.is_remote() {
-            self.on_store(py, &key, Operation::Check { cost })?
-        } else {
-            key.lend(|keys| self.limiter.check(keys, cost))
+        let answer = match key {
+            Keys::One(key) if !self.limiter.is_remote() => self.limiter.check(key, cost),
+            key => return self.run(py, &key, Operation::Check { cost }),
         };
         self.answer(py, answer)
     }
@@ -356,6 +355,7 @@ impl Limiter {
     }
 
     /// An operation that answers with a decision.
+    #[inline(never)]
     fn run(&self, py: Python<'_>, key: &Keys<'_>, operation: Operation) -> PyResult<Decision> {
         let answer = if self.limiter.is_remote() {
             self.on_store(py, key, operation)?
