@@ -71,7 +71,7 @@ impl Keys<'_> {
 
 /// The bytes of a `str` or `bytes`; none of anything else.
 #[inline]
-fn one_key<'a>(object: Borrowed<'a, '_, PyAny>) -> PyResult<Option<&'a [u8]>> {
+pub(crate) fn one_key<'a>(object: Borrowed<'a, '_, PyAny>) -> PyResult<Option<&'a [u8]>> {
     if object.is_instance_of::<PyString>() {
         return utf8("key", object).map(|text| Some(text.as_bytes()));
     }

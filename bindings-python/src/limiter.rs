@@ -7,8 +7,8 @@ use tidegate::answer::{Unclaimed, decision};
 use tidegate::{Error, ManualClock, Operation};
 
 use crate::arguments::{
-    Checks, Keys, actual, charged, clock, cost, max_wait, prefix, store, store_timeout, timeout,
-    tokens, wait,
+    Checks, Keys, actual, charged, clock, cost, max_wait, one_key, prefix, store, store_timeout,
+    timeout, tokens, wait,
 };
 use crate::decision::Decision;
 use crate::errors::exception;
@@ -108,15 +108,15 @@ impl Limiter {
     #[pyo3(signature = (key, cost=1))]
     fn check(
         &self,
-        py: Python<'_>,
-        key: Keys<'_>,
+        key: &Bound<'_, PyAny>,
         #[pyo3(from_py_with = cost)] cost: u64,
     ) -> PyResult<Decision> {
-        let answer = match key {
-            Keys::One(key) if !self.limiter.is_remote() => self.limiter.check(key, cost),
-            key => return self.run(py, &key, Operation::Check { cost }),
-        };
-        self.answer(py, answer)
+        if !self.limiter.is_remote()
+            && let Some(key_bytes) = one_key(key.as_borrowed())?
+        {
+            return self.answer(key.py(), self.limiter.check(key_bytes, cost));
+        }
+        self.run(key.py(), &key.extract()?, Operation::Check { cost })
     }
 
     /// Many checks in one go, each a key or a tuple of a key and a cost: each is decided by
@@ -146,8 +146,8 @@ impl Limiter {
     }
 
     /// What check with a cost of 0 answers: always allowed, spends nothing.
-    fn peek(&self, py: Python<'_>, key: Keys<'_>) -> PyResult<Decision> {
-        self.check(py, key, 0)
+    fn peek(&self, key: &Bound<'_, PyAny>) -> PyResult<Decision> {
+        self.check(key, 0)
     }
 
     /// Takes the next slot for `cost` tokens if it is at most `max_wait` seconds away, and
@@ -335,6 +335,7 @@ impl Limiter {
         self.clock.as_deref()
     }
 
+    #[inline]
     pub(crate) fn decision(&self, py: Python<'_>, decided: tidegate::Decision) -> Decision {
         let name = match self.names.get(usize::from(decided.tier)) {
             Some(name) => name.clone_ref(py),
@@ -343,6 +344,7 @@ impl Limiter {
         Decision::new(decided, name)
     }
 
+    #[inline]
     fn answer(
         &self,
         py: Python<'_>,
