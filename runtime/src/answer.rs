@@ -1,40 +1,41 @@
-//! Where one thread waits for one answer of a store: `Limiter::check`, and the
-//! bindings, which look for interrupts in between.
+//! Where one thread waits for one answer of a store: the blocking methods, and the
+//! bindings, which look for interrupts in between. And what an answer must be.
 
 use core::time::Duration;
 use std::sync::Arc;
 
 use parking_lot::{Condvar, Mutex};
-use tidegate_core::Decision;
+use tidegate_core::{Decision, Outcome};
 
 use crate::error::Error;
 
-type Answer = Result<Decision, Error>;
+pub use crate::reservation::Unclaimed;
+
+type Answer<T> = Result<T, Error>;
 
 /// The waiting end.
 ///
 /// A channel of the standard library would do, but it spins before it sleeps,
 /// which takes the processor from the I/O thread that is to answer.
-pub struct Awaited(Arc<Slot>);
+pub struct Awaited<T>(Arc<Slot<T>>);
 
 /// The answering end; if it is lost, the waiting thread gets an error.
-pub struct Answerer(Arc<Slot>);
+pub struct Answerer<T>(Arc<Slot<T>>);
 
-#[derive(Default)]
-struct Slot {
-    answer: Mutex<Option<Answer>>,
+struct Slot<T> {
+    answer: Mutex<Option<Answer<T>>>,
     answered: Condvar,
 }
 
 /// Both ends.
-pub fn awaited() -> (Answerer, Awaited) {
-    let slot = Arc::new(Slot::default());
+pub fn awaited<T>() -> (Answerer<T>, Awaited<T>) {
+    let slot = Arc::new(Slot { answer: Mutex::new(None), answered: Condvar::new() });
     (Answerer(Arc::clone(&slot)), Awaited(slot))
 }
 
-impl Awaited {
+impl<T> Awaited<T> {
     /// The answer, whenever it comes. It comes: a store's calls end with its timeout.
-    pub fn wait(self) -> Answer {
+    pub fn wait(self) -> Answer<T> {
         let mut answer = self.0.answer.lock();
         loop {
             match answer.take() {
@@ -45,7 +46,7 @@ impl Awaited {
     }
 
     /// The answer, if it comes in time.
-    pub fn within(&self, timeout: Duration) -> Option<Answer> {
+    pub fn within(&self, timeout: Duration) -> Option<Answer<T>> {
         let mut answer = self.0.answer.lock();
         if answer.is_none() {
             self.0.answered.wait_for(&mut answer, timeout);
@@ -54,16 +55,37 @@ impl Awaited {
     }
 }
 
-impl Answerer {
+impl<T> Answerer<T> {
     /// Wakes the waiting thread with its answer.
-    pub fn answer(self, answer: Answer) {
+    pub fn answer(self, answer: Answer<T>) {
         *self.0.answer.lock() = Some(answer);
     }
 }
 
-impl Drop for Answerer {
+impl<T> Drop for Answerer<T> {
     fn drop(&mut self) {
-        self.0.answer.lock().get_or_insert_with(|| Err(Error::Store("the check was lost".into())));
+        self.0.answer.lock().get_or_insert_with(|| Err(lost()));
         self.0.answered.notify_one();
     }
+}
+
+/// The decision of an operation that answers with one.
+///
+/// # Errors
+/// Those of the operation, and [`Error::Store`] when its answer is of another kind.
+pub fn decision(outcome: Result<Outcome, Error>) -> Result<Decision, Error> {
+    match outcome? {
+        Outcome::Decision(decision) => Ok(decision),
+        _ => Err(unexpected()),
+    }
+}
+
+#[cold]
+pub(crate) fn unexpected() -> Error {
+    Error::Store("the store answered another operation".into())
+}
+
+#[cold]
+pub(crate) fn lost() -> Error {
+    Error::Store("the answer was lost".into())
 }

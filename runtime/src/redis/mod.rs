@@ -2,7 +2,7 @@
 //! takes the engine's step there by the server's clock, and the caller replays the
 //! answer from what the script saw.
 
-mod io;
+pub(crate) mod io;
 mod replay;
 mod script;
 pub mod value;
