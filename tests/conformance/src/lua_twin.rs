@@ -54,9 +54,8 @@ impl Ran {
     pub fn apply_to(&self, values: &mut [Option<Vec<u8>>]) {
         let Self::Changed(changes) = self else { return };
         for (value, change) in values.iter_mut().zip(changes) {
-            match change {
-                Some(change) => *value = Some(change.value.clone()),
-                None => {}
+            if let Some(change) = change {
+                *value = Some(change.value.clone());
             }
         }
     }

@@ -52,7 +52,7 @@ fn step(picks: &Picks, now: u64, values: &[Option<Vec<u8>>], limits: &[Limit]) -
     let smallest = limits.iter().map(Limit::burst).min().unwrap_or(0);
     let stored = value::read(values, limits, now).unwrap_or_default();
     let cost = match picks.near % 5 {
-        0 if picks.number % 4 == 0 => 0,
+        0 if picks.number.is_multiple_of(4) => 0,
         0 | 1 => 1,
         2 => smallest,
         3 => picks.number % (smallest + 1),
