@@ -36,22 +36,30 @@ pub struct Script {
     pub name: &'static str,
     /// The text: what all operations begin with, the operation, what all end with.
     pub parts: &'static [&'static str],
-    loaded: OnceLock<::redis::Script>,
-    text: OnceLock<String>,
+    loaded: OnceLock<Loaded>,
+}
+
+struct Loaded {
+    text: String,
+    hash: String,
 }
 
 impl Script {
     const fn new(name: &'static str, parts: &'static [&'static str]) -> Self {
-        Self { name, parts, loaded: OnceLock::new(), text: OnceLock::new() }
+        Self { name, parts, loaded: OnceLock::new() }
     }
 
     /// The whole text.
     pub fn text(&self) -> &str {
-        self.text.get_or_init(|| self.parts.concat())
+        &self.loaded().text
     }
 
-    fn hash(&self) -> &str {
-        self.loaded.get_or_init(|| ::redis::Script::new(self.text())).get_hash()
+    fn loaded(&self) -> &Loaded {
+        self.loaded.get_or_init(|| {
+            let text = self.parts.concat();
+            let hash = ::redis::Script::new(&text).get_hash().to_owned();
+            Loaded { text, hash }
+        })
     }
 }
 
@@ -137,7 +145,7 @@ impl Call {
         connection: &mut ConnectionManager,
         keys: &[Vec<u8>],
     ) -> RedisResult<Reply> {
-        let by_hash = self.command("EVALSHA", self.script.hash(), keys);
+        let by_hash = self.command("EVALSHA", &self.script.loaded().hash, keys);
         match by_hash.query_async(connection).await {
             Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
                 self.command("EVAL", self.script.text(), keys).query_async(connection).await

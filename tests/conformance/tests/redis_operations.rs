@@ -142,21 +142,12 @@ fn a_key_per_limit_is_charged_together_or_not_at_all() {
     let of_both = limiter.check(&[b"org".as_slice(), b"org"][..], 1).expect("a decision");
     assert!(of_both.allowed, "a key's buckets of different limits are different");
 
-    redis::cmd("LPUSH")
-        .arg("tidegate:{org}:1")
-        .arg("x")
-        .exec(&mut { redis_after(&server) })
-        .expect("a list");
-    let error = limiter.check(&keys(b"dan")[..], 1).expect_err("not a bucket");
-    assert_eq!(error.code(), "corrupt_bucket");
-    assert!(error.to_string().contains("{org}"), "{error}");
-}
-
-/// A connection after the second key was deleted.
-fn redis_after(server: &RedisServer) -> redis::Connection {
     let mut connection = server.connect();
     redis::cmd("DEL").arg("tidegate:{org}:1").exec(&mut connection).expect("deleted");
-    connection
+    redis::cmd("LPUSH").arg("tidegate:{org}:1").arg("x").exec(&mut connection).expect("a list");
+    let error = limiter.check(&keys(b"dan")[..], 1).expect_err("not a bucket");
+    assert_eq!(error.code(), "corrupt_bucket");
+    assert!(error.to_string().contains("tidegate:{org}:1"), "{error}");
 }
 
 /// The keys that hold something.
