@@ -1,8 +1,9 @@
 import { createRequire } from 'node:module';
 
-import { checkWellFormed, describe, invalid } from './memory/arguments.js';
+import { invalid } from './memory/arguments.js';
 import { Decision } from './memory/decision.js';
 import { errorFrom } from './memory/errors.js';
+import { checkKeys } from './memory/keys.js';
 
 const LONGEST_INTERVAL_MS = 2 ** 31 - 1;
 
@@ -20,10 +21,7 @@ export class StoreBuckets {
   }
 
   check(key, cost) {
-    if (typeof key === 'string') checkWellFormed(key);
-    else if (!(key instanceof Uint8Array)) {
-      throw invalid('key', `it must be a string or a Uint8Array, but is ${describe(key)}`);
-    }
+    checkKeys(key, this.#limits.length);
     return new Promise((resolve, reject) => {
       lastId = (lastId + 1) >>> 0;
       this.#native.check(key, cost, completions, lastId);
@@ -32,8 +30,8 @@ export class StoreBuckets {
     });
   }
 
-  checkSync() {
-    throw invalid('store', 'it is remote, so it answers by promise only: use check and peek');
+  get synchronous() {
+    throw invalid('store', 'it is remote, so it answers by promise only: use the methods without Sync');
   }
 
   close() {
