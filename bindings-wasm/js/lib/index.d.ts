@@ -92,7 +92,7 @@ export interface CheckOptions {
 }
 
 /** One check among many: a key or keys, or with their cost. */
-export type CheckItem = Keys | { readonly key: Keys; readonly cost?: number };
+export type CheckInput = Keys | { readonly key: Keys; readonly cost?: number };
 
 export interface ReserveOptions {
   /** Tokens to spend once the slot has come: a whole number from 0. Default: 1. */
@@ -201,7 +201,7 @@ export interface Limiter {
    * const [user, job] = await limiter.checkMany(['user:42', { key: 'job:7', cost: 3 }]);
    * ```
    */
-  checkMany(items: readonly CheckItem[]): Promise<Decision[]>;
+  checkMany(checks: readonly CheckInput[]): Promise<Decision[]>;
   /** What `check` would find, without spending. */
   peek(key: Keys): Promise<Decision>;
   /**
@@ -257,7 +257,7 @@ export interface MemoryLimiter extends Limiter {
    */
   checkSync(key: Keys, cost?: number): Decision;
   /** `checkMany` without a promise; all checks are of one time. */
-  checkManySync(items: readonly CheckItem[]): Decision[];
+  checkManySync(checks: readonly CheckInput[]): Decision[];
   /** What `checkSync` would find, without spending. */
   peekSync(key: Keys): Decision;
   /** `reserve` without a promise. */

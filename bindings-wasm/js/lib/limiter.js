@@ -3,7 +3,7 @@ import { RateLimited } from './errors.js';
 import { Reservation } from './reservation.js';
 
 const CHECK_OPTIONS = ['cost'];
-const ITEM_FIELDS = ['key', 'cost'];
+const MANY_FIELDS = ['key', 'cost'];
 const RESERVE_OPTIONS = ['cost', 'maxWaitMs'];
 const ACQUIRE_OPTIONS = ['cost', 'timeoutMs', 'signal'];
 
@@ -31,14 +31,14 @@ export class Limiter {
     return this.#buckets.synchronous.check(key, checkCost(cost));
   }
 
-  /** Checks each item by itself, in order; a mistake in one charges nothing for any. */
-  async checkMany(items) {
-    return this.#buckets.checkMany(readItems(items));
+  /** Decides each check by itself, in order; a mistake in one charges nothing for any. */
+  async checkMany(checks) {
+    return this.#buckets.checkMany(readChecks(checks));
   }
 
   /** `checkMany` without a promise, for buckets in memory. */
-  checkManySync(items) {
-    return this.#buckets.synchronous.checkMany(readItems(items));
+  checkManySync(checks) {
+    return this.#buckets.synchronous.checkMany(readChecks(checks));
   }
 
   /** What `check` would find, without spending. */
@@ -143,13 +143,13 @@ export class Limiter {
   }
 }
 
-function readItems(items) {
-  if (!Array.isArray(items)) throw invalid('items', `it must be an array, but is ${describe(items)}`);
-  return items.map((item) => {
-    const isKey = typeof item !== 'object' || item instanceof Uint8Array || Array.isArray(item);
-    if (isKey) return { key: item, cost: 1 };
-    checkFields('item', item, ITEM_FIELDS);
-    const { key, cost = 1 } = item;
+function readChecks(checks) {
+  if (!Array.isArray(checks)) throw invalid('checks', `they must be an array, but are ${describe(checks)}`);
+  return checks.map((given) => {
+    const isKey = typeof given !== 'object' || given instanceof Uint8Array || Array.isArray(given);
+    if (isKey) return { key: given, cost: 1 };
+    checkFields('check', given, MANY_FIELDS);
+    const { key, cost = 1 } = given;
     return { key, cost: checkCost(cost) };
   });
 }

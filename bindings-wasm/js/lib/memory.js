@@ -68,13 +68,13 @@ export class MemoryBuckets {
   }
 
   /** All at one time. A call of the engine costs less than the copying of a key, so each has its own. */
-  checkMany(items) {
+  checkMany(checks) {
     const [millis, nanos] = this.#now();
-    for (const { key, cost } of items) {
+    for (const { key, cost } of checks) {
       checkKeys(key, this.#limits.length);
       if (this.#engine.check_cost(cost) === FAILED) raise(this.#engine);
     }
-    return items.map(({ key, cost }) => this.#decision(this.#engine.check(this.#write(key), millis, nanos, cost)));
+    return checks.map(({ key, cost }) => this.#decision(this.#engine.check(this.#write(key), millis, nanos, cost)));
   }
 
   /** A slot, or why there is none: then it is not allowed, and cannot be waited for or cancelled. */

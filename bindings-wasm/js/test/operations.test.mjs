@@ -152,8 +152,8 @@ test('keys per limit, in every operation', async () => {
 
 test('many checks: each by itself, in order, at one time', async () => {
   const { limiter } = limiterAt('10/s');
-  const items = [{ key: 'a', cost: 8 }, { key: 'a', cost: 8 }, 'b', { key: Buffer.from('a') }, { key: ['b'], cost: 9 }];
-  const answers = limiter.checkManySync(items).map(({ allowed, remaining }) => [allowed, remaining]);
+  const checks = [{ key: 'a', cost: 8 }, { key: 'a', cost: 8 }, 'b', { key: Buffer.from('a') }, { key: ['b'], cost: 9 }];
+  const answers = limiter.checkManySync(checks).map(({ allowed, remaining }) => [allowed, remaining]);
   assert.deepEqual(answers, [[true, 2], [false, 2], [true, 9], [true, 1], [true, 0]]);
   assert.deepEqual(await limiter.checkMany(['a', 'a']).then((all) => all.map(({ allowed }) => allowed)), [true, false]);
   assert.deepEqual(limiter.checkManySync([]), []);
@@ -170,22 +170,22 @@ test('many checks: a mistake in one charges nothing for any', async () => {
     [['a', 'ä'.repeat(513)], /^invalid key: .* but has 1026/],
     [['a', 'x\ud800'], /^invalid key: it must be well-formed/],
     [['a', undefined], /^invalid key: .* but is undefined/],
-    [['a', null], /^invalid item: it must be an object, but is null/],
+    [['a', null], /^invalid check: it must be an object, but is null/],
     [['a', {}], /^invalid key: .* but is undefined/],
     [['a', ['b']], /^invalid key: it must be one key, or an array of one for each limit: there are 2 limits, but 1 keys/],
     [['a', ['b', '']], /^invalid key: .* but has 0/],
     [['a', { key: 'a', cost: -1 }], /^invalid cost/],
-    [['a', { key: 'a', price: 1 }], /^invalid item: unknown field "price"; there are key, cost/],
-    ['ab', /^invalid items: it must be an array, but is "ab"/],
-    [undefined, /^invalid items/],
+    [['a', { key: 'a', price: 1 }], /^invalid check: unknown field "price"; there are key, cost/],
+    ['ab', /^invalid checks: they must be an array, but are "ab"/],
+    [undefined, /^invalid checks/],
   ];
-  for (const [items, message] of wrong) {
-    assert.throws(() => limiter.checkManySync(items), (error) => {
+  for (const [checks, message] of wrong) {
+    assert.throws(() => limiter.checkManySync(checks), (error) => {
       assert.ok(error instanceof InvalidArgument, String(error));
       assert.match(error.message, message);
       return true;
     });
-    await assert.rejects(limiter.checkMany(items), InvalidArgument);
+    await assert.rejects(limiter.checkMany(checks), InvalidArgument);
   }
   await assert.rejects(limiter.checkMany(['a', { key: 'a', cost: 11 }]), { code: 'cost_too_large', message: /cost of 11 .* burst of 10/ });
   assert.equal(limiter.peekSync('a').remaining, 10);

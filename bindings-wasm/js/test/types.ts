@@ -1,7 +1,7 @@
 // Compiled, never run: what the type declarations must accept and refuse.
 import { CostTooLarge, FakeClock, InvalidLimit, RateLimited, TidegateError } from 'tidegate-wasm';
 import { Limit, Limiter, Reservation, createLimiter, limit } from 'tidegate-wasm';
-import type { CheckItem, Decision, Keys, LimitInput, MemoryLimiter, MemoryReservation } from 'tidegate-wasm';
+import type { CheckInput, Decision, Keys, LimitInput, MemoryLimiter, MemoryReservation } from 'tidegate-wasm';
 
 const stepped: LimitInput = { tokens: 5, periodMs: 60_000, shape: 'stepped' };
 const limits: readonly LimitInput[] = ['10/s', stepped, limit('1/d', { name: 'daily' })];
@@ -23,9 +23,9 @@ try {
 }
 
 const keys: Keys = ['user:1', new Uint8Array(4), 'everybody'] as const;
-const items: readonly CheckItem[] = ['a', keys, { key: 'b' }, { key: ['a', 'b'], cost: 3 }];
-const many: Decision[] = limiter.checkManySync(items);
-const later: Promise<Decision[]> = general.checkMany(items);
+const checks: readonly CheckInput[] = ['a', keys, { key: 'b' }, { key: ['a', 'b'], cost: 3 }];
+const many: Decision[] = limiter.checkManySync(checks);
+const later: Promise<Decision[]> = general.checkMany(checks);
 const slot: MemoryReservation = limiter.reserveSync(keys, { cost: 2, maxWaitMs: Infinity });
 const gaveBack: boolean = slot.allowed && slot.delayMs > 0 ? slot.cancelSync() : slot.settleSync(1).allowed;
 const shared: Promise<Reservation> = general.reserve('a', { maxWaitMs: 5 });
@@ -57,5 +57,5 @@ shared.then((reservation) => reservation.cancelSync());
 limiter.holdSync('a', '5');
 // @ts-expect-error a signal is an AbortSignal
 limiter.acquire('a', { signal: 5 });
-// @ts-expect-error an item is a key, keys, or an object with them
+// @ts-expect-error a check is a key, keys, or an object with them
 limiter.checkManySync([5]);
