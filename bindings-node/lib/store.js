@@ -3,7 +3,8 @@ import { createRequire } from 'node:module';
 import { invalid } from './memory/arguments.js';
 import { Decision } from './memory/decision.js';
 import { errorFrom } from './memory/errors.js';
-import { checkKeys } from './memory/keys.js';
+import { checkKeys, ownKeys } from './memory/keys.js';
+import { sleepUntil } from './memory/sleep.js';
 
 const LONGEST_INTERVAL_MS = 2 ** 31 - 1;
 
@@ -20,22 +21,74 @@ export class StoreBuckets {
     this.#native = opened;
   }
 
-  check(key, cost) {
-    checkKeys(key, this.#limits.length);
-    return new Promise((resolve, reject) => {
-      lastId = (lastId + 1) >>> 0;
-      this.#native.check(key, cost, completions, lastId);
-      // In time: answers are taken by a later turn of the event loop.
-      expect(lastId, { limits: this.#limits, resolve, reject });
-    });
-  }
-
   get synchronous() {
     throw invalid('store', 'it is remote, so it answers by promise only: use the methods without Sync');
   }
 
+  check(key, cost) {
+    checkKeys(key, this.#limits.length);
+    return this.#decision((id) => this.#native.check(key, cost, completions, id));
+  }
+
+  checkMany(checks) {
+    for (const { key } of checks) checkKeys(key, this.#limits.length);
+    const limits = this.#limits;
+    const read = (answers) => answers.map((answer) => decisionOf(answer, limits));
+    return call((id) => this.#native.checkMany(checks, completions, id), read);
+  }
+
+  /** A slot, or why there is none: then it is not allowed, and cannot be waited for or cancelled. */
+  reserve(key, cost, maxWaitMs) {
+    checkKeys(key, this.#limits.length);
+    const [limits, own] = [this.#limits, ownKeys(key)];
+    const read = ({ decision, delayMs, native }) => ({
+      decision: decisionOf(decision, limits),
+      tier: decision.tier,
+      cost,
+      key: own,
+      delayMs,
+      due: performance.now() + delayMs,
+      native,
+    });
+    return call((id) => this.#native.reserve(key, cost, maxWaitMs, completions, id), read);
+  }
+
+  /** Waits until the slot has come. */
+  wait({ delayMs, due }, signal) {
+    return delayMs === 0 ? undefined : sleepUntil(due, signal);
+  }
+
+  cancel({ native }) {
+    return call((id) => native.cancel(completions, id), (all) => all);
+  }
+
+  settle(key, charged, actual) {
+    checkKeys(key, this.#limits.length);
+    return this.#decision((id) => this.#native.settle(key, charged, actual, completions, id));
+  }
+
+  credit(key, tokens) {
+    checkKeys(key, this.#limits.length);
+    return this.#decision((id) => this.#native.credit(key, tokens, completions, id));
+  }
+
+  hold(key, waitMs) {
+    checkKeys(key, this.#limits.length);
+    return this.#decision((id) => this.#native.hold(key, waitMs, completions, id));
+  }
+
+  reset(key) {
+    checkKeys(key, this.#limits.length);
+    return this.#decision((id) => this.#native.reset(key, completions, id));
+  }
+
   close() {
     this.#native.close();
+  }
+
+  #decision(start) {
+    const limits = this.#limits;
+    return call(start, (answer) => decisionOf(answer, limits));
   }
 }
 
@@ -57,6 +110,16 @@ function loadAddon() {
   return addon;
 }
 
+/** Starts a call of the addon under a number, and promises what `read` makes of its answer. */
+function call(start, read) {
+  return new Promise((resolve, reject) => {
+    lastId = (lastId + 1) >>> 0;
+    start(lastId);
+    // In time: answers are taken by a later turn of the event loop.
+    expect(lastId, { read, resolve, reject });
+  });
+}
+
 // The process stays alive for answers that are on their way, and for nothing else.
 function expect(id, settling) {
   if (expected.size === 0) keepAlive.ref();
@@ -64,15 +127,15 @@ function expect(id, settling) {
 }
 
 function settleAll() {
-  for (const { id, outcome } of completions.take()) {
-    const { limits, resolve, reject } = expected.get(id);
+  for (const { id, answer, failure } of completions.take()) {
+    const { read, resolve, reject } = expected.get(id);
     expected.delete(id);
-    if ('code' in outcome) reject(errorFrom(outcome));
-    else resolve(decisionOf(outcome, limits));
+    if (failure === undefined) resolve(read(answer));
+    else reject(errorFrom(failure));
   }
   if (expected.size === 0) keepAlive.unref();
 }
 
-function decisionOf({ allowed, tier, remaining, retryAfterMs, resetAfterMs }, limits) {
-  return new Decision(allowed, limits[tier], remaining, retryAfterMs, resetAfterMs, 'redis');
+function decisionOf({ allowed, tier, remaining, retryAfterMs, resetAfterMs, source }, limits) {
+  return new Decision(allowed, limits[tier], remaining, retryAfterMs, resetAfterMs, source);
 }
