@@ -69,7 +69,7 @@ impl Decision {
         self.limit_name.bind(py)
     }
 
-    /// Where the bucket lives: "memory" or "redis".
+    /// Where the bucket lives: "memory", "shm" or "redis".
     #[getter]
     fn source(&self) -> &'static str {
         self.decided.source.as_str()

@@ -138,7 +138,7 @@ impl Limiter {
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
-        let store = if self.limiter.is_remote() { "redis" } else { "memory" };
+        let store = self.limiter.source().as_str();
         let limits = self.limits.bind(py).iter().map(|limit| Ok(limit.repr()?.to_string()));
         let limits = limits.collect::<PyResult<Vec<_>>>()?.join(", ");
         Ok(format!("<tidegate.Limiter({limits}) in {store}>"))

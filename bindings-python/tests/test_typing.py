@@ -23,7 +23,7 @@ from tidegate import AsyncLimiter, Decision, FakeClock, Limit, Limiter, CostTooL
 limiter = Limiter("10/s", Limit(100, per=60.0, burst=20, name="user"), store="redis://h", store_timeout=1)
 assert_type(limiter.check("k", cost=2), Decision)
 assert_type(limiter.check(b"k").retry_after, float)
-assert_type(limiter.peek("k").source, Literal["memory", "redis"])
+assert_type(limiter.peek("k").source, Literal["memory", "shm", "redis"])
 assert_type(limiter.limits, tuple[Limit, ...])
 with limiter as entered:
     assert_type(entered, Limiter)

@@ -30,15 +30,18 @@ pub enum Source {
     /// A bucket in this process.
     #[default]
     Memory,
+    /// A bucket that the processes of this host share.
+    Shm,
     /// The bucket in Redis that the fleet shares.
     Redis,
 }
 
 impl Source {
-    /// The name that every binding uses: `"memory"` or `"redis"`.
+    /// The name that every binding uses: `"memory"`, `"shm"` or `"redis"`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Memory => "memory",
+            Self::Shm => "shm",
             Self::Redis => "redis",
         }
     }

@@ -324,7 +324,8 @@ fn errors_say_what_is_wrong() {
 
 #[test]
 fn names_and_clocks() {
-    assert_eq!((Source::Memory.as_str(), Source::Redis.as_str()), ("memory", "redis"));
+    let names = [Source::Memory, Source::Shm, Source::Redis].map(Source::as_str);
+    assert_eq!(names, ["memory", "shm", "redis"]);
     let clock = ManualClock::new(7);
     assert_eq!((clock.now(), Clock::now(&&clock)), (7, 7));
     clock.set(5);

@@ -7,6 +7,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use tidegate_core::Clock;
 
 pub use fast::FastClock;
+pub(crate) use fast::Timebase;
 
 /// The operating system's monotonic clock, aligned to the Unix epoch once, when
 /// the clock is made.

@@ -1,5 +1,5 @@
 #![doc = include_str!("../README.md")]
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 #![deny(missing_docs)]
 
 #[doc(hidden)]
@@ -15,6 +15,11 @@ mod pressure;
 #[doc(hidden)]
 pub mod redis;
 mod reservation;
+#[cfg(any(target_os = "linux", target_os = "macos"))]
+mod shm;
+#[cfg(not(any(target_os = "linux", target_os = "macos")))]
+#[path = "shm_unsupported.rs"]
+mod shm;
 mod store;
 mod tables;
 mod timer;

@@ -2,6 +2,7 @@ use core::{fmt, time::Duration};
 
 use crate::error::Error;
 use crate::redis::RedisStore;
+use crate::shm::ShmOptions;
 
 /// The store timeout unless one is given.
 pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_millis(50);
@@ -11,6 +12,10 @@ const MAX_TIMEOUT: Duration = Duration::from_secs(60);
 /// Where buckets live, shared by the limiters that are given a clone of it.
 ///
 /// `memory://` is the process itself: each limiter has buckets of its own there.
+/// `shm://name` is memory that the processes of this host share, on Linux and macOS.
+/// Limiters of one name share buckets when prefix and limits are equal too. Options:
+/// `?max_keys=100000` (keys that owe something, 1 to 100,000,000, 23 bytes each per limit),
+/// `&on_full=evict_idlest` or `deny`, `&mode=600` (or 660, 666: who may share), `&dir=/path`.
 /// `redis://[user:password@]host[:port][/database]`, `rediss://` (TLS) and
 /// `redis+unix:///path` name a Redis that a fleet shares; limiters with one
 /// `Store` share its connection. `valkey://` and `valkeys://` mean the same.
@@ -20,6 +25,7 @@ pub struct Store(pub(crate) Backend);
 #[derive(Clone)]
 pub(crate) enum Backend {
     Memory,
+    Shm(ShmOptions),
     Redis(RedisStore),
 }
 
@@ -41,6 +47,7 @@ impl Store {
         match scheme {
             "memory" if rest.is_empty() => Ok(Self(Backend::Memory)),
             "memory" => Err(unknown_url("nothing may follow memory://")),
+            "shm" => Ok(Self(Backend::Shm(ShmOptions::parse(rest)?))),
             "redis" | "rediss" | "redis+unix" | "unix" | "valkey" | "valkeys" | "valkey+unix" => {
                 Ok(Self(Backend::Redis(RedisStore::open(url, timeout)?)))
             }
@@ -49,7 +56,7 @@ impl Store {
         }
     }
 
-    /// Whether the store answers within its timeout. Memory always does.
+    /// Whether the store answers within its timeout. Memory always does, shared or not.
     ///
     /// # Errors
     /// [`Error::Store`] or [`Error::StoreTimeout`].
@@ -57,7 +64,7 @@ impl Store {
         let backend = self.0.clone();
         async move {
             match backend {
-                Backend::Memory => Ok(()),
+                Backend::Memory | Backend::Shm(_) => Ok(()),
                 Backend::Redis(redis) => redis.ping().await,
             }
         }
@@ -65,13 +72,17 @@ impl Store {
 }
 
 fn unknown_url(why: &str) -> Error {
-    Error::argument("store", format!("{why}; use memory://, redis://, rediss:// or redis+unix://"))
+    Error::argument(
+        "store",
+        format!("{why}; use memory://, shm://, redis://, rediss:// or redis+unix://"),
+    )
 }
 
 impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.0 {
             Backend::Memory => "Store(memory)",
+            Backend::Shm(_) => "Store(shm)",
             Backend::Redis(_) => "Store(redis)",
         })
     }

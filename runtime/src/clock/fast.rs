@@ -1,10 +1,9 @@
 use std::sync::OnceLock;
-use std::time::Instant;
 
 use tidegate_core::Clock;
 
+use super::MonotonicClock;
 use super::discipline::{Discipline, rate};
-use super::{WallClock, saturating_nanos};
 
 /// The fastest clock for process-local stores: the processor's own counter, kept to the
 /// operating system's monotonic clock. Not the default, because its first use measures.
@@ -40,20 +39,19 @@ use super::{WallClock, saturating_nanos};
 /// # assert!(nanoseconds < 60_000_000_000);
 /// ```
 #[derive(Clone, Copy, Debug)]
-pub struct FastClock(&'static Timebase);
+pub struct FastClock(&'static Timebase<MonotonicClock>);
 
+/// The processor's counter kept to a slower clock, the truth.
 #[derive(Debug)]
-struct Timebase {
-    source: Source,
+pub(crate) struct Timebase<C> {
+    source: Source<C>,
     discipline: Discipline,
 }
 
-/// The counter, and the monotonic clock that it is kept to.
 #[derive(Debug)]
-struct Source {
+struct Source<C> {
     counter: quanta::Clock,
-    start: Instant,
-    start_nanos: u64,
+    truth: C,
 }
 
 /// How long the counter's rate is measured before the clock is first read.
@@ -61,12 +59,12 @@ const CALIBRATION_NANOS: u64 = 1_000_000;
 /// Three readings of clocks take no longer than this, unless they are interrupted.
 const INTERRUPTED_NANOS: u64 = 200;
 
-static TIMEBASE: OnceLock<Timebase> = OnceLock::new();
+static TIMEBASE: OnceLock<Timebase<MonotonicClock>> = OnceLock::new();
 
 impl FastClock {
     /// The process's fast clock; the first call measures the counter's rate.
     pub fn new() -> Self {
-        Self(TIMEBASE.get_or_init(Timebase::new))
+        Self(TIMEBASE.get_or_init(|| Timebase::new(MonotonicClock::new())))
     }
 }
 
@@ -79,16 +77,16 @@ impl Default for FastClock {
 impl Clock for FastClock {
     #[inline]
     fn now(&self) -> u64 {
-        match self.0.discipline.read(self.0.source.counter.raw()) {
-            Some(now) => now,
-            None => self.0.correct(),
-        }
+        self.0.now()
     }
 }
 
-impl Timebase {
-    fn new() -> Self {
-        let source = Source::new();
+impl<C: Clock> Timebase<C> {
+    /// Measures the counter's rate by `truth`, which never goes backward.
+    pub(crate) fn new(truth: C) -> Self {
+        // quanta measures a rate too, but with no guard against being interrupted meanwhile,
+        // and once for all; only the counter is used.
+        let source = Source { counter: quanta::Clock::new(), truth };
         let (first_ticks, first) = source.sample();
         let (ticks, nanos) = loop {
             let (ticks, nanos) = source.sample();
@@ -101,31 +99,28 @@ impl Timebase {
         Self { discipline: Discipline::new(rate, ticks, nanos), source }
     }
 
+    #[inline]
+    pub(crate) fn now(&self) -> u64 {
+        match self.discipline.read(self.source.counter.raw()) {
+            Some(now) => now,
+            None => self.correct(),
+        }
+    }
+
     #[cold]
     fn correct(&self) -> u64 {
         self.discipline.correct(|| self.source.sample())
     }
 }
 
-impl Source {
-    fn new() -> Self {
-        // This measures a rate too, but with no guard against being interrupted meanwhile,
-        // and once for all; only the counter is used.
-        let counter = quanta::Clock::new();
-        Self { counter, start: Instant::now(), start_nanos: WallClock.now() }
-    }
-
-    fn true_now(&self) -> u64 {
-        self.start_nanos.saturating_add(saturating_nanos(self.start.elapsed()))
-    }
-
-    /// The counter and the monotonic clock at one moment. A thread that is interrupted between
+impl<C: Clock> Source<C> {
+    /// The counter and the truth at one moment. A thread that is interrupted between
     /// the two readings tries again: the closest pair of a few is kept.
     fn sample(&self) -> (u64, u64) {
         let mut closest = (u64::MAX, 0, 0);
         for _ in 0..8 {
             let before = self.counter.raw();
-            let truth = self.true_now();
+            let truth = self.truth.now();
             let apart = self.counter.raw().wrapping_sub(before);
             if apart < closest.0 {
                 closest = (apart, before.wrapping_add(apart / 2), truth);
@@ -143,6 +138,7 @@ mod tests {
     use core::sync::atomic::{AtomicU64, Ordering};
     use core::time::Duration;
     use std::thread;
+    use std::time::Instant;
 
     use super::*;
 
@@ -158,9 +154,9 @@ mod tests {
         let clock = FastClock::new();
         let end = Instant::now() + Duration::from_millis(350);
         while Instant::now() < end {
-            let before = clock.0.source.true_now();
+            let before = clock.0.source.truth.now();
             let now = clock.now();
-            let after = clock.0.source.true_now();
+            let after = clock.0.source.truth.now();
             assert!(now + 10_000 >= before, "{} ns behind", before - now);
             assert!(now <= after + 10_000, "{} ns ahead", now - after);
         }

@@ -9,6 +9,7 @@ use crate::clock::{FastClock, ProcessClock};
 use crate::error::Error;
 use crate::keys::check_prefix;
 use crate::memory::{DEFAULT_MAX_KEYS, MemoryTables};
+use crate::shm::SharedTables;
 use crate::store::{Backend, DEFAULT_TIMEOUT, Store};
 
 /// The most that `max_keys` can be.
@@ -86,7 +87,7 @@ impl LimiterBuilder {
     }
 
     /// The clock of `memory://`; a [`FastClock`] unless given. Shared stores
-    /// use their server's clock.
+    /// have a clock of their own.
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock + Send + Sync>) -> Self {
         self.clock = Some(clock);
@@ -109,11 +110,12 @@ impl LimiterBuilder {
         self
     }
 
-    /// Checks it all; does no I/O.
+    /// Checks it all. Opens the file of a `shm://` store; does no other I/O.
     ///
     /// # Errors
     /// [`Error::InvalidLimit`] for a limit that cannot be kept or a number of limits
-    /// other than one to four, [`Error::InvalidArgument`] for any other mistake.
+    /// other than one to four, [`Error::InvalidArgument`] for any other mistake,
+    /// [`Error::Store`] when the file of a `shm://` store cannot be had.
     pub fn build(self) -> Result<Limiter, Error> {
         let named = self.limits.into_iter().collect::<Result<Box<[_]>, _>>()?;
         if !(1..=tidegate_core::MAX_TIERS).contains(&named.len()) {
@@ -140,9 +142,12 @@ impl LimiterBuilder {
                     clock.map_or_else(|| ProcessClock::Fast(FastClock::new()), ProcessClock::Given);
                 Buckets::Memory(MemoryTables::new(&limits, max_keys, self.on_full, clock))
             }
+            (Backend::Shm(options), None) => {
+                Buckets::Shm(SharedTables::open(&options, &prefix, &limits)?)
+            }
             (Backend::Redis(store), None) => Buckets::Redis(store),
-            (Backend::Redis(_), Some(_)) => {
-                let message = "a shared store uses its server's clock; leave it out";
+            (Backend::Shm(_) | Backend::Redis(_), Some(_)) => {
+                let message = "a shared store has a clock of its own; leave it out";
                 return Err(Error::argument("clock", message));
             }
         };

@@ -38,6 +38,9 @@ impl Limiter {
             Buckets::Memory(tables) => {
                 tables.check(self.admit(keys, &Operation::Check { cost })?, cost)
             }
+            Buckets::Shm(shared) => {
+                shared.tables().check(self.admit(keys, &Operation::Check { cost })?, cost)
+            }
             Buckets::Redis(_) => decision(self.run_blocking(keys, Operation::Check { cost })),
         }
     }
@@ -65,7 +68,7 @@ impl Limiter {
         done: impl FnOnce(Result<Decision, Error>) + Send + 'static,
     ) {
         match &self.0.buckets {
-            Buckets::Memory(_) => done(self.check(keys, cost)),
+            Buckets::Memory(_) | Buckets::Shm(_) => done(self.check(keys, cost)),
             Buckets::Redis(_) => {
                 self.run(keys, Operation::Check { cost }, |outcome| done(decision(outcome)));
             }

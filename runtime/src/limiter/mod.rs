@@ -9,12 +9,13 @@ use core::fmt;
 use core::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 
-use tidegate_core::{Decision, Limit};
+use tidegate_core::{Decision, Limit, Source};
 
 use crate::error::Error;
 use crate::memory::MemoryTables;
 use crate::pressure::Pressure;
 use crate::redis::RedisStore;
+use crate::shm::SharedTables;
 
 pub use builder::LimiterBuilder;
 
@@ -49,6 +50,7 @@ struct Inner {
 
 enum Buckets {
     Memory(MemoryTables),
+    Shm(SharedTables),
     Redis(RedisStore),
 }
 
@@ -94,7 +96,17 @@ impl Limiter {
     pub fn pressure(&self) -> Pressure {
         match &self.0.buckets {
             Buckets::Memory(tables) => tables.pressure(),
+            Buckets::Shm(shared) => shared.pressure(),
             Buckets::Redis(_) => Pressure::default(),
+        }
+    }
+
+    /// Where the buckets live.
+    pub fn source(&self) -> Source {
+        match self.0.buckets {
+            Buckets::Memory(_) => Source::Memory,
+            Buckets::Shm(_) => Source::Shm,
+            Buckets::Redis(_) => Source::Redis,
         }
     }
 

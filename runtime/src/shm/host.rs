@@ -1,0 +1,80 @@
+use super::clock::ShmClock;
+
+/// What must be the same for two processes to read the same monotonic clock. Zero where
+/// it cannot be known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Host {
+    pub(super) boot: [u64; 2],
+    pub(super) time_namespace: u64,
+}
+
+/// How far the wall clock and the monotonic clock may have parted before a file of an
+/// unknown boot is taken for one of an earlier boot.
+const SAME_BOOT_NANOS: u64 = 60_000_000_000;
+
+impl Host {
+    pub(super) fn current() -> Self {
+        Self {
+            boot: boot_id().unwrap_or_default(),
+            time_namespace: time_namespace().unwrap_or_default(),
+        }
+    }
+
+    /// Whether a file made on this host, with this offset of its clock, counts time as
+    /// processes of `now` do. Where the boot is not known, the offset tells: it is the time
+    /// at which the monotonic clock was zero.
+    pub(super) fn counts_as(&self, offset: u64, now: &Self) -> bool {
+        let same_boot = if self.boot == [0; 2] || now.boot == [0; 2] {
+            offset.abs_diff(ShmClock::offset_now()) < SAME_BOOT_NANOS
+        } else {
+            self.boot == now.boot
+        };
+        same_boot && self.time_namespace == now.time_namespace
+    }
+
+    /// Whether [`counts_as`](Self::counts_as) is certain, not a guess.
+    pub(super) fn is_known(&self) -> bool {
+        self.boot != [0; 2]
+    }
+}
+
+fn boot_id() -> Option<[u64; 2]> {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    let digits: String = text.trim().chars().filter(|&digit| digit != '-').collect();
+    let id = u128::from_str_radix(&digits, 16).ok()?;
+    Some([(id >> 64) as u64, id as u64])
+}
+
+/// The number in a link such as `time:[4026531834]`.
+fn time_namespace() -> Option<u64> {
+    let link = std::fs::read_link("/proc/self/ns/time").ok()?;
+    link.to_str()?.strip_prefix("time:[")?.strip_suffix(']')?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_boot_or_time_namespace_counts_otherwise() {
+        let offset = ShmClock::offset_now();
+        let host = Host { boot: [1, 2], time_namespace: 3 };
+        assert!(host.counts_as(offset, &host));
+        assert!(!host.counts_as(offset, &Host { boot: [1, 3], ..host }));
+        assert!(!host.counts_as(offset, &Host { time_namespace: 4, ..host }));
+    }
+
+    #[test]
+    fn the_clocks_offset_tells_boots_apart_where_nothing_else_does() {
+        let (offset, host) = (ShmClock::offset_now(), Host::default());
+        assert!(host.counts_as(offset - 1_000_000_000, &host));
+        assert!(!host.counts_as(offset - 3_600_000_000_000, &host));
+        assert!(!host.is_known());
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn linux_names_its_boot() {
+        assert!(Host::current().is_known());
+    }
+}

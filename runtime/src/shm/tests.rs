@@ -1,0 +1,96 @@
+use std::fs;
+
+use tidegate_core::Clock as _;
+
+use super::*;
+use crate::keys::Keys;
+
+/// A directory of its own for each test, gone when the test ends.
+struct Directory(std::path::PathBuf);
+
+impl Directory {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("tidegate-{name}-{}", std::process::id()));
+        fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    fn open(&self, query: &str, limits: &[&str]) -> SharedTables {
+        let url = format!("test?dir={}&{query}", self.0.display());
+        let limits: Vec<_> = limits.iter().map(|text| Limit::parse(text).unwrap()).collect();
+        let options = ShmOptions::parse(&url).unwrap();
+        SharedTables::open(&options, "tidegate", &limits).unwrap()
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.0).unwrap();
+    }
+}
+
+#[test]
+fn a_new_key_without_room_is_refused_under_deny() {
+    let directory = Directory::new("deny");
+    let tables = directory.open("max_keys=1&on_full=deny", &["5/h"]);
+    let answers: Vec<_> =
+        (0..20u8).map(|key| tables.tables().check(Keys::One(&[key]), 1).unwrap()).collect();
+    let allowed = answers.iter().filter(|decision| decision.allowed).count();
+    // One window holds eight.
+    assert_eq!(allowed, 8);
+    assert_eq!(tables.pressure(), Pressure { evicted: 0, denied: 12 });
+    let refused = answers.iter().find(|decision| !decision.allowed).unwrap();
+    assert_eq!((refused.remaining, refused.source), (0, Source::Shm));
+    assert!(refused.retry_after > 0);
+}
+
+#[test]
+fn a_new_key_without_room_drops_the_idlest_under_evict() {
+    let directory = Directory::new("evict");
+    let tables = directory.open("max_keys=1", &["5/h"]);
+    for key in 0..20u8 {
+        assert!(tables.tables().check(Keys::One(&[key]), 1).unwrap().allowed);
+    }
+    // Another process, as it were, sees the same.
+    let again = directory.open("max_keys=1", &["5/h"]);
+    assert_eq!(again.pressure(), Pressure { evicted: 12, denied: 0 });
+}
+
+/// What `max_keys` promises: so many buckets owe something at one time, and none was refused
+/// or dropped for it.
+#[test]
+fn there_is_room_for_max_keys() {
+    let directory = Directory::new("room");
+    for max_keys in [100u32, 30_000] {
+        let query = format!("max_keys={max_keys}&on_full=deny");
+        let tables = directory.open(&query, &["5/h"]);
+        for key in 0..max_keys {
+            assert!(
+                tables.tables().check(Keys::One(&key.to_ne_bytes()), 1).unwrap().allowed,
+                "{key}"
+            );
+        }
+    }
+}
+
+#[test]
+fn all_tiers_are_charged_or_none() {
+    let directory = Directory::new("tiers");
+    let tables = directory.open("", &["3/h", "100/h", "2/h", "5/h"]);
+    let check = || tables.tables().check(Keys::One(b"key"), 1).unwrap();
+    assert!(check().allowed && check().allowed);
+    let refused = check();
+    assert_eq!((refused.allowed, refused.tier), (false, 2));
+    assert_eq!(tables.tables().check(Keys::One(b"other"), 2).unwrap().remaining, 0);
+}
+
+/// The clock of one file is the wall clock's of its making, whoever reads it.
+#[test]
+fn the_files_clock_counts_from_the_unix_epoch() {
+    let directory = Directory::new("clock");
+    let tables = directory.open("", &["5/h"]);
+    let again = directory.open("", &["5/h"]);
+    let wall = crate::WallClock.now();
+    assert!(tables.tables().clock.now().abs_diff(wall) < 60_000_000_000);
+    assert!(tables.tables().clock.now().abs_diff(again.tables().clock.now()) < 10_000_000);
+}

@@ -1,0 +1,39 @@
+use tidegate_core::Limit;
+
+use crate::clock::ProcessClock;
+use crate::error::Error;
+use crate::memory::Levels;
+use crate::pressure::Pressure;
+use crate::tables::KeyedTables;
+
+/// `shm://` where there is no such store.
+#[derive(Clone, Debug)]
+pub(crate) struct ShmOptions;
+
+/// Cannot be.
+#[derive(Debug)]
+pub(crate) enum SharedTables {}
+
+impl ShmOptions {
+    pub(crate) fn parse(_rest: &str) -> Result<Self, Error> {
+        Err(unsupported())
+    }
+}
+
+impl SharedTables {
+    pub(crate) fn open(_: &ShmOptions, _: &str, _: &[Limit]) -> Result<Self, Error> {
+        Err(unsupported())
+    }
+
+    pub(crate) fn tables(&self) -> &KeyedTables<Levels, ProcessClock> {
+        match *self {}
+    }
+
+    pub(crate) fn pressure(&self) -> Pressure {
+        match *self {}
+    }
+}
+
+fn unsupported() -> Error {
+    Error::argument("store", "shm:// is only to be had on Linux and macOS")
+}
