@@ -8,10 +8,11 @@ import { sleepUntil } from './memory/sleep.js';
 
 const LONGEST_INTERVAL_MS = 2 ** 31 - 1;
 
-/** The buckets of one limiter in a store that a fleet shares, reached by the native addon. */
+/** The buckets of one limiter in a store that processes share, reached by the native addon. */
 export class StoreBuckets {
   #limits;
   #native;
+  #call;
 
   constructor(limits, options) {
     this.#limits = limits;
@@ -19,22 +20,24 @@ export class StoreBuckets {
     const opened = loadAddon().openLimiter({ ...options, limits: named });
     if ('code' in opened) throw errorFrom(opened);
     this.#native = opened;
+    this.#call = opened.isRemote ? callRemote : callLocal;
   }
 
   get synchronous() {
+    if (this.#call === callLocal) return this;
     throw invalid('store', 'it is remote, so it answers by promise only: use the methods without Sync');
   }
 
   check(key, cost) {
     checkKeys(key, this.#limits.length);
-    return this.#decision((id) => this.#native.check(key, cost, completions, id));
+    return this.#decision((queue, id) => this.#native.check(key, cost, queue, id));
   }
 
   checkMany(checks) {
     for (const { key } of checks) checkKeys(key, this.#limits.length);
     const limits = this.#limits;
     const read = (answers) => answers.map((answer) => decisionOf(answer, limits));
-    return call((id) => this.#native.checkMany(checks, completions, id), read);
+    return this.#call((queue, id) => this.#native.checkMany(checks, queue, id), read);
   }
 
   /** A slot, or why there is none: then it is not allowed, and cannot be waited for or cancelled. */
@@ -50,7 +53,7 @@ export class StoreBuckets {
       due: performance.now() + delayMs,
       native,
     });
-    return call((id) => this.#native.reserve(key, cost, maxWaitMs, completions, id), read);
+    return this.#call((queue, id) => this.#native.reserve(key, cost, maxWaitMs, queue, id), read);
   }
 
   /** Waits until the slot has come. */
@@ -59,27 +62,27 @@ export class StoreBuckets {
   }
 
   cancel({ native }) {
-    return call((id) => native.cancel(completions, id), (all) => all);
+    return this.#call((queue, id) => native.cancel(queue, id), (all) => all);
   }
 
   settle(key, charged, actual) {
     checkKeys(key, this.#limits.length);
-    return this.#decision((id) => this.#native.settle(key, charged, actual, completions, id));
+    return this.#decision((queue, id) => this.#native.settle(key, charged, actual, queue, id));
   }
 
   credit(key, tokens) {
     checkKeys(key, this.#limits.length);
-    return this.#decision((id) => this.#native.credit(key, tokens, completions, id));
+    return this.#decision((queue, id) => this.#native.credit(key, tokens, queue, id));
   }
 
   hold(key, waitMs) {
     checkKeys(key, this.#limits.length);
-    return this.#decision((id) => this.#native.hold(key, waitMs, completions, id));
+    return this.#decision((queue, id) => this.#native.hold(key, waitMs, queue, id));
   }
 
   reset(key) {
     checkKeys(key, this.#limits.length);
-    return this.#decision((id) => this.#native.reset(key, completions, id));
+    return this.#decision((queue, id) => this.#native.reset(key, queue, id));
   }
 
   close() {
@@ -88,7 +91,7 @@ export class StoreBuckets {
 
   #decision(start) {
     const limits = this.#limits;
-    return call(start, (answer) => decisionOf(answer, limits));
+    return this.#call(start, (answer) => decisionOf(answer, limits));
   }
 }
 
@@ -96,6 +99,7 @@ export class StoreBuckets {
 // holds any more can be collected, and answers that come together share one wake-up.
 let addon;
 let completions;
+let immediate;
 let keepAlive;
 let lastId = 0;
 const expected = new Map();
@@ -104,17 +108,26 @@ function loadAddon() {
   if (addon === undefined) {
     addon = createRequire(import.meta.url)('./tidegate.node');
     completions = new addon.Completions(settleAll);
+    immediate = new addon.Completions();
     keepAlive = setInterval(() => {}, LONGEST_INTERVAL_MS);
     keepAlive.unref();
   }
   return addon;
 }
 
+/** Makes a call of the addon that answers before it returns, and gives what `read` makes of it. */
+function callLocal(start, read) {
+  start(immediate, 0);
+  const [{ answer, failure }] = immediate.take();
+  if (failure === undefined) return read(answer);
+  throw errorFrom(failure);
+}
+
 /** Starts a call of the addon under a number, and promises what `read` makes of its answer. */
-function call(start, read) {
+function callRemote(start, read) {
   return new Promise((resolve, reject) => {
     lastId = (lastId + 1) >>> 0;
-    start(lastId);
+    start(completions, lastId);
     // In time: answers are taken by a later turn of the event loop.
     expect(lastId, { read, resolve, reject });
   });

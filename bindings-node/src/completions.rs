@@ -25,7 +25,8 @@ pub struct Completions(Arc<Queue>);
 
 struct Queue {
     outcomes: Mutex<Vec<(u32, Result<Reply, Error>)>>,
-    wake: Wake,
+    /// None for calls whose answers are there when they return.
+    wake: Option<Wake>,
 }
 
 /// What came of the call with this number: an answer or a failure.
@@ -42,14 +43,15 @@ pub struct Completion {
 #[napi]
 impl Completions {
     /// A queue that has `on_answers` called, on the event loop, when there is
-    /// something to [`take`](Self::take).
+    /// something to [`take`](Self::take). Without it nobody is told, which is for calls
+    /// of a limiter that is not remote: their answers are there when they return.
     #[napi(constructor)]
-    pub fn new(on_answers: Function<'_, (), ()>) -> napi::Result<Self> {
-        let wake = on_answers
-            .build_threadsafe_function::<()>()
-            .callee_handled::<false>()
-            .weak::<true>()
-            .build()?;
+    pub fn new(on_answers: Option<Function<'_, (), ()>>) -> napi::Result<Self> {
+        let weak = |on_answers: Function<'_, (), ()>| {
+            let build = on_answers.build_threadsafe_function::<()>();
+            build.callee_handled::<false>().weak::<true>().build()
+        };
+        let wake = on_answers.map(weak).transpose()?;
         Ok(Self(Arc::new(Queue { outcomes: Mutex::default(), wake })))
     }
 
@@ -93,9 +95,9 @@ impl Drop for Ticket {
         let was_empty = outcomes.is_empty();
         outcomes.push((self.id, outcome));
         drop(outcomes);
-        if was_empty {
+        if was_empty && let Some(wake) = &self.queue.wake {
             // Fails only when the event loop is gone, and then nobody waits.
-            self.queue.wake.call((), ThreadsafeFunctionCallMode::NonBlocking);
+            wake.call((), ThreadsafeFunctionCallMode::NonBlocking);
         }
     }
 }

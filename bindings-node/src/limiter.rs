@@ -69,6 +69,13 @@ pub struct CheckInput {
 /// Costs and other counts are whole numbers; waits are milliseconds, which may be infinite.
 #[napi]
 impl NativeLimiter {
+    /// Whether answers come later, by the I/O thread; if not, they are there when the
+    /// call returns.
+    #[napi(getter)]
+    pub fn is_remote(&self) -> bool {
+        self.0.is_remote()
+    }
+
     /// Answers with a decision.
     #[napi]
     pub fn check(&self, key: KeyOrKeys, cost: f64, completions: &Completions, id: u32) {

@@ -153,6 +153,7 @@ test('what is wrong with the options is said when the limiter is created', () =>
   const wrong = [
     [{ store: 'redis://127.0.0.1:port' }, /^invalid store/],
     [{ store: 'http://127.0.0.1' }, /^invalid store: its scheme is not known; use memory:/],
+    [{ store: 'shm://' }, /^invalid store/],
     [{ store: '127.0.0.1' }, /^invalid store: it has no scheme/],
     [{ store: 'memory://here' }, /^invalid store: nothing may follow/],
     [{ store: 6379 }, /^invalid store: it must be a URL, but is 6379/],
@@ -161,7 +162,7 @@ test('what is wrong with the options is said when the limiter is created', () =>
     [{ storeTimeoutMs: 0 }, /^invalid storeTimeoutMs: .* from 1 to 60000, but is 0/],
     [{ storeTimeoutMs: 60_001 }, /^invalid storeTimeoutMs/],
     [{ storeTimeoutMs: 1.5 }, /^invalid storeTimeoutMs/],
-    [{ clock: { now: () => 0n } }, /^invalid clock: a shared store uses its server's clock/],
+    [{ clock: { now: () => 0n } }, /^invalid clock: a shared store has a clock of its own/],
   ];
   for (const [options, message] of wrong) {
     assert.throws(() => shared({ limits: '10/d', ...options }), (error) => {

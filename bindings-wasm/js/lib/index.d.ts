@@ -67,7 +67,7 @@ export class Decision {
   readonly source: Source;
 }
 
-export type Source = 'memory' | 'redis';
+export type Source = 'memory' | 'shm' | 'redis';
 
 /** What spends: a string that is not empty, or bytes; 1 to 1024 bytes in UTF-8. */
 export type Key = string | Uint8Array;
@@ -164,7 +164,7 @@ export interface Reservation {
 
 export const Reservation: { readonly prototype: Reservation; [Symbol.hasInstance](value: unknown): boolean };
 
-/** A reservation in this runtime's memory, which can answer without a promise. */
+/** A reservation in memory, which can answer without a promise. */
 export interface MemoryReservation extends Reservation {
   /** `cancel` without a promise. */
   cancelSync(): boolean;
@@ -246,7 +246,7 @@ export interface Limiter {
 
 export const Limiter: { readonly prototype: Limiter; [Symbol.hasInstance](value: unknown): boolean };
 
-/** A limiter whose buckets are in this runtime's memory, which can answer without a promise. */
+/** A limiter whose buckets are in memory, which can answer without a promise. */
 export interface MemoryLimiter extends Limiter {
   /**
    * Spends `cost` tokens (default 1) of `key` if every limit allows.
