@@ -114,7 +114,6 @@ export interface AcquireOptions {
 export interface AbortSignalLike {
   readonly aborted: boolean;
   readonly reason?: unknown;
-  throwIfAborted(): void;
   addEventListener(type: 'abort', listener: () => void, options?: { once?: boolean }): void;
   removeEventListener(type: 'abort', listener: () => void): void;
 }

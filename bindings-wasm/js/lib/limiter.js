@@ -70,11 +70,11 @@ export class Limiter {
     checkCost(cost);
     checkWait('timeoutMs', timeoutMs);
     checkSignal(signal);
-    signal?.throwIfAborted();
+    throwIfAborted(signal);
     const slot = await this.#buckets.reserve(key, cost, timeoutMs);
     if (!slot.decision.allowed) throw tooLate(slot, key, timeoutMs);
     try {
-      signal?.throwIfAborted();
+      throwIfAborted(signal);
       await this.#buckets.wait(slot, signal);
     } catch (reason) {
       await this.#giveBack(slot);
@@ -141,6 +141,10 @@ export class Limiter {
       // As said.
     }
   }
+}
+
+function throwIfAborted(signal) {
+  if (signal?.aborted) throw signal.reason;
 }
 
 function readChecks(checks) {

@@ -123,6 +123,15 @@ test('keys per limit: their limit is part of their name, and a single key is ano
   assert.equal(limiter.checkSync(['a', 'a'], 0).remaining, 0);
 });
 
+test('keys per limit of different lengths do not run into each other', () => {
+  const { limiter } = limiterAt(['10/min', '10/min']);
+  limiter.checkSync(['u', 'organisation:1'], 10);
+  assert.equal(limiter.peekSync(['v', 'organisation:2']).remaining, 10);
+  limiter.checkSync(['a longer user', 'o'], 10);
+  assert.equal(limiter.peekSync(['another user, longer still', 'o']).remaining, 0);
+  assert.equal(limiter.peekSync(['a', 'or']).remaining, 10);
+});
+
 test('with one limit, one key per limit is that key', () => {
   const { limiter } = limiterAt('10/min');
   assert.equal(limiter.checkSync(['key'], 4).remaining, 6);
