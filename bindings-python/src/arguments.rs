@@ -5,51 +5,195 @@ use std::sync::Arc;
 
 use pyo3::exceptions::{PyOverflowError, PyTypeError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyBytes, PyString};
+use pyo3::types::{PyBool, PyByteArray, PyBytes, PyMemoryView, PySequence, PyString, PyTuple};
 use tidegate::ManualClock;
 
 use crate::clock::FakeClock;
 use crate::errors::invalid_argument;
 use crate::seconds;
 
-const MAX_COST: i64 = i64::MAX;
+const KEY_TYPES: &str = "str or bytes, or a sequence of them";
+const MAX_TOKENS: i64 = i64::MAX;
 
-/// The bytes of a key, borrowed from a `str` or `bytes`; its length is the
-/// limiter's to check.
-pub(crate) struct Key<'a>(pub(crate) &'a [u8]);
+/// What a method takes as its key: one for all limits, borrowed from a `str` or `bytes`, or a
+/// sequence of one per limit. Their number and lengths are the limiter's to check.
+pub(crate) enum Keys<'a> {
+    One(&'a [u8]),
+    Each(Vec<Vec<u8>>),
+}
 
-impl<'a, 'py> FromPyObject<'a, 'py> for Key<'a> {
+impl<'a, 'py> FromPyObject<'a, 'py> for Keys<'a> {
+    type Error = PyErr;
+
+    #[inline]
+    fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        match one_key(object)? {
+            Some(key) => Ok(Self::One(key)),
+            None => key_per_limit(&object),
+        }
+    }
+}
+
+#[inline(never)]
+fn key_per_limit<'a>(object: &Bound<'_, PyAny>) -> PyResult<Keys<'a>> {
+    // Those are sequences of numbers.
+    let of_numbers =
+        object.is_instance_of::<PyByteArray>() || object.is_instance_of::<PyMemoryView>();
+    let Some(keys) = object.cast::<PySequence>().ok().filter(|_| !of_numbers) else {
+        return Err(wrong_type("key", KEY_TYPES, object));
+    };
+    let each = keys.try_iter()?.map(|key| {
+        let key = key?;
+        match one_key(key.as_borrowed())? {
+            Some(bytes) => Ok(bytes.to_vec()),
+            None => Err(wrong_type("each of key", "str or bytes", &key)),
+        }
+    });
+    each.collect::<PyResult<_>>().map(Keys::Each)
+}
+
+impl Keys<'_> {
+    /// Lends them in the limiter's form.
+    pub(crate) fn lend<R>(&self, use_them: impl FnOnce(tidegate::Keys<'_>) -> R) -> R {
+        match self {
+            Self::One(key) => use_them(tidegate::Keys::One(key)),
+            Self::Each(_) => use_them(tidegate::Keys::Each(&self.each())),
+        }
+    }
+
+    fn each(&self) -> Vec<&[u8]> {
+        match self {
+            Self::One(_) => Vec::new(),
+            Self::Each(keys) => keys.iter().map(|key| &**key).collect(),
+        }
+    }
+}
+
+/// The bytes of a `str` or `bytes`; none of anything else.
+#[inline]
+pub(crate) fn one_key<'a>(object: Borrowed<'a, '_, PyAny>) -> PyResult<Option<&'a [u8]>> {
+    if object.is_instance_of::<PyString>() {
+        return utf8("key", object).map(|text| Some(text.as_bytes()));
+    }
+    match object.extract::<&[u8]>() {
+        Ok(bytes) if object.is_instance_of::<PyBytes>() => Ok(Some(bytes)),
+        _ => Ok(None),
+    }
+}
+
+/// The checks of `check_many`, each a key or a tuple of a key and a cost.
+pub(crate) struct Checks<'py>(Vec<(Bound<'py, PyAny>, u64)>);
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Checks<'py> {
     type Error = PyErr;
 
     fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
-        if object.is_instance_of::<PyString>() {
-            return utf8("key", object).map(|text| Key(text.as_bytes()));
-        }
-        match object.extract::<&[u8]>() {
-            Ok(bytes) if object.is_instance_of::<PyBytes>() => Ok(Key(bytes)),
-            _ => Err(wrong_type("key", "str or bytes", &object)),
-        }
+        let text = object.is_instance_of::<PyString>() || object.is_instance_of::<PyBytes>();
+        let Some(checks) = object.try_iter().ok().filter(|_| !text) else {
+            return Err(wrong_type("checks", "an iterable of keys or (key, cost)", &object));
+        };
+        let read = |check: PyResult<Bound<'py, PyAny>>| {
+            let check = check?;
+            let Some(pair) = check.cast::<PyTuple>().ok().filter(|tuple| tuple.len() == 2) else {
+                return Ok((check, 1));
+            };
+            let second = pair.get_item(1)?;
+            // Two keys are a key per limit.
+            if one_key(second.as_borrowed())?.is_some() {
+                return Ok((check, 1));
+            }
+            Ok((pair.get_item(0)?, cost(&second)?))
+        };
+        checks.map(read).collect::<PyResult<_>>().map(Self)
+    }
+}
+
+impl Checks<'_> {
+    /// Lends them in the limiter's form.
+    pub(crate) fn lend<R>(
+        &self,
+        use_them: impl FnOnce(Vec<(tidegate::Keys<'_>, u64)>) -> R,
+    ) -> PyResult<R> {
+        let read = self.0.iter().map(|(key, _)| key.extract::<Keys<'_>>());
+        let keys = read.collect::<PyResult<Vec<_>>>()?;
+        let each: Vec<Vec<&[u8]>> = keys.iter().map(Keys::each).collect();
+        let checks = keys.iter().zip(&each).zip(&self.0).map(|((keys, each), (_, cost))| {
+            let keys = match keys {
+                Keys::One(key) => tidegate::Keys::One(key),
+                Keys::Each(_) => tidegate::Keys::Each(each),
+            };
+            (keys, *cost)
+        });
+        Ok(use_them(checks.collect()))
     }
 }
 
 /// A cost in tokens: a whole number, but not a `bool`.
 pub(crate) fn cost(object: &Bound<'_, PyAny>) -> PyResult<u64> {
+    whole_tokens("cost", object)
+}
+
+/// Tokens that were charged.
+pub(crate) fn charged(object: &Bound<'_, PyAny>) -> PyResult<u64> {
+    whole_tokens("charged", object)
+}
+
+/// Tokens that were used.
+pub(crate) fn actual(object: &Bound<'_, PyAny>) -> PyResult<u64> {
+    whole_tokens("actual", object)
+}
+
+/// Tokens to give back.
+pub(crate) fn tokens(object: &Bound<'_, PyAny>) -> PyResult<u64> {
+    whole_tokens("tokens", object)
+}
+
+fn whole_tokens(name: &'static str, object: &Bound<'_, PyAny>) -> PyResult<u64> {
     let py = object.py();
     if object.is_instance_of::<PyBool>() {
-        return Err(wrong_type("cost", "a whole number", object));
+        return Err(wrong_type(name, "a whole number", object));
     }
     let out_of_bounds = || {
-        let message = format!("it must be 0 to {MAX_COST}, but is {object}");
-        invalid_argument(py, "cost", message)
+        let message = format!("it must be 0 to {MAX_TOKENS}, but is {object}");
+        invalid_argument(py, name, message)
     };
     match object.extract::<i64>() {
-        Ok(cost) => u64::try_from(cost).map_err(|_| out_of_bounds()),
+        Ok(tokens) => u64::try_from(tokens).map_err(|_| out_of_bounds()),
         Err(error) if error.is_instance_of::<PyOverflowError>(py) => {
-            let message = format!("it must be 0 to {MAX_COST}, but has more than 64 bits");
-            Err(invalid_argument(py, "cost", message))
+            let message = format!("it must be 0 to {MAX_TOKENS}, but has more than 64 bits");
+            Err(invalid_argument(py, name, message))
         }
-        Err(_) => Err(wrong_type("cost", "a whole number", object)),
+        Err(_) => Err(wrong_type(name, "a whole number", object)),
     }
+}
+
+/// The longest wait that a caller accepts; none for any.
+pub(crate) fn max_wait(object: &Bound<'_, PyAny>) -> PyResult<Option<Duration>> {
+    optional_wait("max_wait", object)
+}
+
+/// The longest wait that a caller accepts; none for any.
+pub(crate) fn timeout(object: &Bound<'_, PyAny>) -> PyResult<Option<Duration>> {
+    optional_wait("timeout", object)
+}
+
+fn optional_wait(name: &'static str, object: &Bound<'_, PyAny>) -> PyResult<Option<Duration>> {
+    if object.is_none() { Ok(None) } else { wait_of(name, object).map(Some) }
+}
+
+/// How long to pause, in seconds.
+pub(crate) fn wait(object: &Bound<'_, PyAny>) -> PyResult<Duration> {
+    wait_of("wait", object)
+}
+
+fn wait_of(name: &'static str, object: &Bound<'_, PyAny>) -> PyResult<Duration> {
+    let seconds = seconds::read(name, object)?;
+    if seconds >= 0.0 {
+        // Too long to count is as good as for ever.
+        return Ok(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX));
+    }
+    let message = format!("it must be 0 seconds or more, but is {seconds}");
+    Err(invalid_argument(object.py(), name, message))
 }
 
 /// A store's URL.

@@ -1,10 +1,11 @@
-//! How checks on a store complete asyncio futures.
+//! How operations on a store complete asyncio futures.
 //!
 //! The I/O thread never touches Python: it puts its answer into a queue and, when
 //! the queue was empty, writes one byte to a socket that the event loop watches.
 //! The loop then completes all that has come in. So the I/O thread never waits for
 //! the interpreter, and one wake-up serves as many futures as have gathered.
 
+use core::time::Duration;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::net::UnixStream;
@@ -13,9 +14,15 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use pyo3::intern;
 use pyo3::prelude::*;
-use tidegate::{Decision, Error};
+use tidegate::answer::decision;
+use tidegate::{Error, Operation};
 
+use crate::arguments::{Checks, Keys, actual, charged, cost, max_wait, tokens, wait};
+use crate::errors::exception;
 use crate::limiter::Limiter;
+use crate::outcome::Outcome;
+use crate::reservation::Reservation;
+use crate::seconds::saturating_nanos;
 
 /// The answers on their way to one event loop.
 #[pyclass(frozen, module = "tidegate._tidegate", name = "_Completions")]
@@ -32,7 +39,7 @@ struct Queue {
 struct Answer {
     limiter: Py<Limiter>,
     future: Py<PyAny>,
-    outcome: Result<Decision, Error>,
+    outcome: Result<Outcome, Error>,
 }
 
 #[pymethods]
@@ -50,6 +57,105 @@ impl Completions {
         self.0.woken.as_raw_fd()
     }
 
+    /// Each of these starts an operation on the store that completes `future`.
+    fn check(
+        &self,
+        future: Py<PyAny>,
+        limiter: Py<Limiter>,
+        key: Keys<'_>,
+        #[pyo3(from_py_with = cost)] cost: u64,
+    ) {
+        let facade = limiter.get().facade().clone();
+        let ticket = self.ticket(limiter, future);
+        let done = |answer: Result<_, _>| ticket.complete(answer.map(Outcome::Decision));
+        key.lend(|keys| facade.check_then(keys, cost, done));
+    }
+
+    fn check_many(
+        &self,
+        future: Py<PyAny>,
+        limiter: Py<Limiter>,
+        checks: Checks<'_>,
+    ) -> PyResult<()> {
+        let facade = limiter.get().facade().clone();
+        let ticket = self.ticket(limiter, future);
+        let done = |answer: Result<_, _>| ticket.complete(answer.map(Outcome::Decisions));
+        checks.lend(|checks| facade.check_many_then(checks, done))
+    }
+
+    fn reserve(
+        &self,
+        future: Py<PyAny>,
+        limiter: Py<Limiter>,
+        key: Keys<'_>,
+        #[pyo3(from_py_with = cost)] cost: u64,
+        #[pyo3(from_py_with = max_wait)] max_wait: Option<Duration>,
+    ) {
+        let facade = limiter.get().facade().clone();
+        let ticket = self.ticket(limiter, future);
+        let done = |answer: Result<tidegate::Reservation, _>| {
+            ticket.complete(answer.map(|made| Outcome::Reservation(made.into())));
+        };
+        key.lend(|keys| facade.reserve_then(keys, cost, max_wait, done));
+    }
+
+    fn settle(
+        &self,
+        future: Py<PyAny>,
+        limiter: Py<Limiter>,
+        key: Keys<'_>,
+        #[pyo3(from_py_with = charged)] charged: u64,
+        #[pyo3(from_py_with = actual)] actual: u64,
+    ) {
+        self.run(future, limiter, &key, Operation::Settle { charged, actual });
+    }
+
+    fn credit(
+        &self,
+        future: Py<PyAny>,
+        limiter: Py<Limiter>,
+        key: Keys<'_>,
+        #[pyo3(from_py_with = tokens)] tokens: u64,
+    ) {
+        self.run(future, limiter, &key, Operation::Credit { tokens });
+    }
+
+    fn hold(
+        &self,
+        future: Py<PyAny>,
+        limiter: Py<Limiter>,
+        key: Keys<'_>,
+        #[pyo3(from_py_with = wait)] wait: Duration,
+    ) {
+        self.run(future, limiter, &key, Operation::Hold { wait: saturating_nanos(wait) });
+    }
+
+    fn reset(&self, future: Py<PyAny>, limiter: Py<Limiter>, key: Keys<'_>) {
+        self.run(future, limiter, &key, Operation::Reset);
+    }
+
+    fn cancel_reservation(&self, py: Python<'_>, future: Py<PyAny>, reservation: &Reservation) {
+        let ticket = self.ticket(reservation.limiter().clone_ref(py), future);
+        let done = |answer: Result<_, _>| ticket.complete(answer.map(Outcome::Cancelled));
+        match reservation.take() {
+            Some(made) => made.cancel_then(done),
+            None => done(Ok(false)),
+        }
+    }
+
+    fn settle_reservation(
+        &self,
+        py: Python<'_>,
+        future: Py<PyAny>,
+        reservation: &Reservation,
+        #[pyo3(from_py_with = actual)] actual: u64,
+    ) -> PyResult<()> {
+        let made = reservation.take_to_settle(py)?;
+        let ticket = self.ticket(reservation.limiter().clone_ref(py), future);
+        made.settle_then(actual, |answer| ticket.complete(answer.map(Outcome::Decision)));
+        Ok(())
+    }
+
     /// Completes the futures whose answers have come; the event loop calls it.
     fn deliver(&self, py: Python<'_>) {
         // Before taking the answers: one that comes after that wakes the loop anew.
@@ -65,20 +171,27 @@ impl Completions {
 }
 
 impl Completions {
-    pub(crate) fn ticket(&self, limiter: Py<Limiter>, future: Py<PyAny>) -> Ticket {
+    fn run(&self, future: Py<PyAny>, limiter: Py<Limiter>, key: &Keys<'_>, operation: Operation) {
+        let facade = limiter.get().facade().clone();
+        let ticket = self.ticket(limiter, future);
+        let done = |answer| ticket.complete(decision(answer).map(Outcome::Decision));
+        key.lend(|keys| facade.run(keys, operation, done));
+    }
+
+    fn ticket(&self, limiter: Py<Limiter>, future: Py<PyAny>) -> Ticket {
         Ticket(Some((Arc::clone(&self.0), limiter, future)))
     }
 }
 
 /// The right to complete one future; it fails the future if it is lost.
-pub(crate) struct Ticket(Option<(Arc<Queue>, Py<Limiter>, Py<PyAny>)>);
+struct Ticket(Option<(Arc<Queue>, Py<Limiter>, Py<PyAny>)>);
 
 impl Ticket {
-    pub(crate) fn complete(mut self, outcome: Result<Decision, Error>) {
+    fn complete(mut self, outcome: Result<Outcome, Error>) {
         self.put(outcome);
     }
 
-    fn put(&mut self, outcome: Result<Decision, Error>) {
+    fn put(&mut self, outcome: Result<Outcome, Error>) {
         if let Some((queue, limiter, future)) = self.0.take() {
             queue.push(Answer { limiter, future, outcome });
         }
@@ -87,7 +200,7 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.put(Err(Error::Store("the check was lost".to_owned())));
+        self.put(Err(Error::Store("the answer was lost".to_owned())));
     }
 }
 
@@ -111,8 +224,12 @@ impl Answer {
         if future.call_method0(intern!(py, "done"))?.is_truthy()? {
             return Ok(());
         }
-        match self.limiter.get().decision(py, self.outcome) {
-            Ok(decision) => future.call_method1(intern!(py, "set_result"), (decision,))?,
+        let answer = match self.outcome {
+            Ok(outcome) => outcome.into_python(py, &self.limiter),
+            Err(error) => Err(exception(py, &error)),
+        };
+        match answer {
+            Ok(answer) => future.call_method1(intern!(py, "set_result"), (answer,))?,
             Err(error) => future.call_method1(intern!(py, "set_exception"), (error,))?,
         };
         Ok(())

@@ -3,6 +3,7 @@ use std::hash::DefaultHasher;
 
 use pyo3::prelude::*;
 use pyo3::types::{PyFloat, PyString};
+use tidegate::Source;
 
 use crate::seconds::from_nanos;
 
@@ -26,6 +27,10 @@ pub(crate) struct Decision {
 impl Decision {
     pub(crate) fn new(decided: tidegate::Decision, limit_name: Py<PyString>) -> Self {
         Self { decided, limit_name }
+    }
+
+    pub(crate) fn decided(&self) -> tidegate::Decision {
+        self.decided
     }
 }
 
@@ -98,12 +103,36 @@ impl Decision {
             && self.limit_name.to_str(py)? == other.limit_name.to_str(py)?)
     }
 
+    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, (Parts,))> {
+        let restore = py.import("tidegate._tidegate")?.getattr("_restore")?;
+        let tidegate::Decision {
+            allowed, limit, remaining, retry_after, reset_after, tier, ..
+        } = self.decided;
+        let (name, source) = (self.limit_name.bind(py).to_string(), self.source().to_owned());
+        let parts = (allowed, limit, remaining, retry_after, reset_after, tier, name, source);
+        Ok((restore, (parts,)))
+    }
+
     fn __hash__(&self, py: Python<'_>) -> PyResult<u64> {
         let mut hasher = DefaultHasher::new();
         self.seen().hash(&mut hasher);
         self.limit_name.to_str(py)?.hash(&mut hasher);
         Ok(hasher.finish())
     }
+}
+
+/// What a decision is pickled as: its fields, with durations in nanoseconds.
+type Parts = (bool, u64, u64, u64, u64, u8, String, String);
+
+/// The decision that was pickled.
+#[pyfunction(name = "_restore")]
+pub(crate) fn restore(py: Python<'_>, parts: Parts) -> Decision {
+    let (allowed, limit, remaining, retry_after, reset_after, tier, name, source) = parts;
+    let sources = [Source::Memory, Source::Shm, Source::Redis];
+    let source = sources.into_iter().find(|it| it.as_str() == source).unwrap_or_default();
+    let decided =
+        tidegate::Decision { allowed, limit, remaining, retry_after, reset_after, tier, source };
+    Decision::new(decided, PyString::new(py, &name).unbind())
 }
 
 impl Decision {

@@ -3,6 +3,8 @@ use pyo3::prelude::*;
 use pyo3::types::PyType;
 use tidegate::Error;
 
+use crate::decision::Decision;
+
 /// The exception for an error of the limiter, of the class that
 /// `tests/vectors/errors.json` gives for its code.
 pub(crate) fn exception(py: Python<'_>, error: &Error) -> PyErr {
@@ -22,6 +24,16 @@ pub(crate) fn exception(py: Python<'_>, error: &Error) -> PyErr {
 /// An argument that is out of its bounds, in the limiter's own words for it.
 pub(crate) fn invalid_argument(py: Python<'_>, name: &'static str, message: String) -> PyErr {
     exception(py, &Error::InvalidArgument { name, message })
+}
+
+/// The exception of `acquire` for a slot that is too far.
+pub(crate) fn rate_limited(
+    py: Python<'_>,
+    decided: &tidegate::Decision,
+    (decision, key): (Py<Decision>, Bound<'_, PyAny>),
+) -> PyErr {
+    let message = Error::RateLimited { decision: *decided, key: String::new() }.to_string();
+    raise(py, "RateLimited", (message, decision, key.unbind()))
 }
 
 // The classes are written in Python, where one can have two bases and attributes.

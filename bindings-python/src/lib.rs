@@ -8,7 +8,10 @@ mod decision;
 mod errors;
 mod limit;
 mod limiter;
+mod outcome;
+mod reservation;
 mod seconds;
+mod waiting;
 
 use pyo3::prelude::*;
 
@@ -22,9 +25,13 @@ mod _tidegate {
     #[pymodule_export]
     use crate::decision::Decision;
     #[pymodule_export]
+    use crate::decision::restore;
+    #[pymodule_export]
     use crate::limit::Limit;
     #[pymodule_export]
     use crate::limiter::Limiter;
+    #[pymodule_export]
+    use crate::reservation::Reservation;
 
     #[pymodule_export]
     #[allow(non_upper_case_globals)]

@@ -3,29 +3,30 @@ use std::sync::Arc;
 
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyTuple};
-use tidegate::answer::awaited;
-use tidegate::{Error, ManualClock};
+use tidegate::answer::{Unclaimed, decision};
+use tidegate::{Error, ManualClock, Operation};
 
-use crate::arguments::{Key, clock, cost, prefix, store, store_timeout};
-use crate::completions::Completions;
+use crate::arguments::{
+    Checks, Keys, actual, charged, clock, cost, max_wait, one_key, prefix, store, store_timeout,
+    timeout, tokens, wait,
+};
 use crate::decision::Decision;
 use crate::errors::exception;
 use crate::limit::Limit;
+use crate::reservation::Reservation;
+use crate::seconds::saturating_nanos;
+use crate::waiting::await_store;
 
-/// How often a thread that waits for a store looks for Ctrl-C.
-const SIGNAL_INTERVAL: Duration = Duration::from_millis(100);
-
-/// Decides whether a key may spend tokens, under one to four limits that all
-/// must allow.
+/// Decides whether keys may spend tokens, under one to four limits that all must allow.
 ///
 /// Each of `limits` is a text, such as "100/min burst 20", or a Limit. `store` is
 /// "memory://" (buckets of this limiter, in this process) or the URL of a Redis
 /// that a fleet shares: "redis://[user:password@]host[:port][/database]",
 /// "rediss://..." (TLS), "redis+unix:///path". Limiters with the same `prefix` (1
-/// to 256 bytes) and key share a bucket there. `store_timeout` bounds each check on
+/// to 256 bytes) and key share a bucket there. `store_timeout` bounds each operation on
 /// Redis, in seconds: 0.001 to 60. `clock` is a FakeClock, for memory only.
 ///
-/// No connection is made before the first check. Use it from any thread, and in
+/// No connection is made before the first use. Use it from any thread, and in
 /// forked children. As a context manager it closes at the end.
 ///
 /// Raises InvalidLimit for a limit that cannot be kept, and InvalidArgument.
@@ -41,6 +42,7 @@ pub(crate) struct Limiter {
     limits: Py<PyTuple>,
     /// By tier, made once, so that a decision only adds a reference.
     names: Box<[Py<PyString>]>,
+    clock: Option<Arc<ManualClock>>,
 }
 
 #[pymethods]
@@ -71,14 +73,14 @@ impl Limiter {
         for limit in limits {
             builder = builder.add_limit(Limit::of(&limit)?);
         }
-        if let Some(clock) = clock {
-            builder = builder.clock(clock);
+        if let Some(clock) = &clock {
+            builder = builder.clock(Arc::clone(clock) as _);
         }
         let limiter = builder.build().map_err(|error| exception(py, &error))?;
         let named = limiter.limits();
         let names = named.iter().map(|named| PyString::new(py, &named.name).unbind()).collect();
         let limits = PyTuple::new(py, named.iter().cloned().map(Limit))?.unbind();
-        Ok(Self { limiter, limits, names })
+        Ok(Self { limiter, limits, names, clock })
     }
 
     /// The limits, in the order given.
@@ -90,33 +92,201 @@ impl Limiter {
     /// Spends `cost` tokens of `key` if every limit allows. Never waits for tokens,
     /// only for the store, with the interpreter free for other threads.
     ///
-    /// `key` is str (as UTF-8) or bytes, 1 to 1024 bytes; `cost` is 0 to 2**63 - 1,
-    /// and 0 looks without spending.
+    /// `key` is str (as UTF-8) or bytes, 1 to 1024 bytes, or a sequence of one such key for
+    /// each limit, whose buckets are apart from those under one key. `cost` is 0 to
+    /// 2**63 - 1, and 0 looks without spending.
     ///
     /// Raises InvalidArgument, CostTooLarge for a cost above a limit's burst, and on
     /// Redis StoreError, StoreTimeout or CorruptBucket. After StoreTimeout the cost
     /// may or may not have been charged.
+    ///
+    /// >>> limiter = Limiter("10/min", "15/min")
+    /// >>> limiter.check(["user:1", "org:7"], cost=10).allowed
+    /// True
+    /// >>> limiter.check(["user:2", "org:7"], cost=10).limit_name
+    /// '15/min'
     #[pyo3(signature = (key, cost=1))]
     fn check(
         &self,
-        py: Python<'_>,
-        key: Key<'_>,
+        key: &Bound<'_, PyAny>,
         #[pyo3(from_py_with = cost)] cost: u64,
     ) -> PyResult<Decision> {
-        let outcome = if self.limiter.is_remote() {
-            self.await_store(py, key, cost)?
+        if !self.limiter.is_remote()
+            && let Some(key_bytes) = one_key(key.as_borrowed())?
+        {
+            return self.answer(key.py(), self.limiter.check(key_bytes, cost));
+        }
+        self.run(key.py(), &key.extract()?, Operation::Check { cost })
+    }
+
+    /// Many checks in one go, each a key or a tuple of a key and a cost: each is decided by
+    /// itself, in order, and one that is refused does not stop the others.
+    ///
+    /// Raises the errors of check. A mistake in any of the arguments charges nothing; where
+    /// the store fails, other checks may have been charged.
+    ///
+    /// >>> decisions = Limiter("10/s").check_many(["a", ("a", 9), ("a", 1)])
+    /// >>> [decision.allowed for decision in decisions]
+    /// [True, True, False]
+    fn check_many(&self, py: Python<'_>, checks: Checks<'_>) -> PyResult<Vec<Decision>> {
+        let answer = if self.limiter.is_remote() {
+            let mut lent = Ok(());
+            let waited = await_store(py, |answerer| {
+                lent = checks.lend(|checks| {
+                    self.limiter.check_many_then(checks, |answer| answerer.answer(answer));
+                });
+            });
+            lent?;
+            waited?
         } else {
-            self.limiter.check(key.0, cost)
+            checks.lend(|checks| self.limiter.check_many(checks))?
         };
-        self.decision(py, outcome)
+        let decided = answer.map_err(|error| exception(py, &error))?;
+        Ok(decided.into_iter().map(|decided| self.decision(py, decided)).collect())
     }
 
     /// What check with a cost of 0 answers: always allowed, spends nothing.
-    fn peek(&self, py: Python<'_>, key: Key<'_>) -> PyResult<Decision> {
-        self.check(py, key, 0)
+    fn peek(&self, key: &Bound<'_, PyAny>) -> PyResult<Decision> {
+        self.check(key, 0)
     }
 
-    /// Lets go of the limiter: later checks raise StoreError. Closing it twice does
+    /// Takes the next slot for `cost` tokens if it is at most `max_wait` seconds away, and
+    /// however far when that is None. Never waits for tokens: they are charged now, to be
+    /// spent after the reservation's `delay`. A slot that is too far is a refused
+    /// reservation, which has charged nothing.
+    ///
+    /// Slots are handed out first come, first served, whatever their cost.
+    ///
+    /// Raises the errors of check.
+    ///
+    /// >>> limiter = Limiter("2/s burst 1", clock=FakeClock())
+    /// >>> [limiter.reserve("job").delay for _ in range(3)]
+    /// [0.0, 0.5, 1.0]
+    /// >>> limiter.reserve("job", max_wait=1).allowed
+    /// False
+    #[pyo3(signature = (key, cost=1, *, max_wait=None))]
+    fn reserve(
+        slf: &Bound<'_, Self>,
+        key: Keys<'_>,
+        #[pyo3(from_py_with = cost)] cost: u64,
+        #[pyo3(from_py_with = max_wait)] max_wait: Option<Duration>,
+    ) -> PyResult<Reservation> {
+        let (py, limiter) = (slf.py(), &slf.get().limiter);
+        let answer = if limiter.is_remote() {
+            await_store(py, |answerer| {
+                let done = |answer: Result<_, _>| answerer.answer(answer.map(Unclaimed::from));
+                key.lend(|keys| limiter.reserve_then(keys, cost, max_wait, done));
+            })?
+        } else {
+            key.lend(|keys| limiter.reserve(keys, cost, max_wait)).map(Unclaimed::from)
+        };
+        let made = answer.map_err(|error| exception(py, &error))?;
+        Reservation::new(py, slf.as_unbound(), made)
+    }
+
+    /// Waits until `cost` tokens may be spent, and spends them: it reserves its slot once
+    /// and sleeps once, with time.sleep, so that callers go first come, first served.
+    /// Answers the (allowed) decision.
+    ///
+    /// A slot later than `timeout` seconds raises RateLimited at once, and nothing is
+    /// charged; None waits however long it takes. When the sleep is interrupted (Ctrl-C, or
+    /// whatever a signal handler raises) the reservation is cancelled. With a FakeClock
+    /// nobody sleeps: the clock is moved on to the slot.
+    ///
+    /// Raises RateLimited and the errors of check.
+    ///
+    /// >>> clock = FakeClock()
+    /// >>> limiter = Limiter("2/s burst 1", clock=clock)
+    /// >>> for _ in range(3):
+    /// ...     decision = limiter.acquire("vendor")
+    /// >>> clock.now() / 1e9
+    /// 1.0
+    /// >>> limiter.acquire("vendor", timeout=0.1)
+    /// Traceback (most recent call last):
+    /// tidegate.RateLimited: rate limited: no slot within the timeout; try again in 400ms
+    #[pyo3(signature = (key, cost=1, *, timeout=None))]
+    fn acquire(
+        slf: &Bound<'_, Self>,
+        key: &Bound<'_, PyAny>,
+        #[pyo3(from_py_with = cost)] cost: u64,
+        #[pyo3(from_py_with = timeout)] timeout: Option<Duration>,
+    ) -> PyResult<Py<Decision>> {
+        let reservation = Self::reserve(slf, key.extract()?, cost, timeout)?;
+        reservation._require(key)?;
+        reservation.wait(slf.py())
+    }
+
+    /// Corrects a charge once its true size is known: `charged` tokens were taken, `actual`
+    /// were used, each 0 to 2**63 - 1. The difference is taken without asking, above the
+    /// burst too, or given back. Answers what the buckets then hold, as peek does.
+    ///
+    /// Raises the errors of check, but for CostTooLarge.
+    ///
+    /// >>> limiter = Limiter("60000/min", clock=FakeClock())
+    /// >>> limiter.check("model", 4_000).remaining
+    /// 56000
+    /// >>> limiter.settle("model", charged=4_000, actual=1_500).remaining
+    /// 58500
+    fn settle(
+        &self,
+        py: Python<'_>,
+        key: Keys<'_>,
+        #[pyo3(from_py_with = charged)] charged: u64,
+        #[pyo3(from_py_with = actual)] actual: u64,
+    ) -> PyResult<Decision> {
+        self.run(py, &key, Operation::Settle { charged, actual })
+    }
+
+    /// Gives `tokens` back, 0 to 2**63 - 1, never above full. Answers as settle does.
+    ///
+    /// Raises the errors of settle.
+    ///
+    /// >>> limiter = Limiter("10/s", clock=FakeClock())
+    /// >>> limiter.check("k", 8).remaining, limiter.credit("k", 5).remaining
+    /// (2, 7)
+    fn credit(
+        &self,
+        py: Python<'_>,
+        key: Keys<'_>,
+        #[pyo3(from_py_with = tokens)] tokens: u64,
+    ) -> PyResult<Decision> {
+        self.run(py, &key, Operation::Credit { tokens })
+    }
+
+    /// Pauses for `wait` seconds, because the far side said so (Retry-After): a smooth limit
+    /// has exactly one token at the end of it, and the rest arrive at the normal pace. The
+    /// later of two holds stays; none is longer than 104 days. Slots already reserved keep
+    /// their time. Answers as settle does.
+    ///
+    /// Raises the errors of settle.
+    ///
+    /// >>> limiter = Limiter("50/s", clock=FakeClock())
+    /// >>> limiter.hold("vendor", 30).remaining
+    /// 0
+    /// >>> limiter.check("vendor").retry_after
+    /// 30.0
+    fn hold(
+        &self,
+        py: Python<'_>,
+        key: Keys<'_>,
+        #[pyo3(from_py_with = wait)] wait: Duration,
+    ) -> PyResult<Decision> {
+        self.run(py, &key, Operation::Hold { wait: saturating_nanos(wait) })
+    }
+
+    /// Forgets all that the buckets owe, holds included: each is full. Answers as settle
+    /// does.
+    ///
+    /// Raises the errors of settle.
+    ///
+    /// >>> limiter = Limiter("10/s", clock=FakeClock())
+    /// >>> limiter.check("k", 8).remaining, limiter.reset("k").remaining
+    /// (2, 10)
+    fn reset(&self, py: Python<'_>, key: Keys<'_>) -> PyResult<Decision> {
+        self.run(py, &key, Operation::Reset)
+    }
+
+    /// Lets go of the limiter: later calls raise StoreError. Closing it twice does
     /// no harm.
     fn close(&self) {
         self.limiter.close();
@@ -144,56 +314,68 @@ impl Limiter {
         Ok(format!("<tidegate.Limiter({limits}) in {store}>"))
     }
 
-    /// Whether checks wait for a store.
+    /// Whether calls wait for a store.
     #[getter]
     fn _is_remote(&self) -> bool {
         self.limiter.is_remote()
     }
-
-    /// Starts a check on the store that completes `future` through `completions`.
-    fn _start(
-        slf: Py<Self>,
-        py: Python<'_>,
-        completions: &Bound<'_, Completions>,
-        future: Py<PyAny>,
-        key: Key<'_>,
-        #[pyo3(from_py_with = cost)] cost: u64,
-    ) {
-        let limiter = slf.get().limiter.clone();
-        let ticket = completions.get().ticket(slf.clone_ref(py), future);
-        limiter.check_then(key.0, cost, move |outcome| ticket.complete(outcome));
-    }
 }
 
 impl Limiter {
-    pub(crate) fn decision(
-        &self,
-        py: Python<'_>,
-        outcome: Result<tidegate::Decision, Error>,
-    ) -> PyResult<Decision> {
-        let decided = outcome.map_err(|error| exception(py, &error))?;
+    /// The crate's limiter.
+    pub(crate) fn facade(&self) -> &tidegate::Limiter {
+        &self.limiter
+    }
+
+    pub(crate) fn is_remote(&self) -> bool {
+        self.limiter.is_remote()
+    }
+
+    pub(crate) fn fake_clock(&self) -> Option<&ManualClock> {
+        self.clock.as_deref()
+    }
+
+    #[inline]
+    pub(crate) fn decision(&self, py: Python<'_>, decided: tidegate::Decision) -> Decision {
         let name = match self.names.get(usize::from(decided.tier)) {
             Some(name) => name.clone_ref(py),
             None => PyString::new(py, self.limiter.limit_name(&decided)).unbind(),
         };
-        Ok(Decision::new(decided, name))
+        Decision::new(decided, name)
     }
 
-    /// A check on the store. It starts with the interpreter held, so that no other
-    /// thread can fork while the limiter holds a lock; only the waiting lets go.
-    fn await_store(
+    #[inline]
+    fn answer(
         &self,
         py: Python<'_>,
-        key: Key<'_>,
-        cost: u64,
-    ) -> PyResult<Result<tidegate::Decision, Error>> {
-        let (answerer, awaited) = awaited();
-        self.limiter.check_then(key.0, cost, move |outcome| _ = answerer.answer(outcome));
-        loop {
-            if let Some(outcome) = py.detach(|| awaited.within(SIGNAL_INTERVAL)) {
-                return Ok(outcome);
-            }
-            py.check_signals()?;
+        answer: Result<tidegate::Decision, Error>,
+    ) -> PyResult<Decision> {
+        match answer {
+            Ok(decided) => Ok(self.decision(py, decided)),
+            Err(error) => Err(exception(py, &error)),
         }
+    }
+
+    /// An operation that answers with a decision.
+    #[inline(never)]
+    fn run(&self, py: Python<'_>, key: &Keys<'_>, operation: Operation) -> PyResult<Decision> {
+        let answer = if self.limiter.is_remote() {
+            self.on_store(py, key, operation)?
+        } else {
+            decision(key.lend(|keys| self.limiter.run_blocking(keys, operation)))
+        };
+        self.answer(py, answer)
+    }
+
+    fn on_store(
+        &self,
+        py: Python<'_>,
+        key: &Keys<'_>,
+        operation: Operation,
+    ) -> PyResult<Result<tidegate::Decision, Error>> {
+        let outcome = await_store(py, |answerer| {
+            key.lend(|keys| self.limiter.run(keys, operation, |outcome| answerer.answer(outcome)));
+        });
+        outcome.map(decision)
     }
 }

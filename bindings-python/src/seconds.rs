@@ -1,5 +1,7 @@
 //! Python counts time in seconds, the limiter in whole nanoseconds.
 
+use core::time::Duration;
+
 use pyo3::exceptions::PyOverflowError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyFloat, PyInt};
@@ -16,13 +18,20 @@ pub(crate) fn from_nanos(nanos: u64) -> f64 {
     nanos as f64 / NANOS_PER_SECOND
 }
 
-/// A number of seconds; infinite if it is beyond a float.
+/// Longer than 584 years is as good as for ever.
+pub(crate) fn saturating_nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// A number of seconds; infinite if it is an integer beyond a float.
 pub(crate) fn read(name: &'static str, seconds: &Bound<'_, PyAny>) -> PyResult<f64> {
     if seconds.is_instance_of::<PyBool>() {
         return Err(wrong_type(name, "a number of seconds", seconds));
     }
     match seconds.extract::<f64>() {
-        Err(error) if error.is_instance_of::<PyOverflowError>(seconds.py()) => Ok(f64::INFINITY),
+        Err(error) if error.is_instance_of::<PyOverflowError>(seconds.py()) => {
+            Ok(if seconds.lt(0)? { f64::NEG_INFINITY } else { f64::INFINITY })
+        }
         Err(_) => Err(wrong_type(name, "a number of seconds", seconds)),
         read => read,
     }

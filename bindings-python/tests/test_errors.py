@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from tidegate import (
     InvalidLimit,
     Limit,
     Limiter,
+    RateLimited,
     StoreError,
     StoreTimeout,
     TidegateError,
@@ -58,21 +60,50 @@ class TestCost:
         assert Limiter("10/s", clock=FakeClock()).check("k", Two()).remaining == 8
 
 
+def calls_with(limiter: Limiter, key: Any) -> list[Callable[[], object]]:
+    """Every method that takes a key."""
+    return [
+        lambda: limiter.check(key),
+        lambda: limiter.check_many(["k", key]),
+        lambda: limiter.peek(key),
+        lambda: limiter.reserve(key),
+        lambda: limiter.acquire(key),
+        lambda: limiter.settle(key, 1, 2),
+        lambda: limiter.credit(key, 1),
+        lambda: limiter.hold(key, 1),
+        lambda: limiter.reset(key),
+    ]
+
+
 class TestKey:
-    @pytest.mark.parametrize("key", [1, None, 1.5, ["k"], bytearray(b"k"), memoryview(b"k")])
+    @pytest.mark.parametrize("key", [1, None, 1.5, {"k"}, {"k": 1}, bytearray(b"k"), memoryview(b"k")])
     def test_wrong_type(self, limiter: Limiter, key: Any) -> None:
-        for call in (limiter.check, limiter.peek):
-            with pytest.raises(TypeError, match="key must be str or bytes, not"):
-                call(key)
+        for call in calls_with(limiter, key):
+            with pytest.raises(TypeError, match="key must be str or bytes, or a sequence of them, not"):
+                call()
+
+    @pytest.mark.parametrize("key", [[1], ["k", None], ("k", "k", b"k", bytearray(b"k")), [["k"]]])
+    def test_wrong_type_in_a_sequence(self, limiter: Limiter, key: Any) -> None:
+        for call in calls_with(limiter, key):
+            with pytest.raises(TypeError, match="each of key must be str or bytes, not"):
+                call()
+
+    @pytest.mark.parametrize("key", [[], (), ["k", "k"], ["k"] * 5])
+    def test_wrong_number(self, limiter: Limiter, key: list[str]) -> None:
+        for call in calls_with(limiter, key):
+            with pytest.raises(InvalidArgument, match=rf"one for each limit \(1\), but has {len(key)}"):
+                call()
 
     @pytest.mark.parametrize("key", ["", b"", "k" * 1025, b"k" * 1025, "é" * 513])
     def test_out_of_bounds(self, limiter: Limiter, key: str | bytes) -> None:
-        with pytest.raises(InvalidArgument, match="invalid key: it must be 1 to 1024 bytes long"):
-            limiter.check(key)
+        for call in [*calls_with(limiter, key), *calls_with(limiter, [key])]:
+            with pytest.raises(InvalidArgument, match="invalid key: it must be 1 to 1024 bytes long"):
+                call()
 
     def test_lone_surrogates(self, limiter: Limiter) -> None:
-        with pytest.raises(InvalidArgument, match="invalid key: .*surrogate"):
-            limiter.check("\ud800")
+        for call in [*calls_with(limiter, "\ud800"), *calls_with(limiter, ["\ud800"])]:
+            with pytest.raises(InvalidArgument, match="invalid key: .*surrogate"):
+                call()
 
     @pytest.mark.parametrize("key", ["k", "k" * 1024, "é" * 512, "\0", b"\xff\x00", "{a}%"])
     def test_what_is_taken(self, key: str | bytes) -> None:
@@ -81,6 +112,88 @@ class TestKey:
     def test_missing(self, limiter: Limiter) -> None:
         with pytest.raises(TypeError, match="key"):
             limiter.check()  # type: ignore[call-arg]
+
+
+class TestTokens:
+    """The other counts have the bounds of a cost."""
+
+    @staticmethod
+    def calls(limiter: Limiter, count: Any) -> dict[str, Callable[[], object]]:
+        return {
+            "charged": lambda: limiter.settle("k", count, 1),
+            "actual": lambda: limiter.settle("k", 1, count),
+            "tokens": lambda: limiter.credit("k", count),
+        }
+
+    @pytest.mark.parametrize("count", [True, 1.0, "1", None])
+    def test_wrong_type(self, limiter: Limiter, count: Any) -> None:
+        for name, call in self.calls(limiter, count).items():
+            with pytest.raises(TypeError, match=f"{name} must be a whole number, not"):
+                call()
+
+    @pytest.mark.parametrize("count", [-1, 2**63, 10**400])
+    def test_out_of_bounds(self, limiter: Limiter, count: int) -> None:
+        for name, call in self.calls(limiter, count).items():
+            with pytest.raises(InvalidArgument, match=f"invalid {name}: it must be 0 to 92233720"):
+                call()
+
+    def test_costs_have_one_check(self, limiter: Limiter) -> None:
+        for call in (limiter.reserve, limiter.acquire):
+            with pytest.raises(TypeError, match="cost must be a whole number, not float"):
+                call("k", 1.0)  # type: ignore[arg-type]
+            with pytest.raises(CostTooLarge, match="above the burst of 10"):
+                call("k", 11)
+
+
+class TestWaits:
+    @staticmethod
+    def calls(limiter: Limiter, wait: Any) -> dict[str, Callable[[], object]]:
+        return {
+            "max_wait": lambda: limiter.reserve("k", max_wait=wait),
+            "timeout": lambda: limiter.acquire("k", timeout=wait),
+            "wait": lambda: limiter.hold("k", wait),
+        }
+
+    @pytest.mark.parametrize("wait", [True, "1", b"1", [1]])
+    def test_wrong_type(self, limiter: Limiter, wait: Any) -> None:
+        for name, call in self.calls(limiter, wait).items():
+            with pytest.raises(TypeError, match=f"{name} must be a number of seconds, not"):
+                call()
+
+    @pytest.mark.parametrize("wait", [-1, -0.001, float("nan"), float("-inf"), -(10**400)])
+    def test_out_of_bounds(self, limiter: Limiter, wait: float) -> None:
+        for name, call in self.calls(limiter, wait).items():
+            with pytest.raises(InvalidArgument, match=f"invalid {name}: it must be 0 seconds or more"):
+                call()
+
+    def test_a_hold_has_an_end(self, limiter: Limiter) -> None:
+        with pytest.raises(TypeError, match="wait must be a number of seconds, not NoneType"):
+            limiter.hold("k", None)  # type: ignore[arg-type]
+
+    @pytest.mark.parametrize("wait", [0, 1e300, float("inf"), 10**400])
+    def test_any_length_is_taken(self, wait: float) -> None:
+        limiter = Limiter("10/s", clock=FakeClock())
+        assert limiter.reserve("k", max_wait=wait)
+        assert limiter.acquire("k", timeout=wait)
+        assert limiter.hold("k", wait).reset_after <= 2**53 / 1e9
+
+
+class TestManyChecks:
+    @pytest.mark.parametrize("checks", [None, 1, "abc", b"abc"])
+    def test_wrong_type(self, limiter: Limiter, checks: Any) -> None:
+        with pytest.raises(TypeError, match=r"checks must be an iterable of keys or \(key, cost\), not"):
+            limiter.check_many(checks)
+
+    @pytest.mark.parametrize("mistake", [5, "", ("k", -1), ("k", 11), ("k", 1.5), (5, 1), ("k", 1, 1)])
+    def test_a_mistake_charges_nothing(self, mistake: Any) -> None:
+        limiter = Limiter("10/s", clock=FakeClock())
+        with pytest.raises((TypeError, ValueError)):
+            limiter.check_many(["k", mistake, ("k", 2)])
+        assert limiter.peek("k").remaining == 10
+
+    def test_what_an_iterable_raises(self, limiter: Limiter) -> None:
+        with pytest.raises(ZeroDivisionError):
+            limiter.check_many("k" for _ in [1 // 0])
 
 
 class TestLimitNumbers:
@@ -224,6 +337,7 @@ class TestClasses:
             (InvalidLimit, (TidegateError, ValueError)),
             (InvalidArgument, (TidegateError, ValueError)),
             (CostTooLarge, (TidegateError, ValueError)),
+            (RateLimited, (TidegateError,)),
             (StoreError, (TidegateError,)),
             (StoreTimeout, (StoreError, TimeoutError)),
             (CorruptBucket, (StoreError,)),
@@ -238,6 +352,7 @@ class TestClasses:
             InvalidLimit("invalid limit", "syntax"),
             CostTooLarge("too large", 5, 2),
             InvalidArgument("invalid key"),
+            RateLimited("too late", Limiter(Limit("1/s", name="x")).check("k"), "k"),
             StoreError("refused"),
             StoreTimeout("too late"),
             CorruptBucket("corrupt"),

@@ -18,13 +18,25 @@ from typing import Literal
 
 from typing_extensions import assert_type
 
-from tidegate import AsyncLimiter, Decision, FakeClock, Limit, Limiter, CostTooLarge, InvalidLimit
+from tidegate import AsyncLimiter, AsyncReservation, Decision, FakeClock, Limit, Limiter, Reservation
+from tidegate import CostTooLarge, InvalidLimit, RateLimited
 
 limiter = Limiter("10/s", Limit(100, per=60.0, burst=20, name="user"), store="redis://h", store_timeout=1)
 assert_type(limiter.check("k", cost=2), Decision)
 assert_type(limiter.check(b"k").retry_after, float)
 assert_type(limiter.peek("k").source, Literal["memory", "shm", "redis"])
 assert_type(limiter.limits, tuple[Limit, ...])
+assert_type(limiter.check(["user", b"org"]), Decision)
+assert_type(limiter.check_many(["a", ("b", 2), (["user", "org"], 1), ("user", "org")]), list[Decision])
+assert_type(limiter.reserve("k", 2, max_wait=0.5), Reservation)
+assert_type(limiter.reserve("k").delay, float)
+assert_type(limiter.reserve("k").cancel(), bool)
+assert_type(limiter.reserve("k").settle(3), Decision)
+assert_type(limiter.acquire(("a", "b"), timeout=None), Decision)
+assert_type(limiter.settle("k", charged=4, actual=3), Decision)
+assert_type(limiter.credit("k", 1), Decision)
+assert_type(limiter.hold("k", 1.5), Decision)
+assert_type(limiter.reset("k"), Decision)
 with limiter as entered:
     assert_type(entered, Limiter)
 assert_type(Limit("1/s").shape, Literal["smooth", "stepped"])
@@ -36,6 +48,17 @@ async def use() -> None:
     async with AsyncLimiter("10/s", clock=FakeClock()) as awaited:
         assert_type(await awaited.check("k", 2), Decision)
         assert_type(await awaited.peek(b"k"), Decision)
+        assert_type(await awaited.check_many([("b", 2)]), list[Decision])
+        reservation = await awaited.reserve("k", 2, max_wait=0.5)
+        assert_type(reservation, AsyncReservation)
+        assert_type(await reservation.cancel(), bool)
+        assert_type(await reservation.settle(3), Decision)
+        assert_type(await awaited.settle("k", charged=4, actual=3), Decision)
+        try:
+            assert_type(await awaited.acquire(["k"], timeout=1), Decision)
+        except RateLimited as error:
+            assert_type(error.decision, Decision)
+            assert_type(error.key, str | bytes)
 """
 
 MISUSES = [
@@ -43,6 +66,13 @@ MISUSES = [
     "limiter.check('k', 1.5)",
     "limiter.check('k', cost='1')",
     "limiter.check('k').allowed = False",
+    "limiter.check([1])",
+    "limiter.check_many('k', 2)",
+    "limiter.check_many([('k', 1.5)])",
+    "limiter.reserve('k', 1, 2)",
+    "limiter.acquire('k', timeout='1')",
+    "limiter.hold('k', None)",
+    "limiter.settle('k', 1)",
     "Limiter(5)",
     "Limiter('1/s', store=None)",
     "Limit(5)",

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import inspect
 import json
+from math import inf
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import tidegate
-from tidegate import FakeClock, InvalidLimit, Limit, Limiter, TidegateError
+from tidegate import Decision, FakeClock, InvalidLimit, Limit, Limiter, Reservation, TidegateError
 
 VECTORS = Path(__file__).resolve().parents[2] / "tests" / "vectors"
 
@@ -22,6 +23,12 @@ def load(name: str) -> dict[str, Any]:
 
 
 TRACES = load("decide.json")["traces"]
+# A limiter's limits are fixed: traces that change them are the engine's alone.
+OPERATIONS = [
+    trace
+    for trace in load("operations.json")["traces"]
+    if all(step["op"] != "change" for step in trace["steps"])
+]
 GRAMMAR = load("grammar.json")
 ERRORS = load("errors.json")["errors"]
 SURFACE = load("surface.json")["classes"]
@@ -29,7 +36,7 @@ ERRORS_BY_CODE = {error["code"]: getattr(tidegate, error["class"]) for error in 
 
 
 def test_there_are_vectors() -> None:
-    assert TRACES and all(trace["steps"] for trace in TRACES)
+    assert TRACES and OPERATIONS and all(trace["steps"] for trace in TRACES + OPERATIONS)
     assert GRAMMAR["valid"] and GRAMMAR["invalid"] and ERRORS and SURFACE
 
 
@@ -48,19 +55,81 @@ def test_decide(trace: dict[str, Any]) -> None:
             continue
         decision = limiter.check(key, cost=step["cost"])
         expect = step["expect"]
-        seen = {
-            "allowed": decision.allowed,
-            "limit": decision.limit,
-            "remaining": decision.remaining,
-            "retry_after": decision.retry_after,
-            "reset_after": decision.reset_after,
-            "tier": int(decision.limit_name),
-        }
+        seen = described(decision)
         for duration in ("retry_after", "reset_after"):
             expect = {**expect, duration: int(expect[duration]) / 1e9}
         assert seen == expect, f"step {number} of {trace['name']}"
         assert bool(decision) is expect["allowed"]
         assert decision.source == "memory"
+
+
+@pytest.mark.parametrize("form", ["one key", "a key per limit"])
+@pytest.mark.parametrize("trace", OPERATIONS, ids=[trace["name"] for trace in OPERATIONS])
+def test_operations(trace: dict[str, Any], form: str) -> None:
+    clock = FakeClock()
+    limits = [Limit(text, name=str(tier)) for tier, text in enumerate(trace["limits"])]
+    limiter = Limiter(*limits, clock=clock)
+    key = "k" if form == "one key" else ["user", b"org", "region", "all"][: len(limits)]
+    reservations: dict[str, Reservation] = {}
+    for number, step in enumerate(trace["steps"]):
+        if "at" in step:
+            clock.set(int(step["at"]))
+        place = f"step {number} of {trace['name']}"
+        if "error" in step:
+            with pytest.raises(ERRORS_BY_CODE[step["error"]]):
+                operate(limiter, key, step, reservations)
+            continue
+        answer = operate(limiter, key, step, reservations)
+        if step["op"] == "reset":
+            assert answer["remaining"] == answer["limit"], place
+        else:
+            expect = step["expect"]
+            durations = expect.keys() & {"retry_after", "reset_after", "delay"}
+            assert answer == {**expect, **{name: int(expect[name]) / 1e9 for name in durations}}, place
+
+
+def operate(
+    limiter: Limiter, key: Any, step: dict[str, Any], reservations: dict[str, Reservation]
+) -> dict[str, Any]:
+    """What the operation of a step answers, in the words of the vectors."""
+    match step["op"]:
+        case "check":
+            return described(limiter.check(key, step["cost"]))
+        case "settle":
+            return described(limiter.settle(key, step["charged"], step["actual"]))
+        case "credit":
+            return described(limiter.credit(key, step["tokens"]))
+        case "hold":
+            return described(limiter.hold(key, int(step["wait"]) / 1e9))
+        case "reset":
+            return described(limiter.reset(key))
+        case "cancel":
+            return {"restored": reservations.pop(step["reservation"]).cancel()}
+        case "reserve":
+            wait = int(step["max_wait"])
+            # The largest is as good as for ever, and has no exact float.
+            max_wait = None if wait == 2**64 - 1 else wait / 1e9
+            reservation = limiter.reserve(key, step["cost"], max_wait=max_wait)
+            assert reservation.cost == step["cost"]
+            assert bool(reservation) is reservation.allowed is reservation.decision.allowed
+            if not reservation:
+                assert reservation.delay == inf
+                return described(reservation.decision)
+            if "reservation" in step:
+                reservations[step["reservation"]] = reservation
+            return {**described(reservation.decision), "delay": reservation.delay}
+    raise AssertionError(step)
+
+
+def described(decision: Decision) -> dict[str, Any]:
+    return {
+        "allowed": decision.allowed,
+        "limit": decision.limit,
+        "remaining": decision.remaining,
+        "retry_after": decision.retry_after,
+        "reset_after": decision.reset_after,
+        "tier": int(decision.limit_name),
+    }
 
 
 @pytest.mark.parametrize("valid", GRAMMAR["valid"], ids=[v["text"] for v in GRAMMAR["valid"]])
@@ -118,15 +187,24 @@ def test_surface(name: str) -> None:
         assert parameters_of(methods[method]) == parameters
 
 
-def test_the_async_limiter_has_the_same_surface() -> None:
-    described = SURFACE["Limiter"]
-    found = tidegate.AsyncLimiter
-    assert inspect.signature(found).parameters.keys() == inspect.signature(Limiter).parameters.keys()
+@pytest.mark.parametrize("name", ["Limiter", "Reservation"])
+def test_the_async_twin_has_the_same_surface(name: str) -> None:
+    described = SURFACE[name]
+    blocking, found = getattr(tidegate, name), getattr(tidegate, f"Async{name}")
+    if "constructor" in described:
+        assert inspect.signature(found).parameters.keys() == inspect.signature(blocking).parameters.keys()
     public = {member for member in dir(found) if member[0] != "_"}
-    assert public == {member for member in dir(Limiter) if member[0] != "_"}
-    for method, parameters in described["methods"].items():
-        assert parameters_of(getattr(found, method)) == parameters
-        assert inspect.iscoroutinefunction(getattr(found, method))
+    assert public == {member for member in dir(blocking) if member[0] != "_"}
+    for method in described["methods"]:
+        twin = getattr(found, method)
+        assert parameters_of(twin) == described["methods"][method]
+        assert kinds_of(twin) == kinds_of(getattr(blocking, method))
+        assert inspect.iscoroutinefunction(twin)
+
+
+def kinds_of(method: Any) -> list[tuple[Any, Any]]:
+    parameters = inspect.signature(method).parameters.values()
+    return [(each.kind, each.default) for each in parameters if each.name != "self"]
 
 
 def parameters_of(method: Any) -> list[str]:

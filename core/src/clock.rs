@@ -25,6 +25,8 @@ impl<C: Clock + ?Sized> Clock for &C {
 /// let clock = ManualClock::new(5_000_000_000);
 /// clock.advance(250);
 /// assert_eq!(clock.now(), 5_000_000_250);
+/// clock.advance_to(7);
+/// assert_eq!(clock.now(), 5_000_000_250);
 /// ```
 #[derive(Debug, Default)]
 pub struct ManualClock(AtomicU64);
@@ -46,6 +48,11 @@ impl ManualClock {
         let _ = self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |now| {
             Some(now.saturating_add(nanos))
         });
+    }
+
+    /// Moves forward to `now` nanoseconds; a time that has passed changes nothing.
+    pub fn advance_to(&self, now: u64) {
+        self.0.fetch_max(now, Ordering::SeqCst);
     }
 }
 

@@ -1,12 +1,15 @@
 //! Where one thread waits for one answer of a store: the blocking methods, and the
-//! bindings, which look for interrupts in between.
+//! bindings, which look for interrupts in between. And what an answer must be.
 
 use core::time::Duration;
 use std::sync::Arc;
 
 use parking_lot::{Condvar, Mutex};
+use tidegate_core::{Decision, Outcome};
 
 use crate::error::Error;
+
+pub use crate::reservation::Unclaimed;
 
 type Answer<T> = Result<T, Error>;
 
@@ -20,88 +23,69 @@ pub struct Awaited<T>(Arc<Slot<T>>);
 pub struct Answerer<T>(Arc<Slot<T>>);
 
 struct Slot<T> {
-    state: Mutex<State<T>>,
+    answer: Mutex<Option<Answer<T>>>,
     answered: Condvar,
-}
-
-enum State<T> {
-    Awaited,
-    Answered(Answer<T>),
-    /// Taken, or given up.
-    Over,
 }
 
 /// Both ends.
 pub fn awaited<T>() -> (Answerer<T>, Awaited<T>) {
-    let slot = Arc::new(Slot { state: Mutex::new(State::Awaited), answered: Condvar::new() });
+    let slot = Arc::new(Slot { answer: Mutex::new(None), answered: Condvar::new() });
     (Answerer(Arc::clone(&slot)), Awaited(slot))
 }
 
 impl<T> Awaited<T> {
     /// The answer, whenever it comes. It comes: a store's calls end with its timeout.
     pub fn wait(self) -> Answer<T> {
-        let mut state = self.0.state.lock();
+        let mut answer = self.0.answer.lock();
         loop {
-            match state.take() {
+            match answer.take() {
                 Some(answer) => return answer,
-                None => self.0.answered.wait(&mut state),
+                None => self.0.answered.wait(&mut answer),
             }
         }
     }
 
     /// The answer, if it comes in time.
     pub fn within(&self, timeout: Duration) -> Option<Answer<T>> {
-        let mut state = self.0.state.lock();
-        if matches!(*state, State::Awaited) {
-            self.0.answered.wait_for(&mut state, timeout);
+        let mut answer = self.0.answer.lock();
+        if answer.is_none() {
+            self.0.answered.wait_for(&mut answer, timeout);
         }
-        state.take()
-    }
-
-    /// Waits no longer; the answer if it has come meanwhile. One that comes later goes
-    /// back to whoever brings it.
-    pub fn give_up(self) -> Option<Answer<T>> {
-        let mut state = self.0.state.lock();
-        let answer = state.take();
-        *state = State::Over;
-        answer
-    }
-}
-
-impl<T> State<T> {
-    fn take(&mut self) -> Option<Answer<T>> {
-        match core::mem::replace(self, Self::Over) {
-            Self::Answered(answer) => Some(answer),
-            still => {
-                *self = still;
-                None
-            }
-        }
+        answer.take()
     }
 }
 
 impl<T> Answerer<T> {
     /// Wakes the waiting thread with its answer.
-    ///
-    /// # Errors
-    /// The answer, when nobody waits for it any more.
-    pub fn answer(self, answer: Answer<T>) -> Result<(), Answer<T>> {
-        let mut state = self.0.state.lock();
-        if matches!(*state, State::Over) {
-            return Err(answer);
-        }
-        *state = State::Answered(answer);
-        Ok(())
+    pub fn answer(self, answer: Answer<T>) {
+        *self.0.answer.lock() = Some(answer);
     }
 }
 
 impl<T> Drop for Answerer<T> {
     fn drop(&mut self) {
-        let mut state = self.0.state.lock();
-        if matches!(*state, State::Awaited) {
-            *state = State::Answered(Err(Error::Store("the answer was lost".into())));
-        }
-        drop(state);
+        self.0.answer.lock().get_or_insert_with(|| Err(lost()));
         self.0.answered.notify_one();
     }
+}
+
+/// The decision of an operation that answers with one.
+///
+/// # Errors
+/// Those of the operation, and [`Error::Store`] when its answer is of another kind.
+pub fn decision(outcome: Result<Outcome, Error>) -> Result<Decision, Error> {
+    match outcome? {
+        Outcome::Decision(decision) => Ok(decision),
+        _ => Err(unexpected()),
+    }
+}
+
+#[cold]
+pub(crate) fn unexpected() -> Error {
+    Error::Store("the store answered another operation".into())
+}
+
+#[cold]
+pub(crate) fn lost() -> Error {
+    Error::Store("the answer was lost".into())
 }

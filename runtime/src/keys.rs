@@ -38,13 +38,20 @@ pub(crate) enum OwnedKeys {
 impl<'k> Keys<'k> {
     /// Checks their number and lengths. With one limit both forms mean the same bucket,
     /// so only one is left of them.
+    #[inline]
     pub(crate) fn checked(self, limits: usize) -> Result<Self, Error> {
         match self {
             Self::One(key) => check_key(key).map(|()| self),
-            Self::Each(keys) if keys.len() != limits => Err(wrong_count(keys.len(), limits)),
-            Self::Each(&[only]) => Self::One(only).checked(limits),
-            Self::Each(keys) => keys.iter().try_for_each(|key| check_key(key)).map(|()| self),
+            Self::Each(keys) => Self::each_checked(keys, limits),
         }
+    }
+
+    fn each_checked(keys: &'k [&'k [u8]], limits: usize) -> Result<Self, Error> {
+        if keys.len() != limits {
+            return Err(wrong_count(keys.len(), limits));
+        }
+        keys.iter().try_for_each(|key| check_key(key))?;
+        Ok(if let [only] = *keys { Self::One(only) } else { Self::Each(keys) })
     }
 
     /// The key of the limit at `tier`.
@@ -131,19 +138,20 @@ impl<'k> From<&'k Vec<&'k [u8]>> for Keys<'k> {
     }
 }
 
+#[inline]
 fn check_key(key: &[u8]) -> Result<(), Error> {
-    match key.len() {
-        1..=MAX_KEY => Ok(()),
-        length => Err(Error::argument(
-            "key",
-            format!("it must be 1 to {MAX_KEY} bytes long, but has {length}"),
-        )),
-    }
+    if (1..=MAX_KEY).contains(&key.len()) { Ok(()) } else { Err(wrong_length(key.len())) }
+}
+
+#[cold]
+fn wrong_length(length: usize) -> Error {
+    let message = format!("it must be 1 to {MAX_KEY} bytes long, but has {length}");
+    Error::argument("key", message)
 }
 
 #[cold]
 fn wrong_count(count: usize, limits: usize) -> Error {
-    let message = format!("it must be one key, or one for each of {limits} limits, but is {count}");
+    let message = format!("it must be one key, or one for each limit ({limits}), but has {count}");
     Error::argument("key", message)
 }
 

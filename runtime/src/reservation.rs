@@ -5,10 +5,10 @@ use std::time::Instant;
 use tidegate_core::{Decision, Operation, Outcome, Reserved};
 use tokio::sync::oneshot;
 
+use crate::answer::{decision, lost, unexpected};
 use crate::error::Error;
 use crate::keys::OwnedKeys;
 use crate::limiter::Limiter;
-use crate::limiter::run::{cancelled, decision, lost, unexpected};
 
 /// Tokens charged ahead of time, to be spent once [`delay`](Self::delay) has passed; or,
 /// when it is not [`allowed`](Self::allowed), that their slot was too far and nothing was
@@ -160,11 +160,6 @@ impl Reservation {
         self.delay().saturating_sub(self.made.elapsed())
     }
 
-    /// Cancels it for a caller who is gone.
-    pub(crate) fn abandon(self) {
-        self.cancel_then(|_| ());
-    }
-
     /// The error of a caller who would not wait as long.
     pub(crate) fn or_rate_limited(self) -> Result<Self, Error> {
         match self.reserved {
@@ -197,25 +192,38 @@ impl fmt::Debug for Reservation {
     }
 }
 
-/// A future's end of a reserve: a slot that nobody takes is cancelled.
-pub(crate) struct Reserving(oneshot::Receiver<Result<Reservation, Error>>);
-
-impl Reserving {
-    pub(crate) fn new() -> (oneshot::Sender<Result<Reservation, Error>>, Self) {
-        let (sender, receiver) = oneshot::channel();
-        (sender, Self(receiver))
-    }
-
-    pub(crate) async fn answer(mut self) -> Result<Reservation, Error> {
-        (&mut self.0).await.unwrap_or_else(|_| Err(lost()))
+/// Whether all of a cancelled reservation came back.
+fn cancelled(outcome: Result<Outcome, Error>) -> Result<bool, Error> {
+    match outcome? {
+        Outcome::Cancelled(all) => Ok(all),
+        _ => Err(unexpected()),
     }
 }
 
-impl Drop for Reserving {
+/// A reservation on its way to whoever asked for it, or whose caller still waits for the
+/// slot: unless it is claimed, it is cancelled when it is dropped.
+pub struct Unclaimed(Option<Reservation>);
+
+impl Unclaimed {
+    /// Claims it.
+    ///
+    /// # Errors
+    /// None; it can be claimed once, and that is now.
+    pub fn claim(mut self) -> Result<Reservation, Error> {
+        self.0.take().ok_or_else(lost)
+    }
+}
+
+impl From<Reservation> for Unclaimed {
+    fn from(reservation: Reservation) -> Self {
+        Self(Some(reservation))
+    }
+}
+
+impl Drop for Unclaimed {
     fn drop(&mut self) {
-        self.0.close();
-        if let Ok(Ok(unwanted)) = self.0.try_recv() {
-            unwanted.abandon();
+        if let Some(reservation) = self.0.take() {
+            reservation.cancel_then(|_| ());
         }
     }
 }

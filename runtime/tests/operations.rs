@@ -84,8 +84,8 @@ fn keys_out_of_bounds_are_named() -> Tested {
     assert!(wrong(Keys::Each(&[b"a", &long])).contains("1 to 1024 bytes long, but has 1025"));
     for (keys, count) in [(&[][..], 0), (&[b"a".as_slice()][..], 1), (&[b"a".as_slice(); 3], 3)] {
         let message = wrong(Keys::Each(keys));
-        assert!(message.contains("one for each of 2 limits"), "{message}");
-        assert!(message.ends_with(&format!("is {count}")), "{message}");
+        assert!(message.contains("one for each limit (2)"), "{message}");
+        assert!(message.ends_with(&format!("has {count}")), "{message}");
     }
     assert_eq!(limiter.check("k", 0)?.remaining, 10);
     Ok(())

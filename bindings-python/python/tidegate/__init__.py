@@ -7,20 +7,22 @@
 (True, 19)
 """
 
-from tidegate._async import AsyncLimiter
+from tidegate._async import AsyncLimiter, AsyncReservation
 from tidegate._errors import (
     CorruptBucket,
     CostTooLarge,
     InvalidArgument,
     InvalidLimit,
+    RateLimited,
     StoreError,
     StoreTimeout,
     TidegateError,
 )
-from tidegate._tidegate import Decision, FakeClock, Limit, Limiter, __version__
+from tidegate._tidegate import Decision, FakeClock, Limit, Limiter, Reservation, __version__
 
 __all__ = [
     "AsyncLimiter",
+    "AsyncReservation",
     "CorruptBucket",
     "CostTooLarge",
     "Decision",
@@ -29,6 +31,8 @@ __all__ = [
     "InvalidLimit",
     "Limit",
     "Limiter",
+    "RateLimited",
+    "Reservation",
     "StoreError",
     "StoreTimeout",
     "TidegateError",

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from tidegate._tidegate import Decision
 
 __all__ = [
     "CorruptBucket",
     "CostTooLarge",
     "InvalidArgument",
     "InvalidLimit",
+    "RateLimited",
     "StoreError",
     "StoreTimeout",
     "TidegateError",
@@ -18,7 +22,7 @@ __all__ = [
 class TidegateError(Exception):
     """The base of all errors of this package; never raised itself.
 
-    A refusal is not an error: it is a `Decision`.
+    A refusal is not an error: it is a `Decision`. Only `acquire` makes one of it.
     """
 
     code: ClassVar[str] = "error"
@@ -72,6 +76,36 @@ class CostTooLarge(TidegateError, ValueError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (str(self), self.cost, self.burst)
+
+
+class RateLimited(TidegateError):
+    """The slot is later than the caller would wait; nothing was charged. Only `acquire` raises it.
+
+    `decision` is the refusal; its `retry_after` is the least wait after which the same call, with
+    the same `timeout`, would get a slot if nobody else came. `key` is what was asked for; of one
+    key per limit, that of the limit that bound the decision. The message does not repeat it.
+
+    >>> from tidegate import FakeClock, Limiter
+    >>> limiter = Limiter("1/min", clock=FakeClock())
+    >>> decision = limiter.acquire("job")
+    >>> try:
+    ...     limiter.acquire("job", timeout=45)
+    ... except RateLimited as error:
+    ...     print(error.key, error.decision.retry_after)
+    job 15.0
+    """
+
+    code: ClassVar[str] = "rate_limited"
+    decision: Decision
+    key: str | bytes
+
+    def __init__(self, message: str, decision: Decision, key: str | bytes) -> None:
+        super().__init__(message)
+        self.decision = decision
+        self.key = key
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (str(self), self.decision, self.key)
 
 
 class StoreError(TidegateError):

@@ -6,7 +6,7 @@ use tidegate_core::Decision;
 use super::Limiter;
 use crate::error::Error;
 use crate::keys::Keys;
-use crate::reservation::Reservation;
+use crate::reservation::Unclaimed;
 use crate::timer;
 
 impl Limiter {
@@ -58,21 +58,9 @@ impl Limiter {
         async move {
             let reservation = reserving.await?.or_rate_limited()?;
             let (delay, decision) = (reservation.delay_left(), *reservation.decision());
-            let mut unspent = CancelOnDrop(Some(reservation));
+            let waiting = Unclaimed::from(reservation);
             timer::sleep(delay).await?;
-            unspent.0 = None;
-            Ok(decision)
-        }
-    }
-}
-
-/// Cancels a reservation unless its slot has been waited for.
-struct CancelOnDrop(Option<Reservation>);
-
-impl Drop for CancelOnDrop {
-    fn drop(&mut self) {
-        if let Some(reservation) = self.0.take() {
-            reservation.abandon();
+            waiting.claim().map(|_| decision)
         }
     }
 }

@@ -3,8 +3,8 @@ use core::sync::atomic::Ordering;
 use tidegate_core::{Decision, Operation};
 use tokio::sync::oneshot;
 
-use super::run::{decision, lost};
 use super::{Buckets, Limiter};
+use crate::answer::{decision, lost};
 use crate::error::Error;
 use crate::keys::{Keys, MAX_KEY};
 

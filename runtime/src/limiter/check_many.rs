@@ -4,9 +4,8 @@ use parking_lot::Mutex;
 use tidegate_core::{Decision, Operation};
 use tokio::sync::oneshot;
 
-use super::run::lost;
 use super::{Buckets, Limiter};
-use crate::answer::awaited;
+use crate::answer::{awaited, lost};
 use crate::error::Error;
 use crate::keys::Keys;
 
@@ -35,7 +34,7 @@ impl Limiter {
             Buckets::Shm(shared) => shared.tables().check_many(&self.admit_all(checks)?),
             Buckets::Redis(_) => {
                 let (answerer, awaited) = awaited();
-                self.check_many_then(checks, move |answer| _ = answerer.answer(answer));
+                self.check_many_then(checks, move |answer| answerer.answer(answer));
                 awaited.wait()
             }
         }

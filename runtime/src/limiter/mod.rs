@@ -3,7 +3,7 @@ mod builder;
 mod check;
 mod check_many;
 mod operations;
-pub(crate) mod run;
+mod run;
 
 use core::fmt;
 use core::sync::atomic::{AtomicBool, Ordering};

@@ -1,12 +1,13 @@
 use core::time::Duration;
 
 use tidegate_core::{Decision, Operation};
+use tokio::sync::oneshot;
 
 use super::Limiter;
-use super::run::decision;
+use crate::answer::{decision, lost};
 use crate::error::Error;
 use crate::keys::Keys;
-use crate::reservation::{Reservation, Reserving};
+use crate::reservation::{Reservation, Unclaimed};
 
 impl Limiter {
     /// Takes the next slot for `cost` tokens if it is at most `max_wait` away (however far,
@@ -52,13 +53,10 @@ impl Limiter {
         cost: u64,
         max_wait: Option<Duration>,
     ) -> impl Future<Output = Result<Reservation, Error>> + Send + 'static {
-        let (sender, reserving) = Reserving::new();
-        self.reserve_then(keys, cost, max_wait, move |answer| {
-            if let Err(Ok(unwanted)) = sender.send(answer) {
-                unwanted.abandon();
-            }
-        });
-        reserving.answer()
+        let (sender, receiver) = oneshot::channel();
+        let done = move |answer: Result<_, _>| _ = sender.send(answer.map(Unclaimed::from));
+        self.reserve_then(keys, cost, max_wait, done);
+        async move { receiver.await.unwrap_or_else(|_| Err(lost()))?.claim() }
     }
 
     /// [`reserve`](Self::reserve) with a callback, which runs when and where that of

@@ -4,11 +4,11 @@
 use core::sync::atomic::Ordering;
 use std::sync::Arc;
 
-use tidegate_core::{Decision, Limit, Operation, Outcome};
+use tidegate_core::{Limit, Operation, Outcome};
 use tokio::sync::oneshot;
 
 use super::{Buckets, Limiter};
-use crate::answer::awaited;
+use crate::answer::{awaited, lost};
 use crate::error::Error;
 use crate::keys::Keys;
 
@@ -54,8 +54,7 @@ impl Limiter {
             }
             Buckets::Redis(_) => {
                 let (answerer, awaited) = awaited();
-                // This thread waits for it until it comes.
-                self.run(keys, operation, move |outcome| _ = answerer.answer(outcome));
+                self.run(keys, operation, move |outcome| answerer.answer(outcome));
                 awaited.wait()
             }
         }
@@ -102,30 +101,4 @@ impl Limiter {
         }
         keys.checked(self.0.limits.len())
     }
-}
-
-/// The decision of an operation that answers with one.
-pub(crate) fn decision(outcome: Result<Outcome, Error>) -> Result<Decision, Error> {
-    match outcome? {
-        Outcome::Decision(decision) => Ok(decision),
-        _ => Err(unexpected()),
-    }
-}
-
-/// Whether all of a cancelled reservation came back.
-pub(crate) fn cancelled(outcome: Result<Outcome, Error>) -> Result<bool, Error> {
-    match outcome? {
-        Outcome::Cancelled(all) => Ok(all),
-        _ => Err(unexpected()),
-    }
-}
-
-#[cold]
-pub(crate) fn unexpected() -> Error {
-    Error::Store("the store answered another operation".into())
-}
-
-#[cold]
-pub(crate) fn lost() -> Error {
-    Error::Store("the answer was lost".into())
 }

@@ -1,8 +1,9 @@
-//! The shared bucket in Redis: the limit and the cost travel to it, the script
-//! `check.lua` takes the engine's step there by the server's clock, and the
-//! caller replays the decision from what the script saw.
+//! The shared bucket in Redis: an operation travels to it with its limits, a script
+//! takes the engine's step there by the server's clock, and the caller replays the
+//! answer from what the script saw.
 
 pub(crate) mod io;
+mod replay;
 mod script;
 pub mod value;
 
@@ -13,11 +14,12 @@ use ::redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use ::redis::{Client, IntoConnectionInfo as _, RedisError};
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
-use tidegate_core::{Cells, Decision, Limit, Operation, Outcome, Source, decide_tiers};
+use tidegate_core::{Limit, Operation, Outcome};
 
 use crate::error::Error;
 
-pub use script::{CHECK, Seen, check_arguments};
+pub use replay::{replay, step};
+pub use script::{CANCEL, CHECK, Call, HOLD, RESERVE, RESET, SCRIPTS, SETTLE, Script, Seen};
 
 /// How long one attempt to connect may take. Callers wait for at most the store
 /// timeout; an attempt that is nearly there goes on for the next ones.
@@ -70,41 +72,28 @@ impl RedisStore {
         })))
     }
 
-    /// Checks, and calls `done` on the I/O thread; at once if there is none to be had.
-    pub(crate) fn check(
+    /// Runs an operation on the buckets of `keys`, one key that holds all tiers or one for
+    /// each, and calls `done` on the I/O thread; at once if there is nothing to be sent.
+    pub(crate) fn run(
         &self,
-        key: Vec<u8>,
+        keys: Vec<Vec<u8>>,
         limits: Arc<[Limit]>,
-        cost: u64,
-        done: impl FnOnce(Result<Decision, Error>) + Send + 'static,
+        operation: Operation,
+        done: impl FnOnce(Result<Outcome, Error>) + Send + 'static,
     ) {
-        let live = match self.live() {
-            Ok(live) => live,
+        let ready = check_keys(&keys, limits.len())
+            .and_then(|()| Call::new(&limits, &operation))
+            .and_then(|call| Ok((call, self.live()?)));
+        let (call, live) = match ready {
+            Ok(ready) => ready,
             Err(error) => return done(Err(error)),
         };
         let timeout = self.0.timeout;
         let io = live.io.clone();
         io.spawn(async move {
-            let checking = script::check(live.connection, &key, &limits, cost);
-            let seen = within(timeout, checking).await;
-            done(seen.and_then(|seen| replay(&seen, &key, &limits, cost)));
+            let seen = within(timeout, call.run(live.connection, &keys)).await;
+            done(seen.and_then(|seen| replay(&seen, &keys, &limits, operation)));
         });
-    }
-
-    /// Runs an operation on the buckets of one key for all limits, or of one per limit.
-    pub(crate) fn run(
-        &self,
-        mut keys: Vec<Vec<u8>>,
-        limits: Arc<[Limit]>,
-        operation: Operation,
-        done: impl FnOnce(Result<Outcome, Error>) + Send + 'static,
-    ) {
-        match (operation, keys.pop()) {
-            (Operation::Check { cost }, Some(key)) if keys.is_empty() => {
-                self.check(key, limits, cost, |answer| done(answer.map(Outcome::Decision)));
-            }
-            _ => done(Err(Error::Store("not an operation of shared buckets yet".into()))),
-        }
     }
 
     pub(crate) async fn ping(&self) -> Result<(), Error> {
@@ -150,22 +139,17 @@ impl RedisStore {
     }
 }
 
-/// The decision that the script has taken, from what it saw.
-///
-/// # Errors
-/// [`Error::CorruptBucket`] for a value that Tidegate did not write.
-pub fn replay(seen: &Seen, key: &[u8], limits: &[Limit], cost: u64) -> Result<Decision, Error> {
-    let mut cells = match &seen.value {
-        None => Cells::default(),
-        Some(value) => core::str::from_utf8(value)
-            .ok()
-            .and_then(|value| value::read(value, limits, seen.now))
-            .ok_or_else(|| corrupt_bucket(key))?,
-    };
-    let mut decision =
-        decide_tiers(limits, &mut cells, seen.now, cost).map_err(Error::from_engine)?;
-    decision.source = Source::Redis;
-    Ok(decision)
+/// One key for all tiers, or one per tier and no two the same: in one bucket of two tiers
+/// one would overwrite the other.
+fn check_keys(keys: &[Vec<u8>], tiers: usize) -> Result<(), Error> {
+    if keys.len() != 1 && keys.len() != tiers {
+        let message = format!("one key or {tiers} are needed, but {} were given", keys.len());
+        return Err(Error::argument("key", message));
+    }
+    if (1..keys.len()).any(|at| keys[..at].contains(&keys[at])) {
+        return Err(Error::argument("key", "two limits cannot share one key's bucket"));
+    }
+    Ok(())
 }
 
 fn corrupt_bucket(key: &[u8]) -> Error {

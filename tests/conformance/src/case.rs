@@ -1,119 +1,189 @@
 //! One step of the Lua twin, and what the engine makes of it.
 
-use tidegate::redis::{check_arguments, value};
-use tidegate_core::{Cells, Limit, decide_tiers};
+use std::iter::zip;
 
-use crate::lua_twin::Outcome;
+use tidegate::redis::{Call, Seen, step, value};
+use tidegate_core::{Cells, Decision, Limit, Operation, Reservation, Source, Timeline};
+
+use crate::lua_twin::{Change, Ran};
 
 const MILLI: u64 = 1_000_000;
 
-/// One step: a bucket's value, the clock, the limits and the cost.
+/// The longest time to live, in milliseconds.
+const FOREVER: u128 = 1_000_000_000_000_000;
+
+/// What a test of the expiry in a real Redis may take, in milliseconds.
+const SLACK: u64 = 1_000;
+
+/// One step: what the keys hold, the clock, the limits and the operation.
 #[derive(Clone, Debug)]
 pub struct Case {
     /// The server's clock, in nanoseconds.
     pub now: u64,
-    /// What the bucket's key holds.
-    pub value: Option<Vec<u8>>,
+    /// What the keys hold: one for all limits, or one for each.
+    pub values: Vec<Option<Vec<u8>>>,
     /// The limiter's limits.
     pub limits: Vec<Limit>,
-    /// Tokens, at most the smallest burst.
-    pub cost: u64,
+    /// The operation.
+    pub step: Step,
+}
+
+/// An [`Operation`] that can be copied.
+#[derive(Clone, Copy, Debug)]
+#[expect(missing_docs, reason = "documented where they are the core's")]
+pub enum Step {
+    Check { cost: u64 },
+    Reserve { cost: u64, max_wait: u64 },
+    Cancel { before: Cells, after: Cells },
+    Settle { charged: u64, actual: u64 },
+    Credit { tokens: u64 },
+    Hold { wait: u64 },
+    Reset,
+}
+
+impl Step {
+    /// The operation.
+    pub fn operation(self) -> Operation {
+        match self {
+            Self::Check { cost } => Operation::Check { cost },
+            Self::Reserve { cost, max_wait } => Operation::Reserve { cost, max_wait },
+            Self::Cancel { before, after } => Operation::Cancel(reservation(before, after)),
+            Self::Settle { charged, actual } => Operation::Settle { charged, actual },
+            Self::Credit { tokens } => Operation::Credit { tokens },
+            Self::Hold { wait } => Operation::Hold { wait },
+            Self::Reset => Operation::Reset,
+        }
+    }
+}
+
+/// Of a reservation, what a cancel looks at.
+fn reservation(before: Cells, after: Cells) -> Reservation {
+    let decision = Decision {
+        allowed: true,
+        limit: 0,
+        remaining: 0,
+        retry_after: 0,
+        reset_after: 0,
+        tier: 0,
+        source: Source::Redis,
+    };
+    Reservation { delay: 0, decision, cost: 0, before, after }
 }
 
 impl Case {
-    /// `ARGV` of the script.
-    pub fn arguments(&self) -> Vec<String> {
-        check_arguments(&self.limits, self.cost)
+    /// What the script sees.
+    pub fn seen(&self) -> Seen {
+        Seen { now: self.now, values: self.values.clone() }
+    }
+
+    /// The script and its arguments.
+    ///
+    /// # Panics
+    /// For a cost above the burst, which is never sent.
+    pub fn call(&self) -> Call {
+        Call::new(&self.limits, &self.step.operation()).expect("the cost is at most the burst")
     }
 
     /// Whether the script did what the engine does.
     ///
     /// # Errors
     /// Says how they differ.
-    pub fn compare(&self, outcome: &Outcome) -> Result<(), String> {
-        let expected = self.expected();
-        let same = match (&expected, outcome) {
-            (Expected::Corrupt, Outcome::Failed(error)) => error.starts_with("CORRUPT "),
-            (Expected::Unchanged, Outcome::Refused) => true,
-            (Expected::Written { value, full_in }, Outcome::Wrote(wrote, ttl)) => {
-                wrote == value.as_bytes() && *ttl == ttl_for(*full_in)
-            }
-            _ => false,
-        };
-        if same { Ok(()) } else { Err(self.differs(&expected, &format!("{outcome:?}"))) }
+    pub fn compare(&self, ran: &Ran) -> Result<(), String> {
+        self.compare_with(ran, |expected, got| expected == got)
     }
 
-    /// The same for a run in Redis: its reply, and the key's value and TTL after it.
+    /// The same for a run in Redis, where time passes.
     ///
     /// # Errors
     /// Says how they differ.
-    pub fn compare_redis(
-        &self,
-        reply: redis::RedisResult<redis::Value>,
-        after: Option<Vec<u8>>,
-        ttl: i64,
-    ) -> Result<(), String> {
+    pub fn compare_redis(&self, ran: &Ran) -> Result<(), String> {
+        self.compare_with(ran, |expected, got| {
+            (expected.saturating_sub(SLACK)..=*expected).contains(got)
+        })
+    }
+
+    fn compare_with(&self, ran: &Ran, same_ttl: impl Fn(&u64, &u64) -> bool) -> Result<(), String> {
         let expected = self.expected();
-        let same = match (&expected, &reply) {
-            (Expected::Corrupt, Err(error)) => {
-                error.code() == Some("CORRUPT") && after == self.value
-            }
-            (Expected::Unchanged, Ok(_)) => after == self.value,
-            (Expected::Written { value, full_in }, Ok(_)) => {
-                let expired = after.is_none() && *full_in < 50 * MILLI;
-                let ttl = u64::try_from(ttl).unwrap_or(0);
-                let kept = after.as_deref() == Some(value.as_bytes())
-                    && (ttl_for(*full_in).saturating_sub(1_000)..=ttl_for(*full_in)).contains(&ttl);
-                expired || kept
+        let same = match (&expected, ran) {
+            (Ran::Failed(expected), Ran::Failed(error)) => error.starts_with(expected),
+            (Ran::Changed(expected), Ran::Changed(changes)) => {
+                expected.len() == changes.len()
+                    && zip(expected, changes).all(|pair| match pair {
+                        (Some(expected), Some(got)) => {
+                            expected.value == got.value && same_ttl(&expected.ttl, &got.ttl)
+                        }
+                        (expected, change) => expected == change,
+                    })
             }
             _ => false,
         };
-        let got = || format!("{reply:?}, then {after:?} with a TTL of {ttl} ms");
-        if same { Ok(()) } else { Err(self.differs(&expected, &got())) }
+        if same { Ok(()) } else { Err(format!("{self}: expected {expected:?}, got {ran:?}")) }
     }
 
-    fn expected(&self) -> Expected {
-        let cells = match &self.value {
-            None => Some(Cells::default()),
-            Some(bytes) => core::str::from_utf8(bytes)
-                .ok()
-                .and_then(|text| value::read(text, &self.limits, self.now)),
+    /// What the script should do: the buckets that owe something else are written.
+    fn expected(&self) -> Ran {
+        let Self { now, values, limits, step: operation } = self;
+        let stored = match value::read(values, limits, *now) {
+            Ok(stored) => stored,
+            Err(key) => return Ran::Failed(format!("CORRUPT key {} ", key + 1)),
         };
-        let Some(mut cells) = cells else { return Expected::Corrupt };
-        let decision = decide_tiers(&self.limits, &mut cells, self.now, self.cost)
+        let (_, cells) = step(&stored, limits, *now, operation.operation())
             .expect("the cost is at most the burst");
-        if !decision.allowed || self.cost == 0 {
-            return Expected::Unchanged;
-        }
-        let full_in = self.limits.iter().zip(cells).map(|(limit, cell)| {
-            let timeline = limit.timeline();
-            timeline.until(self.now, cell - timeline.position(self.now))
-        });
-        Expected::Written {
-            value: value::write(&cells, &self.limits, self.now),
-            full_in: full_in.max().unwrap_or(0),
-        }
+        let debt = |tier: usize, cells: &Cells| {
+            cells[tier].saturating_sub(limits[tier].timeline().position(*now))
+        };
+        let change = |tiers: core::ops::Range<usize>| {
+            if tiers.clone().all(|tier| debt(tier, &cells) == debt(tier, &stored.cells)) {
+                return None;
+            }
+            let lives = tiers.clone().map(|tier| full_in(&limits[tier], debt(tier, &cells), *now));
+            let words = tiers.clone().enumerate().map(|(place, tier)| {
+                let kept = debt(tier, &cells) == debt(tier, &stored.cells);
+                if kept && stored.own[tier] == Some(true) {
+                    return word_of(&values[tier - place], place);
+                }
+                let (cells, limit) = ([cells[tier], 0, 0, 0], &limits[tier..=tier]);
+                match operation {
+                    // It is put back as it was.
+                    Step::Cancel { .. } if !kept => value::write_anytime(&cells, limit),
+                    _ => value::write(&cells, limit, *now),
+                }
+            });
+            let value = words.collect::<Vec<_>>().join(" ").into_bytes();
+            Some(Change { value, ttl: lives.max().unwrap_or(0) + 1 })
+        };
+        let one_key = || vec![change(0..limits.len())];
+        let each = || (0..limits.len()).map(|tier| change(tier..tier + 1)).collect();
+        Ran::Changed(if values.len() == 1 { one_key() } else { each() })
     }
+}
 
-    fn differs(&self, expected: &Expected, got: &str) -> String {
+impl core::fmt::Display for Case {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         let limits: Vec<String> = self.limits.iter().map(Limit::to_string).collect();
-        let value = self.value.as_deref().map(String::from_utf8_lossy);
-        format!(
-            "bucket {value:?} at {} with {limits:?}, cost {}: expected {expected:?}, got {got}",
-            self.now, self.cost
-        )
+        let text = |value: &Option<Vec<u8>>| {
+            value.as_deref().map(|value| String::from_utf8_lossy(value).into_owned())
+        };
+        let values: Vec<_> = self.values.iter().map(text).collect();
+        write!(f, "{:?} on {values:?} at {} with {limits:?}", self.step, self.now)
     }
 }
 
-#[derive(Debug)]
-enum Expected {
-    Corrupt,
-    Unchanged,
-    Written { value: String, full_in: u64 },
+/// A word of a value as it stands.
+fn word_of(value: &Option<Vec<u8>>, place: usize) -> String {
+    let value = String::from_utf8_lossy(value.as_deref().unwrap_or_default());
+    value.split(' ').filter(|word| !word.is_empty()).nth(place).unwrap_or_default().to_owned()
 }
 
-/// The TTL that keeps a bucket until it is full: whole milliseconds, rounded up,
-/// and one for the part of a millisecond that an expiry's clock does not show.
-fn ttl_for(full_in: u64) -> u64 {
-    full_in.div_ceil(MILLI) + 1
+/// When a bucket is full, in whole milliseconds, rounded up.
+fn full_in(limit: &Limit, debt: u64, now: u64) -> u64 {
+    match limit.timeline() {
+        _ if debt == 0 => 0,
+        Timeline::Smooth { .. } => debt.div_ceil(MILLI),
+        Timeline::Stepped { tokens, period } => {
+            let period = period / MILLI;
+            let steps = u128::from(debt.div_ceil(tokens)) * u128::from(period);
+            u64::try_from(steps.min(FOREVER)).unwrap_or(u64::MAX) - now / MILLI % period
+        }
+    }
 }

@@ -4,4 +4,5 @@
 pub mod case;
 pub mod lua_twin;
 pub mod redis_server;
+pub mod redis_twin;
 pub mod vectors;

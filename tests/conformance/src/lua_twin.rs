@@ -1,11 +1,12 @@
-//! The script `check.lua` in this process, on a Redis that is one variable.
+//! The scripts in this process, on a Redis that is a few variables.
 
 use std::cell::RefCell;
 use std::rc::Rc;
 
 use mlua::{Function, Lua, MultiValue, Table, Value};
+use tidegate::redis::Seen;
 
-/// A loaded script, and the one key it can see.
+/// A loaded script, and the keys it can see.
 pub struct LuaTwin {
     lua: Lua,
     script: Function,
@@ -15,19 +16,39 @@ pub struct LuaTwin {
 #[derive(Default)]
 struct Server {
     now: u64,
-    value: Option<Vec<u8>>,
-    written: Option<(Vec<u8>, u64)>,
+    values: Vec<Option<Vec<u8>>>,
+    changes: Vec<Option<Change>>,
 }
 
-/// What one run of the script did.
+/// What one run of a script did.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// It wrote this value, to expire after so many milliseconds.
-    Wrote(Vec<u8>, u64),
-    /// It wrote nothing.
-    Refused,
-    /// It answered with this error and wrote nothing.
+pub enum Ran {
+    /// It answered, and changed these keys.
+    Changed(Vec<Option<Change>>),
+    /// It answered with this error and changed nothing.
     Failed(String),
+}
+
+/// What was written to a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// The value.
+    pub value: Vec<u8>,
+    /// It expires after so many milliseconds.
+    pub ttl: u64,
+}
+
+impl Ran {
+    /// What the keys hold afterwards.
+    pub fn apply_to(&self, values: &mut [Option<Vec<u8>>]) {
+        let Self::Changed(changes) = self else { return };
+        for (value, change) in values.iter_mut().zip(changes) {
+            match change {
+                Some(change) => *value = Some(change.value.clone()),
+                None => {}
+            }
+        }
+    }
 }
 
 impl LuaTwin {
@@ -39,65 +60,84 @@ impl LuaTwin {
         let lua = Lua::new();
         let server = Rc::new(RefCell::new(Server::default()));
         lua.globals().set("redis", fake_redis(&lua, &server)?)?;
-        // The clock of the vectors has nanoseconds where a server's has microseconds.
-        let text = text.replace("tonumber(time[2]) * 1000", "tonumber(time[2])");
-        let script = lua.load(text).into_function()?;
+        let script = lua.load(with_nanoseconds(text)).into_function()?;
         Ok(Self { lua, script, server })
     }
 
-    /// Runs the script on a bucket as it stands at `now`, in nanoseconds.
+    /// Runs the script on keys as they stand at `now`, in nanoseconds.
     ///
     /// # Errors
-    /// When the script itself fails, or writes and then answers with an error.
-    pub fn run(
-        &self,
-        now: u64,
-        value: Option<&[u8]>,
-        arguments: &[String],
-    ) -> mlua::Result<Outcome> {
-        *self.server.borrow_mut() = Server { now, value: value.map(<[u8]>::to_vec), written: None };
+    /// When the script itself fails, or writes and then answers with an error, or answers
+    /// with anything but what it saw.
+    pub fn run(&self, seen: &Seen, arguments: &[String]) -> mlua::Result<Ran> {
+        let (now, values) = (seen.now, seen.values.clone());
+        let changes = vec![None; values.len()];
+        *self.server.borrow_mut() = Server { now, values, changes };
         let globals = self.lua.globals();
-        globals.set("KEYS", self.lua.create_sequence_from(["bucket"])?)?;
+        let keys = (0..seen.values.len()).map(|key| key.to_string());
+        globals.set("KEYS", self.lua.create_sequence_from(keys)?)?;
         globals
             .set("ARGV", self.lua.create_sequence_from(arguments.iter().map(String::as_str))?)?;
         let reply: Table = self.script.call(())?;
-        let written = self.server.borrow_mut().written.take();
-        match (reply.get::<Option<String>>("err")?, written) {
-            (Some(error), None) => Ok(Outcome::Failed(error)),
-            (Some(error), Some(_)) => {
-                Err(mlua::Error::RuntimeError(format!("wrote, then answered {error}")))
-            }
-            (None, Some((value, ttl))) => Ok(Outcome::Wrote(value, ttl)),
-            (None, None) => Ok(Outcome::Refused),
+        let changes = std::mem::take(&mut self.server.borrow_mut().changes);
+        let failed = |text: &str| Err(mlua::Error::RuntimeError(text.to_owned()));
+        match reply.get::<Option<String>>("err")? {
+            Some(error) if changes.iter().all(Option::is_none) => Ok(Ran::Failed(error)),
+            Some(error) => failed(&format!("wrote, then answered {error}")),
+            None if told(&reply, seen)? => Ok(Ran::Changed(changes)),
+            None => failed("did not answer with what it saw"),
         }
     }
+}
+
+/// The clock of the tests has nanoseconds where a server's has microseconds.
+pub fn with_nanoseconds(script: &str) -> String {
+    script.replace("tonumber(seen[2]) * 1000", "tonumber(seen[2])")
+}
+
+/// Whether a reply is the clock and the values; Redis sends a table up to its first nil.
+fn told(reply: &Table, seen: &Seen) -> mlua::Result<bool> {
+    let clock = [seen.now / 1_000_000_000, seen.now % 1_000_000_000].map(|part| part.to_string());
+    let mut told = reply.raw_len() == 2 + seen.values.len();
+    for (at, part) in clock.iter().enumerate() {
+        told &= reply.get::<mlua::LuaString>(at + 1)?.as_bytes() == part.as_bytes();
+    }
+    for (at, value) in seen.values.iter().enumerate() {
+        told &= match (reply.get::<Value>(at + 3)?, value) {
+            (Value::Boolean(false), None) => true,
+            (Value::String(told), Some(value)) => told.as_bytes() == value.as_slice(),
+            _ => false,
+        };
+    }
+    Ok(told)
 }
 
 fn fake_redis(lua: &Lua, server: &Rc<RefCell<Server>>) -> mlua::Result<Table> {
     let redis = lua.create_table()?;
     let server = Rc::clone(server);
     let call = lua.create_function(move |lua, arguments: MultiValue| {
-        let arguments: Vec<mlua::LuaString> =
-            arguments.into_iter().map(|value| lua.unpack(value)).collect::<mlua::Result<_>>()?;
-        let words: Vec<Vec<u8>> = arguments.iter().map(|word| word.as_bytes().to_vec()).collect();
+        let words = arguments.iter().map(word).collect::<mlua::Result<Vec<_>>>()?;
         let words: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
         let mut server = server.borrow_mut();
-        match words.as_slice() {
-            [b"TIME"] => {
+        let number = |word: &[u8]| core::str::from_utf8(word).ok()?.parse().ok();
+        let key =
+            words.get(1).and_then(|key| number(key)).and_then(|key| usize::try_from(key).ok());
+        match (words.as_slice(), key.filter(|&key| key < server.values.len())) {
+            ([b"TIME"], None) => {
                 let (seconds, nanos) = (server.now / 1_000_000_000, server.now % 1_000_000_000);
                 let time = lua.create_sequence_from([seconds.to_string(), nanos.to_string()])?;
                 Ok(Value::Table(time))
             }
-            [b"GET", b"bucket"] => match &server.value {
+            ([b"GET", _], Some(key)) => match &server.values[key] {
                 Some(value) => Ok(Value::String(lua.create_string(value)?)),
                 None => Ok(Value::Boolean(false)),
             },
-            [b"SET", b"bucket", value, b"PX", ttl] => {
-                let ttl = core::str::from_utf8(ttl).ok().and_then(|ttl| ttl.parse().ok());
-                let ttl = ttl.filter(|&ttl| (1..=1 << 53).contains(&ttl)).ok_or_else(|| {
+            ([b"SET", _, value, b"PX", ttl], Some(key)) => {
+                let ttl = number(ttl).filter(|ttl| (1..=1u64 << 53).contains(ttl));
+                let ttl = ttl.ok_or_else(|| {
                     mlua::Error::RuntimeError("invalid expire time in 'set' command".into())
                 })?;
-                server.written = Some((value.to_vec(), ttl));
+                server.changes[key] = Some(Change { value: value.to_vec(), ttl });
                 Ok(Value::Boolean(true))
             }
             _ => Err(mlua::Error::RuntimeError(format!("unexpected command {words:?}"))),
@@ -114,4 +154,14 @@ fn fake_redis(lua: &Lua, server: &Rc<RefCell<Server>>) -> mlua::Result<Table> {
         })?,
     )?;
     Ok(redis)
+}
+
+/// An argument as Redis takes it: whole numbers in full.
+fn word(argument: &Value) -> mlua::Result<Vec<u8>> {
+    match argument {
+        Value::String(text) => Ok(text.as_bytes().to_vec()),
+        Value::Integer(number) => Ok(number.to_string().into_bytes()),
+        Value::Number(number) => Ok(number.to_string().into_bytes()),
+        other => Err(mlua::Error::RuntimeError(format!("unexpected argument {other:?}"))),
+    }
 }

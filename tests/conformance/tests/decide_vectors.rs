@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use tidegate::redis::{CHECK, Seen, check_arguments, replay};
+use tidegate::redis::{Call, Seen, replay};
 use tidegate::{Decision, Limit, Limiter, ManualClock, Source};
 use tidegate_conformance::redis_server::RedisServer;
+use tidegate_conformance::redis_twin::RedisTwin;
 use tidegate_conformance::vectors::{DecideVectors, Step, Trace, compare, load};
-use tidegate_core::{Cells, decide_tiers};
+use tidegate_core::{Cells, Operation, Outcome, decide_tiers};
 
 type Answer = Result<Decision, String>;
 
@@ -68,51 +69,24 @@ fn facade_in_memory() {
     });
 }
 
-/// The script as it is, but for its clock, which comes in as KEYS[2] and [3], and
-/// for the expiry, which would follow the server's own clock.
+/// The script in a real Redis, but for its clock, which is that of the vectors.
 #[test]
 fn lua_twin_in_redis() {
     let server = RedisServer::start();
-    let mut connection = server.connect();
-    let script = substitute(
-        CHECK,
-        &[
-            ("redis.call('TIME')", "{KEYS[2], KEYS[3]}"),
-            ("tonumber(time[2]) * 1000", "tonumber(time[2])"),
-            (", 'PX', ttl + 1)", ")"),
-        ],
-    );
+    let mut redis = RedisTwin::new(server.connect());
+    let mut buckets: HashMap<(usize, String), [Option<Vec<u8>>; 1]> = HashMap::new();
     run_all(Source::Redis, |trace, number, step| {
         let limits = limits(trace);
-        let burst = limits.iter().map(Limit::burst).min().unwrap_or(0);
-        if step.cost > burst {
-            // Never sent: the client refuses it, as the facade's own test shows.
-            return Err("cost_too_large".to_owned());
-        }
-        let now = step.now();
-        let key = format!("{number}:{}", step.key);
-        let (_, _, value): (u64, u64, Option<Vec<u8>>) = redis::cmd("EVAL")
-            .arg(&script)
-            .arg(3)
-            .arg(&key)
-            .arg(now / 1_000_000_000)
-            .arg(now % 1_000_000_000)
-            .arg(check_arguments(&limits, step.cost))
-            .query(&mut connection)
-            .expect("the script runs");
-        let after: Option<Vec<u8>> =
-            redis::cmd("GET").arg(&key).query(&mut connection).expect("the bucket can be read");
-        let wrote = after != value;
-        let decision = replay(&Seen { now, value }, key.as_bytes(), &limits, step.cost)
-            .map_err(|error| error.code().to_owned())?;
+        let check = || Operation::Check { cost: step.cost };
+        let call = Call::new(&limits, &check()).map_err(|error| error.code().to_owned())?;
+        let values = buckets.entry((number, step.key.clone())).or_default();
+        let seen = Seen { now: step.now(), values: values.to_vec() };
+        let ran = redis.run(&seen, &call);
+        ran.apply_to(values);
+        let outcome = replay(&seen, &[], &limits, check()).map_err(|error| error.code().to_owned());
+        let Outcome::Decision(decision) = outcome? else { panic!("a check answers a decision") };
+        let wrote = *values != seen.values[..];
         assert_eq!(wrote, decision.allowed && step.cost > 0, "{:?} at {}", trace.name, step.at);
         Ok(decision)
     });
-}
-
-fn substitute(script: &str, substitutions: &[(&str, &str)]) -> String {
-    substitutions.iter().fold(script.to_owned(), |script, (from, to)| {
-        assert_eq!(script.matches(from).count(), 1, "{from:?} must stand in the script once");
-        script.replace(from, to)
-    })
 }

@@ -1,13 +1,15 @@
-//! `operations.json` on the engine.
+//! `operations.json` on the engine, on the Lua twin, and on the twin in a real Redis.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 
 use serde::Deserialize;
+use tidegate::redis::{Call, SCRIPTS, Seen, replay, value};
+use tidegate_conformance::lua_twin::{LuaTwin, Ran};
+use tidegate_conformance::redis_server::RedisServer;
+use tidegate_conformance::redis_twin::RedisTwin;
 use tidegate_conformance::vectors::{Expected, load, nanos};
-use tidegate_core::{
-    Cells, Decision, Error, Limit, Reservation, Reserved, cancel, change_limits, credit,
-    decide_tiers, hold, reserve, reset, settle,
-};
+use tidegate_core::{self as core, Cells, Decision, Limit, Outcome, Reservation, Reserved};
 
 #[derive(Deserialize)]
 struct Vectors {
@@ -56,28 +58,144 @@ enum Answer {
     Decision(Expected),
 }
 
+/// Where the buckets of a trace are.
+trait Bucket {
+    /// Runs an operation; nothing has changed on an error.
+    fn run(
+        &mut self,
+        limits: &[Limit],
+        now: u64,
+        operation: core::Operation,
+    ) -> Result<Outcome, String>;
+
+    /// Carries the buckets over to other limits.
+    fn change(&mut self, from: &[Limit], to: &[Limit], now: u64);
+
+    /// The buckets, to be compared.
+    fn held(&self) -> String;
+}
+
+#[derive(Default)]
+struct InEngine(Cells);
+
+impl Bucket for InEngine {
+    fn run(
+        &mut self,
+        limits: &[Limit],
+        now: u64,
+        operation: core::Operation,
+    ) -> Result<Outcome, String> {
+        core::apply(limits, &mut self.0, now, operation).map_err(|error| error.code().to_owned())
+    }
+
+    fn change(&mut self, from: &[Limit], to: &[Limit], now: u64) {
+        core::change_limits(from, to, &mut self.0, now).expect("one to four limits");
+    }
+
+    fn held(&self) -> String {
+        format!("{:?}", self.0)
+    }
+}
+
+/// Runs a script on what its keys hold.
+type RunScript<'r> = dyn FnMut(&Seen, &Call) -> Ran + 'r;
+
+/// In Redis, or in what stands for it; one key for all tiers, or one for each.
+struct InScripts<'r, 's> {
+    values: Vec<Option<Vec<u8>>>,
+    run_script: &'r RefCell<RunScript<'s>>,
+}
+
+impl Bucket for InScripts<'_, '_> {
+    fn run(
+        &mut self,
+        limits: &[Limit],
+        now: u64,
+        operation: core::Operation,
+    ) -> Result<Outcome, String> {
+        let code = |error: tidegate::Error| error.code().to_owned();
+        let call = Call::new(limits, &operation).map_err(code)?;
+        let seen = Seen { now, values: self.values.clone() };
+        (self.run_script.borrow_mut())(&seen, &call).apply_to(&mut self.values);
+        replay(&seen, &[], limits, operation).map_err(code)
+    }
+
+    /// As the first touch at that time that writes.
+    fn change(&mut self, _from: &[Limit], to: &[Limit], now: u64) {
+        let stored = value::read(&self.values, to, now).expect("a bucket");
+        let keys = self.values.len();
+        for (key, value) in self.values.iter_mut().enumerate() {
+            let cells = [stored.cells[key], 0, 0, 0];
+            *value = Some(
+                match to.get(key..=key) {
+                    Some(limit) if to.len() > 1 && keys > 1 => value::write(&cells, limit, now),
+                    _ => value::write(&stored.cells, to, now),
+                }
+                .into_bytes(),
+            );
+        }
+    }
+
+    fn held(&self) -> String {
+        format!("{:?}", self.values)
+    }
+}
+
 #[test]
 fn engine() {
+    run_all(|_| InEngine::default());
+}
+
+#[test]
+fn lua_twin() {
+    let twins: HashMap<_, _> = SCRIPTS
+        .map(|script| (script.name, LuaTwin::load(script.text()).expect("the script loads")))
+        .into();
+    let run = RefCell::new(|seen: &Seen, call: &Call| {
+        twins[call.script.name].run(seen, &call.arguments).expect("the script runs")
+    });
+    for key_per_tier in [false, true] {
+        run_in_scripts(&run, key_per_tier);
+    }
+}
+
+#[test]
+fn lua_twin_in_redis() {
+    let server = RedisServer::start();
+    let mut redis = RedisTwin::new(server.connect());
+    let run = RefCell::new(|seen: &Seen, call: &Call| redis.run(seen, call));
+    for key_per_tier in [false, true] {
+        run_in_scripts(&run, key_per_tier);
+    }
+}
+
+fn run_in_scripts(run_script: &RefCell<RunScript<'_>>, key_per_tier: bool) {
+    run_all(|tiers| {
+        let values = vec![None; if key_per_tier { tiers } else { 1 }];
+        InScripts { values, run_script }
+    });
+}
+
+/// Runs every step of every trace and reports all differences at once.
+fn run_all<B: Bucket>(mut bucket_of: impl FnMut(usize) -> B) {
     let vectors: Vectors = load("operations.json");
     let mut steps = 0;
     let mut differences = Vec::new();
     for trace in &vectors.traces {
-        let mut bucket = Bucket {
-            limits: parse(&trace.limits),
-            cells: Cells::default(),
-            reservations: HashMap::new(),
-        };
+        let limits = parse(&trace.limits);
+        let bucket = bucket_of(limits.len());
+        let mut runner = Runner { limits, bucket, now: 0, reservations: HashMap::new() };
         for (number, step) in trace.steps.iter().enumerate() {
             steps += 1;
-            let before = bucket.cells;
-            let got = bucket.run(&step.operation);
+            let before = runner.bucket.held();
+            let got = runner.run(&step.operation);
             let refused = !matches!(&got, Ok(answer) if answer.as_ref().is_none_or(Answer::stands));
             if refused {
-                assert_eq!(bucket.cells, before, "{:?} step {number} changed", trace.name);
+                assert_eq!(runner.bucket.held(), before, "{:?} step {number} changed", trace.name);
             }
             let same = match (&got, &step.error) {
                 (Ok(answer), None) => *answer == step.expect,
-                (Err(error), Some(code)) => error.code() == code,
+                (Err(error), Some(code)) => error == code,
                 _ => false,
             };
             if !same {
@@ -97,51 +215,65 @@ fn engine() {
     );
 }
 
-struct Bucket {
+/// One trace being run.
+struct Runner<B> {
     limits: Vec<Limit>,
-    cells: Cells,
+    bucket: B,
+    /// The clock of the last step, for those of any time.
+    now: u64,
     reservations: HashMap<String, Reservation>,
 }
 
-impl Bucket {
-    fn run(&mut self, operation: &Operation) -> Result<Option<Answer>, Error> {
-        let Self { limits, cells, reservations } = self;
-        let decision = match operation {
-            Operation::Check { at, cost } => decide_tiers(limits, cells, nanos(at), *cost)?,
-            Operation::Reserve { at, cost, max_wait, reservation } => {
-                match reserve(limits, cells, nanos(at), *cost, nanos(max_wait))? {
-                    Reserved::TooFar(decision) => decision,
-                    Reserved::Slot(slot) => {
-                        let delay = slot.delay.to_string();
-                        let decision = slot.decision.into();
-                        if let Some(name) = reservation {
-                            reservations.insert(name.clone(), slot);
-                        }
-                        return Ok(Some(Answer::Slot { delay, decision }));
-                    }
-                }
+impl<B: Bucket> Runner<B> {
+    fn run(&mut self, operation: &Operation) -> Result<Option<Answer>, String> {
+        let run = match operation {
+            Operation::Check { at, cost } => self.at(at, core::Operation::Check { cost: *cost }),
+            Operation::Reserve { at, cost, max_wait, .. } => {
+                let max_wait = nanos(max_wait);
+                self.at(at, core::Operation::Reserve { cost: *cost, max_wait })
             }
             Operation::Cancel { reservation } => {
-                let slot = reservations.remove(reservation).expect("a slot that was given");
-                return Ok(Some(Answer::Cancelled { restored: cancel(slot, cells) }));
+                let slot = self.reservations.remove(reservation).expect("a slot that was given");
+                self.bucket.run(&self.limits, self.now, core::Operation::Cancel(slot))
             }
             Operation::Settle { at, charged, actual } => {
-                settle(limits, cells, nanos(at), *charged, *actual)?
+                self.at(at, core::Operation::Settle { charged: *charged, actual: *actual })
             }
-            Operation::Credit { at, tokens } => credit(limits, cells, nanos(at), *tokens)?,
-            Operation::Hold { at, wait } => hold(limits, cells, nanos(at), nanos(wait))?,
-            Operation::Change { at, limits: texts } => {
-                let to = parse(texts);
-                change_limits(limits, &to, cells, nanos(at))?;
-                *limits = to;
-                decide_tiers(limits, cells, nanos(at), 0)?
+            Operation::Credit { at, tokens } => {
+                self.at(at, core::Operation::Credit { tokens: *tokens })
+            }
+            Operation::Hold { at, wait } => {
+                self.at(at, core::Operation::Hold { wait: nanos(wait) })
+            }
+            Operation::Change { at, limits } => {
+                let to = parse(limits);
+                self.bucket.change(&self.limits, &to, nanos(at));
+                self.limits = to;
+                self.at(at, core::Operation::Check { cost: 0 })
             }
             Operation::Reset => {
-                reset(cells);
+                self.bucket.run(&self.limits, self.now, core::Operation::Reset)?;
                 return Ok(None);
             }
         };
-        Ok(Some(Answer::of(decision)))
+        Ok(Some(match run? {
+            Outcome::Decision(decision) => Answer::of(decision),
+            Outcome::Cancelled(restored) => Answer::Cancelled { restored },
+            Outcome::Reserved(Reserved::TooFar(decision)) => Answer::of(decision),
+            Outcome::Reserved(Reserved::Slot(slot)) => {
+                let (delay, decision) = (slot.delay.to_string(), slot.decision.into());
+                if let Operation::Reserve { reservation: Some(name), .. } = operation {
+                    self.reservations.insert(name.clone(), slot);
+                }
+                Answer::Slot { delay, decision }
+            }
+            other => panic!("unknown answer {other:?}"),
+        }))
+    }
+
+    fn at(&mut self, at: &str, operation: core::Operation) -> Result<Outcome, String> {
+        self.now = nanos(at);
+        self.bucket.run(&self.limits, self.now, operation)
     }
 }
 

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use tidegate::redis::{CHECK, check_arguments};
+use tidegate::redis::Call;
 use tidegate::{Limit, Limiter, Source};
 use tidegate_conformance::redis_server::RedisServer;
 use tidegate_conformance::vectors::{RedisVectors, load};
+use tidegate_core::Operation;
 
 fn limiter(server: &RedisServer, prefix: &str) -> Limiter {
     Limiter::builder()
@@ -49,14 +50,17 @@ fn foreign_values_are_corrupt_for_the_facade_and_the_script() {
             assert_eq!(error.code(), "corrupt_bucket", "{value:?}");
             assert!(error.to_string().contains("tidegate:{k}"), "{error}");
         }
-        let error = redis::cmd("EVAL")
-            .arg(CHECK)
-            .arg(1)
-            .arg("tidegate:{k}")
-            .arg(check_arguments(&limits, 1))
-            .exec(&mut connection)
-            .expect_err("a foreign value");
-        assert_eq!(error.code(), Some("CORRUPT"), "{value:?}");
+        for operation in operations() {
+            let call = Call::new(&limits, &operation).expect("a call");
+            let error = redis::cmd("EVAL")
+                .arg(call.script.text())
+                .arg(1)
+                .arg("tidegate:{k}")
+                .arg(call.arguments)
+                .exec(&mut connection)
+                .expect_err("a foreign value");
+            assert_eq!(error.code(), Some("CORRUPT"), "{operation:?} on {value:?}");
+        }
         let kept: String =
             redis::cmd("GET").arg("tidegate:{k}").query(&mut connection).expect("the value");
         assert_eq!(&kept, value, "nothing of the user's is overwritten");
@@ -65,4 +69,14 @@ fn foreign_values_are_corrupt_for_the_facade_and_the_script() {
     redis::cmd("DEL").arg("tidegate:{k}").exec(&mut connection).expect("deleted");
     redis::cmd("LPUSH").arg("tidegate:{k}").arg("x").exec(&mut connection).expect("a list");
     assert_eq!(limiter.check("k", 1).expect_err("a list").code(), "corrupt_bucket");
+}
+
+fn operations() -> [Operation; 5] {
+    [
+        Operation::Check { cost: 1 },
+        Operation::Reserve { cost: 1, max_wait: u64::MAX },
+        Operation::Settle { charged: 2, actual: 1 },
+        Operation::Hold { wait: 1 },
+        Operation::Reset,
+    ]
 }

@@ -2,27 +2,119 @@
 
 use proptest::prelude::*;
 use tidegate::redis::value;
-use tidegate_conformance::case::Case;
-use tidegate_core::{Cells, Limit, MAX_SPAN};
+use tidegate_conformance::case::{Case, Step};
+use tidegate_core::{Cells, Limit, MAX_SPAN, MAX_TIERS, Reserved, reserve};
 
 const MILLI: u64 = 1_000_000;
 const SECOND: u64 = 1_000 * MILLI;
 const DAY: u64 = 86_400 * SECOND;
 
+/// A step of any operation.
 pub fn case() -> impl Strategy<Value = Case> {
-    (now(), prop::collection::vec(limit(), 1..=4))
-        .prop_flat_map(|(now, limits)| {
-            let smallest = limits.iter().map(Limit::burst).min().unwrap_or(0);
-            let cost = prop_oneof![
-                1 => Just(0),
-                4 => Just(1),
-                4 => Just(smallest),
-                4 => 0..=smallest,
-                4 => 0..=smallest.min(10),
-            ];
-            (Just(now), value(now, limits.clone(), true), Just(limits), cost)
+    (now(), prop::collection::vec(limit(), 1..=4), any::<bool>())
+        .prop_flat_map(|(now, limits, own_keys)| {
+            let values = if own_keys {
+                let of = |limit: &Limit| value(now, vec![*limit], true).boxed();
+                limits.iter().map(of).collect::<Vec<_>>().boxed()
+            } else {
+                value(now, limits.clone(), true).prop_map(|value| vec![value]).boxed()
+            };
+            (Just(now), values, Just(limits), picks())
         })
-        .prop_map(|(now, value, limits, cost)| Case { now, value, limits, cost })
+        .prop_map(|(now, values, limits, picks)| {
+            let step = step(&picks, now, &values, &limits);
+            Case { now, values, limits, step }
+        })
+}
+
+/// What an operation's arguments are chosen by, once it is known what the keys hold.
+#[derive(Clone, Debug)]
+struct Picks {
+    operation: u8,
+    near: u8,
+    number: u64,
+    others: [u64; MAX_TIERS],
+    kinds: [u8; MAX_TIERS],
+}
+
+fn picks() -> impl Strategy<Value = Picks> {
+    (0..14u8, any::<u8>(), magnitude(), core::array::from_fn(|_| magnitude()), any::<[u8; 4]>())
+        .prop_map(|(operation, near, number, others, kinds)| Picks {
+            operation,
+            near,
+            number,
+            others,
+            kinds,
+        })
+}
+
+fn step(picks: &Picks, now: u64, values: &[Option<Vec<u8>>], limits: &[Limit]) -> Step {
+    let smallest = limits.iter().map(Limit::burst).min().unwrap_or(0);
+    let stored = value::read(values, limits, now).unwrap_or_default();
+    let cost = match picks.near % 5 {
+        0 if picks.number % 4 == 0 => 0,
+        0 | 1 => 1,
+        2 => smallest,
+        3 => picks.number % (smallest + 1),
+        _ => picks.number % (smallest.min(10) + 1),
+    };
+    match picks.operation {
+        0..3 => Step::Check { cost },
+        3..6 => {
+            let slot = reserve(limits, &mut { stored.cells }, now, cost, u64::MAX);
+            let delay = match slot {
+                Ok(Reserved::Slot(slot)) => slot.delay,
+                _ => 0,
+            };
+            let max_wait = match picks.kinds[0] % 6 {
+                0 => u64::MAX,
+                1 => delay,
+                2 => delay.saturating_sub(1),
+                3 => delay.saturating_add(MILLI),
+                4 => delay.saturating_sub(MILLI),
+                _ => picks.others[0],
+            };
+            Step::Reserve { cost, max_wait }
+        }
+        6..9 => {
+            let (mut before, mut after) = (Cells::default(), stored.cells);
+            for tier in 0..limits.len() {
+                let (kind, other) = (picks.kinds[tier], picks.others[tier]);
+                let position = limits[tier].timeline().position(now);
+                after[tier] = match kind % 8 {
+                    0 => after[tier].saturating_add(1),
+                    1 => after[tier].saturating_sub(1),
+                    2 => position.saturating_sub(other % 1_000),
+                    3 => position + other % (MAX_SPAN + 2),
+                    _ => after[tier],
+                }
+                .min(9_999_999_999 * SECOND);
+                before[tier] = match kind / 8 % 4 {
+                    0 => 0,
+                    1 => after[tier],
+                    2 => after[tier].saturating_sub(limits[tier].timeline().width()),
+                    _ => after[tier].saturating_sub(other),
+                };
+            }
+            Step::Cancel { before, after }
+        }
+        9 | 10 => Step::Settle { charged: picks.others[0], actual: picks.others[1] },
+        11 => Step::Credit { tokens: picks.others[0] },
+        12 => Step::Hold { wait: picks.others[0] },
+        _ => Step::Reset,
+    }
+}
+
+/// Tokens and nanoseconds of every magnitude.
+fn magnitude() -> impl Strategy<Value = u64> {
+    prop_oneof![
+        2 => Just(0),
+        4 => 0..20u64,
+        4 => (0..64u32, any::<u64>()).prop_map(|(shorter, bits)| bits >> shorter),
+        2 => (0..100_000u64).prop_map(|millis| millis * MILLI),
+        1 => MAX_SPAN - 2..=MAX_SPAN + 2,
+        1 => prop::sample::select(vec![1, MILLI - 1, MILLI + 1, SECOND, DAY, u64::MAX - 1, u64::MAX]),
+    ]
 }
 
 fn now() -> impl Strategy<Value = u64> {
@@ -147,7 +239,7 @@ fn foreign_byte() -> impl Strategy<Value = u8> {
 /// A value written under `limits` at `now` or some time before or after it.
 fn written(now: u64, limits: BoxedStrategy<Vec<Limit>>) -> impl Strategy<Value = Vec<u8>> {
     let shift = prop_oneof![3 => Just(0i64), 2 => -2_000_000_000..2_000_000_000i64, 1 => any::<i32>().prop_map(|days| i64::from(days) * 1_000_000_007)];
-    (limits, shift, prop::collection::vec(0..=u64::MAX, 4), prop::collection::vec(0..6u8, 4))
+    (limits, shift, prop::collection::vec(0..=u64::MAX, 4), prop::collection::vec(0..7u8, 4))
         .prop_map(move |(limits, shift, debts, kinds)| {
             let then = now.saturating_add_signed(shift).min(9_999_999_999 * SECOND - MAX_SPAN);
             let mut cells = Cells::default();
@@ -160,6 +252,7 @@ fn written(now: u64, limits: BoxedStrategy<Vec<Limit>>) -> impl Strategy<Value =
                     2 => limit.span() - width,
                     3 => debts[tier] % (limit.span() + 1),
                     4 => debts[tier] % limit.burst() * width,
+                    5 => MAX_SPAN - debts[tier] % 2,
                     _ => (limit.span() + 1 + debts[tier] % 1_000_000).min(MAX_SPAN),
                 };
                 cells[tier] = timeline.position(then).saturating_add(debt);

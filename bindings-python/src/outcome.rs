@@ -1,0 +1,31 @@
+use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyList};
+use tidegate::answer::Unclaimed;
+
+use crate::limiter::Limiter;
+use crate::reservation::Reservation;
+
+/// The answer to any operation of a limiter.
+pub(crate) enum Outcome {
+    Decision(tidegate::Decision),
+    Decisions(Vec<tidegate::Decision>),
+    Reservation(Unclaimed),
+    Cancelled(bool),
+}
+
+impl Outcome {
+    /// As Python sees it; `limiter` is the one that was asked.
+    pub(crate) fn into_python(self, py: Python<'_>, limiter: &Py<Limiter>) -> PyResult<Py<PyAny>> {
+        Ok(match self {
+            Self::Decision(decided) => Py::new(py, limiter.get().decision(py, decided))?.into_any(),
+            Self::Decisions(all) => {
+                let decisions = all.into_iter().map(|decided| limiter.get().decision(py, decided));
+                PyList::new(py, decisions.collect::<Vec<_>>())?.into_any().unbind()
+            }
+            Self::Reservation(made) => {
+                Py::new(py, Reservation::new(py, limiter, made)?)?.into_any()
+            }
+            Self::Cancelled(all) => PyBool::new(py, all).to_owned().into_any().unbind(),
+        })
+    }
+}

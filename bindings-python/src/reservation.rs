@@ -1,0 +1,215 @@
+use parking_lot::Mutex;
+use pyo3::prelude::*;
+use pyo3::types::{PyFloat, PyString};
+use tidegate::answer::Unclaimed;
+
+use crate::arguments::actual;
+use crate::decision::Decision;
+use crate::errors::{exception, invalid_argument, rate_limited};
+use crate::limiter::Limiter;
+use crate::seconds::from_nanos;
+use crate::waiting::{await_store, sleep};
+
+/// Tokens charged ahead of time, to be spent once `delay` has passed. A reservation is true
+/// when it is `allowed`; when its slot was too far it is false and has charged nothing.
+///
+/// Made by `Limiter.reserve`. One that is thrown away gives nothing back: its tokens count
+/// as spent. Either `cancel` or `settle` uses it up.
+///
+/// >>> from tidegate import FakeClock, Limiter
+/// >>> limiter = Limiter("60000/min", clock=FakeClock())
+/// >>> reservation = limiter.reserve("model", cost=4_000)
+/// >>> reservation.allowed, reservation.delay, reservation.cost
+/// (True, 0.0, 4000)
+/// >>> reservation.settle(actual=1_500).remaining  # what the call turned out to cost
+/// 58500
+#[pyclass(frozen, module = "tidegate")]
+pub(crate) struct Reservation {
+    limiter: Py<Limiter>,
+    /// Until it is used up.
+    made: Mutex<Option<tidegate::Reservation>>,
+    allowed: bool,
+    delay: f64,
+    cost: u64,
+    decision: Py<Decision>,
+    tier: u8,
+    /// When the slot comes on the limiter's FakeClock.
+    fake_slot: Option<u64>,
+}
+
+#[pymethods]
+impl Reservation {
+    /// Whether the tokens were charged.
+    #[getter]
+    fn allowed(&self) -> bool {
+        self.allowed
+    }
+
+    /// Seconds to wait before spending, from when it was made; infinite when it is refused.
+    #[getter]
+    fn delay(&self) -> f64 {
+        self.delay
+    }
+
+    /// The buckets after the charge, as an allowed check would tell them. When it is
+    /// refused, `retry_after` is the least wait after which the same call, with the same
+    /// `max_wait`, would get a slot if nobody else came.
+    #[getter]
+    fn decision(&self, py: Python<'_>) -> Py<Decision> {
+        self.decision.clone_ref(py)
+    }
+
+    /// The tokens that were asked for.
+    #[getter]
+    fn cost(&self) -> u64 {
+        self.cost
+    }
+
+    /// Gives an unused slot back, and says whether all of it came back: a bucket that nobody
+    /// has charged since becomes what it was. Behind a slot that others have charged after,
+    /// nothing comes back; where tokens should return at any price, `Limiter.credit` them.
+    /// False as well when it was refused, or has been cancelled or settled before.
+    ///
+    /// Raises StoreError when the limiter is closed, and on Redis its errors.
+    ///
+    /// >>> from tidegate import FakeClock, Limiter
+    /// >>> limiter = Limiter("1/min", clock=FakeClock())
+    /// >>> reservation = limiter.reserve("job")
+    /// >>> reservation.cancel(), limiter.peek("job").remaining
+    /// (True, 1)
+    /// >>> reservation.cancel()
+    /// False
+    pub(crate) fn cancel(&self, py: Python<'_>) -> PyResult<bool> {
+        let Some(made) = self.take() else { return Ok(false) };
+        let answer = if self.limiter.get().is_remote() {
+            await_store(py, |answerer| made.cancel_then(|answer| answerer.answer(answer)))?
+        } else {
+            made.cancel()
+        };
+        answer.map_err(|error| exception(py, &error))
+    }
+
+    /// Corrects the charge once its true size is known, as `Limiter.settle` does: `actual`
+    /// tokens were used, 0 to 2**63 - 1.
+    ///
+    /// Raises InvalidArgument when it was refused, or has been cancelled or settled before,
+    /// and the errors of `Limiter.settle`.
+    fn settle(
+        &self,
+        py: Python<'_>,
+        #[pyo3(from_py_with = actual)] actual: u64,
+    ) -> PyResult<Decision> {
+        let made = self.take_to_settle(py)?;
+        let answer = if self.limiter.get().is_remote() {
+            await_store(py, |answerer| made.settle_then(actual, |answer| answerer.answer(answer)))?
+        } else {
+            made.settle(actual)
+        };
+        let decided = answer.map_err(|error| exception(py, &error))?;
+        Ok(self.limiter.get().decision(py, decided))
+    }
+
+    fn __bool__(&self) -> bool {
+        self.allowed
+    }
+
+    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
+        Ok(format!(
+            "Reservation(allowed={}, delay={}, cost={}, decision={})",
+            if self.allowed { "True" } else { "False" },
+            PyFloat::new(py, self.delay).repr()?,
+            self.cost,
+            self.decision.bind(py).repr()?,
+        ))
+    }
+
+    /// Whether its methods wait for a store.
+    #[getter]
+    fn _is_remote(&self) -> bool {
+        self.limiter.get().is_remote()
+    }
+
+    /// Whether its slot is on a FakeClock.
+    #[getter]
+    fn _is_fake(&self) -> bool {
+        self.fake_slot.is_some()
+    }
+
+    /// Moves the FakeClock on to the slot.
+    fn _advance(&self) {
+        if let (Some(slot), Some(clock)) = (self.fake_slot, self.limiter.get().fake_clock()) {
+            clock.advance_to(slot);
+        }
+    }
+
+    /// Raises RateLimited when it was refused; `key` is what it was asked for.
+    pub(crate) fn _require(&self, key: &Bound<'_, PyAny>) -> PyResult<()> {
+        if self.allowed {
+            return Ok(());
+        }
+        let one = key.is_instance_of::<PyString>() || key.extract::<&[u8]>().is_ok();
+        let bound = if one { key.clone() } else { key.get_item(self.tier)? };
+        let py = key.py();
+        Err(rate_limited(py, &self.decision.get().decided(), (self.decision.clone_ref(py), bound)))
+    }
+
+    /// Cancels it for a caller who is gone, without waiting for the store.
+    fn _abandon(&self) {
+        if let Some(made) = self.take() {
+            made.cancel_then(|_| ());
+        }
+    }
+}
+
+impl Reservation {
+    pub(crate) fn new(py: Python<'_>, limiter: &Py<Limiter>, made: Unclaimed) -> PyResult<Self> {
+        let made = made.claim().map_err(|error| exception(py, &error))?;
+        let allowed = made.allowed();
+        let nanos = u64::try_from(made.delay().as_nanos()).unwrap_or(u64::MAX);
+        let decided = *made.decision();
+        // Read now, after the slot was taken, so that it is never before the slot.
+        let fake_slot = limiter.get().fake_clock().filter(|_| allowed).map(|clock| {
+            use tidegate::Clock as _;
+            clock.now().saturating_add(nanos)
+        });
+        Ok(Self {
+            limiter: limiter.clone_ref(py),
+            allowed,
+            delay: if allowed { from_nanos(nanos) } else { f64::INFINITY },
+            cost: made.cost(),
+            decision: Py::new(py, limiter.get().decision(py, decided))?,
+            tier: decided.tier,
+            fake_slot,
+            made: Mutex::new(Some(made)),
+        })
+    }
+
+    /// Waits for the slot; the reservation is cancelled if that is interrupted.
+    pub(crate) fn wait(&self, py: Python<'_>) -> PyResult<Py<Decision>> {
+        if self.fake_slot.is_some() {
+            self._advance();
+        } else if self.delay > 0.0
+            && let Err(interrupt) = sleep(py, self.delay)
+        {
+            // What interrupted is what the caller should see, whatever comes of this.
+            let _ = self.cancel(py);
+            return Err(interrupt);
+        }
+        Ok(self.decision(py))
+    }
+
+    pub(crate) fn take(&self) -> Option<tidegate::Reservation> {
+        self.made.lock().take()
+    }
+
+    pub(crate) fn take_to_settle(&self, py: Python<'_>) -> PyResult<tidegate::Reservation> {
+        self.take().ok_or_else(|| {
+            let message = "it has been cancelled or settled before";
+            invalid_argument(py, "reservation", message.to_owned())
+        })
+    }
+
+    pub(crate) fn limiter(&self) -> &Py<Limiter> {
+        &self.limiter
+    }
+}

@@ -1,0 +1,45 @@
+-- The twin of tidegate_core::reserve.
+-- ARGV[1]: "<cost> <milliseconds> <nanoseconds>", the tokens and the longest acceptable delay.
+
+local cost, most_ms, most_nanos = match(ARGV[1], '(%d+) (%d+) (%d+)')
+cost, most_ms, most_nanos = tonumber(cost), tonumber(most_ms), tonumber(most_nanos)
+if cost == 0 then return seen end
+
+-- The slot is when the last of the buckets would allow the cost.
+local delay_ms, delay_nanos = 0, 0
+for tier = 1, tiers do
+  local missing = debts[tier] - (spans[tier] - cost * widths[tier])
+  if missing > 0 then
+    local period, ms, rest = periods[tier], floor(missing / MILLI), fmod(missing, MILLI)
+    if period then
+      ms, rest = parts(missing, tokens[tier]) * period, 0
+      if ms > LAST_MS then
+        ms, rest = LAST_MS, LAST_NANOS
+      end
+      ms, rest = ms - fmod(now_ms, period), rest - now_nanos
+      if rest < 0 then
+        ms, rest = ms - 1, rest + MILLI
+      end
+    end
+    if later(ms, rest, delay_ms, delay_nanos) then
+      delay_ms, delay_nanos = ms, rest
+    end
+  end
+end
+if later(delay_ms, delay_nanos, most_ms, most_nanos) then return seen end
+local slot_ms = clock_after(delay_ms, delay_nanos)
+if not slot_ms then return seen end
+
+-- The tokens are taken at the time of the slot, wherever the bucket stands then.
+local owed = {}
+for tier = 1, tiers do
+  local period, charge = periods[tier], cost * widths[tier]
+  local moved = delay_ms * MILLI + delay_nanos
+  if period then
+    moved = (floor(slot_ms / period) - floor(now_ms / period)) * tokens[tier]
+  end
+  local base = max(debts[tier], moved)
+  if base > SPAN - charge then return seen end
+  owed[tier] = base + charge
+end
+

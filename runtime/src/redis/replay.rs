@@ -1,0 +1,80 @@
+//! The answer to a script's step, taken again from what the script saw.
+
+use tidegate_core::{
+    Cells, Limit, MAX_SPAN, Operation, Outcome, Reservation, Reserved, Source, apply,
+};
+
+use super::{Seen, corrupt_bucket, value};
+use crate::error::Error;
+
+/// The answer to the step that the script has taken.
+///
+/// # Errors
+/// [`Error::CorruptBucket`] for a value that Tidegate did not write.
+pub fn replay(
+    seen: &Seen,
+    keys: &[Vec<u8>],
+    limits: &[Limit],
+    operation: Operation,
+) -> Result<Outcome, Error> {
+    let stored = value::read(&seen.values, limits, seen.now)
+        .map_err(|key| corrupt_bucket(keys.get(key).map_or(&[], Vec::as_slice)))?;
+    let (mut outcome, _) =
+        step(&stored, limits, seen.now, operation).map_err(Error::from_engine)?;
+    match &mut outcome {
+        Outcome::Decision(decision)
+        | Outcome::Reserved(
+            Reserved::TooFar(decision) | Reserved::Slot(Reservation { decision, .. }),
+        ) => decision.source = Source::Redis,
+        _ => {}
+    }
+    Ok(outcome)
+}
+
+/// The engine's step on a stored bucket, which the script must take too: the answer, and
+/// the cells afterwards.
+///
+/// # Errors
+/// Those of the operation.
+pub fn step(
+    stored: &value::Stored,
+    limits: &[Limit],
+    now: u64,
+    operation: Operation,
+) -> Result<(Outcome, Cells), tidegate_core::Error> {
+    let compared = match &operation {
+        Operation::Cancel(reservation) => as_cancel_compares(stored, limits, now, reservation),
+        _ => stored.cells,
+    };
+    let mut cells = compared;
+    let outcome = apply(limits, &mut cells, now, operation)?;
+    for ((cell, compared), stored) in cells.iter_mut().zip(compared).zip(stored.cells) {
+        if *cell == compared {
+            *cell = stored;
+        }
+    }
+    Ok((outcome, cells))
+}
+
+/// The cells in which a cancel finds what its reservation left, or not.
+///
+/// A bucket that is gone was full, which is what the reservation left once time has paid
+/// it. One written under another limit has been changed since, and one that owes
+/// [`MAX_SPAN`] may have been forgiven a part: neither gives anything back.
+fn as_cancel_compares(
+    stored: &value::Stored,
+    limits: &[Limit],
+    now: u64,
+    reservation: &Reservation,
+) -> Cells {
+    let mut cells = stored.cells;
+    for (tier, (cell, limit)) in cells.iter_mut().zip(limits).enumerate() {
+        let (after, position) = (reservation.after[tier], limit.timeline().position(now));
+        match stored.own[tier] {
+            None if after <= position => *cell = after,
+            Some(true) if cell.saturating_sub(position) < MAX_SPAN => {}
+            _ => *cell = !after,
+        }
+    }
+    cells
+}
