@@ -1,6 +1,7 @@
 use napi::bindgen_prelude::Either4;
 use napi_derive::napi;
-use tidegate::{Decision, Error, Outcome, Reservation};
+use tidegate::answer::Unclaimed;
+use tidegate::{Decision, Error, Reservation};
 
 use crate::reservation::NativeReservation;
 
@@ -49,22 +50,22 @@ pub struct Failure {
 pub(crate) enum Reply {
     Decision(Decision),
     Decisions(Vec<Decision>),
-    Reservation(Reservation),
+    /// Cancelled if it never gets there.
+    Reservation(Unclaimed),
     Cancelled(bool),
 }
 
 /// A [`Reply`] as JavaScript sees it.
 pub(crate) type Answered = Either4<Answer, Vec<Answer>, Reserved, bool>;
 
-impl From<Reply> for Answered {
-    fn from(reply: Reply) -> Self {
-        match reply {
-            Reply::Decision(decision) => Self::A((&decision).into()),
-            Reply::Decisions(decisions) => Self::B(decisions.iter().map(Answer::from).collect()),
-            Reply::Reservation(reservation) => Self::C(reservation.into()),
-            Reply::Cancelled(all) => Self::D(all),
-        }
-    }
+/// Hands a reply over to JavaScript.
+pub(crate) fn hand_over(reply: Reply) -> Result<Answered, Error> {
+    Ok(match reply {
+        Reply::Decision(decision) => Either4::A((&decision).into()),
+        Reply::Decisions(decisions) => Either4::B(decisions.iter().map(Answer::from).collect()),
+        Reply::Reservation(reservation) => Either4::C(reservation.claim()?.into()),
+        Reply::Cancelled(all) => Either4::D(all),
+    })
 }
 
 impl From<&Decision> for Answer {
@@ -93,14 +94,6 @@ impl From<Reservation> for Reserved {
 impl From<&Error> for Failure {
     fn from(error: &Error) -> Self {
         Self { code: error.code(), reason: error.reason(), message: error.to_string() }
-    }
-}
-
-/// The decision of an operation that answers with one.
-pub(crate) fn decided(outcome: Result<Outcome, Error>) -> Result<Reply, Error> {
-    match outcome? {
-        Outcome::Decision(decision) => Ok(Reply::Decision(decision)),
-        _ => Err(Error::Store("the store answered another operation".into())),
     }
 }
 

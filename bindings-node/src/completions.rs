@@ -13,7 +13,7 @@ use napi_derive::napi;
 use parking_lot::Mutex;
 use tidegate::Error;
 
-use crate::answer::{Answered, Failure, Reply};
+use crate::answer::{Answered, Failure, Reply, hand_over};
 
 /// Weak: it does not keep the event loop alive. The JavaScript side does, while
 /// there are promises to settle.
@@ -59,10 +59,11 @@ impl Completions {
     #[napi]
     pub fn take(&self) -> Vec<Completion> {
         let outcomes = core::mem::take(&mut *self.0.outcomes.lock());
-        let completion = |(id, outcome)| match outcome {
-            Ok(reply) => Completion { id, answer: Some(Answered::from(reply)), failure: None },
-            Err(error) => Completion { id, answer: None, failure: Some(Failure::from(&error)) },
-        };
+        let completion =
+            |(id, outcome): (u32, Result<Reply, Error>)| match outcome.and_then(hand_over) {
+                Ok(answer) => Completion { id, answer: Some(answer), failure: None },
+                Err(error) => Completion { id, answer: None, failure: Some(Failure::from(&error)) },
+            };
         outcomes.into_iter().map(completion).collect()
     }
 }

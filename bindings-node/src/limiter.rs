@@ -2,9 +2,10 @@ use core::time::Duration;
 
 use napi::Either;
 use napi_derive::napi;
-use tidegate::{Keys, Limiter, Operation};
+use tidegate::answer::{Unclaimed, decision};
+use tidegate::{Keys, Limiter, Operation, Reservation};
 
-use crate::answer::{Failure, Reply, decided};
+use crate::answer::{Failure, Reply};
 use crate::completions::Completions;
 use crate::keys::{KeyOrKeys, Lent};
 
@@ -107,7 +108,9 @@ impl NativeLimiter {
     ) {
         let ticket = completions.ticket(id);
         let max_wait = Duration::from_nanos(in_nanos(max_wait_ms));
-        let done = move |answer: Result<_, _>| ticket.settle(answer.map(Reply::Reservation));
+        let done = move |answer: Result<Reservation, _>| {
+            ticket.settle(answer.map(|made| Reply::Reservation(Unclaimed::from(made))));
+        };
         self.0.reserve_then(&Lent::from(&key), cost as u64, Some(max_wait), done);
     }
 
@@ -160,7 +163,7 @@ impl NativeLimiter {
 impl NativeLimiter {
     fn run(&self, key: &KeyOrKeys, operation: Operation, completions: &Completions, id: u32) {
         let ticket = completions.ticket(id);
-        let done = move |outcome| ticket.settle(decided(outcome));
+        let done = move |outcome| ticket.settle(decision(outcome).map(Reply::Decision));
         self.0.run(&Lent::from(key), operation, done);
     }
 }

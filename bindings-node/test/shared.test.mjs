@@ -5,17 +5,28 @@ import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { after, describe, test } from 'node:test';
+import { after, before, describe, test } from 'node:test';
 
 import { InvalidArgument, RateLimited, Reservation, StoreError, createLimiter } from 'tidegate';
+
+import { RedisServer } from './redis-server.mjs';
 
 const TIMEOUT_MS = 2000;
 const HOUR_MS = 3_600_000;
 
 const folder = mkdtempSync(join(tmpdir(), 'tidegate-shared-'));
-after(() => rmSync(folder, { recursive: true, force: true }));
+let redis;
 
-const stores = { shm: () => `shm://test?dir=${folder}` };
+before(async () => {
+  redis = await RedisServer.start();
+});
+
+after(async () => {
+  await redis.remove();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+const stores = { shm: () => `shm://test?dir=${folder}`, redis: () => redis.url };
 
 for (const [source, url] of Object.entries(stores)) {
   describe(source, () => {
