@@ -30,6 +30,7 @@ export class StoreBuckets {
 
   check(key, cost) {
     checkKeys(key, this.#limits.length);
+    if (this.#call === callLocal) return this.#checkLocal(key, cost);
     return this.#decision((queue, id) => this.#native.check(key, cost, queue, id));
   }
 
@@ -87,6 +88,15 @@ export class StoreBuckets {
 
   close() {
     this.#native.close();
+  }
+
+  // The call that has to be fast: see the addon.
+  #checkLocal(key, cost) {
+    const answer = this.#native.checkLocal(key, cost);
+    if (!Array.isArray(answer)) throw errorFrom(answer);
+    const [status, remaining, retryAfterMs, resetAfterMs] = answer;
+    const allowed = (status & 1) === 1;
+    return new Decision(allowed, this.#limits[status >>> 1], remaining, retryAfterMs, resetAfterMs, 'shm');
   }
 
   #decision(start) {

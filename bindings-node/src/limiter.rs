@@ -5,7 +5,7 @@ use napi_derive::napi;
 use tidegate::answer::{Unclaimed, decision};
 use tidegate::{Keys, Limiter, Operation, Reservation};
 
-use crate::answer::{Failure, Reply};
+use crate::answer::{Answer, Failure, Reply};
 use crate::completions::Completions;
 use crate::keys::{KeyOrKeys, Lent};
 
@@ -83,6 +83,22 @@ impl NativeLimiter {
         let ticket = completions.ticket(id);
         let done = move |answer: Result<_, _>| ticket.settle(answer.map(Reply::Decision));
         self.0.check_then(&Lent::from(&key), cost as u64, done);
+    }
+
+    /// Checks on this thread, for a limiter that is not remote. The numbers are twice the
+    /// tier, plus one if allowed, and an [`Answer`](crate::Answer)'s `remaining`,
+    /// `retry_after_ms` and `reset_after_ms`: an object with names takes longer than the check.
+    #[napi]
+    pub fn check_local(&self, key: KeyOrKeys, cost: f64) -> Either<Vec<f64>, Failure> {
+        match self.0.check(&Lent::from(&key), cost as u64) {
+            Ok(decision) => {
+                let Answer { allowed, tier, remaining, retry_after_ms, reset_after_ms, .. } =
+                    Answer::from(&decision);
+                let status = f64::from(tier * 2 + u8::from(allowed));
+                Either::A(vec![status, remaining, retry_after_ms, reset_after_ms])
+            }
+            Err(error) => Either::B(Failure::from(&error)),
+        }
     }
 
     /// Answers with a decision for each.
