@@ -109,6 +109,20 @@ for (const [source, url] of Object.entries(stores)) {
       await assert.rejects(one.check(['user:1']), { code: 'invalid_argument', message: /there are 2 limits, but 1 keys/ });
     });
 
+    test('keys per limit: their limit is part of their name, and a single key is another', async () => {
+      const [one, other] = pair(['10/d', '15/d']);
+      assert.equal((await one.check(['a', 'b'], { cost: 10 })).remaining, 0);
+      assert.equal((await other.peek(['b', 'c'])).remaining, 10);
+      assert.equal((await other.peek(['c', 'a'])).remaining, 10);
+      assert.equal((await other.peek('a')).remaining, 10);
+      assert.equal((await other.peek(['a', 'a'])).remaining, 0);
+      assert.ok((await other.check(['c', 'c'], { cost: 4 })).allowed);
+      assert.equal((await one.peek(['c', 'c'])).remaining, 6);
+      const [single] = pair('10/d');
+      await single.check(['key'], { cost: 4 });
+      assert.equal((await single.peek('key')).remaining, 6, 'with one limit they are the same');
+    });
+
     test('many checks: in order, each by itself; a mistake in one charges nothing', async () => {
       const [one, other] = pair('10/d');
       const checks = [{ key: 'a', cost: 8 }, { key: 'a', cost: 8 }, 'b', Buffer.from('a'), { key: ['b'], cost: 9 }];
@@ -189,7 +203,4 @@ test('what is on this host answers without a promise, too', () => {
   assert.equal(limiter.holdSync('key', 1000).remaining, 0);
   assert.equal(limiter.resetSync('key').remaining, 10);
   assert.throws(() => limiter.checkSync('key', 11), { code: 'cost_too_large' });
-  const both = createLimiter({ limits: ['10/d', '20/d'], store: stores.shm(), prefix: 'synchronous' });
-  assert.equal(both.checkSync(['user', 'org'], 10).remaining, 0);
-  assert.equal(both.peekSync('user').remaining, 10, 'a single key is apart');
 });

@@ -81,8 +81,8 @@ export type Key = string | Uint8Array;
  * limiter.checkSync(['user:42', 'org:7']);
  * ```
  *
- * Buckets with a key per limit are apart from those under a single key; with one limit in all,
- * `['key']` is `'key'`. Let the keys of different limits have different names (`user:`, `org:`).
+ * Buckets with a key per limit are apart from those under a single key, and a key's bucket under one
+ * limit from that under another; with one limit in all, `['key']` is `'key'`.
  */
 export type Keys = Key | readonly Key[];
 
