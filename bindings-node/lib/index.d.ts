@@ -12,13 +12,23 @@ export interface MemoryOptions extends LimiterOptions {
   readonly storeTimeoutMs?: number;
 }
 
+/** Options for buckets in memory that all processes of this host share; on Linux and macOS. */
+export interface SharedMemoryOptions extends Omit<StoreOptions, 'store' | 'clock'> {
+  /**
+   * `shm://name`, and after it `?max_keys=100000` (keys that owe something, 1 to 100,000,000),
+   * `&on_full=evict_idlest` or `deny`, `&mode=600` (or 660, 666: who may share), `&dir=/path`.
+   * Limiters in any language share a bucket when name, prefix, key and limits are equal.
+   */
+  readonly store: `shm://${string}`;
+}
+
 /** Options for buckets in a store that a fleet shares. */
 export interface StoreOptions {
   /** One to four limits, all of which must allow; otherwise nothing is charged. */
   readonly limits: LimitInput | readonly LimitInput[];
   /**
-   * `memory://` (the default), `redis://[user:password@]host[:port][/database]`, `rediss://…`
-   * for TLS, or `redis+unix:///path`.
+   * `memory://` (the default), `shm://name`, `redis://[user:password@]host[:port][/database]`,
+   * `rediss://…` for TLS, or `redis+unix:///path`.
    */
   readonly store: string;
   /**
@@ -26,9 +36,9 @@ export interface StoreOptions {
    * language spend from the same bucket when prefix and key are equal.
    */
   readonly prefix?: string;
-  /** How long a check may take: whole milliseconds, 1 to 60000, default 50. */
+  /** How long a call may take: whole milliseconds, 1 to 60000, default 50. */
   readonly storeTimeoutMs?: number;
-  /** For `memory://` only; a shared store uses its server's clock. */
+  /** For `memory://` only; a shared store has a clock of its own. */
   readonly clock?: Clock;
 }
 
@@ -39,5 +49,5 @@ export interface StoreOptions {
  * @throws {InvalidLimit} for a limit that cannot be kept, and unless there are one to four
  * @throws {InvalidArgument} for any other mistake, unknown options included
  */
-export function createLimiter(options: MemoryOptions): MemoryLimiter;
+export function createLimiter(options: MemoryOptions | SharedMemoryOptions): MemoryLimiter;
 export function createLimiter(options: StoreOptions): Limiter;

@@ -11,7 +11,7 @@ const MEMORY = 'memory://';
 const MAX_TIMEOUT_MS = 60_000;
 const MAX_PREFIX = 256;
 
-/** Builds a limiter over buckets in this process's memory or in a store that a fleet shares. */
+/** Builds a limiter over buckets in this process's memory or in a store that processes share. */
 export function createLimiter(options) {
   checkFields('options', options, OPTIONS);
   const { limits, store = MEMORY, prefix, storeTimeoutMs, clock } = options;
@@ -20,7 +20,7 @@ export function createLimiter(options) {
   checkTimeout(storeTimeoutMs);
   const read = readLimits(limits);
   if (store === MEMORY) return new Limiter(read, new MemoryBuckets(read, clock));
-  if (clock !== undefined) throw invalid('clock', "a shared store uses its server's clock; leave it out");
+  if (clock !== undefined) throw invalid('clock', 'a shared store has a clock of its own; leave it out');
   return new Limiter(read, new StoreBuckets(read, { store, prefix, storeTimeoutMs }));
 }
 

@@ -1,15 +1,18 @@
 import { createRequire } from 'node:module';
 
-import { checkWellFormed, describe, invalid } from './memory/arguments.js';
+import { invalid } from './memory/arguments.js';
 import { Decision } from './memory/decision.js';
 import { errorFrom } from './memory/errors.js';
+import { checkKeys, ownKeys } from './memory/keys.js';
+import { sleepUntil } from './memory/sleep.js';
 
 const LONGEST_INTERVAL_MS = 2 ** 31 - 1;
 
-/** The buckets of one limiter in a store that a fleet shares, reached by the native addon. */
+/** The buckets of one limiter in a store that processes share, reached by the native addon. */
 export class StoreBuckets {
   #limits;
   #native;
+  #call;
 
   constructor(limits, options) {
     this.#limits = limits;
@@ -17,27 +20,88 @@ export class StoreBuckets {
     const opened = loadAddon().openLimiter({ ...options, limits: named });
     if ('code' in opened) throw errorFrom(opened);
     this.#native = opened;
+    this.#call = opened.isRemote ? callRemote : callLocal;
+  }
+
+  get synchronous() {
+    if (this.#call === callLocal) return this;
+    throw invalid('store', 'it is remote, so it answers by promise only: use the methods without Sync');
   }
 
   check(key, cost) {
-    if (typeof key === 'string') checkWellFormed(key);
-    else if (!(key instanceof Uint8Array)) {
-      throw invalid('key', `it must be a string or a Uint8Array, but is ${describe(key)}`);
-    }
-    return new Promise((resolve, reject) => {
-      lastId = (lastId + 1) >>> 0;
-      this.#native.check(key, cost, completions, lastId);
-      // In time: answers are taken by a later turn of the event loop.
-      expect(lastId, { limits: this.#limits, resolve, reject });
-    });
+    checkKeys(key, this.#limits.length);
+    if (this.#call === callLocal) return this.#checkLocal(key, cost);
+    return this.#decision((queue, id) => this.#native.check(key, cost, queue, id));
   }
 
-  checkSync() {
-    throw invalid('store', 'it is remote, so it answers by promise only: use check and peek');
+  checkMany(checks) {
+    for (const { key } of checks) checkKeys(key, this.#limits.length);
+    const limits = this.#limits;
+    const read = (answers) => answers.map((answer) => decisionOf(answer, limits));
+    return this.#call((queue, id) => this.#native.checkMany(checks, queue, id), read);
+  }
+
+  /** A slot, or why there is none: then it is not allowed, and cannot be waited for or cancelled. */
+  reserve(key, cost, maxWaitMs) {
+    checkKeys(key, this.#limits.length);
+    const [limits, own] = [this.#limits, ownKeys(key)];
+    const read = ({ decision, delayMs, native }) => ({
+      decision: decisionOf(decision, limits),
+      tier: decision.tier,
+      cost,
+      key: own,
+      delayMs,
+      due: performance.now() + delayMs,
+      native,
+    });
+    return this.#call((queue, id) => this.#native.reserve(key, cost, maxWaitMs, queue, id), read);
+  }
+
+  /** Waits until the slot has come. */
+  wait({ delayMs, due }, signal) {
+    return delayMs === 0 ? undefined : sleepUntil(due, signal);
+  }
+
+  cancel({ native }) {
+    return this.#call((queue, id) => native.cancel(queue, id), (all) => all);
+  }
+
+  settle(key, charged, actual) {
+    checkKeys(key, this.#limits.length);
+    return this.#decision((queue, id) => this.#native.settle(key, charged, actual, queue, id));
+  }
+
+  credit(key, tokens) {
+    checkKeys(key, this.#limits.length);
+    return this.#decision((queue, id) => this.#native.credit(key, tokens, queue, id));
+  }
+
+  hold(key, waitMs) {
+    checkKeys(key, this.#limits.length);
+    return this.#decision((queue, id) => this.#native.hold(key, waitMs, queue, id));
+  }
+
+  reset(key) {
+    checkKeys(key, this.#limits.length);
+    return this.#decision((queue, id) => this.#native.reset(key, queue, id));
   }
 
   close() {
     this.#native.close();
+  }
+
+  // The call that has to be fast: see the addon.
+  #checkLocal(key, cost) {
+    const answer = this.#native.checkLocal(key, cost);
+    if (!Array.isArray(answer)) throw errorFrom(answer);
+    const [status, remaining, retryAfterMs, resetAfterMs] = answer;
+    const allowed = (status & 1) === 1;
+    return new Decision(allowed, this.#limits[status >>> 1], remaining, retryAfterMs, resetAfterMs, 'shm');
+  }
+
+  #decision(start) {
+    const limits = this.#limits;
+    return this.#call(start, (answer) => decisionOf(answer, limits));
   }
 }
 
@@ -45,6 +109,7 @@ export class StoreBuckets {
 // holds any more can be collected, and answers that come together share one wake-up.
 let addon;
 let completions;
+let immediate;
 let keepAlive;
 let lastId = 0;
 const expected = new Map();
@@ -53,10 +118,29 @@ function loadAddon() {
   if (addon === undefined) {
     addon = createRequire(import.meta.url)('./tidegate.node');
     completions = new addon.Completions(settleAll);
+    immediate = new addon.Completions();
     keepAlive = setInterval(() => {}, LONGEST_INTERVAL_MS);
     keepAlive.unref();
   }
   return addon;
+}
+
+/** Makes a call of the addon that answers before it returns, and gives what `read` makes of it. */
+function callLocal(start, read) {
+  start(immediate, 0);
+  const [{ answer, failure }] = immediate.take();
+  if (failure === undefined) return read(answer);
+  throw errorFrom(failure);
+}
+
+/** Starts a call of the addon under a number, and promises what `read` makes of its answer. */
+function callRemote(start, read) {
+  return new Promise((resolve, reject) => {
+    lastId = (lastId + 1) >>> 0;
+    start(completions, lastId);
+    // In time: answers are taken by a later turn of the event loop.
+    expect(lastId, { read, resolve, reject });
+  });
 }
 
 // The process stays alive for answers that are on their way, and for nothing else.
@@ -66,15 +150,15 @@ function expect(id, settling) {
 }
 
 function settleAll() {
-  for (const { id, outcome } of completions.take()) {
-    const { limits, resolve, reject } = expected.get(id);
+  for (const { id, answer, failure } of completions.take()) {
+    const { read, resolve, reject } = expected.get(id);
     expected.delete(id);
-    if ('code' in outcome) reject(errorFrom(outcome));
-    else resolve(decisionOf(outcome, limits));
+    if (failure === undefined) resolve(read(answer));
+    else reject(errorFrom(failure));
   }
   if (expected.size === 0) keepAlive.unref();
 }
 
-function decisionOf({ allowed, tier, remaining, retryAfterMs, resetAfterMs }, limits) {
-  return new Decision(allowed, limits[tier], remaining, retryAfterMs, resetAfterMs, 'redis');
+function decisionOf({ allowed, tier, remaining, retryAfterMs, resetAfterMs, source }, limits) {
+  return new Decision(allowed, limits[tier], remaining, retryAfterMs, resetAfterMs, source);
 }

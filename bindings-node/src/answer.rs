@@ -1,8 +1,11 @@
-use napi::Either;
+use napi::bindgen_prelude::Either4;
 use napi_derive::napi;
-use tidegate::{Decision, Error};
+use tidegate::answer::Unclaimed;
+use tidegate::{Decision, Error, Reservation};
 
-const NANOS_PER_MILLI: u64 = 1_000_000;
+use crate::reservation::NativeReservation;
+
+const NANOS_PER_MILLI: u128 = 1_000_000;
 
 /// A decision, in JavaScript's units.
 #[napi(object, object_from_js = false)]
@@ -17,6 +20,19 @@ pub struct Answer {
     pub retry_after_ms: f64,
     /// Whole milliseconds, rounded up.
     pub reset_after_ms: f64,
+    /// Where the bucket lives.
+    pub source: &'static str,
+}
+
+/// What came of a reserve.
+#[napi(object, object_from_js = false)]
+pub struct Reserved {
+    /// The buckets after the charge; refused, when there was none.
+    pub decision: Answer,
+    /// Whole milliseconds until the slot, rounded up.
+    pub delay_ms: f64,
+    /// What cancels it.
+    pub native: NativeReservation,
 }
 
 /// An error of Tidegate, which JavaScript turns into an instance of its class.
@@ -30,14 +46,47 @@ pub struct Failure {
     pub message: String,
 }
 
+/// What a limiter answers, on its way to JavaScript.
+pub(crate) enum Reply {
+    Decision(Decision),
+    Decisions(Vec<Decision>),
+    /// Cancelled if it never gets there.
+    Reservation(Unclaimed),
+    Cancelled(bool),
+}
+
+/// A [`Reply`] as JavaScript sees it.
+pub(crate) type Answered = Either4<Answer, Vec<Answer>, Reserved, bool>;
+
+/// Hands a reply over to JavaScript.
+pub(crate) fn hand_over(reply: Reply) -> Result<Answered, Error> {
+    Ok(match reply {
+        Reply::Decision(decision) => Either4::A((&decision).into()),
+        Reply::Decisions(decisions) => Either4::B(decisions.iter().map(Answer::from).collect()),
+        Reply::Reservation(reservation) => Either4::C(reservation.claim()?.into()),
+        Reply::Cancelled(all) => Either4::D(all),
+    })
+}
+
 impl From<&Decision> for Answer {
     fn from(decision: &Decision) -> Self {
         Self {
             allowed: decision.allowed,
             tier: decision.tier,
             remaining: decision.remaining as f64,
-            retry_after_ms: decision.retry_after.div_ceil(NANOS_PER_MILLI) as f64,
-            reset_after_ms: decision.reset_after.div_ceil(NANOS_PER_MILLI) as f64,
+            retry_after_ms: in_millis(decision.retry_after.into()),
+            reset_after_ms: in_millis(decision.reset_after.into()),
+            source: decision.source.as_str(),
+        }
+    }
+}
+
+impl From<Reservation> for Reserved {
+    fn from(reservation: Reservation) -> Self {
+        Self {
+            decision: reservation.decision().into(),
+            delay_ms: in_millis(reservation.delay().as_nanos()),
+            native: NativeReservation::new(reservation),
         }
     }
 }
@@ -48,9 +97,7 @@ impl From<&Error> for Failure {
     }
 }
 
-pub(crate) fn answer_or_failure(outcome: &Result<Decision, Error>) -> Either<Answer, Failure> {
-    match outcome {
-        Ok(decision) => Either::A(decision.into()),
-        Err(error) => Either::B(error.into()),
-    }
+/// Whole milliseconds, rounded up.
+fn in_millis(nanos: u128) -> f64 {
+    nanos.div_ceil(NANOS_PER_MILLI) as f64
 }

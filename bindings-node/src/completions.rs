@@ -1,4 +1,4 @@
-//! How checks on a store settle promises.
+//! How calls of a store settle promises.
 //!
 //! The I/O thread never touches JavaScript: it puts its answer into a queue and,
 //! when the queue was empty, wakes the event loop. The loop then takes all that has
@@ -6,14 +6,14 @@
 
 use std::sync::Arc;
 
+use napi::Status;
 use napi::bindgen_prelude::Function;
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
-use napi::{Either, Status};
 use napi_derive::napi;
 use parking_lot::Mutex;
-use tidegate::{Decision, Error};
+use tidegate::Error;
 
-use crate::answer::{Answer, Failure, answer_or_failure};
+use crate::answer::{Answered, Failure, Reply, hand_over};
 
 /// Weak: it does not keep the event loop alive. The JavaScript side does, while
 /// there are promises to settle.
@@ -24,30 +24,34 @@ type Wake = ThreadsafeFunction<(), (), (), Status, false, true>;
 pub struct Completions(Arc<Queue>);
 
 struct Queue {
-    outcomes: Mutex<Vec<(u32, Result<Decision, Error>)>>,
-    wake: Wake,
+    outcomes: Mutex<Vec<(u32, Result<Reply, Error>)>>,
+    /// None for calls whose answers are there when they return.
+    wake: Option<Wake>,
 }
 
-/// The answer to the check with this number.
+/// What came of the call with this number: an answer or a failure.
 #[napi(object, object_from_js = false)]
 pub struct Completion {
-    /// The number that the check was given.
+    /// The number that the call was given.
     pub id: u32,
-    /// What came of it.
-    pub outcome: Either<Answer, Failure>,
+    /// What the limiter answered, of the kind that the call asks for.
+    pub answer: Option<Answered>,
+    /// Why there is no answer.
+    pub failure: Option<Failure>,
 }
 
 #[napi]
 impl Completions {
     /// A queue that has `on_answers` called, on the event loop, when there is
-    /// something to [`take`](Self::take).
+    /// something to [`take`](Self::take). Without it nobody is told, which is for calls
+    /// of a limiter that is not remote: their answers are there when they return.
     #[napi(constructor)]
-    pub fn new(on_answers: Function<'_, (), ()>) -> napi::Result<Self> {
-        let wake = on_answers
-            .build_threadsafe_function::<()>()
-            .callee_handled::<false>()
-            .weak::<true>()
-            .build()?;
+    pub fn new(on_answers: Option<Function<'_, (), ()>>) -> napi::Result<Self> {
+        let weak = |on_answers: Function<'_, (), ()>| {
+            let build = on_answers.build_threadsafe_function::<()>();
+            build.callee_handled::<false>().weak::<true>().build()
+        };
+        let wake = on_answers.map(weak).transpose()?;
         Ok(Self(Arc::new(Queue { outcomes: Mutex::default(), wake })))
     }
 
@@ -55,7 +59,11 @@ impl Completions {
     #[napi]
     pub fn take(&self) -> Vec<Completion> {
         let outcomes = core::mem::take(&mut *self.0.outcomes.lock());
-        let completion = |(id, outcome)| Completion { id, outcome: answer_or_failure(&outcome) };
+        let completion =
+            |(id, outcome): (u32, Result<Reply, Error>)| match outcome.and_then(hand_over) {
+                Ok(answer) => Completion { id, answer: Some(answer), failure: None },
+                Err(error) => Completion { id, answer: None, failure: Some(Failure::from(&error)) },
+            };
         outcomes.into_iter().map(completion).collect()
     }
 }
@@ -71,26 +79,26 @@ impl Completions {
 pub(crate) struct Ticket {
     queue: Arc<Queue>,
     id: u32,
-    outcome: Option<Result<Decision, Error>>,
+    outcome: Option<Result<Reply, Error>>,
 }
 
 impl Ticket {
-    pub(crate) fn settle(mut self, outcome: Result<Decision, Error>) {
+    pub(crate) fn settle(mut self, outcome: Result<Reply, Error>) {
         self.outcome = Some(outcome);
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        let lost = || Err(Error::Store("the check was dropped unanswered".into()));
+        let lost = || Err(Error::Store("the call was dropped unanswered".into()));
         let outcome = self.outcome.take().unwrap_or_else(lost);
         let mut outcomes = self.queue.outcomes.lock();
         let was_empty = outcomes.is_empty();
         outcomes.push((self.id, outcome));
         drop(outcomes);
-        if was_empty {
+        if was_empty && let Some(wake) = &self.queue.wake {
             // Fails only when the event loop is gone, and then nobody waits.
-            self.queue.wake.call((), ThreadsafeFunctionCallMode::NonBlocking);
+            wake.call((), ThreadsafeFunctionCallMode::NonBlocking);
         }
     }
 }

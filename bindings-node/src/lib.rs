@@ -6,8 +6,11 @@
 
 mod answer;
 mod completions;
+mod keys;
 mod limiter;
+mod reservation;
 
-pub use answer::{Answer, Failure};
+pub use answer::{Answer, Failure, Reserved};
 pub use completions::{Completion, Completions};
-pub use limiter::{LimitText, NativeLimiter, OpenOptions, open_limiter};
+pub use limiter::{CheckInput, LimitText, NativeLimiter, OpenOptions, open_limiter};
+pub use reservation::NativeReservation;

@@ -1,12 +1,15 @@
 use core::time::Duration;
 
 use napi::Either;
-use napi::bindgen_prelude::Uint8Array;
 use napi_derive::napi;
-use tidegate::Limiter;
+use tidegate::answer::{Unclaimed, decision};
+use tidegate::{Keys, Limiter, Operation, Reservation};
 
-use crate::answer::Failure;
+use crate::answer::{Answer, Failure, Reply};
 use crate::completions::Completions;
+use crate::keys::{KeyOrKeys, Lent};
+
+const NANOS_PER_MILLI: u64 = 1_000_000;
 
 /// A limiter of the crate `tidegate`.
 #[napi]
@@ -54,20 +57,109 @@ pub fn open_limiter(options: OpenOptions) -> Either<NativeLimiter, Failure> {
     }
 }
 
+/// One check among many.
+#[napi(object)]
+pub struct CheckInput {
+    /// One key for all limits, or one for each.
+    pub key: KeyOrKeys,
+    /// Tokens to spend.
+    pub cost: f64,
+}
+
+/// Each operation is started, and its answer comes to `completions` under the number `id`.
+/// Costs and other counts are whole numbers; waits are milliseconds, which may be infinite.
 #[napi]
 impl NativeLimiter {
-    /// Checks; the answer comes to `completions` under the number `id`. `cost` is
-    /// a whole number.
+    /// Whether answers come later, by the I/O thread; if not, they are there when the
+    /// call returns.
+    #[napi(getter)]
+    pub fn is_remote(&self) -> bool {
+        self.0.is_remote()
+    }
+
+    /// Answers with a decision.
     #[napi]
-    pub fn check(
+    pub fn check(&self, key: KeyOrKeys, cost: f64, completions: &Completions, id: u32) {
+        let ticket = completions.ticket(id);
+        let done = move |answer: Result<_, _>| ticket.settle(answer.map(Reply::Decision));
+        self.0.check_then(&Lent::from(&key), cost as u64, done);
+    }
+
+    /// Checks on this thread, for a limiter that is not remote. The numbers are twice the
+    /// tier, plus one if allowed, and an [`Answer`](crate::Answer)'s `remaining`,
+    /// `retry_after_ms` and `reset_after_ms`: an object with names takes longer than the check.
+    #[napi]
+    pub fn check_local(&self, key: KeyOrKeys, cost: f64) -> Either<Vec<f64>, Failure> {
+        match self.0.check(&Lent::from(&key), cost as u64) {
+            Ok(decision) => {
+                let Answer { allowed, tier, remaining, retry_after_ms, reset_after_ms, .. } =
+                    Answer::from(&decision);
+                let status = f64::from(tier * 2 + u8::from(allowed));
+                Either::A(vec![status, remaining, retry_after_ms, reset_after_ms])
+            }
+            Err(error) => Either::B(Failure::from(&error)),
+        }
+    }
+
+    /// Answers with a decision for each.
+    #[napi]
+    pub fn check_many(&self, checks: Vec<CheckInput>, completions: &Completions, id: u32) {
+        let ticket = completions.ticket(id);
+        let lent: Vec<_> =
+            checks.iter().map(|check| (Lent::from(&check.key), check.cost as u64)).collect();
+        let checks = lent.iter().map(|(lent, cost)| (Keys::from(lent), *cost));
+        let done = move |answer: Result<_, _>| ticket.settle(answer.map(Reply::Decisions));
+        self.0.check_many_then(checks, done);
+    }
+
+    /// Answers with a reservation.
+    #[napi]
+    pub fn reserve(
         &self,
-        key: Either<String, Uint8Array>,
+        key: KeyOrKeys,
         cost: f64,
+        max_wait_ms: f64,
         completions: &Completions,
         id: u32,
     ) {
         let ticket = completions.ticket(id);
-        self.0.check_then(bytes(&key), cost as u64, move |outcome| ticket.settle(outcome));
+        let max_wait = Duration::from_nanos(in_nanos(max_wait_ms));
+        let done = move |answer: Result<Reservation, _>| {
+            ticket.settle(answer.map(|made| Reply::Reservation(Unclaimed::from(made))));
+        };
+        self.0.reserve_then(&Lent::from(&key), cost as u64, Some(max_wait), done);
+    }
+
+    /// Answers with a decision.
+    #[napi]
+    pub fn settle(
+        &self,
+        key: KeyOrKeys,
+        charged: f64,
+        actual: f64,
+        completions: &Completions,
+        id: u32,
+    ) {
+        let operation = Operation::Settle { charged: charged as u64, actual: actual as u64 };
+        self.run(&key, operation, completions, id);
+    }
+
+    /// Answers with a decision.
+    #[napi]
+    pub fn credit(&self, key: KeyOrKeys, tokens: f64, completions: &Completions, id: u32) {
+        self.run(&key, Operation::Credit { tokens: tokens as u64 }, completions, id);
+    }
+
+    /// Answers with a decision.
+    #[napi]
+    pub fn hold(&self, key: KeyOrKeys, wait_ms: f64, completions: &Completions, id: u32) {
+        self.run(&key, Operation::Hold { wait: in_nanos(wait_ms) }, completions, id);
+    }
+
+    /// Answers with a decision.
+    #[napi]
+    pub fn reset(&self, key: KeyOrKeys, completions: &Completions, id: u32) {
+        self.run(&key, Operation::Reset, completions, id);
     }
 
     /// Checks on this thread, and says only whether the cost was charged. Here to
@@ -77,16 +169,24 @@ impl NativeLimiter {
         self.0.check(&key, cost as u64).is_ok_and(|decision| decision.allowed)
     }
 
-    /// Lets go of the limiter: later checks fail.
+    /// Lets go of the limiter: later calls fail.
     #[napi]
     pub fn close(&self) {
         self.0.close();
     }
 }
 
-fn bytes(key: &Either<String, Uint8Array>) -> &[u8] {
-    match key {
-        Either::A(text) => text.as_bytes(),
-        Either::B(bytes) => bytes,
+impl NativeLimiter {
+    fn run(&self, key: &KeyOrKeys, operation: Operation, completions: &Completions, id: u32) {
+        let ticket = completions.ticket(id);
+        let done = move |outcome| ticket.settle(decision(outcome).map(Reply::Decision));
+        self.0.run(&Lent::from(key), operation, done);
     }
+}
+
+/// To the nearest nanosecond; the end of 64 bits when it is beyond.
+fn in_nanos(millis: f64) -> u64 {
+    let whole = millis.floor();
+    let beyond = ((millis - whole) * NANOS_PER_MILLI as f64).round();
+    (whole as u64).saturating_mul(NANOS_PER_MILLI).saturating_add(beyond as u64)
 }

@@ -2,6 +2,9 @@
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
@@ -92,6 +95,35 @@ test('threads spend from one bucket, and one that ends in the middle harms nobod
     console.log((await limiter.peek('threads')).remaining);
   `);
   assert.deepEqual([code, output], [0, '100\n0\n']);
+});
+
+test('processes spend from one bucket in shared memory, with and without a promise', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'tidegate-processes-'));
+  try {
+    const outputs = await Promise.all([1, 2, 3, 4].map(() => run(`
+      import { createLimiter } from 'tidegate';
+      const limiter = createLimiter({ limits: '100/d', store: 'shm://processes?dir=${folder}' });
+      let admitted = 0;
+      for (let number = 0; number < 30; number++) {
+        admitted += limiter.checkSync('key').allowed;
+        admitted += (await limiter.check('key')).allowed;
+      }
+      console.log(admitted);
+    `)));
+    for (const { code, output } of outputs) assert.equal(code, 0, output);
+    assert.equal(outputs.reduce((sum, { output }) => sum + Number(output), 0), 100);
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+});
+
+test('a process lives for a wait', async () => {
+  const { code, output } = await run(`
+    import { createLimiter } from 'tidegate';
+    const limiter = createLimiter({ limits: '20/s burst 1' });
+    for (const number of [1, 2, 3]) limiter.acquire('key').then(() => console.log(number));
+  `);
+  assert.deepEqual([code, output], [0, '1\n2\n3\n']);
 });
 
 function run(program, ...flags) {

@@ -144,6 +144,40 @@ test('a hundred checks on a frozen Redis all end in time', async () => {
   assert.ok(took <= TIMEOUT_MS + SLACK_MS, `it took ${took} ms`);
 });
 
+test('every operation on a frozen Redis ends in time', async () => {
+  const limiter = shared({ limits: ['1000/d', '1000/d'] });
+  const slots = [await limiter.reserve('key'), await limiter.reserve('key')];
+  redis.freeze();
+  const started = performance.now();
+  const settled = await Promise.allSettled([
+    limiter.checkMany(['key', 'another']), limiter.check(['key', 'another']), limiter.reserve('key'), limiter.acquire('key'),
+    limiter.settle('key', 1, 2), limiter.credit('key', 1), limiter.hold('key', 1), limiter.reset('key'),
+    slots[0].cancel(), slots[1].settle(2),
+  ]);
+  const took = performance.now() - started;
+  redis.resume();
+  for (const { reason } of settled) assert.equal(reason?.code, 'store_timeout');
+  assert.ok(took <= TIMEOUT_MS + SLACK_MS, `it took ${took} ms`);
+});
+
+test('a waiter needs no Redis any more; an aborted one is not kept by it', async () => {
+  const limiter = shared({ limits: '2/s burst 1' });
+  await limiter.acquire('key');
+  const started = performance.now();
+  const waiting = limiter.acquire('key');
+  const controller = new AbortController();
+  const aborted = limiter.acquire('key', { signal: controller.signal });
+  await until('both have their slots', async () => (await limiter.peek('key')).resetAfterMs > 1000);
+  await redis.kill();
+  controller.abort();
+  await assert.rejects(aborted, { name: 'AbortError' });
+  assert.ok((await waiting).allowed);
+  const took = performance.now() - started;
+  // The slot was half a second after the first, which was a little before `started`.
+  assert.ok(took >= 490 && took < 5000, `it took ${took} ms`);
+  await redis.start();
+});
+
 test('an unreachable Redis is an error of the check, not of createLimiter', async () => {
   const limiter = shared({ limits: '10/d', store: 'redis://127.0.0.1:1' });
   await assert.rejects(limiter.check('key'), { code: 'store_error' });
@@ -153,6 +187,7 @@ test('what is wrong with the options is said when the limiter is created', () =>
   const wrong = [
     [{ store: 'redis://127.0.0.1:port' }, /^invalid store/],
     [{ store: 'http://127.0.0.1' }, /^invalid store: its scheme is not known; use memory:/],
+    [{ store: 'shm://' }, /^invalid store/],
     [{ store: '127.0.0.1' }, /^invalid store: it has no scheme/],
     [{ store: 'memory://here' }, /^invalid store: nothing may follow/],
     [{ store: 6379 }, /^invalid store: it must be a URL, but is 6379/],
@@ -161,7 +196,7 @@ test('what is wrong with the options is said when the limiter is created', () =>
     [{ storeTimeoutMs: 0 }, /^invalid storeTimeoutMs: .* from 1 to 60000, but is 0/],
     [{ storeTimeoutMs: 60_001 }, /^invalid storeTimeoutMs/],
     [{ storeTimeoutMs: 1.5 }, /^invalid storeTimeoutMs/],
-    [{ clock: { now: () => 0n } }, /^invalid clock: a shared store uses its server's clock/],
+    [{ clock: { now: () => 0n } }, /^invalid clock: a shared store has a clock of its own/],
   ];
   for (const [options, message] of wrong) {
     assert.throws(() => shared({ limits: '10/d', ...options }), (error) => {

@@ -1,6 +1,6 @@
 // Compiled, never run: what the type declarations must accept and refuse.
-import { FakeClock, Limiter, StoreTimeout, createLimiter } from 'tidegate';
-import type { Decision, MemoryLimiter } from 'tidegate';
+import { FakeClock, Limiter, RateLimited, StoreTimeout, createLimiter } from 'tidegate';
+import type { Decision, MemoryLimiter, MemoryReservation, Reservation } from 'tidegate';
 
 const inMemory: MemoryLimiter = createLimiter({ limits: '10/s', clock: new FakeClock() });
 const also: MemoryLimiter = createLimiter({ limits: '10/s', store: 'memory://' });
@@ -10,10 +10,16 @@ const shared: Limiter = createLimiter({
   prefix: 'api',
   storeTimeoutMs: 20,
 });
+const host: MemoryLimiter = createLimiter({ limits: '10/s', store: 'shm://api?max_keys=1000', prefix: 'api' });
 const anywhere: Limiter = createLimiter({ limits: '10/s', store: process.env.STORE ?? 'memory://' });
 const now: Decision = inMemory.checkSync(Buffer.from('key'));
 const later: Promise<Decision> = shared.check('key', { cost: 2 });
-const source: 'memory' | 'redis' = now.source;
+const source: 'memory' | 'shm' | 'redis' = now.source;
+const slot: MemoryReservation = host.reserveSync(['user', 'org'], { cost: 2, maxWaitMs: 50 });
+const remote: Promise<Reservation> = shared.reserve(Buffer.from('key'));
+const acquired: Promise<Decision> = shared.acquire('key', { timeoutMs: 50, signal: AbortSignal.timeout(100) });
+acquired.catch((error: unknown) => error instanceof RateLimited && error.decision.retryAfterMs > 0);
+console.log(slot.cancelSync(), remote, shared.checkMany(['a', { key: ['a', 'b'], cost: 2 }]));
 console.log(also, later, anywhere.limits, source, shared instanceof Limiter);
 shared.peek('key').catch((error: unknown) => error instanceof StoreTimeout && (error.code satisfies 'store_timeout'));
 
@@ -27,3 +33,7 @@ createLimiter({ store: 'redis://127.0.0.1' });
 createLimiter({ limits: '1/s', timeout: 5 });
 // @ts-expect-error the number of milliseconds
 createLimiter({ limits: '1/s', store: 'redis://127.0.0.1', storeTimeoutMs: '5' });
+// @ts-expect-error a shared bucket's reservation answers by promise only
+remote.then((reservation) => reservation.settleSync(1));
+// @ts-expect-error shared memory has a clock of its own
+createLimiter({ limits: '1/s', store: 'shm://api', clock: new FakeClock() }).checkSync('key');

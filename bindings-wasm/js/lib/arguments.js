@@ -30,12 +30,24 @@ export function isWhole(value) {
   return Number.isInteger(value) && Math.abs(value) <= 2 ** 53;
 }
 
-/** Refuses half of a surrogate pair: encoded it would be one and the same key as any other half. */
-export function checkWellFormed(key) {
-  if (!key.isWellFormed()) throw invalid('key', 'it must be well-formed Unicode, but has a lone surrogate');
+export function checkCost(cost) {
+  return checkCount('cost', cost);
 }
 
-export function checkCost(cost) {
-  if (isWhole(cost) && cost >= 0) return cost;
-  throw invalid('cost', `it must be a whole number from 0 to 2^53, but is ${describe(cost)}`);
+/** A number of tokens. */
+export function checkCount(name, count) {
+  if (isWhole(count) && count >= 0) return count;
+  throw invalid(name, `it must be a whole number from 0 to 2^53, but is ${describe(count)}`);
+}
+
+/** A number of milliseconds, which may be Infinity. */
+export function checkWait(name, ms) {
+  if (typeof ms === 'number' && ms >= 0) return ms;
+  throw invalid(name, `it must be a number of milliseconds, at least 0, but is ${describe(ms)}`);
+}
+
+export function checkSignal(signal) {
+  if (signal === undefined) return;
+  if (typeof signal?.aborted === 'boolean' && typeof signal.addEventListener === 'function') return;
+  throw invalid('signal', `it must be an AbortSignal, but is ${describe(signal)}`);
 }

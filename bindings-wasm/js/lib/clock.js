@@ -1,6 +1,6 @@
 import { describe, invalid } from './arguments.js';
 
-const NANOS_PER_MILLI = 1_000_000n;
+export const NANOS_PER_MILLI = 1_000_000n;
 const END_OF_TIMELINE = (1n << 64n) - 1n;
 
 /**
@@ -30,8 +30,7 @@ export class FakeClock {
     }
     const whole = Math.floor(byMs);
     const nanos = BigInt(whole) * NANOS_PER_MILLI + BigInt(Math.round((byMs - whole) * 1e6));
-    const now = this.#now + nanos;
-    this.#now = now < END_OF_TIMELINE ? now : END_OF_TIMELINE;
+    this.#now = atMostEnd(this.#now + nanos);
   }
 }
 
@@ -49,6 +48,10 @@ export class MonotonicClock {
   }
 }
 
+export function atMostEnd(nanos) {
+  return nanos < END_OF_TIMELINE ? nanos : END_OF_TIMELINE;
+}
+
 export function checkClock(clock) {
   if (typeof clock?.now !== 'function') {
     throw invalid('clock', 'it must have a method now() that returns nanoseconds as a bigint');
@@ -60,6 +63,12 @@ export function checkClock(clock) {
 export function splitNanos(now) {
   checkNanos('clock', now);
   return [Number(now / NANOS_PER_MILLI), Number(now % NANOS_PER_MILLI)];
+}
+
+/** A duration as the engine takes it, to the nearest nanosecond. */
+export function splitMillis(ms) {
+  const millis = Math.floor(ms);
+  return [millis, millis === Infinity ? 0 : Math.round((ms - millis) * 1e6)];
 }
 
 function checkNanos(name, nanos) {

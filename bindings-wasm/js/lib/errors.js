@@ -25,6 +25,19 @@ export class CostTooLarge extends TidegateError {
   code = 'cost_too_large';
 }
 
+/** No slot came soon enough for `acquire`, which charged nothing. */
+export class RateLimited extends TidegateError {
+  code = 'rate_limited';
+
+  constructor(message, decision, key) {
+    super(message);
+    /** Why: a refused Decision. */
+    this.decision = decision;
+    /** The key that was given; of one per limit, that of the limit that bound. */
+    this.key = key;
+  }
+}
+
 /** The store could not be reached or refused the operation. */
 export class StoreError extends TidegateError {
   code = 'store_error';
@@ -44,6 +57,7 @@ const classes = {
   invalid_limit: InvalidLimit,
   invalid_argument: InvalidArgument,
   cost_too_large: CostTooLarge,
+  rate_limited: RateLimited,
   store_error: StoreError,
   store_timeout: StoreTimeout,
   corrupt_bucket: CorruptBucket,

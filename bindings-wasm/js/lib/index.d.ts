@@ -67,18 +67,120 @@ export class Decision {
   readonly source: Source;
 }
 
-export type Source = 'memory' | 'redis';
+export type Source = 'memory' | 'shm' | 'redis';
 
 /** What spends: a string that is not empty, or bytes; 1 to 1024 bytes in UTF-8. */
 export type Key = string | Uint8Array;
+
+/**
+ * Whose buckets a call is about: one key for all limits, or an array of exactly one key per limit,
+ * for buckets of different width in one call, all or nothing.
+ *
+ * ```js
+ * const limiter = createLimiter({ limits: ['10/min', '1000/min'] });
+ * limiter.checkSync(['user:42', 'org:7']);
+ * ```
+ *
+ * Buckets with a key per limit are apart from those under a single key, and a key's bucket under one
+ * limit from that under another; with one limit in all, `['key']` is `'key'`.
+ */
+export type Keys = Key | readonly Key[];
 
 export interface CheckOptions {
   /** Tokens to spend: a whole number from 0, which looks without spending. Default: 1. */
   readonly cost?: number;
 }
 
+/** One check among many: a key or keys, or with their cost. */
+export type CheckInput = Keys | { readonly key: Keys; readonly cost?: number };
+
+export interface ReserveOptions {
+  /** Tokens to spend once the slot has come: a whole number from 0. Default: 1. */
+  readonly cost?: number;
+  /** The longest acceptable delay in milliseconds, from 0. Default: Infinity. */
+  readonly maxWaitMs?: number;
+}
+
+export interface AcquireOptions {
+  /** Tokens to spend: a whole number from 0. Default: 1. */
+  readonly cost?: number;
+  /** How far away the slot may be, in milliseconds, from 0. Default: Infinity. */
+  readonly timeoutMs?: number;
+  /** Ends the wait, and gives the slot back. */
+  readonly signal?: AbortSignalLike;
+}
+
+/** The part of an `AbortSignal` that is needed, so that any runtime's will do. */
+export interface AbortSignalLike {
+  readonly aborted: boolean;
+  readonly reason?: unknown;
+  addEventListener(type: 'abort', listener: () => void, options?: { once?: boolean }): void;
+  removeEventListener(type: 'abort', listener: () => void): void;
+}
+
+/**
+ * Tokens charged ahead of time, to be spent once `delayMs` has passed; or, when it is not
+ * `allowed`, that none are near enough, and then nothing was charged. A slot that has been waited
+ * for and used needs no more calls; one that is not used should be cancelled.
+ *
+ * ```js
+ * const reservation = await limiter.reserve('model', { cost: 4000, maxWaitMs: 10_000 });
+ * if (reservation.allowed) {
+ *   await new Promise((resolve) => setTimeout(resolve, reservation.delayMs));
+ *   await reservation.settle(1500); // what the call turned out to cost
+ * }
+ * ```
+ */
+export interface Reservation {
+  readonly allowed: boolean;
+  /**
+   * How long to wait before spending: whole milliseconds, rounded up. `setTimeout` holds at most
+   * 2^31 - 1 of them, and may fire a little early. Infinity when refused.
+   */
+  readonly delayMs: number;
+  /**
+   * The buckets after the charge, as an allowed check would tell them. When refused, its
+   * `retryAfterMs` is the least wait after which the same call, with the same `maxWaitMs`, would
+   * get a slot if nobody else came.
+   */
+  readonly decision: Decision;
+  /** The tokens that were asked for. */
+  readonly cost: number;
+  /**
+   * Gives an unused slot back, and says whether all of it came back: a bucket that nobody has
+   * changed since becomes what it was. Behind a slot that others have charged after, nothing comes
+   * back, as their slots are fixed; where tokens should return at any price, `credit` them. False
+   * when there is nothing to give back: refused, cancelled before, or settled.
+   */
+  cancel(): Promise<boolean>;
+  /**
+   * Corrects the charge to the `actual` tokens (a whole number, 0 to 2^53) once they are known: the
+   * difference is given back, or taken, above the burst too. Can be done once, and not after
+   * `cancel`: otherwise rejects with `InvalidArgument`.
+   */
+  settle(actual: number): Promise<Decision>;
+}
+
+export const Reservation: { readonly prototype: Reservation; [Symbol.hasInstance](value: unknown): boolean };
+
+/** A reservation in memory, which can answer without a promise. */
+export interface MemoryReservation extends Reservation {
+  /** `cancel` without a promise. */
+  cancelSync(): boolean;
+  /**
+   * `settle` without a promise.
+   *
+   * @throws {InvalidArgument} for a wrong number, and when there is no charge to settle
+   */
+  settleSync(actual: number): Decision;
+}
+
 /**
  * Decides whether a key may spend tokens. Get one from `createLimiter`.
+ *
+ * Its methods reject with `InvalidArgument` for a mistake in the arguments, `check`, `checkMany`,
+ * `reserve` and `acquire` with `CostTooLarge` for a cost above the burst, and all with `StoreError`
+ * when the store cannot be reached or the limiter is closed.
  *
  * ```js
  * const limiter = createLimiter({ limits: '100/min burst 20' });
@@ -88,20 +190,62 @@ export interface CheckOptions {
 export interface Limiter {
   /** The limits, in the order they were given. */
   readonly limits: readonly Limit[];
+  /** Spends tokens of `key` if every limit allows; never waits for tokens. */
+  check(key: Keys, options?: CheckOptions): Promise<Decision>;
   /**
-   * Spends tokens of `key` if every limit allows; never waits for tokens. Rejects with
-   * `InvalidArgument`, with `CostTooLarge` for a cost above the burst, and with `StoreError`.
+   * Many checks in one go, each decided by itself, in order; one that is refused does not stop the
+   * others. A mistake in one charges nothing for any.
+   *
+   * ```js
+   * const [user, job] = await limiter.checkMany(['user:42', { key: 'job:7', cost: 3 }]);
+   * ```
    */
-  check(key: Key, options?: CheckOptions): Promise<Decision>;
+  checkMany(checks: readonly CheckInput[]): Promise<Decision[]>;
   /** What `check` would find, without spending. */
-  peek(key: Key): Promise<Decision>;
+  peek(key: Keys): Promise<Decision>;
+  /**
+   * Takes the next slot for `cost` tokens if it is at most `maxWaitMs` away. Never waits for tokens:
+   * the buckets are charged now, and the tokens are to be spent after the reservation's `delayMs`.
+   * Slots are handed out first come, first served, whatever their cost.
+   */
+  reserve(key: Keys, options?: ReserveOptions): Promise<Reservation>;
+  /**
+   * Waits until `cost` tokens may be spent, and spends them: it reserves its slot once and sleeps
+   * once, so that callers go first come, first served. A slot further away than `timeoutMs` rejects
+   * with `RateLimited` at once. When `signal` aborts, the slot is given back and it rejects with the
+   * signal's reason. A pending call keeps a process alive.
+   *
+   * Waits are of real time, whatever the clock; but a `FakeClock` is moved to the slot instead.
+   *
+   * ```js
+   * await limiter.acquire('vendor', { timeoutMs: 5000, signal: AbortSignal.timeout(10_000) });
+   * ```
+   */
+  acquire(key: Keys, options?: AcquireOptions): Promise<Decision>;
+  /**
+   * Corrects a charge once its true size is known: `charged` tokens were taken, `actual` were used
+   * (whole numbers, 0 to 2^53). The difference is given back, or taken without asking, above the
+   * burst too: the bucket then owes it and time pays. Tells what the buckets then hold.
+   */
+  settle(key: Keys, charged: number, actual: number): Promise<Decision>;
+  /** Gives tokens back (a whole number, 0 to 2^53), never above full. Answers as `settle` does. */
+  credit(key: Keys, tokens: number): Promise<Decision>;
+  /**
+   * Pauses for `waitMs` milliseconds, because the far side said so (`Retry-After`): a smooth limit
+   * has exactly one token at the end of it, and the rest arrive at the normal pace. The later of two
+   * holds stays; none is longer than 104 days. Slots already reserved keep their time. Answers as
+   * `settle` does.
+   */
+  hold(key: Keys, waitMs: number): Promise<Decision>;
+  /** Forgets all that the buckets owe, holds included: each is full. Answers as `settle` does. */
+  reset(key: Keys): Promise<Decision>;
   /** Lets go of the buckets: later calls fail with `StoreError`. May be called again. */
   close(): void;
 }
 
 export const Limiter: { readonly prototype: Limiter; [Symbol.hasInstance](value: unknown): boolean };
 
-/** A limiter whose buckets are in this runtime's memory, which can answer without a promise. */
+/** A limiter whose buckets are in memory, which can answer without a promise. */
 export interface MemoryLimiter extends Limiter {
   /**
    * Spends `cost` tokens (default 1) of `key` if every limit allows.
@@ -110,9 +254,22 @@ export interface MemoryLimiter extends Limiter {
    * @throws {CostTooLarge} for a cost above the burst
    * @throws {StoreError} once the limiter is closed
    */
-  checkSync(key: Key, cost?: number): Decision;
+  checkSync(key: Keys, cost?: number): Decision;
+  /** `checkMany` without a promise; all checks are of one time. */
+  checkManySync(checks: readonly CheckInput[]): Decision[];
   /** What `checkSync` would find, without spending. */
-  peekSync(key: Key): Decision;
+  peekSync(key: Keys): Decision;
+  /** `reserve` without a promise. */
+  reserveSync(key: Keys, options?: ReserveOptions): MemoryReservation;
+  reserve(key: Keys, options?: ReserveOptions): Promise<MemoryReservation>;
+  /** `settle` without a promise. */
+  settleSync(key: Keys, charged: number, actual: number): Decision;
+  /** `credit` without a promise. */
+  creditSync(key: Keys, tokens: number): Decision;
+  /** `hold` without a promise. */
+  holdSync(key: Keys, waitMs: number): Decision;
+  /** `reset` without a promise. */
+  resetSync(key: Keys): Decision;
 }
 
 /** Where `now` comes from: nanoseconds since the clock's zero, from 0 to 2^64 - 1. */
@@ -164,6 +321,17 @@ export class InvalidArgument extends TidegateError {
 /** The cost is above the burst, so the call can never be allowed. */
 export class CostTooLarge extends TidegateError {
   readonly code: 'cost_too_large';
+}
+/** No slot came soon enough for `acquire`, which charged nothing. */
+export class RateLimited extends TidegateError {
+  readonly code: 'rate_limited';
+  /**
+   * The refusal. Its `retryAfterMs` is the least wait after which the same call, with the same
+   * `timeoutMs`, would get a slot if nobody else came.
+   */
+  readonly decision: Decision;
+  /** The key that was given; of one key per limit, that of the limit that bound the decision. */
+  readonly key: Key;
 }
 /** The store could not be reached or refused the operation. */
 export class StoreError extends TidegateError {

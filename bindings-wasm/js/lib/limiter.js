@@ -1,6 +1,11 @@
-import { checkCost, checkFields } from './arguments.js';
+import { checkCost, checkCount, checkFields, checkSignal, checkWait, describe, invalid } from './arguments.js';
+import { RateLimited } from './errors.js';
+import { Reservation } from './reservation.js';
 
 const CHECK_OPTIONS = ['cost'];
+const MANY_FIELDS = ['key', 'cost'];
+const RESERVE_OPTIONS = ['cost', 'maxWaitMs'];
+const ACQUIRE_OPTIONS = ['cost', 'timeoutMs', 'signal'];
 
 /** Decides whether a key may spend tokens, over one to four limits that all must allow. */
 export class Limiter {
@@ -21,23 +26,147 @@ export class Limiter {
     return this.#buckets.check(key, checkCost(cost));
   }
 
+  /** `check` without a promise, for buckets in memory. */
+  checkSync(key, cost = 1) {
+    return this.#buckets.synchronous.check(key, checkCost(cost));
+  }
+
+  /** Decides each check by itself, in order; a mistake in one charges nothing for any. */
+  async checkMany(checks) {
+    return this.#buckets.checkMany(readChecks(checks));
+  }
+
+  /** `checkMany` without a promise, for buckets in memory. */
+  checkManySync(checks) {
+    return this.#buckets.synchronous.checkMany(readChecks(checks));
+  }
+
   /** What `check` would find, without spending. */
   async peek(key) {
     return this.#buckets.check(key, 0);
   }
 
-  /** `check` without a promise, for buckets in memory. */
-  checkSync(key, cost = 1) {
-    return this.#buckets.checkSync(key, checkCost(cost));
-  }
-
   /** `peek` without a promise, for buckets in memory. */
   peekSync(key) {
-    return this.#buckets.checkSync(key, 0);
+    return this.#buckets.synchronous.check(key, 0);
+  }
+
+  /** Charges `cost` tokens for the next slot that has them, if it is near enough; never waits. */
+  async reserve(key, options) {
+    const { cost, maxWaitMs } = readReserve(options);
+    return new Reservation(this.#buckets, await this.#buckets.reserve(key, cost, maxWaitMs));
+  }
+
+  /** `reserve` without a promise, for buckets in memory. */
+  reserveSync(key, options) {
+    const { cost, maxWaitMs } = readReserve(options);
+    return new Reservation(this.#buckets, this.#buckets.synchronous.reserve(key, cost, maxWaitMs));
+  }
+
+  /** Reserves a slot once, waits for it once, and resolves when the tokens may be spent. */
+  async acquire(key, options = {}) {
+    checkFields('options', options, ACQUIRE_OPTIONS);
+    const { cost = 1, timeoutMs = Infinity, signal } = options;
+    checkCost(cost);
+    checkWait('timeoutMs', timeoutMs);
+    checkSignal(signal);
+    throwIfAborted(signal);
+    const slot = await this.#buckets.reserve(key, cost, timeoutMs);
+    if (!slot.decision.allowed) throw tooLate(slot, key, timeoutMs);
+    try {
+      throwIfAborted(signal);
+      await this.#buckets.wait(slot, signal);
+    } catch (reason) {
+      await this.#giveBack(slot);
+      throw reason;
+    }
+    return slot.decision;
+  }
+
+  /** Corrects a charge of `charged` tokens to the `actual` ones, above the burst too. */
+  async settle(key, charged, actual) {
+    checkCount('charged', charged);
+    checkCount('actual', actual);
+    return this.#buckets.settle(key, charged, actual);
+  }
+
+  /** `settle` without a promise, for buckets in memory. */
+  settleSync(key, charged, actual) {
+    checkCount('charged', charged);
+    checkCount('actual', actual);
+    return this.#buckets.synchronous.settle(key, charged, actual);
+  }
+
+  /** Gives `tokens` back to every bucket of `key`, none above full. */
+  async credit(key, tokens) {
+    return this.#buckets.credit(key, checkCount('tokens', tokens));
+  }
+
+  /** `credit` without a promise, for buckets in memory. */
+  creditSync(key, tokens) {
+    return this.#buckets.synchronous.credit(key, checkCount('tokens', tokens));
+  }
+
+  /** Pauses `key`, because the far side said so (`Retry-After`). */
+  async hold(key, waitMs) {
+    return this.#buckets.hold(key, checkWait('waitMs', waitMs));
+  }
+
+  /** `hold` without a promise, for buckets in memory. */
+  holdSync(key, waitMs) {
+    return this.#buckets.synchronous.hold(key, checkWait('waitMs', waitMs));
+  }
+
+  /** Forgets all that `key` owes, holds included: its buckets are full. */
+  async reset(key) {
+    return this.#buckets.reset(key);
+  }
+
+  /** `reset` without a promise, for buckets in memory. */
+  resetSync(key) {
+    return this.#buckets.synchronous.reset(key);
   }
 
   /** Lets go of the buckets: later calls throw StoreError. May be called again. */
   close() {
     this.#buckets.close();
   }
+
+  // The caller is told why the wait ended; that the slot then could not be given back as well
+  // costs its tokens, and is no reason of its own.
+  async #giveBack(slot) {
+    try {
+      await this.#buckets.cancel(slot);
+    } catch {
+      // As said.
+    }
+  }
+}
+
+function throwIfAborted(signal) {
+  if (signal?.aborted) throw signal.reason;
+}
+
+function readChecks(checks) {
+  if (!Array.isArray(checks)) throw invalid('checks', `they must be an array, but are ${describe(checks)}`);
+  return checks.map((given) => {
+    const isKey = typeof given !== 'object' || given instanceof Uint8Array || Array.isArray(given);
+    if (isKey) return { key: given, cost: 1 };
+    checkFields('check', given, MANY_FIELDS);
+    const { key, cost = 1 } = given;
+    return { key, cost: checkCost(cost) };
+  });
+}
+
+function readReserve(options = {}) {
+  checkFields('options', options, RESERVE_OPTIONS);
+  const { cost = 1, maxWaitMs = Infinity } = options;
+  return { cost: checkCost(cost), maxWaitMs: checkWait('maxWaitMs', maxWaitMs) };
+}
+
+function tooLate({ decision, tier }, key, timeoutMs) {
+  const { limitName, retryAfterMs } = decision;
+  const within = timeoutMs === Infinity ? 'in any time' : `within ${timeoutMs} ms`;
+  const message = `rate limited by ${limitName}: no slot ${within}; retry after ${retryAfterMs} ms`;
+  return new RateLimited(message, decision, Array.isArray(key) ? key[tier] : key);
 }

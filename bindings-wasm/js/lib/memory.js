@@ -1,12 +1,16 @@
-import { checkWellFormed, describe, invalid } from './arguments.js';
-import { MonotonicClock, checkClock, splitNanos } from './clock.js';
+import { FakeClock, MonotonicClock, NANOS_PER_MILLI, atMostEnd, checkClock, splitMillis, splitNanos } from './clock.js';
 import { Decision } from './decision.js';
 import { raise, view } from './engine.js';
 import { StoreError } from './errors.js';
+import { MAX_KEY, badKeyLength, checkIsBytes, checkKeys, checkWellFormed, ownKeys } from './keys.js';
+import { sleepUntil } from './sleep.js';
 import { Engine } from './tidegate_wasm.js';
 
-const MAX_KEY = 1024;
 const FAILED = 0xffff_ffff;
+/** The length of the key, to the engine, when there is one for each limit. */
+const EACH = 0;
+/** The words of a reservation: its delay, then its cells before and after. */
+const SLOT_WORDS = 9;
 const encoder = new TextEncoder();
 
 /** The buckets of one limiter, in this runtime's memory. */
@@ -18,7 +22,9 @@ export class MemoryBuckets {
   #started = false;
   // Views of the engine's memory; they become empty when that memory grows.
   #key;
+  #keyLengths;
   #answer;
+  #slot;
 
   constructor(limits, clock) {
     this.#limits = limits;
@@ -28,8 +34,13 @@ export class MemoryBuckets {
     this.#look();
   }
 
-  checkSync(key, cost) {
-    if (this.#engine === undefined) throw new StoreError('store error: the limiter is closed');
+  /** These buckets, which can answer without a promise. */
+  get synchronous() {
+    return this;
+  }
+
+  // Written out, because this is the call that has to be fast.
+  check(key, cost) {
     if (!this.#started) this.#start();
     // The clock first: it may be the caller's, and what it calls must not find a key half written.
     let millis;
@@ -41,7 +52,7 @@ export class MemoryBuckets {
     } else {
       [millis, nanos] = splitNanos(this.#clock.now());
     }
-    const length = typeof key === 'string' ? this.#writeString(key) : this.#writeBytes(key);
+    const length = typeof key === 'string' ? this.#writeString(key) : this.#writeOther(key);
     const status = this.#engine.check(length, millis, nanos, cost);
     if (status === FAILED) raise(this.#engine);
     if (this.#answer.length === 0) this.#look();
@@ -56,27 +67,114 @@ export class MemoryBuckets {
     );
   }
 
-  check(key, cost) {
-    return this.checkSync(key, cost);
+  /** All at one time. A call of the engine costs less than the copying of a key, so each has its own. */
+  checkMany(checks) {
+    const [millis, nanos] = this.#now();
+    for (const { key, cost } of checks) {
+      checkKeys(key, this.#limits.length);
+      if (this.#engine.check_cost(cost) === FAILED) raise(this.#engine);
+    }
+    return checks.map(({ key, cost }) => this.#decision(this.#engine.check(this.#write(key), millis, nanos, cost)));
+  }
+
+  /** A slot, or why there is none: then it is not allowed, and cannot be waited for or cancelled. */
+  reserve(key, cost, maxWaitMs) {
+    const now = this.#now();
+    const status = this.#engine.reserve(this.#write(key), ...now, cost, ...splitMillis(maxWaitMs));
+    const decision = this.#decision(status);
+    if (!decision.allowed) return { decision, cost, tier: status >>> 1 };
+    const words = this.#slot.slice();
+    const [delay] = words;
+    return { decision, cost, key: ownKeys(key), delayMs: ceilMillis(delay), words, due: this.#due(now, delay) };
+  }
+
+  /** Waits until the slot has come. A FakeClock is moved there instead. */
+  wait({ delayMs, due }, signal) {
+    if (delayMs === 0) return undefined;
+    if (typeof due === 'number') return sleepUntil(due, signal);
+    if (this.#clock.now() < due) this.#clock.set(due);
+    return undefined;
+  }
+
+  cancel({ key, words }) {
+    if (!this.#started) this.#start();
+    const length = this.#write(key);
+    this.#slot.set(words);
+    const restored = this.#engine.cancel(length);
+    if (restored === FAILED) raise(this.#engine);
+    return restored === 1;
+  }
+
+  settle(key, charged, actual) {
+    const now = this.#now();
+    return this.#decision(this.#engine.settle(this.#write(key), ...now, charged, actual));
+  }
+
+  credit(key, tokens) {
+    const now = this.#now();
+    return this.#decision(this.#engine.credit(this.#write(key), ...now, tokens));
+  }
+
+  hold(key, waitMs) {
+    const now = this.#now();
+    return this.#decision(this.#engine.hold(this.#write(key), ...now, ...splitMillis(waitMs)));
+  }
+
+  reset(key) {
+    const now = this.#now();
+    return this.#decision(this.#engine.reset(this.#write(key), ...now));
   }
 
   close() {
     this.#engine?.free();
     this.#engine = undefined;
+    this.#started = false;
   }
 
   // Not in the constructor: edge runtimes have neither randomness nor a clock before the first
   // request, and limiters are made before it.
   #start() {
+    if (this.#engine === undefined) throw new StoreError('store error: the limiter is closed');
     const [seed0, seed1] = crypto.getRandomValues(new BigUint64Array(2));
     this.#engine.seed(seed0, seed1);
     this.#monotonic = new MonotonicClock();
     this.#started = true;
   }
 
+  // Starts, too, and comes before a key is written: see `check`.
+  #now() {
+    if (!this.#started) this.#start();
+    if (this.#clock !== undefined) return splitNanos(this.#clock.now());
+    const now = this.#monotonic.millis();
+    const millis = Math.floor(now);
+    return [millis, (now - millis) * 1e6];
+  }
+
+  // When a slot is, by the clock that is waited on: a FakeClock's nanoseconds, or else the
+  // runtime's own milliseconds, because no other clock says when it will have moved.
+  #due([millis, nanos], delay) {
+    if (!(this.#clock instanceof FakeClock)) return performance.now() + ceilMillis(delay);
+    return atMostEnd(BigInt(millis) * NANOS_PER_MILLI + BigInt(nanos) + delay);
+  }
+
+  #decision(status) {
+    if (status === FAILED) raise(this.#engine);
+    if (this.#answer.length === 0) this.#look();
+    const [remaining, retryAfterMs, resetAfterMs] = this.#answer;
+    return new Decision((status & 1) === 1, this.#limits[status >>> 1], remaining, retryAfterMs, resetAfterMs, 'memory');
+  }
+
   #look() {
-    this.#key = view(Uint8Array, this.#engine.key_pointer(), MAX_KEY);
-    this.#answer = view(Float64Array, this.#engine.answer_pointer(), 3);
+    const engine = this.#engine;
+    this.#key = view(Uint8Array, engine.key_pointer(), this.#limits.length * MAX_KEY);
+    this.#keyLengths = view(Uint32Array, engine.key_lengths_pointer(), this.#limits.length);
+    this.#answer = view(Float64Array, engine.answer_pointer(), 3);
+    this.#slot = view(BigUint64Array, engine.slot_pointer(), SLOT_WORDS);
+  }
+
+  // Writes the key to where the engine finds it, and returns what it is to be told of its length.
+  #write(key) {
+    return typeof key === 'string' ? this.#writeString(key) : this.#writeOther(key);
   }
 
   #writeString(key) {
@@ -94,23 +192,32 @@ export class MemoryBuckets {
 
   #encode(key) {
     checkWellFormed(key);
-    const { read, written } = encoder.encodeInto(key, this.#key);
+    const { read, written } = encoder.encodeInto(key, this.#key.subarray(0, MAX_KEY));
     if (read < key.length) throw badKeyLength(key);
     return written;
   }
 
-  #writeBytes(key) {
-    if (!(key instanceof Uint8Array)) {
-      throw invalid('key', `it must be a string or a Uint8Array, but is ${describe(key)}`);
-    }
-    if (key.length === 0 || key.length > MAX_KEY) throw badKeyLength(key);
+  #writeOther(key) {
     if (this.#key.length === 0) this.#look();
+    if (Array.isArray(key)) return this.#writeEach(key);
+    checkIsBytes(key);
+    if (key.length === 0 || key.length > MAX_KEY) throw badKeyLength(key);
     this.#key.set(key);
     return key.length;
   }
+
+  #writeEach(keys) {
+    checkKeys(keys, this.#limits.length);
+    keys.forEach((key, tier) => {
+      const room = this.#key.subarray(tier * MAX_KEY, (tier + 1) * MAX_KEY);
+      const bytes = typeof key === 'string' ? encoder.encode(key) : key;
+      room.set(bytes);
+      this.#keyLengths[tier] = bytes.length;
+    });
+    return EACH;
+  }
 }
 
-function badKeyLength(key) {
-  const length = typeof key === 'string' ? encoder.encode(key).length : key.length;
-  return invalid('key', `it must be 1 to ${MAX_KEY} bytes long, but has ${length}`);
+function ceilMillis(nanos) {
+  return Number((nanos + NANOS_PER_MILLI - 1n) / NANOS_PER_MILLI);
 }

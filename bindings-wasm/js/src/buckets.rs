@@ -1,19 +1,29 @@
-use core::hash::BuildHasher;
+use core::hash::{BuildHasher, Hasher};
 
 use indexmap::IndexMap;
 use siphasher::sip::SipHasher13;
 use tidegate_core::{Cells, Limit};
 
-/// How many old buckets are looked at when a new one comes in.
+use crate::keys::Keys;
+
+/// How many old keys are looked at when a new one comes in.
 const SWEPT_PER_INSERT: usize = 2;
 
 /// Buckets by key, in the memory of the module.
-///
-/// Each new bucket looks at two old ones and forgets those that are full again,
-/// which loses nothing. So there are never more than about twice as many buckets
-/// as owe something, no call pays for a sweep of all, and no timer is needed.
 pub(crate) struct Buckets {
     limits: Box<[Limit]>,
+    /// The buckets of keys that are one for all tiers.
+    whole: Held,
+    /// The buckets of keys that are one per tier: a key and a tier name a cell.
+    split: Held,
+}
+
+/// Cells by key.
+///
+/// Each new key looks at two old ones and forgets those whose buckets are full again,
+/// which loses nothing. So there are never more than about twice as many keys as owe
+/// something, no call pays for a sweep of all, and no timer is needed.
+struct Held {
     cells: IndexMap<Box<[u8]>, Cells, Seed>,
     next_swept: usize,
 }
@@ -24,17 +34,67 @@ pub(crate) struct Seed(pub(crate) u64, pub(crate) u64);
 
 impl Buckets {
     pub(crate) fn new(limits: &[Limit], seed: Seed) -> Self {
-        Self { limits: limits.into(), cells: IndexMap::with_hasher(seed), next_swept: 0 }
+        Self { limits: limits.into(), whole: Held::new(seed), split: Held::new(seed) }
     }
 
+    /// How many keys have cells.
     pub(crate) fn len(&self) -> usize {
-        self.cells.len()
+        self.whole.cells.len() + self.split.cells.len()
     }
 
-    /// Runs `step` on the cells of `key`, all zero when the key is new, and keeps
+    /// Runs `step` on the cells of one key, all zero when the key is new, and keeps
     /// what it leaves in them.
     pub(crate) fn update<R>(
         &mut self,
+        key: &[u8],
+        now: u64,
+        step: impl FnOnce(&mut Cells) -> R,
+    ) -> R {
+        self.whole.update(&self.limits, key, now, step)
+    }
+
+    /// The cells of some keys, zero where a key is new.
+    pub(crate) fn load(&self, keys: &Keys<'_>) -> Cells {
+        match keys {
+            Keys::One(key) => self.whole.load(key),
+            Keys::Each(keys) => {
+                let mut cells = Cells::default();
+                for (tier, (cell, key)) in cells.iter_mut().zip(keys).enumerate() {
+                    *cell = self.split.load(key)[tier];
+                }
+                cells
+            }
+        }
+    }
+
+    /// Keeps what a step has made of the cells that were [`load`](Self::load)ed.
+    pub(crate) fn store(&mut self, keys: &Keys<'_>, now: u64, before: &Cells, after: &Cells) {
+        match keys {
+            _ if before == after => {}
+            Keys::One(key) => self.update(key, now, |held| *held = *after),
+            Keys::Each(keys) => {
+                for (tier, key) in keys.iter().enumerate() {
+                    if before[tier] != after[tier] {
+                        self.split.update(&self.limits, key, now, |held| held[tier] = after[tier]);
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Held {
+    fn new(seed: Seed) -> Self {
+        Self { cells: IndexMap::with_hasher(seed), next_swept: 0 }
+    }
+
+    fn load(&self, key: &[u8]) -> Cells {
+        self.cells.get(key).copied().unwrap_or_default()
+    }
+
+    fn update<R>(
+        &mut self,
+        limits: &[Limit],
         key: &[u8],
         now: u64,
         step: impl FnOnce(&mut Cells) -> R,
@@ -45,35 +105,51 @@ impl Buckets {
         let mut cells = Cells::default();
         let answer = step(&mut cells);
         if cells != Cells::default() {
-            self.sweep(now);
+            self.sweep(limits, now);
             self.cells.insert(key.into(), cells);
         }
         answer
     }
 
-    fn sweep(&mut self, now: u64) {
+    fn sweep(&mut self, limits: &[Limit], now: u64) {
         for _ in 0..SWEPT_PER_INSERT {
             if self.next_swept >= self.cells.len() {
                 self.next_swept = 0;
             }
             match self.cells.get_index(self.next_swept) {
                 None => return,
-                Some((_, cells)) if self.owes(cells, now) => self.next_swept += 1,
-                // The last bucket takes the place of the forgotten one and is looked at next.
+                Some((_, cells)) if owes(limits, cells, now) => self.next_swept += 1,
+                // The last key takes the place of the forgotten one and is looked at next.
                 Some(_) => drop(self.cells.swap_remove_index(self.next_swept)),
             }
         }
     }
+}
 
-    fn owes(&self, cells: &Cells, now: u64) -> bool {
-        self.limits.iter().zip(cells).any(|(limit, cell)| *cell > limit.timeline().position(now))
-    }
+fn owes(limits: &[Limit], cells: &Cells, now: u64) -> bool {
+    limits.iter().zip(cells).any(|(limit, cell)| *cell > limit.timeline().position(now))
 }
 
 impl BuildHasher for Seed {
-    type Hasher = SipHasher13;
+    type Hasher = KeyHasher;
 
-    fn build_hasher(&self) -> SipHasher13 {
-        SipHasher13::new_with_keys(self.0, self.1)
+    fn build_hasher(&self) -> KeyHasher {
+        KeyHasher(SipHasher13::new_with_keys(self.0, self.1))
+    }
+}
+
+/// Hashes one key: the length that slices are hashed with, lest two in a row read as
+/// another two, is left out.
+pub(crate) struct KeyHasher(SipHasher13);
+
+impl Hasher for KeyHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.write(bytes);
+    }
+
+    fn write_usize(&mut self, _length: usize) {}
+
+    fn finish(&self) -> u64 {
+        self.0.finish()
     }
 }

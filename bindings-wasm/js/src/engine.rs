@@ -1,28 +1,37 @@
-use tidegate_core::{Error, Limit, MAX_TIERS, decide_tiers};
+use tidegate_core::{
+    Cells, Decision, Error, Limit, MAX_TIERS, Operation, Outcome, Reservation, Reserved, Source,
+    apply, decide_tiers,
+};
 use wasm_bindgen::prelude::wasm_bindgen;
 
 use crate::buckets::{Buckets, Seed};
 use crate::failure::Failure;
+use crate::keys::KeyRoom;
 
-/// The longest key, in bytes.
-const MAX_KEY: usize = 1024;
 const NANOS_PER_MILLI: u64 = 1_000_000;
-/// What [`Engine::check`] returns when there is no decision.
+/// What a call returns when there is no answer.
 const FAILED: u32 = u32::MAX;
 
 /// One limiter's limits and buckets.
 ///
-/// JavaScript writes a key to [`key_pointer`](Self::key_pointer), calls
-/// [`check`](Self::check) and reads the decision at
-/// [`answer_pointer`](Self::answer_pointer): numbers and memory only, which
-/// costs a few nanoseconds, where a string or an object would cost a hundred.
-/// Both stay where they are for as long as the engine lives.
+/// JavaScript writes a key to [`key_pointer`](Self::key_pointer), calls an
+/// operation and reads the decision at [`answer_pointer`](Self::answer_pointer):
+/// numbers and memory only, which costs a few nanoseconds, where a string or an
+/// object would cost a hundred. All stay where they are for as long as the engine lives.
+///
+/// In every operation `key_length` is the length of the key in bytes, or 0 when one
+/// key per limit has been written. `millis` and `nanos` are a time, in milliseconds and
+/// nanoseconds beyond them. Doubles are whole numbers, exact up to 2^53; beyond the
+/// end of 64 bits they mean that end. An operation returns twice the binding tier,
+/// plus one if allowed; or `u32::MAX` if there is no decision, see
+/// [`take_failure`](Self::take_failure).
 #[wasm_bindgen]
 pub struct Engine {
     limits: Box<[Limit]>,
     buckets: Buckets,
-    key: Box<[u8; MAX_KEY]>,
+    keys: KeyRoom,
     answer: Box<Answer>,
+    slot: Box<Slot>,
     failure: Option<Failure>,
 }
 
@@ -37,6 +46,16 @@ struct Answer {
     /// The exact values, in nanoseconds.
     retry_after: u64,
     reset_after: u64,
+}
+
+/// The last reservation: what JavaScript keeps of it, and puts back to cancel it.
+#[repr(C)]
+#[derive(Default)]
+struct Slot {
+    /// In nanoseconds.
+    delay: u64,
+    before: Cells,
+    after: Cells,
 }
 
 #[wasm_bindgen]
@@ -54,9 +73,10 @@ impl Engine {
         };
         Self {
             buckets: Buckets::new(&limits, Seed(0, 0)),
+            keys: KeyRoom::new(limits.len()),
             limits,
-            key: Box::new([0; MAX_KEY]),
             answer: Box::default(),
+            slot: Box::default(),
             failure,
         }
     }
@@ -68,9 +88,15 @@ impl Engine {
         self.buckets = Buckets::new(&self.limits, Seed(seed0, seed1));
     }
 
-    /// Where a key is to be written: room for 1024 bytes.
+    /// Where a key is to be written: room for 1024 bytes, as many times as there are limits.
     pub fn key_pointer(&self) -> *const u8 {
-        self.key.as_ptr()
+        self.keys.bytes_pointer()
+    }
+
+    /// Where the lengths of the keys are to be written when there is one per limit:
+    /// 32-bit integers.
+    pub fn key_lengths_pointer(&self) -> *const u32 {
+        self.keys.lengths_pointer()
     }
 
     /// Where a decision's numbers are: `remaining`, `retry_after_ms` and
@@ -80,35 +106,108 @@ impl Engine {
         (&raw const *self.answer).cast()
     }
 
-    /// Decides on the key of `key_length` bytes that has been written, at
-    /// `millis` milliseconds and `nanos` nanoseconds. `millis` and `cost` are
-    /// whole numbers, which a double holds exactly up to 2^53.
-    ///
-    /// Returns twice the binding tier, plus one if allowed; or `u32::MAX` if there
-    /// is no decision, see [`take_failure`](Self::take_failure).
+    /// Where a reservation is: nine 64-bit integers, of which the first is its delay
+    /// in nanoseconds.
+    pub fn slot_pointer(&self) -> *const u64 {
+        (&raw const *self.slot).cast()
+    }
+
+    /// Spends `cost` tokens if every limit allows.
     pub fn check(&mut self, key_length: usize, millis: f64, nanos: u32, cost: f64) -> u32 {
-        let key = self.key.get(..key_length).unwrap_or(&[]);
-        let now = (millis as u64).saturating_mul(NANOS_PER_MILLI).saturating_add(nanos.into());
+        let (now, cost) = (in_nanos(millis, nanos), cost as u64);
+        if key_length == 0 {
+            return self.run(key_length, now, Operation::Check { cost });
+        }
         let limits = &self.limits;
-        match self.buckets.update(key, now, |cells| decide_tiers(limits, cells, now, cost as u64)) {
-            Ok(decision) => {
-                *self.answer = Answer {
-                    remaining: decision.remaining as f64,
-                    retry_after_ms: decision.retry_after.div_ceil(NANOS_PER_MILLI) as f64,
-                    reset_after_ms: decision.reset_after.div_ceil(NANOS_PER_MILLI) as f64,
-                    retry_after: decision.retry_after,
-                    reset_after: decision.reset_after,
-                };
-                u32::from(decision.tier) * 2 + u32::from(decision.allowed)
-            }
-            Err(error) => {
-                self.failure = Some(error.into());
-                FAILED
-            }
+        let key = self.keys.one(key_length);
+        match self.buckets.update(key, now, |cells| decide_tiers(limits, cells, now, cost)) {
+            Ok(decision) => self.say(&decision),
+            Err(error) => self.fail(error.into()),
         }
     }
 
-    /// What is wrong with the limits, or why the last check gave no decision.
+    /// Whether `cost` is within every burst: `u32::MAX` if not, see
+    /// [`take_failure`](Self::take_failure). Spends nothing.
+    pub fn check_cost(&mut self, cost: f64) -> u32 {
+        match decide_tiers(&self.limits, &mut Cells::default(), 0, cost as u64) {
+            Ok(_) => 0,
+            Err(error) => self.fail(error.into()),
+        }
+    }
+
+    /// Takes the next slot for `cost` tokens if it is at most so far away. When
+    /// allowed, the reservation is at [`slot_pointer`](Self::slot_pointer).
+    pub fn reserve(
+        &mut self,
+        key_length: usize,
+        millis: f64,
+        nanos: u32,
+        cost: f64,
+        max_wait_millis: f64,
+        max_wait_nanos: u32,
+    ) -> u32 {
+        let max_wait = in_nanos(max_wait_millis, max_wait_nanos);
+        let operation = Operation::Reserve { cost: cost as u64, max_wait };
+        self.run(key_length, in_nanos(millis, nanos), operation)
+    }
+
+    /// Gives back the reservation that has been put to [`slot_pointer`](Self::slot_pointer)
+    /// again. Returns 1 if all of it came back, 0 if not.
+    pub fn cancel(&mut self, key_length: usize) -> u32 {
+        let Slot { delay, before, after } = *self.slot;
+        // Of the decision nothing is asked again.
+        let decision = Decision {
+            allowed: true,
+            limit: 0,
+            remaining: 0,
+            retry_after: 0,
+            reset_after: 0,
+            tier: 0,
+            source: Source::Memory,
+        };
+        let reservation = Reservation { delay, decision, cost: 0, before, after };
+        // At no time: a bucket that changes is there, so none is looked at to be forgotten.
+        self.run(key_length, 0, Operation::Cancel(reservation))
+    }
+
+    /// Corrects a charge of `charged` tokens to the `actual` ones.
+    pub fn settle(
+        &mut self,
+        key_length: usize,
+        millis: f64,
+        nanos: u32,
+        charged: f64,
+        actual: f64,
+    ) -> u32 {
+        let operation = Operation::Settle { charged: charged as u64, actual: actual as u64 };
+        self.run(key_length, in_nanos(millis, nanos), operation)
+    }
+
+    /// Gives `tokens` back.
+    pub fn credit(&mut self, key_length: usize, millis: f64, nanos: u32, tokens: f64) -> u32 {
+        let operation = Operation::Credit { tokens: tokens as u64 };
+        self.run(key_length, in_nanos(millis, nanos), operation)
+    }
+
+    /// Pauses for so long.
+    pub fn hold(
+        &mut self,
+        key_length: usize,
+        millis: f64,
+        nanos: u32,
+        wait_millis: f64,
+        wait_nanos: u32,
+    ) -> u32 {
+        let operation = Operation::Hold { wait: in_nanos(wait_millis, wait_nanos) };
+        self.run(key_length, in_nanos(millis, nanos), operation)
+    }
+
+    /// Forgets all that is owed.
+    pub fn reset(&mut self, key_length: usize, millis: f64, nanos: u32) -> u32 {
+        self.run(key_length, in_nanos(millis, nanos), Operation::Reset)
+    }
+
+    /// What is wrong with the limits, or why the last operation gave no decision.
     pub fn take_failure(&mut self) -> Option<Failure> {
         self.failure.take()
     }
@@ -118,6 +217,51 @@ impl Engine {
     pub fn bucket_count(&self) -> usize {
         self.buckets.len()
     }
+}
+
+impl Engine {
+    // Apart from `check`, which is the call that has to be fast.
+    #[inline(never)]
+    fn run(&mut self, key_length: usize, now: u64, operation: Operation) -> u32 {
+        let keys = self.keys.keys(key_length);
+        let before = self.buckets.load(&keys);
+        let mut after = before;
+        let outcome = apply(&self.limits, &mut after, now, operation);
+        self.buckets.store(&keys, now, &before, &after);
+        match outcome {
+            Ok(Outcome::Decision(decision) | Outcome::Reserved(Reserved::TooFar(decision))) => {
+                self.say(&decision)
+            }
+            Ok(Outcome::Reserved(Reserved::Slot(slot))) => {
+                let Reservation { delay, decision, before, after, .. } = slot;
+                *self.slot = Slot { delay, before, after };
+                self.say(&decision)
+            }
+            Ok(Outcome::Cancelled(all)) => all.into(),
+            Ok(_) => self.fail(Failure::unexpected()),
+            Err(error) => self.fail(error.into()),
+        }
+    }
+
+    fn say(&mut self, decision: &Decision) -> u32 {
+        *self.answer = Answer {
+            remaining: decision.remaining as f64,
+            retry_after_ms: decision.retry_after.div_ceil(NANOS_PER_MILLI) as f64,
+            reset_after_ms: decision.reset_after.div_ceil(NANOS_PER_MILLI) as f64,
+            retry_after: decision.retry_after,
+            reset_after: decision.reset_after,
+        };
+        u32::from(decision.tier) * 2 + u32::from(decision.allowed)
+    }
+
+    fn fail(&mut self, failure: Failure) -> u32 {
+        self.failure = Some(failure);
+        FAILED
+    }
+}
+
+fn in_nanos(millis: f64, nanos: u32) -> u64 {
+    (millis as u64).saturating_mul(NANOS_PER_MILLI).saturating_add(nanos.into())
 }
 
 fn parse_lines(texts: &str) -> Result<Box<[Limit]>, Failure> {

@@ -36,6 +36,11 @@ impl Failure {
     pub(crate) fn of_limit(text: &str, error: Error) -> Self {
         Self { message: format!("invalid limit {text:?}: {error}"), ..Self::from(error) }
     }
+
+    /// For an answer that an operation does not give in this version of the core.
+    pub(crate) fn unexpected() -> Self {
+        Self { code: "error", reason: None, message: "unexpected answer of the engine".to_owned() }
+    }
 }
 
 impl From<Error> for Failure {

@@ -7,6 +7,7 @@
 mod buckets;
 mod engine;
 mod failure;
+mod keys;
 mod parsed;
 
 pub use engine::Engine;

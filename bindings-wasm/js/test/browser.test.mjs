@@ -8,7 +8,7 @@ import { after, before, test } from 'node:test';
 
 import { chromium } from 'playwright-core';
 
-import { nonEmpty, readVectors } from './conformance.mjs';
+import { nonEmpty, readOperations, readVectors } from './conformance.mjs';
 
 const FLAGS = ['--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-background-networking',
   '--disable-component-update', '--disable-sync'];
@@ -42,14 +42,36 @@ after(async () => {
   server?.close();
 });
 
-test('decide.json in the page', async () => {
-  const { traces } = readVectors('decide.json');
-  const differences = await page.evaluate(async (traces) => {
-    const api = await import('/dist/index.js');
-    const { replayTrace } = await import('/test/replay.mjs');
-    return traces.map((trace) => [trace.name, replayTrace(api, trace)]);
-  }, nonEmpty(traces));
-  assert.deepEqual(differences, traces.map(({ name }) => [name, []]));
+for (const [file, replay, traces] of [
+  ['decide.json', 'replayTrace', nonEmpty(readVectors('decide.json').traces)],
+  ['operations.json', 'replayOperations', readOperations()],
+]) {
+  test(`${file} in the page`, async () => {
+    const differences = await page.evaluate(async ([replay, traces]) => {
+      const api = await import('/dist/index.js');
+      const { [replay]: replayed } = await import('/test/replay.mjs');
+      return traces.map((trace) => [trace.name, replayed(api, trace)]);
+    }, [replay, traces]);
+    assert.deepEqual(differences, traces.map(({ name }) => [name, []]));
+  });
+}
+
+test('waiting in the page: each at its slot, and an abort gives its slot back', async () => {
+  const [waits, name, restored] = await page.evaluate(async () => {
+    const { createLimiter } = await import('/dist/index.js');
+    const limiter = createLimiter({ limits: '50/s burst 1' });
+    const started = performance.now();
+    const waits = await Promise.all([0, 1, 2, 3].map(() => limiter.acquire('key').then(() => performance.now() - started)));
+    limiter.holdSync('key', 3_600_000);
+    const before = limiter.peekSync('key').resetAfterMs;
+    const controller = new AbortController();
+    const waiting = limiter.acquire('key', { signal: controller.signal }).catch((error) => error.name);
+    controller.abort();
+    const name = await waiting;
+    return [waits, name, limiter.peekSync('key').resetAfterMs <= before];
+  });
+  waits.forEach((waited, number) => assert.ok(waited >= number * 20 && waited < 5000, `waited ${waits} ms`));
+  assert.deepEqual([name, restored], ['AbortError', true]);
 });
 
 test('the browser\'s own clock refills the bucket', async () => {

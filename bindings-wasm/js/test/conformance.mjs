@@ -4,26 +4,42 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 
-import { replayTrace } from './replay.mjs';
+import { replayOperations, replayTrace } from './replay.mjs';
 
 const VECTORS = new URL('../../../tests/vectors/', import.meta.url);
 
+const TRACES_WITH_CHANGE = 6;
+// What this language has beyond surface.json.
+const METHODS_BEYOND = {
+  Limiter: ['checkSync', 'checkManySync', 'peekSync', 'reserveSync', 'settleSync', 'creditSync', 'holdSync', 'resetSync'],
+  Reservation: ['cancelSync', 'settleSync'],
+};
+const PARAMETERS_BEYOND = { acquire: ['signal'] };
+
 export function readVectors(name) {
   return JSON.parse(readFileSync(new URL(name, VECTORS), 'utf8'));
+}
+
+/** Traces of operations.json that a limiter can run: its limits do not change. */
+export function readOperations() {
+  const { traces } = readVectors('operations.json');
+  const changes = ({ steps }) => steps.some(({ op }) => op === 'change');
+  assert.equal(nonEmpty(traces.filter(changes)).length, TRACES_WITH_CHANGE);
+  return nonEmpty(traces.filter((trace) => !changes(trace)));
 }
 
 /**
  * Adds the tests of all vector files.
  *
  * @param api the package's exports
- * @param {{ options: string[], limiterMethods: string[] }} expected the options of `createLimiter`
- *   in the words of surface.json, and the limiter's methods beyond those in it
+ * @param {string[]} options those of `createLimiter` in the words of surface.json
  */
-export function testVectors(api, expected) {
+export function testVectors(api, options) {
   testDecisions(api);
+  testOperations(api);
   testGrammar(api);
   testErrors(api);
-  testSurface(api, expected);
+  testSurface(api, options);
 }
 
 function testDecisions(api) {
@@ -31,6 +47,15 @@ function testDecisions(api) {
     test(`decide.json: ${trace.name}`, () => {
       nonEmpty(trace.steps);
       assert.deepEqual(replayTrace(api, trace), []);
+    });
+  }
+}
+
+function testOperations(api) {
+  for (const trace of readOperations()) {
+    test(`operations.json: ${trace.name}`, () => {
+      nonEmpty(trace.steps);
+      assert.deepEqual(replayOperations(api, trace), []);
     });
   }
 }
@@ -80,7 +105,7 @@ function testErrors(api) {
   });
 }
 
-function testSurface(api, expected) {
+function testSurface(api, expectedOptions) {
   const { classes } = readVectors('surface.json');
   const inThisLanguage = (names) => names.map(inCamelCase).sort();
   const limiter = api.createLimiter({ limits: '10/s' });
@@ -88,6 +113,7 @@ function testSurface(api, expected) {
     Limit: limiter.limits[0],
     Limiter: limiter,
     Decision: limiter.peekSync('key'),
+    Reservation: limiter.reserveSync('key'),
     FakeClock: new api.FakeClock(0n),
   };
   for (const [name, surface] of nonEmpty(Object.entries(classes))) {
@@ -112,28 +138,30 @@ function testSurface(api, expected) {
         return;
       }
       const options = await fieldsNamedBy(() => api.createLimiter({ '?': 1 }));
-      assert.deepEqual(options, inThisLanguage(expected.options));
-      for (const option of expected.options) assert.ok(parameters.includes(option), option);
+      assert.deepEqual(options, inThisLanguage(expectedOptions));
+      for (const option of expectedOptions) assert.ok(parameters.includes(option), option);
     },
 
     async methods(name, instance, methods) {
-      const beyond = name === 'Limiter' ? expected.limiterMethods : [];
+      const beyond = METHODS_BEYOND[name] ?? [];
       const all = Object.getOwnPropertyNames(Object.getPrototypeOf(instance));
-      const ours = all.filter((method) => method !== 'constructor' && !beyond.includes(method));
-      assert.deepEqual(ours.sort(), inThisLanguage(Object.keys(methods)));
-      for (const [method, parameters] of Object.entries(methods)) {
+      const ours = all.filter((method) => method !== 'constructor');
+      assert.deepEqual(ours.sort(), [...inThisLanguage(Object.keys(methods)), ...beyond].sort());
+      for (const [listed, parameters] of Object.entries(methods)) {
+        const method = inCamelCase(listed);
         const own = parametersOf(instance[method]);
         const flat = own.includes('options')
           ? [...own.filter((parameter) => parameter !== 'options'),
               ...(await fieldsNamedBy(() => instance[method]('key', { '?': 1 })))].sort()
           : own;
-        assert.deepEqual(flat, inThisLanguage(parameters), method);
+        const { [method]: more = [] } = PARAMETERS_BEYOND;
+        assert.deepEqual(flat, [...inThisLanguage(parameters), ...more].sort(), method);
       }
     },
   };
 }
 
-const DURATIONS = ['period', 'retry_after', 'reset_after', 'store_timeout', 'by'];
+const DURATIONS = ['period', 'retry_after', 'reset_after', 'store_timeout', 'by', 'delay', 'max_wait', 'timeout', 'wait'];
 
 function inCamelCase(name) {
   const withUnit = DURATIONS.includes(name) ? `${name}_ms` : name;

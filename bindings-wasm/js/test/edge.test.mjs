@@ -42,11 +42,15 @@ const started = Date.now();
 const { remaining, limitName, resetAfterMs } = await limiter.check('key', { cost: 2 });
 const difference = Math.abs(86_400_000 - (started % 86_400_000) - resetAfterMs);
 console.log(remaining, limitName, difference < 2000, (await limiter.check('key')).allowed);
+const waiter = createLimiter({ limits: '20/s burst 1' });
+for (let slot = 0; slot < 3; slot++) await waiter.acquire('key', { timeoutMs: 60 });
+const { code } = await waiter.acquire('key', { timeoutMs: 0 }).catch((error) => error);
+console.log(code, Date.now() - started >= 100);
 `;
 
 test('the limiter works under the rules of an edge runtime', () => {
   const flags = ['--conditions', 'workerd', '--import', `data:text/javascript,${encodeURIComponent(RULES)}`];
   flags.push('--input-type=module', '--eval', PROGRAM);
   const output = execFileSync(process.execPath, flags, { cwd: HERE, encoding: 'utf8' });
-  assert.equal(output, '0 2/d window true false\n');
+  assert.equal(output, '0 2/d window true false\nrate_limited true\n');
 });

@@ -7,7 +7,7 @@ import 'tidegate-wasm';
 
 import { view } from '../dist/engine.js';
 import { Engine } from '../dist/tidegate_wasm.js';
-import { nonEmpty, readVectors } from './conformance.mjs';
+import { nonEmpty, readOperations, readVectors } from './conformance.mjs';
 
 const NANOS_PER_MILLI = 1_000_000n;
 const SECOND = 1_000_000_000n;
@@ -23,6 +23,35 @@ for (const trace of nonEmpty(readVectors('decide.json').traces)) {
       }
       const { limit, ...wanted } = expect;
       assert.deepEqual(answer(engine, status), wanted);
+    }
+    engine.free();
+  });
+}
+
+for (const trace of readOperations()) {
+  test(`operations.json to the nanosecond: ${trace.name}`, () => {
+    const engine = newEngine(...trace.limits);
+    const slots = new Map();
+    let at = 0n;
+    for (const { at: text, op, expect, error, reservation, ...call } of trace.steps) {
+      if (text !== undefined) at = BigInt(text);
+      const length = writeKey(engine, 'k');
+      if (op === 'cancel') view(BigUint64Array, engine.slot_pointer(), 9).set(slots.get(reservation));
+      const status = operations[op](engine, length, split(at), call);
+      if (error !== undefined) {
+        assert.equal(engine.take_failure().code, error);
+        continue;
+      }
+      if (expect === undefined) continue;
+      if (op === 'cancel') {
+        assert.deepEqual({ restored: status === 1 }, expect);
+        continue;
+      }
+      const slot = view(BigUint64Array, engine.slot_pointer(), 9).slice();
+      if (reservation !== undefined) slots.set(reservation, slot);
+      const { limit, delay = '0', ...wanted } = expect;
+      assert.deepEqual(answer(engine, status), wanted);
+      if (op === 'reserve' && wanted.allowed) assert.equal(String(slot[0]), delay);
     }
     engine.free();
   });
@@ -54,6 +83,19 @@ test('looking keeps no bucket', () => {
   engine.free();
 });
 
+test('keys per limit are forgotten once full, too', () => {
+  const engine = newEngine('1/s', '1000/s');
+  for (let number = 0n; number < 20_000n; number++) {
+    const keys = [`user ${number}`, 'everybody'].map((key) => new TextEncoder().encode(key));
+    keys.forEach((key, tier) => view(Uint8Array, engine.key_pointer() + tier * 1024, key.length).set(key));
+    view(Uint32Array, engine.key_lengths_pointer(), 2).set(keys.map(({ length }) => length));
+    // A thousand users a second, each of whom owes for one.
+    assert.equal(engine.check(0, ...split(SECOND + (number * SECOND) / 1000n), 1) & 1, 1);
+    assert.ok(engine.bucket_count <= 2500, `${engine.bucket_count} keys after ${number}`);
+  }
+  engine.free();
+});
+
 function newEngine(...limits) {
   const engine = new Engine(limits.join('\n'));
   assert.equal(engine.take_failure(), undefined);
@@ -62,9 +104,28 @@ function newEngine(...limits) {
 }
 
 function check(engine, key, now, cost) {
+  return engine.check(writeKey(engine, key), ...split(now), cost);
+}
+
+const operations = {
+  check: (engine, length, at, { cost }) => engine.check(length, ...at, cost),
+  reserve: (engine, length, at, { cost, max_wait: maxWait }) =>
+    engine.reserve(length, ...at, cost, ...split(BigInt(maxWait))),
+  cancel: (engine, length) => engine.cancel(length),
+  settle: (engine, length, at, { charged, actual }) => engine.settle(length, ...at, charged, actual),
+  credit: (engine, length, at, { tokens }) => engine.credit(length, ...at, tokens),
+  hold: (engine, length, at, { wait }) => engine.hold(length, ...at, ...split(BigInt(wait))),
+  reset: (engine, length, at) => engine.reset(length, ...at),
+};
+
+function writeKey(engine, key) {
   const bytes = new TextEncoder().encode(key);
   view(Uint8Array, engine.key_pointer(), bytes.length).set(bytes);
-  return engine.check(bytes.length, Number(now / NANOS_PER_MILLI), Number(now % NANOS_PER_MILLI), cost);
+  return bytes.length;
+}
+
+function split(nanos) {
+  return [Number(nanos / NANOS_PER_MILLI), Number(nanos % NANOS_PER_MILLI)];
 }
 
 function answer(engine, status) {

@@ -1,47 +1,120 @@
-// Replays a trace of decide.json. Without imports, so that a browser's page can run it too.
+// Replays traces of decide.json and operations.json. Without imports, so that a browser's page
+// can run it too.
 
 const NANOS_PER_MILLI = 1_000_000n;
+const FOREVER = String(2n ** 64n - 1n);
 
-/** What differs from the trace, in words; nothing when all steps answer as they should. */
-export function replayTrace({ createLimiter, FakeClock, TidegateError }, trace) {
+/** What differs from a trace of decide.json, in words; nothing when all steps answer as they should. */
+export function replayTrace(api, { limits, steps }) {
+  const checks = steps.map(({ key = 'k', ...step }) => ({ op: 'check', key, ...step }));
+  return replay(api, limits, checks);
+}
+
+/** The same for a trace of operations.json, all of whose steps are about one key. */
+export function replayOperations(api, { limits, steps }) {
+  return replay(api, limits, steps.map((step) => ({ key: 'k', ...step })));
+}
+
+function replay({ createLimiter, FakeClock, TidegateError }, limits, steps) {
   const differences = [];
   const clock = new FakeClock();
-  const limiter = createLimiter({ limits: trace.limits, clock });
-  trace.steps.forEach(({ at, key = 'k', cost, expect, error, ...unknown }, number) => {
+  const limiter = createLimiter({ limits, clock });
+  const reservations = new Map();
+  steps.forEach(({ at, expect, error, ...call }, number) => {
     const differ = (what, got, wanted) => {
       differences.push(`step ${number}: ${what} is ${got}, not ${wanted}`);
     };
-    if (Object.keys(unknown).length > 0) differ('a field', Object.keys(unknown), 'known');
-    clock.set(BigInt(at));
-    let decision;
+    if (at !== undefined) clock.set(BigInt(at));
+    let answer;
     try {
-      decision = limiter.checkSync(key, cost);
+      answer = run(limiter, reservations, call);
     } catch (raised) {
       if (!(raised instanceof TidegateError)) throw raised;
       if (raised.code !== error) differ('the error', raised.code, error);
       return;
     }
     if (error !== undefined) {
-      differ('the answer', JSON.stringify(decision), `the error ${error}`);
+      differ('the answer', JSON.stringify(answer), `the error ${error}`);
       return;
     }
-    const wanted = inMilliseconds(expect, limiter.limits);
-    for (const name of new Set([...Object.keys(wanted), ...Object.keys(decision)])) {
-      if (decision[name] !== wanted[name]) differ(name, decision[name], wanted[name]);
+    const wanted = expected(expect, limiter.limits);
+    for (const name of new Set([...Object.keys(wanted), ...Object.keys(answer)])) {
+      if (answer[name] !== wanted[name]) differ(name, answer[name], wanted[name]);
     }
   });
   limiter.close();
   return differences;
 }
 
-function inMilliseconds({ tier, retry_after, reset_after, ...same }, limits) {
+// Runs a step and gives its answer as fields. A step with a field that is not known fails.
+function run(limiter, reservations, { op, key, ...call }) {
+  switch (op) {
+    case 'check': {
+      const { cost, ...unknown } = call;
+      refuse(unknown);
+      return { ...limiter.checkSync(key, cost) };
+    }
+    case 'reserve': {
+      const { cost, max_wait: maxWait, reservation: name, ...unknown } = call;
+      refuse(unknown);
+      const maxWaitMs = maxWait === FOREVER ? Infinity : millis(maxWait);
+      const reservation = limiter.reserveSync(key, { cost, maxWaitMs });
+      if (name !== undefined) reservations.set(name, reservation);
+      const { allowed, delayMs, decision, cost: reserved, ...more } = reservation;
+      refuse(more);
+      if (allowed !== decision.allowed || reserved !== cost) throw new Error('a reservation contradicts itself');
+      if (!allowed && delayMs !== Infinity) throw new Error(`a refused slot is ${delayMs} ms away`);
+      return { ...decision, ...(allowed ? { delayMs } : {}) };
+    }
+    case 'cancel': {
+      const { reservation: name, ...unknown } = call;
+      refuse(unknown);
+      return { restored: reservations.get(name).cancelSync() };
+    }
+    case 'settle': {
+      const { charged, actual, ...unknown } = call;
+      refuse(unknown);
+      return { ...limiter.settleSync(key, charged, actual) };
+    }
+    case 'credit': {
+      const { tokens, ...unknown } = call;
+      refuse(unknown);
+      return { ...limiter.creditSync(key, tokens) };
+    }
+    case 'hold': {
+      const { wait, ...unknown } = call;
+      refuse(unknown);
+      return { ...limiter.holdSync(key, millis(wait)) };
+    }
+    case 'reset':
+      refuse(call);
+      limiter.resetSync(key);
+      return {};
+    default:
+      throw new Error(`unknown operation ${op}`);
+  }
+}
+
+function refuse(unknown) {
+  const fields = Object.keys(unknown);
+  if (fields.length > 0) throw new Error(`unknown fields: ${fields}`);
+}
+
+function expected(expect, limits) {
+  if (expect === undefined || 'restored' in expect) return { ...expect };
+  const { tier, retry_after: retryAfter, reset_after: resetAfter, delay, ...same } = expect;
   return {
     ...same,
-    retryAfterMs: roundedUp(retry_after),
-    resetAfterMs: roundedUp(reset_after),
+    ...(delay === undefined ? {} : { delayMs: roundedUp(delay) }),
+    retryAfterMs: roundedUp(retryAfter),
+    resetAfterMs: roundedUp(resetAfter),
     limitName: limits[tier].name,
     source: 'memory',
   };
+}
+
+function millis(nanos) {
+  return Number(nanos) / Number(NANOS_PER_MILLI);
 }
 
 function roundedUp(nanos) {

@@ -1,7 +1,7 @@
 // Compiled, never run: what the type declarations must accept and refuse.
-import { CostTooLarge, FakeClock, InvalidLimit, TidegateError } from 'tidegate-wasm';
-import { Limit, Limiter, createLimiter, limit } from 'tidegate-wasm';
-import type { Decision, LimitInput, MemoryLimiter } from 'tidegate-wasm';
+import { CostTooLarge, FakeClock, InvalidLimit, RateLimited, TidegateError } from 'tidegate-wasm';
+import { Limit, Limiter, Reservation, createLimiter, limit } from 'tidegate-wasm';
+import type { CheckInput, Decision, Keys, LimitInput, MemoryLimiter, MemoryReservation } from 'tidegate-wasm';
 
 const stepped: LimitInput = { tokens: 5, periodMs: 60_000, shape: 'stepped' };
 const limits: readonly LimitInput[] = ['10/s', stepped, limit('1/d', { name: 'daily' })];
@@ -10,7 +10,7 @@ const general: Limiter = limiter;
 const decision: Decision = limiter.checkSync('key', 2);
 const wait: number = decision.allowed ? 0 : decision.retryAfterMs;
 const bytes: Promise<Decision> = general.check(new Uint8Array(4), { cost: 3 });
-const source: 'memory' | 'redis' = decision.source;
+const source: 'memory' | 'shm' | 'redis' = decision.source;
 const text: string = new Limit('10/s').toString();
 console.log(wait, bytes, source, text, general instanceof Limiter);
 
@@ -19,7 +19,23 @@ try {
 } catch (error) {
   if (error instanceof InvalidLimit) console.log(error.reason.length, error.code satisfies 'invalid_limit');
   if (error instanceof CostTooLarge) throw error satisfies TidegateError;
+  if (error instanceof RateLimited) console.log(error.decision.retryAfterMs, error.key, error.code satisfies 'rate_limited');
 }
+
+const keys: Keys = ['user:1', new Uint8Array(4), 'everybody'] as const;
+const checks: readonly CheckInput[] = ['a', keys, { key: 'b' }, { key: ['a', 'b'], cost: 3 }];
+const many: Decision[] = limiter.checkManySync(checks);
+const later: Promise<Decision[]> = general.checkMany(checks);
+const slot: MemoryReservation = limiter.reserveSync(keys, { cost: 2, maxWaitMs: Infinity });
+const gaveBack: boolean = slot.allowed && slot.delayMs > 0 ? slot.cancelSync() : slot.settleSync(1).allowed;
+const shared: Promise<Reservation> = general.reserve('a', { maxWaitMs: 5 });
+const memory: Promise<MemoryReservation> = limiter.reserve('a');
+shared.then((reservation) => [reservation.cancel() satisfies Promise<boolean>, reservation instanceof Reservation]);
+const { signal } = new AbortController();
+const acquired: Promise<Decision> = general.acquire(keys, { cost: 1, timeoutMs: 50, signal });
+const held = [limiter.holdSync('a', 0.5), limiter.resetSync('a'), limiter.creditSync('a', 1), limiter.settleSync('a', 2, 1)];
+const promised = [general.hold('a', 5), general.reset('a'), general.credit('a', 1), general.settle(keys, 2, 1)];
+console.log(many, later, gaveBack, memory, acquired, held satisfies Decision[], promised satisfies Promise<Decision>[]);
 
 // @ts-expect-error limits are needed
 createLimiter({});
@@ -33,3 +49,13 @@ decision.allowed = true;
 general.checkSync('key');
 // @ts-expect-error a clock gives bigints
 createLimiter({ limits: '1/s', clock: { now: () => 5 } });
+// @ts-expect-error a reservation is made by reserve
+new Reservation();
+// @ts-expect-error a reservation that may be remote does not answer without a promise
+shared.then((reservation) => reservation.cancelSync());
+// @ts-expect-error the wait is a number of milliseconds
+limiter.holdSync('a', '5');
+// @ts-expect-error a signal is an AbortSignal
+limiter.acquire('a', { signal: 5 });
+// @ts-expect-error a check is a key, keys, or an object with them
+limiter.checkManySync([5]);

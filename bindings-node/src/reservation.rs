@@ -1,0 +1,31 @@
+use napi_derive::napi;
+use parking_lot::Mutex;
+use tidegate::Reservation;
+
+use crate::answer::Reply;
+use crate::completions::Completions;
+
+/// A reservation of the crate `tidegate`, until it is cancelled. Collected before that, its
+/// tokens count as spent.
+#[napi]
+pub struct NativeReservation(Mutex<Option<Reservation>>);
+
+impl NativeReservation {
+    pub(crate) fn new(reservation: Reservation) -> Self {
+        Self(Mutex::new(Some(reservation)))
+    }
+}
+
+#[napi]
+impl NativeReservation {
+    /// Gives it back; whether all of it came back is answered to `completions` under the
+    /// number `id`. Once it has been cancelled, nothing comes back.
+    #[napi]
+    pub fn cancel(&self, completions: &Completions, id: u32) {
+        let ticket = completions.ticket(id);
+        match self.0.lock().take() {
+            None => ticket.settle(Ok(Reply::Cancelled(false))),
+            Some(made) => made.cancel_then(|answer| ticket.settle(answer.map(Reply::Cancelled))),
+        }
+    }
+}
