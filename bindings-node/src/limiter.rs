@@ -74,7 +74,7 @@ impl NativeLimiter {
     /// be measured: the least that a native engine for memory could take.
     #[napi]
     pub fn is_allowed_blocking(&self, key: String, cost: f64) -> bool {
-        self.0.check(key, cost as u64).is_ok_and(|decision| decision.allowed)
+        self.0.check(&key, cost as u64).is_ok_and(|decision| decision.allowed)
     }
 
     /// Lets go of the limiter: later checks fail.

@@ -188,7 +188,7 @@ impl Limiter {
         cost: u64,
     ) -> PyResult<Result<tidegate::Decision, Error>> {
         let (answerer, awaited) = awaited();
-        self.limiter.check_then(key.0, cost, move |outcome| answerer.answer(outcome));
+        self.limiter.check_then(key.0, cost, move |outcome| _ = answerer.answer(outcome));
         loop {
             if let Some(outcome) = py.detach(|| awaited.within(SIGNAL_INTERVAL)) {
                 return Ok(outcome);

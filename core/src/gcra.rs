@@ -31,13 +31,20 @@ use crate::limit::Limit;
 /// assert!(allowed.allowed);
 /// # Ok::<(), tidegate_core::Error>(())
 /// ```
-// Inlined, a caller that reads only part of the decision pays only for that.
 #[inline]
 pub fn decide(limit: &Limit, cell: u64, now: u64, cost: u64) -> Result<(Decision, u64), Error> {
     let burst = limit.burst();
     if cost > burst {
         return Err(Error::CostTooLarge { cost, burst });
     }
+    Ok(decide_affordable(limit, cell, now, cost))
+}
+
+/// [`decide`] for a cost that is known to be within the burst.
+// Inlined, a caller that reads only part of the decision pays only for that.
+#[inline(always)]
+pub(crate) fn decide_affordable(limit: &Limit, cell: u64, now: u64, cost: u64) -> (Decision, u64) {
+    let burst = limit.burst();
     let timeline = limit.timeline();
     let width = timeline.width();
     let span = limit.span();
@@ -67,5 +74,5 @@ pub fn decide(limit: &Limit, cell: u64, now: u64, cost: u64) -> Result<(Decision
         tier: 0,
         source: Source::Memory,
     };
-    Ok((decision, cell))
+    (decision, cell)
 }

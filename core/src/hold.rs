@@ -40,7 +40,7 @@ pub fn hold(limits: &[Limit], cells: &mut Cells, now: u64, wait: u64) -> Result<
     look(limits, cells, now)
 }
 
-fn hold_bucket(limit: &Limit, cell: u64, now: u64, wait: u64) -> u64 {
+pub(crate) fn hold_bucket(limit: &Limit, cell: u64, now: u64, wait: u64) -> u64 {
     let timeline = limit.timeline();
     let owed = match timeline {
         // Full less one token, when `wait` of it has been paid.

@@ -34,7 +34,8 @@ pub use reservation::{Reservation, Reserved, cancel, reserve};
 pub use settle::settle;
 pub use store::Store;
 pub use table::{
-    OnFull, Receipt, Segments, Slot, Table, TableError, TableFull, WINDOW, check_tables,
+    Charged, OnFull, Receipt, Segments, Slot, Table, TableFull, WINDOW, apply_tables, check_table,
+    check_tables,
 };
 pub use tiers::{Cells, MAX_TIERS, decide_tiers};
 pub use timeline::Timeline;

@@ -59,6 +59,19 @@ pub enum Outcome {
     Cancelled(bool),
 }
 
+impl Outcome {
+    /// The decision within, if there is one.
+    pub fn decision_mut(&mut self) -> Option<&mut Decision> {
+        match self {
+            Self::Decision(decision)
+            | Self::Reserved(
+                Reserved::TooFar(decision) | Reserved::Slot(Reservation { decision, .. }),
+            ) => Some(decision),
+            Self::Cancelled(_) => None,
+        }
+    }
+}
+
 /// Runs any operation on a bucket's cells, which stay as they were on an error.
 ///
 /// # Errors

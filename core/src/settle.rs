@@ -35,13 +35,17 @@ pub fn settle(
 ) -> Result<Decision, Error> {
     check_count(limits)?;
     for (limit, cell) in limits.iter().zip(cells.iter_mut()) {
-        *cell = if actual > charged {
-            charge_bucket(limit, *cell, now, actual - charged)
-        } else {
-            credit_bucket(limit, *cell, now, charged - actual)
-        };
+        *cell = settle_bucket(limit, *cell, now, charged, actual);
     }
     look(limits, cells, now)
+}
+
+pub(crate) fn settle_bucket(limit: &Limit, cell: u64, now: u64, charged: u64, actual: u64) -> u64 {
+    if actual > charged {
+        charge_bucket(limit, cell, now, actual - charged)
+    } else {
+        credit_bucket(limit, cell, now, charged - actual)
+    }
 }
 
 /// Charges without asking; a bucket never comes to owe more than [`MAX_SPAN`] by it.

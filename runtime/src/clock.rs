@@ -1,6 +1,7 @@
 mod discipline;
 mod fast;
 
+use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use tidegate_core::Clock;
@@ -73,6 +74,23 @@ pub struct WallClock;
 impl Clock for WallClock {
     fn now(&self) -> u64 {
         saturating_nanos(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
+    }
+}
+
+/// The clock of a limiter's buckets in memory: the fast one without an indirect call.
+#[derive(Clone)]
+pub(crate) enum ProcessClock {
+    Fast(FastClock),
+    Given(Arc<dyn Clock + Send + Sync>),
+}
+
+impl Clock for ProcessClock {
+    #[inline]
+    fn now(&self) -> u64 {
+        match self {
+            Self::Fast(clock) => clock.now(),
+            Self::Given(clock) => clock.now(),
+        }
     }
 }
 

@@ -1,6 +1,8 @@
 use core::{fmt, time::Duration};
 
-/// What went wrong; a refusal is not among it.
+use tidegate_core::Decision;
+
+/// What went wrong. A refusal is not among it, but where a caller was to be made to wait.
 ///
 /// [`code`](Error::code) is stable and the same in every language
 /// (`tests/vectors/errors.json`). Messages name the field and its bound, and
@@ -29,6 +31,16 @@ pub enum Error {
         /// The smallest burst among the limiter's limits, in tokens.
         burst: u64,
     },
+    /// The slot is later than the caller would wait; nothing was charged. Only
+    /// [`Limiter::acquire`](crate::Limiter::acquire) and its other form answer this.
+    RateLimited {
+        /// The refusal. Its `retry_after` is the least wait after which the same call, with
+        /// the same timeout, would get a slot if nobody else came.
+        decision: Decision,
+        /// The key; of one key per limit, that of the limit that bound the decision. The
+        /// message does not repeat it.
+        key: String,
+    },
     /// The store could not be reached, or refused the operation.
     Store(String),
     /// The store did not answer in time. The cost may or may not have been charged.
@@ -50,6 +62,7 @@ impl Error {
             Self::InvalidLimit { .. } => "invalid_limit",
             Self::InvalidArgument { .. } => "invalid_argument",
             Self::CostTooLarge { .. } => "cost_too_large",
+            Self::RateLimited { .. } => "rate_limited",
             Self::Store(_) => "store_error",
             Self::StoreTimeout { .. } => "store_timeout",
             Self::CorruptBucket { .. } => "corrupt_bucket",
@@ -89,6 +102,10 @@ impl fmt::Display for Error {
             Self::InvalidArgument { name, message } => write!(f, "invalid {name}: {message}"),
             Self::CostTooLarge { cost, burst } => {
                 tidegate_core::Error::CostTooLarge { cost: *cost, burst: *burst }.fmt(f)
+            }
+            Self::RateLimited { decision, .. } => {
+                let wait = Duration::from_nanos(decision.retry_after);
+                write!(f, "rate limited: no slot within the timeout; try again in {wait:?}")
             }
             Self::Store(message) => write!(f, "store error: {message}"),
             Self::StoreTimeout { after } => {

@@ -1,34 +1,50 @@
-use core::fmt;
-use core::hash::Hasher as _;
+use core::hash::{BuildHasher as _, Hasher as _};
+use std::hash::RandomState;
 
 use foldhash::SharedSeed;
 use foldhash::quality::FoldHasher;
 
-/// Turns keys into the 64 bits by which a table knows them, with a secret seed, so that
-/// nobody can choose keys that meet.
-#[derive(Clone)]
+/// What tables know a key by: 64 bits of a hash with a secret seed, so that nobody
+/// can choose keys that share a bucket or crowd a window.
+///
+/// The hash is not a cryptographic one. It need not be: none of its bits can be
+/// seen from outside, and two keys that meet only share a bucket.
+#[derive(Clone, Debug)]
 pub(crate) struct Fingerprinter {
-    shared: SharedSeed,
-    own: u64,
+    first: u64,
+    rest: SharedSeed,
 }
 
 impl Fingerprinter {
-    /// The same seed gives the same fingerprints in every process of one build.
+    /// With a seed of its own, from the system's randomness.
+    pub(crate) fn random() -> Self {
+        let random = || RandomState::new().hash_one(0);
+        Self::new([random(), random()])
+    }
+
+    /// With a seed that several processes share.
     pub(crate) fn new(seed: [u64; 2]) -> Self {
-        Self { shared: SharedSeed::from_u64(seed[0]), own: seed[1] }
+        Self { first: seed[0], rest: SharedSeed::from_u64(seed[1]) }
     }
 
     #[inline]
     pub(crate) fn of(&self, key: &[u8]) -> u64 {
-        let mut hasher = FoldHasher::with_seed(self.own, &self.shared);
+        let mut hasher = FoldHasher::with_seed(self.first, &self.rest);
         hasher.write(key);
         hasher.finish()
     }
 }
 
-/// Without the seed, which is a secret.
-impl fmt::Debug for Fingerprinter {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Fingerprinter")
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seeds_make_other_fingerprints_of_the_same_keys() {
+        let fingerprints = [[1, 2], [1, 3], [2, 2]].map(|seed| Fingerprinter::new(seed).of(b"key"));
+        assert_ne!(fingerprints[0], fingerprints[1]);
+        assert_ne!(fingerprints[0], fingerprints[2]);
+        assert_ne!(Fingerprinter::random().of(b"key"), Fingerprinter::random().of(b"key"));
+        assert_eq!(Fingerprinter::new([1, 2]).of(b"key"), fingerprints[0]);
     }
 }

@@ -8,22 +8,30 @@ mod bucket;
 mod clock;
 mod error;
 mod fingerprint;
-mod key;
+mod keys;
 mod limiter;
 mod memory;
+mod pressure;
 #[doc(hidden)]
 pub mod redis;
+mod reservation;
 #[cfg(any(target_os = "linux", target_os = "macos"))]
 mod shm;
 #[cfg(not(any(target_os = "linux", target_os = "macos")))]
 #[path = "shm_unsupported.rs"]
 mod shm;
 mod store;
+mod tables;
+mod timer;
 
 pub use bucket::Bucket;
 pub use clock::{FastClock, MonotonicClock, WallClock};
 pub use error::Error;
+pub use keys::Keys;
 pub use limiter::{Limiter, LimiterBuilder, NamedLimit};
-pub use memory::MemoryStore;
+pub use pressure::Pressure;
+pub use reservation::Reservation;
 pub use store::Store;
-pub use tidegate_core::{Clock, Decision, Limit, ManualClock, Shape, Source};
+pub use tidegate_core::{
+    Clock, Decision, Limit, ManualClock, OnFull, Operation, Outcome, Reserved, Shape, Source,
+};

@@ -1,17 +1,21 @@
-use tidegate_core::{Decision, Limit};
+use tidegate_core::{Clock, Limit, Segments, Slot};
 
 use crate::error::Error;
+use crate::pressure::Pressure;
+use crate::tables::KeyedTables;
 
 /// `shm://` where there is no such store.
 #[derive(Clone, Debug)]
 pub(crate) struct ShmOptions;
 
 /// Cannot be.
+pub(crate) type SharedTables = KeyedTables<Never, Never>;
+
 #[derive(Debug)]
-pub(crate) enum SharedTables {}
+pub(crate) enum Never {}
 
 impl ShmOptions {
-    pub(crate) fn parse(_rest: &str) -> Result<Self, Error> {
+    pub(crate) fn parse(_: &str) -> Result<Self, Error> {
         Err(Error::argument("store", "shm:// is only to be had on Linux and macOS"))
     }
 }
@@ -21,7 +25,23 @@ impl SharedTables {
         Err(Error::argument("store", "shm:// is only to be had on Linux and macOS"))
     }
 
-    pub(crate) fn check(&self, _: &[Limit], _: &[u8], _: u64) -> Result<Decision, Error> {
+    pub(crate) fn pressure(&self) -> Pressure {
+        match self.clock {}
+    }
+}
+
+impl Segments for Never {
+    fn count(&self) -> usize {
+        match *self {}
+    }
+
+    fn segment(&self, _: usize) -> &[Slot] {
+        match *self {}
+    }
+}
+
+impl Clock for Never {
+    fn now(&self) -> u64 {
         match *self {}
     }
 }

@@ -130,7 +130,7 @@ impl QuotaService {
             Step::Answered(status) => return Ok(status),
             Step::Check { at, rule, key, cost } => (at, rule, key, cost),
         };
-        let answer = rule.limiter.check_async(key, cost).await;
+        let answer = rule.limiter.check_async(&key, cost).await;
         self.watch_store(rule, answer.as_ref().err());
         match answer {
             Ok(decision) => {

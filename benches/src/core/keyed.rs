@@ -158,7 +158,7 @@ pub(crate) fn half() -> NonZeroU32 {
 
 #[allow(clippy::expect_used, reason = "the benchmarks' own constants")]
 pub(crate) fn ours() -> Limiter {
-    Limiter::builder().limit(LIMIT).build().expect("a valid limit")
+    Limiter::builder().limit(LIMIT).max_keys(10_000_000).build().expect("a valid limit")
 }
 
 pub(crate) fn governors() -> DefaultKeyedRateLimiter<String> {

@@ -17,20 +17,25 @@ use harness::Effort;
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let effort = match arguments[..] {
-        [] => Effort::Normal,
-        ["--quick"] => Effort::Quick,
-        ["--full"] => Effort::Full,
+    let (effort, part) = match arguments[..] {
+        [] => (Effort::Normal, None),
+        ["--quick"] => (Effort::Quick, None),
+        ["--full"] => (Effort::Full, None),
+        ["--full", part] => (Effort::Full, Some(part)),
         ["--footprint", kind, keys] => return footprint::child(kind, keys),
         _ => {
-            eprintln!("usage: core [--quick | --full]");
+            eprintln!("usage: core [--quick | --full [direct | keyed | footprint]]");
             return ExitCode::from(2);
         }
     };
     println!("nanoseconds per call, medians; ratio: peer / ours, above 1 is better for ours,");
     println!("as the median (and quartiles) of the rounds' own ratios\n");
-    direct::run(effort);
-    keyed::run(effort);
-    footprint::run(effort);
+    let parts: [(&str, fn(Effort)); 3] =
+        [("direct", direct::run), ("keyed", keyed::run), ("footprint", footprint::run)];
+    for (name, run) in parts {
+        if part.is_none_or(|part| part == name) {
+            run(effort);
+        }
+    }
     ExitCode::SUCCESS
 }

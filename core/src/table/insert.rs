@@ -1,5 +1,5 @@
-use super::segments::{CELL, Slot, windows};
-use super::{Entry, OnFull, Segments, State, Table, TableFull, entries_of, swap};
+use super::segments::{CELL, CHOICES, Slot, window};
+use super::{Entry, OnFull, Segments, State, Table, TableFull, swap};
 use crate::sync::{Ordering, fence};
 
 /// How a slot can become the new key's.
@@ -57,7 +57,10 @@ impl<'s, S: Segments + ?Sized> Table<'s, S> {
                 // Another has inserted the key since it was looked for.
                 _ if self.find(fingerprint).is_some() => return Ok(None),
                 Some(idlest) if self.on_full == OnFull::EvictIdlest => (idlest, Taking::Evict),
-                _ => return Err(TableFull),
+                idlest => {
+                    self.segments.new_key_denied();
+                    return Err(TableFull { cell: idlest.map_or(0, |entry| entry.cell()) });
+                }
             },
         };
         let ready = match taking {
@@ -86,11 +89,12 @@ fn choose_free<'s>(
     position: u64,
 ) -> Option<(Entry<'s>, Taking)> {
     let mut best: Option<(usize, Entry<'s>, Taking)> = None;
-    for window in windows(slots, fingerprint) {
+    for choice in 0..CHOICES {
+        let window = window(slots, fingerprint, choice);
         let mut free = 0;
         let mut longest_full = u64::MAX;
         let mut choice = None;
-        for entry in entries_of(segment, window) {
+        for entry in window.entries(segment) {
             match entry.word.state() {
                 State::Vacant => {
                     free += 1;
@@ -124,8 +128,9 @@ fn choose_free<'s>(
 /// An unfinished insertion, else the bucket that is full soonest.
 fn choose_occupied(slots: &[Slot], segment: usize, fingerprint: u64) -> Option<Entry<'_>> {
     let mut idlest: Option<(u64, Entry<'_>)> = None;
-    for window in windows(slots, fingerprint) {
-        for entry in entries_of(segment, window) {
+    for choice in 0..CHOICES {
+        let window = window(slots, fingerprint, choice);
+        for entry in window.entries(segment) {
             if entry.word.state() == State::Provisional {
                 return Some(entry);
             }

@@ -8,30 +8,31 @@
 //!    slot away first makes the key word `Leaving`, then changes the cell
 //!    (*freezes* it), then gives the slot on; so a charge either came before the
 //!    freeze, which then sees it, or fails.
-//! 2. *Freezing adds one to a full cell that stays full.* Cells only grow but for
-//!    a charge given back, so no earlier value returns, and a full cell is full
-//!    for whichever key comes next: nothing is reset. (Dropping an owed bucket
-//!    does reset it; there a charge looks at the key once more when it is done.)
+//! 2. *Freezing adds one to a full cell that stays full.* Nothing lowers a cell
+//!    below the position of now, or of its own stay's beginning, so a frozen value
+//!    does not return, and a full cell is full for whichever key comes next: nothing
+//!    is reset. (Dropping an owed bucket does reset it; there a charge looks at the
+//!    key once more when it is done.)
 //! 3. *Two insertions of one key see each other.* Each first shows its
 //!    `Provisional` word, then, after a sequentially consistent fence, looks through
 //!    the windows, then confirms. Whichever looks later sees the other.
-//!
-//! No store of the `tidegate` crate stands on it yet.
 //!
 //! Nothing waits for a thread that has stopped: anybody may withdraw a
 //! provisional word, put a leaving one back, or carry its removal on.
 
 mod charge;
 mod insert;
+mod operations;
 mod segments;
 mod tiers;
 mod word;
 
 use crate::sync::{AtomicU64, Ordering, PATIENCE, spin_loop};
-pub use charge::Receipt;
-use segments::{CELL, KEY, windows};
+pub use charge::{Charged, Receipt};
+pub use operations::apply_tables;
+use segments::{CELL, CHOICES, KEY, Window, window};
 pub use segments::{Segments, Slot, WINDOW};
-pub use tiers::{TableError, check_tables};
+pub use tiers::{check_table, check_tables};
 use word::{State, Word};
 
 /// What to do with a new key when every slot it may take belongs to a bucket
@@ -49,7 +50,11 @@ pub enum OnFull {
 
 /// Every slot that the new key may take is owed, and [`OnFull::Deny`] holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TableFull;
+pub struct TableFull {
+    /// The least of the cells in those slots: there is room as soon as the position
+    /// is beyond it, if nobody charges that bucket before.
+    pub cell: u64,
+}
 
 /// Cells of one limit by the fingerprints of their keys, in borrowed slots.
 ///
@@ -69,14 +74,13 @@ pub struct TableFull;
 /// let limit = Limit::parse("2/s")?;
 /// let (now, fingerprint) = (1_764_000_000_000_000_000, 0x1234_5678_9abc_def0);
 /// let spend = || {
-///     table.update(fingerprint, limit.timeline().position(now), |cell| {
-///         match decide(&limit, cell, now, 1) {
-///             Ok((decision, next)) => (decision.allowed, decision.allowed.then_some(next)),
-///             Err(_) => (false, None),
-///         }
-///     })
+///     let position = limit.timeline().position(now);
+///     let step = |cell| decide(&limit, cell, now, 1).ok().map(|(_, next)| next);
+///     let cell = table.update(fingerprint, position, step).ok()?;
+///     let (decision, _) = decide(&limit, cell, now, 1).ok()?;
+///     Some(decision.allowed)
 /// };
-/// assert_eq!([spend(), spend(), spend()], [Ok(true), Ok(true), Ok(false)]);
+/// assert_eq!([spend(), spend(), spend()], [Some(true), Some(true), Some(false)]);
 /// # Ok::<(), tidegate_core::Error>(())
 /// ```
 #[derive(Debug)]
@@ -114,46 +118,56 @@ impl<'s, S: Segments + ?Sized> Table<'s, S> {
 
     /// Runs `step` on the key's cell, 0 for a new key, and replaces the cell by
     /// what it returns, if anything. `step` runs again when the cell has changed
-    /// meanwhile; the last run counts.
+    /// meanwhile; the last run counts, and the cell that it was given is returned.
     ///
     /// `position` is that of now: cells up to it are full, and their slots free.
-    /// A new cell must be beyond the old one and beyond the position.
+    /// A new cell must not be below the position, unless it is one that this very key
+    /// has had before.
     ///
     /// # Errors
     /// [`TableFull`]; nothing has then changed.
-    pub fn update<R>(
+    #[inline]
+    pub fn update(
         &self,
         fingerprint: u64,
         position: u64,
-        step: impl FnMut(u64) -> (R, Option<u64>),
-    ) -> Result<R, TableFull> {
-        self.charge(fingerprint, position, step).map(|(answer, _)| answer)
+        step: impl FnMut(u64) -> Option<u64>,
+    ) -> Result<u64, TableFull> {
+        self.charge(fingerprint, position, step).map(|charged| charged.before)
     }
 
     /// The key's cell, 0 when it has none.
     pub fn cell(&self, fingerprint: u64) -> u64 {
-        while let Some(entry) = self.find(fingerprint) {
-            if !entry.word.has_bucket() {
-                break;
-            }
-            let cell = entry.cell();
-            if entry.is_unchanged() {
-                return cell;
-            }
-            spin_loop();
-        }
-        0
+        self.look(fingerprint).map_or(0, |seen| seen.cell())
     }
 
     /// The key's slot, or one in which it is being inserted.
+    #[inline(always)]
     fn find(&self, fingerprint: u64) -> Option<Entry<'s>> {
+        let newest = self.segments.count().checked_sub(1)?;
+        let window = window(self.segments.segment(newest), fingerprint, 0);
+        match window.entry(newest, 0) {
+            Some(entry) if entry.word.is_of(fingerprint) && entry.word.has_bucket() => Some(entry),
+            _ => self.find_anywhere(fingerprint),
+        }
+    }
+
+    #[inline(never)]
+    fn find_anywhere(&self, fingerprint: u64) -> Option<Entry<'s>> {
         let mut provisional = None;
-        for entry in self.entries(fingerprint) {
-            if entry.word.is_of(fingerprint) {
-                if entry.word.has_bucket() {
-                    return Some(entry);
+        for segment in (0..self.segments.count()).rev() {
+            let slots = self.segments.segment(segment);
+            for choice in 0..CHOICES {
+                let window = window(slots, fingerprint, choice);
+                for step in 0..WINDOW {
+                    let Some(entry) = window.entry(segment, step) else { continue };
+                    if entry.word.is_of(fingerprint) {
+                        if entry.word.has_bucket() {
+                            return Some(entry);
+                        }
+                        provisional = Some(entry);
+                    }
                 }
-                provisional = Some(entry);
             }
         }
         provisional
@@ -163,21 +177,25 @@ impl<'s, S: Segments + ?Sized> Table<'s, S> {
     fn entries(&self, fingerprint: u64) -> impl Iterator<Item = Entry<'s>> {
         let segments = self.segments;
         (0..segments.count()).rev().flat_map(move |segment| {
-            let windows = windows(segments.segment(segment), fingerprint);
-            windows.into_iter().flat_map(move |window| entries_of(segment, window))
+            let slots = segments.segment(segment);
+            (0..CHOICES).flat_map(move |choice| window(slots, fingerprint, choice).entries(segment))
         })
     }
 }
 
-fn entries_of(
-    segment: usize,
-    (start, window): (usize, &[Slot]),
-) -> impl Iterator<Item = Entry<'_>> {
-    (start..).zip(window).map(move |(index, slot)| Entry {
-        slot,
-        place: Place { segment, index },
-        word: Word(slot[KEY].load(Ordering::Acquire)),
-    })
+impl<'s> Window<'s> {
+    /// The window's slots, the key's home first, which is where most keys are.
+    fn entries(self, segment: usize) -> impl Iterator<Item = Entry<'s>> {
+        (0..WINDOW).filter_map(move |step| self.entry(segment, step))
+    }
+
+    #[inline]
+    fn entry(&self, segment: usize, step: usize) -> Option<Entry<'s>> {
+        let index = self.home ^ step;
+        let slot = self.slots.get(index)?;
+        let place = Place { segment, index: self.start + index };
+        Some(Entry { slot, place, word: Word(slot[KEY].load(Ordering::Acquire)) })
+    }
 }
 
 impl Entry<'_> {

@@ -27,6 +27,9 @@ pub trait Segments {
 
     /// Is told that a bucket was dropped although it owed something.
     fn owed_bucket_evicted(&self) {}
+
+    /// Is told that a new key found no room.
+    fn new_key_denied(&self) {}
 }
 
 impl Segments for [Slot] {
@@ -39,23 +42,47 @@ impl Segments for [Slot] {
     }
 }
 
-/// The two windows of a segment in which a key may live, each with the index
-/// of its first slot. In a segment of one window the second is empty.
-pub(super) fn windows(slots: &[Slot], fingerprint: u64) -> [(usize, &[Slot]); 2] {
-    let width = if slots.len() < WINDOW { slots.len() } else { WINDOW };
-    let count = slots.len().checked_div(width).unwrap_or(0);
+/// Slots side by side in which a key may live; no more than [`WINDOW`], a power of two.
+#[derive(Clone, Copy)]
+pub(super) struct Window<'s> {
+    /// The index of the first in its segment.
+    pub(super) start: usize,
+    pub(super) slots: &'s [Slot],
+    /// Where the key is looked for, and put, first.
+    pub(super) home: usize,
+}
+
+/// How many windows of a segment a key may live in.
+pub(super) const CHOICES: usize = 2;
+
+/// One of the windows of a segment in which a key may live. In a segment of one
+/// window the second is empty.
+#[inline]
+pub(super) fn window(slots: &[Slot], fingerprint: u64, choice: usize) -> Window<'_> {
+    let home = (fingerprint % WINDOW as u64) as usize;
+    let count = slots.len() / WINDOW;
+    if count < 2 {
+        let end = if choice == 0 { slots.len().min(WINDOW) } else { 0 };
+        return Window { start: 0, slots: slots.get(..end).unwrap_or(&[]), home };
+    }
     let first = scale(fingerprint, count);
-    // Another view of the same bits: odd multiplication carries the low ones up.
-    let second = scale(fingerprint.rotate_left(32).wrapping_mul(0x9E37_79B9_7F4A_7C15), count);
-    let second = if second == first { (first + 1) % count.max(1) } else { second };
-    let window = |index: usize| {
-        let start = index * width;
-        (start, slots.get(start..start + width).unwrap_or(&[]))
+    let index = if choice == 0 {
+        first
+    } else {
+        // Another view of the same bits: odd multiplication carries the low ones up.
+        let other = scale(fingerprint.rotate_left(32).wrapping_mul(0x9E37_79B9_7F4A_7C15), count);
+        match other {
+            other if other != first => other,
+            _ if first + 1 < count => first + 1,
+            _ => 0,
+        }
     };
-    if count > 1 { [window(first), window(second)] } else { [window(0), (0, &[])] }
+    let start = index * WINDOW;
+    Window { start, slots: slots.get(start..start + WINDOW).unwrap_or(&[]), home }
 }
 
 /// Maps a fingerprint evenly to `0..count`, by its high bits.
+#[inline]
 fn scale(fingerprint: u64, count: usize) -> usize {
     ((u128::from(fingerprint) * count as u128) >> 64) as usize
 }

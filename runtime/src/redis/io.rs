@@ -18,7 +18,7 @@ struct Io {
 
 /// The I/O thread's runtime. After a fork the child, which inherits no thread,
 /// starts its own.
-pub(super) fn handle() -> Result<Handle, Error> {
+pub(crate) fn handle() -> Result<Handle, Error> {
     let process = std::process::id();
     let of_this_process = || {
         let io = IO.load();

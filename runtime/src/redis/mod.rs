@@ -2,7 +2,7 @@
 //! `check.lua` takes the engine's step there by the server's clock, and the
 //! caller replays the decision from what the script saw.
 
-mod io;
+pub(crate) mod io;
 mod script;
 pub mod value;
 
@@ -13,7 +13,7 @@ use ::redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use ::redis::{Client, IntoConnectionInfo as _, RedisError};
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
-use tidegate_core::{Cells, Decision, Limit, Source, decide_tiers};
+use tidegate_core::{Cells, Decision, Limit, Operation, Outcome, Source, decide_tiers};
 
 use crate::error::Error;
 
@@ -89,6 +89,22 @@ impl RedisStore {
             let seen = within(timeout, checking).await;
             done(seen.and_then(|seen| replay(&seen, &key, &limits, cost)));
         });
+    }
+
+    /// Runs an operation on the buckets of one key for all limits, or of one per limit.
+    pub(crate) fn run(
+        &self,
+        mut keys: Vec<Vec<u8>>,
+        limits: Arc<[Limit]>,
+        operation: Operation,
+        done: impl FnOnce(Result<Outcome, Error>) + Send + 'static,
+    ) {
+        match (operation, keys.pop()) {
+            (Operation::Check { cost }, Some(key)) if keys.is_empty() => {
+                self.check(key, limits, cost, |answer| done(answer.map(Outcome::Decision)));
+            }
+            _ => done(Err(Error::Store("not an operation of shared buckets yet".into()))),
+        }
     }
 
     pub(crate) async fn ping(&self) -> Result<(), Error> {

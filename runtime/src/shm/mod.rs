@@ -20,48 +20,36 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use std::fs::File;
 use std::sync::Arc;
 
-use tidegate_core::{
-    Cells, Clock as _, Decision, Limit, MAX_TIERS, OnFull, Segments, Slot, Source, Table,
-    TableError, check_tables, decide_tiers,
-};
+use tidegate_core::{Limit, Segments, Slot, Source};
 
 use crate::error::Error;
 use crate::fingerprint::Fingerprinter;
+use crate::pressure::Pressure;
+use crate::tables::KeyedTables;
 use clock::ShmClock;
 use header::{DENIED, EVICTED, Identity, SLOTS};
 use mapping::Mapping;
 pub(crate) use options::ShmOptions;
 
-/// The buckets of one set of limits, in a file that other processes map too.
+/// Buckets in a file that other processes map too.
 ///
 /// Nothing in it belongs to a process or a thread: it works on in a forked child. The
-/// last of its clones unmaps the file.
-#[derive(Debug)]
-pub(crate) struct SharedTables {
-    tiers: [TierSlots; MAX_TIERS],
-    on_full: OnFull,
-    fingerprinter: Fingerprinter,
-    clock: ShmClock,
-    mapping: Arc<Mapping>,
-    /// Holds the lock that says that the file is in use.
-    _file: File,
-}
-
-/// What has happened for want of room, by any process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Counters {
-    /// Buckets that owed something and were dropped for new keys.
-    pub(crate) evicted: u64,
-    /// Calls with new keys that were refused because there was no slot.
-    pub(crate) denied: u64,
-}
+/// last of its limiters unmaps the file.
+pub(crate) type SharedTables = KeyedTables<TierSlots, ShmClock>;
 
 /// The slots of one tier.
 #[derive(Debug)]
 pub(crate) struct TierSlots {
-    mapping: Arc<Mapping>,
+    shared: Arc<Shared>,
     start: usize,
     end: usize,
+}
+
+#[derive(Debug)]
+struct Shared {
+    mapping: Mapping,
+    /// Holds the lock that says that the file is in use.
+    _file: File,
 }
 
 impl SharedTables {
@@ -74,78 +62,41 @@ impl SharedTables {
         prefix: &str,
         limits: &[Limit],
     ) -> Result<Self, Error> {
-        let identity = Identity::new(prefix, limits);
-        let opened = file::open(options, &identity)?;
+        let opened = file::open(options, &Identity::new(prefix, limits))?;
         siblings::unlink_spent(&opened, &options.name);
-        let header = &opened.header;
+        let header = opened.header;
         let mapping = Mapping::new(&opened.file, header.all_slots()).map_err(|error| {
             file::refused(&opened.path, format!("it cannot be mapped: {error}"))
         })?;
-        let mapping = Arc::new(mapping);
+        let shared = Arc::new(Shared { mapping, _file: opened.file });
         let slots = header.slots();
         let tier = |number: usize| TierSlots {
-            mapping: Arc::clone(&mapping),
-            start: SLOTS + number.min(limits.len()) * slots,
-            end: SLOTS + (number + 1).min(limits.len()) * slots,
+            shared: Arc::clone(&shared),
+            start: SLOTS + number * slots,
+            end: SLOTS + (number + 1) * slots,
         };
         Ok(Self {
-            tiers: core::array::from_fn(tier),
+            limits: limits.into(),
+            segments: (0..limits.len()).map(tier).collect(),
             on_full: header.on_full,
             fingerprinter: Fingerprinter::new(header.seed),
             clock: ShmClock::new(header.clock_offset),
-            mapping,
-            _file: opened.file,
+            source: Source::Shm,
         })
     }
 
-    /// Spends `cost` tokens of `key` if every limit allows; `limits` are those that the
-    /// tables were opened with.
-    pub(crate) fn check(&self, limits: &[Limit], key: &[u8], cost: u64) -> Result<Decision, Error> {
-        let fingerprint = self.fingerprint(key);
-        let tables = self.tables();
-        let tables = tables.get(..limits.len()).unwrap_or(&tables);
-        let mut decision = match check_tables(tables, limits, fingerprint, &self.clock, cost) {
-            Ok(decision) => decision,
-            Err(TableError::Full) => self.refusal_for_want_of_room(limits, cost)?,
-            Err(TableError::Engine(error)) => return Err(Error::from_engine(error)),
-            Err(_) => return Err(Error::Store("the shared tables gave no answer".into())),
-        };
-        decision.source = Source::Shm;
-        Ok(decision)
-    }
-
-    /// A table for each limit, in order; those beyond the limits have no slots.
-    #[inline]
-    pub(crate) fn tables(&self) -> [Table<'_, TierSlots>; MAX_TIERS] {
-        self.tiers.each_ref().map(|tier| Table::new(tier).on_full(self.on_full))
-    }
-
-    pub(crate) fn fingerprint(&self, key: &[u8]) -> u64 {
-        self.fingerprinter.of(key)
-    }
-
-    /// What has happened in the file since it was made.
-    #[cfg_attr(not(test), expect(dead_code, reason = "metrics are to show it"))]
-    pub(crate) fn counters(&self) -> Counters {
-        Counters {
-            evicted: self.mapping.counter(EVICTED).load(Ordering::Relaxed),
-            denied: self.mapping.counter(DENIED).load(Ordering::Relaxed),
-        }
-    }
-
-    /// A new key for which there is no slot is refused as if its tokens were all spent now.
-    fn refusal_for_want_of_room(&self, limits: &[Limit], cost: u64) -> Result<Decision, Error> {
-        self.mapping.counter(DENIED).fetch_add(1, Ordering::Relaxed);
-        let now = self.clock.now();
-        let mut cells = Cells::default();
-        for (cell, limit) in cells.iter_mut().zip(limits) {
-            *cell = limit.timeline().position(now).saturating_add(limit.span());
-        }
-        decide_tiers(limits, &mut cells, now, cost).map_err(Error::from_engine)
+    /// What the file could not keep, in all processes and since it was made.
+    pub(crate) fn pressure(&self) -> Pressure {
+        // The tiers share their counters.
+        self.segments.first().map_or_else(Pressure::default, |tier| Pressure {
+            evicted: tier.shared.counter(EVICTED).load(Ordering::Relaxed),
+            denied: tier.shared.counter(DENIED).load(Ordering::Relaxed),
+        })
     }
 }
 
 impl Segments for TierSlots {
+    #[inline]
     fn count(&self) -> usize {
         1
     }
@@ -153,17 +104,21 @@ impl Segments for TierSlots {
     #[inline]
     fn segment(&self, index: usize) -> &[Slot] {
         let slots = if index == 0 { self.start..self.end } else { 0..0 };
-        self.mapping.slots().get(slots).unwrap_or(&[])
+        self.shared.mapping.slots().get(slots).unwrap_or(&[])
     }
 
     fn owed_bucket_evicted(&self) {
-        self.mapping.counter(EVICTED).fetch_add(1, Ordering::Relaxed);
+        self.shared.counter(EVICTED).fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn new_key_denied(&self) {
+        self.shared.counter(DENIED).fetch_add(1, Ordering::Relaxed);
     }
 }
 
-impl Mapping {
-    /// A counter of the header, which all processes share.
+impl Shared {
+    /// A counter in the header; all processes count with it.
     fn counter(&self, slot: usize) -> &AtomicU64 {
-        &self.slots()[slot][0]
+        &self.mapping.slots()[slot][0]
     }
 }

@@ -30,7 +30,7 @@ pub(crate) fn churn(role: &Role) {
         for _ in 0..20 {
             random = next(random);
             let key = (random % COLD_KEYS).to_ne_bytes();
-            limiter.check(key, random >> 60).unwrap();
+            limiter.check(&key, random >> 60).unwrap();
         }
     }
 }
@@ -73,8 +73,8 @@ fn assert_every_bucket_works(directory: &Directory) {
     for key in 0..COLD_KEYS {
         let key = key.to_ne_bytes();
         let called = Instant::now();
-        limiter.check(key, 1).unwrap();
+        limiter.check(&key, 1).unwrap();
         assert!(called.elapsed() < Duration::from_secs(1), "a call hung");
-        eventually("a bucket refills", || limiter.check(key, 2_000).unwrap().allowed);
+        eventually("a bucket refills", || limiter.check(&key, 2_000).unwrap().allowed);
     }
 }

@@ -44,10 +44,16 @@ fn errors_are_those_of_the_table() {
     let vectors: ErrorVectors = load("errors.json");
     let listed: BTreeSet<&str> = vectors.errors.iter().map(|error| error.code.as_str()).collect();
     let source = tidegate_core::Error::RateTooHigh;
+    let decision = Limiter::builder()
+        .limit("1/s")
+        .build()
+        .and_then(|limiter| limiter.check("k", 1))
+        .expect("a decision");
     let of_the_facade = [
         Error::InvalidLimit { text: None, source },
         Error::InvalidArgument { name: "key", message: String::new() },
         Error::CostTooLarge { cost: 2, burst: 1 },
+        Error::RateLimited { decision, key: String::new() },
         Error::Store(String::new()),
         Error::StoreTimeout { after: Duration::ZERO },
         Error::CorruptBucket { key: String::new() },

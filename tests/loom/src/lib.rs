@@ -9,6 +9,8 @@ mod sync;
 
 #[path = "../../../core/src/clock.rs"]
 mod clock;
+#[path = "../../../core/src/credit.rs"]
+mod credit;
 #[path = "../../../core/src/decision.rs"]
 mod decision;
 #[path = "../../../core/src/error.rs"]
@@ -17,8 +19,16 @@ mod error;
 mod gcra;
 #[path = "../../../core/src/grammar.rs"]
 mod grammar;
+#[path = "../../../core/src/hold.rs"]
+mod hold;
 #[path = "../../../core/src/limit.rs"]
 mod limit;
+#[path = "../../../core/src/operation.rs"]
+mod operation;
+#[path = "../../../core/src/reservation.rs"]
+mod reservation;
+#[path = "../../../core/src/settle.rs"]
+mod settle;
 #[path = "../../../core/src/table/mod.rs"]
 mod table;
 #[path = "../../../core/src/tiers.rs"]
@@ -27,11 +37,16 @@ mod tiers;
 mod timeline;
 
 pub use clock::{Clock, ManualClock};
-pub use decision::Decision;
+pub use credit::{credit, reset};
+pub use decision::{Decision, Source};
 pub use error::Error;
 pub use gcra::decide;
+pub use hold::hold;
 pub use limit::{Limit, MAX_SPAN, Shape};
-pub use table::{OnFull, Segments, Slot, Table, TableError, TableFull, check_tables};
+pub use operation::{Operation, Outcome, apply};
+pub use reservation::{Reservation, Reserved, cancel, reserve};
+pub use settle::settle;
+pub use table::{OnFull, Segments, Slot, Table, TableFull, apply_tables, check_tables};
 pub use tiers::{Cells, MAX_TIERS, decide_tiers};
 
 mod models;

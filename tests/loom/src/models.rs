@@ -52,11 +52,11 @@ fn spend<S: Segments + ?Sized>(
     position: u64,
     burst: u64,
 ) -> Result<bool, TableFull> {
-    table.update(key, position, |cell| {
+    let step = |cell: u64| {
         let next = cell.max(position) + 1;
-        let allowed = next - position <= burst;
-        (allowed, allowed.then_some(next))
-    })
+        (next - position <= burst).then_some(next)
+    };
+    table.update(key, position, step).map(|cell| step(cell).is_some())
 }
 
 /// Runs the body in every order up to a bound of preemptions.
@@ -186,11 +186,11 @@ fn a_charge_lands_or_starts_over_when_its_slot_is_taken() {
         let (other, mine) = both(move || theirs.spend(OTHER, 10, 1), || slots.spend(KEY, 10, 2));
         let cell = |key| slots.table().cell(key);
         match (mine, other) {
-            (Ok(true), Err(TableFull)) => {
+            (Ok(true), Err(TableFull { .. })) => {
                 assert_eq!((cell(KEY), cell(OTHER)), (11, 0));
                 note.note("the charge landed");
             }
-            (Err(TableFull), Ok(true)) => {
+            (Err(TableFull { .. }), Ok(true)) => {
                 assert_eq!((cell(KEY), cell(OTHER)), (0, 11));
                 note.note("the slot was taken");
             }
@@ -283,14 +283,14 @@ fn tiers_charge_all_or_none() {
         let slots = [Slots::new(1), Slots::new(1)];
         let check = |slots: &[Arc<Slots>; 2], cost| {
             let tables = [slots[0].table(), slots[1].table()];
-            check_tables(&tables, &limits, KEY, &At(5_000_000), cost)
+            check_tables(&tables, &limits, &[KEY; 2], &At(5_000_000), cost)
                 .map(|decision| decision.allowed)
         };
         let theirs = slots.clone();
         let limits_there = limits;
         let other = thread::spawn(move || {
             let tables = [theirs[0].table(), theirs[1].table()];
-            check_tables(&tables, &limits_there, KEY, &At(5_000_000), 1)
+            check_tables(&tables, &limits_there, &[KEY; 2], &At(5_000_000), 1)
                 .map(|decision| decision.allowed)
         });
         let mine = check(&slots, 1);

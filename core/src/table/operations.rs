@@ -1,0 +1,152 @@
+use super::tiers::{Binding, Call};
+use super::{Segments, Table};
+use crate::clock::Clock;
+use crate::credit::credit_bucket;
+use crate::decision::Decision;
+use crate::error::Error;
+use crate::gcra::decide_affordable;
+use crate::hold::hold_bucket;
+use crate::limit::Limit;
+use crate::operation::{Operation, Outcome};
+use crate::reservation::{Reservation, Reserved, reserve};
+use crate::settle::settle_bucket;
+use crate::tiers::{Cells, check_cost};
+
+/// [`apply`](crate::apply) on tables, one for each limit in the same order, as
+/// [`check_tables`](crate::check_tables) does it for checks.
+///
+/// A reservation of several limits starts over when one of their buckets changes
+/// between; what it had charged goes back exactly, unless others stand behind it
+/// already: then the slot passes unused, as after any [`cancel`](crate::cancel).
+/// The other operations take each limit's bucket by itself.
+///
+/// Where a new key has no room, a reservation is too far, and a hold or a settled debt
+/// cannot be kept: the decision then says that it was not allowed.
+///
+/// # Errors
+/// Those of the operation, also when there are not as many tables and fingerprints
+/// as limits.
+pub fn apply_tables<S: Segments + ?Sized>(
+    tables: &[Table<'_, S>],
+    limits: &[Limit],
+    fingerprints: &[u64],
+    clock: &(impl Clock + ?Sized),
+    operation: Operation,
+) -> Result<Outcome, Error> {
+    let now = clock.now();
+    let call = Call::new(tables, limits, fingerprints, now)?;
+    let decision = match operation {
+        Operation::Check { cost } => call.check(clock, cost),
+        Operation::Reserve { cost, max_wait } => {
+            return call.reserve(cost, max_wait).map(Outcome::Reserved);
+        }
+        Operation::Cancel(reservation) => {
+            return Ok(Outcome::Cancelled(call.put_back(&reservation.before, &reservation.after)));
+        }
+        Operation::Settle { charged, actual } => {
+            call.change_each(|limit, cell| settle_bucket(limit, cell, now, charged, actual))
+        }
+        Operation::Credit { tokens } => {
+            call.change_each(|limit, cell| credit_bucket(limit, cell, now, tokens))
+        }
+        Operation::Hold { wait } => {
+            call.change_each(|limit, cell| hold_bucket(limit, cell, now, wait))
+        }
+        Operation::Reset => {
+            call.change_each(|limit, cell| cell.min(limit.timeline().position(now)))
+        }
+    };
+    decision.map(Outcome::Decision)
+}
+
+impl<S: Segments + ?Sized> Call<'_, '_, S> {
+    /// Replaces each bucket's cell; what they hold afterwards.
+    fn change_each(&self, next: impl Fn(&Limit, u64) -> u64) -> Result<Decision, Error> {
+        let mut binding = Binding::default();
+        for (tier, of) in self.tiers() {
+            let position = of.limit.timeline().position(self.now);
+            let changed = of.table.update(of.fingerprint, position, |cell| {
+                let next = next(of.limit, cell);
+                (next != cell).then_some(next)
+            });
+            match changed {
+                Ok(cell) => {
+                    let cell = next(of.limit, cell);
+                    binding.consider(tier, decide_affordable(of.limit, cell, self.now, 0).0);
+                }
+                Err(full) => binding.consider(tier, of.without_room(full, self.now)),
+            }
+        }
+        binding.decision()
+    }
+
+    fn reserve(&self, cost: u64, max_wait: u64) -> Result<Reserved, Error> {
+        check_cost(self.limits, cost)?;
+        loop {
+            let mut cells = Cells::default();
+            for ((_, of), cell) in self.tiers().zip(&mut cells) {
+                *cell = of.table.cell(of.fingerprint);
+            }
+            match reserve(self.limits, &mut cells, self.now, cost, max_wait)? {
+                Reserved::Slot(slot) if cost > 0 => match self.take(slot) {
+                    Ok(slot) => return Ok(Reserved::Slot(slot)),
+                    Err(Some(refused)) => return Ok(Reserved::TooFar(refused)),
+                    Err(None) => core::hint::spin_loop(),
+                },
+                answer => return Ok(answer),
+            }
+        }
+    }
+
+    /// Charges every bucket as the reservation says; none when one has changed since,
+    /// or has no room, which is then the refusal.
+    fn take(&self, slot: Reservation) -> Result<Reservation, Option<Decision>> {
+        let mut taken = Reservation { before: Cells::default(), after: Cells::default(), ..slot };
+        let cells = slot.before.into_iter().zip(slot.after);
+        let places = taken.before.iter_mut().zip(&mut taken.after);
+        let mut refused = None;
+        for (((tier, of), (expected, after)), (kept_before, kept_after)) in
+            self.tiers().zip(cells).zip(places)
+        {
+            let position = of.limit.timeline().position(self.now);
+            // Every full cell is as good as another.
+            let same = |cell: u64| cell.max(position) == expected.max(position);
+            let update =
+                of.table.update(of.fingerprint, position, |cell| same(cell).then_some(after));
+            match update {
+                Ok(before) if same(before) => (*kept_before, *kept_after) = (before, after),
+                Ok(_) => refused = Some(None),
+                Err(full) => {
+                    refused = Some(Some(Decision { tier, ..of.without_room(full, self.now) }));
+                }
+            }
+            if refused.is_some() {
+                break;
+            }
+        }
+        match refused {
+            None => Ok(taken),
+            Some(refused) => {
+                self.put_back(&taken.before, &taken.after);
+                Err(refused)
+            }
+        }
+    }
+
+    /// [`cancel`](crate::cancel), each bucket by itself.
+    fn put_back(&self, before: &Cells, after: &Cells) -> bool {
+        let mut all = true;
+        for ((_, of), (before, after)) in self.tiers().zip(before.iter().zip(after)) {
+            if before == after {
+                continue;
+            }
+            let position = of.limit.timeline().position(self.now);
+            // A key that is not there takes no slot by this.
+            let update = of
+                .table
+                .update(of.fingerprint, position, |cell| (cell == *after).then_some(*before));
+            all &= update == Ok(*after);
+        }
+        all
+    }
+}

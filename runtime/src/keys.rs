@@ -1,0 +1,184 @@
+use crate::error::Error;
+
+/// The longest key, in bytes.
+pub(crate) const MAX_KEY: usize = 1024;
+/// The longest prefix, in bytes.
+const MAX_PREFIX: usize = 256;
+
+/// Which buckets a call is about: one key for all of a limiter's limits, or exactly
+/// one key per limit.
+///
+/// One key per limit puts buckets of different width under one call: the user's, the
+/// organisation's and everybody's, all or nothing. They are buckets of their own, apart
+/// from those under a single key (with one limit the two are the same).
+///
+/// ```
+/// use tidegate::Limiter;
+/// let limiter = Limiter::builder().limit("10/min").limit("15/min").build()?;
+/// let check = |user: &str| limiter.check(&[user.as_bytes(), b"org:7"], 10);
+/// assert!(check("user:1")?.allowed);
+/// assert!(!check("user:2")?.allowed); // the organisation has 5 left
+/// # Ok::<(), tidegate::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keys<'k> {
+    /// One key for all limits.
+    One(&'k [u8]),
+    /// One key for each limit, in their order.
+    Each(&'k [&'k [u8]]),
+}
+
+/// [`Keys`] that outlive the call.
+#[derive(Clone, Debug)]
+pub(crate) enum OwnedKeys {
+    One(Box<[u8]>),
+    Each(Box<[Box<[u8]>]>),
+}
+
+impl<'k> Keys<'k> {
+    /// Checks their number and lengths. With one limit both forms mean the same bucket,
+    /// so only one is left of them.
+    pub(crate) fn checked(self, limits: usize) -> Result<Self, Error> {
+        match self {
+            Self::One(key) => check_key(key).map(|()| self),
+            Self::Each(keys) if keys.len() != limits => Err(wrong_count(keys.len(), limits)),
+            Self::Each(&[only]) => Self::One(only).checked(limits),
+            Self::Each(keys) => keys.iter().try_for_each(|key| check_key(key)).map(|()| self),
+        }
+    }
+
+    /// The key of the limit at `tier`.
+    pub(crate) fn of_tier(self, tier: u8) -> &'k [u8] {
+        match self {
+            Self::One(key) => key,
+            Self::Each(keys) => keys.get(usize::from(tier)).copied().unwrap_or_default(),
+        }
+    }
+
+    pub(crate) fn to_owned(self) -> OwnedKeys {
+        match self {
+            Self::One(key) => OwnedKeys::One(key.into()),
+            Self::Each(keys) => OwnedKeys::Each(keys.iter().map(|&key| key.into()).collect()),
+        }
+    }
+
+    /// The keys in Redis: one for all tiers, or one per tier.
+    pub(crate) fn in_redis(self, prefix: &str) -> Vec<Vec<u8>> {
+        match self {
+            Self::One(key) => vec![redis_key(prefix, key)],
+            Self::Each(keys) => keys.iter().map(|key| redis_key(prefix, key)).collect(),
+        }
+    }
+}
+
+impl OwnedKeys {
+    pub(crate) fn lend<R>(&self, use_them: impl FnOnce(Keys<'_>) -> R) -> R {
+        match self {
+            Self::One(key) => use_them(Keys::One(key)),
+            Self::Each(keys) => {
+                let keys: Vec<&[u8]> = keys.iter().map(|key| &**key).collect();
+                use_them(Keys::Each(&keys))
+            }
+        }
+    }
+}
+
+impl<'k> From<&'k [u8]> for Keys<'k> {
+    fn from(key: &'k [u8]) -> Self {
+        Self::One(key)
+    }
+}
+
+impl<'k, const N: usize> From<&'k [u8; N]> for Keys<'k> {
+    fn from(key: &'k [u8; N]) -> Self {
+        Self::One(key)
+    }
+}
+
+impl<'k> From<&'k Vec<u8>> for Keys<'k> {
+    fn from(key: &'k Vec<u8>) -> Self {
+        Self::One(key)
+    }
+}
+
+impl<'k> From<&'k str> for Keys<'k> {
+    fn from(key: &'k str) -> Self {
+        Self::One(key.as_bytes())
+    }
+}
+
+impl<'k> From<&'k String> for Keys<'k> {
+    fn from(key: &'k String) -> Self {
+        Self::One(key.as_bytes())
+    }
+}
+
+impl<'k> From<&'k [&'k [u8]]> for Keys<'k> {
+    fn from(keys: &'k [&'k [u8]]) -> Self {
+        Self::Each(keys)
+    }
+}
+
+impl<'k, const N: usize> From<&'k [&'k [u8]; N]> for Keys<'k> {
+    fn from(keys: &'k [&'k [u8]; N]) -> Self {
+        Self::Each(keys)
+    }
+}
+
+impl<'k> From<&'k Vec<&'k [u8]>> for Keys<'k> {
+    fn from(keys: &'k Vec<&'k [u8]>) -> Self {
+        Self::Each(keys)
+    }
+}
+
+fn check_key(key: &[u8]) -> Result<(), Error> {
+    match key.len() {
+        1..=MAX_KEY => Ok(()),
+        length => Err(Error::argument(
+            "key",
+            format!("it must be 1 to {MAX_KEY} bytes long, but has {length}"),
+        )),
+    }
+}
+
+#[cold]
+fn wrong_count(count: usize, limits: usize) -> Error {
+    let message = format!("it must be one key, or one for each of {limits} limits, but is {count}");
+    Error::argument("key", message)
+}
+
+/// Checks a prefix.
+pub(crate) fn check_prefix(prefix: &str) -> Result<&str, Error> {
+    match prefix.len() {
+        1..=MAX_PREFIX => Ok(prefix),
+        length => Err(Error::argument(
+            "prefix",
+            format!("it must be 1 to {MAX_PREFIX} bytes long, but has {length}"),
+        )),
+    }
+}
+
+/// The key of a shared bucket in Redis: `prefix:{key}`.
+///
+/// The braces are the hash tag that keeps whatever belongs to one bucket on one
+/// node of a cluster. `%`, `{` and `}` inside either part are percent-escaped, so
+/// different pairs never share a key; other bytes stand as they are.
+fn redis_key(prefix: &str, key: &[u8]) -> Vec<u8> {
+    let mut full = Vec::with_capacity(prefix.len() + key.len() + 3);
+    escape_into(&mut full, prefix.as_bytes());
+    full.extend_from_slice(b":{");
+    escape_into(&mut full, key);
+    full.push(b'}');
+    full
+}
+
+fn escape_into(full: &mut Vec<u8>, part: &[u8]) {
+    for &byte in part {
+        match byte {
+            b'%' => full.extend_from_slice(b"%25"),
+            b'{' => full.extend_from_slice(b"%7B"),
+            b'}' => full.extend_from_slice(b"%7D"),
+            byte => full.push(byte),
+        }
+    }
+}

@@ -1,0 +1,78 @@
+use core::time::Duration;
+use std::thread;
+
+use tidegate_core::Decision;
+
+use super::Limiter;
+use crate::error::Error;
+use crate::keys::Keys;
+use crate::reservation::Reservation;
+use crate::timer;
+
+impl Limiter {
+    /// Waits, blocking the thread, until `cost` tokens may be spent, and spends them: it
+    /// reserves its slot once and sleeps once, so that callers go first come, first served.
+    /// A slot later than `timeout` is an error at once, and nothing is charged.
+    ///
+    /// The sleep is real time, whatever the limiter's clock; on a
+    /// [`ManualClock`](crate::ManualClock) use [`reserve`](Self::reserve) and move the clock.
+    ///
+    /// ```
+    /// use core::time::Duration;
+    /// use tidegate::{Error, Limiter};
+    /// let limiter = Limiter::builder().limit("100/s burst 1").build()?;
+    /// for _ in 0..3 {
+    ///     assert!(limiter.acquire("vendor", 1, None)?.allowed);
+    /// }
+    /// let error = limiter.acquire("vendor", 1, Some(Duration::ZERO));
+    /// assert!(matches!(error, Err(Error::RateLimited { .. })));
+    /// # Ok::<(), tidegate::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::RateLimited`] when the slot is later than `timeout`, and those of
+    /// [`reserve`](Self::reserve).
+    pub fn acquire<'k>(
+        &self,
+        keys: impl Into<Keys<'k>>,
+        cost: u64,
+        timeout: Option<Duration>,
+    ) -> Result<Decision, Error> {
+        let reservation = self.reserve(keys, cost, timeout)?.or_rate_limited()?;
+        thread::sleep(reservation.delay_left());
+        Ok(*reservation.decision())
+    }
+
+    /// [`acquire`](Self::acquire) as a future, for any executor: Tidegate's I/O thread keeps
+    /// its timer. When it is dropped while it waits the reservation is cancelled.
+    ///
+    /// # Errors
+    /// As [`acquire`](Self::acquire).
+    pub fn acquire_async<'k>(
+        &self,
+        keys: impl Into<Keys<'k>>,
+        cost: u64,
+        timeout: Option<Duration>,
+    ) -> impl Future<Output = Result<Decision, Error>> + Send + 'static {
+        let reserving = self.reserve_async(keys, cost, timeout);
+        async move {
+            let reservation = reserving.await?.or_rate_limited()?;
+            let (delay, decision) = (reservation.delay_left(), *reservation.decision());
+            let mut unspent = CancelOnDrop(Some(reservation));
+            timer::sleep(delay).await?;
+            unspent.0 = None;
+            Ok(decision)
+        }
+    }
+}
+
+/// Cancels a reservation unless its slot has been waited for.
+struct CancelOnDrop(Option<Reservation>);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        if let Some(reservation) = self.0.take() {
+            reservation.abandon();
+        }
+    }
+}

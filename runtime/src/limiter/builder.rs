@@ -1,0 +1,163 @@
+use core::sync::atomic::AtomicBool;
+use core::time::Duration;
+use std::sync::Arc;
+
+use tidegate_core::{Clock, Limit, OnFull};
+
+use super::{Buckets, Inner, Limiter, NamedLimit};
+use crate::clock::{FastClock, ProcessClock};
+use crate::error::Error;
+use crate::keys::check_prefix;
+use crate::memory::{DEFAULT_MAX_KEYS, MemoryTables};
+use crate::shm::SharedTables;
+use crate::store::{Backend, DEFAULT_TIMEOUT, Store};
+
+/// The most that `max_keys` can be.
+const MAX_MAX_KEYS: usize = 100_000_000;
+
+/// Collects what a [`Limiter`] is made of; mistakes are reported by
+/// [`build`](Self::build).
+#[derive(Default)]
+pub struct LimiterBuilder {
+    limits: Vec<Result<NamedLimit, Error>>,
+    store: Option<StoreChoice>,
+    prefix: Option<String>,
+    timeout: Option<Duration>,
+    clock: Option<Arc<dyn Clock + Send + Sync>>,
+    max_keys: Option<usize>,
+    on_full: OnFull,
+}
+
+enum StoreChoice {
+    Url(String),
+    Open(Store),
+}
+
+impl LimiterBuilder {
+    /// Adds a limit by its text, such as `"100/min burst 20"`; one to four of them,
+    /// all of which must allow.
+    #[must_use]
+    pub fn limit(mut self, text: &str) -> Self {
+        self.limits.push(NamedLimit::parse(text, None));
+        self
+    }
+
+    /// Adds a limit that decisions report as `name`.
+    #[must_use]
+    pub fn named_limit(mut self, name: &str, text: &str) -> Self {
+        self.limits.push(NamedLimit::parse(text, Some(name)));
+        self
+    }
+
+    /// Adds a limit that has been built before.
+    #[must_use]
+    pub fn add_limit(mut self, limit: NamedLimit) -> Self {
+        self.limits.push(Ok(limit));
+        self
+    }
+
+    /// Where buckets live; `memory://` unless given. See [`Store`].
+    #[must_use]
+    pub fn store_url(mut self, url: &str) -> Self {
+        self.store = Some(StoreChoice::Url(url.to_owned()));
+        self
+    }
+
+    /// A store to share with other limiters; its own timeout holds.
+    #[must_use]
+    pub fn store(mut self, store: Store) -> Self {
+        self.store = Some(StoreChoice::Open(store));
+        self
+    }
+
+    /// What keys in a shared store begin with: 1 to 256 bytes, `"tidegate"` unless
+    /// given. Limiters share a bucket when prefix and key are equal.
+    #[must_use]
+    pub fn prefix(mut self, prefix: &str) -> Self {
+        self.prefix = Some(prefix.to_owned());
+        self
+    }
+
+    /// How long a check may wait for a store opened by URL: 1 ms to 60 s, 50 ms
+    /// unless given.
+    #[must_use]
+    pub fn store_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// The clock of `memory://`; a [`FastClock`] unless given. Shared stores
+    /// have a clock of their own.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock + Send + Sync>) -> Self {
+        self.clock = Some(clock);
+        self
+    }
+
+    /// How many keys that owe something each limit of `memory://` has room for: 1 to
+    /// 100,000,000, a million unless given. Room is allocated as keys come, 16 bytes a
+    /// slot, 23 bytes a key when all of it is taken.
+    #[must_use]
+    pub fn max_keys(mut self, max_keys: usize) -> Self {
+        self.max_keys = Some(max_keys);
+        self
+    }
+
+    /// What becomes of a new key when `memory://` has no room left for it.
+    #[must_use]
+    pub fn on_full(mut self, on_full: OnFull) -> Self {
+        self.on_full = on_full;
+        self
+    }
+
+    /// Checks it all. Opens the file of a `shm://` store; does no other I/O.
+    ///
+    /// # Errors
+    /// [`Error::InvalidLimit`] for a limit that cannot be kept or a number of limits
+    /// other than one to four, [`Error::InvalidArgument`] for any other mistake,
+    /// [`Error::Store`] when the file of a `shm://` store cannot be had.
+    pub fn build(self) -> Result<Limiter, Error> {
+        let named = self.limits.into_iter().collect::<Result<Box<[_]>, _>>()?;
+        if !(1..=tidegate_core::MAX_TIERS).contains(&named.len()) {
+            let source = tidegate_core::Error::TierCount { count: named.len() };
+            return Err(Error::InvalidLimit { text: None, source });
+        }
+        let limits: Arc<[Limit]> = named.iter().map(|named| named.limit).collect();
+        let prefix = check_prefix(self.prefix.as_deref().unwrap_or("tidegate"))?.to_owned();
+        let store = match self.store {
+            Some(StoreChoice::Open(store)) => store,
+            Some(StoreChoice::Url(url)) => {
+                Store::open(&url, self.timeout.unwrap_or(DEFAULT_TIMEOUT))?
+            }
+            None => Store::open("memory://", self.timeout.unwrap_or(DEFAULT_TIMEOUT))?,
+        };
+        let max_keys = self.max_keys.unwrap_or(DEFAULT_MAX_KEYS);
+        if !(1..=MAX_MAX_KEYS).contains(&max_keys) {
+            let message = format!("it must be 1 to {MAX_MAX_KEYS}, but is {max_keys}");
+            return Err(Error::argument("max_keys", message));
+        }
+        let buckets = match (store.0, self.clock) {
+            (Backend::Memory, clock) => {
+                let clock =
+                    clock.map_or_else(|| ProcessClock::Fast(FastClock::new()), ProcessClock::Given);
+                Buckets::Memory(MemoryTables::new(&limits, max_keys, self.on_full, clock))
+            }
+            (Backend::Shm(_), _)
+                if self.max_keys.is_some() || self.on_full != OnFull::default() =>
+            {
+                let message = "write max_keys and on_full into the URL of shm://, which is shared";
+                return Err(Error::argument("max_keys", message));
+            }
+            (Backend::Shm(options), None) => {
+                Buckets::Shm(SharedTables::open(&options, &prefix, &limits)?)
+            }
+            (Backend::Redis(store), None) => Buckets::Redis(store),
+            (Backend::Shm(_) | Backend::Redis(_), Some(_)) => {
+                let message = "a shared store has a clock of its own; leave it out";
+                return Err(Error::argument("clock", message));
+            }
+        };
+        let closed = AtomicBool::new(false);
+        Ok(Limiter(Arc::new(Inner { named, limits, prefix, buckets, closed })))
+    }
+}

@@ -1,0 +1,77 @@
+use core::sync::atomic::Ordering;
+
+use tidegate_core::{Decision, Operation};
+use tokio::sync::oneshot;
+
+use super::run::{decision, lost};
+use super::{Buckets, Limiter};
+use crate::error::Error;
+use crate::keys::{Keys, MAX_KEY};
+
+impl Limiter {
+    /// Spends `cost` tokens of `keys` if every limit allows; never waits for
+    /// tokens, only for a remote store. A cost of 0 looks without spending.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for keys of a wrong number or a key that is not 1 to 1024
+    /// bytes long, [`Error::CostTooLarge`], and for a remote store its errors.
+    // Inlined, a caller that reads only part of the decision pays only for that.
+    #[inline(always)]
+    pub fn check<'k>(&self, keys: impl Into<Keys<'k>>, cost: u64) -> Result<Decision, Error> {
+        let keys = keys.into();
+        if let (Keys::One(key), Buckets::Memory(tables)) = (keys, &self.0.buckets)
+            && (1..=MAX_KEY).contains(&key.len())
+            && !self.0.closed.load(Ordering::Acquire)
+            && let Some(decision) = tables.check_single(key, cost)
+        {
+            return Ok(decision);
+        }
+        match self.check_as_any(keys, cost) {
+            Ok(decision) => Ok(decision),
+            Err(error) => Err(error),
+        }
+    }
+
+    #[inline(never)]
+    fn check_as_any(&self, keys: Keys<'_>, cost: u64) -> Result<Decision, Error> {
+        match &self.0.buckets {
+            Buckets::Memory(tables) => {
+                tables.check(self.admit(keys, &Operation::Check { cost })?, cost)
+            }
+            Buckets::Shm(tables) => {
+                tables.check(self.admit(keys, &Operation::Check { cost })?, cost)
+            }
+            Buckets::Redis(_) => decision(self.run_blocking(keys, Operation::Check { cost })),
+        }
+    }
+
+    /// [`check`](Self::check) as a future.
+    ///
+    /// # Errors
+    /// As [`check`](Self::check).
+    pub fn check_async<'k>(
+        &self,
+        keys: impl Into<Keys<'k>>,
+        cost: u64,
+    ) -> impl Future<Output = Result<Decision, Error>> + Send + 'static {
+        let (sender, receiver) = oneshot::channel();
+        self.check_then(keys, cost, move |answer| _ = sender.send(answer));
+        async move { receiver.await.unwrap_or_else(|_| Err(lost())) }
+    }
+
+    /// [`check`](Self::check) with a callback, which runs when and where that of
+    /// [`run`](Self::run) does.
+    pub fn check_then<'k>(
+        &self,
+        keys: impl Into<Keys<'k>>,
+        cost: u64,
+        done: impl FnOnce(Result<Decision, Error>) + Send + 'static,
+    ) {
+        match &self.0.buckets {
+            Buckets::Memory(_) | Buckets::Shm(_) => done(self.check(keys, cost)),
+            Buckets::Redis(_) => {
+                self.run(keys, Operation::Check { cost }, |outcome| done(decision(outcome)));
+            }
+        }
+    }
+}

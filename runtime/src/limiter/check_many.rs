@@ -1,0 +1,120 @@
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tidegate_core::{Decision, Operation};
+use tokio::sync::oneshot;
+
+use super::run::lost;
+use super::{Buckets, Limiter};
+use crate::answer::awaited;
+use crate::error::Error;
+use crate::keys::Keys;
+
+impl Limiter {
+    /// Many checks, each of its own keys and cost, in one go: each is decided by itself,
+    /// in order, and one that is refused does not stop the others.
+    ///
+    /// ```
+    /// use tidegate::Limiter;
+    /// let limiter = Limiter::builder().limit("10/s").build()?;
+    /// let decisions = limiter.check_many([("a", 8), ("a", 8), ("b", 1)])?;
+    /// let allowed: Vec<bool> = decisions.iter().map(|decision| decision.allowed).collect();
+    /// assert_eq!(allowed, [true, false, true]);
+    /// # Ok::<(), tidegate::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`check`](Self::check). A mistake in any of the arguments charges nothing;
+    /// where the store fails, other checks may have been charged.
+    pub fn check_many<'k, K: Into<Keys<'k>>>(
+        &self,
+        checks: impl IntoIterator<Item = (K, u64)>,
+    ) -> Result<Vec<Decision>, Error> {
+        match &self.0.buckets {
+            Buckets::Memory(tables) => {
+                let checks = self.admit_all(checks)?;
+                checks.into_iter().map(|(keys, cost)| tables.check(keys, cost)).collect()
+            }
+            Buckets::Shm(tables) => {
+                let checks = self.admit_all(checks)?;
+                checks.into_iter().map(|(keys, cost)| tables.check(keys, cost)).collect()
+            }
+            Buckets::Redis(_) => {
+                let (answerer, awaited) = awaited();
+                self.check_many_then(checks, move |answer| _ = answerer.answer(answer));
+                awaited.wait()
+            }
+        }
+    }
+
+    /// [`check_many`](Self::check_many) as a future.
+    ///
+    /// # Errors
+    /// As [`check_many`](Self::check_many).
+    pub fn check_many_async<'k, K: Into<Keys<'k>>>(
+        &self,
+        checks: impl IntoIterator<Item = (K, u64)>,
+    ) -> impl Future<Output = Result<Vec<Decision>, Error>> + Send + 'static {
+        let (sender, receiver) = oneshot::channel();
+        self.check_many_then(checks, move |answer| _ = sender.send(answer));
+        async move { receiver.await.unwrap_or_else(|_| Err(lost())) }
+    }
+
+    /// [`check_many`](Self::check_many) with a callback, which runs when and where that of
+    /// [`run`](Self::run) does.
+    pub fn check_many_then<'k, K: Into<Keys<'k>>>(
+        &self,
+        checks: impl IntoIterator<Item = (K, u64)>,
+        done: impl FnOnce(Result<Vec<Decision>, Error>) + Send + 'static,
+    ) {
+        let checks = match self.admit_all(checks) {
+            Ok(checks) => checks,
+            Err(error) => return done(Err(error)),
+        };
+        let gathering = Gathering::new(checks.len(), done);
+        for (place, (keys, cost)) in checks.into_iter().enumerate() {
+            let gathering = Arc::clone(&gathering);
+            self.check_then(keys, cost, move |answer| gathering.put(place, answer));
+        }
+    }
+
+    fn admit_all<'k, K: Into<Keys<'k>>>(
+        &self,
+        checks: impl IntoIterator<Item = (K, u64)>,
+    ) -> Result<Vec<(Keys<'k>, u64)>, Error> {
+        let admit = |(keys, cost): (K, u64)| {
+            Ok((self.admit(keys.into(), &Operation::Check { cost })?, cost))
+        };
+        checks.into_iter().map(admit).collect()
+    }
+}
+
+/// The answers of many checks; when the last has come, or is lost, all are handed on.
+struct Gathering<D: FnOnce(Result<Vec<Decision>, Error>)>(Mutex<Gathered<D>>);
+
+struct Gathered<D> {
+    answers: Vec<Result<Decision, Error>>,
+    done: Option<D>,
+}
+
+impl<D: FnOnce(Result<Vec<Decision>, Error>)> Gathering<D> {
+    fn new(count: usize, done: D) -> Arc<Self> {
+        let answers = (0..count).map(|_| Err(lost())).collect();
+        Arc::new(Self(Mutex::new(Gathered { answers, done: Some(done) })))
+    }
+
+    fn put(&self, place: usize, answer: Result<Decision, Error>) {
+        if let Some(slot) = self.0.lock().answers.get_mut(place) {
+            *slot = answer;
+        }
+    }
+}
+
+impl<D: FnOnce(Result<Vec<Decision>, Error>)> Drop for Gathering<D> {
+    fn drop(&mut self) {
+        let Gathered { answers, done } = self.0.get_mut();
+        if let Some(done) = done.take() {
+            done(core::mem::take(answers).into_iter().collect());
+        }
+    }
+}

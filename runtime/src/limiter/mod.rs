@@ -1,0 +1,133 @@
+mod acquire;
+mod builder;
+mod check;
+mod check_many;
+mod operations;
+pub(crate) mod run;
+
+use core::fmt;
+use core::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+
+use tidegate_core::{Decision, Limit, Source};
+
+use crate::error::Error;
+use crate::memory::MemoryTables;
+use crate::pressure::Pressure;
+use crate::redis::RedisStore;
+use crate::shm::SharedTables;
+
+pub use builder::LimiterBuilder;
+
+/// Decides whether keys may spend tokens, over one to four limits that all must allow.
+///
+/// Cloning is cheap and shares the buckets. A limiter can be used from any
+/// thread, and after a fork.
+///
+/// Every operation comes in two forms: one that blocks the thread while a remote store
+/// answers, and one named `_async` that is a future for any executor. Where a method takes
+/// [`Keys`](crate::Keys) it takes one key (`"user:42"`, `b"..."`, `&string`) or one for
+/// each limit. Dropping a future calls nothing back: what was asked for may still be
+/// charged. Only a reservation whose future is dropped is cancelled, as nobody could.
+///
+/// ```
+/// use tidegate::Limiter;
+/// let limiter = Limiter::builder().limit("50/s burst 50").build()?;
+/// let decision = limiter.check("user:42", 1)?;
+/// assert!(decision.allowed && decision.remaining == 49);
+/// # Ok::<(), tidegate::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Limiter(Arc<Inner>);
+
+struct Inner {
+    named: Box<[NamedLimit]>,
+    limits: Arc<[Limit]>,
+    prefix: String,
+    buckets: Buckets,
+    closed: AtomicBool,
+}
+
+enum Buckets {
+    Memory(MemoryTables),
+    Shm(SharedTables),
+    Redis(RedisStore),
+}
+
+/// A limit and the name that decisions report it by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedLimit {
+    /// The name; the limit's canonical text unless one was given.
+    pub name: String,
+    /// The limit.
+    pub limit: Limit,
+}
+
+impl NamedLimit {
+    /// Reads a limit's text; `name` defaults to its canonical form.
+    ///
+    /// # Errors
+    /// [`Error::InvalidLimit`], with the text and the bound it breaks.
+    pub fn parse(text: &str, name: Option<&str>) -> Result<Self, Error> {
+        let limit = Limit::parse(text)
+            .map_err(|source| Error::InvalidLimit { text: Some(text.to_owned()), source })?;
+        Ok(Self { name: name.map_or_else(|| limit.to_string(), str::to_owned), limit })
+    }
+}
+
+impl Limiter {
+    /// Starts a limiter: give it at least one limit.
+    pub fn builder() -> LimiterBuilder {
+        LimiterBuilder::default()
+    }
+
+    /// The limits, in the order of [`Decision::tier`].
+    pub fn limits(&self) -> &[NamedLimit] {
+        &self.0.named
+    }
+
+    /// The name of the limit that bound `decision`, which this limiter has taken.
+    pub fn limit_name(&self, decision: &Decision) -> &str {
+        self.0.named.get(usize::from(decision.tier)).map_or("", |named| &named.name)
+    }
+
+    /// What the buckets' store could not keep for want of room, for any process that shares
+    /// it; nothing where room is not bounded by Tidegate, as in Redis.
+    pub fn pressure(&self) -> Pressure {
+        match &self.0.buckets {
+            Buckets::Memory(tables) => tables.pressure(),
+            Buckets::Shm(tables) => tables.pressure(),
+            Buckets::Redis(_) => Pressure::default(),
+        }
+    }
+
+    /// Where the buckets live.
+    pub fn source(&self) -> Source {
+        match self.0.buckets {
+            Buckets::Memory(_) => Source::Memory,
+            Buckets::Shm(_) => Source::Shm,
+            Buckets::Redis(_) => Source::Redis,
+        }
+    }
+
+    /// Whether calls cross a network.
+    pub fn is_remote(&self) -> bool {
+        matches!(self.0.buckets, Buckets::Redis(_))
+    }
+
+    /// Lets go of the limiter: later calls, by any clone, answer
+    /// [`Error::Store`]. A connection closes when its last limiter is gone.
+    pub fn close(&self) {
+        self.0.closed.store(true, Ordering::Release);
+    }
+}
+
+impl fmt::Debug for Limiter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Limiter")
+            .field("limits", &self.0.named)
+            .field("prefix", &self.0.prefix)
+            .field("remote", &self.is_remote())
+            .finish()
+    }
+}

@@ -1,0 +1,200 @@
+use core::time::Duration;
+
+use tidegate_core::{Decision, Operation};
+
+use super::Limiter;
+use super::run::decision;
+use crate::error::Error;
+use crate::keys::Keys;
+use crate::reservation::{Reservation, Reserving};
+
+impl Limiter {
+    /// Takes the next slot for `cost` tokens if it is at most `max_wait` away (however far,
+    /// when `None`). Never waits for tokens: the buckets are charged now, and the tokens are
+    /// to be spent after [`Reservation::delay`]. A slot that is too far is a refused
+    /// reservation, which has charged nothing.
+    ///
+    /// Slots are handed out first come, first served, whatever their cost.
+    ///
+    /// ```
+    /// use core::time::Duration;
+    /// use tidegate::Limiter;
+    /// let limiter = Limiter::builder().limit("1/min").build()?;
+    /// assert_eq!(limiter.reserve("job", 1, None)?.delay(), Duration::ZERO);
+    /// let next = limiter.reserve("job", 1, None)?;
+    /// assert!(next.delay() > Duration::from_secs(59));
+    /// assert!(!limiter.reserve("job", 1, Some(Duration::from_secs(90)))?.allowed());
+    /// assert!(next.cancel()?);
+    /// # Ok::<(), tidegate::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`check`](Self::check).
+    pub fn reserve<'k>(
+        &self,
+        keys: impl Into<Keys<'k>>,
+        cost: u64,
+        max_wait: Option<Duration>,
+    ) -> Result<Reservation, Error> {
+        let keys = keys.into();
+        let outcome = self.run_blocking(keys, reserve(cost, max_wait));
+        Reservation::new(self.clone(), keys.to_owned(), cost, outcome)
+    }
+
+    /// [`reserve`](Self::reserve) as a future. When it is dropped before it has answered,
+    /// the slot is cancelled.
+    ///
+    /// # Errors
+    /// As [`reserve`](Self::reserve).
+    pub fn reserve_async<'k>(
+        &self,
+        keys: impl Into<Keys<'k>>,
+        cost: u64,
+        max_wait: Option<Duration>,
+    ) -> impl Future<Output = Result<Reservation, Error>> + Send + 'static {
+        let (sender, reserving) = Reserving::new();
+        self.reserve_then(keys, cost, max_wait, move |answer| {
+            if let Err(Ok(unwanted)) = sender.send(answer) {
+                unwanted.abandon();
+            }
+        });
+        reserving.answer()
+    }
+
+    /// [`reserve`](Self::reserve) with a callback, which runs when and where that of
+    /// [`run`](Self::run) does.
+    pub fn reserve_then<'k>(
+        &self,
+        keys: impl Into<Keys<'k>>,
+        cost: u64,
+        max_wait: Option<Duration>,
+        done: impl FnOnce(Result<Reservation, Error>) + Send + 'static,
+    ) {
+        let keys = keys.into();
+        let (limiter, owned) = (self.clone(), keys.to_owned());
+        self.run(keys, reserve(cost, max_wait), move |outcome| {
+            done(Reservation::new(limiter, owned, cost, outcome));
+        });
+    }
+
+    /// Corrects a charge once its true size is known: `charged` tokens were taken, `actual`
+    /// were used. The difference is taken without asking, above the burst too, or given
+    /// back. Answers what the buckets then hold, as a check of cost 0 would.
+    ///
+    /// ```
+    /// use tidegate::Limiter;
+    /// let limiter = Limiter::builder().limit("60_000/min").build()?;
+    /// assert_eq!(limiter.check("model", 4_000)?.remaining, 56_000);
+    /// assert_eq!(limiter.settle("model", 4_000, 1_500)?.remaining, 58_500);
+    /// # Ok::<(), tidegate::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`check`](Self::check), but for [`Error::CostTooLarge`].
+    pub fn settle<'k>(
+        &self,
+        keys: impl Into<Keys<'k>>,
+        charged: u64,
+        actual: u64,
+    ) -> Result<Decision, Error> {
+        decision(self.run_blocking(keys, Operation::Settle { charged, actual }))
+    }
+
+    /// [`settle`](Self::settle) as a future.
+    ///
+    /// # Errors
+    /// As [`settle`](Self::settle).
+    pub fn settle_async<'k>(
+        &self,
+        keys: impl Into<Keys<'k>>,
+        charged: u64,
+        actual: u64,
+    ) -> impl Future<Output = Result<Decision, Error>> + Send + 'static {
+        let settling = self.run_async(keys, Operation::Settle { charged, actual });
+        async move { decision(settling.await) }
+    }
+
+    /// Gives tokens back, never above full. Answers as [`settle`](Self::settle) does.
+    ///
+    /// # Errors
+    /// As [`settle`](Self::settle).
+    pub fn credit<'k>(&self, keys: impl Into<Keys<'k>>, tokens: u64) -> Result<Decision, Error> {
+        decision(self.run_blocking(keys, Operation::Credit { tokens }))
+    }
+
+    /// [`credit`](Self::credit) as a future.
+    ///
+    /// # Errors
+    /// As [`credit`](Self::credit).
+    pub fn credit_async<'k>(
+        &self,
+        keys: impl Into<Keys<'k>>,
+        tokens: u64,
+    ) -> impl Future<Output = Result<Decision, Error>> + Send + 'static {
+        let crediting = self.run_async(keys, Operation::Credit { tokens });
+        async move { decision(crediting.await) }
+    }
+
+    /// Pauses for `wait`, because the far side said so (`Retry-After`): a smooth limit has
+    /// exactly one token at the end of it, and the rest arrive at the normal pace. The later
+    /// of two holds stays; none is longer than 104 days. Slots already reserved keep their
+    /// time. Answers as [`settle`](Self::settle) does.
+    ///
+    /// ```
+    /// use core::time::Duration;
+    /// use tidegate::Limiter;
+    /// let limiter = Limiter::builder().limit("50/s").build()?;
+    /// limiter.hold("vendor", Duration::from_secs(30))?;
+    /// assert!(limiter.check("vendor", 1)?.retry_after > 29_000_000_000);
+    /// # Ok::<(), tidegate::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`settle`](Self::settle).
+    pub fn hold<'k>(&self, keys: impl Into<Keys<'k>>, wait: Duration) -> Result<Decision, Error> {
+        decision(self.run_blocking(keys, Operation::Hold { wait: saturating_nanos(wait) }))
+    }
+
+    /// [`hold`](Self::hold) as a future.
+    ///
+    /// # Errors
+    /// As [`hold`](Self::hold).
+    pub fn hold_async<'k>(
+        &self,
+        keys: impl Into<Keys<'k>>,
+        wait: Duration,
+    ) -> impl Future<Output = Result<Decision, Error>> + Send + 'static {
+        let holding = self.run_async(keys, Operation::Hold { wait: saturating_nanos(wait) });
+        async move { decision(holding.await) }
+    }
+
+    /// Forgets all that the buckets owe, holds included: each is full. Answers as
+    /// [`settle`](Self::settle) does.
+    ///
+    /// # Errors
+    /// As [`settle`](Self::settle).
+    pub fn reset<'k>(&self, keys: impl Into<Keys<'k>>) -> Result<Decision, Error> {
+        decision(self.run_blocking(keys, Operation::Reset))
+    }
+
+    /// [`reset`](Self::reset) as a future.
+    ///
+    /// # Errors
+    /// As [`reset`](Self::reset).
+    pub fn reset_async<'k>(
+        &self,
+        keys: impl Into<Keys<'k>>,
+    ) -> impl Future<Output = Result<Decision, Error>> + Send + 'static {
+        let resetting = self.run_async(keys, Operation::Reset);
+        async move { decision(resetting.await) }
+    }
+}
+
+fn reserve(cost: u64, max_wait: Option<Duration>) -> Operation {
+    Operation::Reserve { cost, max_wait: max_wait.map_or(u64::MAX, saturating_nanos) }
+}
+
+/// Longer than 584 years is as good as for ever: a bucket owes at most 104 days.
+fn saturating_nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,135 @@
+//! The one path that every operation takes to its buckets, in three forms: with a
+//! callback, blocking, and as a future.
+
+use core::sync::atomic::Ordering;
+use std::sync::Arc;
+
+use tidegate_core::{Decision, Limit, Operation, Outcome};
+use tokio::sync::oneshot;
+
+use super::{Buckets, Limiter};
+use crate::answer::awaited;
+use crate::error::Error;
+use crate::keys::Keys;
+
+impl Limiter {
+    /// Runs any operation on the buckets of `keys`; the other methods are made of this.
+    ///
+    /// For memory, and for errors in the arguments, `done` runs before this returns;
+    /// otherwise on Tidegate's I/O thread, where it should do little.
+    pub fn run<'k>(
+        &self,
+        keys: impl Into<Keys<'k>>,
+        operation: Operation,
+        done: impl FnOnce(Result<Outcome, Error>) + Send + 'static,
+    ) {
+        let keys = match self.admit(keys.into(), &operation) {
+            Ok(keys) => keys,
+            Err(error) => return done(Err(error)),
+        };
+        match &self.0.buckets {
+            Buckets::Memory(tables) => done(tables.run(keys, operation)),
+            Buckets::Shm(tables) => done(tables.run(keys, operation)),
+            Buckets::Redis(store) => {
+                let keys = keys.in_redis(&self.0.prefix);
+                store.run(keys, Arc::clone(&self.0.limits), operation, done);
+            }
+        }
+    }
+
+    /// [`run`](Self::run), blocking while a remote store answers.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for keys of a wrong number or length, those of the
+    /// operation, and for a remote store its errors.
+    pub fn run_blocking<'k>(
+        &self,
+        keys: impl Into<Keys<'k>>,
+        operation: Operation,
+    ) -> Result<Outcome, Error> {
+        match &self.0.buckets {
+            Buckets::Memory(tables) => {
+                let keys = self.admit(keys.into(), &operation)?;
+                tables.run(keys, operation)
+            }
+            Buckets::Shm(tables) => {
+                let keys = self.admit(keys.into(), &operation)?;
+                tables.run(keys, operation)
+            }
+            Buckets::Redis(_) => {
+                let (answerer, awaited) = awaited();
+                // This thread waits for it until it comes.
+                self.run(keys, operation, move |outcome| _ = answerer.answer(outcome));
+                awaited.wait()
+            }
+        }
+    }
+
+    /// [`run`](Self::run) as a future, for any executor.
+    ///
+    /// # Errors
+    /// As [`run_blocking`](Self::run_blocking).
+    pub fn run_async<'k>(
+        &self,
+        keys: impl Into<Keys<'k>>,
+        operation: Operation,
+    ) -> impl Future<Output = Result<Outcome, Error>> + Send + 'static {
+        let (sender, receiver) = oneshot::channel();
+        // A dropped future wants no answer.
+        self.run(keys, operation, move |outcome| _ = sender.send(outcome));
+        async move { receiver.await.unwrap_or_else(|_| Err(lost())) }
+    }
+
+    /// What a check would refuse to try: nothing is spent, no store is asked.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for keys of a wrong number or a key that is not 1 to 1024
+    /// bytes long, [`Error::CostTooLarge`], and [`Error::Store`] when the limiter is closed.
+    pub fn validate<'k>(&self, keys: impl Into<Keys<'k>>, cost: u64) -> Result<(), Error> {
+        self.admit(keys.into(), &Operation::Check { cost }).map(|_| ())
+    }
+
+    /// Refuses what no store should be asked.
+    pub(super) fn admit<'k>(
+        &self,
+        keys: Keys<'k>,
+        operation: &Operation,
+    ) -> Result<Keys<'k>, Error> {
+        if self.0.closed.load(Ordering::Acquire) {
+            return Err(Error::Store("the limiter is closed".into()));
+        }
+        if let Operation::Check { cost } | Operation::Reserve { cost, .. } = *operation {
+            let burst = self.0.limits.iter().map(Limit::burst).min().unwrap_or(0);
+            if cost > burst {
+                return Err(Error::CostTooLarge { cost, burst });
+            }
+        }
+        keys.checked(self.0.limits.len())
+    }
+}
+
+/// The decision of an operation that answers with one.
+pub(crate) fn decision(outcome: Result<Outcome, Error>) -> Result<Decision, Error> {
+    match outcome? {
+        Outcome::Decision(decision) => Ok(decision),
+        _ => Err(unexpected()),
+    }
+}
+
+/// Whether all of a cancelled reservation came back.
+pub(crate) fn cancelled(outcome: Result<Outcome, Error>) -> Result<bool, Error> {
+    match outcome? {
+        Outcome::Cancelled(all) => Ok(all),
+        _ => Err(unexpected()),
+    }
+}
+
+#[cold]
+pub(crate) fn unexpected() -> Error {
+    Error::Store("the store answered another operation".into())
+}
+
+#[cold]
+pub(crate) fn lost() -> Error {
+    Error::Store("the answer was lost".into())
+}

@@ -1,0 +1,42 @@
+//! Buckets in this process's memory.
+
+mod levels;
+
+use tidegate_core::{Limit, OnFull, Source};
+
+use crate::clock::ProcessClock;
+use crate::fingerprint::Fingerprinter;
+use crate::pressure::Pressure;
+use crate::tables::KeyedTables;
+use levels::Levels;
+
+/// Buckets in this process's memory.
+///
+/// A bucket that is full again gives its slot to the next new key that wants it, so
+/// memory is bounded by the buckets that owe something, and by `max_keys`.
+pub(crate) type MemoryTables = KeyedTables<Levels, ProcessClock>;
+
+/// How many keys there is room for unless told.
+pub(crate) const DEFAULT_MAX_KEYS: usize = 1_000_000;
+
+impl MemoryTables {
+    pub(crate) fn new(
+        limits: &[Limit],
+        max_keys: usize,
+        on_full: OnFull,
+        clock: ProcessClock,
+    ) -> Self {
+        Self {
+            limits: limits.into(),
+            segments: limits.iter().map(|_| Levels::new(max_keys)).collect(),
+            on_full,
+            fingerprinter: Fingerprinter::random(),
+            clock,
+            source: Source::Memory,
+        }
+    }
+
+    pub(crate) fn pressure(&self) -> Pressure {
+        self.segments.iter().map(Levels::pressure).sum()
+    }
+}

@@ -1,0 +1,221 @@
+use core::fmt;
+use core::time::Duration;
+use std::time::Instant;
+
+use tidegate_core::{Decision, Operation, Outcome, Reserved};
+use tokio::sync::oneshot;
+
+use crate::error::Error;
+use crate::keys::OwnedKeys;
+use crate::limiter::Limiter;
+use crate::limiter::run::{cancelled, decision, lost, unexpected};
+
+/// Tokens charged ahead of time, to be spent once [`delay`](Self::delay) has passed; or,
+/// when it is not [`allowed`](Self::allowed), that their slot was too far and nothing was
+/// charged.
+///
+/// Made by [`Limiter::reserve`]. Dropping it gives nothing back: the tokens count as spent.
+///
+/// ```
+/// use tidegate::Limiter;
+/// let limiter = Limiter::builder().limit("60_000/min").build()?;
+/// let reservation = limiter.reserve("model", 4_000, None)?;
+/// std::thread::sleep(reservation.delay());
+/// let used = 1_500; // what the call turned out to cost
+/// assert_eq!(reservation.settle(used)?.remaining, 58_500);
+/// # Ok::<(), tidegate::Error>(())
+/// ```
+#[must_use = "a slot that is not used should be cancelled"]
+pub struct Reservation {
+    limiter: Limiter,
+    keys: OwnedKeys,
+    cost: u64,
+    reserved: Reserved,
+    made: Instant,
+}
+
+impl Reservation {
+    pub(crate) fn new(
+        limiter: Limiter,
+        keys: OwnedKeys,
+        cost: u64,
+        outcome: Result<Outcome, Error>,
+    ) -> Result<Self, Error> {
+        match outcome? {
+            Outcome::Reserved(reserved) => {
+                Ok(Self { limiter, keys, cost, reserved, made: Instant::now() })
+            }
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// Whether the tokens were charged.
+    pub const fn allowed(&self) -> bool {
+        matches!(self.reserved, Reserved::Slot(_))
+    }
+
+    /// How long to wait before spending, from when the reservation was made;
+    /// [`Duration::MAX`] when it is refused.
+    pub const fn delay(&self) -> Duration {
+        match &self.reserved {
+            Reserved::Slot(slot) => Duration::from_nanos(slot.delay),
+            Reserved::TooFar(_) => Duration::MAX,
+        }
+    }
+
+    /// The buckets after the charge, as an allowed check would tell them. When it is
+    /// refused, `retry_after` is the least wait after which the same call, with the same
+    /// `max_wait`, would get a slot if nobody else came.
+    pub const fn decision(&self) -> &Decision {
+        match &self.reserved {
+            Reserved::Slot(slot) => &slot.decision,
+            Reserved::TooFar(decision) => decision,
+        }
+    }
+
+    /// The tokens that were asked for.
+    pub const fn cost(&self) -> u64 {
+        self.cost
+    }
+
+    /// Gives an unused slot back, and says whether all of it came back: a bucket that
+    /// nobody has charged since becomes what it was. Behind a slot that others have charged
+    /// after, nothing comes back, as their slots are fixed; where tokens should return
+    /// at any price, [`credit`](Limiter::credit) them. False for a refused reservation,
+    /// which holds nothing.
+    ///
+    /// # Errors
+    /// [`Error::Store`] when the limiter is closed, and for a remote store its errors.
+    pub fn cancel(self) -> Result<bool, Error> {
+        match self.reserved {
+            Reserved::TooFar(_) => Ok(false),
+            Reserved::Slot(slot) => cancelled(
+                self.keys.lend(|keys| self.limiter.run_blocking(keys, Operation::Cancel(slot))),
+            ),
+        }
+    }
+
+    /// [`cancel`](Self::cancel) as a future.
+    ///
+    /// # Errors
+    /// As [`cancel`](Self::cancel).
+    pub fn cancel_async(self) -> impl Future<Output = Result<bool, Error>> + Send + 'static {
+        let (sender, receiver) = oneshot::channel();
+        self.cancel_then(move |answer| _ = sender.send(answer));
+        async move { receiver.await.unwrap_or_else(|_| Err(lost())) }
+    }
+
+    /// [`cancel`](Self::cancel) with a callback, which runs when and where that of
+    /// [`Limiter::run`] does.
+    pub fn cancel_then(self, done: impl FnOnce(Result<bool, Error>) + Send + 'static) {
+        match self.reserved {
+            Reserved::TooFar(_) => done(Ok(false)),
+            Reserved::Slot(slot) => self.keys.lend(|keys| {
+                let cancel = Operation::Cancel(slot);
+                self.limiter.run(keys, cancel, |outcome| done(cancelled(outcome)));
+            }),
+        }
+    }
+
+    /// Corrects the charge once its true size is known, as [`Limiter::settle`] does.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for a refused reservation, which has charged nothing, and
+    /// those of [`Limiter::settle`].
+    pub fn settle(self, actual: u64) -> Result<Decision, Error> {
+        let operation = self.settling(actual)?;
+        decision(self.keys.lend(|keys| self.limiter.run_blocking(keys, operation)))
+    }
+
+    /// [`settle`](Self::settle) as a future.
+    ///
+    /// # Errors
+    /// As [`settle`](Self::settle).
+    pub fn settle_async(
+        self,
+        actual: u64,
+    ) -> impl Future<Output = Result<Decision, Error>> + Send + 'static {
+        let (sender, receiver) = oneshot::channel();
+        self.settle_then(actual, move |answer| _ = sender.send(answer));
+        async move { receiver.await.unwrap_or_else(|_| Err(lost())) }
+    }
+
+    /// [`settle`](Self::settle) with a callback, which runs when and where that of
+    /// [`Limiter::run`] does.
+    pub fn settle_then(
+        self,
+        actual: u64,
+        done: impl FnOnce(Result<Decision, Error>) + Send + 'static,
+    ) {
+        match self.settling(actual) {
+            Err(error) => done(Err(error)),
+            Ok(operation) => self.keys.lend(|keys| {
+                self.limiter.run(keys, operation, |outcome| done(decision(outcome)));
+            }),
+        }
+    }
+
+    /// What is left of the delay: a future may be polled long after its slot was taken.
+    pub(crate) fn delay_left(&self) -> Duration {
+        self.delay().saturating_sub(self.made.elapsed())
+    }
+
+    /// Cancels it for a caller who is gone.
+    pub(crate) fn abandon(self) {
+        self.cancel_then(|_| ());
+    }
+
+    /// The error of a caller who would not wait as long.
+    pub(crate) fn or_rate_limited(self) -> Result<Self, Error> {
+        match self.reserved {
+            Reserved::Slot(_) => Ok(self),
+            Reserved::TooFar(decision) => {
+                let key = self
+                    .keys
+                    .lend(|keys| String::from_utf8_lossy(keys.of_tier(decision.tier)).into_owned());
+                Err(Error::RateLimited { decision, key })
+            }
+        }
+    }
+
+    fn settling(&self, actual: u64) -> Result<Operation, Error> {
+        if self.allowed() {
+            return Ok(Operation::Settle { charged: self.cost, actual });
+        }
+        Err(Error::argument("reservation", "it was refused, so it has charged nothing to settle"))
+    }
+}
+
+impl fmt::Debug for Reservation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reservation")
+            .field("allowed", &self.allowed())
+            .field("delay", &self.delay())
+            .field("cost", &self.cost)
+            .field("decision", self.decision())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A future's end of a reserve: a slot that nobody takes is cancelled.
+pub(crate) struct Reserving(oneshot::Receiver<Result<Reservation, Error>>);
+
+impl Reserving {
+    pub(crate) fn new() -> (oneshot::Sender<Result<Reservation, Error>>, Self) {
+        let (sender, receiver) = oneshot::channel();
+        (sender, Self(receiver))
+    }
+
+    pub(crate) async fn answer(mut self) -> Result<Reservation, Error> {
+        (&mut self.0).await.unwrap_or_else(|_| Err(lost()))
+    }
+}
+
+impl Drop for Reserving {
+    fn drop(&mut self) {
+        self.0.close();
+        if let Ok(Ok(unwanted)) = self.0.try_recv() {
+            unwanted.abandon();
+        }
+    }
+}

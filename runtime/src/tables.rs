@@ -1,0 +1,84 @@
+use tidegate_core::{
+    Clock, Decision, Limit, MAX_TIERS, OnFull, Operation, Outcome, Segments, Source, Table,
+    apply_tables, check_table, check_tables,
+};
+
+use crate::error::Error;
+use crate::fingerprint::Fingerprinter;
+use crate::keys::Keys;
+
+/// Buckets within this process's reach, for one set of limits: a lock-free table for
+/// each of them, and the clock that they are used by.
+///
+/// A call takes no lock and allocates nothing, but for those that make room grow.
+#[derive(Debug)]
+pub(crate) struct KeyedTables<S, C> {
+    pub(crate) limits: Box<[Limit]>,
+    /// As many as there are limits.
+    pub(crate) segments: Box<[S]>,
+    pub(crate) on_full: OnFull,
+    pub(crate) fingerprinter: Fingerprinter,
+    pub(crate) clock: C,
+    pub(crate) source: Source,
+}
+
+impl<S: Segments, C: Clock> KeyedTables<S, C> {
+    /// The check of a single limit; none when there are more, or when the cost is above its
+    /// burst: nothing is done then.
+    // Inlined, a caller that reads only part of the decision pays only for that.
+    #[inline(always)]
+    pub(crate) fn check_single(&self, key: &[u8], cost: u64) -> Option<Decision> {
+        let ([segments], [limit]) = (&*self.segments, &*self.limits) else {
+            return None;
+        };
+        let (table, fingerprint) = (self.table(segments), self.fingerprinter.of(key));
+        let decision = check_table(&table, limit, fingerprint, self.clock.now(), cost).ok()?;
+        Some(Decision { source: self.source, ..decision })
+    }
+
+    /// The check of any number of limits.
+    #[inline]
+    pub(crate) fn check(&self, keys: Keys<'_>, cost: u64) -> Result<Decision, Error> {
+        let decision = self.with_tables(keys, |tables, fingerprints| {
+            check_tables(tables, &self.limits, fingerprints, &self.clock, cost)
+        });
+        let decision = decision.map_err(Error::from_engine)?;
+        Ok(Decision { source: self.source, ..decision })
+    }
+
+    /// Any operation.
+    pub(crate) fn run(&self, keys: Keys<'_>, operation: Operation) -> Result<Outcome, Error> {
+        let outcome = self.with_tables(keys, |tables, fingerprints| {
+            apply_tables(tables, &self.limits, fingerprints, &self.clock, operation)
+        });
+        let mut outcome = outcome.map_err(Error::from_engine)?;
+        if let Some(decision) = outcome.decision_mut() {
+            decision.source = self.source;
+        }
+        Ok(outcome)
+    }
+
+    #[inline(always)]
+    fn with_tables<R>(&self, keys: Keys<'_>, run: impl FnOnce(&[Table<'_, S>], &[u64]) -> R) -> R {
+        let fingerprints = match keys {
+            Keys::One(key) => [self.fingerprinter.of(key); MAX_TIERS],
+            // Apart from the buckets under one key.
+            Keys::Each(keys) => core::array::from_fn(|tier| {
+                keys.get(tier).map_or(0, |key| self.fingerprinter.of(key).rotate_left(32))
+            }),
+        };
+        let fingerprints = fingerprints.get(..self.segments.len()).unwrap_or(&fingerprints);
+        match &*self.segments {
+            [a] => run(&[self.table(a)], fingerprints),
+            [a, b] => run(&[self.table(a), self.table(b)], fingerprints),
+            [a, b, c] => run(&[a, b, c].map(|segments| self.table(segments)), fingerprints),
+            [a, b, c, d] => run(&[a, b, c, d].map(|segments| self.table(segments)), fingerprints),
+            _ => run(&[], fingerprints),
+        }
+    }
+
+    #[inline]
+    fn table<'s>(&self, segments: &'s S) -> Table<'s, S> {
+        Table::new(segments).on_full(self.on_full)
+    }
+}

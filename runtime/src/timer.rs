@@ -1,0 +1,25 @@
+use core::time::Duration;
+
+use tokio::task::JoinHandle;
+
+use crate::error::Error;
+use crate::redis::io;
+
+/// Waits at least `duration`, on any executor: the I/O thread keeps the time.
+pub(crate) async fn sleep(duration: Duration) -> Result<(), Error> {
+    if duration.is_zero() {
+        return Ok(());
+    }
+    let asleep = io::handle()?.spawn(async move { tokio::time::sleep(duration).await });
+    let mut asleep = AbortOnDrop(asleep);
+    (&mut asleep.0).await.map_err(|_| Error::Store("the I/O thread is gone".into()))
+}
+
+/// A sleep that nobody waits for need not go on.
+struct AbortOnDrop(JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
