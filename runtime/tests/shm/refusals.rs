@@ -1,7 +1,7 @@
 use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{FileExt as _, PermissionsExt as _, symlink};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::Path;
 
 use crate::processes::{Directory, Role};
@@ -92,6 +92,8 @@ fn what_is_not_a_regular_file() {
 #[test]
 fn other_settings_than_those_in_use() {
     let directory = Directory::new();
+    // Held by one who found it there: as good as by its maker.
+    drop(directory.open("", &LIMITS).unwrap());
     let held = directory.open("", &LIMITS).unwrap();
     for (query, why) in [
         ("&max_keys=5", "max_keys=100000, but max_keys=5 is asked for"),
@@ -127,6 +129,14 @@ fn no_room_for_the_whole_file() {
     role.start().finish();
     assert_says(&fs::read_to_string(&role.results).unwrap(), "cannot be made: File too large");
     assert!(directory.files().is_empty());
+}
+
+#[test]
+fn all_of_a_new_files_room_is_taken() {
+    let directory = Directory::in_memory();
+    let _limiter = directory.open("", &LIMITS).unwrap();
+    let file = directory.only_file().metadata().unwrap();
+    assert!(file.blocks() * 512 >= file.len(), "{} blocks of 512 bytes", file.blocks());
 }
 
 #[test]
