@@ -24,8 +24,10 @@ impl Host {
     /// seen from a process on `now`. Where the boot is not known, the offset must tell: it is
     /// the time at which the monotonic clock was zero.
     pub(super) fn counting(&self, offset: u64, now: &Self) -> Counting {
+        let namespaces = [self.time_namespace, now.time_namespace];
+        let are_apart = !namespaces.contains(&0) && namespaces[0] != namespaces[1];
         let are_known = self.boot != [0; 2] && now.boot != [0; 2];
-        if self.time_namespace != now.time_namespace || are_known && self.boot != now.boot {
+        if are_apart || are_known && self.boot != now.boot {
             Counting::Otherwise
         } else if are_known || offset.abs_diff(ShmClock::offset_now()) < SAME_BOOT_NANOS {
             Counting::Alike
@@ -69,6 +71,8 @@ mod tests {
         for other in [Host { boot: [1, 3], ..host }, Host { time_namespace: 4, ..host }] {
             assert_eq!(host.counting(offset, &other), Counting::Otherwise);
         }
+        let without_proc = Host::default();
+        assert_eq!(host.counting(offset, &without_proc), Counting::Alike);
     }
 
     #[test]
