@@ -1,18 +1,19 @@
+use core::fmt;
 use core::hash::{BuildHasher as _, Hasher as _};
 use std::hash::RandomState;
 
 use foldhash::SharedSeed;
 use foldhash::quality::FoldHasher;
 
-/// What tables know a key by: 64 bits of a hash with a secret seed, so that nobody
-/// can choose keys that share a bucket or crowd a window.
+/// Turns keys into the 64 bits by which a table knows them, with a secret seed, so that
+/// nobody can choose keys that share a bucket or crowd a window.
 ///
-/// The hash is not a cryptographic one. It need not be: none of its bits can be
-/// seen from outside, and two keys that meet only share a bucket.
-#[derive(Clone, Debug)]
+/// The hash is not a cryptographic one. It need not be: none of its bits can be seen from
+/// outside, and two keys that meet only share a bucket.
+#[derive(Clone)]
 pub(crate) struct Fingerprinter {
-    first: u64,
-    rest: SharedSeed,
+    shared: SharedSeed,
+    own: u64,
 }
 
 impl Fingerprinter {
@@ -22,16 +23,23 @@ impl Fingerprinter {
         Self::new([random(), random()])
     }
 
-    /// With a seed that several processes share.
+    /// The same seed gives the same fingerprints in every process of one build.
     pub(crate) fn new(seed: [u64; 2]) -> Self {
-        Self { first: seed[0], rest: SharedSeed::from_u64(seed[1]) }
+        Self { shared: SharedSeed::from_u64(seed[0]), own: seed[1] }
     }
 
     #[inline]
     pub(crate) fn of(&self, key: &[u8]) -> u64 {
-        let mut hasher = FoldHasher::with_seed(self.first, &self.rest);
+        let mut hasher = FoldHasher::with_seed(self.own, &self.shared);
         hasher.write(key);
         hasher.finish()
+    }
+}
+
+/// Without the seed, which is a secret.
+impl fmt::Debug for Fingerprinter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Fingerprinter")
     }
 }
 

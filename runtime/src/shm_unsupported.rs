@@ -1,6 +1,8 @@
-use tidegate_core::{Clock, Limit, Segments, Slot};
+use tidegate_core::Limit;
 
+use crate::clock::ProcessClock;
 use crate::error::Error;
+use crate::memory::Levels;
 use crate::pressure::Pressure;
 use crate::tables::KeyedTables;
 
@@ -9,39 +11,29 @@ use crate::tables::KeyedTables;
 pub(crate) struct ShmOptions;
 
 /// Cannot be.
-pub(crate) type SharedTables = KeyedTables<Never, Never>;
-
 #[derive(Debug)]
-pub(crate) enum Never {}
+pub(crate) enum SharedTables {}
 
 impl ShmOptions {
-    pub(crate) fn parse(_: &str) -> Result<Self, Error> {
-        Err(Error::argument("store", "shm:// is only to be had on Linux and macOS"))
+    pub(crate) fn parse(_rest: &str) -> Result<Self, Error> {
+        Err(unsupported())
     }
 }
 
 impl SharedTables {
     pub(crate) fn open(_: &ShmOptions, _: &str, _: &[Limit]) -> Result<Self, Error> {
-        Err(Error::argument("store", "shm:// is only to be had on Linux and macOS"))
+        Err(unsupported())
+    }
+
+    pub(crate) fn tables(&self) -> &KeyedTables<Levels, ProcessClock> {
+        match *self {}
     }
 
     pub(crate) fn pressure(&self) -> Pressure {
-        match self.clock {}
-    }
-}
-
-impl Segments for Never {
-    fn count(&self) -> usize {
-        match *self {}
-    }
-
-    fn segment(&self, _: usize) -> &[Slot] {
         match *self {}
     }
 }
 
-impl Clock for Never {
-    fn now(&self) -> u64 {
-        match *self {}
-    }
+fn unsupported() -> Error {
+    Error::argument("store", "shm:// is only to be had on Linux and macOS")
 }

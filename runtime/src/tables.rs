@@ -7,6 +7,10 @@ use crate::error::Error;
 use crate::fingerprint::Fingerprinter;
 use crate::keys::Keys;
 
+/// How many checks wait for memory together: as many as processors keep in flight,
+/// and more, so that the waits between batches are few.
+const BATCH: usize = 64;
+
 /// Buckets within this process's reach, for one set of limits: a lock-free table for
 /// each of them, and the clock that they are used by.
 ///
@@ -39,7 +43,7 @@ impl<S: Segments, C: Clock> KeyedTables<S, C> {
     /// The check of any number of limits.
     #[inline]
     pub(crate) fn check(&self, keys: Keys<'_>, cost: u64) -> Result<Decision, Error> {
-        let decision = self.with_tables(keys, |tables, fingerprints| {
+        let decision = self.with_tables(&self.fingerprints(keys), |tables, fingerprints| {
             check_tables(tables, &self.limits, fingerprints, &self.clock, cost)
         });
         let decision = decision.map_err(Error::from_engine)?;
@@ -48,7 +52,7 @@ impl<S: Segments, C: Clock> KeyedTables<S, C> {
 
     /// Any operation.
     pub(crate) fn run(&self, keys: Keys<'_>, operation: Operation) -> Result<Outcome, Error> {
-        let outcome = self.with_tables(keys, |tables, fingerprints| {
+        let outcome = self.with_tables(&self.fingerprints(keys), |tables, fingerprints| {
             apply_tables(tables, &self.limits, fingerprints, &self.clock, operation)
         });
         let mut outcome = outcome.map_err(Error::from_engine)?;
@@ -58,16 +62,55 @@ impl<S: Segments, C: Clock> KeyedTables<S, C> {
         Ok(outcome)
     }
 
+    /// Many checks, in order, at one reading of the clock for each batch of them.
+    ///
+    /// What they need of memory is asked for first, all at once, so that they wait for
+    /// the slow part of it together.
+    pub(crate) fn check_many(&self, checks: &[(Keys<'_>, u64)]) -> Result<Vec<Decision>, Error> {
+        let mut decisions = Vec::with_capacity(checks.len());
+        for batch in checks.chunks(BATCH) {
+            let mut fingerprints = [[0; MAX_TIERS]; BATCH];
+            for ((keys, _), fingerprints) in batch.iter().zip(&mut fingerprints) {
+                *fingerprints = self.fingerprints(*keys);
+                for (segments, fingerprint) in self.segments.iter().zip(&*fingerprints) {
+                    self.table(segments).touch(*fingerprint);
+                }
+            }
+            let now = self.clock.now();
+            for ((_, cost), fingerprints) in batch.iter().zip(&fingerprints) {
+                let decision = match (&*self.segments, &*self.limits) {
+                    ([segments], [limit]) => {
+                        check_table(&self.table(segments), limit, fingerprints[0], now, *cost)
+                    }
+                    _ => self.with_tables(fingerprints, |tables, fingerprints| {
+                        check_tables(tables, &self.limits, fingerprints, &self.clock, *cost)
+                    }),
+                };
+                let decision = decision.map_err(Error::from_engine)?;
+                decisions.push(Decision { source: self.source, ..decision });
+            }
+        }
+        Ok(decisions)
+    }
+
     #[inline(always)]
-    fn with_tables<R>(&self, keys: Keys<'_>, run: impl FnOnce(&[Table<'_, S>], &[u64]) -> R) -> R {
-        let fingerprints = match keys {
+    fn fingerprints(&self, keys: Keys<'_>) -> [u64; MAX_TIERS] {
+        match keys {
             Keys::One(key) => [self.fingerprinter.of(key); MAX_TIERS],
             // Apart from the buckets under one key.
             Keys::Each(keys) => core::array::from_fn(|tier| {
                 keys.get(tier).map_or(0, |key| self.fingerprinter.of(key).rotate_left(32))
             }),
-        };
-        let fingerprints = fingerprints.get(..self.segments.len()).unwrap_or(&fingerprints);
+        }
+    }
+
+    #[inline(always)]
+    fn with_tables<R>(
+        &self,
+        fingerprints: &[u64; MAX_TIERS],
+        run: impl FnOnce(&[Table<'_, S>], &[u64]) -> R,
+    ) -> R {
+        let fingerprints = fingerprints.get(..self.segments.len()).unwrap_or(fingerprints);
         match &*self.segments {
             [a] => run(&[self.table(a)], fingerprints),
             [a, b] => run(&[self.table(a), self.table(b)], fingerprints),

@@ -89,6 +89,9 @@ pub struct Table<'s, S: Segments + ?Sized = [Slot]> {
     on_full: OnFull,
 }
 
+/// How many of the newest segments are worth asking memory for: the older ones are small.
+const TOUCHED: usize = 2;
+
 /// A slot in which a key was seen, and its key word then.
 #[derive(Debug)]
 struct Entry<'s> {
@@ -139,6 +142,22 @@ impl<'s, S: Segments + ?Sized> Table<'s, S> {
     /// The key's cell, 0 when it has none.
     pub fn cell(&self, fingerprint: u64) -> u64 {
         self.look(fingerprint).map_or(0, |seen| seen.cell())
+    }
+
+    /// Asks for the memory in which the key probably is, so that it is near when it is
+    /// needed; changes nothing.
+    #[inline]
+    pub fn touch(&self, fingerprint: u64) {
+        let mut seen = 0;
+        for segment in (0..self.segments.count()).rev().take(TOUCHED) {
+            for choice in 0..CHOICES {
+                let window = window(self.segments.segment(segment), fingerprint, choice);
+                if let Some(slot) = window.slots.get(window.home) {
+                    seen ^= slot[KEY].load(Ordering::Relaxed);
+                }
+            }
+        }
+        core::hint::black_box(seen);
     }
 
     /// The key's slot, or one in which it is being inserted.

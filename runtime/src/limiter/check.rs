@@ -38,8 +38,8 @@ impl Limiter {
             Buckets::Memory(tables) => {
                 tables.check(self.admit(keys, &Operation::Check { cost })?, cost)
             }
-            Buckets::Shm(tables) => {
-                tables.check(self.admit(keys, &Operation::Check { cost })?, cost)
+            Buckets::Shm(shared) => {
+                shared.tables().check(self.admit(keys, &Operation::Check { cost })?, cost)
             }
             Buckets::Redis(_) => decision(self.run_blocking(keys, Operation::Check { cost })),
         }

@@ -31,14 +31,8 @@ impl Limiter {
         checks: impl IntoIterator<Item = (K, u64)>,
     ) -> Result<Vec<Decision>, Error> {
         match &self.0.buckets {
-            Buckets::Memory(tables) => {
-                let checks = self.admit_all(checks)?;
-                checks.into_iter().map(|(keys, cost)| tables.check(keys, cost)).collect()
-            }
-            Buckets::Shm(tables) => {
-                let checks = self.admit_all(checks)?;
-                checks.into_iter().map(|(keys, cost)| tables.check(keys, cost)).collect()
-            }
+            Buckets::Memory(tables) => tables.check_many(&self.admit_all(checks)?),
+            Buckets::Shm(shared) => shared.tables().check_many(&self.admit_all(checks)?),
             Buckets::Redis(_) => {
                 let (answerer, awaited) = awaited();
                 self.check_many_then(checks, move |answer| _ = answerer.answer(answer));
@@ -71,6 +65,11 @@ impl Limiter {
             Ok(checks) => checks,
             Err(error) => return done(Err(error)),
         };
+        match &self.0.buckets {
+            Buckets::Memory(tables) => return done(tables.check_many(&checks)),
+            Buckets::Shm(shared) => return done(shared.tables().check_many(&checks)),
+            Buckets::Redis(_) => {}
+        }
         let gathering = Gathering::new(checks.len(), done);
         for (place, (keys, cost)) in checks.into_iter().enumerate() {
             let gathering = Arc::clone(&gathering);

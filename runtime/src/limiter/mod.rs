@@ -96,7 +96,7 @@ impl Limiter {
     pub fn pressure(&self) -> Pressure {
         match &self.0.buckets {
             Buckets::Memory(tables) => tables.pressure(),
-            Buckets::Shm(tables) => tables.pressure(),
+            Buckets::Shm(shared) => shared.pressure(),
             Buckets::Redis(_) => Pressure::default(),
         }
     }

@@ -29,7 +29,7 @@ impl Limiter {
         };
         match &self.0.buckets {
             Buckets::Memory(tables) => done(tables.run(keys, operation)),
-            Buckets::Shm(tables) => done(tables.run(keys, operation)),
+            Buckets::Shm(shared) => done(shared.tables().run(keys, operation)),
             Buckets::Redis(store) => {
                 let keys = keys.in_redis(&self.0.prefix);
                 store.run(keys, Arc::clone(&self.0.limits), operation, done);
@@ -48,13 +48,9 @@ impl Limiter {
         operation: Operation,
     ) -> Result<Outcome, Error> {
         match &self.0.buckets {
-            Buckets::Memory(tables) => {
-                let keys = self.admit(keys.into(), &operation)?;
-                tables.run(keys, operation)
-            }
-            Buckets::Shm(tables) => {
-                let keys = self.admit(keys.into(), &operation)?;
-                tables.run(keys, operation)
+            Buckets::Memory(tables) => tables.run(self.admit(keys.into(), &operation)?, operation),
+            Buckets::Shm(shared) => {
+                shared.tables().run(self.admit(keys.into(), &operation)?, operation)
             }
             Buckets::Redis(_) => {
                 let (answerer, awaited) = awaited();

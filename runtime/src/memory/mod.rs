@@ -8,7 +8,7 @@ use crate::clock::ProcessClock;
 use crate::fingerprint::Fingerprinter;
 use crate::pressure::Pressure;
 use crate::tables::KeyedTables;
-use levels::Levels;
+pub(crate) use levels::Levels;
 
 /// Buckets in this process's memory.
 ///

@@ -31,25 +31,24 @@ use header::{DENIED, EVICTED, Identity, SLOTS};
 use mapping::Mapping;
 pub(crate) use options::ShmOptions;
 
-/// Buckets in a file that other processes map too.
+/// The buckets of one set of limits, in a file that other processes map too.
 ///
 /// Nothing in it belongs to a process or a thread: it works on in a forked child. The
-/// last of its limiters unmaps the file.
-pub(crate) type SharedTables = KeyedTables<TierSlots, ShmClock>;
+/// last of its clones unmaps the file.
+#[derive(Debug)]
+pub(crate) struct SharedTables {
+    tables: KeyedTables<TierSlots, ShmClock>,
+    mapping: Arc<Mapping>,
+    /// Holds the lock that says that the file is in use.
+    _file: File,
+}
 
 /// The slots of one tier.
 #[derive(Debug)]
 pub(crate) struct TierSlots {
-    shared: Arc<Shared>,
+    mapping: Arc<Mapping>,
     start: usize,
     end: usize,
-}
-
-#[derive(Debug)]
-struct Shared {
-    mapping: Mapping,
-    /// Holds the lock that says that the file is in use.
-    _file: File,
 }
 
 impl SharedTables {
@@ -62,36 +61,42 @@ impl SharedTables {
         prefix: &str,
         limits: &[Limit],
     ) -> Result<Self, Error> {
-        let opened = file::open(options, &Identity::new(prefix, limits))?;
+        let identity = Identity::new(prefix, limits);
+        let opened = file::open(options, &identity)?;
         siblings::unlink_spent(&opened, &options.name);
-        let header = opened.header;
+        let header = &opened.header;
         let mapping = Mapping::new(&opened.file, header.all_slots()).map_err(|error| {
             file::refused(&opened.path, format!("it cannot be mapped: {error}"))
         })?;
-        let shared = Arc::new(Shared { mapping, _file: opened.file });
+        let mapping = Arc::new(mapping);
         let slots = header.slots();
         let tier = |number: usize| TierSlots {
-            shared: Arc::clone(&shared),
+            mapping: Arc::clone(&mapping),
             start: SLOTS + number * slots,
             end: SLOTS + (number + 1) * slots,
         };
-        Ok(Self {
+        let tables = KeyedTables {
             limits: limits.into(),
             segments: (0..limits.len()).map(tier).collect(),
             on_full: header.on_full,
             fingerprinter: Fingerprinter::new(header.seed),
             clock: ShmClock::new(header.clock_offset),
             source: Source::Shm,
-        })
+        };
+        Ok(Self { tables, mapping, _file: opened.file })
     }
 
-    /// What the file could not keep, in all processes and since it was made.
+    #[inline]
+    pub(crate) fn tables(&self) -> &KeyedTables<TierSlots, ShmClock> {
+        &self.tables
+    }
+
+    /// What the file could not keep since it was made, by any process.
     pub(crate) fn pressure(&self) -> Pressure {
-        // The tiers share their counters.
-        self.segments.first().map_or_else(Pressure::default, |tier| Pressure {
-            evicted: tier.shared.counter(EVICTED).load(Ordering::Relaxed),
-            denied: tier.shared.counter(DENIED).load(Ordering::Relaxed),
-        })
+        Pressure {
+            evicted: self.mapping.counter(EVICTED).load(Ordering::Relaxed),
+            denied: self.mapping.counter(DENIED).load(Ordering::Relaxed),
+        }
     }
 }
 
@@ -104,21 +109,21 @@ impl Segments for TierSlots {
     #[inline]
     fn segment(&self, index: usize) -> &[Slot] {
         let slots = if index == 0 { self.start..self.end } else { 0..0 };
-        self.shared.mapping.slots().get(slots).unwrap_or(&[])
+        self.mapping.slots().get(slots).unwrap_or(&[])
     }
 
     fn owed_bucket_evicted(&self) {
-        self.shared.counter(EVICTED).fetch_add(1, Ordering::Relaxed);
+        self.mapping.counter(EVICTED).fetch_add(1, Ordering::Relaxed);
     }
 
     fn new_key_denied(&self) {
-        self.shared.counter(DENIED).fetch_add(1, Ordering::Relaxed);
+        self.mapping.counter(DENIED).fetch_add(1, Ordering::Relaxed);
     }
 }
 
-impl Shared {
-    /// A counter in the header; all processes count with it.
+impl Mapping {
+    /// A counter of the header, which all processes share.
     fn counter(&self, slot: usize) -> &AtomicU64 {
-        &self.mapping.slots()[slot][0]
+        &self.slots()[slot][0]
     }
 }

@@ -162,6 +162,16 @@ fn permissions_are_those_asked_for_whatever_the_umask() {
 }
 
 #[test]
+fn settings_of_a_shared_file_that_are_not_in_its_url() {
+    let directory = Directory::new();
+    let builder =
+        || tidegate::Limiter::builder().limit("10/d").store_url(&directory.url("test", ""));
+    for builder in [builder().max_keys(7), builder().on_full(tidegate::OnFull::Deny)] {
+        assert_says(&builder.build().unwrap_err().to_string(), "into the URL of shm://");
+    }
+}
+
+#[test]
 fn a_clock_of_ones_own() {
     let directory = Directory::new();
     let builder = tidegate::Limiter::builder().limit("10/d").store_url(&directory.url("test", ""));
