@@ -110,7 +110,8 @@ impl LimiterBuilder {
         self
     }
 
-    /// Checks it all. Opens the file of a `shm://` store; does no other I/O.
+    /// Checks it all. Opens the file of a `shm://` store, which waits while another process
+    /// is making it, at most 5 s; does no other I/O.
     ///
     /// # Errors
     /// [`Error::InvalidLimit`] for a limit that cannot be kept or a number of limits

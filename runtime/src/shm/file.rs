@@ -298,7 +298,10 @@ fn fill(file: &File, header: &Header, mode: u32) -> io::Result<()> {
     let length = header.file_length();
     match fallocate(file, FallocateFlags::empty(), 0, length) {
         Ok(()) => {}
-        Err(Errno::OPNOTSUPP | Errno::NOSYS) => write_zeros(file, length)?,
+        // Two names of one error on Linux, two errors on macOS.
+        Err(error) if [Errno::OPNOTSUPP, Errno::NOTSUP, Errno::NOSYS].contains(&error) => {
+            write_zeros(file, length)?;
+        }
         Err(error) => return Err(error.into()),
     }
     file.write_all_at(&header.encode(), 0)?;
