@@ -8,7 +8,7 @@
 
 use core::time::Duration;
 use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::{self, Write as _};
+use std::io;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -308,13 +308,13 @@ fn fill(file: &File, header: &Header, mode: u32) -> io::Result<()> {
     file.set_permissions(Permissions::from_mode(mode))
 }
 
-fn write_zeros(mut file: &File, length: u64) -> io::Result<()> {
+fn write_zeros(file: &File, length: u64) -> io::Result<()> {
     let zeros = [0; 64 * 1024];
-    let mut left = length;
-    while left > 0 {
-        let part = left.min(zeros.len() as u64);
-        file.write_all(zeros.get(..part as usize).unwrap_or(&zeros))?;
-        left -= part;
+    let mut written = 0;
+    while written < length {
+        let part = (length - written).min(zeros.len() as u64);
+        file.write_all_at(zeros.get(..part as usize).unwrap_or(&zeros), written)?;
+        written += part;
     }
     Ok(())
 }
@@ -355,6 +355,22 @@ pub(super) fn refused(path: &Path, why: impl core::fmt::Display) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn zeros_are_written_where_nothing_else_takes_room() -> io::Result<()> {
+        let path = std::env::temp_dir().join(format!("tidegate-zeros-{}", std::process::id()));
+        let file = open_options(OFlags::NOFOLLOW).create_new(true).open(&path)?;
+        fs::remove_file(&path)?;
+        for length in [200_000, 65_536, 1] {
+            file.set_len(0)?;
+            write_zeros(&file, length)?;
+            let mut found = vec![1; usize::try_from(length).unwrap_or(0)];
+            file.read_exact_at(&mut found, 0)?;
+            assert!(found.iter().all(|&byte| byte == 0));
+            assert_eq!(file.metadata()?.len(), length);
+        }
+        Ok(())
+    }
 
     #[test]
     fn a_file_of_another_user_is_for_use_only_as_the_mode_says() {
