@@ -110,7 +110,8 @@ impl LimiterBuilder {
         self
     }
 
-    /// Checks it all. Opens the file of a `shm://` store; does no other I/O.
+    /// Checks it all. Opens the file of a `shm://` store, which waits while another process
+    /// is making it, at most 5 s; does no other I/O.
     ///
     /// # Errors
     /// [`Error::InvalidLimit`] for a limit that cannot be kept or a number of limits
@@ -141,6 +142,12 @@ impl LimiterBuilder {
                 let clock =
                     clock.map_or_else(|| ProcessClock::Fast(FastClock::new()), ProcessClock::Given);
                 Buckets::Memory(MemoryTables::new(&limits, max_keys, self.on_full, clock))
+            }
+            (Backend::Shm(_), _)
+                if self.max_keys.is_some() || self.on_full != OnFull::default() =>
+            {
+                let message = "write max_keys and on_full into the URL of shm://, which is shared";
+                return Err(Error::argument("max_keys", message));
             }
             (Backend::Shm(options), None) => {
                 Buckets::Shm(SharedTables::open(&options, &prefix, &limits)?)

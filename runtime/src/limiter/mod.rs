@@ -91,8 +91,8 @@ impl Limiter {
         self.0.named.get(usize::from(decision.tier)).map_or("", |named| &named.name)
     }
 
-    /// What the buckets' store could not keep for want of room; nothing where room is
-    /// not bounded by Tidegate, as in Redis.
+    /// What the buckets' store could not keep for want of room, for any process that shares
+    /// it; nothing where room is not bounded by Tidegate, as in Redis.
     pub fn pressure(&self) -> Pressure {
         match &self.0.buckets {
             Buckets::Memory(tables) => tables.pressure(),

@@ -8,7 +8,7 @@
 
 use core::time::Duration;
 use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::{self, Write as _};
+use std::io;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -19,7 +19,7 @@ use rustix::process::{getegid, geteuid, getgroups};
 
 use super::clock::ShmClock;
 use super::header::{Header, Identity, PAGE, Unfit};
-use super::host::Host;
+use super::host::{Counting, Host};
 use super::options::{ShmOptions, on_full_text};
 use crate::error::Error;
 
@@ -65,9 +65,10 @@ pub(super) fn open(options: &ShmOptions, identity: &Identity) -> Result<OpenFile
     let opening = Opening { options, identity, host: Host::current(), path };
     let start = Instant::now();
     loop {
-        match opening.attempt()? {
+        let is_late = start.elapsed() >= DISAGREEMENT;
+        match opening.attempt(is_late)? {
             Attempt::Opened(file) => return Ok(file),
-            Attempt::Disagrees(why) if start.elapsed() >= DISAGREEMENT => return Err(why),
+            Attempt::Disagrees(why) if is_late => return Err(why),
             Attempt::Busy if start.elapsed() >= PATIENCE => {
                 let why = "another process has been making or removing it for 5 s";
                 return Err(refused(&opening.path, why));
@@ -87,7 +88,9 @@ fn file_name(name: &str, identity: &Identity) -> String {
 }
 
 impl Opening<'_> {
-    fn attempt(&self) -> Attempted {
+    /// A late attempt takes a file that is locked for one in use: by then, whoever only
+    /// looked at it has let it go.
+    fn attempt(&self, is_late: bool) -> Attempted {
         let file = match open_existing(&self.path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return self.create(),
@@ -103,18 +106,37 @@ impl Opening<'_> {
         if header.identity != *self.identity {
             return Err(refused(&self.path, "it is the file of another prefix or other limits"));
         }
-        let Some(why) = self.disagreement(&file, &header)? else {
-            return Ok(Attempt::Opened(OpenFile { file, header, path: self.path.clone() }));
-        };
+        let why = self.disagreement(&file, &header)?;
+        let counting = header.host.counting(header.clock_offset, &self.host);
+        if why.is_none() && counting == Counting::Alike {
+            return Ok(self.opened(file, header));
+        }
         if retire(&file, &self.path, || true)? {
             return Ok(Attempt::Busy);
         }
-        if !header.host.is_known() && why.of_boot {
-            // Held, so by processes of this boot.
-            return Ok(Attempt::Busy);
+        let why = match (why, counting) {
+            (Some(why), _) => why,
+            (None, Counting::Otherwise) => {
+                "its clock is that of another boot, host or time namespace".to_owned()
+            }
+            // In use makes clear that it is of this boot: locks end with theirs.
+            (None, Counting::Unclear) if is_late => return self.share(file, header),
+            (None, _) => return Ok(Attempt::Busy),
+        };
+        Ok(Attempt::Disagrees(refused(&self.path, format!("{why}; it is in use"))))
+    }
+
+    fn share(&self, file: File, header: Header) -> Attempted {
+        if lock(&file, FlockOperation::NonBlockingLockShared, &self.path)?
+            && is_named(&file, &self.path)
+        {
+            return Ok(self.opened(file, header));
         }
-        let message = format!("{}; it is in use by other processes", why.message);
-        Ok(Attempt::Disagrees(refused(&self.path, message)))
+        Ok(Attempt::Busy)
+    }
+
+    fn opened(&self, file: File, header: Header) -> Attempt {
+        Attempt::Opened(OpenFile { file, header, path: self.path.clone() })
     }
 
     /// Refuses what is not a plain file, or is another user's and not shared with this one.
@@ -132,11 +154,11 @@ impl Opening<'_> {
         Err(refused(&self.path, why))
     }
 
-    /// What keeps this process from using a sound file of ours.
-    fn disagreement(&self, file: &File, header: &Header) -> Result<Option<Disagreement>, Error> {
+    /// Where the settings of a sound file of ours are not those asked for.
+    fn disagreement(&self, file: &File, header: &Header) -> Result<Option<String>, Error> {
         let found = file.metadata().map_err(|error| cannot_open(&self.path, &error))?;
         let mode = found.mode() & 0o7777;
-        let (options, of_boot) = (self.options, false);
+        let options = self.options;
         let message = if mode != options.mode {
             format!("its permissions are {mode:o}, but mode={:o} is asked for", options.mode)
         } else if header.max_keys != options.max_keys {
@@ -145,13 +167,10 @@ impl Opening<'_> {
         } else if header.on_full != options.on_full {
             let (theirs, ours) = (on_full_text(header.on_full), on_full_text(options.on_full));
             format!("it was made with on_full={theirs}, but on_full={ours} is asked for")
-        } else if !header.host.counts_as(header.clock_offset, &self.host) {
-            let message = "its clock is that of another boot, host or time namespace".to_owned();
-            return Ok(Some(Disagreement { message, of_boot: true }));
         } else {
             return Ok(None);
         };
-        Ok(Some(Disagreement { message, of_boot }))
+        Ok(Some(message))
     }
 
     /// Makes the file, unless another process of this user is at it.
@@ -188,12 +207,7 @@ impl Opening<'_> {
             Err(error) => return Err(failed(error)),
         }
         drop(unfinished);
-        if lock(&file, FlockOperation::NonBlockingLockShared, &self.path)?
-            && is_named(&file, &self.path)
-        {
-            return Ok(Attempt::Opened(OpenFile { file, header, path: self.path.clone() }));
-        }
-        Ok(Attempt::Busy)
+        self.share(file, header)
     }
 
     fn unfinished_path(&self) -> PathBuf {
@@ -211,11 +225,6 @@ impl Opening<'_> {
         let offset = ShmClock::offset_now();
         Ok(Header::new(self.identity.clone(), self.options, self.host, offset, seed))
     }
-}
-
-struct Disagreement {
-    message: String,
-    of_boot: bool,
 }
 
 /// The path of a file that is being made; unlinked when this is dropped.
@@ -289,20 +298,23 @@ fn fill(file: &File, header: &Header, mode: u32) -> io::Result<()> {
     let length = header.file_length();
     match fallocate(file, FallocateFlags::empty(), 0, length) {
         Ok(()) => {}
-        Err(Errno::OPNOTSUPP | Errno::NOSYS) => write_zeros(file, length)?,
+        // Two names of one error on Linux, two errors on macOS.
+        Err(error) if [Errno::OPNOTSUPP, Errno::NOTSUP, Errno::NOSYS].contains(&error) => {
+            write_zeros(file, length)?;
+        }
         Err(error) => return Err(error.into()),
     }
     file.write_all_at(&header.encode(), 0)?;
     file.set_permissions(Permissions::from_mode(mode))
 }
 
-fn write_zeros(mut file: &File, length: u64) -> io::Result<()> {
+fn write_zeros(file: &File, length: u64) -> io::Result<()> {
     let zeros = [0; 64 * 1024];
-    let mut left = length;
-    while left > 0 {
-        let part = left.min(zeros.len() as u64);
-        file.write_all(zeros.get(..part as usize).unwrap_or(&zeros))?;
-        left -= part;
+    let mut written = 0;
+    while written < length {
+        let part = (length - written).min(zeros.len() as u64);
+        file.write_all_at(zeros.get(..part as usize).unwrap_or(&zeros), written)?;
+        written += part;
     }
     Ok(())
 }
@@ -343,6 +355,22 @@ pub(super) fn refused(path: &Path, why: impl core::fmt::Display) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn zeros_are_written_where_nothing_else_takes_room() -> io::Result<()> {
+        let path = std::env::temp_dir().join(format!("tidegate-zeros-{}", std::process::id()));
+        let file = open_options(OFlags::NOFOLLOW).create_new(true).open(&path)?;
+        fs::remove_file(&path)?;
+        for length in [200_000, 65_536, 1] {
+            file.set_len(0)?;
+            write_zeros(&file, length)?;
+            let mut found = vec![1; usize::try_from(length).unwrap_or(0)];
+            file.read_exact_at(&mut found, 0)?;
+            assert!(found.iter().all(|&byte| byte == 0));
+            assert_eq!(file.metadata()?.len(), length);
+        }
+        Ok(())
+    }
 
     #[test]
     fn a_file_of_another_user_is_for_use_only_as_the_mode_says() {

@@ -20,22 +20,30 @@ impl Host {
         }
     }
 
-    /// Whether a file made on this host, with this offset of its clock, counts time as
-    /// processes of `now` do. Where the boot is not known, the offset tells: it is the time
-    /// at which the monotonic clock was zero.
-    pub(super) fn counts_as(&self, offset: u64, now: &Self) -> bool {
-        let same_boot = if self.boot == [0; 2] || now.boot == [0; 2] {
-            offset.abs_diff(ShmClock::offset_now()) < SAME_BOOT_NANOS
+    /// How a file that was made on this host, with this offset of its clock, counts time, as
+    /// seen from a process on `now`. Where the boot is not known, the offset must tell: it is
+    /// the time at which the monotonic clock was zero.
+    pub(super) fn counting(&self, offset: u64, now: &Self) -> Counting {
+        let namespaces = [self.time_namespace, now.time_namespace];
+        let are_apart = !namespaces.contains(&0) && namespaces[0] != namespaces[1];
+        let are_known = self.boot != [0; 2] && now.boot != [0; 2];
+        if are_apart || are_known && self.boot != now.boot {
+            Counting::Otherwise
+        } else if are_known || offset.abs_diff(ShmClock::offset_now()) < SAME_BOOT_NANOS {
+            Counting::Alike
         } else {
-            self.boot == now.boot
-        };
-        same_boot && self.time_namespace == now.time_namespace
+            Counting::Unclear
+        }
     }
+}
 
-    /// Whether [`counts_as`](Self::counts_as) is certain, not a guess.
-    pub(super) fn is_known(&self) -> bool {
-        self.boot != [0; 2]
-    }
+/// Whether two processes read the same monotonic clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Counting {
+    Alike,
+    Otherwise,
+    /// There has been another boot, or the wall clock has been set.
+    Unclear,
 }
 
 fn boot_id() -> Option<[u64; 2]> {
@@ -59,22 +67,24 @@ mod tests {
     fn another_boot_or_time_namespace_counts_otherwise() {
         let offset = ShmClock::offset_now();
         let host = Host { boot: [1, 2], time_namespace: 3 };
-        assert!(host.counts_as(offset, &host));
-        assert!(!host.counts_as(offset, &Host { boot: [1, 3], ..host }));
-        assert!(!host.counts_as(offset, &Host { time_namespace: 4, ..host }));
+        assert_eq!(host.counting(0, &host), Counting::Alike);
+        for other in [Host { boot: [1, 3], ..host }, Host { time_namespace: 4, ..host }] {
+            assert_eq!(host.counting(offset, &other), Counting::Otherwise);
+        }
+        let without_proc = Host::default();
+        assert_eq!(host.counting(offset, &without_proc), Counting::Alike);
     }
 
     #[test]
     fn the_clocks_offset_tells_boots_apart_where_nothing_else_does() {
         let (offset, host) = (ShmClock::offset_now(), Host::default());
-        assert!(host.counts_as(offset - 1_000_000_000, &host));
-        assert!(!host.counts_as(offset - 3_600_000_000_000, &host));
-        assert!(!host.is_known());
+        assert_eq!(host.counting(offset - 1_000_000_000, &host), Counting::Alike);
+        assert_eq!(host.counting(offset - 3_600_000_000_000, &host), Counting::Unclear);
     }
 
     #[cfg(target_os = "linux")]
     #[test]
     fn linux_names_its_boot() {
-        assert!(Host::current().is_known());
+        assert_ne!(Host::current().boot, [0; 2]);
     }
 }

@@ -9,7 +9,7 @@ use tidegate_core::Clock as _;
 use super::clock::ShmClock;
 use super::file::{OpenFile, is_named, name_stem, open_existing, read_header, retire};
 use super::header::{Header, SLOTS};
-use super::host::Host;
+use super::host::{Counting, Host};
 use super::mapping::Mapping;
 
 /// Unlinks this user's other files of the same name that nobody has open and whose buckets
@@ -47,7 +47,8 @@ fn is_unfinished(path: &Path) -> bool {
 
 fn owes_nothing(file: &File) -> bool {
     let Ok(header) = read_header(file) else { return false };
-    if !header.host.counts_as(header.clock_offset, &Host::current()) {
+    // With the lock at hand, nobody of this boot has it open.
+    if header.host.counting(header.clock_offset, &Host::current()) != Counting::Alike {
         return true;
     }
     Mapping::new(file, header.all_slots()).is_ok_and(|mapping| is_full_of_tokens(&header, &mapping))

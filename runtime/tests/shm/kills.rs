@@ -10,7 +10,7 @@ use crate::sharing::{Admissions, note};
 
 /// In so small a table slots change hands all the time.
 const QUERY: &str = "&max_keys=24&on_full=deny";
-const LIMITS: &str = "10000/s burst 2000;20000/s burst 4000";
+const LIMITS: &str = "10000/s burst 5000;20000/s burst 10000";
 const COLD_KEYS: u64 = 200;
 const KILLS: usize = 60;
 

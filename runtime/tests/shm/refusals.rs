@@ -1,7 +1,7 @@
 use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{FileExt as _, PermissionsExt as _, symlink};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::Path;
 
 use crate::processes::{Directory, Role};
@@ -92,6 +92,8 @@ fn what_is_not_a_regular_file() {
 #[test]
 fn other_settings_than_those_in_use() {
     let directory = Directory::new();
+    // Held by one who found it there: as good as by its maker.
+    drop(directory.open("", &LIMITS).unwrap());
     let held = directory.open("", &LIMITS).unwrap();
     for (query, why) in [
         ("&max_keys=5", "max_keys=100000, but max_keys=5 is asked for"),
@@ -130,6 +132,14 @@ fn no_room_for_the_whole_file() {
 }
 
 #[test]
+fn all_of_a_new_files_room_is_taken() {
+    let directory = Directory::in_memory();
+    let _limiter = directory.open("", &LIMITS).unwrap();
+    let file = directory.only_file().metadata().unwrap();
+    assert!(file.blocks() * 512 >= file.len(), "{} blocks of 512 bytes", file.blocks());
+}
+
+#[test]
 fn permissions_are_those_asked_for_whatever_the_umask() {
     for (umask, query, mode) in [
         ("umask 0;", "", 0o600),
@@ -148,6 +158,16 @@ fn permissions_are_those_asked_for_whatever_the_umask() {
         role.start().finish();
         let found = directory.only_file().metadata().unwrap().permissions().mode();
         assert_eq!(found & 0o7777, mode, "{umask}");
+    }
+}
+
+#[test]
+fn settings_of_a_shared_file_that_are_not_in_its_url() {
+    let directory = Directory::new();
+    let builder =
+        || tidegate::Limiter::builder().limit("10/d").store_url(&directory.url("test", ""));
+    for builder in [builder().max_keys(7), builder().on_full(tidegate::OnFull::Deny)] {
+        assert_says(&builder.build().unwrap_err().to_string(), "into the URL of shm://");
     }
 }
 

@@ -1,3 +1,8 @@
+use core::sync::atomic::{AtomicU32, Ordering};
+use core::time::Duration;
+use std::thread;
+use std::time::Instant;
+
 use crate::processes::{Directory, eventually};
 
 #[test]
@@ -9,6 +14,36 @@ fn a_file_nobody_uses_makes_way_for_other_settings() {
     let limiter = directory.open("&max_keys=5&on_full=deny&mode=666", &["10/d"]).unwrap();
     assert!(limiter.check("key", 10).unwrap().allowed);
     directory.only_file();
+}
+
+/// Threads open, close and so replace the file all the time; who has it open at one time
+/// must share it, never hold one that has lost its path meanwhile.
+#[test]
+fn whoever_has_the_file_open_shares_it_while_others_replace_it() {
+    let directory = Directory::new();
+    let end = Instant::now() + Duration::from_secs(2);
+    let shared = AtomicU32::new(0);
+    thread::scope(|scope| {
+        for number in 0..4u32 {
+            let (directory, shared) = (&directory, &shared);
+            scope.spawn(move || {
+                let query = format!("&max_keys={}", 50_000 + number % 2);
+                for round in 0.. {
+                    if Instant::now() >= end {
+                        return;
+                    }
+                    // Refused while the others' settings are in use.
+                    let Ok(one) = directory.open(&query, &["1/d"]) else { continue };
+                    let key = format!("{number}.{round}");
+                    assert!(one.check(&key, 1).unwrap().allowed);
+                    let other = directory.open(&query, &["1/d"]).unwrap();
+                    assert!(!other.check(&key, 1).unwrap().allowed, "two files in use");
+                    shared.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+    });
+    assert!(shared.into_inner() > 100);
 }
 
 #[test]
