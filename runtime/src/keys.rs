@@ -9,8 +9,8 @@ const MAX_PREFIX: usize = 256;
 /// one key per limit.
 ///
 /// One key per limit puts buckets of different width under one call: the user's, the
-/// organisation's and everybody's, all or nothing. They are buckets of their own, apart
-/// from those under a single key (with one limit the two are the same).
+/// organisation's and everybody's, all or nothing. With one limit the two forms are the
+/// same; with more, use a key in one of them only.
 ///
 /// ```
 /// use tidegate::Limiter;
@@ -24,7 +24,7 @@ const MAX_PREFIX: usize = 256;
 pub enum Keys<'k> {
     /// One key for all limits.
     One(&'k [u8]),
-    /// One key for each limit, in their order.
+    /// One key for each limit, in their order, no two the same.
     Each(&'k [&'k [u8]]),
 }
 
@@ -50,7 +50,12 @@ impl<'k> Keys<'k> {
         if keys.len() != limits {
             return Err(wrong_count(keys.len(), limits));
         }
-        keys.iter().try_for_each(|key| check_key(key))?;
+        for (tier, key) in keys.iter().enumerate() {
+            check_key(key)?;
+            if keys[..tier].contains(key) {
+                return Err(Error::argument("key", "two limits cannot share one key's bucket"));
+            }
+        }
         Ok(if let [only] = *keys { Self::One(only) } else { Self::Each(keys) })
     }
 
@@ -79,6 +84,14 @@ impl<'k> Keys<'k> {
 }
 
 impl OwnedKeys {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        let keys: &[Box<[u8]>] = match self {
+            Self::One(key) => core::slice::from_ref(key),
+            Self::Each(keys) => keys,
+        };
+        keys.iter().map(|key| &**key)
+    }
+
     pub(crate) fn lend<R>(&self, use_them: impl FnOnce(Keys<'_>) -> R) -> R {
         match self {
             Self::One(key) => use_them(Keys::One(key)),
