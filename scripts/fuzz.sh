@@ -15,7 +15,7 @@ set -euo pipefail
 . "$SCRIPTS/supervise.sh"
 adopt_orphans "$SCRIPT_PATH" "$@"
 
-ALL_TARGETS="grammar steps value filter_config"
+ALL_TARGETS="grammar steps operations value filter_config"
 WORK="$PROJECT_ROOT/.build/fuzz"
 # Not shared with the ordinary builds: everything is built once more, with coverage.
 TARGET_DIR="$CARGO_TARGET_DIR/fuzz"

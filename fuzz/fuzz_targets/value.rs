@@ -1,11 +1,11 @@
 //! Any bytes under a bucket's key in Redis are a bucket or refused, alike by the
-//! engine's side and by the Lua script; what is written reads back.
+//! engine's side and by the Lua scripts, whatever is done to it; what is written reads back.
 #![no_main]
 
 use arbitrary::{Arbitrary, Result, Unstructured};
 use libfuzzer_sys::fuzz_target;
-use tidegate::redis::{CHECK, value};
-use tidegate_conformance::case::Case;
+use tidegate::redis::{SCRIPTS, value};
+use tidegate_conformance::case::{Case, Step};
 use tidegate_conformance::lua_twin::LuaTwin;
 use tidegate_core::{Limit, MAX_SPAN};
 use tidegate_fuzz::bytes::{limits, number};
@@ -14,7 +14,8 @@ use tidegate_fuzz::bytes::{limits, number};
 const LATEST: u64 = 9_999_999_999_999_999_999 - MAX_SPAN;
 
 thread_local! {
-    static TWIN: LuaTwin = LuaTwin::load(CHECK).expect("check.lua loads");
+    static TWINS: [(&'static str, LuaTwin); 6] = SCRIPTS
+        .map(|script| (script.name, LuaTwin::load(script.text()).expect("the script loads")));
 }
 
 #[derive(Debug)]
@@ -25,34 +26,43 @@ impl Arbitrary<'_> for Input {
         let limits = limits(input)?;
         let now = number(input)? % (LATEST + 1);
         let smallest = limits.iter().map(Limit::burst).min().unwrap_or(0);
-        let cost = number(input)? % (smallest + 1);
+        let (first, kind) = (number(input)?, input.arbitrary::<u8>()?);
+        let cost = first % (smallest + 1);
+        let step = match kind % 8 {
+            0 | 1 => Step::Check { cost },
+            2 | 3 => Step::Reserve { cost, max_wait: number(input)? },
+            4 => Step::Settle { charged: first, actual: number(input)? },
+            5 => Step::Credit { tokens: first },
+            6 => Step::Hold { wait: first },
+            _ => Step::Reset,
+        };
         let rest = input.bytes(input.len())?;
         let value = (!rest.is_empty()).then(|| rest.to_vec());
-        Ok(Self(Case { now, value, limits, cost }))
+        Ok(Self(Case { now, values: vec![value], limits, step }))
     }
 }
 
 fuzz_target!(|input: Input| {
     let Input(case) = input;
-    let text = case.value.as_deref().and_then(|bytes| core::str::from_utf8(bytes).ok());
-    if let Some(text) = text {
-        read_back(&case, text);
-    }
-    TWIN.with(|twin| {
-        let outcome = twin.run(case.now, case.value.as_deref(), &case.arguments());
-        let outcome = outcome.unwrap_or_else(|error| panic!("the script failed: {error}"));
-        case.compare(&outcome).unwrap_or_else(|difference| panic!("{difference}"));
+    read_back(&case);
+    let call = case.call();
+    TWINS.with(|twins| {
+        let (_, twin) = twins.iter().find(|(name, _)| *name == call.script.name).expect("a script");
+        let ran = twin.run(&case.seen(), &call.arguments);
+        let ran = ran.unwrap_or_else(|error| panic!("the script failed: {error}"));
+        case.compare(&ran).unwrap_or_else(|difference| panic!("{difference}"));
     });
 });
 
-fn read_back(case: &Case, text: &str) {
-    let Some(cells) = value::read(text, &case.limits, case.now) else { return };
-    let written = value::write(&cells, &case.limits, case.now);
-    let again = value::read(&written, &case.limits, case.now);
-    for ((limit, &cell), &again) in case.limits.iter().zip(&cells).zip(&again.unwrap_or_default()) {
+fn read_back(case: &Case) {
+    let Ok(stored) = value::read(&case.values, &case.limits, case.now) else { return };
+    let written = value::write(&stored.cells, &case.limits, case.now);
+    let again = value::read(&[Some(written.clone().into_bytes())], &case.limits, case.now);
+    let again = again.unwrap_or_default().cells;
+    for ((limit, &cell), &again) in case.limits.iter().zip(&stored.cells).zip(&again) {
         let position = limit.timeline().position(case.now);
         // A cell in the past and one at this moment are the same full bucket.
-        assert_eq!(cell.max(position), again, "{text:?} was written as {written:?}");
-        assert!(cell.saturating_sub(position) <= MAX_SPAN, "{text:?} owes too much");
+        assert_eq!(cell.max(position), again, "{case} was written as {written:?}");
+        assert!(cell.saturating_sub(position) <= MAX_SPAN, "{case} owes too much");
     }
 }

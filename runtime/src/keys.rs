@@ -74,11 +74,19 @@ impl<'k> Keys<'k> {
         }
     }
 
-    /// The keys in Redis: one for all tiers, or one per tier.
+    /// The keys in Redis: one for all tiers, or one per tier, marked with it as no key for
+    /// all tiers is. A key may be that of two tiers.
     pub(crate) fn in_redis(self, prefix: &str) -> Vec<Vec<u8>> {
         match self {
             Self::One(key) => vec![redis_key(prefix, key)],
-            Self::Each(keys) => keys.iter().map(|key| redis_key(prefix, key)).collect(),
+            Self::Each(keys) => {
+                let of_tier = |(tier, key): (usize, &&[u8])| {
+                    let mut full = redis_key(prefix, key);
+                    full.extend_from_slice(format!(":{tier}").as_bytes());
+                    full
+                };
+                keys.iter().enumerate().map(of_tier).collect()
+            }
         }
     }
 }

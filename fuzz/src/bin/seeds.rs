@@ -8,6 +8,7 @@ use tidegate::redis::value;
 use tidegate_conformance::vectors::{DecideVectors, GrammarVectors, RedisVectors, Step, load};
 use tidegate_core::{Cells, Limit, decide_tiers};
 use tidegate_fuzz::bytes::{write_limits, write_number};
+use tidegate_fuzz::operations::{self, Call, Operations};
 use tidegate_fuzz::steps::Steps;
 
 // What is built with coverage needs libFuzzer's hooks, though nothing is fuzzed here.
@@ -21,6 +22,7 @@ fn main() -> io::Result<()> {
     let folder = folder.ok_or_else(|| io::Error::other("usage: seeds <folder>"))?;
     write_all(&folder, "grammar", &grammar())?;
     write_all(&folder, "steps", &steps())?;
+    write_all(&folder, "operations", &operations())?;
     write_all(&folder, "value", &values())?;
     write_all(&folder, "filter_config", &configurations())
 }
@@ -44,6 +46,25 @@ fn steps() -> Vec<Vec<u8>> {
     let of_trace = |(limits, steps): (Vec<Limit>, Vec<Step>)| {
         let calls: Vec<_> = steps.iter().take(STEPS).map(|step| (step.now(), step.cost)).collect();
         Steps::to_bytes(&limits, &calls)
+    };
+    traces().map(of_trace).collect()
+}
+
+/// Traces of checks as operations, each charge corrected and each third cancelled.
+fn operations() -> Vec<Vec<u8>> {
+    let of_trace = |(limits, steps): (Vec<Limit>, Vec<Step>)| {
+        let calls = steps.iter().take(STEPS).enumerate().map(|(number, step)| {
+            let (now, cost) = (step.now(), step.cost);
+            let step = match number % 6 {
+                0 => operations::Step::Check { cost },
+                1 | 2 => operations::Step::Reserve { cost, max_wait: u64::MAX },
+                3 => operations::Step::Cancel { which: 1 },
+                4 => operations::Step::Settle { charged: cost, actual: 2 * cost },
+                _ => operations::Step::Credit { tokens: cost },
+            };
+            Call { now, step }
+        });
+        Operations::to_bytes(&limits, &calls.collect::<Vec<_>>())
     };
     traces().map(of_trace).collect()
 }
@@ -75,6 +96,7 @@ fn value_seed(limits: &[Limit], step: &Step, value: &str) -> Vec<u8> {
     write_limits(limits, &mut seed);
     write_number(step.now(), &mut seed);
     write_number(step.cost, &mut seed);
+    seed.push(0);
     seed.extend(value.as_bytes());
     seed
 }

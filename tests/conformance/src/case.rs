@@ -121,7 +121,10 @@ impl Case {
     }
 
     /// What the script should do: the buckets that owe something else are written.
-    fn expected(&self) -> Ran {
+    ///
+    /// # Panics
+    /// As [`call`](Self::call).
+    pub fn expected(&self) -> Ran {
         let Self { now, values, limits, step: operation } = self;
         let stored = match value::read(values, limits, *now) {
             Ok(stored) => stored,

@@ -20,6 +20,9 @@ struct Server {
     changes: Vec<Option<Change>>,
 }
 
+/// How a value begins that stands for one of another type.
+const WRONG_TYPE: &[u8] = b"WRONGTYPE ";
+
 /// What one run of a script did.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Ran {
@@ -39,13 +42,20 @@ pub struct Change {
 }
 
 impl Ran {
+    /// Whether this is what was expected, of an error the beginning.
+    pub fn is(&self, expected: &Self) -> bool {
+        match (self, expected) {
+            (Self::Failed(error), Self::Failed(expected)) => error.starts_with(expected),
+            _ => self == expected,
+        }
+    }
+
     /// What the keys hold afterwards.
     pub fn apply_to(&self, values: &mut [Option<Vec<u8>>]) {
         let Self::Changed(changes) = self else { return };
         for (value, change) in values.iter_mut().zip(changes) {
-            match change {
-                Some(change) => *value = Some(change.value.clone()),
-                None => {}
+            if let Some(change) = change {
+                *value = Some(change.value.clone());
             }
         }
     }
@@ -129,6 +139,11 @@ fn fake_redis(lua: &Lua, server: &Rc<RefCell<Server>>) -> mlua::Result<Table> {
                 Ok(Value::Table(time))
             }
             ([b"GET", _], Some(key)) => match &server.values[key] {
+                Some(value) if value.starts_with(WRONG_TYPE) => {
+                    let reply = lua.create_table()?;
+                    reply.set("err", lua.create_string(value)?)?;
+                    Ok(Value::Table(reply))
+                }
                 Some(value) => Ok(Value::String(lua.create_string(value)?)),
                 None => Ok(Value::Boolean(false)),
             },

@@ -5,13 +5,15 @@
 mod cases;
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 
 use cases::case;
 use proptest::prelude::*;
+use proptest::strategy::ValueTree as _;
 use proptest::test_runner::{Config, TestRunner};
-use tidegate::redis::SCRIPTS;
+use tidegate::redis::{Call, SCRIPTS, Script, Seen};
 use tidegate_conformance::case::Case;
-use tidegate_conformance::lua_twin::LuaTwin;
+use tidegate_conformance::lua_twin::{LuaTwin, Ran};
 use tidegate_conformance::redis_server::RedisServer;
 use tidegate_conformance::redis_twin::RedisTwin;
 
@@ -35,16 +37,26 @@ struct Twins(Vec<(&'static str, LuaTwin)>);
 
 impl Twins {
     fn load() -> Self {
-        let load = |script: &&'static tidegate::redis::Script| {
-            (script.name, LuaTwin::load(script.text()).expect("the script loads"))
+        Self::load_with("", "").expect("the scripts load")
+    }
+
+    /// Those of which `part` is a part, with another text in its place.
+    fn load_with(part: &str, instead: &str) -> mlua::Result<Self> {
+        let of_it = SCRIPTS.iter().filter(|script| part.is_empty() || script.parts.contains(&part));
+        let load = |script: &&'static Script| {
+            let texts = script.parts.iter().map(|&text| if text == part { instead } else { text });
+            Ok((script.name, LuaTwin::load(&texts.collect::<String>())?))
         };
-        Self(SCRIPTS.iter().map(load).collect())
+        of_it.map(load).collect::<mlua::Result<_>>().map(Self)
+    }
+
+    fn of(&self, name: &str) -> Option<&LuaTwin> {
+        self.0.iter().find(|(of, _)| *of == name).map(|(_, twin)| twin)
     }
 
     fn compare(&self, case: &Case) -> Result<(), String> {
         let call = case.call();
-        let (_, twin) =
-            self.0.iter().find(|(name, _)| *name == call.script.name).expect("a script");
+        let twin = self.of(call.script.name).expect("a script");
         let ran = twin.run(&case.seen(), &call.arguments);
         case.compare(&ran.map_err(|error| format!("{case}: {error}"))?)
     }
@@ -70,4 +82,40 @@ fn takes_the_engines_step_in_redis() {
             case.compare_redis(&ran).map_err(TestCaseError::fail)
         })
         .unwrap_or_else(|failure| panic!("{failure}"));
+}
+
+/// Every constant, comparison and operator of the scripts matters: with any one of them
+/// changed, some step differs. The few for which none can are listed.
+#[test]
+fn every_mutant_dies() {
+    let mut runner = TestRunner::deterministic();
+    let cases: Vec<(Seen, Call, Ran)> = (0..20_000)
+        .map(|_| case().new_tree(&mut runner).expect("a case").current())
+        .chain(cases::edges())
+        .map(|case| (case.seen(), case.call(), case.expected()))
+        .collect();
+    let dies = |twins: &Twins| {
+        cases.iter().any(|(seen, call, expected)| {
+            let Some(twin) = twins.of(call.script.name) else { return false };
+            twin.run(seen, &call.arguments).map_or(true, |ran| !ran.is(expected))
+        })
+    };
+    assert!(!dies(&Twins::load()), "the scripts themselves differ");
+    let parts: BTreeSet<&str> = SCRIPTS.iter().flat_map(|script| script.parts).copied().collect();
+    let (mut count, mut survivors) = (0, Vec::new());
+    for part in parts {
+        for mutant in cases::mutants(part) {
+            count += 1;
+            // What is not Lua any more is dead.
+            let Ok(twins) = Twins::load_with(part, &mutant.text) else { continue };
+            if !dies(&twins) {
+                survivors.push(mutant.name);
+            }
+        }
+    }
+    assert!(count > 250, "only {count} mutants");
+    let survivors: BTreeSet<&str> = survivors.iter().map(String::as_str).collect();
+    let equivalent = cases::EQUIVALENT_MUTANTS.iter().copied().collect();
+    let surprises: Vec<_> = survivors.symmetric_difference(&equivalent).collect();
+    assert!(surprises.is_empty(), "of {count} mutants: {surprises:#?}");
 }

@@ -12,9 +12,9 @@ back = {}
 for tier = 1, tiers do
   local debt = debts[tier]
   owed[tier] = debt
-  if own[tier] and debt > 0 and debt < SPAN and debt == debt_of(words[tier]) then
+  if own[tier] and debt < SPAN and debt == debt_of(words[tier], tier) then
     back[tier] = words[tiers + tier]
-    owed[tier] = debt_of(back[tier])
+    owed[tier] = debt_of(back[tier], tier)
   end
 end
 

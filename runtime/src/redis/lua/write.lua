@@ -4,12 +4,8 @@
 -- Longer than any server runs, in milliseconds.
 local FOREVER = 1000000000000000
 
-local function write(key, value, ttl)
-  -- One millisecond more than needed covers the part of a millisecond that the expiry's
-  -- clock has not yet shown, and lets a bucket that is full at once go.
-  redis.call('SET', key, value, 'PX', ttl + 1)
-end
-
+-- One millisecond more than needed covers the part of a millisecond that the expiry's
+-- clock has not yet shown, and lets a bucket that is full at once go.
 local value, ttl, changed = nil, 0, false
 for tier = 1, tiers do
   local debt, period = owed[tier], periods[tier]
@@ -17,7 +13,7 @@ for tier = 1, tiers do
   if period then
     local steps = parts(debt, tokens[tier])
     full_in = steps > 0 and min(steps * period, FOREVER) - fmod(now_ms, period) or 0
-    word = string.format('%s@%.0f+%.0f', texts[tier], floor(now_ms / period), debt)
+    word = string.format('%s@%.0f+%.0f', ARGV[2 * tier], floor(now_ms / period), debt)
   else
     local rest = fmod(debt, SECOND)
     local at_sec, at_nanos = sec + (debt - rest) / SECOND, nanos + rest
@@ -25,15 +21,15 @@ for tier = 1, tiers do
       at_sec, at_nanos = at_sec + 1, at_nanos - SECOND
     end
     full_in = math.ceil(debt / MILLI)
-    word = string.format('%s@%.0f%09.0f', texts[tier], at_sec, at_nanos)
+    word = string.format('%s@%.0f%09.0f', ARGV[2 * tier], at_sec, at_nanos)
   end
   word = debt == debts[tier] and own[tier] or back and back[tier] or word
   if #KEYS > 1 then
-    if debt ~= debts[tier] then write(KEYS[tier], word, full_in) end
+    if debt ~= debts[tier] then redis.call('SET', KEYS[tier], word, 'PX', full_in + 1) end
   else
     value, ttl = value and value .. ' ' .. word or word, max(ttl, full_in)
     changed = changed or debt ~= debts[tier]
   end
 end
-if changed then write(KEYS[1], value, ttl) end
+if changed then redis.call('SET', KEYS[1], value, 'PX', ttl + 1) end
 return seen

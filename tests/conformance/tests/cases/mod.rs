@@ -52,7 +52,7 @@ fn step(picks: &Picks, now: u64, values: &[Option<Vec<u8>>], limits: &[Limit]) -
     let smallest = limits.iter().map(Limit::burst).min().unwrap_or(0);
     let stored = value::read(values, limits, now).unwrap_or_default();
     let cost = match picks.near % 5 {
-        0 if picks.number % 4 == 0 => 0,
+        0 if picks.number.is_multiple_of(4) => 0,
         0 | 1 => 1,
         2 => smallest,
         3 => picks.number % (smallest + 1),
@@ -185,6 +185,7 @@ fn value(now: u64, limits: Vec<Limit>, foreign: bool) -> impl Strategy<Value = O
         "1@",
         "@1",
         "17",
+        "WRONGTYPE Operation against a key",
         "foo",
         "1@999999999",
         "1@0000000001",
@@ -261,17 +262,17 @@ fn written(now: u64, limits: BoxedStrategy<Vec<Limit>>) -> impl Strategy<Value =
         })
 }
 
-/// The script with one token changed.
+/// A part of the scripts with one token changed.
 pub struct Mutant {
-    /// The line's number, its text, and the change.
+    /// The line's text, and the change.
     pub name: String,
-    /// The whole script.
+    /// The whole part.
     pub text: String,
 }
 
-/// One mutant for each operator, comparison, constant and function of the script
-/// that another could have been written for.
-pub fn mutants(script: &str) -> Vec<Mutant> {
+/// One mutant for each operator, comparison, constant and function of a part that another
+/// could have been written for.
+pub fn mutants(part: &str) -> Vec<Mutant> {
     const CHANGES: &[(&str, &[&str])] = &[
         (" <= ", &[" < ", " > "]),
         (" < ", &[" <= ", " > "]),
@@ -286,51 +287,52 @@ pub fn mutants(script: &str) -> Vec<Mutant> {
         (" and ", &[" or "]),
         (" or ", &[" and "]),
         ("if not ", &["if "]),
-        ("math.floor", &["math.ceil"]),
-        ("math.ceil", &["math.floor"]),
-        ("math.min", &["math.max"]),
-        ("math.max", &["math.min"]),
+        ("floor(", &["math.ceil("]),
+        ("math.ceil(", &["floor("]),
+        ("min(", &["max("]),
+        ("max(", &["min("]),
         ("%.0f", &["%s", "%.1f"]),
         ("%09.0f", &["%.0f"]),
-        ("sec + 1", &["sec + 2"]),
-        ("+ 1,", &["+ 2,"]),
-        ("ttl + 1", &["ttl", "ttl + 2"]),
+        (" + 1", &[" + 0", " + 2"]),
+        (" - 1", &[" - 0", " - 2"]),
         ("and 1 or 0", &["and 2 or 0", "and 1 or 1"]),
-        ("-10", &["-9", "-11"]),
-        ("-9)", &["-8)", "-10)"]),
-        ("16", &["15", "17"]),
-        ("19", &["18", "20"]),
-        ("< 10", &["< 9", "< 11"]),
-        ("> 4", &["> 3", "> 5"]),
-        ("< 1 ", &["< 0 ", "< 2 "]),
+        ("> 10", &["> 9", "> 11"]),
+        ("first + 4", &["first + 3", "first + 5"]),
+        ("#KEYS > 1", &["#KEYS > 0", "#KEYS > 2"]),
+        ("#KEYS == 1", &["true", "false"]),
+        (", 0\n", &[", 1\n"]),
         (", 0)", &[", 1)"]),
-        ("ttl = {}, 0", &["ttl = {}, 1"]),
-        ("debts[tier] or 0", &["debts[tier] or 1"]),
+        (" = 0 ", &[" = 1 "]),
+        ("== 0", &["== 1"]),
+        ("> 0", &["> 1"]),
+        ("nil, 0, false", &["nil, 1, false", "nil, 0, true"]),
         ("9007199254740992", &["9007199254740991", "9007199254740994", "1000000000000"]),
         ("1000000000,", &["1000000001,", "100000000,"]),
         ("1000000\n", &["1000001\n", "100000\n"]),
+        ("18446744073709,", &["18446744073708,", "18446744073710,"]),
+        ("551615", &["551614", "551616"]),
+        ("1000000000000000", &["1000000000000001", "100000000000000"]),
         ("* 1000 ", &["* 1001 "]),
-        ("return 1, tokens", &["return 2, tokens"]),
+        ("text, 1\n", &["text, 2\n"]),
+        ("^[^@]+'), 1", &["^[^@]+'), 2"]),
         ("2 * tier + 1", &["2 * tier + 3"]),
+        ("tiers + tier", &["tier"]),
         ("[^ ]+", &["[^ ]*", ".+"]),
-        ("^", &[""]),
-        ("$", &[""]),
-        ("width and width > 0 and width", &["width"]),
-        ("tokens and period and tokens > 0", &["tokens and period"]),
-        ("tokens > 0 and period > 0", &["tokens > 0"]),
+        ("'^(", &["'("]),
+        ("$'", &["'"]),
+        (")(%d%d%d", &[")(%d%d"]),
         ("PX", &["EX"]),
     ];
     let mut mutants = Vec::new();
-    let code_starts = script.find("local SPAN").expect("the script's first line of code");
     for (from, replacements) in CHANGES {
-        for (at, _) in script.match_indices(from).filter(|(at, _)| *at >= code_starts) {
-            let line_start = script[..at].rfind('\n').map_or(0, |end| end + 1);
-            let line = script[line_start..].lines().next().unwrap_or("").trim();
+        for (at, _) in part.match_indices(from) {
+            let line_start = part[..at].rfind('\n').map_or(0, |end| end + 1);
+            let line = part[line_start..].lines().next().unwrap_or("").trim();
             if line.starts_with("--") {
                 continue;
             }
             for to in *replacements {
-                let text = format!("{}{to}{}", &script[..at], &script[at + from.len()..]);
+                let text = format!("{}{to}{}", &part[..at], &part[at + from.len()..]);
                 let column = at - line_start;
                 let name = format!("{line} [{column}: {from:?} -> {to:?}]");
                 mutants.push(Mutant { name, text });
@@ -340,11 +342,35 @@ pub fn mutants(script: &str) -> Vec<Mutant> {
     mutants
 }
 
-/// Mutants that take the same step as the script on every bucket: `%s` writes
-/// fourteen digits, which a step (below 10^13) and seconds (below 10^11) do not
-/// exceed; and no charge is paid back in less than the 1 ms that `ttl` would start from.
+/// Steps at which a comparison turns that random ones hardly meet.
+pub fn edges() -> [Case; 2] {
+    let limit = |text| vec![Limit::parse(text).expect("a limit")];
+    let last_milli = u64::MAX / MILLI;
+    [
+        // The longest delay that is a whole number of milliseconds.
+        Case {
+            now: 0,
+            values: vec![Some(format!("1/1@0+{last_milli}").into_bytes())],
+            limits: limit("1/1ms window"),
+            step: Step::Reserve { cost: 1, max_wait: last_milli * MILLI },
+        },
+        // A hold that ends a nanosecond after a step waits for the next one.
+        Case {
+            now: 1_764_000_000 * SECOND,
+            values: vec![None],
+            limits: limit("7/1s window"),
+            step: Step::Hold { wait: SECOND + 1 },
+        },
+    ]
+}
+
+/// Mutants that take the same step as the script on every bucket: nothing missing is no
+/// delay, by either branch; a whole millisecond is also the one before and a million
+/// nanoseconds, which compare and add up alike; `%s` writes fourteen digits, which a step
+/// (below 10^13) and seconds (below 10^11) do not exceed.
 pub const EQUIVALENT_MUTANTS: &[&str] = &[
-    r#"next_words[tier] = string.format('%s@%.0f+%.0f', text, step, debt) [41: "%.0f" -> "%s"]"#,
-    r#"next_words[tier] = string.format('%s@%.0f%09.0f', text, at_sec, at_nanos) [41: "%.0f" -> "%s"]"#,
-    r#"local next_words, ttl = {}, 0 [18: "ttl = {}, 0" -> "ttl = {}, 1"]"#,
+    r#"if missing > 0 then [12: " > " -> " >= "]"#,
+    r#"if rest < 0 then [13: " < " -> " <= "]"#,
+    r#"word = string.format('%s@%.0f%09.0f', ARGV[2 * tier], at_sec, at_nanos) [29: "%.0f" -> "%s"]"#,
+    r#"word = string.format('%s@%.0f+%.0f', ARGV[2 * tier], floor(now_ms / period), debt) [29: "%.0f" -> "%s"]"#,
 ];

@@ -1,0 +1,197 @@
+//! Whatever is done to a limiter's buckets in whatever order, it keeps the promises that
+//! need no second engine to be told: nothing is minted, a refusal changes nothing, no
+//! bucket owes more than the bound, and no call panics.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use tidegate_core::{
+    Cells, Error, Limit, MAX_SPAN, Operation, Outcome, Reservation, Reserved, Shape, apply,
+};
+use tidegate_fuzz::operations::{Operations, Step};
+
+fuzz_target!(|input: Operations| {
+    let Operations { limits, calls } = input;
+    let mut cells = Cells::default();
+    let mut reservations = Vec::new();
+    for (number, call) in calls.iter().enumerate() {
+        let Some(operation) = operation(&call.step, &mut reservations) else { continue };
+        let run = Run {
+            place: format!("call {number} at {}: {operation:?} on {cells:?}", call.now),
+            limits: &limits,
+            now: call.now,
+            before: cells,
+        };
+        let kind = Kind::of(&operation);
+        let outcome = apply(&limits, &mut cells, call.now, operation);
+        run.keeps_its_promises(&kind, &outcome, &cells);
+        if let Ok(Outcome::Reserved(Reserved::Slot(slot))) = outcome {
+            reservations.push(slot);
+        }
+    }
+});
+
+fn operation(step: &Step, reservations: &mut Vec<Reservation>) -> Option<Operation> {
+    Some(match *step {
+        Step::Check { cost } => Operation::Check { cost },
+        Step::Reserve { cost, max_wait } => Operation::Reserve { cost, max_wait },
+        Step::Cancel { .. } if reservations.is_empty() => return None,
+        Step::Cancel { which } => {
+            let which = usize::from(which) % reservations.len();
+            Operation::Cancel(reservations.swap_remove(which))
+        }
+        Step::Settle { charged, actual } => Operation::Settle { charged, actual },
+        Step::Credit { tokens } => Operation::Credit { tokens },
+        Step::Hold { wait } => Operation::Hold { wait },
+        Step::Reset => Operation::Reset,
+    })
+}
+
+/// Which promises a call is held to.
+enum Kind {
+    Charge { cost: u64, max_wait: u64 },
+    GiveBack { at_most: u64 },
+    TakeWithoutAsking,
+    Cancel { before: Cells, after: Cells },
+    Hold { wait: u64 },
+    Reset,
+}
+
+impl Kind {
+    fn of(operation: &Operation) -> Self {
+        match operation {
+            Operation::Check { cost } => Self::Charge { cost: *cost, max_wait: 0 },
+            Operation::Reserve { cost, max_wait } => {
+                Self::Charge { cost: *cost, max_wait: *max_wait }
+            }
+            Operation::Cancel(slot) => Self::Cancel { before: slot.before, after: slot.after },
+            Operation::Settle { charged, actual } if actual > charged => Self::TakeWithoutAsking,
+            Operation::Settle { charged, actual } => Self::GiveBack { at_most: charged - actual },
+            Operation::Credit { tokens } => Self::GiveBack { at_most: *tokens },
+            Operation::Hold { wait } => Self::Hold { wait: *wait },
+            Operation::Reset => Self::Reset,
+            other => panic!("an operation without promises: {other:?}"),
+        }
+    }
+}
+
+struct Run<'r> {
+    place: String,
+    limits: &'r [Limit],
+    now: u64,
+    before: Cells,
+}
+
+impl Run<'_> {
+    fn keeps_its_promises(&self, kind: &Kind, outcome: &Result<Outcome, Error>, after: &Cells) {
+        let Self { place, limits, now, before } = self;
+        let burst = limits.iter().map(Limit::burst).min().unwrap_or(0);
+        match (kind, outcome) {
+            (Kind::Charge { cost, .. }, Err(error)) => {
+                assert_eq!(*error, Error::CostTooLarge { cost: *cost, burst }, "{place}");
+                assert!(*cost > burst && after == before, "{place}");
+            }
+            (_, Err(error)) => panic!("{place}: {error}"),
+            (Kind::Charge { cost, max_wait }, Ok(outcome)) => {
+                let (allowed, delay) = match outcome {
+                    Outcome::Decision(decision) => (decision.allowed, 0),
+                    Outcome::Reserved(Reserved::Slot(slot)) => {
+                        assert_eq!((slot.before, slot.after), (*before, *after), "{place}");
+                        (true, slot.delay)
+                    }
+                    _ => (false, 0),
+                };
+                assert!(delay <= *max_wait, "{place}: {outcome:?}");
+                // A delay of centuries is cut off at the clock's end.
+                let endless = now.saturating_add(delay) == u64::MAX;
+                for tier in 0..limits.len() {
+                    let charge = if allowed { i128::from(*cost) * self.width(tier) } else { 0 };
+                    let spent = self.debt(tier, after) - self.debt(tier, before);
+                    assert!(spent >= charge, "{place}: tier {tier} gave {charge} for {spent}");
+                    assert!(charge > 0 || before == after, "{place}: it changed");
+                    let room = i128::from(limits[tier].span()) + self.moves_in(tier, delay);
+                    assert!(
+                        charge == 0 || endless || self.debt(tier, after) <= room,
+                        "{place}: tier {tier}"
+                    );
+                }
+            }
+            (Kind::GiveBack { at_most }, Ok(_)) => {
+                for tier in 0..limits.len() {
+                    let back = self.debt(tier, before) - self.debt(tier, after);
+                    let most = i128::from(*at_most) * self.width(tier);
+                    assert!((0..=most).contains(&back), "{place}: tier {tier} gave {back} back");
+                }
+            }
+            (Kind::TakeWithoutAsking, Ok(_)) => {
+                self.only_takes(after);
+            }
+            (Kind::Hold { wait }, Ok(_)) => {
+                self.only_takes(after);
+                for tier in 0..limits.len() {
+                    // A token sooner would need the bucket to be owed less than this.
+                    let wait = self.moves_in(tier, *wait);
+                    let least = wait + i128::from(limits[tier].span())
+                        - match limits[tier].shape() {
+                            Shape::Smooth => self.width(tier),
+                            Shape::Stepped => i128::from(limits[tier].tokens()),
+                        };
+                    let end = i128::from(u64::MAX) - self.position(tier, self.now);
+                    let least = least.min(i128::from(MAX_SPAN)).min(end);
+                    assert!(self.debt(tier, after) >= least, "{place}: tier {tier}");
+                }
+            }
+            (Kind::Cancel { before: first, after: left }, Ok(Outcome::Cancelled(all))) => {
+                let mut restored = true;
+                for tier in 0..limits.len() {
+                    let last = before[tier] == left[tier];
+                    let expected = if last { first[tier] } else { before[tier] };
+                    assert_eq!(after[tier], expected, "{place}: tier {tier}");
+                    restored &= last || first[tier] == left[tier];
+                }
+                assert_eq!(*all, restored, "{place}");
+            }
+            (Kind::Reset, Ok(_)) => assert_eq!(*after, Cells::default(), "{place}"),
+            (_, Ok(outcome)) => panic!("{place}: {outcome:?}"),
+        }
+        for (tier, limit) in limits.iter().enumerate() {
+            // What a clock that stepped back shows is no new debt.
+            let most = i128::from(MAX_SPAN).max(self.debt(tier, before));
+            let restored = matches!(kind, Kind::Cancel { .. });
+            assert!(restored || self.debt(tier, after) <= most, "{place}: {limit}");
+        }
+        assert!(after[limits.len()..].iter().all(|&cell| cell == 0), "{place} at {now}");
+    }
+
+    fn only_takes(&self, after: &Cells) {
+        for tier in 0..self.limits.len() {
+            let taken = self.debt(tier, after) - self.debt(tier, &self.before);
+            assert!(taken >= 0, "{}: tier {tier} gave {taken}", self.place);
+        }
+    }
+
+    fn width(&self, tier: usize) -> i128 {
+        let limit = &self.limits[tier];
+        match limit.shape() {
+            Shape::Smooth => i128::from(limit.period().div_ceil(limit.tokens())),
+            Shape::Stepped => 1,
+        }
+    }
+
+    /// What a bucket owes, in parts of its timeline.
+    fn debt(&self, tier: usize, cells: &Cells) -> i128 {
+        (i128::from(cells[tier]) - self.position(tier, self.now)).max(0)
+    }
+
+    /// How far the timeline moves in a time, up to the clock's end.
+    fn moves_in(&self, tier: usize, time: u64) -> i128 {
+        self.position(tier, self.now.saturating_add(time)) - self.position(tier, self.now)
+    }
+
+    fn position(&self, tier: usize, now: u64) -> i128 {
+        let limit = &self.limits[tier];
+        match limit.shape() {
+            Shape::Smooth => i128::from(now),
+            Shape::Stepped => i128::from(now / limit.period()) * i128::from(limit.tokens()),
+        }
+    }
+}
