@@ -93,7 +93,7 @@ impl Limiter {
     /// only for the store, with the interpreter free for other threads.
     ///
     /// `key` is str (as UTF-8) or bytes, 1 to 1024 bytes, or a sequence of one such key for
-    /// each limit, no two the same: a bucket per limit, charged all or none. `cost` is 0 to
+    /// each limit, whose buckets are apart from those under one key. `cost` is 0 to
     /// 2**63 - 1, and 0 looks without spending.
     ///
     /// Raises InvalidArgument, CostTooLarge for a cost above a limit's burst, and on

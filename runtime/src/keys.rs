@@ -9,8 +9,8 @@ const MAX_PREFIX: usize = 256;
 /// one key per limit.
 ///
 /// One key per limit puts buckets of different width under one call: the user's, the
-/// organisation's and everybody's, all or nothing. With one limit the two forms are the
-/// same; with more, use a key in one of them only.
+/// organisation's and everybody's, all or nothing. They are buckets of their own, apart
+/// from those under a single key (with one limit the two are the same).
 ///
 /// ```
 /// use tidegate::Limiter;
@@ -24,7 +24,7 @@ const MAX_PREFIX: usize = 256;
 pub enum Keys<'k> {
     /// One key for all limits.
     One(&'k [u8]),
-    /// One key for each limit, in their order, no two the same.
+    /// One key for each limit, in their order.
     Each(&'k [&'k [u8]]),
 }
 
@@ -50,12 +50,7 @@ impl<'k> Keys<'k> {
         if keys.len() != limits {
             return Err(wrong_count(keys.len(), limits));
         }
-        for (tier, key) in keys.iter().enumerate() {
-            check_key(key)?;
-            if keys[..tier].contains(key) {
-                return Err(Error::argument("key", "two limits cannot share one key's bucket"));
-            }
-        }
+        keys.iter().try_for_each(|key| check_key(key))?;
         Ok(if let [only] = *keys { Self::One(only) } else { Self::Each(keys) })
     }
 

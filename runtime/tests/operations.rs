@@ -67,7 +67,7 @@ fn with_one_limit_both_forms_are_one_bucket() -> Tested {
 #[test]
 fn a_key_per_limit_is_apart_from_one_key() -> Tested {
     let limiter = limiter(&["10/min", "15/min"])?;
-    limiter.check(&[b"k".as_slice(), b"j"], 10)?;
+    limiter.check(&[b"k".as_slice(), b"k"], 10)?;
     assert_eq!(limiter.check("k", 0)?.remaining, 10);
     Ok(())
 }
@@ -82,7 +82,6 @@ fn keys_out_of_bounds_are_named() -> Tested {
     };
     assert!(wrong(Keys::One(b"")).contains("1 to 1024 bytes long, but has 0"));
     assert!(wrong(Keys::Each(&[b"a", &long])).contains("1 to 1024 bytes long, but has 1025"));
-    assert!(wrong(Keys::Each(&[b"a", b"a"])).contains("cannot share one key's bucket"));
     for (keys, count) in [(&[][..], 0), (&[b"a".as_slice()][..], 1), (&[b"a".as_slice(); 3], 3)] {
         let message = wrong(Keys::Each(keys));
         assert!(message.contains("one for each limit (2)"), "{message}");
