@@ -1,3 +1,4 @@
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -7,7 +8,7 @@ use tokio::sync::oneshot;
 use super::{Buckets, Limiter};
 use crate::answer::{awaited, lost};
 use crate::error::Error;
-use crate::keys::Keys;
+use crate::keys::{Keys, OwnedKeys};
 
 impl Limiter {
     /// Many checks, each of its own keys and cost, in one go: each is decided by itself,
@@ -69,10 +70,43 @@ impl Limiter {
             Buckets::Shm(shared) => return done(shared.tables().check_many(&checks)),
             Buckets::Redis(_) => {}
         }
-        let gathering = Gathering::new(checks.len(), done);
-        for (place, (keys, cost)) in checks.into_iter().enumerate() {
+        let checks = checks.into_iter().map(|(keys, cost)| (keys.to_owned(), cost)).collect();
+        self.check_in_waves(checks, Vec::new(), Box::new(done));
+    }
+
+    /// Checks a remote store in as few trips as keep the order: those of different keys
+    /// travel together, and one whose key has been there already waits for the next wave.
+    fn check_in_waves(
+        &self,
+        mut checks: VecDeque<(OwnedKeys, u64)>,
+        mut decisions: Vec<Decision>,
+        done: Done,
+    ) {
+        let mut wave = Vec::new();
+        let mut taken: HashSet<Box<[u8]>> = HashSet::new();
+        while let Some((keys, cost)) = checks.pop_front() {
+            if keys.iter().any(|key| taken.contains(key)) {
+                checks.push_front((keys, cost));
+                break;
+            }
+            taken.extend(keys.iter().map(Box::from));
+            wave.push((keys, cost));
+        }
+        let limiter = self.clone();
+        let gathering = Gathering::new(wave.len(), move |answers: Result<Vec<_>, _>| {
+            match answers {
+                Ok(answers) => decisions.extend(answers),
+                Err(error) => return done(Err(error)),
+            }
+            if checks.is_empty() {
+                return done(Ok(decisions));
+            }
+            limiter.check_in_waves(checks, decisions, done);
+        });
+        for (place, (keys, cost)) in wave.into_iter().enumerate() {
             let gathering = Arc::clone(&gathering);
-            self.check_then(keys, cost, move |answer| gathering.put(place, answer));
+            let put = move |answer| gathering.put(place, answer);
+            keys.lend(|keys| self.check_then(keys, cost, put));
         }
     }
 
@@ -86,6 +120,8 @@ impl Limiter {
         checks.into_iter().map(admit).collect()
     }
 }
+
+type Done = Box<dyn FnOnce(Result<Vec<Decision>, Error>) + Send>;
 
 /// The answers of many checks; when the last has come, or is lost, all are handed on.
 struct Gathering<D: FnOnce(Result<Vec<Decision>, Error>)>(Mutex<Gathered<D>>);
