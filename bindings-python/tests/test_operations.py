@@ -252,21 +252,25 @@ class TestAcquire:
     def test_ctrl_c_ends_it(self) -> None:
         limiter = Limiter("1/d")
         limiter.acquire("k")
-        asleep = threading.Event()
+        started, ended = threading.Event(), threading.Event()
 
         def interrupt() -> None:
-            asleep.wait()
-            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGALRM)
+            started.wait()
+            # Again and again: one that comes just before the sleep would not end it.
+            while not ended.wait(0.05):
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGALRM)
 
         def handler(number: int, frame: FrameType | None) -> None:
-            raise KeyboardInterrupt
+            if not ended.is_set():
+                ended.set()
+                raise KeyboardInterrupt
 
         before = signal.signal(signal.SIGALRM, handler)
         helper = threading.Thread(target=interrupt)
         helper.start()
         try:
             with pytest.raises(KeyboardInterrupt):
-                asleep.set()
+                started.set()
                 limiter.acquire("k")
         finally:
             helper.join()
