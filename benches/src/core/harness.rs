@@ -67,7 +67,17 @@ impl<'a> Contender<'a> {
 }
 
 /// Measures ours, the first contender, against each other one.
-pub(crate) fn compare(effort: Effort, case: &str, mut contenders: Vec<Contender<'_>>) {
+pub(crate) fn compare(effort: Effort, case: &str, contenders: Vec<Contender<'_>>) {
+    compare_by(effort, case, 1, contenders);
+}
+
+/// The same where each call of a contender does the work of `works`.
+pub(crate) fn compare_by(
+    effort: Effort,
+    case: &str,
+    works: usize,
+    mut contenders: Vec<Contender<'_>>,
+) {
     let (rounds, slice) = match effort {
         Effort::Quick => (3, Duration::from_micros(200)),
         Effort::Normal | Effort::Full => (41, Duration::from_millis(8)),
@@ -78,7 +88,7 @@ pub(crate) fn compare(effort: Effort, case: &str, mut contenders: Vec<Contender<
         for turn in 0..contenders.len() {
             let which = (round + turn) % contenders.len();
             let spent = (contenders[which].run)(calls[which]);
-            nanos[which].push(spent.as_nanos() as f64 / calls[which] as f64);
+            nanos[which].push(spent.as_nanos() as f64 / (calls[which] * works as u64) as f64);
         }
     }
     for peer in 1..contenders.len() {

@@ -9,13 +9,15 @@ use std::time::Instant;
 use governor::{DefaultKeyedRateLimiter, RateLimiter};
 use tidegate::{Clock, Limiter, MonotonicClock};
 
-use crate::harness::{Contender, Effort, compare, quantile, report};
+use crate::harness::{Contender, Effort, compare, compare_by, quantile, report};
 use crate::peers::{Bare, quota};
 
 /// So slow and deep that buckets owe something for the whole run, that is: are live, and yet
 /// never refuse: each starts half spent, which half an hour refills.
 const LIMIT: &str = "1000000/h";
 pub(crate) const HALF: u32 = BURST / 2;
+/// As many as the largest case has.
+const MAX_KEYS: usize = 10_000_000;
 const WIDTH: u64 = 3_600_000;
 const BURST: u32 = 1_000_000;
 const BARE: Bare = Bare { width: WIDTH, span: WIDTH * BURST as u64 };
@@ -28,6 +30,8 @@ pub(crate) fn run(effort: Effort) {
     };
     for &size in sizes {
         check(effort, size);
+        many(effort, size);
+        shared(effort, size);
     }
     two_limits(effort);
     inserting(effort);
@@ -82,6 +86,60 @@ fn check(effort: Effort, size: usize) {
             on_two("ours", &keys, |key| limiter.check(key, 1).is_ok_and(|it| it.allowed)),
             on_two("governor (DashMap)", &keys, |key| peer.check_key(key).is_ok()),
             on_two("mutex, HashMap", &keys, |key| BARE.lock_map(&map, key, Clock::now(&clock))),
+        ],
+    );
+}
+
+/// Checks of 64 keys in one call, by the key, against the peer's single calls.
+fn many(effort: Effort, size: usize) {
+    const MANY: usize = 64;
+    let (limiter, peer) = (ours(), governors());
+    let half = half();
+    for number in 0..size {
+        let key = key(number);
+        _ = limiter.check(&key, HALF.into());
+        _ = peer.check_key_n(&key, half);
+    }
+    let keys = shuffled(size);
+    let (mut batches, mut singles) = (keys.chunks(MANY).cycle(), keys.chunks(MANY).cycle());
+    compare_by(
+        effort,
+        &format!("check_many of {MANY}, {size} keys"),
+        MANY.min(size),
+        vec![
+            Contender::new("ours", move || {
+                let batch = batches.next().unwrap_or_default();
+                let checks = batch.iter().map(|key| (key, 1));
+                _ = black_box(limiter.check_many(checks).is_ok());
+            }),
+            Contender::new("governor, one by one", move || {
+                for key in singles.next().unwrap_or_default() {
+                    _ = black_box(peer.check_key(key).is_ok());
+                }
+            }),
+        ],
+    );
+}
+
+/// What sharing buckets with other processes costs: the peer is ours in this one's memory.
+fn shared(effort: Effort, size: usize) {
+    let url = format!("shm://tidegate-bench-{}?max_keys={MAX_KEYS}", std::process::id());
+    let Ok(shared) = Limiter::builder().limit(LIMIT).store_url(&url).build() else {
+        println!("shared memory: this system has none");
+        return;
+    };
+    let memory = ours();
+    for number in 0..size {
+        let key = key(number);
+        _ = (shared.check(&key, HALF.into()), memory.check(&key, HALF.into()));
+    }
+    let keys = shuffled(size);
+    compare(
+        effort,
+        &format!("shm, {size} keys"),
+        vec![
+            calls("ours", &keys, |key| shared.check(key, 1).is_ok_and(|it| it.allowed)),
+            calls("ours, memory", &keys, |key| memory.check(key, 1).is_ok_and(|it| it.allowed)),
         ],
     );
 }
@@ -158,7 +216,7 @@ pub(crate) fn half() -> NonZeroU32 {
 
 #[allow(clippy::expect_used, reason = "the benchmarks' own constants")]
 pub(crate) fn ours() -> Limiter {
-    Limiter::builder().limit(LIMIT).max_keys(10_000_000).build().expect("a valid limit")
+    Limiter::builder().limit(LIMIT).max_keys(MAX_KEYS).build().expect("a valid limit")
 }
 
 pub(crate) fn governors() -> DefaultKeyedRateLimiter<String> {

@@ -39,12 +39,7 @@ impl Limiter {
                 tables.check(self.admit(keys, &Operation::Check { cost })?, cost)
             }
             Buckets::Shm(shared) => {
-                let keys = self.admit(keys, &Operation::Check { cost })?;
-                match keys {
-                    Keys::One(key) => shared.tables().check_single(key, cost),
-                    Keys::Each(_) => None,
-                }
-                .map_or_else(|| shared.tables().check(keys, cost), Ok)
+                shared.tables().check(self.admit(keys, &Operation::Check { cost })?, cost)
             }
             Buckets::Redis(_) => decision(self.run_blocking(keys, Operation::Check { cost })),
         }
