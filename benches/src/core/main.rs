@@ -30,12 +30,15 @@ fn main() -> ExitCode {
     };
     println!("nanoseconds per call, medians; ratio: peer / ours, above 1 is better for ours,");
     println!("as the median (and quartiles) of the rounds' own ratios\n");
-    let parts: [(&str, fn(Effort)); 3] =
-        [("direct", direct::run), ("keyed", keyed::run), ("footprint", footprint::run)];
-    for (name, run) in parts {
-        if part.is_none_or(|part| part == name) {
-            run(effort);
-        }
+    let wanted = |name| part.is_none_or(|part| part == name);
+    if wanted("direct") {
+        direct::run(effort);
+    }
+    if wanted("keyed") {
+        keyed::run(effort);
+    }
+    if wanted("footprint") {
+        footprint::run(effort);
     }
     ExitCode::SUCCESS
 }

@@ -169,6 +169,7 @@ struct Tiers<'a, 's, S: Segments + ?Sized, const N: usize> {
     cost: u64,
 }
 
+#[allow(clippy::needless_range_loop, reason = "a tier's number is the index of five arrays")]
 impl<'s, S: Segments + ?Sized, const N: usize> Tiers<'_, 's, S, N> {
     #[inline(always)]
     fn check(&self, clock: &(impl Clock + ?Sized)) -> Decision {
