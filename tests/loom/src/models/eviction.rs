@@ -46,7 +46,7 @@ fn two_keys_that_want_one_slot_both_get_their_answer() {
 
 #[test]
 fn one_bucket_however_many_drop_others_for_it() {
-    in_every_order(OF_TWO, || {
+    in_every_order(2, || {
         let slots = Slots::new(2);
         for key in [OTHER, OTHER + 1] {
             assert_eq!(charge(&slots, key), Ok(true));

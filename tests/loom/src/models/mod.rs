@@ -14,7 +14,7 @@ use crate::{OnFull, Segments, Slot, Table, TableFull};
 
 /// Preemptions in models of two threads, of more threads or tiers, and where loads may
 /// see old values; a higher `LOOM_MAX_PREEMPTIONS` overrides them.
-const OF_TWO: usize = 4;
+const OF_TWO: usize = 3;
 const OF_MORE: usize = 3;
 const WITH_OLD_VALUES: usize = 1;
 const KEY: u64 = 0xA11CE;
