@@ -108,3 +108,35 @@ fn what_is_given_back_is_what_was_charged() {
         assert_eq!(cells(&tiers), [11 + allowed, if allowed == 1 { 6 } else { 4 }]);
     });
 }
+
+/// A credit makes the first tier's bucket full, another key takes its slot and charges its
+/// cell to the value that the check had seen.
+#[test]
+fn tiers_charge_all_or_none_when_a_lowered_cell_returns() {
+    let seen = Seen::default();
+    let note = seen.clone();
+    in_every_order(2, move || {
+        let tiers = [Slots::new(1), Slots::new(1)];
+        assert!(check_three(&tiers) && check_three(&tiers));
+        assert_eq!(cells(&tiers), [12, 12]);
+        let (credited, taken) = (Arc::clone(&tiers[0]), Arc::clone(&tiers[0]));
+        let credit = thread::spawn(move || {
+            credited.table().update(KEY, 10, |cell| (cell > 10).then(|| (cell - 2).max(10)))
+        });
+        let other = thread::spawn(move || taken.spend(OTHER, 11, 1));
+        let mine = check_three(&tiers);
+        credit.join().unwrap().unwrap_or_default();
+        let other = other.join().unwrap();
+        assert_ne!(mine, other == Ok(true), "{other:?}");
+        assert_eq!(cells(&tiers)[1], 12 + u64::from(mine));
+        note.note(if mine { "charged" } else { "refused" });
+    });
+    seen.assert_all(&["charged", "refused"]);
+}
+
+/// One of three tokens of both tiers, at position 10.
+fn check_three(tiers: &Tiers) -> bool {
+    let limits = [Limit::stepped(1, 1_000_000, 3).unwrap(); 2];
+    let tables = [tiers[0].table(), tiers[1].table()];
+    check_tables(&tables, &limits, &[KEY; 2], &At(10_000_000), 1).unwrap().allowed
+}
