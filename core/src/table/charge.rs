@@ -1,5 +1,5 @@
 use super::segments::CELL;
-use super::{Entry, OnFull, Segments, State, Table, TableFull, Word, swap};
+use super::{Entry, Segments, State, Table, TableFull, Word, swap};
 use crate::sync::spin_loop;
 
 /// What a call found, and what it did there.
@@ -66,13 +66,7 @@ impl<'s, S: Segments + ?Sized> Table<'s, S> {
         entry.word.state() == State::Live
             && before != after
             && swap(&entry.slot[CELL], before, after)
-            && self.has_kept(entry)
-    }
-
-    /// Whether a bucket just charged was not dropped meanwhile.
-    #[inline(always)]
-    fn has_kept(&self, entry: &Entry<'s>) -> bool {
-        self.on_full != OnFull::EvictIdlest || entry.is_same_stay()
+            && entry.is_same_stay()
     }
 
     /// [`update`](Self::update) with a receipt when the cell was replaced.
@@ -151,7 +145,7 @@ impl<'s, S: Segments + ?Sized> Table<'s, S> {
 
     #[inline(always)]
     fn swap_cell(&self, entry: &Entry<'s>, before: u64, after: u64) -> Option<Receipt<'s>> {
-        let charged = swap(&entry.slot[CELL], before, after) && self.has_kept(entry);
+        let charged = swap(&entry.slot[CELL], before, after) && entry.is_same_stay();
         charged.then(|| Receipt::of(entry, before, after))
     }
 
@@ -183,6 +177,9 @@ impl<'s, S: Segments + ?Sized> Table<'s, S> {
 }
 
 impl Entry<'_> {
+    /// Whether a cell just charged was this key's: once lowered, or dropped, it may be the next
+    /// key's, and have come to the very value that was seen.
+    #[inline(always)]
     fn is_same_stay(&self) -> bool {
         let now = self.slot[super::KEY].load(crate::sync::Ordering::Acquire);
         Word(now).is_same_stay(self.word)

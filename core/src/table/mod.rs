@@ -11,8 +11,8 @@
 //! 2. *Freezing adds one to a full cell that stays full.* Nothing lowers a cell
 //!    below the position of now, or of its own stay's beginning, so a frozen value
 //!    does not return, and a full cell is full for whichever key comes next: nothing
-//!    is reset. (Dropping an owed bucket does reset it; there a charge looks at the
-//!    key once more when it is done.)
+//!    is reset. (A cell that was seen before it was lowered, or before its owed bucket
+//!    was dropped, can return; so a charge looks at the key once more when it is done.)
 //! 3. *Two insertions of one key see each other.* Each first shows its
 //!    `Provisional` word, then, after a sequentially consistent fence, looks through
 //!    the windows, then confirms. Whichever looks later sees the other.
@@ -42,8 +42,8 @@ pub enum OnFull {
     /// Refuse the new key: no debt is ever forgotten.
     Deny,
     /// Drop the bucket that would be full soonest: a new key always finds room. A
-    /// charge that meets the drop may be forgotten with the bucket; this policy is
-    /// not among the loom models yet.
+    /// charge that meets the drop may be forgotten with the bucket, or count for the
+    /// key that comes next.
     #[default]
     EvictIdlest,
 }
