@@ -172,9 +172,10 @@ class TestRoomForKeys:
         denied = len(self.KEYS) - len(kept)
         assert (limiter.pressure.evicted, limiter.pressure.denied) == (0, denied)
         assert not any(limiter.check_many(kept))
-        assert all(decision.retry_after > 0 for decision in decisions.values() if not decision)
-        clock.advance(86400)
-        assert limiter.check(next(key for key, decision in decisions.items() if not decision))
+        key, refused = next(each for each in decisions.items() if not each[1])
+        assert refused.retry_after == pytest.approx(86400)
+        clock.advance(refused.retry_after)
+        assert limiter.check(key)
 
     @pytest.mark.parametrize("options", [{}, {"on_full": "evict_idlest"}])
     def test_evicting_admits_new_keys_and_says_so(self, options: dict[str, Any]) -> None:
