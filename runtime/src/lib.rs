@@ -10,6 +10,7 @@ mod error;
 mod fingerprint;
 mod keys;
 mod limiter;
+mod mapping;
 mod memory;
 mod pressure;
 #[doc(hidden)]

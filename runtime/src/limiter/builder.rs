@@ -141,7 +141,7 @@ impl LimiterBuilder {
                     None => ProcessClock::Fast(FastClock::new()),
                 };
                 let on_full = self.on_full.unwrap_or_default();
-                Buckets::Memory(MemoryTables::new(&limits, max_keys, on_full, clock))
+                Buckets::Memory(MemoryTables::new(&limits, max_keys, on_full, clock)?)
             }
             _ if self.clock.is_some() => {
                 let message = "a shared store has a clock of its own; leave it out";

@@ -1,9 +1,10 @@
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::io;
 use std::sync::OnceLock;
 
-use bytemuck::allocation::zeroed_slice_box;
 use tidegate_core::{Segments, Slot, WINDOW};
 
+use crate::mapping::Mapping;
 use crate::pressure::Pressure;
 
 /// Each segment is so many times as large as the one before, which keeps the
@@ -13,49 +14,25 @@ const GROWTH: usize = 4;
 const FIRST: usize = 1024;
 /// Enough for as many slots as memory can hold.
 const MAX_SEGMENTS: usize = 24;
-/// The bytes of a cache line.
-const LINE: usize = 64;
 /// Of a hundred slots so many can be taken before the first key finds no room in
 /// either of its windows.
 const LOAD_PERCENT: usize = 70;
 
 /// A table's slots, in segments that are allocated when the ones before are taken.
 ///
-/// Memory comes zeroed from the system, which for large segments costs nothing
-/// before it is used: no call has to clear or to copy what is there.
+/// No call has to clear or to copy what is there already.
 #[derive(Debug)]
 pub(crate) struct Levels {
-    segments: [OnceLock<Segment>; MAX_SEGMENTS],
+    segments: [OnceLock<Mapping>; MAX_SEGMENTS],
     sizes: Box<[usize]>,
     count: AtomicUsize,
     evicted: AtomicU64,
     denied: AtomicU64,
 }
 
-/// Slots from the beginning of a cache line on, so that a window is two whole lines.
-#[derive(Debug)]
-struct Segment {
-    slots: Box<[Slot]>,
-    first: usize,
-}
-
-impl Segment {
-    fn new(size: usize) -> Self {
-        let slots = zeroed_slice_box::<Slot>(size + LINE / size_of::<Slot>());
-        let into_line = slots.as_ptr().addr() % LINE;
-        Self { slots, first: (LINE - into_line) % LINE / size_of::<Slot>() }
-    }
-
-    #[inline]
-    fn slots(&self) -> &[Slot] {
-        let spare = LINE / size_of::<Slot>();
-        self.slots.get(self.first..self.slots.len() - spare + self.first).unwrap_or(&[])
-    }
-}
-
 impl Levels {
     /// No slots yet but those of the first segment; room for `max_keys` in the end.
-    pub(super) fn new(max_keys: usize) -> Self {
+    pub(super) fn new(max_keys: usize) -> io::Result<Self> {
         let levels = Self {
             segments: [const { OnceLock::new() }; MAX_SEGMENTS],
             sizes: sizes(max_keys),
@@ -63,8 +40,21 @@ impl Levels {
             evicted: AtomicU64::new(0),
             denied: AtomicU64::new(0),
         };
-        levels.grow(0);
-        levels
+        levels.add(0)?;
+        Ok(levels)
+    }
+
+    /// Whether it was this call that added the segment; not, when there are no more of them.
+    fn add(&self, count: usize) -> io::Result<bool> {
+        let (Some(segment), Some(size)) = (self.segments.get(count), self.sizes.get(count)) else {
+            return Ok(false);
+        };
+        if segment.get().is_none() {
+            // Whoever comes second finds that it has been done.
+            _ = segment.set(Mapping::anonymous(*size)?);
+        }
+        let (from, to) = (count, count + 1);
+        Ok(self.count.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).is_ok())
     }
 
     pub(super) fn pressure(&self) -> Pressure {
@@ -83,19 +73,13 @@ impl Segments for Levels {
 
     #[inline]
     fn segment(&self, index: usize) -> &[Slot] {
-        self.segments.get(index).and_then(OnceLock::get).map_or(&[], Segment::slots)
+        self.segments.get(index).and_then(OnceLock::get).map_or(&[], Mapping::slots)
     }
 
     #[cold]
     fn grow(&self, count: usize) -> bool {
-        let (Some(segment), Some(size)) = (self.segments.get(count), self.sizes.get(count)) else {
-            return false;
-        };
-        segment.get_or_init(|| Segment::new(*size));
-        // Whoever comes second finds that it has been done.
-        let moved =
-            self.count.compare_exchange(count, count + 1, Ordering::AcqRel, Ordering::Acquire);
-        moved.is_ok()
+        // Without memory, there is as much room as there is.
+        self.add(count).unwrap_or(false)
     }
 
     fn owed_bucket_evicted(&self) {
@@ -132,6 +116,7 @@ fn whole_windows(slots: usize) -> usize {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may stop")]
 mod tests {
     use super::*;
 
@@ -148,7 +133,7 @@ mod tests {
 
     #[test]
     fn whoever_grows_second_finds_it_done() {
-        let levels = Levels::new(100_000);
+        let levels = Levels::new(100_000).unwrap();
         assert_eq!(levels.count(), 1);
         assert!(levels.grow(1));
         assert!(!levels.grow(1));

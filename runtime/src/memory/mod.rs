@@ -2,9 +2,12 @@
 
 mod levels;
 
+use std::io;
+
 use tidegate_core::{Limit, OnFull, Source};
 
 use crate::clock::ProcessClock;
+use crate::error::Error;
 use crate::fingerprint::Fingerprinter;
 use crate::pressure::Pressure;
 use crate::tables::KeyedTables;
@@ -25,15 +28,17 @@ impl MemoryTables {
         max_keys: usize,
         on_full: OnFull,
         clock: ProcessClock,
-    ) -> Self {
-        Self {
+    ) -> Result<Self, Error> {
+        let segments = limits.iter().map(|_| Levels::new(max_keys)).collect::<io::Result<_>>();
+        let no_memory = |error| Error::Store(format!("there is no memory for buckets: {error}"));
+        Ok(Self {
             limits: limits.into(),
-            segments: limits.iter().map(|_| Levels::new(max_keys)).collect(),
+            segments: segments.map_err(no_memory)?,
             on_full,
             fingerprinter: Fingerprinter::random(),
             clock,
             source: Source::Memory,
-        }
+        })
     }
 
     pub(crate) fn pressure(&self) -> Pressure {

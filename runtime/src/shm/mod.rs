@@ -8,7 +8,6 @@ mod clock;
 mod file;
 mod header;
 mod host;
-mod mapping;
 mod options;
 mod siblings;
 
@@ -24,11 +23,11 @@ use tidegate_core::{Limit, Segments, Slot, Source};
 
 use crate::error::Error;
 use crate::fingerprint::Fingerprinter;
+use crate::mapping::Mapping;
 use crate::pressure::Pressure;
 use crate::tables::KeyedTables;
 use clock::ShmClock;
 use header::{DENIED, EVICTED, Identity, SLOTS};
-use mapping::Mapping;
 pub(crate) use options::ShmOptions;
 
 /// The buckets of one set of limits, in a file that other processes map too.
@@ -65,7 +64,7 @@ impl SharedTables {
         let opened = file::open(options, &identity)?;
         siblings::unlink_spent(&opened, &options.name);
         let header = &opened.header;
-        let mapping = Mapping::new(&opened.file, header.all_slots()).map_err(|error| {
+        let mapping = Mapping::of_file(&opened.file, header.all_slots()).map_err(|error| {
             file::refused(&opened.path, format!("it cannot be mapped: {error}"))
         })?;
         let mapping = Arc::new(mapping);

@@ -10,7 +10,7 @@ use super::clock::ShmClock;
 use super::file::{OpenFile, is_named, name_stem, open_existing, read_header, retire};
 use super::header::{Header, SLOTS};
 use super::host::{Counting, Host};
-use super::mapping::Mapping;
+use crate::mapping::Mapping;
 
 /// Unlinks this user's other files of the same name that nobody has open and whose buckets
 /// are all full, as limits that are no longer in use leave them: nothing is lost
@@ -51,7 +51,8 @@ fn owes_nothing(file: &File) -> bool {
     if header.host.counting(header.clock_offset, &Host::current()) != Counting::Alike {
         return true;
     }
-    Mapping::new(file, header.all_slots()).is_ok_and(|mapping| is_full_of_tokens(&header, &mapping))
+    Mapping::of_file(file, header.all_slots())
+        .is_ok_and(|mapping| is_full_of_tokens(&header, &mapping))
 }
 
 fn is_full_of_tokens(header: &Header, mapping: &Mapping) -> bool {

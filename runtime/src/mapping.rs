@@ -1,28 +1,38 @@
 #![allow(unsafe_code)]
 
+#[cfg(any(target_os = "linux", target_os = "macos"))]
 use std::fs::File;
 use std::io;
 
-use memmap2::{MmapOptions, MmapRaw};
+use memmap2::{MmapMut, MmapOptions, MmapRaw};
 use tidegate_core::Slot;
 
-/// A whole file, mapped shared and writable, as slots.
+/// Slots in pages of their own: of a file, mapped shared and writable, or of nothing.
 #[derive(Debug)]
-pub(super) struct Mapping {
+pub(crate) struct Mapping {
     map: MmapRaw,
     slots: usize,
 }
 
 impl Mapping {
+    /// New slots of this process, never used. The system clears each page when it is first
+    /// touched, so this takes as long for many slots as for few; an allocator may clear
+    /// memory that it has had before, all at once.
+    pub(crate) fn anonymous(slots: usize) -> io::Result<Self> {
+        let length = slots.checked_mul(size_of::<Slot>()).ok_or(io::ErrorKind::OutOfMemory)?;
+        Ok(Self { map: MmapMut::map_anon(length)?.into(), slots })
+    }
+
     /// Maps the file's first `slots` slots, which it must have.
-    pub(super) fn new(file: &File, slots: usize) -> io::Result<Self> {
+    #[cfg(any(target_os = "linux", target_os = "macos"))]
+    pub(crate) fn of_file(file: &File, slots: usize) -> io::Result<Self> {
         let length = slots.checked_mul(size_of::<Slot>()).ok_or(io::ErrorKind::OutOfMemory)?;
         let map = MmapOptions::new().len(length).map_raw(file)?;
         Ok(Self { map, slots })
     }
 
     #[inline]
-    pub(super) fn slots(&self) -> &[Slot] {
+    pub(crate) fn slots(&self) -> &[Slot] {
         let start = self.map.as_mut_ptr().cast::<Slot>();
         // SAFETY: The mapping is `slots` slots long, readable and writable, starts on a page
         // and lives as long as `self`. A slot is two atomics, for which any bits are valid
