@@ -10,7 +10,7 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/project.sh"
 
 exec python3 - "$PROJECT_ROOT" "$@" <<'PYTHON'
-import os, pathlib, re, shutil, subprocess, sys, tempfile
+import contextlib, os, pathlib, re, shutil, signal, subprocess, sys, tempfile, threading
 
 # Name, file of core/src/table, what is there once, what is planted instead.
 PLANTED = [
@@ -31,8 +31,31 @@ PLANTED = [
      "let version = (self.version() + 1) & VERSION_MASK;", "let version = self.version();"),
     ("insertion-never-withdrawn", "mod.rs",
      "        self.advance(self.word.vacated());\n    }\n}", "    }\n}"),
+    ("charge-without-last-look", "charge.rs",
+     "swap(&entry.slot[CELL], before, after) && entry.is_same_stay();",
+     "swap(&entry.slot[CELL], before, after);"),
+    ("look-without-second-look", "charge.rs",
+     "taken for this one's.\n            if entry.is_unchanged() {",
+     "taken for this one's.\n            if true {"),
+    ("charge-seen-although-leaving", "charge.rs",
+     "entry.word.state() == State::Live\n            && before != after", "before != after"),
+    ("charge-seen-without-last-look", "charge.rs",
+     "after)\n            && entry.is_same_stay()", "after)"),
+    ("give-back-to-the-next-key", "charge.rs",
+     "if !entry.is_same_stay() {", "if false {"),
+    ("give-back-what-others-charged", "charge.rs",
+     "cell.saturating_sub(charge.saturating_sub(elapsed))",
+     "{ let _ = (charge, elapsed); before }"),
     ("tiers-give-nothing-back", "tiers.rs",
-     "table.give_back(receipt, self.cost * timeline.width(), elapsed);", "let _ = (table, elapsed, receipt);"),
+     "            self.give_back(&receipts, clock.now());\n", "            let _ = clock;\n"),
+    ("tiers-give-back-to-another-tier", "tiers.rs",
+     "receipts[tier] = entries[tier].map(", "receipts[tier] = entries[N - 1 - tier].map("),
+    ("tiers-forget-what-was-charged-as-seen", "tiers.rs",
+     "for tier in 0..charged {", "for tier in 0..0 {"),
+    ("tiers-charge-again-what-was-charged", "tiers.rs",
+     "let mut first = charged;", "let mut first = 0;"),
+    ("cancel-whatever-is-there", "operations.rs",
+     "(cell == *after).then_some(*before)", "(cell >= *before).then_some(*before)"),
 ]
 TIMEOUT_SECONDS = 300
 
@@ -46,7 +69,7 @@ def main(root, names):
     with tempfile.TemporaryDirectory() as folder:
         copy = pathlib.Path(folder)
         copy_workspace(root, copy)
-        if run(copy, "--no-run").returncode or run(copy).returncode:
+        if not compiles(copy) or killer(copy):
             sys.exit("the models fail without a planted error")
         for name, file, there, planted in PLANTED:
             if names and name not in names:
@@ -56,13 +79,12 @@ def main(root, names):
             if text.count(there) != 1:
                 sys.exit(f"{name}: what it replaces in {file} is there {text.count(there)} times, not once")
             source.write_text(text.replace(there, planted))
-            if run(copy, "--no-run").returncode:
+            if not compiles(copy):
                 sys.exit(f"{name}: does not compile")
-            killers = failed_models(copy)
+            killed_by = killer(copy)
             source.write_text(text)
-            survived += not killers
-            verdict = f"killed by {', '.join(killers)}" if killers else "survived"
-            print(f"{name}: {verdict}", flush=True)
+            survived += not killed_by
+            print(f"{name}: {f'killed by {killed_by}' if killed_by else 'survived'}", flush=True)
     sys.exit(f"{survived} survived" if survived else 0)
 
 
@@ -76,24 +98,46 @@ def copy_workspace(root, copy):
     (copy / "Cargo.toml").write_text(manifest)
 
 
-def failed_models(copy):
-    try:
-        result = run(copy)
-    except subprocess.TimeoutExpired:
-        return ["the time limit"]
-    failed = re.findall(r"^test models::(\w+) \.\.\. FAILED$", result.stdout, flags=re.M)
-    # Loom ends the whole process where a loop has no end.
-    endless = "exceeded maximum number of branches" in result.stdout
-    if result.returncode and not failed and not endless:
-        sys.exit(f"the models ended with {result.returncode}, and none has failed:\n{result.stdout}")
-    return failed or (["a loop without end"] if endless else [])
+def killer(copy):
+    """The first model that fails, or how else the models end; None when all hold."""
+    with start(copy) as models:
+        late = threading.Timer(TIMEOUT_SECONDS, stop, [models])
+        late.start()
+        output = []
+        try:
+            for line in models.stdout:
+                output.append(line)
+                if failed := re.fullmatch(r"test models::(\S+) \.\.\. FAILED\n", line):
+                    return failed[1]
+                # Loom ends the whole process where a loop has no end.
+                if "exceeded maximum number of branches" in line:
+                    return "a loop without end"
+            if models.wait() == 0:
+                return None
+            if not late.is_alive():
+                return "the time limit"
+        finally:
+            late.cancel()
+            stop(models)
+        sys.exit(f"the models ended with {models.returncode}, and none has failed:\n{''.join(output)}")
 
 
-def run(copy, *options):
+def start(copy, *options):
     command = ["cargo", "test", "--package", "tidegate-loom", "--lib", *options]
     env = {**os.environ, "CARGO_TARGET_DIR": str(target), "RUST_BACKTRACE": "0"}
-    return subprocess.run(command, cwd=copy, env=env, timeout=TIMEOUT_SECONDS, text=True,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    return subprocess.Popen(command, cwd=copy, env=env, text=True, start_new_session=True,
+                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+
+def stop(models):
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(models.pid, signal.SIGKILL)
+
+
+def compiles(copy):
+    with start(copy, "--no-run") as build:
+        build.communicate()
+    return build.returncode == 0
 
 
 root = pathlib.Path(sys.argv[1])

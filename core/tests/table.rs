@@ -1,12 +1,15 @@
 //! The table against an oracle that anyone can read, and under threads.
 #![allow(clippy::unwrap_used, reason = "a test may stop")]
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::collections::HashMap;
+use std::sync::{Barrier, OnceLock};
+use std::thread;
 
 use proptest::prelude::*;
 use tidegate_core::{
-    Cells, Limit, ManualClock, OnFull, Segments, Slot, Table, TableFull, check_tables, decide,
+    Cells, Clock as _, Limit, MAX_TIERS, ManualClock, OnFull, Operation, Outcome, Reservation,
+    Reserved, Segments, Slot, Table, TableFull, apply, apply_tables, check_tables, decide,
     decide_tiers,
 };
 
@@ -56,6 +59,137 @@ proptest! {
             let answer = check_tables(&tables, &limits, &[fingerprint(key); 2], &clock, cost);
             let expected = decide_tiers(&limits, oracle.entry(key).or_default(), now, cost);
             prop_assert_eq!(answer, expected);
+        }
+    }
+}
+
+/// What is asked for, before it is known which reservations there are.
+#[derive(Clone, Copy, Debug)]
+enum Asked {
+    Check { cost: u64 },
+    Reserve { cost: u64, max_wait: u64 },
+    Cancel { which: usize },
+    Settle { charged: u64, actual: u64 },
+    Credit { tokens: u64 },
+    Hold { wait: u64 },
+    Reset,
+}
+
+fn asked() -> impl Strategy<Value = Asked> {
+    prop_oneof![
+        6 => (0..5u64).prop_map(|cost| Asked::Check { cost }),
+        3 => (0..4u64, 0..4 * SECOND).prop_map(|(cost, max_wait)| Asked::Reserve { cost, max_wait }),
+        3 => any::<usize>().prop_map(|which| Asked::Cancel { which }),
+        2 => (0..4u64, 0..9u64).prop_map(|(charged, actual)| Asked::Settle { charged, actual }),
+        2 => (0..6u64).prop_map(|tokens| Asked::Credit { tokens }),
+        1 => (0..3 * SECOND).prop_map(|wait| Asked::Hold { wait }),
+        1 => Just(Asked::Reset),
+    ]
+}
+
+/// Buckets that are never forgotten, each limit's by its own keys.
+#[derive(Default)]
+struct Map([HashMap<u64, u64>; MAX_TIERS]);
+
+impl Map {
+    fn apply(
+        &mut self,
+        limits: &[Limit],
+        keys: &[u64],
+        now: u64,
+        operation: Operation,
+    ) -> Result<Outcome, tidegate_core::Error> {
+        let mut cells = Cells::default();
+        for ((cell, buckets), key) in cells.iter_mut().zip(&self.0).zip(keys) {
+            *cell = buckets.get(key).copied().unwrap_or(0);
+        }
+        let outcome = apply(limits, &mut cells, now, operation);
+        for ((cell, buckets), key) in cells.iter().zip(&mut self.0).zip(keys) {
+            buckets.insert(*key, *cell);
+        }
+        outcome
+    }
+}
+
+/// One reservation as two of them: the table's and the map's, of the same keys.
+type Held = (Vec<u64>, Reservation, Reservation);
+
+/// The same but for the cells: those of a full bucket are as good as any others.
+fn assert_alike(
+    table: Result<Outcome, tidegate_core::Error>,
+    map: Result<Outcome, tidegate_core::Error>,
+    keys: &[u64],
+    held: &mut Vec<Held>,
+) -> Result<(), TestCaseError> {
+    match (table, map) {
+        (
+            Ok(Outcome::Reserved(Reserved::Slot(table))),
+            Ok(Outcome::Reserved(Reserved::Slot(map))),
+        ) => {
+            prop_assert_eq!(
+                (table.delay, table.decision, table.cost),
+                (map.delay, map.decision, map.cost)
+            );
+            held.push((keys.to_vec(), table, map));
+        }
+        (table, map) => prop_assert_eq!(table, map),
+    }
+    Ok(())
+}
+
+proptest! {
+    /// Every operation answers as on a map that never forgets, as long as there is room.
+    #[test]
+    fn operations_answer_as_on_a_map_that_never_forgets(
+        calls in prop::collection::vec(([0..12u64, 0..5, 0..2], 0..3 * SECOND, asked()), 1..150),
+        tiers in 1..4usize,
+        stepped: bool,
+    ) {
+        let texts = [if stepped { "3/s window" } else { "3/s" }, "20/min burst 7", "30/min burst 9"];
+        let limits = &texts.map(|text| Limit::parse(text).unwrap())[..tiers];
+        let stores: Vec<_> = limits.iter().map(|_| slots(64)).collect();
+        let tables: Vec<_> =
+            stores.iter().map(|slots| Table::new(&slots[..]).on_full(OnFull::Deny)).collect();
+        let mut map = Map::default();
+        let mut held: Vec<Held> = Vec::new();
+        let clock = ManualClock::new(1_764_000_000 * SECOND);
+        for (keys, gap, asked) in calls {
+            clock.advance(if gap.is_multiple_of(3) { 0 } else { gap / 10 });
+            let mut keys = keys[..tiers].to_vec();
+            let mut may_be_gone = false;
+            let twice = |operation: &dyn Fn() -> Operation| (operation(), operation());
+            let (for_table, for_map) = match asked {
+                Asked::Check { cost } => twice(&|| Operation::Check { cost }),
+                Asked::Reserve { cost, max_wait } => {
+                    twice(&|| Operation::Reserve { cost, max_wait })
+                }
+                Asked::Cancel { .. } if held.is_empty() => continue,
+                Asked::Cancel { which } => {
+                    let (of, table, map) = held.swap_remove(which % held.len());
+                    keys = of;
+                    // A bucket that is full again may have been forgotten, and its slot with it.
+                    let is_owed = |(limit, after): (&Limit, &u64)| {
+                        *after > limit.timeline().position(clock.now())
+                    };
+                    may_be_gone = !limits.iter().zip(&map.after).all(is_owed);
+                    (Operation::Cancel(table), Operation::Cancel(map))
+                }
+                Asked::Settle { charged, actual } => {
+                    twice(&|| Operation::Settle { charged, actual })
+                }
+                Asked::Credit { tokens } => twice(&|| Operation::Credit { tokens }),
+                Asked::Hold { wait } => twice(&|| Operation::Hold { wait }),
+                Asked::Reset => twice(&|| Operation::Reset),
+            };
+            let prints: Vec<_> = keys.iter().map(|key| fingerprint(*key)).collect();
+            let answer = apply_tables(&tables, limits, &prints, &clock, for_table);
+            let expected = map.apply(limits, &keys, clock.now(), for_map);
+            if !may_be_gone {
+                assert_alike(answer, expected, &keys, &mut held)?;
+            }
+            let look = || Operation::Check { cost: 0 };
+            let left = apply_tables(&tables, limits, &prints, &clock, look());
+            prop_assert_eq!(left, map.apply(limits, &keys, clock.now(), look()));
         }
     }
 }
@@ -138,4 +272,113 @@ fn threads_together_stay_within_the_bound() {
         assert!(admitted <= bound, "{admitted} of {bound}");
         assert!(admitted > 0, "a key was never admitted");
     }
+}
+
+/// Segments of which each is four times the one before, added when they are needed.
+struct Growing {
+    segments: [OnceLock<Box<[Slot]>>; 6],
+    count: AtomicUsize,
+}
+
+impl Growing {
+    fn new() -> Self {
+        let growing = Self { segments: Default::default(), count: AtomicUsize::new(0) };
+        growing.grow(0);
+        growing
+    }
+}
+
+impl Segments for Growing {
+    fn count(&self) -> usize {
+        self.count.load(Ordering::Acquire)
+    }
+
+    fn segment(&self, index: usize) -> &[Slot] {
+        self.segments.get(index).and_then(OnceLock::get).map_or(&[], |slots| slots)
+    }
+
+    fn grow(&self, count: usize) -> bool {
+        let Some(segment) = self.segments.get(count) else { return false };
+        segment.get_or_init(|| slots(16 << (2 * count)));
+        self.count.compare_exchange(count, count + 1, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+}
+
+/// How many slots hold a bucket of each key that has one.
+fn buckets_by_key<S: Segments + ?Sized>(segments: &S) -> HashMap<u64, usize> {
+    let mut buckets = HashMap::new();
+    for slot in (0..segments.count()).flat_map(|index| segments.segment(index)) {
+        let word = slot[0].load(Ordering::Acquire);
+        if word >> 62 >= 2 {
+            *buckets.entry(word << 16 >> 16).or_default() += 1;
+        }
+    }
+    buckets
+}
+
+fn assert_one_bucket_each<S: Segments + ?Sized>(segments: &S) {
+    let twice: Vec<_> =
+        buckets_by_key(segments).into_iter().filter(|(_, count)| *count > 1).collect();
+    assert!(twice.is_empty(), "keys with several buckets: {twice:x?}");
+}
+
+/// Runs the body in four threads that begin together; says what it returned.
+fn in_four_threads<R: Send>(body: impl Fn(u64) -> R + Sync) -> Vec<R> {
+    let start = Barrier::new(4);
+    thread::scope(|threads| {
+        let started: Vec<_> = (0..4)
+            .map(|thread| {
+                let (start, body) = (&start, &body);
+                threads.spawn(move || {
+                    start.wait();
+                    body(thread)
+                })
+            })
+            .collect();
+        started.into_iter().map(|thread| thread.join().unwrap()).collect()
+    })
+}
+
+/// Every key is new to all four threads at about the same time, while segments are added.
+#[test]
+fn a_growing_table_admits_each_key_its_burst() {
+    const KEYS: u64 = 4_000;
+    let limit = Limit::parse("1/h burst 2").unwrap();
+    for round in 0..10 {
+        let segments = Growing::new();
+        let key = |number: u64| round * KEYS + number;
+        let admitted = in_four_threads(|_| {
+            let table = Table::new(&segments).on_full(OnFull::Deny);
+            let admits = |number| spend(&table, &limit, key(number), 7 * SECOND).unwrap();
+            (0..KEYS).map(|number| u32::from(admits(number))).collect::<Vec<_>>()
+        });
+        assert!(segments.count() > 3, "it has grown to {} segments", segments.count());
+        assert_eq!(buckets_by_key(&segments).len(), 4_000);
+        assert_one_bucket_each(&segments);
+        for number in 0..4_000 {
+            let sum: u32 = admitted.iter().map(|thread| thread[number]).sum();
+            assert_eq!(sum, 2, "of key {number}, of which two tokens exist");
+        }
+    }
+}
+
+/// Far more keys than slots: each call ends with an answer, no key has two buckets, and once
+/// it is quiet the table counts as ever.
+#[test]
+fn dropping_buckets_under_threads_keeps_the_table_sound() {
+    const KEYS: u64 = 100;
+    let limit = Limit::parse("1/h burst 3").unwrap();
+    let slots = slots(32);
+    let now = 7 * SECOND;
+    in_four_threads(|thread| {
+        let table = Table::new(&slots[..]).on_full(OnFull::EvictIdlest);
+        for turn in 0..100_000 {
+            spend(&table, &limit, fingerprint(turn * 4 + thread) % KEYS, now).unwrap();
+        }
+    });
+    assert_one_bucket_each(&slots[..]);
+    assert_eq!(buckets_by_key(&slots[..]).values().sum::<usize>(), 32, "no slot is lost");
+    let table = Table::new(&slots[..]).on_full(OnFull::EvictIdlest);
+    let admitted = (0..9).filter(|_| spend(&table, &limit, KEYS, now).unwrap()).count();
+    assert_eq!(admitted, 3);
 }

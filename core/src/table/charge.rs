@@ -1,5 +1,5 @@
 use super::segments::CELL;
-use super::{Entry, OnFull, Segments, State, Table, TableFull, Word, swap};
+use super::{Entry, Segments, State, Table, TableFull, Word, swap};
 use crate::sync::spin_loop;
 
 /// What a call found, and what it did there.
@@ -66,13 +66,7 @@ impl<'s, S: Segments + ?Sized> Table<'s, S> {
         entry.word.state() == State::Live
             && before != after
             && swap(&entry.slot[CELL], before, after)
-            && self.has_kept(entry)
-    }
-
-    /// Whether a bucket just charged was not dropped meanwhile.
-    #[inline(always)]
-    fn has_kept(&self, entry: &Entry<'s>) -> bool {
-        self.on_full != OnFull::EvictIdlest || entry.is_same_stay()
+            && entry.is_same_stay()
     }
 
     /// [`update`](Self::update) with a receipt when the cell was replaced.
@@ -86,30 +80,19 @@ impl<'s, S: Segments + ?Sized> Table<'s, S> {
         position: u64,
         mut step: impl FnMut(u64) -> Option<u64>,
     ) -> Result<Charged<'s>, TableFull> {
-        match self.charge_as_a_rule(fingerprint, &mut step) {
-            Some(charged) => Ok(charged),
-            None => self.charge_in_the_end(fingerprint, position, &mut step),
+        // As a rule the bucket is there, nobody wants its slot, and nobody comes between.
+        if let Some(entry) = self.find(fingerprint)
+            && entry.word.state() == State::Live
+            && let Some(charged) = self.charge_once(&entry, &mut step)
+        {
+            return Ok(charged);
         }
-    }
-
-    /// As a rule the bucket is there, nobody wants its slot, and nobody comes between; None
-    /// otherwise, and then nothing was charged.
-    #[inline(always)]
-    pub(super) fn charge_as_a_rule(
-        &self,
-        fingerprint: u64,
-        step: impl FnMut(u64) -> Option<u64>,
-    ) -> Option<Charged<'s>> {
-        let entry = self.find(fingerprint)?;
-        if entry.word.state() != State::Live {
-            return None;
-        }
-        self.charge_once(&entry, step)
+        self.charge_in_the_end(fingerprint, position, &mut step)
     }
 
     #[cold]
     #[inline(never)]
-    pub(super) fn charge_in_the_end(
+    fn charge_in_the_end(
         &self,
         fingerprint: u64,
         position: u64,
@@ -162,7 +145,7 @@ impl<'s, S: Segments + ?Sized> Table<'s, S> {
 
     #[inline(always)]
     fn swap_cell(&self, entry: &Entry<'s>, before: u64, after: u64) -> Option<Receipt<'s>> {
-        let charged = swap(&entry.slot[CELL], before, after) && self.has_kept(entry);
+        let charged = swap(&entry.slot[CELL], before, after) && entry.is_same_stay();
         charged.then(|| Receipt::of(entry, before, after))
     }
 
@@ -194,6 +177,9 @@ impl<'s, S: Segments + ?Sized> Table<'s, S> {
 }
 
 impl Entry<'_> {
+    /// Whether a cell just charged was this key's: once lowered, or dropped, it may be the next
+    /// key's, and have come to the very value that was seen.
+    #[inline(always)]
     fn is_same_stay(&self) -> bool {
         let now = self.slot[super::KEY].load(crate::sync::Ordering::Acquire);
         Word(now).is_same_stay(self.word)

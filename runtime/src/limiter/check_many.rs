@@ -114,10 +114,12 @@ impl Limiter {
         &self,
         checks: impl IntoIterator<Item = (K, u64)>,
     ) -> Result<Vec<(Keys<'k>, u64)>, Error> {
-        let admit = |(keys, cost): (K, u64)| {
-            Ok((self.admit(keys.into(), &Operation::Check { cost })?, cost))
-        };
-        checks.into_iter().map(admit).collect()
+        let checks = checks.into_iter();
+        let mut admitted = Vec::with_capacity(checks.size_hint().0);
+        for (keys, cost) in checks {
+            admitted.push((self.admit(keys.into(), &Operation::Check { cost })?, cost));
+        }
+        Ok(admitted)
     }
 }
 

@@ -2,15 +2,19 @@
 //! integers: a bucket of burst `B` and width 1 at position `p` admits while
 //! `max(cell, p) + 1 - p <= B`.
 
+mod eviction;
+mod lowering;
+mod tiers;
+
 use loom::sync::Arc;
 use loom::thread;
 
 use crate::sync::{AtomicU64, Loads, Ordering, model_loads};
-use crate::{Limit, ManualClock, OnFull, Segments, Slot, Table, TableFull, check_tables};
+use crate::{OnFull, Segments, Slot, Table, TableFull};
 
 /// Preemptions in models of two threads, of more threads or tiers, and where loads may
 /// see old values; a higher `LOOM_MAX_PREEMPTIONS` overrides them.
-const OF_TWO: usize = 4;
+const OF_TWO: usize = 3;
 const OF_MORE: usize = 3;
 const WITH_OLD_VALUES: usize = 1;
 const KEY: u64 = 0xA11CE;
@@ -57,6 +61,15 @@ fn spend<S: Segments + ?Sized>(
         (next - position <= burst).then_some(next)
     };
     table.update(key, position, step).map(|cell| step(cell).is_some())
+}
+
+/// A clock that stands still.
+struct At(u64);
+
+impl crate::Clock for At {
+    fn now(&self) -> u64 {
+        self.0
+    }
 }
 
 /// Runs the body in every order up to a bound of preemptions.
@@ -272,39 +285,4 @@ fn a_late_evictor_takes_nothing() {
             assert_ne!(answer, Ok(false), "the debt of another key: {admitted:?}");
         }
     });
-}
-
-/// Two tiers, opposite spare: whoever is refused leaves no trace.
-#[test]
-fn tiers_charge_all_or_none() {
-    in_every_order(OF_MORE, || {
-        let limits = [Limit::stepped(2, 1_000_000, 2), Limit::stepped(1, 1_000_000, 1)];
-        let limits = limits.map(Result::unwrap);
-        let slots = [Slots::new(1), Slots::new(1)];
-        let check = |slots: &[Arc<Slots>; 2], cost| {
-            let tables = [slots[0].table(), slots[1].table()];
-            check_tables(&tables, &limits, &[KEY; 2], &At(5_000_000), cost)
-                .map(|decision| decision.allowed)
-        };
-        let theirs = slots.clone();
-        let limits_there = limits;
-        let other = thread::spawn(move || {
-            let tables = [theirs[0].table(), theirs[1].table()];
-            check_tables(&tables, &limits_there, &[KEY; 2], &At(5_000_000), 1)
-                .map(|decision| decision.allowed)
-        });
-        let mine = check(&slots, 1);
-        let other = other.join().unwrap();
-        assert_ne!(mine, other, "one token in the second tier");
-        let cells = [slots[0].table().cell(KEY), slots[1].table().cell(KEY)];
-        assert_eq!(cells, [11, 6], "one token of each tier is charged");
-    });
-}
-
-struct At(u64);
-
-impl crate::Clock for At {
-    fn now(&self) -> u64 {
-        self.0
-    }
 }

@@ -1,0 +1,162 @@
+//! What lowers a cell: credits, cancelled reservations, charges that are given back.
+
+use loom::sync::Arc;
+use loom::thread;
+
+use super::{At, KEY, OF_TWO, OTHER, Seen, Slots, both, in_every_order};
+use crate::{Limit, Operation, Outcome, Reservation, Reserved, apply_tables};
+
+/// Of a bucket of three tokens, one a millisecond: its positions are milliseconds.
+fn apply(slots: &Slots, position: u64, operation: Operation) -> Outcome {
+    let limit = Limit::stepped(1, 1_000_000, 3).unwrap();
+    apply_tables(&[slots.table()], &[limit], &[KEY], &At(position * 1_000_000), operation).unwrap()
+}
+
+fn check(slots: &Slots, position: u64) -> bool {
+    match apply(slots, position, Operation::Check { cost: 1 }) {
+        Outcome::Decision(decision) => decision.allowed,
+        unexpected => panic!("{unexpected:?}"),
+    }
+}
+
+fn reserve(slots: &Slots, position: u64) -> Reservation {
+    match apply(slots, position, Operation::Reserve { cost: 1, max_wait: 0 }) {
+        Outcome::Reserved(Reserved::Slot(reservation)) => reservation,
+        unexpected => panic!("{unexpected:?}"),
+    }
+}
+
+fn cell(slots: &Slots, key: u64) -> u64 {
+    slots.table().cell(key)
+}
+
+#[test]
+fn a_credit_and_a_charge_both_count() {
+    let seen = Seen::default();
+    let note = seen.clone();
+    in_every_order(OF_TWO, move || {
+        let slots = Slots::new(1);
+        assert!([10, 10, 10].into_iter().all(|position| check(&slots, position)));
+        let theirs = Arc::clone(&slots);
+        let credit = Operation::Credit { tokens: 1 };
+        let (_, allowed) = both(move || apply(&theirs, 10, credit), || check(&slots, 10));
+        assert_eq!(cell(&slots, KEY), 12 + u64::from(allowed));
+        note.note(if allowed { "allowed" } else { "refused" });
+    });
+    seen.assert_all(&["allowed", "refused"]);
+}
+
+/// Only the credit makes the bucket full, and its slot another key's.
+#[test]
+fn a_credit_a_charge_and_a_reclaim() {
+    let seen = Seen::default();
+    let note = seen.clone();
+    in_every_order(2, move || {
+        let slots = Slots::new(1);
+        assert!(check(&slots, 10) && check(&slots, 10));
+        let (theirs, others) = (Arc::clone(&slots), Arc::clone(&slots));
+        let credit = thread::spawn(move || apply(&theirs, 10, Operation::Credit { tokens: 2 }));
+        let other = thread::spawn(move || others.spend(OTHER, 11, 1));
+        let allowed = check(&slots, 10);
+        let (_, other) = (credit.join().unwrap(), other.join().unwrap());
+        if allowed {
+            assert!(other.is_err(), "{other:?}");
+            // One more where the slot was about to be taken.
+            assert!(matches!(cell(&slots, KEY), 11 | 12), "{}", cell(&slots, KEY));
+            note.note("charged");
+        } else {
+            assert_eq!(other, Ok(true));
+            assert_eq!(cell(&slots, KEY), 0);
+            // One more where the check had seen the very cell that the other key's now is.
+            assert!(matches!(cell(&slots, OTHER), 12 | 13), "{}", cell(&slots, OTHER));
+            note.note("taken");
+        }
+    });
+    seen.assert_all(&["charged", "taken"]);
+}
+
+#[test]
+fn a_cancelled_reservation_comes_back_or_a_charge_stands_on_it() {
+    let seen = Seen::default();
+    let note = seen.clone();
+    in_every_order(OF_TWO, move || {
+        let slots = Slots::new(1);
+        assert!(check(&slots, 10));
+        let reserved = reserve(&slots, 10);
+        let theirs = Arc::clone(&slots);
+        let cancel = Operation::Cancel(reserved);
+        let (cancelled, allowed) = both(move || apply(&theirs, 10, cancel), || check(&slots, 10));
+        assert!(allowed);
+        let back = cancelled == Outcome::Cancelled(true);
+        assert_eq!(cell(&slots, KEY), if back { 12 } else { 13 });
+        note.note(if back { "came back" } else { "stays" });
+    });
+    seen.assert_all(&["came back", "stays"]);
+}
+
+/// The reserved slot is paid when another key takes the bucket's slot.
+#[test]
+fn a_late_cancel_gives_another_key_nothing() {
+    in_every_order(OF_TWO, || {
+        let slots = Slots::new(1);
+        assert!(check(&slots, 1));
+        let cancel = Operation::Cancel(reserve(&slots, 10));
+        let theirs = Arc::clone(&slots);
+        let (cancelled, other) =
+            both(move || apply(&theirs, 12, cancel), || slots.spend(OTHER, 12, 1));
+        match other {
+            Ok(true) => assert_eq!((cell(&slots, KEY), cell(&slots, OTHER)), (0, 13)),
+            // A slot put back by the cancel is full one position later.
+            Err(full) => {
+                assert_eq!((full.cell, cell(&slots, KEY)), (12, 12));
+                assert_eq!(cancelled, Outcome::Cancelled(false));
+            }
+            Ok(false) => panic!("the debt of another key"),
+        }
+    });
+}
+
+/// A charge of one token, given back when `elapsed` positions have passed.
+fn charge_and_give_back(slots: &Slots, elapsed: u64) {
+    let table = slots.table();
+    let charged = table.charge(KEY, 10, |cell| Some(cell.max(10) + 1)).unwrap();
+    table.give_back(&charged.receipt.unwrap(), 1, elapsed);
+}
+
+#[test]
+fn a_charge_is_given_back_under_another() {
+    for elapsed in [0, 1] {
+        in_every_order(OF_TWO, move || {
+            let slots = Slots::new(1);
+            assert_eq!(slots.spend(KEY, 2, 1), Ok(true));
+            let theirs = Arc::clone(&slots);
+            let (_, spent) =
+                both(move || charge_and_give_back(&theirs, elapsed), || slots.spend(KEY, 10, 5));
+            assert_eq!(spent, Ok(true));
+            let cell = cell(&slots, KEY);
+            assert!(cell == 11 || cell == 11 + elapsed, "{cell} after {elapsed}");
+        });
+    }
+}
+
+#[test]
+fn nothing_is_given_back_to_another_key() {
+    in_every_order(OF_TWO, || {
+        let slots = Slots::new(1);
+        assert_eq!(slots.spend(KEY, 2, 1), Ok(true));
+        let theirs = Arc::clone(&slots);
+        let charge = move || {
+            let table = theirs.table();
+            let charged = table.charge(KEY, 10, |cell| (cell < 10).then_some(11));
+            if let Ok(Some(receipt)) = charged.map(|charged| charged.receipt) {
+                table.give_back(&receipt, 1, 0);
+            }
+        };
+        let (_, other) = both(charge, || slots.spend(OTHER, 12, 1));
+        match other {
+            Ok(true) => assert_eq!(cell(&slots, OTHER), 13),
+            Err(full) => assert!(cell(&slots, KEY) <= full.cell, "{full:?}"),
+            Ok(false) => panic!("the debt of another key"),
+        }
+    });
+}
