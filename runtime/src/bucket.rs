@@ -14,11 +14,11 @@ use crate::error::Error;
 ///
 /// ```
 /// use tidegate::Bucket;
-/// let bucket = Bucket::new("100/s burst 2")?;
+/// let bucket = Bucket::new("60/h burst 2")?;
 /// assert!(bucket.check(1)?.allowed);
 /// assert_eq!(bucket.check(1)?.remaining, 0);
 /// let refused = bucket.check(1)?;
-/// assert!(!refused.allowed && refused.retry_after <= 10_000_000);
+/// assert!(!refused.allowed && refused.retry_after <= 60_000_000_000);
 /// # Ok::<(), tidegate::Error>(())
 /// ```
 #[derive(Debug)]

@@ -4,10 +4,11 @@
 
 #![allow(clippy::panic, reason = "how a test fails")]
 
+use core::alloc::{GlobalAlloc, Layout};
 use core::cell::Cell;
+use core::error::Error;
 use core::time::Duration;
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::error::Error;
+use std::alloc::System;
 
 use tidegate::{Limiter, OnFull};
 

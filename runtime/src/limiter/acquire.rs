@@ -24,7 +24,8 @@ impl Limiter {
     /// for _ in 0..3 {
     ///     assert!(limiter.acquire("vendor", 1, None)?.allowed);
     /// }
-    /// let error = limiter.acquire("vendor", 1, Some(Duration::ZERO));
+    /// limiter.hold("vendor", Duration::from_secs(60))?; // the vendor said: Retry-After
+    /// let error = limiter.acquire("vendor", 1, Some(Duration::from_secs(1)));
     /// assert!(matches!(error, Err(Error::RateLimited { .. })));
     /// # Ok::<(), tidegate::Error>(())
     /// ```
