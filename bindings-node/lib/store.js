@@ -4,6 +4,7 @@ import { invalid } from './memory/arguments.js';
 import { Decision } from './memory/decision.js';
 import { errorFrom } from './memory/errors.js';
 import { checkKeys, ownKeys } from './memory/keys.js';
+import { Pressure } from './memory/pressure.js';
 import { sleepUntil } from './memory/sleep.js';
 
 const LONGEST_INTERVAL_MS = 2 ** 31 - 1;
@@ -26,6 +27,11 @@ export class StoreBuckets {
   get synchronous() {
     if (this.#call === callLocal) return this;
     throw invalid('store', 'it is remote, so it answers by promise only: use the methods without Sync');
+  }
+
+  get pressure() {
+    const { evicted, denied } = this.#native.pressure;
+    return new Pressure(evicted, denied);
   }
 
   check(key, cost) {

@@ -3,7 +3,7 @@ use core::time::Duration;
 use napi::Either;
 use napi_derive::napi;
 use tidegate::answer::{Unclaimed, decision};
-use tidegate::{Keys, Limiter, Operation, Reservation};
+use tidegate::{Keys, Limiter, Operation, Pressure, Reservation};
 
 use crate::answer::{Answer, Failure, Reply};
 use crate::completions::Completions;
@@ -57,6 +57,15 @@ pub fn open_limiter(options: OpenOptions) -> Either<NativeLimiter, Failure> {
     }
 }
 
+/// What a store could not keep.
+#[napi(object)]
+pub struct PressureCounts {
+    /// Buckets that were dropped although they owed something.
+    pub evicted: f64,
+    /// Calls that were refused for want of room.
+    pub denied: f64,
+}
+
 /// One check among many.
 #[napi(object)]
 pub struct CheckInput {
@@ -75,6 +84,13 @@ impl NativeLimiter {
     #[napi(getter)]
     pub fn is_remote(&self) -> bool {
         self.0.is_remote()
+    }
+
+    /// What the store could not keep for want of room.
+    #[napi(getter)]
+    pub fn pressure(&self) -> PressureCounts {
+        let Pressure { evicted, denied, .. } = self.0.pressure();
+        PressureCounts { evicted: evicted as f64, denied: denied as f64 }
     }
 
     /// Answers with a decision.

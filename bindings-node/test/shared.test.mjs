@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 
-import { InvalidArgument, RateLimited, Reservation, StoreError, createLimiter } from 'tidegate';
+import { InvalidArgument, Pressure, RateLimited, Reservation, StoreError, createLimiter } from 'tidegate';
 
 import { RedisServer } from './redis-server.mjs';
 
@@ -203,4 +203,24 @@ test('what is on this host answers without a promise, too', () => {
   assert.equal(limiter.holdSync('key', 1000).remaining, 0);
   assert.equal(limiter.resetSync('key').remaining, 10);
   assert.throws(() => limiter.checkSync('key', 11), { code: 'cost_too_large' });
+});
+
+test('shared memory counts what it has no room for, for everybody who shares it', () => {
+  const keys = Array.from({ length: 200 }, (_, number) => `user:${number}`);
+  for (const [policy, counted] of [['deny', 'denied'], ['evict_idlest', 'evicted']]) {
+    const store = `shm://${policy}?max_keys=20&on_full=${policy}&dir=${folder}`;
+    const [one, other] = [createLimiter({ limits: '1/d', store }), createLimiter({ limits: '1/d', store })];
+    assert.deepEqual({ ...one.pressure }, { evicted: 0, denied: 0 });
+    const admitted = one.checkManySync(keys).filter(({ allowed }) => allowed).length;
+    assert.ok(other.pressure instanceof Pressure);
+    assert.deepEqual(other.pressure, one.pressure);
+    assert.ok(other.pressure[counted] > 100, `${policy}: ${other.pressure[counted]}`);
+    assert.equal(admitted, keys.length - other.pressure.denied);
+  }
+});
+
+test('a Redis and memory have room for every key', () => {
+  for (const store of [redis.url, 'memory://']) {
+    assert.deepEqual({ ...createLimiter({ limits: '1/d', store }).pressure }, { evicted: 0, denied: 0 });
+  }
 });

@@ -14,13 +14,14 @@ const host: MemoryLimiter = createLimiter({ limits: '10/s', store: 'shm://api?ma
 const anywhere: Limiter = createLimiter({ limits: '10/s', store: process.env.STORE ?? 'memory://' });
 const now: Decision = inMemory.checkSync(Buffer.from('key'));
 const later: Promise<Decision> = shared.check('key', { cost: 2 });
+const dropped: number = host.pressure.evicted + shared.pressure.denied;
 const source: 'memory' | 'shm' | 'redis' = now.source;
 const slot: MemoryReservation = host.reserveSync(['user', 'org'], { cost: 2, maxWaitMs: 50 });
 const remote: Promise<Reservation> = shared.reserve(Buffer.from('key'));
 const acquired: Promise<Decision> = shared.acquire('key', { timeoutMs: 50, signal: AbortSignal.timeout(100) });
 acquired.catch((error: unknown) => error instanceof RateLimited && error.decision.retryAfterMs > 0);
 console.log(slot.cancelSync(), remote, shared.checkMany(['a', { key: ['a', 'b'], cost: 2 }]));
-console.log(also, later, anywhere.limits, source, shared instanceof Limiter);
+console.log(dropped, also, later, anywhere.limits, source, shared instanceof Limiter);
 shared.peek('key').catch((error: unknown) => error instanceof StoreTimeout && (error.code satisfies 'store_timeout'));
 
 // @ts-expect-error a shared bucket answers by promise only

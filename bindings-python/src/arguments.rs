@@ -6,7 +6,7 @@ use std::sync::Arc;
 use pyo3::exceptions::{PyOverflowError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyByteArray, PyBytes, PyMemoryView, PySequence, PyString, PyTuple};
-use tidegate::ManualClock;
+use tidegate::{ManualClock, OnFull};
 
 use crate::clock::FakeClock;
 use crate::errors::invalid_argument;
@@ -14,6 +14,7 @@ use crate::seconds;
 
 const KEY_TYPES: &str = "str or bytes, or a sequence of them";
 const MAX_TOKENS: i64 = i64::MAX;
+const MAX_KEYS: usize = 100_000_000;
 
 /// What a method takes as its key: one for all limits, borrowed from a `str` or `bytes`, or a
 /// sequence of one per limit. Their number and lengths are the limiter's to check.
@@ -224,6 +225,45 @@ pub(crate) fn clock(object: &Bound<'_, PyAny>) -> PyResult<Option<Arc<ManualCloc
     clock
         .map(|clock| Some(Arc::clone(&clock.get().0)))
         .map_err(|_| wrong_type("clock", "a FakeClock or None", object))
+}
+
+/// How many keys memory has room for; its bounds are the limiter's to check.
+pub(crate) fn max_keys(object: &Bound<'_, PyAny>) -> PyResult<Option<usize>> {
+    if object.is_none() {
+        return Ok(None);
+    }
+    if object.is_instance_of::<PyBool>() {
+        return Err(wrong_type("max_keys", "a whole number or None", object));
+    }
+    let out_of_bounds = |found: String| {
+        let message = format!("it must be 1 to {MAX_KEYS}, but {found}");
+        invalid_argument(object.py(), "max_keys", message)
+    };
+    match object.extract::<i64>() {
+        Ok(keys) => match usize::try_from(keys) {
+            Ok(keys) => Ok(Some(keys)),
+            Err(_) => Err(out_of_bounds(format!("is {keys}"))),
+        },
+        Err(error) if error.is_instance_of::<PyOverflowError>(object.py()) => {
+            Err(out_of_bounds("has more than 64 bits".to_owned()))
+        }
+        Err(_) => Err(wrong_type("max_keys", "a whole number or None", object)),
+    }
+}
+
+/// What becomes of a new key when there is no room.
+pub(crate) fn on_full(object: &Bound<'_, PyAny>) -> PyResult<Option<OnFull>> {
+    if object.is_none() {
+        return Ok(None);
+    }
+    match text("on_full", object)? {
+        "evict_idlest" => Ok(Some(OnFull::EvictIdlest)),
+        "deny" => Ok(Some(OnFull::Deny)),
+        other => {
+            let message = format!("it must be \"evict_idlest\" or \"deny\", but is {other:?}");
+            Err(invalid_argument(object.py(), "on_full", message))
+        }
+    }
 }
 
 /// The UTF-8 of a `str` argument.

@@ -9,6 +9,7 @@ mod errors;
 mod limit;
 mod limiter;
 mod outcome;
+mod pressure;
 mod reservation;
 mod seconds;
 mod waiting;
@@ -30,6 +31,8 @@ mod _tidegate {
     use crate::limit::Limit;
     #[pymodule_export]
     use crate::limiter::Limiter;
+    #[pymodule_export]
+    use crate::pressure::Pressure;
     #[pymodule_export]
     use crate::reservation::Reservation;
 

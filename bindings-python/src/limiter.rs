@@ -4,15 +4,16 @@ use std::sync::Arc;
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyTuple};
 use tidegate::answer::{Unclaimed, decision};
-use tidegate::{Error, ManualClock, Operation};
+use tidegate::{Error, ManualClock, OnFull, Operation};
 
 use crate::arguments::{
-    Checks, Keys, actual, charged, clock, cost, max_wait, one_key, prefix, store, store_timeout,
-    timeout, tokens, wait,
+    Checks, Keys, actual, charged, clock, cost, max_keys, max_wait, on_full, one_key, prefix,
+    store, store_timeout, timeout, tokens, wait,
 };
 use crate::decision::Decision;
 use crate::errors::exception;
 use crate::limit::Limit;
+use crate::pressure::Pressure;
 use crate::reservation::Reservation;
 use crate::seconds::saturating_nanos;
 use crate::waiting::await_store;
@@ -25,6 +26,12 @@ use crate::waiting::await_store;
 /// "rediss://..." (TLS), "redis+unix:///path". Limiters with the same `prefix` (1
 /// to 256 bytes) and key share a bucket there. `store_timeout` bounds each operation on
 /// Redis, in seconds: 0.001 to 60. `clock` is a FakeClock, for memory only.
+///
+/// In memory each limit has room for `max_keys` keys that owe something, 1 to
+/// 100,000,000, a million unless given. What becomes of a new key when there is no room,
+/// `on_full` says: "evict_idlest" (unless given) drops the bucket that would be full
+/// soonest, "deny" refuses the key. `pressure` counts both. In "shm://name" they are
+/// part of the URL.
 ///
 /// No connection is made before the first use. Use it from any thread, and in
 /// forked children. As a context manager it closes at the end.
@@ -54,10 +61,14 @@ impl Limiter {
             store="memory://".to_owned(),
             prefix="tidegate".to_owned(),
             store_timeout=Duration::from_millis(50),
-            clock=None
+            clock=None,
+            max_keys=None,
+            on_full=None
         ),
-        text_signature = "(*limits, store='memory://', prefix='tidegate', store_timeout=0.05, clock=None)"
+        text_signature = "(*limits, store='memory://', prefix='tidegate', store_timeout=0.05, \
+                          clock=None, max_keys=None, on_full=None)"
     )]
+    #[allow(clippy::too_many_arguments)] // they are Python's keywords
     fn new(
         py: Python<'_>,
         limits: &Bound<'_, PyTuple>,
@@ -65,6 +76,8 @@ impl Limiter {
         #[pyo3(from_py_with = prefix)] prefix: String,
         #[pyo3(from_py_with = store_timeout)] store_timeout: Duration,
         #[pyo3(from_py_with = clock)] clock: Option<Arc<ManualClock>>,
+        #[pyo3(from_py_with = max_keys)] max_keys: Option<usize>,
+        #[pyo3(from_py_with = on_full)] on_full: Option<OnFull>,
     ) -> PyResult<Self> {
         let mut builder = tidegate::Limiter::builder()
             .store_url(&store)
@@ -75,6 +88,12 @@ impl Limiter {
         }
         if let Some(clock) = &clock {
             builder = builder.clock(Arc::clone(clock) as _);
+        }
+        if let Some(max_keys) = max_keys {
+            builder = builder.max_keys(max_keys);
+        }
+        if let Some(on_full) = on_full {
+            builder = builder.on_full(on_full);
         }
         let limiter = builder.build().map_err(|error| exception(py, &error))?;
         let named = limiter.limits();
@@ -87,6 +106,18 @@ impl Limiter {
     #[getter]
     fn limits<'py>(&self, py: Python<'py>) -> &Bound<'py, PyTuple> {
         self.limits.bind(py)
+    }
+
+    /// What could not be kept for want of room, since the buckets were made: of
+    /// "shm://name" for all processes together, of Redis, which has bounds of its own, nothing.
+    ///
+    /// >>> limiter = Limiter("1/d", max_keys=1, on_full="deny")
+    /// >>> decisions = limiter.check_many([f"user:{n}" for n in range(100)])
+    /// >>> limiter.pressure.denied == sum(not decision.allowed for decision in decisions)
+    /// True
+    #[getter]
+    fn pressure(&self) -> Pressure {
+        self.limiter.pressure().into()
     }
 
     /// Spends `cost` tokens of `key` if every limit allows. Never waits for tokens,

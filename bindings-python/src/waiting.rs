@@ -28,5 +28,7 @@ pub(crate) fn await_store<T: Send>(
 /// Sleeps as Python does, so that signals interrupt it and libraries that replace
 /// `time.sleep` have their way.
 pub(crate) fn sleep(py: Python<'_>, seconds: f64) -> PyResult<()> {
+    // A signal that has come before would only be looked at after the sleep.
+    py.check_signals()?;
     py.import("time")?.call_method1("sleep", (seconds,)).map(drop)
 }

@@ -280,7 +280,8 @@ class TestLimiterOptions:
     @pytest.mark.parametrize(
         "options",
         [{"store": None}, {"store": 1}, {"prefix": None}, {"prefix": b"p"}, {"store_timeout": None},
-         {"store_timeout": "1"}, {"store_timeout": True}, {"clock": 1}],
+         {"store_timeout": "1"}, {"store_timeout": True}, {"clock": 1},
+         {"max_keys": "1"}, {"max_keys": 1.0}, {"max_keys": True}, {"on_full": 1}, {"on_full": b"deny"}],
         ids=repr,
     )  # fmt: skip
     def test_wrong_types(self, make: Any, options: dict[str, Any]) -> None:
@@ -304,6 +305,27 @@ class TestLimiterOptions:
     def test_a_clock_is_for_memory_only(self, make: Any) -> None:
         with pytest.raises(InvalidArgument, match="invalid clock"):
             make("1/s", store=REDIS, clock=FakeClock())
+
+
+    @pytest.mark.parametrize("max_keys", [-1, 0, 100_000_001, 2**63, -(10**400)])
+    def test_max_keys_out_of_bounds(self, make: Any, max_keys: int) -> None:
+        with pytest.raises(InvalidArgument, match="invalid max_keys: it must be 1 to 100000000"):
+            make("1/s", max_keys=max_keys)
+
+    @pytest.mark.parametrize("on_full", ["", "Deny", "evict"])
+    def test_unknown_on_full(self, make: Any, on_full: str) -> None:
+        with pytest.raises(InvalidArgument, match='invalid on_full: it must be "evict_idlest" or "deny"'):
+            make("1/s", on_full=on_full)
+
+    @pytest.mark.parametrize("store", [REDIS, "shm://refused"])
+    @pytest.mark.parametrize(
+        "options", [{"max_keys": 5}, {"on_full": "deny"}, {"on_full": "evict_idlest"}], ids=repr
+    )
+    def test_room_for_keys_is_an_option_of_memory_only(
+        self, make: Any, store: str, options: dict[str, Any]
+    ) -> None:
+        with pytest.raises(InvalidArgument, match=f"invalid {next(iter(options))}: "):
+            make("1/s", store=store, **options)
 
 
 class TestFakeClockBounds:

@@ -9,13 +9,14 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidegate import Decision, FakeClock, InvalidLimit, Limit, Limiter, StoreError
+from tidegate import AsyncLimiter, Decision, FakeClock, InvalidLimit, Limit, Limiter, StoreError
 
 
 class TestLimit:
@@ -147,6 +148,50 @@ class TestLimiter:
             os._exit(0 if seen == [True, False] else 1)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         assert limiter.check("k")
+
+
+class TestRoomForKeys:
+    KEYS = [f"user:{number}" for number in range(1000)]
+
+    @pytest.fixture(params=[Limiter, AsyncLimiter])
+    def make(self, request: pytest.FixtureRequest) -> Any:
+        return request.param
+
+    def test_there_is_room_for_a_million_unless_told(self, make: Any) -> None:
+        assert make("1/s").pressure == make("1/s", max_keys=None, on_full=None).pressure
+        limiter = Limiter("1/d")
+        assert all(limiter.check_many(self.KEYS)) and not any(limiter.check_many(self.KEYS))
+        assert limiter.pressure == Limiter("1/s").pressure
+
+    def test_deny_refuses_new_keys_and_forgets_no_debt(self) -> None:
+        clock = FakeClock()
+        limiter = Limiter("1/d", max_keys=100, on_full="deny", clock=clock)
+        decisions = dict(zip(self.KEYS, limiter.check_many(self.KEYS), strict=True))
+        kept = [key for key, decision in decisions.items() if decision]
+        assert 100 <= len(kept) < 300
+        denied = len(self.KEYS) - len(kept)
+        assert (limiter.pressure.evicted, limiter.pressure.denied) == (0, denied)
+        assert not any(limiter.check_many(kept))
+        key, refused = next(each for each in decisions.items() if not each[1])
+        assert refused.retry_after == pytest.approx(86400)
+        clock.advance(refused.retry_after)
+        assert limiter.check(key)
+
+    @pytest.mark.parametrize("options", [{}, {"on_full": "evict_idlest"}])
+    def test_evicting_admits_new_keys_and_says_so(self, options: dict[str, Any]) -> None:
+        limiter = Limiter("1/d", max_keys=100, clock=FakeClock(), **options)
+        assert all(limiter.check_many(self.KEYS))
+        pressure = limiter.pressure
+        assert len(self.KEYS) - 300 < pressure.evicted <= len(self.KEYS) - 100
+        assert pressure.denied == 0
+        assert repr(pressure) == f"Pressure(evicted={pressure.evicted}, denied=0)"
+
+    def test_pressure_in_shared_memory_is_everybodys(self, tmp_path: Path) -> None:
+        store = f"shm://pressure?max_keys=20&on_full=deny&dir={tmp_path}"
+        with Limiter("1/d", store=store) as one, Limiter("1/d", store=store) as other:
+            denied = sum(not decision for decision in one.check_many(self.KEYS[:100]))
+            assert one.pressure == other.pressure
+            assert (other.pressure.evicted, other.pressure.denied) == (0, denied) and denied > 0
 
 
 class TestDecision:

@@ -19,7 +19,7 @@ from typing import Literal
 from typing_extensions import assert_type
 
 from tidegate import AsyncLimiter, AsyncReservation, Decision, FakeClock, Limit, Limiter, Reservation
-from tidegate import CostTooLarge, InvalidLimit, RateLimited
+from tidegate import CostTooLarge, InvalidLimit, Pressure, RateLimited
 
 limiter = Limiter("10/s", Limit(100, per=60.0, burst=20, name="user"), store="redis://h", store_timeout=1)
 assert_type(limiter.check("k", cost=2), Decision)
@@ -37,6 +37,8 @@ assert_type(limiter.settle("k", charged=4, actual=3), Decision)
 assert_type(limiter.credit("k", 1), Decision)
 assert_type(limiter.hold("k", 1.5), Decision)
 assert_type(limiter.reset("k"), Decision)
+assert_type(Limiter("1/s", max_keys=5, on_full="deny").pressure.denied, int)
+assert_type(AsyncLimiter("1/s", max_keys=None, on_full="evict_idlest").pressure, Pressure)
 with limiter as entered:
     assert_type(entered, Limiter)
 assert_type(Limit("1/s").shape, Literal["smooth", "stepped"])
@@ -62,6 +64,8 @@ async def use() -> None:
 """
 
 MISUSES = [
+    "Limiter('1/s', on_full='drop')",
+    "Limiter('1/s', max_keys=1.5)",
     "limiter.check(5)",
     "limiter.check('k', 1.5)",
     "limiter.check('k', cost='1')",

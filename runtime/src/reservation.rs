@@ -18,11 +18,11 @@ use crate::limiter::Limiter;
 ///
 /// ```
 /// use tidegate::Limiter;
-/// let limiter = Limiter::builder().limit("60_000/min").build()?;
+/// let limiter = Limiter::builder().limit("100_000/d").build()?;
 /// let reservation = limiter.reserve("model", 4_000, None)?;
 /// std::thread::sleep(reservation.delay());
 /// let used = 1_500; // what the call turned out to cost
-/// assert_eq!(reservation.settle(used)?.remaining, 58_500);
+/// assert_eq!(reservation.settle(used)?.remaining, 98_500);
 /// # Ok::<(), tidegate::Error>(())
 /// ```
 #[must_use = "a slot that is not used should be cancelled"]

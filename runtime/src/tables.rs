@@ -78,8 +78,10 @@ impl<S: Segments, C: Clock> KeyedTables<S, C> {
             let mut fingerprints = [[0; MAX_TIERS]; BATCH];
             for ((keys, _), fingerprints) in batch.iter().zip(&mut fingerprints) {
                 *fingerprints = self.fingerprints(*keys);
-                for (segments, fingerprint) in self.segments.iter().zip(&*fingerprints) {
-                    self.table(segments).touch(*fingerprint);
+            }
+            if batch.len() == BATCH {
+                for (tier, segments) in self.segments.iter().enumerate() {
+                    self.table(segments).fetch(&fingerprints.map(|of_tiers| of_tiers[tier]));
                 }
             }
             let now = self.clock.now();

@@ -123,7 +123,9 @@ fn many(effort: Effort, size: usize) {
 
 /// What sharing buckets with other processes costs: the peer is ours in this one's memory.
 fn shared(effort: Effort, size: usize) {
-    let url = format!("shm://tidegate-bench-{}?max_keys={MAX_KEYS}", std::process::id());
+    // Its slots are all there from the start: as many as are wanted, no less than by default.
+    let max_keys = size.max(100_000);
+    let url = format!("shm://tidegate-bench-{}?max_keys={max_keys}", std::process::id());
     let Ok(shared) = Limiter::builder().limit(LIMIT).store_url(&url).build() else {
         println!("shared memory: this system has none");
         return;

@@ -18,7 +18,15 @@ from tidegate._errors import (
     StoreTimeout,
     TidegateError,
 )
-from tidegate._tidegate import Decision, FakeClock, Limit, Limiter, Reservation, __version__
+from tidegate._tidegate import (
+    Decision,
+    FakeClock,
+    Limit,
+    Limiter,
+    Pressure,
+    Reservation,
+    __version__,
+)
 
 __all__ = [
     "AsyncLimiter",
@@ -31,6 +39,7 @@ __all__ = [
     "InvalidLimit",
     "Limit",
     "Limiter",
+    "Pressure",
     "RateLimited",
     "Reservation",
     "StoreError",

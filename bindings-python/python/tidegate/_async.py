@@ -6,11 +6,19 @@ import asyncio
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from types import TracebackType
-from typing import TYPE_CHECKING, Concatenate, ParamSpec, SupportsIndex, TypeVar
+from typing import TYPE_CHECKING, Concatenate, Literal, ParamSpec, SupportsIndex, TypeVar
 from weakref import WeakKeyDictionary
 
 from tidegate._errors import StoreError
-from tidegate._tidegate import Decision, FakeClock, Limit, Limiter, Reservation, _Completions
+from tidegate._tidegate import (
+    Decision,
+    FakeClock,
+    Limit,
+    Limiter,
+    Pressure,
+    Reservation,
+    _Completions,
+)
 
 if TYPE_CHECKING:
     from tidegate._tidegate import _Check, _Key
@@ -44,15 +52,28 @@ class AsyncLimiter:
         prefix: str = "tidegate",
         store_timeout: float = 0.05,
         clock: FakeClock | None = None,
+        max_keys: SupportsIndex | None = None,
+        on_full: Literal["evict_idlest", "deny"] | None = None,
     ) -> None:
         self._limiter = Limiter(
-            *limits, store=store, prefix=prefix, store_timeout=store_timeout, clock=clock
+            *limits,
+            store=store,
+            prefix=prefix,
+            store_timeout=store_timeout,
+            clock=clock,
+            max_keys=max_keys,
+            on_full=on_full,
         )
 
     @property
     def limits(self) -> tuple[Limit, ...]:
         """The limits, in the order given."""
         return self._limiter.limits
+
+    @property
+    def pressure(self) -> Pressure:
+        """What could not be kept for want of room; see `Limiter.pressure`."""
+        return self._limiter.pressure
 
     async def check(self, key: _Key, cost: SupportsIndex = 1) -> Decision:
         """Spends `cost` tokens of `key` if every limit allows; see `Limiter.check`."""

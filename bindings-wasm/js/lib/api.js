@@ -7,6 +7,7 @@ export { FakeClock } from './clock.js';
 export { Decision } from './decision.js';
 export * from './errors.js';
 export { Limit, limit } from './limit.js';
+export { Pressure } from './pressure.js';
 export { Reservation } from './reservation.js';
 export { Limiter };
 

@@ -69,6 +69,18 @@ export class Decision {
 
 export type Source = 'memory' | 'shm' | 'redis';
 
+/**
+ * What a store with a bounded number of keys could not keep. Where either number grows, it has too
+ * little room for the keys that owe something.
+ */
+export class Pressure {
+  private constructor();
+  /** Buckets dropped for new keys although they owed something, which their keys may spend again. */
+  readonly evicted: number;
+  /** Calls that were refused because there was no room for their new key. */
+  readonly denied: number;
+}
+
 /** What spends: a string that is not empty, or bytes; 1 to 1024 bytes in UTF-8. */
 export type Key = string | Uint8Array;
 
@@ -190,6 +202,8 @@ export interface MemoryReservation extends Reservation {
 export interface Limiter {
   /** The limits, in the order they were given. */
   readonly limits: readonly Limit[];
+  /** What the buckets' store could not keep for want of room. In this runtime's memory there is room for all. */
+  readonly pressure: Pressure;
   /** Spends tokens of `key` if every limit allows; never waits for tokens. */
   check(key: Keys, options?: CheckOptions): Promise<Decision>;
   /**

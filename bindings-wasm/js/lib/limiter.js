@@ -18,6 +18,11 @@ export class Limiter {
     this.#buckets = buckets;
   }
 
+  /** What the buckets' store could not keep for want of room. */
+  get pressure() {
+    return this.#buckets.pressure;
+  }
+
   /** Spends `cost` tokens of `key` if every limit allows; never waits for tokens. */
   async check(key, options) {
     if (options === undefined) return this.#buckets.check(key, 1);

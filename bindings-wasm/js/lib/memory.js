@@ -3,6 +3,7 @@ import { Decision } from './decision.js';
 import { raise, view } from './engine.js';
 import { StoreError } from './errors.js';
 import { MAX_KEY, badKeyLength, checkIsBytes, checkKeys, checkWellFormed, ownKeys } from './keys.js';
+import { Pressure } from './pressure.js';
 import { sleepUntil } from './sleep.js';
 import { Engine } from './tidegate_wasm.js';
 
@@ -37,6 +38,11 @@ export class MemoryBuckets {
   /** These buckets, which can answer without a promise. */
   get synchronous() {
     return this;
+  }
+
+  /** None: there is room for every key that owes something. */
+  get pressure() {
+    return new Pressure(0, 0);
   }
 
   // Written out, because this is the call that has to be fast.

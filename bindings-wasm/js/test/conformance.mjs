@@ -113,6 +113,7 @@ function testSurface(api, expectedOptions) {
     Limit: limiter.limits[0],
     Limiter: limiter,
     Decision: limiter.peekSync('key'),
+    Pressure: limiter.pressure,
     Reservation: limiter.reserveSync('key'),
     FakeClock: new api.FakeClock(0n),
   };
@@ -128,7 +129,9 @@ function testSurface(api, expectedOptions) {
 
   const surfaceTests = {
     fields(name, instance, fields) {
-      assert.deepEqual(Object.keys(instance).sort(), inThisLanguage(fields));
+      const getters = membersOf(instance).filter(([, { get }]) => get !== undefined);
+      const ours = [...Object.keys(instance), ...getters.map(([name]) => name)];
+      assert.deepEqual(ours.sort(), inThisLanguage(fields));
     },
 
     // A limiter is not constructed but created, with options.
@@ -144,8 +147,7 @@ function testSurface(api, expectedOptions) {
 
     async methods(name, instance, methods) {
       const beyond = METHODS_BEYOND[name] ?? [];
-      const all = Object.getOwnPropertyNames(Object.getPrototypeOf(instance));
-      const ours = all.filter((method) => method !== 'constructor');
+      const ours = membersOf(instance).filter(([, { value }]) => value !== undefined).map(([name]) => name);
       assert.deepEqual(ours.sort(), [...inThisLanguage(Object.keys(methods)), ...beyond].sort());
       for (const [listed, parameters] of Object.entries(methods)) {
         const method = inCamelCase(listed);
@@ -166,6 +168,12 @@ const DURATIONS = ['period', 'retry_after', 'reset_after', 'store_timeout', 'by'
 function inCamelCase(name) {
   const withUnit = DURATIONS.includes(name) ? `${name}_ms` : name;
   return withUnit.replace(/_(\w)/g, (_, letter) => letter.toUpperCase());
+}
+
+// What the class of an instance gives it, with how it is defined.
+function membersOf(instance) {
+  const members = Object.getOwnPropertyDescriptors(Object.getPrototypeOf(instance));
+  return Object.entries(members).filter(([name]) => name !== 'constructor');
 }
 
 // The parameters of a function or constructor as written, those taken from an object included.

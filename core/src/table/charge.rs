@@ -80,30 +80,19 @@ impl<'s, S: Segments + ?Sized> Table<'s, S> {
         position: u64,
         mut step: impl FnMut(u64) -> Option<u64>,
     ) -> Result<Charged<'s>, TableFull> {
-        match self.charge_as_a_rule(fingerprint, &mut step) {
-            Some(charged) => Ok(charged),
-            None => self.charge_in_the_end(fingerprint, position, &mut step),
+        // As a rule the bucket is there, nobody wants its slot, and nobody comes between.
+        if let Some(entry) = self.find(fingerprint)
+            && entry.word.state() == State::Live
+            && let Some(charged) = self.charge_once(&entry, &mut step)
+        {
+            return Ok(charged);
         }
-    }
-
-    /// As a rule the bucket is there, nobody wants its slot, and nobody comes between; None
-    /// otherwise, and then nothing was charged.
-    #[inline(always)]
-    pub(super) fn charge_as_a_rule(
-        &self,
-        fingerprint: u64,
-        step: impl FnMut(u64) -> Option<u64>,
-    ) -> Option<Charged<'s>> {
-        let entry = self.find(fingerprint)?;
-        if entry.word.state() != State::Live {
-            return None;
-        }
-        self.charge_once(&entry, step)
+        self.charge_in_the_end(fingerprint, position, &mut step)
     }
 
     #[cold]
     #[inline(never)]
-    pub(super) fn charge_in_the_end(
+    fn charge_in_the_end(
         &self,
         fingerprint: u64,
         position: u64,

@@ -81,7 +81,7 @@ impl<'s, S: Segments + ?Sized> Table<'s, S> {
     }
 }
 
-/// A vacant slot, or the longest full one: of the first window while half of that is
+/// A vacant slot, or the longest full one: of the first window while most of it is
 /// free, so that most keys are found where they are looked for first, else of the
 /// window with more such slots.
 fn choose_free<'s>(
@@ -122,7 +122,7 @@ fn choose_free<'s>(
         {
             best = Some((free, entry, taking));
         }
-        if free >= WINDOW / 2 {
+        if free >= WINDOW * 3 / 4 {
             break;
         }
     }

@@ -89,8 +89,10 @@ pub struct Table<'s, S: Segments + ?Sized = [Slot]> {
     on_full: OnFull,
 }
 
-/// How many of the newest segments are worth asking memory for: the older ones are small.
-const TOUCHED: usize = 2;
+/// How many of the newest segments are worth fetching: the older ones are small.
+const FETCHED: usize = 2;
+/// A segment of fewer slots (half a megabyte) stays near by itself.
+const NEAR: usize = 32 * 1024;
 
 /// A slot in which a key was seen, and its key word then.
 #[derive(Clone, Copy, Debug)]
@@ -136,20 +138,42 @@ impl<'s, S: Segments + ?Sized> Table<'s, S> {
         self.look(fingerprint).map_or(0, |(_, cell)| cell)
     }
 
-    /// Asks for the memory in which the key probably is, so that it is near when it is
-    /// needed; changes nothing.
+    /// Brings what is needed of memory for all the keys near, and changes nothing: calls on
+    /// these keys that follow soon do not wait for memory one after the other.
+    ///
+    /// Windows are asked for in the order in which a key is looked for, for all keys at once,
+    /// then for those that were not in it the next.
     #[inline]
-    pub fn touch(&self, fingerprint: u64) {
-        let mut seen = 0;
-        for segment in (0..self.segments.count()).rev().take(TOUCHED) {
+    pub fn fetch<const MANY: usize>(&self, fingerprints: &[u64; MANY]) {
+        let mut missing = *fingerprints;
+        let mut count = MANY;
+        for segment in (0..self.segments.count()).rev().take(FETCHED) {
+            let slots = self.segments.segment(segment);
+            if slots.len() < NEAR {
+                break;
+            }
             for choice in 0..CHOICES {
-                let window = window(self.segments.segment(segment), fingerprint, choice);
-                if let Some(slot) = window.slots.get(window.home) {
-                    seen ^= slot[KEY].load(Ordering::Relaxed);
+                let missing_so_far = count;
+                // Nothing here depends on what is read, so that the reads do not wait.
+                let mut seen = 0;
+                for fingerprint in missing.iter().take(missing_so_far) {
+                    let window = window(slots, *fingerprint, choice);
+                    for step in [0, WINDOW / 2] {
+                        seen ^= window.entry(step).map_or(0, |entry| entry.word.0);
+                    }
+                }
+                core::hint::black_box(seen);
+                count = 0;
+                for index in 0..missing_so_far {
+                    let fingerprint = missing[index];
+                    let mut entries = window(slots, fingerprint, choice).entries();
+                    if !entries.any(|entry| entry.word.is_of(fingerprint)) {
+                        missing[count] = fingerprint;
+                        count += 1;
+                    }
                 }
             }
         }
-        core::hint::black_box(seen);
     }
 
     /// The key's slot, or one in which it is being inserted.

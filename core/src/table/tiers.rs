@@ -89,15 +89,14 @@ pub fn check_table<S: Segments + ?Sized>(
     if cost > burst {
         return Err(Error::CostTooLarge { cost, burst });
     }
-    let step = |cell| {
-        let (_, next) = decide_affordable(limit, cell, now, cost);
-        (next != cell).then_some(next)
-    };
-    let before = match table.charge_as_a_rule(fingerprint, step) {
-        Some(charged) => Ok(charged.before),
-        None => charge_in_the_end(table, limit, fingerprint, now, cost),
-    };
-    Ok(match before {
+    // As a rule the bucket is there, nobody wants its slot, and nobody comes between.
+    if let Some((entry, before)) = table.look(fingerprint) {
+        let (decision, next) = decide_affordable(limit, before, now, cost);
+        if next == before || table.charge_seen(&entry, before, next) {
+            return Ok(decision);
+        }
+    }
+    Ok(match charge_in_the_end(table, limit, fingerprint, now, cost) {
         Ok(before) => decide_affordable(limit, before, now, cost).0,
         Err(full) => without_room(limit, full, now),
     })

@@ -5,8 +5,8 @@ use tidegate_core::Clock;
 use super::MonotonicClock;
 use super::discipline::{Discipline, rate};
 
-/// The fastest clock for process-local stores: the processor's own counter, kept to the
-/// operating system's monotonic clock. Not the default, because its first use measures.
+/// The clock of `memory://` unless another is given: the processor's own counter, kept to the
+/// operating system's monotonic clock.
 ///
 /// Reading it takes a few nanoseconds and no call of the system. It is aligned to the Unix
 /// epoch once per process, when first used; all of a process's `FastClock`s show the same

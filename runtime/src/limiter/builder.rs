@@ -25,7 +25,7 @@ pub struct LimiterBuilder {
     timeout: Option<Duration>,
     clock: Option<Arc<dyn Clock + Send + Sync>>,
     max_keys: Option<usize>,
-    on_full: OnFull,
+    on_full: Option<OnFull>,
 }
 
 enum StoreChoice {
@@ -103,10 +103,11 @@ impl LimiterBuilder {
         self
     }
 
-    /// What becomes of a new key when `memory://` has no room left for it.
+    /// What becomes of a new key when `memory://` has no room left for it;
+    /// [`OnFull::EvictIdlest`] unless given. See [`Limiter::pressure`].
     #[must_use]
     pub fn on_full(mut self, on_full: OnFull) -> Self {
-        self.on_full = on_full;
+        self.on_full = Some(on_full);
         self
     }
 
@@ -132,33 +133,44 @@ impl LimiterBuilder {
             }
             None => Store::open("memory://", self.timeout.unwrap_or(DEFAULT_TIMEOUT))?,
         };
-        let max_keys = self.max_keys.unwrap_or(DEFAULT_MAX_KEYS);
-        if !(1..=MAX_MAX_KEYS).contains(&max_keys) {
-            let message = format!("it must be 1 to {MAX_MAX_KEYS}, but is {max_keys}");
-            return Err(Error::argument("max_keys", message));
-        }
-        let buckets = match (store.0, self.clock) {
-            (Backend::Memory, clock) => {
-                let clock =
-                    clock.map_or_else(|| ProcessClock::Fast(FastClock::new()), ProcessClock::Given);
-                Buckets::Memory(MemoryTables::new(&limits, max_keys, self.on_full, clock))
+        let buckets = match store.0 {
+            Backend::Memory => {
+                let max_keys = check_max_keys(self.max_keys.unwrap_or(DEFAULT_MAX_KEYS))?;
+                let clock = match self.clock {
+                    Some(clock) => ProcessClock::Given(clock),
+                    None => ProcessClock::Fast(FastClock::new()),
+                };
+                let on_full = self.on_full.unwrap_or_default();
+                Buckets::Memory(MemoryTables::new(&limits, max_keys, on_full, clock))
             }
-            (Backend::Shm(_), _)
-                if self.max_keys.is_some() || self.on_full != OnFull::default() =>
-            {
-                let message = "write max_keys and on_full into the URL of shm://, which is shared";
-                return Err(Error::argument("max_keys", message));
-            }
-            (Backend::Shm(options), None) => {
-                Buckets::Shm(SharedTables::open(&options, &prefix, &limits)?)
-            }
-            (Backend::Redis(store), None) => Buckets::Redis(store),
-            (Backend::Shm(_) | Backend::Redis(_), Some(_)) => {
+            _ if self.clock.is_some() => {
                 let message = "a shared store has a clock of its own; leave it out";
                 return Err(Error::argument("clock", message));
             }
+            _ if self.max_keys.is_some() || self.on_full.is_some() => {
+                let name = if self.max_keys.is_some() { "max_keys" } else { "on_full" };
+                return Err(Error::argument(name, bounded_elsewhere(&store.0)));
+            }
+            Backend::Shm(options) => Buckets::Shm(SharedTables::open(&options, &prefix, &limits)?),
+            Backend::Redis(store) => Buckets::Redis(store),
         };
         let closed = AtomicBool::new(false);
         Ok(Limiter(Arc::new(Inner { named, limits, prefix, buckets, closed })))
+    }
+}
+
+fn check_max_keys(max_keys: usize) -> Result<usize, Error> {
+    if (1..=MAX_MAX_KEYS).contains(&max_keys) {
+        return Ok(max_keys);
+    }
+    let message = format!("it must be 1 to {MAX_MAX_KEYS}, but is {max_keys}");
+    Err(Error::argument("max_keys", message))
+}
+
+/// Why the room for keys is not an option of a limiter on a shared store.
+fn bounded_elsewhere(store: &Backend) -> &'static str {
+    match store {
+        Backend::Shm(_) => "write max_keys and on_full into the URL of shm://, which is shared",
+        _ => "it is for memory:// only; how much a Redis may hold is set there",
     }
 }

@@ -19,12 +19,18 @@ impl Limiter {
     #[inline(always)]
     pub fn check<'k>(&self, keys: impl Into<Keys<'k>>, cost: u64) -> Result<Decision, Error> {
         let keys = keys.into();
-        if let (Keys::One(key), Buckets::Memory(tables)) = (keys, &self.0.buckets)
+        if let Keys::One(key) = keys
             && (1..=MAX_KEY).contains(&key.len())
             && !self.0.closed.load(Ordering::Acquire)
-            && let Some(decision) = tables.check_affordable(key, cost)
         {
-            return Ok(decision);
+            let decision = match &self.0.buckets {
+                Buckets::Memory(tables) => tables.check_affordable(key, cost),
+                Buckets::Shm(shared) => shared.tables().check_affordable(key, cost),
+                Buckets::Redis(_) => None,
+            };
+            if let Some(decision) = decision {
+                return Ok(decision);
+            }
         }
         match self.check_as_any(keys, cost) {
             Ok(decision) => Ok(decision),

@@ -93,6 +93,16 @@ impl Limiter {
 
     /// What the buckets' store could not keep for want of room, for any process that shares
     /// it; nothing where room is not bounded by Tidegate, as in Redis.
+    ///
+    /// ```
+    /// use tidegate::{Limiter, OnFull};
+    /// let limiter = Limiter::builder().limit("1/d").max_keys(1).on_full(OnFull::Deny).build()?;
+    /// for number in 0..100 {
+    ///     limiter.check(&format!("user:{number}"), 1)?;
+    /// }
+    /// assert!(limiter.pressure().denied > 0);
+    /// # Ok::<(), tidegate::Error>(())
+    /// ```
     pub fn pressure(&self) -> Pressure {
         match &self.0.buckets {
             Buckets::Memory(tables) => tables.pressure(),

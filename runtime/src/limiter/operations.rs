@@ -81,9 +81,9 @@ impl Limiter {
     ///
     /// ```
     /// use tidegate::Limiter;
-    /// let limiter = Limiter::builder().limit("60_000/min").build()?;
-    /// assert_eq!(limiter.check("model", 4_000)?.remaining, 56_000);
-    /// assert_eq!(limiter.settle("model", 4_000, 1_500)?.remaining, 58_500);
+    /// let limiter = Limiter::builder().limit("100_000/d").build()?;
+    /// assert_eq!(limiter.check("model", 4_000)?.remaining, 96_000);
+    /// assert_eq!(limiter.settle("model", 4_000, 1_500)?.remaining, 98_500);
     /// # Ok::<(), tidegate::Error>(())
     /// ```
     ///

@@ -13,6 +13,8 @@ const GROWTH: usize = 4;
 const FIRST: usize = 1024;
 /// Enough for as many slots as memory can hold.
 const MAX_SEGMENTS: usize = 24;
+/// The bytes of a cache line.
+const LINE: usize = 64;
 /// Of a hundred slots so many can be taken before the first key finds no room in
 /// either of its windows.
 const LOAD_PERCENT: usize = 70;
@@ -23,11 +25,32 @@ const LOAD_PERCENT: usize = 70;
 /// before it is used: no call has to clear or to copy what is there.
 #[derive(Debug)]
 pub(crate) struct Levels {
-    segments: [OnceLock<Box<[Slot]>>; MAX_SEGMENTS],
+    segments: [OnceLock<Segment>; MAX_SEGMENTS],
     sizes: Box<[usize]>,
     count: AtomicUsize,
     evicted: AtomicU64,
     denied: AtomicU64,
+}
+
+/// Slots from the beginning of a cache line on, so that a window is two whole lines.
+#[derive(Debug)]
+struct Segment {
+    slots: Box<[Slot]>,
+    first: usize,
+}
+
+impl Segment {
+    fn new(size: usize) -> Self {
+        let slots = zeroed_slice_box::<Slot>(size + LINE / size_of::<Slot>());
+        let into_line = slots.as_ptr().addr() % LINE;
+        Self { slots, first: (LINE - into_line) % LINE / size_of::<Slot>() }
+    }
+
+    #[inline]
+    fn slots(&self) -> &[Slot] {
+        let spare = LINE / size_of::<Slot>();
+        self.slots.get(self.first..self.slots.len() - spare + self.first).unwrap_or(&[])
+    }
 }
 
 impl Levels {
@@ -60,7 +83,7 @@ impl Segments for Levels {
 
     #[inline]
     fn segment(&self, index: usize) -> &[Slot] {
-        self.segments.get(index).and_then(OnceLock::get).map_or(&[], |slots| slots)
+        self.segments.get(index).and_then(OnceLock::get).map_or(&[], Segment::slots)
     }
 
     #[cold]
@@ -68,7 +91,7 @@ impl Segments for Levels {
         let (Some(segment), Some(size)) = (self.segments.get(count), self.sizes.get(count)) else {
             return false;
         };
-        segment.get_or_init(|| zeroed_slice_box(*size));
+        segment.get_or_init(|| Segment::new(*size));
         // Whoever comes second finds that it has been done.
         let moved =
             self.count.compare_exchange(count, count + 1, Ordering::AcqRel, Ordering::Acquire);
