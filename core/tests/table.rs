@@ -215,6 +215,18 @@ fn a_full_bucket_makes_room_and_an_owed_one_does_not() {
 }
 
 #[test]
+fn a_look_takes_no_slot() {
+    let limit = Limit::parse("10/s").unwrap();
+    let slots = slots(8);
+    let tables = [Table::new(&slots[..])];
+    for operation in [Operation::Check { cost: 0 }, Operation::Credit { tokens: 1 }] {
+        let clock = ManualClock::new(7 * SECOND);
+        apply_tables(&tables, &[limit], &[fingerprint(1)], &clock, operation).unwrap();
+        assert!(slots.iter().all(|slot| slot[0].load(Ordering::Acquire) == 0));
+    }
+}
+
+#[test]
 fn the_idlest_bucket_is_dropped() {
     let limit = Limit::parse("10/s").unwrap();
     let slots = slots(8);
