@@ -37,6 +37,8 @@ PLANTED = [
     ("look-without-second-look", "charge.rs",
      "taken for this one's.\n            if entry.is_unchanged() {",
      "taken for this one's.\n            if true {"),
+    ("look-once-only", "charge.rs",
+     "let (entry, cell) = self.look_again(fingerprint)?;\n        Some((entry, cell))", "None"),
     ("charge-seen-although-leaving", "charge.rs",
      "entry.word.state() == State::Live\n            && before != after", "before != after"),
     ("charge-seen-without-last-look", "charge.rs",

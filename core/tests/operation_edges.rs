@@ -2,7 +2,10 @@
 //! (`make mutants`) asks of the tests, beside the engine's own in `edges.rs`.
 #![allow(clippy::panic, reason = "how a test fails")]
 
-use tidegate_core::{Cells, Error, Limit, Reserved, credit, decide_tiers, hold, reserve, reset};
+use tidegate_core::{
+    Cells, Error, Limit, Operation, Outcome, Reserved, Source, apply, credit, decide_tiers, hold,
+    reserve, reset,
+};
 
 const SECOND: u64 = 1_000_000_000;
 const NOW: u64 = 7 * SECOND;
@@ -58,5 +61,28 @@ fn the_tier_with_the_longest_delay_binds_a_reservation() -> Result<(), Error> {
         };
         assert_eq!((slot.delay, slot.decision.tier), (delay, binding), "{texts:?}");
     }
+    Ok(())
+}
+
+/// A store writes its name there.
+#[test]
+fn the_decision_within_an_outcome_can_be_changed() -> Result<(), Error> {
+    let limits = limits(["2/s burst 1"]);
+    let mut cells = Cells::default();
+    let mut named = |operation| {
+        let mut outcome = apply(&limits, &mut cells, NOW, operation)?;
+        if let Some(decision) = outcome.decision_mut() {
+            decision.source = Source::Redis;
+        }
+        Ok(outcome)
+    };
+    let reserve = |max_wait| Operation::Reserve { cost: 1, max_wait };
+    let Outcome::Decision(decision) = named(Operation::Check { cost: 0 })? else { panic!() };
+    assert_eq!(decision.source, Source::Redis);
+    let Outcome::Reserved(Reserved::Slot(slot)) = named(reserve(0))? else { panic!() };
+    assert_eq!(slot.decision.source, Source::Redis);
+    let Outcome::Reserved(Reserved::TooFar(refused)) = named(reserve(0))? else { panic!() };
+    assert_eq!(refused.source, Source::Redis);
+    assert_eq!(named(Operation::Cancel(slot))?.decision_mut(), None);
     Ok(())
 }

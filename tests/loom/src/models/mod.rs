@@ -254,6 +254,21 @@ fn a_leaving_slot_is_put_back() {
     }
 }
 
+/// Whatever is done to its slot meanwhile, a bucket that is there is seen.
+#[test]
+fn a_look_sees_a_bucket_that_is_put_back() {
+    in_every_order(OF_TWO, || {
+        let slots = Slots::new(1);
+        assert_eq!(slots.spend(KEY, 1, 1), Ok(true));
+        let live = slots.0[0][0].load(Ordering::Acquire);
+        slots.0[0][0].store((live | 3 << 62) + (1 << 48), Ordering::Release);
+        let theirs = Arc::clone(&slots);
+        let (spent, cell) = both(move || theirs.spend(KEY, 10, 1), || slots.table().cell(KEY));
+        assert_eq!(spent, Ok(true));
+        assert!(matches!(cell, 2 | 11), "{cell}");
+    });
+}
+
 #[test]
 fn a_dead_insertion_is_withdrawn() {
     with_old_values_too(|| {
