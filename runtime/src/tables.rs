@@ -68,7 +68,7 @@ impl<S: Segments, C: Clock> KeyedTables<S, C> {
         Ok(outcome)
     }
 
-    /// Many checks, in order, at one reading of the clock for each batch of them.
+    /// Many checks, in order; of a single limit at one reading of the clock for each batch.
     ///
     /// What they need of memory is asked for first, all at once, so that they wait for
     /// the slow part of it together.

@@ -137,7 +137,7 @@ fn new_keys_allocate_nothing(limiter: &Limiter) -> Tested {
         keys.iter().filter(|key| limiter.check(*key, 1).is_ok_and(|it| it.allowed)).count()
     });
     assert_eq!(allowed, 10_000);
-    assert!(counted <= segments * limits, "{counted} allocations for {limits} limits");
+    assert_eq!(counted, 0);
     let (counted, _) =
         allocations(|| keys.iter().map(|key| limiter.check(key, 0)).all(|it| it.is_ok()));
     assert_eq!(counted, 0);
