@@ -31,7 +31,7 @@ use crate::limit::Limit;
 /// assert!(allowed.allowed);
 /// # Ok::<(), tidegate_core::Error>(())
 /// ```
-#[inline]
+#[inline(always)]
 pub fn decide(limit: &Limit, cell: u64, now: u64, cost: u64) -> Result<(Decision, u64), Error> {
     let burst = limit.burst();
     if cost > burst {
@@ -44,7 +44,6 @@ pub fn decide(limit: &Limit, cell: u64, now: u64, cost: u64) -> Result<(Decision
 // Inlined, a caller that reads only part of the decision pays only for that.
 #[inline(always)]
 pub(crate) fn decide_affordable(limit: &Limit, cell: u64, now: u64, cost: u64) -> (Decision, u64) {
-    let burst = limit.burst();
     let timeline = limit.timeline();
     let width = timeline.width();
     let span = limit.span();
@@ -55,24 +54,32 @@ pub(crate) fn decide_affordable(limit: &Limit, cell: u64, now: u64, cost: u64) -
     // Past 2^64 ns (the year 2554) nothing fits any more, and nothing is minted.
     let next = position.checked_add(owed);
 
-    let (allowed, debt, cell) = match next {
-        _ if cost == 0 => (true, debt, cell),
-        Some(next) if owed <= span => (true, owed, next),
-        _ => (false, debt, cell),
+    // Two ways, not one with choices on it: a processor foresees which it will be, and does
+    // not wait for the clock's reading to take it.
+    if let Some(next) = next
+        && owed <= span
+        && cost != 0
+    {
+        return (describe(limit, now, owed, true, 0), next);
+    }
+    let (allowed, retry_after) = match next {
+        _ if cost == 0 => (true, 0),
+        Some(_) => (false, timeline.until(now, owed - span)),
+        None => (false, u64::MAX),
     };
-    let retry_after = match next {
-        _ if allowed => 0,
-        Some(_) => timeline.until(now, owed - span),
-        None => u64::MAX,
-    };
-    let decision = Decision {
+    (describe(limit, now, debt, allowed, retry_after), cell)
+}
+
+#[inline(always)]
+fn describe(limit: &Limit, now: u64, debt: u64, allowed: bool, retry_after: u64) -> Decision {
+    let timeline = limit.timeline();
+    Decision {
         allowed,
-        limit: burst,
-        remaining: span.saturating_sub(debt) / width,
+        limit: limit.burst(),
+        remaining: limit.span().saturating_sub(debt) / timeline.width(),
         retry_after,
         reset_after: timeline.until(now, debt),
         tier: 0,
         source: Source::Memory,
-    };
-    (decision, cell)
+    }
 }

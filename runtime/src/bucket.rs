@@ -70,7 +70,7 @@ impl<C: Clock> Bucket<C> {
     ///
     /// # Errors
     /// As [`check`](Self::check).
-    #[inline]
+    #[inline(always)]
     pub fn check_at(&self, now: u64, cost: u64) -> Result<Decision, Error> {
         // Relaxed: the cell is all there is to agree on, and its changes have one order.
         let mut cell = self.cell.0.load(Ordering::Relaxed);

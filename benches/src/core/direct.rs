@@ -75,12 +75,17 @@ fn clocks(effort: Effort) {
 }
 
 /// The time given, which moves on after each batch by what the batch has spent.
-fn moving(width: u64) -> impl FnMut() -> u64 {
-    let mut calls = 0;
-    move || {
-        calls += 1;
-        if calls % BATCH == 0 {
-            NOW.fetch_add(BATCH * width, Relaxed);
+struct Moving {
+    calls: u64,
+    width: u64,
+}
+
+impl Moving {
+    #[inline(always)]
+    fn now(&mut self) -> u64 {
+        self.calls += 1;
+        if self.calls.is_multiple_of(BATCH) {
+            NOW.fetch_add(BATCH * self.width, Relaxed);
         }
         NOW.load(Relaxed)
     }
@@ -92,26 +97,27 @@ fn given(effort: Effort, case: &str, rate: Rate) {
     let bucket = Bucket::with_clock(rate.limit(), ManualClock::new(0));
     let peer = RateLimiter::direct_with_clock(rate.quota(), GivenClock);
     let (bare, cell, locked) = (rate.bare(), AtomicU64::new(0), Mutex::new(0));
-    let (mut ours_now, mut peer_now) = (moving(step), moving(step));
-    let (mut bare_now, mut locked_now) = (moving(step), moving(step));
+    let moving = || Moving { calls: 0, width: step };
+    let (mut ours_now, mut peer_now) = (moving(), moving());
+    let (mut bare_now, mut locked_now) = (moving(), moving());
     compare(
         effort,
         case,
         vec![
             Contender::new("ours", move || {
-                let now = ours_now();
+                let now = ours_now.now();
                 _ = black_box(bucket.check_at(now, 1).is_ok_and(|decision| decision.allowed));
             }),
             Contender::new("governor", move || {
-                peer_now();
+                peer_now.now();
                 _ = black_box(peer.check().is_ok());
             }),
             Contender::new("bare compare-and-swap", move || {
-                let now = bare_now();
+                let now = bare_now.now();
                 _ = black_box(bare.swap(&cell, now));
             }),
             Contender::new("mutex", move || {
-                let now = locked_now();
+                let now = locked_now.now();
                 _ = black_box(rate.bare().lock(&locked, now));
             }),
         ],
@@ -124,17 +130,18 @@ fn whole_answer(effort: Effort, case: &str, rate: Rate) {
     let bucket = Bucket::with_clock(rate.limit(), ManualClock::new(0));
     let peer = RateLimiter::direct_with_clock(rate.quota(), GivenClock)
         .with_middleware::<StateInformationMiddleware>();
-    let (mut ours_now, mut peer_now) = (moving(step), moving(step));
+    let moving = || Moving { calls: 0, width: step };
+    let (mut ours_now, mut peer_now) = (moving(), moving());
     compare(
         effort,
         case,
         vec![
             Contender::new("ours", move || {
-                let now = ours_now();
+                let now = ours_now.now();
                 _ = black_box(bucket.check_at(now, 1).map(|it| (it.remaining, it.retry_after)));
             }),
             Contender::new("governor", move || {
-                let now = peer_now();
+                let now = peer_now.now();
                 match peer.check() {
                     Ok(state) => _ = black_box(state.remaining_burst_capacity()),
                     Err(refused) => _ = black_box(refused.wait_time_from(now.into())),

@@ -153,7 +153,7 @@ fn inserting(effort: Effort) {
     let (size, rounds) = if effort == Effort::Quick { (20_000, 1) } else { (1_000_000, 5) };
     let keys: Vec<String> = (0..size).map(key).collect();
     let half = half();
-    let (mut worst, mut slow) = ([const { Vec::new() }; 3], [const { Vec::new() }; 3]);
+    let (mut worst, mut slow) = ([const { Vec::new() }; 4], [const { Vec::new() }; 4]);
     for _ in 0..rounds {
         let (limiter, peer, map) = (ours(), governors(), Mutex::new(HashMap::new()));
         let clock = MonotonicClock::new();
@@ -161,13 +161,15 @@ fn inserting(effort: Effort) {
             stalls(&keys, |key| limiter.check(key, HALF.into()).is_ok()),
             stalls(&keys, |key| peer.check_key_n(key, half).is_ok()),
             stalls(&keys, |key| BARE.lock_map(&map, key, Clock::now(&clock))),
+            // What the machine itself makes any call wait for.
+            stalls(&keys, |_| (0..16).all(|_| black_box(Clock::now(&clock)) > 0)),
         ];
         for (which, (longest, count)) in stalls.into_iter().enumerate() {
             worst[which].push(longest);
             slow[which].push(count);
         }
     }
-    for (peer, name) in [(1, "governor (DashMap)"), (2, "mutex, HashMap")] {
+    for (peer, name) in [(1, "governor (DashMap)"), (2, "mutex, HashMap"), (3, "no call at all")] {
         let (ours, theirs) = (quantile(&worst[0], 0.0), quantile(&worst[peer], 0.0));
         report("worst call, 1M keys arriving", "us", ours, theirs, name, vec![theirs / ours]);
         let (ours, theirs) = (quantile(&slow[0], 0.0), quantile(&slow[peer], 0.0));
