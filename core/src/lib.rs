@@ -15,7 +15,6 @@ mod limit;
 mod operation;
 mod reservation;
 mod settle;
-mod store;
 mod sync;
 mod table;
 mod tiers;
@@ -32,7 +31,6 @@ pub use limit::{Limit, MAX_RATE_PER_SECOND, MAX_SPAN, Shape};
 pub use operation::{Operation, Outcome, apply};
 pub use reservation::{Reservation, Reserved, cancel, reserve};
 pub use settle::settle;
-pub use store::Store;
 pub use table::{
     Charged, OnFull, Receipt, Segments, Slot, Table, TableFull, WINDOW, apply_tables, check_table,
     check_tables,

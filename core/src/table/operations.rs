@@ -1,4 +1,4 @@
-use super::tiers::Call;
+use super::tiers::without_room;
 use super::{Segments, Table, check_tables};
 use crate::clock::Clock;
 use crate::credit::credit_bucket;
@@ -10,7 +10,8 @@ use crate::limit::Limit;
 use crate::operation::{Operation, Outcome};
 use crate::reservation::{Reservation, Reserved, reserve};
 use crate::settle::settle_bucket;
-use crate::tiers::{Cells, binds_over, check_cost};
+use crate::sync::spin_loop;
+use crate::tiers::{Cells, binds_over, check_cost, check_count};
 
 /// [`apply`](crate::apply) on tables, one for each limit in the same order, as
 /// [`check_tables`](crate::check_tables) does it for checks.
@@ -33,13 +34,10 @@ pub fn apply_tables<S: Segments + ?Sized>(
     clock: &(impl Clock + ?Sized),
     operation: Operation,
 ) -> Result<Outcome, Error> {
-    if let Operation::Check { cost } = operation {
-        return check_tables(tables, limits, fingerprints, clock, cost).map(Outcome::Decision);
-    }
     let now = clock.now();
     let call = Call::new(tables, limits, fingerprints, now)?;
     let decision = match operation {
-        Operation::Check { .. } => call.change_each(|_, cell| cell),
+        Operation::Check { cost } => check_tables(tables, limits, fingerprints, clock, cost),
         Operation::Reserve { cost, max_wait } => {
             return call.reserve(cost, max_wait).map(Outcome::Reserved);
         }
@@ -62,6 +60,47 @@ pub fn apply_tables<S: Segments + ?Sized>(
     decision.map(Outcome::Decision)
 }
 
+/// One call on all of a key's buckets.
+struct Call<'a, 's, S: Segments + ?Sized> {
+    tables: &'a [Table<'s, S>],
+    limits: &'a [Limit],
+    fingerprints: &'a [u64],
+    now: u64,
+}
+
+/// One of them.
+struct Tier<'a, 's, S: Segments + ?Sized> {
+    table: &'a Table<'s, S>,
+    limit: &'a Limit,
+    fingerprint: u64,
+}
+
+impl<'a, 's, S: Segments + ?Sized> Call<'a, 's, S> {
+    fn new(
+        tables: &'a [Table<'s, S>],
+        limits: &'a [Limit],
+        fingerprints: &'a [u64],
+        now: u64,
+    ) -> Result<Self, Error> {
+        check_count(limits)?;
+        for count in [tables.len(), fingerprints.len()] {
+            if count != limits.len() {
+                return Err(Error::TierCount { count });
+            }
+        }
+        Ok(Self { tables, limits, fingerprints, now })
+    }
+
+    fn tiers(&self) -> impl Iterator<Item = (u8, Tier<'a, 's, S>)> {
+        let tiers = self.tables.iter().zip(self.limits).zip(self.fingerprints);
+        (0u8..).zip(tiers.map(|((table, limit), fingerprint)| Tier {
+            table,
+            limit,
+            fingerprint: *fingerprint,
+        }))
+    }
+}
+
 impl<S: Segments + ?Sized> Call<'_, '_, S> {
     /// Replaces each bucket's cell; what they hold afterwards.
     fn change_each(&self, next: impl Fn(&Limit, u64) -> u64) -> Result<Decision, Error> {
@@ -77,7 +116,7 @@ impl<S: Segments + ?Sized> Call<'_, '_, S> {
                     let cell = next(of.limit, cell);
                     decide_affordable(of.limit, cell, self.now, 0).0
                 }
-                Err(full) => of.without_room(full, self.now),
+                Err(full) => without_room(of.limit, full, self.now),
             };
             if binding.is_none_or(|so_far| binds_over(&decision, &so_far)) {
                 binding = Some(Decision { tier, ..decision });
@@ -97,7 +136,7 @@ impl<S: Segments + ?Sized> Call<'_, '_, S> {
                 Reserved::Slot(slot) if cost > 0 => match self.take(slot) {
                     Ok(slot) => return Ok(Reserved::Slot(slot)),
                     Err(Some(refused)) => return Ok(Reserved::TooFar(refused)),
-                    Err(None) => core::hint::spin_loop(),
+                    Err(None) => spin_loop(),
                 },
                 answer => return Ok(answer),
             }
@@ -123,7 +162,8 @@ impl<S: Segments + ?Sized> Call<'_, '_, S> {
                 Ok(before) if same(before) => (*kept_before, *kept_after) = (before, after),
                 Ok(_) => refused = Some(None),
                 Err(full) => {
-                    refused = Some(Some(Decision { tier, ..of.without_room(full, self.now) }));
+                    refused =
+                        Some(Some(Decision { tier, ..without_room(of.limit, full, self.now) }));
                 }
             }
             if refused.is_some() {

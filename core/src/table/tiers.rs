@@ -4,7 +4,7 @@ use crate::decision::{Decision, Source};
 use crate::error::Error;
 use crate::gcra::decide_affordable;
 use crate::limit::Limit;
-use crate::tiers::{binds_over, check_cost, check_count};
+use crate::tiers::{binds_over, check_cost};
 
 /// How often a call starts over because another call's charge stood in its way
 /// in one tier after an earlier tier had allowed.
@@ -116,47 +116,6 @@ fn charge_in_the_end<S: Segments + ?Sized>(
         let (_, next) = decide_affordable(limit, cell, now, cost);
         (next != cell).then_some(next)
     })
-}
-
-/// One call on all of a key's buckets.
-pub(super) struct Call<'a, 's, S: Segments + ?Sized> {
-    tables: &'a [Table<'s, S>],
-    pub(super) limits: &'a [Limit],
-    fingerprints: &'a [u64],
-    pub(super) now: u64,
-}
-
-/// One of them.
-pub(super) struct Tier<'a, 's, S: Segments + ?Sized> {
-    pub(super) table: &'a Table<'s, S>,
-    pub(super) limit: &'a Limit,
-    pub(super) fingerprint: u64,
-}
-
-impl<'a, 's, S: Segments + ?Sized> Call<'a, 's, S> {
-    pub(super) fn new(
-        tables: &'a [Table<'s, S>],
-        limits: &'a [Limit],
-        fingerprints: &'a [u64],
-        now: u64,
-    ) -> Result<Self, Error> {
-        check_count(limits)?;
-        for count in [tables.len(), fingerprints.len()] {
-            if count != limits.len() {
-                return Err(Error::TierCount { count });
-            }
-        }
-        Ok(Self { tables, limits, fingerprints, now })
-    }
-
-    pub(super) fn tiers(&self) -> impl Iterator<Item = (u8, Tier<'a, 's, S>)> {
-        let tiers = self.tables.iter().zip(self.limits).zip(self.fingerprints);
-        (0u8..).zip(tiers.map(|((table, limit), fingerprint)| Tier {
-            table,
-            limit,
-            fingerprint: *fingerprint,
-        }))
-    }
 }
 
 /// A check of `N` limits, for a cost within their bursts.
@@ -303,15 +262,9 @@ impl<'s, S: Segments + ?Sized, const N: usize> Tiers<'_, 's, S, N> {
     }
 }
 
-impl<S: Segments + ?Sized> Tier<'_, '_, S> {
-    pub(super) fn without_room(&self, full: TableFull, now: u64) -> Decision {
-        without_room(self.limit, full, now)
-    }
-}
-
 /// The refusal of a new key that has no slot.
 #[inline(always)]
-fn without_room(limit: &Limit, full: TableFull, now: u64) -> Decision {
+pub(super) fn without_room(limit: &Limit, full: TableFull, now: u64) -> Decision {
     let timeline = limit.timeline();
     let ahead = full.cell.saturating_sub(timeline.position(now));
     let wait = timeline.until(now, ahead.saturating_add(1));
