@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use tidegate_core::Outcome;
 use tokio::runtime::Handle;
 
+use super::deny_cache::DenyCache;
 use super::link::Link;
 use super::protocol::{Request, plan};
 use super::trip;
@@ -28,6 +29,7 @@ pub(super) struct Lane(Arc<Inner>);
 struct Inner {
     link: Link,
     timeout: Duration,
+    refused: Arc<DenyCache>,
     queue: Mutex<Queue>,
 }
 
@@ -50,17 +52,20 @@ struct Caller {
 }
 
 impl Lane {
-    pub(super) fn new(link: Link, timeout: Duration) -> Self {
-        Self(Arc::new(Inner { link, timeout, queue: Mutex::default() }))
+    pub(super) fn new(link: Link, timeout: Duration, refused: Arc<DenyCache>) -> Self {
+        Self(Arc::new(Inner { link, timeout, refused, queue: Mutex::default() }))
     }
 
-    /// Sends a request with the next trip and calls `done` on the I/O thread, within the
-    /// timeout.
-    pub(super) fn push(&self, io: &Handle, request: Request, done: Done) {
-        let caller = Caller { deadline: Instant::now() + self.0.timeout, done: Some(done) };
+    /// Sends requests with the next trip, in order, and calls each one's `Done` on the I/O
+    /// thread, within the timeout.
+    pub(super) fn push(&self, io: &Handle, requests: impl IntoIterator<Item = (Request, Done)>) {
+        let deadline = Instant::now() + self.0.timeout;
         let mut queue = self.0.queue.lock();
-        queue.waiting.push_back(Waiting { request, caller });
-        if !core::mem::replace(&mut queue.moving, true) {
+        queue.waiting.extend(requests.into_iter().map(|(request, done)| {
+            let caller = Caller { deadline, done: Some(done) };
+            Waiting { request, caller }
+        }));
+        if !queue.waiting.is_empty() && !core::mem::replace(&mut queue.moving, true) {
             drop(queue);
             self.start(io);
         }
@@ -109,13 +114,13 @@ impl Drop for Moving {
 
 /// Runs a trip and answers each caller by its deadline, whatever comes.
 async fn travel(lane: &Lane, waiting: Vec<Waiting>) {
-    let now = Instant::now();
+    let sent = Instant::now();
     let timeout = lane.0.timeout;
     let mut callers = Vec::with_capacity(waiting.len());
     let mut requests = Vec::with_capacity(waiting.len());
     for Waiting { request, mut caller } in waiting {
         // Who has waited too long for a trip to begin is not charged.
-        if caller.deadline <= now {
+        if caller.deadline <= sent {
             caller.answer(Err(Error::StoreTimeout { after: timeout }));
             continue;
         }
@@ -144,7 +149,8 @@ async fn travel(lane: &Lane, waiting: Vec<Waiting>) {
                 Error::StoreTimeout { .. } => Error::StoreTimeout { after: timeout },
                 error => error,
             });
-            call.answer(seen, |place, outcome| callers[place].answer(outcome));
+            let give = |place: usize, outcome| callers[place].answer(outcome);
+            call.answer(seen, give, |refusal| lane.0.refused.keep(refusal, sent));
         }
     });
 }
