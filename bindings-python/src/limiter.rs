@@ -7,9 +7,10 @@ use tidegate::answer::{Unclaimed, decision};
 use tidegate::{Error, ManualClock, OnFull, Operation};
 
 use crate::arguments::{
-    Checks, Keys, actual, charged, clock, cost, max_keys, max_wait, on_full, one_key, prefix,
-    store, store_timeout, timeout, tokens, wait,
+    Checks, Keys, StoreChoice, actual, charged, clock, cost, max_keys, max_wait, on_full, one_key,
+    prefix, store, store_timeout, timeout, tokens, wait,
 };
+use crate::clients::Carriage;
 use crate::decision::Decision;
 use crate::errors::exception;
 use crate::limit::Limit;
@@ -50,6 +51,8 @@ pub(crate) struct Limiter {
     /// By tier, made once, so that a decision only adds a reference.
     names: Box<[Py<PyString>]>,
     clock: Option<Arc<ManualClock>>,
+    /// Over which client the store is reached, if the program has brought one.
+    carriage: Option<Py<Carriage>>,
 }
 
 #[pymethods]
@@ -58,7 +61,7 @@ impl Limiter {
     #[pyo3(
         signature = (
             *limits,
-            store="memory://".to_owned(),
+            store=StoreChoice::Url("memory://".to_owned()),
             prefix="tidegate".to_owned(),
             store_timeout=Duration::from_millis(50),
             clock=None,
@@ -72,17 +75,26 @@ impl Limiter {
     fn new(
         py: Python<'_>,
         limits: &Bound<'_, PyTuple>,
-        #[pyo3(from_py_with = store)] store: String,
+        #[pyo3(from_py_with = store)] store: StoreChoice,
         #[pyo3(from_py_with = prefix)] prefix: String,
         #[pyo3(from_py_with = store_timeout)] store_timeout: Duration,
         #[pyo3(from_py_with = clock)] clock: Option<Arc<ManualClock>>,
         #[pyo3(from_py_with = max_keys)] max_keys: Option<usize>,
         #[pyo3(from_py_with = on_full)] on_full: Option<OnFull>,
     ) -> PyResult<Self> {
-        let mut builder = tidegate::Limiter::builder()
-            .store_url(&store)
-            .prefix(&prefix)
-            .store_timeout(store_timeout);
+        let mut builder = tidegate::Limiter::builder().prefix(&prefix).store_timeout(store_timeout);
+        let carriage = match store {
+            StoreChoice::Url(url) => {
+                builder = builder.store_url(&url);
+                None
+            }
+            StoreChoice::Client(carriage) => {
+                let shared = Arc::clone(carriage.get().shared());
+                let opened = tidegate::Store::carried(shared, store_timeout);
+                builder = builder.store(opened.map_err(|error| exception(py, &error))?);
+                Some(carriage)
+            }
+        };
         for limit in limits {
             builder = builder.add_limit(Limit::of(&limit)?);
         }
@@ -99,7 +111,7 @@ impl Limiter {
         let named = limiter.limits();
         let names = named.iter().map(|named| PyString::new(py, &named.name).unbind()).collect();
         let limits = PyTuple::new(py, named.iter().cloned().map(Limit))?.unbind();
-        Ok(Self { limiter, limits, names, clock })
+        Ok(Self { limiter, limits, names, clock, carriage })
     }
 
     /// The limits, in the order given.
@@ -345,6 +357,12 @@ impl Limiter {
         Ok(format!("<tidegate.Limiter({limits}) in {store}>"))
     }
 
+    /// How calls reach a client that the program has brought.
+    #[getter]
+    fn _carrier(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.carrier(py)
+    }
+
     /// Whether calls wait for a store.
     #[getter]
     fn _is_remote(&self) -> bool {
@@ -356,6 +374,10 @@ impl Limiter {
     /// The crate's limiter.
     pub(crate) fn facade(&self) -> &tidegate::Limiter {
         &self.limiter
+    }
+
+    pub(crate) fn carrier(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.carriage.as_ref().map(|carriage| carriage.get().carrier(py))
     }
 
     pub(crate) fn is_remote(&self) -> bool {

@@ -2,6 +2,7 @@
 //! takes the engine's step there by the server's clock, and the caller replays the
 //! answer from what the script saw.
 
+mod courier;
 mod deny_cache;
 pub(crate) mod io;
 mod lane;
@@ -23,6 +24,7 @@ use self::lane::{Done, Lane};
 use self::link::Link;
 use crate::error::Error;
 
+pub use courier::{Carriage, Courier, Errand, Trip};
 pub use protocol::*;
 
 /// How long one attempt to connect may take. Callers wait for at most the store
@@ -34,13 +36,24 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 #[cfg(target_os = "linux")]
 const DEAD_PEER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A Redis server, reached through one multiplexed connection per process.
+/// A Redis that limiters share.
 #[derive(Clone)]
 pub(crate) struct RedisStore {
-    inner: Arc<Inner>,
+    reach: Reach,
     /// How long a refused key may be refused again without asking.
     keep_refusals: Duration,
 }
+
+/// How it is reached.
+#[derive(Clone)]
+enum Reach {
+    Connected(Connected),
+    Carried { carriage: Arc<Carriage>, timeout: Duration },
+}
+
+/// A server, reached through one multiplexed connection per process.
+#[derive(Clone)]
+struct Connected(Arc<Inner>);
 
 struct Inner {
     client: Client,
@@ -76,7 +89,12 @@ impl RedisStore {
         let client = Client::open(info.set_tcp_settings(tcp)).map_err(invalid)?;
         let (live, making) = (ArcSwapOption::empty(), Mutex::new(()));
         let inner = Arc::new(Inner { client, timeout, live, making });
-        Ok(Self { inner, keep_refusals: Duration::ZERO })
+        let reach = Reach::Connected(Connected(inner));
+        Ok(Self { reach, keep_refusals: Duration::ZERO })
+    }
+
+    pub(crate) fn carried(carriage: Arc<Carriage>, timeout: Duration) -> Self {
+        Self { reach: Reach::Carried { carriage, timeout }, keep_refusals: Duration::ZERO }
     }
 
     /// The same store, for a limiter that may be refused so long without asking.
@@ -102,31 +120,31 @@ impl RedisStore {
         limits: &Arc<[Limit]>,
         asked: impl IntoIterator<Item = (Vec<Vec<u8>>, Operation, D)>,
     ) {
-        let live = match self.live() {
-            Ok(live) => live,
+        let path = match self.reach.path() {
+            Ok(path) => path,
             Err(error) => return asked.into_iter().for_each(|(.., done)| done(Err(error.clone()))),
         };
         // What is not sent is answered here, outside the lane's lock.
         let mut ready: Vec<(Request, Done)> = Vec::new();
         for (keys, operation, done) in asked {
-            if let Some(decision) = self.refuse(&live, &keys, limits, &operation) {
+            if let Some(decision) = self.refuse(path.refused(), &keys, limits, &operation) {
                 done(Ok(Outcome::Decision(decision)));
                 continue;
             }
-            let forget = gives_back(&operation).then(|| (Arc::clone(&live.refused), keys.clone()));
+            let forget = gives_back(&operation).then(|| (Arc::clone(path.refused()), keys.clone()));
             forget.iter().for_each(forget_all);
             match Request::new(keys, Arc::clone(limits), operation) {
                 Ok(request) => ready.push((request, forgetting(forget, done))),
                 Err(error) => done(Err(error)),
             }
         }
-        live.lane.push(&live.io, ready);
+        path.send(ready);
     }
 
     /// The refusal of a check that needs no asking.
     fn refuse(
         &self,
-        live: &Live,
+        refused: &DenyCache,
         keys: &[Vec<u8>],
         limits: &Arc<[Limit]>,
         operation: &Operation,
@@ -134,15 +152,58 @@ impl RedisStore {
         match (operation, keys) {
             _ if self.keep_refusals.is_zero() => None,
             (&Operation::Check { cost: cost @ 1.. }, [key]) => {
-                live.refused.refuse(key, limits, cost, self.keep_refusals)
+                refused.refuse(key, limits, cost, self.keep_refusals)
             }
             _ => None,
         }
     }
 
+    /// Whether the server answers; a courier's client is not asked.
     pub(crate) async fn ping(&self) -> Result<(), Error> {
+        match &self.reach {
+            Reach::Connected(server) => server.ping().await,
+            Reach::Carried { .. } => Ok(()),
+        }
+    }
+}
+
+/// Where requests are handed over now.
+enum Path {
+    Lane(Live),
+    Courier { carriage: Arc<Carriage>, timeout: Duration },
+}
+
+impl Reach {
+    fn path(&self) -> Result<Path, Error> {
+        Ok(match self {
+            Self::Connected(server) => Path::Lane(server.live()?),
+            Self::Carried { carriage, timeout } => {
+                Path::Courier { carriage: Arc::clone(carriage), timeout: *timeout }
+            }
+        })
+    }
+}
+
+impl Path {
+    fn refused(&self) -> &Arc<DenyCache> {
+        match self {
+            Self::Lane(live) => &live.refused,
+            Self::Courier { carriage, .. } => carriage.refused(),
+        }
+    }
+
+    fn send(&self, requests: Vec<(Request, Done)>) {
+        match self {
+            Self::Lane(live) => live.lane.push(&live.io, requests),
+            Self::Courier { carriage, timeout } => carriage.send(requests, *timeout),
+        }
+    }
+}
+
+impl Connected {
+    async fn ping(&self) -> Result<(), Error> {
         let live = self.live()?;
-        let timeout = self.inner.timeout;
+        let timeout = self.0.timeout;
         let pinging = async move {
             let mut replies = live.link.send(vec![::redis::cmd("PING")]).await;
             replies.remove(0).map(drop).map_err(store_error)
@@ -154,21 +215,21 @@ impl RedisStore {
     fn live(&self) -> Result<Live, Error> {
         let process = std::process::id();
         let of_this_process = || {
-            let live = self.inner.live.load();
+            let live = self.0.live.load();
             live.as_ref().filter(|live| live.process == process).map(|live| Live::clone(live))
         };
         if let Some(live) = of_this_process() {
             return Ok(live);
         }
-        let _making = self.inner.making.lock();
+        let _making = self.0.making.lock();
         if let Some(live) = of_this_process() {
             return Ok(live);
         }
         let link = Link::new(self.connect_lazily()?);
         let refused = Arc::new(DenyCache::new());
-        let lane = Lane::new(link.clone(), self.inner.timeout, Arc::clone(&refused));
+        let lane = Lane::new(link.clone(), self.0.timeout, Arc::clone(&refused));
         let live = Live { process, io: io::handle()?, link, lane, refused };
-        if let Some(parents) = self.inner.live.swap(Some(Arc::new(live.clone()))) {
+        if let Some(parents) = self.0.live.swap(Some(Arc::new(live.clone()))) {
             // The parent's socket and tasks are not this process's to close.
             core::mem::forget(parents);
         }
@@ -181,9 +242,8 @@ impl RedisStore {
         let config = ConnectionManagerConfig::new()
             .set_number_of_retries(0)
             .set_connection_timeout(Some(CONNECT_TIMEOUT))
-            .set_response_timeout(Some(self.inner.timeout));
-        ConnectionManager::new_lazy_with_config(self.inner.client.clone(), config)
-            .map_err(store_error)
+            .set_response_timeout(Some(self.0.timeout));
+        ConnectionManager::new_lazy_with_config(self.0.client.clone(), config).map_err(store_error)
     }
 }
 
