@@ -3,6 +3,7 @@
 //! answer from what the script saw.
 
 pub(crate) mod io;
+mod link;
 mod replay;
 mod script;
 pub mod value;
@@ -10,34 +11,26 @@ pub mod value;
 use core::time::Duration;
 use std::sync::Arc;
 
-use ::redis::aio::{ConnectionManager, ConnectionManagerConfig};
-use ::redis::{Client, IntoConnectionInfo as _, RedisError};
+use ::redis::RedisError;
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 use tidegate_core::{Limit, Operation, Outcome};
 
 use crate::error::Error;
+pub(crate) use link::Address;
+use link::Link;
 
 pub use replay::{replay, step};
 pub use script::{CANCEL, CHECK, Call, HOLD, RESERVE, RESET, SCRIPTS, SETTLE, Script, Seen};
 
-/// How long one attempt to connect may take. Callers wait for at most the store
-/// timeout; an attempt that is nearly there goes on for the next ones.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// When sent bytes have been left unacknowledged for this long the connection
-/// counts as dead, so that a peer that vanished silently is found out.
-#[cfg(target_os = "linux")]
-const DEAD_PEER_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// A Redis server, reached through one multiplexed connection per process.
+/// A Redis, reached through one multiplexed connection per process and server.
 #[derive(Clone)]
 pub(crate) struct RedisStore(Arc<Inner>);
 
 struct Inner {
-    client: Client,
+    address: Address,
     timeout: Duration,
-    /// The connection, and the process that made it: a fork makes its own.
+    /// The link, and the process that made it: a fork makes its own.
     live: ArcSwapOption<Live>,
     making: Mutex<()>,
 }
@@ -46,26 +39,13 @@ struct Inner {
 struct Live {
     process: u32,
     io: tokio::runtime::Handle,
-    connection: ConnectionManager,
+    link: Link,
 }
 
 impl RedisStore {
     pub(crate) fn open(url: &str, timeout: Duration) -> Result<Self, Error> {
-        let invalid = |error: RedisError| {
-            // The error's own words; never the URL, which may hold a password.
-            Error::argument("store", format!("not a usable Redis URL: {error}"))
-        };
-        if url.starts_with("rediss://") || url.starts_with("valkeys://") {
-            // Fails only when the program has chosen a provider already, which is as good.
-            let _ = rustls::crypto::ring::default_provider().install_default();
-        }
-        let info = url.into_connection_info().map_err(invalid)?;
-        let tcp = ::redis::io::tcp::TcpSettings::default().set_nodelay(true);
-        #[cfg(target_os = "linux")]
-        let tcp = tcp.set_user_timeout(DEAD_PEER_TIMEOUT);
-        let client = Client::open(info.set_tcp_settings(tcp)).map_err(invalid)?;
         Ok(Self(Arc::new(Inner {
-            client,
+            address: Address::parse(url)?,
             timeout,
             live: ArcSwapOption::empty(),
             making: Mutex::new(()),
@@ -81,17 +61,17 @@ impl RedisStore {
         operation: Operation,
         done: impl FnOnce(Result<Outcome, Error>) + Send + 'static,
     ) {
-        let ready = check_keys(&keys, limits.len())
-            .and_then(|()| Call::new(&limits, &operation))
-            .and_then(|call| Ok((call, self.live()?)));
-        let (call, live) = match ready {
+        let ready = check_keys(&keys, limits.len()).and_then(|()| {
+            Ok((self.slot_of(&keys)?, Call::new(&limits, &operation)?, self.live()?))
+        });
+        let (slot, call, live) = match ready {
             Ok(ready) => ready,
             Err(error) => return done(Err(error)),
         };
         let timeout = self.0.timeout;
         let io = live.io.clone();
         io.spawn(async move {
-            let seen = within(timeout, call.run(live.connection, &keys)).await;
+            let seen = within(timeout, call.run(&live.link, slot, &keys)).await;
             done(seen.and_then(|seen| replay(&seen, &keys, &limits, operation)));
         });
     }
@@ -99,9 +79,9 @@ impl RedisStore {
     pub(crate) async fn ping(&self) -> Result<(), Error> {
         let live = self.live()?;
         let timeout = self.0.timeout;
-        let mut connection = live.connection;
         let pinging = async move {
-            ::redis::cmd("PING").query_async::<()>(&mut connection).await.map_err(store_error)
+            let answer = live.link.send(vec![::redis::cmd("PING")], 0).await.pop();
+            answer.unwrap_or_else(|| Err(link_gone())).map(|_| ()).map_err(store_error)
         };
         let pinged = live.io.spawn(within(timeout, pinging)).await;
         pinged.unwrap_or_else(|_| Err(Error::Store("the I/O thread is gone".into())))
@@ -120,7 +100,7 @@ impl RedisStore {
         if let Some(live) = of_this_process() {
             return Ok(live);
         }
-        let live = Live { process, io: io::handle()?, connection: self.connect_lazily()? };
+        let live = Live { process, io: io::handle()?, link: self.link()? };
         if let Some(parents) = self.0.live.swap(Some(Arc::new(live.clone()))) {
             // The parent's socket and tasks are not this process's to close.
             core::mem::forget(parents);
@@ -128,14 +108,20 @@ impl RedisStore {
         Ok(live)
     }
 
-    fn connect_lazily(&self) -> Result<ConnectionManager, Error> {
-        let io = io::handle()?;
-        let _entered = io.enter();
-        let config = ConnectionManagerConfig::new()
-            .set_number_of_retries(0)
-            .set_connection_timeout(Some(CONNECT_TIMEOUT))
-            .set_response_timeout(Some(self.0.timeout));
-        ConnectionManager::new_lazy_with_config(self.0.client.clone(), config).map_err(store_error)
+    fn link(&self) -> Result<Link, Error> {
+        Link::new(&self.0.address, self.0.timeout).map_err(store_error)
+    }
+
+    /// The slot of all the keys of one call.
+    fn slot_of(&self, keys: &[Vec<u8>]) -> Result<u16, Error> {
+        let mut slots = keys.iter().map(|key| self.0.address.slot(key));
+        let first = slots.next().unwrap_or(0);
+        if slots.all(|slot| slot == first) {
+            return Ok(first);
+        }
+        let message = "in a cluster the keys of one call must be in one hash slot: give each \
+                       the same hash tag, a part in braces, as in {org:7}user:1 and {org:7}";
+        Err(Error::argument("key", message))
     }
 }
 
@@ -164,6 +150,11 @@ async fn within<T>(
         Ok(Err(Error::StoreTimeout { .. })) | Err(_) => Err(Error::StoreTimeout { after: timeout }),
         Ok(answer) => answer,
     }
+}
+
+/// A command without an answer.
+fn link_gone() -> RedisError {
+    std::io::Error::from(std::io::ErrorKind::ConnectionAborted).into()
 }
 
 fn store_error(error: RedisError) -> Error {

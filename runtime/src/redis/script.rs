@@ -2,11 +2,11 @@
 
 use std::sync::OnceLock;
 
-use ::redis::aio::ConnectionManager;
-use ::redis::{Cmd, ErrorKind, RedisError, RedisResult, ServerErrorKind};
+use ::redis::{Cmd, ErrorKind, FromRedisValue as _, RedisError, RedisResult, ServerErrorKind};
 use tidegate_core::{Limit, MAX_SPAN, Operation};
 
-use super::{corrupt_bucket, store_error, value};
+use super::link::Link;
+use super::{corrupt_bucket, link_gone, store_error, value};
 use crate::error::Error;
 
 const READ: &str = include_str!("lua/read.lua");
@@ -124,12 +124,13 @@ impl Call {
     /// never one too few.
     pub(super) async fn run(
         &self,
-        mut connection: ConnectionManager,
+        link: &Link,
+        slot: u16,
         keys: &[Vec<u8>],
     ) -> Result<Seen, Error> {
-        let mut answer = self.send(&mut connection, keys).await;
+        let mut answer = self.send(link, slot, keys).await;
         if self.repeatable && answer.as_ref().is_err_and(RedisError::is_connection_dropped) {
-            answer = self.send(&mut connection, keys).await;
+            answer = self.send(link, slot, keys).await;
         }
         match answer {
             Ok(reply) => Seen::read(reply),
@@ -140,18 +141,16 @@ impl Call {
         }
     }
 
-    async fn send(
-        &self,
-        connection: &mut ConnectionManager,
-        keys: &[Vec<u8>],
-    ) -> RedisResult<Reply> {
+    async fn send(&self, link: &Link, slot: u16, keys: &[Vec<u8>]) -> RedisResult<Reply> {
         let by_hash = self.command("EVALSHA", &self.script.loaded().hash, keys);
-        match by_hash.query_async(connection).await {
-            Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
-                self.command("EVAL", self.script.text(), keys).query_async(connection).await
-            }
-            answer => answer,
+        let mut answer = link.send(vec![by_hash], slot).await.pop();
+        if let Some(Err(error)) = &answer
+            && error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)
+        {
+            let by_text = self.command("EVAL", self.script.text(), keys);
+            answer = link.send(vec![by_text], slot).await.pop();
         }
+        Ok(Reply::from_redis_value(answer.unwrap_or_else(|| Err(link_gone()))?)?)
     }
 
     fn command(&self, name: &str, script: &str, keys: &[Vec<u8>]) -> Cmd {
