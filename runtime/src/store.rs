@@ -1,7 +1,7 @@
 use core::{fmt, time::Duration};
 
 use crate::error::Error;
-use crate::redis::RedisStore;
+use crate::redis::{Address, RedisStore};
 use crate::shm::ShmOptions;
 
 /// The store timeout unless one is given.
@@ -48,7 +48,7 @@ impl Store {
             "memory" if rest.is_empty() => Ok(Self(Backend::Memory)),
             "memory" => Err(unknown_url("nothing may follow memory://")),
             "shm" => Ok(Self(Backend::Shm(ShmOptions::parse(rest)?))),
-            "redis" | "rediss" | "redis+unix" | "unix" | "valkey" | "valkeys" | "valkey+unix" => {
+            scheme if Address::has_scheme(scheme) => {
                 Ok(Self(Backend::Redis(RedisStore::open(url, timeout)?)))
             }
             // Not repeated: what stands there may be a misplaced password.
@@ -74,7 +74,10 @@ impl Store {
 fn unknown_url(why: &str) -> Error {
     Error::argument(
         "store",
-        format!("{why}; use memory://, shm://, redis://, rediss:// or redis+unix://"),
+        format!(
+            "{why}; use memory://, shm://, redis://, rediss://, redis+unix://, redis+cluster:// \
+             or redis+sentinel://"
+        ),
     )
 }
 
