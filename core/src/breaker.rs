@@ -48,8 +48,7 @@ pub struct BreakerPolicy {
 pub struct Breaker {
     policy: BreakerPolicy,
     phase: Phase,
-    /// Told apart by it, outcomes of attempts made before the last change of phase count for
-    /// nothing: they tell what was, not what is.
+    /// Counts changes of state.
     generation: u32,
     failing_since: Option<u64>,
 }
@@ -88,18 +87,17 @@ impl BreakerState {
 }
 
 /// A call that has been let through: tell the breaker what came of it, once.
+///
+/// While the breaker [is sound](Breaker::is_sound) all attempts are equal, and a host may keep
+/// one to make others of, so that calls need not meet at the breaker.
 #[must_use = "the breaker learns from what became of it"]
 #[derive(Debug, PartialEq, Eq)]
 pub struct Attempt {
-    generation: u32,
-    is_probe: bool,
-}
-
-impl Attempt {
+    /// Told apart by it, outcomes of attempts made before the breaker's last change of state
+    /// count for nothing: they tell what was, not what is.
+    pub generation: u32,
     /// Whether it is the one call that finds out if an open breaker may close.
-    pub const fn is_probe(&self) -> bool {
-        self.is_probe
-    }
+    pub is_probe: bool,
 }
 
 impl Breaker {
@@ -189,6 +187,14 @@ impl Breaker {
     /// Whether a failure would be the first of a row, and not one too many.
     pub const fn is_sound(&self) -> bool {
         matches!(self.phase, Phase::Closed { failures: 0, trial: 0, .. })
+    }
+
+    /// Before when no call is let through; none while all are.
+    pub const fn retry_at(&self) -> Option<u64> {
+        match self.phase {
+            Phase::Closed { .. } => None,
+            Phase::Open { until: at, .. } | Phase::Probing { deadline: at, .. } => Some(at),
+        }
     }
 
     /// When the first failure since the last success was.

@@ -130,7 +130,7 @@ proptest! {
                 Event::Attempt => {
                     let expected = naive.attempt(id, now);
                     let attempt = breaker.attempt(now);
-                    let told = attempt.as_ref().map(Attempt::is_probe).map_err(|until| *until);
+                    let told = attempt.as_ref().map(|attempt| attempt.is_probe).map_err(|until| *until);
                     prop_assert_eq!(told, expected);
                     under_way.extend(attempt.ok().map(|attempt| (id, attempt)));
                 }
@@ -146,7 +146,7 @@ proptest! {
                 }
                 Event::Abandoned(at) => {
                     let (id, attempt) = under_way.remove(at % under_way.len());
-                    if naive.live.contains(&id) && attempt.is_probe() {
+                    if naive.live.contains(&id) && attempt.is_probe {
                         (naive.state, naive.until) = (BreakerState::Open, 0);
                     }
                     naive.live.retain(|&live| live != id);
@@ -154,6 +154,8 @@ proptest! {
                 }
             }
             prop_assert_eq!(breaker.state(), naive.state);
+            let closed = naive.state == BreakerState::Closed;
+            prop_assert_eq!(breaker.retry_at(), (!closed).then_some(naive.until));
             prop_assert_eq!(breaker.failing_since(), naive.failing_since);
             let successes = naive.outcomes.iter().filter(|&&success| success).count();
             let sound = naive.state == BreakerState::Closed
