@@ -3,9 +3,10 @@
 //! answer from what the script saw.
 
 pub(crate) mod io;
-mod replay;
-mod script;
-pub mod value;
+mod lane;
+mod link;
+mod protocol;
+mod trip;
 
 use core::time::Duration;
 use std::sync::Arc;
@@ -16,10 +17,11 @@ use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 use tidegate_core::{Limit, Operation, Outcome};
 
+use self::lane::Lane;
+use self::link::Link;
 use crate::error::Error;
 
-pub use replay::{replay, step};
-pub use script::{CANCEL, CHECK, Call, HOLD, RESERVE, RESET, SCRIPTS, SETTLE, Script, Seen};
+pub use protocol::*;
 
 /// How long one attempt to connect may take. Callers wait for at most the store
 /// timeout; an attempt that is nearly there goes on for the next ones.
@@ -46,7 +48,8 @@ struct Inner {
 struct Live {
     process: u32,
     io: tokio::runtime::Handle,
-    connection: ConnectionManager,
+    link: Link,
+    lane: Lane,
 }
 
 impl RedisStore {
@@ -81,27 +84,20 @@ impl RedisStore {
         operation: Operation,
         done: impl FnOnce(Result<Outcome, Error>) + Send + 'static,
     ) {
-        let ready = check_keys(&keys, limits.len())
-            .and_then(|()| Call::new(&limits, &operation))
-            .and_then(|call| Ok((call, self.live()?)));
-        let (call, live) = match ready {
-            Ok(ready) => ready,
-            Err(error) => return done(Err(error)),
-        };
-        let timeout = self.0.timeout;
-        let io = live.io.clone();
-        io.spawn(async move {
-            let seen = within(timeout, call.run(live.connection, &keys)).await;
-            done(seen.and_then(|seen| replay(&seen, &keys, &limits, operation)));
-        });
+        let ready =
+            Request::new(keys, limits, operation).and_then(|request| Ok((request, self.live()?)));
+        match ready {
+            Ok((request, live)) => live.lane.push(&live.io, request, Box::new(done)),
+            Err(error) => done(Err(error)),
+        }
     }
 
     pub(crate) async fn ping(&self) -> Result<(), Error> {
         let live = self.live()?;
         let timeout = self.0.timeout;
-        let mut connection = live.connection;
         let pinging = async move {
-            ::redis::cmd("PING").query_async::<()>(&mut connection).await.map_err(store_error)
+            let mut replies = live.link.send(vec![::redis::cmd("PING")]).await;
+            replies.remove(0).map(drop).map_err(store_error)
         };
         let pinged = live.io.spawn(within(timeout, pinging)).await;
         pinged.unwrap_or_else(|_| Err(Error::Store("the I/O thread is gone".into())))
@@ -120,7 +116,9 @@ impl RedisStore {
         if let Some(live) = of_this_process() {
             return Ok(live);
         }
-        let live = Live { process, io: io::handle()?, connection: self.connect_lazily()? };
+        let link = Link::new(self.connect_lazily()?);
+        let lane = Lane::new(link.clone(), self.0.timeout);
+        let live = Live { process, io: io::handle()?, link, lane };
         if let Some(parents) = self.0.live.swap(Some(Arc::new(live.clone()))) {
             // The parent's socket and tasks are not this process's to close.
             core::mem::forget(parents);
@@ -137,23 +135,6 @@ impl RedisStore {
             .set_response_timeout(Some(self.0.timeout));
         ConnectionManager::new_lazy_with_config(self.0.client.clone(), config).map_err(store_error)
     }
-}
-
-/// One key for all tiers, or one per tier and no two the same: in one bucket of two tiers
-/// one would overwrite the other.
-fn check_keys(keys: &[Vec<u8>], tiers: usize) -> Result<(), Error> {
-    if keys.len() != 1 && keys.len() != tiers {
-        let message = format!("one key or {tiers} are needed, but {} were given", keys.len());
-        return Err(Error::argument("key", message));
-    }
-    if (1..keys.len()).any(|at| keys[..at].contains(&keys[at])) {
-        return Err(Error::argument("key", "two limits cannot share one key's bucket"));
-    }
-    Ok(())
-}
-
-fn corrupt_bucket(key: &[u8]) -> Error {
-    Error::CorruptBucket { key: String::from_utf8_lossy(key).into_owned() }
 }
 
 async fn within<T>(
