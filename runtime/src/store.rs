@@ -1,6 +1,7 @@
 use core::{fmt, time::Duration};
 
 use crate::error::Error;
+use crate::fallback::GuardedStore;
 use crate::redis::{Address, RedisStore};
 use crate::shm::ShmOptions;
 
@@ -18,7 +19,7 @@ const MAX_TIMEOUT: Duration = Duration::from_secs(60);
 /// `&on_full=evict_idlest` or `deny`, `&mode=600` (or 660, 666: who may share), `&dir=/path`.
 /// `redis://[user:password@]host[:port][/database]`, `rediss://` (TLS) and
 /// `redis+unix:///path` name a Redis that a fleet shares; limiters with one
-/// `Store` share its connection. `valkey://` and `valkeys://` mean the same.
+/// `Store` share its connection, and what is known of its failures. `valkey://` and `valkeys://` mean the same.
 #[derive(Clone)]
 pub struct Store(pub(crate) Backend);
 
@@ -26,7 +27,7 @@ pub struct Store(pub(crate) Backend);
 pub(crate) enum Backend {
     Memory,
     Shm(ShmOptions),
-    Redis(RedisStore),
+    Redis(GuardedStore),
 }
 
 impl Store {
@@ -49,7 +50,8 @@ impl Store {
             "memory" => Err(unknown_url("nothing may follow memory://")),
             "shm" => Ok(Self(Backend::Shm(ShmOptions::parse(rest)?))),
             scheme if Address::has_scheme(scheme) => {
-                Ok(Self(Backend::Redis(RedisStore::open(url, timeout)?)))
+                let redis = RedisStore::open(url, timeout)?;
+                Ok(Self(Backend::Redis(GuardedStore::new(redis, timeout))))
             }
             // Not repeated: what stands there may be a misplaced password.
             _ => Err(unknown_url("its scheme is not known")),
