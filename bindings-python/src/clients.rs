@@ -2,7 +2,9 @@
 //! what comes back; what travels, and what follows from it, the limiter decides.
 
 use core::cell::RefCell;
+use core::time::Duration;
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -10,13 +12,15 @@ use pyo3::exceptions::PyBaseException;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyInt, PyList, PyString};
-use tidegate::Error;
 use tidegate::redis::{Courier, Errand, Part, Reply, Trip as Travelling};
+use tidegate::{Error, Store};
 
 /// How the limiters of one client reach it.
 #[pyclass(frozen, weakref, module = "tidegate._tidegate", name = "_Carriage")]
 pub(crate) struct Carriage {
     shared: Arc<tidegate::redis::Carriage>,
+    /// By their timeout.
+    stores: Mutex<HashMap<Duration, Store>>,
     /// One of `tidegate._clients`.
     carrier: Py<PyAny>,
 }
@@ -28,7 +32,8 @@ impl Carriage {
         let outbox = carrier.getattr(py, "outbox")?.extract(py)?;
         let apart = carrier.getattr(py, "apart")?.extract(py)?;
         let client = Client { carrier: carrier.clone_ref(py), outbox, apart };
-        Ok(Self { shared: tidegate::redis::Carriage::new(client), carrier })
+        let shared = tidegate::redis::Carriage::new(client);
+        Ok(Self { shared, stores: Mutex::default(), carrier })
     }
 }
 
@@ -43,8 +48,15 @@ impl Carriage {
         self.carrier.clone_ref(py)
     }
 
-    pub(crate) fn shared(&self) -> &Arc<tidegate::redis::Carriage> {
-        &self.shared
+    /// The store of all limiters that would wait so long.
+    pub(crate) fn store(&self, timeout: Duration) -> Result<Store, Error> {
+        let mut stores = self.stores.lock();
+        if let Some(store) = stores.get(&timeout) {
+            return Ok(store.clone());
+        }
+        let store = Store::carried(Arc::clone(&self.shared), timeout)?;
+        stores.insert(timeout, store.clone());
+        Ok(store)
     }
 }
 
@@ -145,7 +157,7 @@ impl Trip {
     fn fail(&self, message: String, cause: Py<PyBaseException>, timed_out: bool) {
         let error = match timed_out {
             // The limiter's own timeout is filled in.
-            true => Error::StoreTimeout { after: core::time::Duration::ZERO },
+            true => Error::StoreTimeout { after: Duration::ZERO },
             false => Error::Store(message),
         };
         CAUSE.set(Some(cause));

@@ -50,13 +50,13 @@ impl Carriage {
         &self.refused
     }
 
-    pub(super) fn send(&self, requests: Vec<(Request, Done)>, timeout: Duration) {
+    pub(super) fn send(&self, requests: impl Iterator<Item = (Request, Done)>, timeout: Duration) {
         let deadline = Instant::now() + timeout;
         let errand = |(request, done)| {
             let caller = Caller { deadline, timeout, done: Some(done) };
             Errand { request, caller, refused: Arc::clone(&self.refused) }
         };
-        let errands: Vec<Errand> = requests.into_iter().map(errand).collect();
+        let errands: Vec<Errand> = requests.map(errand).collect();
         if !errands.is_empty() {
             self.courier.take(errands);
         }
