@@ -1,4 +1,4 @@
-import type { Clock, LimitInput, Limiter, LimiterOptions, MemoryLimiter } from './memory/index.js';
+import type { ClientOptions, Clock, LimitInput, Limiter, LimiterOptions, MemoryLimiter } from './memory/index.js';
 
 export * from './memory/index.js';
 
@@ -63,4 +63,4 @@ export type OnStoreError = 'raise' | 'allow' | 'deny' | 'local';
  * @throws {InvalidArgument} for any other mistake, unknown options included
  */
 export function createLimiter(options: MemoryOptions | SharedMemoryOptions): MemoryLimiter;
-export function createLimiter(options: StoreOptions): Limiter;
+export function createLimiter(options: StoreOptions | ClientOptions): Limiter;

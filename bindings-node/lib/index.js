@@ -1,15 +1,14 @@
-import { checkFields, describe, invalid } from './memory/arguments.js';
+import { checkFields, checkPrefix, checkTimeout, describe, invalid } from './memory/arguments.js';
 import { readLimits } from './memory/limit.js';
 import { Limiter } from './memory/limiter.js';
 import { MemoryBuckets } from './memory/memory.js';
+import { SharedBuckets } from './memory/shared.js';
 import { StoreBuckets } from './store.js';
 
 export * from './memory/index.js';
 
 const OPTIONS = ['limits', 'store', 'prefix', 'storeTimeoutMs', 'clock', 'onStoreError', 'peers'];
 const MEMORY = 'memory://';
-const MAX_TIMEOUT_MS = 60_000;
-const MAX_PREFIX = 256;
 const POLICIES = ['raise', 'allow', 'deny', 'local'];
 const MAX_PEERS = 1_000_000;
 
@@ -17,7 +16,9 @@ const MAX_PEERS = 1_000_000;
 export function createLimiter(options) {
   checkFields('options', options, OPTIONS);
   const { limits, store = MEMORY, prefix, storeTimeoutMs, clock, onStoreError, peers } = options;
-  if (typeof store !== 'string') throw invalid('store', `it must be a URL, but is ${describe(store)}`);
+  if (typeof store !== 'string' && (typeof store !== 'object' || store === null)) {
+    throw invalid('store', `it must be a URL or a Redis client, but is ${describe(store)}`);
+  }
   checkPrefix(prefix);
   checkTimeout(storeTimeoutMs);
   checkOnStoreError(onStoreError, peers);
@@ -27,20 +28,11 @@ export function createLimiter(options) {
     return new Limiter(read, new MemoryBuckets(read, clock));
   }
   if (clock !== undefined) throw invalid('clock', 'a shared store has a clock of its own; leave it out');
+  if (typeof store === 'object') {
+    checkRaises(onStoreError);
+    return new Limiter(read, new SharedBuckets(read, { client: store, prefix, storeTimeoutMs }));
+  }
   return new Limiter(read, new StoreBuckets(read, { store, prefix, storeTimeoutMs, onStoreError, peers }));
-}
-
-// Checked here too, so that a mistake shows while the buckets are still in memory.
-function checkPrefix(prefix) {
-  if (prefix === undefined) return;
-  const length = typeof prefix === 'string' ? Buffer.byteLength(prefix) : 0;
-  if (length >= 1 && length <= MAX_PREFIX) return;
-  throw invalid('prefix', `it must be a string of 1 to ${MAX_PREFIX} bytes, but is ${describe(prefix)}`);
-}
-
-function checkTimeout(ms) {
-  if (ms === undefined || (Number.isInteger(ms) && ms >= 1 && ms <= MAX_TIMEOUT_MS)) return;
-  throw invalid('storeTimeoutMs', `it must be a whole number from 1 to ${MAX_TIMEOUT_MS}, but is ${describe(ms)}`);
 }
 
 function checkOnStoreError(policy = 'raise', peers) {
@@ -61,4 +53,9 @@ function checkOnStoreError(policy = 'raise', peers) {
 function checkNeverFails(policy = 'raise') {
   if (policy === 'raise') return;
   throw invalid('onStoreError', 'it is for a Redis store only; memory does not fail');
+}
+
+function checkRaises(policy = 'raise') {
+  if (policy === 'raise') return;
+  throw invalid('onStoreError', 'over a client of your own there is "raise" only; give a URL for the others');
 }

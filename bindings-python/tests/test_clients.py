@@ -245,6 +245,33 @@ async def test_a_refusal_is_kept_and_a_credit_forgets_it(own_redis: RedisServer,
             assert await one.check("k")
 
 
+async def test_limiters_of_one_client_know_what_each_gives_back(
+    awaitable: redis.asyncio.Redis, prefix: str
+) -> None:
+    one, other = (
+        AsyncLimiter("1/d", store=awaitable, prefix=prefix, store_timeout=PATIENT) for _ in range(2)
+    )
+    assert await one.check("k")
+    assert not await other.check("k")
+    await one.credit("k", 1)
+    assert await other.check("k"), "its refusal is forgotten"
+
+
+async def test_nobody_is_given_up_who_is_answered_in_time(
+    awaitable: redis.asyncio.Redis, prefix: str
+) -> None:
+    limiter = AsyncLimiter("1000000/d", store=awaitable, prefix=prefix, store_timeout=0.5)
+    end = time.monotonic() + 1.2
+
+    async def call_again_and_again(number: int) -> None:
+        while time.monotonic() < end:
+            await limiter.check("k")
+            # Out of step, so that somebody waits whenever a trip ends.
+            await asyncio.sleep(number / 10_000)
+
+    await asyncio.gather(*map(call_again_and_again, range(20)))
+
+
 def test_forgotten_scripts_are_sent_again(own_redis: RedisServer, prefix: str) -> None:
     async def use() -> None:
         async with redis.asyncio.Redis(port=own_redis.port) as awaited:
