@@ -136,8 +136,11 @@ for (const [kind, connect] of Object.entries(KINDS)) {
       redis.freeze();
       const first = limiter.check('k');
       await new Promise((resolve) => setTimeout(resolve, 50));
-      const rest = Array.from({ length: 50 }, () => limiter.check('k'));
-      await new Promise((resolve) => setTimeout(resolve, 50));
+      const rest = [];
+      for (let turn = 0; turn < 5; turn++) {
+        rest.push(...Array.from({ length: 10 }, () => limiter.check('k')));
+        await new Promise((resolve) => setTimeout(resolve, 10));
+      }
       redis.resume();
       assert.equal((await first).remaining, 499);
       assert.equal((await Promise.all(rest)).at(-1).remaining, 449);
@@ -267,6 +270,26 @@ describe('operations.json over a client', () => {
       const options = { prefix: String(number), storeTimeoutMs: PATIENT_MS };
       assert.deepEqual(await replayOver(new ClockedClient(client), trace, options), []);
     });
+  }
+});
+
+test('a client that never answers holds up only those who asked it then', async () => {
+  const redis = await RedisServer.start();
+  const client = new Ioredis({ port: redis.port });
+  let asked = 0;
+  const store = {
+    callBuffer(...command) {
+      asked += 1;
+      return asked === 1 ? new Promise(() => {}) : client.callBuffer(...command);
+    },
+  };
+  try {
+    const limiter = createLimiter({ limits: '10/d', store, storeTimeoutMs: 300 });
+    await assert.rejects(limiter.check('k'), StoreTimeout);
+    assert.equal((await limiter.check('k')).remaining, 9);
+  } finally {
+    client.disconnect();
+    await redis.remove();
   }
 });
 

@@ -79,9 +79,9 @@ function asBuffer(bytes) {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
 }
 
-// Some clients make numbers and objects of texts that look like them.
+// Some clients make numbers and objects of texts that look like them; no bucket looks like an object.
 function bytesOf(value) {
   if (value === null || value === undefined) return undefined;
   if (value instanceof Uint8Array) return value;
-  return encoder.encode(typeof value === 'object' ? JSON.stringify(value) : String(value));
+  return encoder.encode(String(value));
 }
