@@ -57,6 +57,7 @@ class AsyncLimiter:
         on_full: Literal["evict_idlest", "deny"] | None = None,
         on_store_error: Literal["raise", "allow", "deny", "local"] | None = None,
         peers: SupportsIndex | None = None,
+        deny_cache: float | None = None,
     ) -> None:
         self._limiter = Limiter(
             *limits,
@@ -68,6 +69,7 @@ class AsyncLimiter:
             on_full=on_full,
             on_store_error=on_store_error,
             peers=peers,
+            deny_cache=deny_cache,
         )
 
     @property
