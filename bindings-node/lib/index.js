@@ -22,10 +22,8 @@ export function createLimiter(options) {
   checkTimeout(storeTimeoutMs);
   checkOnStoreError(onStoreError, peers);
   const read = readLimits(limits);
-  if (store === MEMORY) {
-    checkNeverFails(onStoreError);
-    return new Limiter(read, new MemoryBuckets(read, clock));
-  }
+  if (store === MEMORY || store.startsWith('shm://')) checkNeverFails(onStoreError);
+  if (store === MEMORY) return new Limiter(read, new MemoryBuckets(read, clock));
   if (clock !== undefined) throw invalid('clock', 'a shared store has a clock of its own; leave it out');
   return new Limiter(read, new StoreBuckets(read, { store, prefix, storeTimeoutMs, onStoreError, peers }));
 }
