@@ -2,7 +2,7 @@ use core::{fmt, time::Duration};
 
 use crate::error::Error;
 use crate::fallback::GuardedStore;
-use crate::redis::RedisStore;
+use crate::redis::{Address, RedisStore};
 use crate::shm::ShmOptions;
 
 /// The store timeout unless one is given.
@@ -49,7 +49,7 @@ impl Store {
             "memory" if rest.is_empty() => Ok(Self(Backend::Memory)),
             "memory" => Err(unknown_url("nothing may follow memory://")),
             "shm" => Ok(Self(Backend::Shm(ShmOptions::parse(rest)?))),
-            "redis" | "rediss" | "redis+unix" | "unix" | "valkey" | "valkeys" | "valkey+unix" => {
+            scheme if Address::has_scheme(scheme) => {
                 let redis = RedisStore::open(url, timeout)?;
                 Ok(Self(Backend::Redis(GuardedStore::new(redis, timeout))))
             }
@@ -76,7 +76,10 @@ impl Store {
 fn unknown_url(why: &str) -> Error {
     Error::argument(
         "store",
-        format!("{why}; use memory://, shm://, redis://, rediss:// or redis+unix://"),
+        format!(
+            "{why}; use memory://, shm://, redis://, rediss://, redis+unix://, redis+cluster:// \
+             or redis+sentinel://"
+        ),
     )
 }
 

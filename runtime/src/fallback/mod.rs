@@ -34,6 +34,12 @@ impl GuardedStore {
         Self { store, breaker: Arc::new(StoreBreaker::new(timeout)) }
     }
 
+    /// The same store, for a limiter that may be refused so long without asking.
+    pub(crate) fn keeping_refusals(mut self, keep_refusals: Duration) -> Self {
+        self.store = self.store.keeping_refusals(keep_refusals);
+        self
+    }
+
     pub(crate) async fn ping(&self) -> Result<(), Error> {
         self.store.ping().await
     }
@@ -77,26 +83,57 @@ impl Guarded {
 
     /// Runs an operation on the buckets of `keys`, one key that holds all tiers or one for
     /// each, and calls `done` on the I/O thread; at once where the store is not asked.
-    ///
-    /// A call that finds out whether the store is back is a caller's own: a request of another
-    /// kind could be answered by a server that refuses the caller's.
     pub(crate) fn run(
         &self,
         keys: Vec<Vec<u8>>,
         operation: Operation,
         done: impl FnOnce(Result<Outcome, Error>) + Send + 'static,
     ) {
+        self.run_all(core::iter::once((keys, operation, done)));
+    }
+
+    /// Runs operations one after the other, in as few trips as can be.
+    pub(crate) fn run_all<D: FnOnce(Result<Outcome, Error>) + Send + 'static>(
+        &self,
+        asked: impl IntoIterator<Item = (Vec<Vec<u8>>, Operation, D)>,
+    ) {
+        let to_send = asked
+            .into_iter()
+            .filter_map(|(keys, operation, done)| self.guard(keys, operation, done));
+        self.0.store.store.run_all(&self.0.limits, to_send);
+    }
+
+    /// Answers what the store is not to be asked; what it is, with what its answer means.
+    ///
+    /// A call that finds out whether the store is back is a caller's own: a request of another
+    /// kind could be answered by a server that refuses the caller's.
+    fn guard<D: FnOnce(Result<Outcome, Error>) + Send + 'static>(
+        &self,
+        keys: Vec<Vec<u8>>,
+        operation: Operation,
+        done: D,
+    ) -> Option<(Vec<Vec<u8>>, Operation, impl FnOnce(Result<Outcome, Error>) + Send + use<D>)>
+    {
         let operation = match operation {
             Operation::Cancel(slot) if slot.decision.source == Source::Fallback => {
                 let all = self.0.policy.cancel(&keys, slot, self.0.store.breaker.now());
-                return done(Ok(Outcome::Cancelled(all)));
+                done(Ok(Outcome::Cancelled(all)));
+                return None;
             }
             operation => operation,
         };
+        // Before the breaker: it would take this for an answer of the store.
+        if let Some(decision) = self.0.store.store.refuse(&keys, &self.0.limits, &operation) {
+            done(Ok(Outcome::Decision(decision)));
+            return None;
+        }
         let asked = Asked::of(&operation);
         let attempt = match self.0.store.breaker.attempt() {
             Ok(attempt) => attempt,
-            Err(error) => return done(self.0.answer(&keys, asked, error)),
+            Err(error) => {
+                done(self.0.answer(&keys, asked, error));
+                return None;
+            }
         };
         let mut kept = Vec::new();
         if let Policy::Local(share) = &self.0.policy {
@@ -104,7 +141,7 @@ impl Guarded {
             kept.clone_from(&keys);
         }
         let inner = Arc::clone(&self.0);
-        self.0.store.store.run(keys, Arc::clone(&self.0.limits), operation, move |outcome| {
+        let answer = move |outcome| {
             let breaker = &inner.store.breaker;
             done(match outcome {
                 Err(error @ (Error::Store(_) | Error::StoreTimeout { .. })) => {
@@ -121,7 +158,8 @@ impl Guarded {
                     outcome
                 }
             });
-        });
+        };
+        Some((keys, operation, answer))
     }
 
     pub(crate) fn health(&self) -> StoreHealth {

@@ -62,7 +62,7 @@ fn users_who_may_not() {
     let server = RedisServer::start();
     let host = server.url().replace("redis://", "");
     for (name, may, told) in [
-        ("no_scripts", "+@all -@scripting", "evalsha"),
+        ("no_scripts", "+@all -@scripting", "'eval"),
         ("no_set", "+@all -set", "can't run this command"),
         ("no_time", "+@all -time", "can't run this command"),
         ("no_keys", "+@all resetkeys", "no permissions to access one of the keys"),

@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use tidegate_core::{Limit, MAX_SPAN, Operation, Outcome};
+use tidegate_core::{Cells, Decision, Limit, MAX_SPAN, Operation, Outcome};
 
 use super::replay::{from_redis, step};
 use super::script::{CANCEL, CHECK, CHECK_EACH, HOLD, RESERVE, RESET, SETTLE, Script};
@@ -32,6 +32,19 @@ struct Asked {
     operation: Operation,
     /// Of a check of many, which of the keys it is about.
     key: usize,
+}
+
+/// A key that was refused, and the bucket as it then was.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    /// The key in Redis.
+    pub key: Vec<u8>,
+    /// The limits of the limiter that was refused.
+    pub limits: Arc<[Limit]>,
+    /// The server's clock, in nanoseconds since the Unix epoch.
+    pub now: u64,
+    /// What the bucket owes.
+    pub cells: Cells,
 }
 
 impl Call {
@@ -80,11 +93,13 @@ impl Call {
     }
 
     /// The answers to the requests that the call is made of, each with its request's place
-    /// in the trip: from what the script saw, or from what went wrong.
+    /// in the trip: from what the script saw, or from what went wrong. Checks of one key
+    /// that were refused are also told to `refused`.
     pub fn answer(
-        self,
+        mut self,
         seen: Result<Seen, Error>,
         mut give: impl FnMut(usize, Result<Outcome, Error>),
+        mut refused: impl FnMut(Refusal),
     ) {
         let seen = match seen {
             Ok(seen) => seen,
@@ -102,7 +117,8 @@ impl Call {
                     .map_err(|key| corrupt_bucket(keys.get(key).map_or(&[], Vec::as_slice)))
             })
             .collect();
-        for Asked { place, operation, key } in self.asked {
+        let mut last_refused = None;
+        for Asked { place, operation, key } in core::mem::take(&mut self.asked) {
             let outcome = match buckets.get_mut(key) {
                 Some(Ok(stored)) => step(stored, &self.limits, seen.now, operation)
                     .map_err(Error::from_engine)
@@ -113,6 +129,14 @@ impl Call {
                 Some(Err(error)) => Err(error.clone()),
                 None => Err(Error::Store("the script's answer has another form".into())),
             };
+            if let Ok(Outcome::Decision(Decision { allowed: false, .. })) = outcome
+                && together == 1
+                && last_refused.replace(key) != Some(key)
+                && let Some(Ok(value::Stored { cells, .. })) = buckets.get(key)
+            {
+                let (limits, key) = (Arc::clone(&self.limits), self.keys[key].clone());
+                refused(Refusal { key, limits, now: seen.now, cells: *cells });
+            }
             give(place, outcome);
         }
     }
@@ -123,7 +147,7 @@ impl Call {
     /// What went wrong, and [`Error::CorruptBucket`] for a value that Tidegate did not write.
     pub fn answer_alone(self, seen: Result<Seen, Error>) -> Result<Outcome, Error> {
         let mut answer = Err(Error::Store("nothing was asked".into()));
-        self.answer(seen, |_, outcome| answer = outcome);
+        self.answer(seen, |_, outcome| answer = outcome, |_| {});
         answer
     }
 

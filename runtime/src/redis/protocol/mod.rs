@@ -10,7 +10,7 @@ mod seen;
 mod trip;
 pub mod value;
 
-pub use call::Call;
+pub use call::{Call, Refusal};
 pub use replay::step;
 pub use request::Request;
 pub use script::{CANCEL, CHECK, CHECK_EACH, HOLD, RESERVE, RESET, SCRIPTS, SETTLE, Script};
