@@ -24,11 +24,11 @@ export function createLimiter(options) {
   checkOnStoreError(onStoreError, peers);
   checkDenyCache(denyCacheMs);
   const read = readLimits(limits);
-  if (store === MEMORY) {
+  if (store === MEMORY || store.startsWith('shm://')) {
     checkNeverFails(onStoreError);
     if (denyCacheMs !== undefined) throw invalid('denyCacheMs', 'it is for a Redis store only; leave it out');
-    return new Limiter(read, new MemoryBuckets(read, clock));
   }
+  if (store === MEMORY) return new Limiter(read, new MemoryBuckets(read, clock));
   if (clock !== undefined) throw invalid('clock', 'a shared store has a clock of its own; leave it out');
   return new Limiter(read, new StoreBuckets(read, { store, prefix, storeTimeoutMs, onStoreError, peers, denyCacheMs }));
 }
