@@ -201,7 +201,7 @@ fn describe(limit: &Limit, cell: u64, now: u64, tier: u8, retry_after: u64) -> D
     Decision {
         allowed: retry_after == 0,
         limit: limit.burst(),
-        remaining: limit.span().saturating_sub(debt) / timeline.width(),
+        remaining: timeline.tokens_in(limit.span().saturating_sub(debt)),
         retry_after,
         reset_after: timeline.until(now, debt),
         tier,

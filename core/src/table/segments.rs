@@ -79,6 +79,14 @@ pub(super) fn window(slots: &[Slot], fingerprint: u64, choice: usize) -> Window<
     Window { slots: slots.get(start..start + WINDOW).unwrap_or(&[]), home }
 }
 
+/// The slot in which a key is looked for first: its home in its first window.
+#[inline(always)]
+pub(super) fn home(slots: &[Slot], fingerprint: u64) -> Option<&Slot> {
+    let (windows, _) = slots.as_chunks::<WINDOW>();
+    let window = windows.get(scale(fingerprint, windows.len()))?;
+    Some(&window[(fingerprint % WINDOW as u64) as usize])
+}
+
 /// Maps a fingerprint evenly to `0..count`, by its high bits.
 #[inline]
 fn scale(fingerprint: u64, count: usize) -> usize {
