@@ -2,42 +2,42 @@
 //! takes the engine's step there by the server's clock, and the caller replays the
 //! answer from what the script saw.
 
+mod deny_cache;
 pub(crate) mod io;
-mod replay;
-mod script;
-pub mod value;
+mod lane;
+mod link;
+mod protocol;
+mod trip;
 
 use core::time::Duration;
 use std::sync::Arc;
 
-use ::redis::aio::{ConnectionManager, ConnectionManagerConfig};
-use ::redis::{Client, IntoConnectionInfo as _, RedisError};
+use ::redis::RedisError;
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
-use tidegate_core::{Limit, Operation, Outcome};
+use tidegate_core::{Decision, Limit, Operation, Outcome};
 
+use self::deny_cache::{DenyCache, gives_back};
+use self::lane::{Done, Lanes};
+use self::link::Link;
+use crate::answer::lost;
 use crate::error::Error;
 
-pub use replay::{replay, step};
-pub use script::{CANCEL, CHECK, Call, HOLD, RESERVE, RESET, SCRIPTS, SETTLE, Script, Seen};
+pub(crate) use link::Address;
+pub use protocol::*;
 
-/// How long one attempt to connect may take. Callers wait for at most the store
-/// timeout; an attempt that is nearly there goes on for the next ones.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// When sent bytes have been left unacknowledged for this long the connection
-/// counts as dead, so that a peer that vanished silently is found out.
-#[cfg(target_os = "linux")]
-const DEAD_PEER_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// A Redis server, reached through one multiplexed connection per process.
+/// A Redis, reached through one multiplexed connection per process and server.
 #[derive(Clone)]
-pub(crate) struct RedisStore(Arc<Inner>);
+pub(crate) struct RedisStore {
+    inner: Arc<Inner>,
+    /// How long a refused key may be refused again without asking.
+    keep_refusals: Duration,
+}
 
 struct Inner {
-    client: Client,
+    address: Address,
     timeout: Duration,
-    /// The connection, and the process that made it: a fork makes its own.
+    /// The link, and the process that made it: a fork makes its own.
     live: ArcSwapOption<Live>,
     making: Mutex<()>,
 }
@@ -46,30 +46,22 @@ struct Inner {
 struct Live {
     process: u32,
     io: tokio::runtime::Handle,
-    connection: ConnectionManager,
+    link: Link,
+    lanes: Lanes,
+    refused: Arc<DenyCache>,
 }
 
 impl RedisStore {
     pub(crate) fn open(url: &str, timeout: Duration) -> Result<Self, Error> {
-        let invalid = |error: RedisError| {
-            // The error's own words; never the URL, which may hold a password.
-            Error::argument("store", format!("not a usable Redis URL: {error}"))
-        };
-        if url.starts_with("rediss://") || url.starts_with("valkeys://") {
-            // Fails only when the program has chosen a provider already, which is as good.
-            let _ = rustls::crypto::ring::default_provider().install_default();
-        }
-        let info = url.into_connection_info().map_err(invalid)?;
-        let tcp = ::redis::io::tcp::TcpSettings::default().set_nodelay(true);
-        #[cfg(target_os = "linux")]
-        let tcp = tcp.set_user_timeout(DEAD_PEER_TIMEOUT);
-        let client = Client::open(info.set_tcp_settings(tcp)).map_err(invalid)?;
-        Ok(Self(Arc::new(Inner {
-            client,
-            timeout,
-            live: ArcSwapOption::empty(),
-            making: Mutex::new(()),
-        })))
+        let (live, making) = (ArcSwapOption::empty(), Mutex::new(()));
+        let address = Address::parse(url)?;
+        let inner = Arc::new(Inner { address, timeout, live, making });
+        Ok(Self { inner, keep_refusals: Duration::ZERO })
+    }
+
+    /// The same store, for a limiter that may be refused so long without asking.
+    pub(crate) fn keeping_refusals(self, keep_refusals: Duration) -> Self {
+        Self { keep_refusals, ..self }
     }
 
     /// Runs an operation on the buckets of `keys`, one key that holds all tiers or one for
@@ -81,27 +73,56 @@ impl RedisStore {
         operation: Operation,
         done: impl FnOnce(Result<Outcome, Error>) + Send + 'static,
     ) {
-        let ready = check_keys(&keys, limits.len())
-            .and_then(|()| Call::new(&limits, &operation))
-            .and_then(|call| Ok((call, self.live()?)));
-        let (call, live) = match ready {
-            Ok(ready) => ready,
-            Err(error) => return done(Err(error)),
+        self.run_all(&limits, core::iter::once((keys, operation, done)));
+    }
+
+    /// Runs operations one after the other, in as few trips as can be.
+    pub(crate) fn run_all<D: FnOnce(Result<Outcome, Error>) + Send + 'static>(
+        &self,
+        limits: &Arc<[Limit]>,
+        asked: impl IntoIterator<Item = (Vec<Vec<u8>>, Operation, D)>,
+    ) {
+        let live = match self.live() {
+            Ok(live) => live,
+            Err(error) => return asked.into_iter().for_each(|(.., done)| done(Err(error.clone()))),
         };
-        let timeout = self.0.timeout;
-        let io = live.io.clone();
-        io.spawn(async move {
-            let seen = within(timeout, call.run(live.connection, &keys)).await;
-            done(seen.and_then(|seen| replay(&seen, &keys, &limits, operation)));
-        });
+        // What is not sent is answered here, outside the lane's lock.
+        let mut ready: Vec<(u16, Request, Done)> = Vec::new();
+        for (keys, operation, done) in asked {
+            let forget = gives_back(&operation).then(|| (Arc::clone(&live.refused), keys.clone()));
+            forget.iter().for_each(forget_all);
+            let slot = self.slot_of(&keys);
+            let request = Request::new(keys, Arc::clone(limits), operation);
+            match slot.and_then(|slot| Ok((slot, request?))) {
+                Ok((slot, request)) => ready.push((slot, request, forgetting(forget, done))),
+                Err(error) => done(Err(error)),
+            }
+        }
+        live.lanes.push(&live.io, ready);
+    }
+
+    /// The refusal of a check that needs no asking.
+    pub(crate) fn refuse(
+        &self,
+        keys: &[Vec<u8>],
+        limits: &Arc<[Limit]>,
+        operation: &Operation,
+    ) -> Option<Decision> {
+        match (operation, keys) {
+            _ if self.keep_refusals.is_zero() => None,
+            (&Operation::Check { cost: cost @ 1.. }, [key]) => {
+                self.live().ok()?.refused.refuse(key, limits, cost, self.keep_refusals)
+            }
+            _ => None,
+        }
     }
 
     pub(crate) async fn ping(&self) -> Result<(), Error> {
         let live = self.live()?;
-        let timeout = self.0.timeout;
-        let mut connection = live.connection;
+        let timeout = self.inner.timeout;
         let pinging = async move {
-            ::redis::cmd("PING").query_async::<()>(&mut connection).await.map_err(store_error)
+            let answer = live.link.send(vec![::redis::cmd("PING")], 0).await.pop();
+            answer.map_or_else(|| Err(lost()), |answer| answer.map(drop).map_err(store_error))
         };
         let pinged = live.io.spawn(within(timeout, pinging)).await;
         pinged.unwrap_or_else(|_| Err(Error::Store("the I/O thread is gone".into())))
@@ -110,50 +131,58 @@ impl RedisStore {
     fn live(&self) -> Result<Live, Error> {
         let process = std::process::id();
         let of_this_process = || {
-            let live = self.0.live.load();
+            let live = self.inner.live.load();
             live.as_ref().filter(|live| live.process == process).map(|live| Live::clone(live))
         };
         if let Some(live) = of_this_process() {
             return Ok(live);
         }
-        let _making = self.0.making.lock();
+        let _making = self.inner.making.lock();
         if let Some(live) = of_this_process() {
             return Ok(live);
         }
-        let live = Live { process, io: io::handle()?, connection: self.connect_lazily()? };
-        if let Some(parents) = self.0.live.swap(Some(Arc::new(live.clone()))) {
+        let link = Link::new(&self.inner.address, self.inner.timeout).map_err(store_error)?;
+        let refused = Arc::new(DenyCache::new());
+        let lanes = Lanes::new(link.clone(), self.inner.timeout, Arc::clone(&refused));
+        let live = Live { process, io: io::handle()?, link, lanes, refused };
+        if let Some(parents) = self.inner.live.swap(Some(Arc::new(live.clone()))) {
             // The parent's socket and tasks are not this process's to close.
             core::mem::forget(parents);
         }
         Ok(live)
     }
 
-    fn connect_lazily(&self) -> Result<ConnectionManager, Error> {
-        let io = io::handle()?;
-        let _entered = io.enter();
-        let config = ConnectionManagerConfig::new()
-            .set_number_of_retries(0)
-            .set_connection_timeout(Some(CONNECT_TIMEOUT))
-            .set_response_timeout(Some(self.0.timeout));
-        ConnectionManager::new_lazy_with_config(self.0.client.clone(), config).map_err(store_error)
+    /// The slot of all the keys of one call.
+    fn slot_of(&self, keys: &[Vec<u8>]) -> Result<u16, Error> {
+        let mut slots = keys.iter().map(|key| self.inner.address.slot(key));
+        let first = slots.next().unwrap_or(0);
+        if slots.all(|slot| slot == first) {
+            return Ok(first);
+        }
+        let message = "in a cluster the keys of one call must be in one hash slot: give each \
+                       the same hash tag, a part in braces, as in {org:7}user:1 and {org:7}";
+        Err(Error::argument("key", message))
     }
 }
 
-/// One key for all tiers, or one per tier and no two the same: in one bucket of two tiers
-/// one would overwrite the other.
-fn check_keys(keys: &[Vec<u8>], tiers: usize) -> Result<(), Error> {
-    if keys.len() != 1 && keys.len() != tiers {
-        let message = format!("one key or {tiers} are needed, but {} were given", keys.len());
-        return Err(Error::argument("key", message));
-    }
-    if (1..keys.len()).any(|at| keys[..at].contains(&keys[at])) {
-        return Err(Error::argument("key", "two limits cannot share one key's bucket"));
-    }
-    Ok(())
+/// Keys to which something is given back, and where their refusals are kept.
+type Forget = (Arc<DenyCache>, Vec<Vec<u8>>);
+
+fn forget_all((refused, keys): &Forget) {
+    keys.iter().for_each(|key| refused.forget(key));
 }
 
-fn corrupt_bucket(key: &[u8]) -> Error {
-    Error::CorruptBucket { key: String::from_utf8_lossy(key).into_owned() }
+/// Forgets keys again once something has been given back, before anybody is told: a trip
+/// that was under way may have brought a refusal meanwhile.
+fn forgetting(
+    forget: Option<Forget>,
+    done: impl FnOnce(Result<Outcome, Error>) + Send + 'static,
+) -> Done {
+    let Some(forget) = forget else { return Box::new(done) };
+    Box::new(move |outcome| {
+        forget_all(&forget);
+        done(outcome);
+    })
 }
 
 async fn within<T>(

@@ -1,0 +1,83 @@
+//! How commands reach the server that keeps the buckets: one server, the master of a
+//! Sentinel group, or the nodes of a cluster.
+
+mod address;
+mod cluster;
+mod options;
+mod pending;
+mod rounds;
+mod sentinel;
+mod server;
+mod slot;
+mod topology;
+
+use core::time::Duration;
+
+use ::redis::{Cmd, RedisResult, Value};
+use tokio::time::Instant;
+
+pub(crate) use address::Address;
+
+use address::Servers;
+use cluster::Cluster;
+use sentinel::Sentinel;
+use server::Server;
+
+/// The way to a store. It connects when it is first used, and again whenever it must.
+///
+/// It belongs to the process that made it, and is used on the I/O thread.
+#[derive(Clone)]
+pub(crate) struct Link {
+    route: Route,
+    timeout: Duration,
+}
+
+#[derive(Clone)]
+enum Route {
+    Server(Server),
+    Sentinel(Sentinel),
+    Cluster(Cluster),
+}
+
+impl Link {
+    /// The way to `address`, over which calls take `timeout` at most.
+    pub(crate) fn new(address: &Address, timeout: Duration) -> RedisResult<Self> {
+        let access = address.access.clone();
+        let route = match &address.servers {
+            Servers::One(place) => Route::Server(Server::new(access.client(place)?, timeout)),
+            Servers::Cluster(seeds) => Route::Cluster(Cluster::new(seeds, access, timeout)?),
+            Servers::Sentinels { sentinels, master, access: theirs } => {
+                let master = master.clone();
+                Route::Sentinel(Sentinel::new(sentinels, theirs, master, access, timeout)?)
+            }
+        };
+        Ok(Self { route, timeout })
+    }
+
+    /// Sends the commands pipelined, in order, and gives an answer to each, within the
+    /// timeout.
+    ///
+    /// In a cluster all are about keys of `slot`; elsewhere it does not matter. An error is
+    /// that command's alone. When the connection breaks, or the time is up, those without an
+    /// answer get that error; they may have been carried out. A command that surely was not,
+    /// as its server is not the one to ask any more, is sent to the one that is.
+    pub(crate) async fn send(&self, commands: Vec<Cmd>, slot: u16) -> Vec<RedisResult<Value>> {
+        let deadline = Instant::now() + self.timeout;
+        match &self.route {
+            Route::Server(server) => server.send(&commands, false, deadline).await.answers,
+            Route::Sentinel(sentinel) => sentinel.send(commands, deadline).await,
+            Route::Cluster(cluster) => cluster.send(commands, slot, deadline).await,
+        }
+    }
+}
+
+impl Address {
+    /// The lane of a key: its hash slot in a cluster, where only keys of one slot can travel
+    /// in one command; elsewhere all keys have the same.
+    pub(crate) fn slot(&self, key: &[u8]) -> u16 {
+        match self.servers {
+            Servers::Cluster(_) => slot::slot(key),
+            Servers::One(_) | Servers::Sentinels { .. } => 0,
+        }
+    }
+}
