@@ -41,15 +41,31 @@ impl Timeline {
     }
 
     /// Nanoseconds from `now` until the timeline has moved by `distance`; on a
-    /// stepped timeline that ends on a step.
+    /// stepped timeline that ends on a step. [`u64::MAX`] where that is longer still.
     #[inline(always)]
     pub const fn until(&self, now: u64, distance: u64) -> u64 {
         match *self {
             Self::Smooth { .. } => distance,
             Self::Stepped { .. } if distance == 0 => 0,
             Self::Stepped { tokens, period } => {
-                let steps = ceiling(distance, tokens);
-                steps.saturating_mul(period).saturating_sub(remainder(now, period))
+                let to_next = period - remainder(now, period);
+                (ceiling(distance, tokens) - 1).saturating_mul(period).saturating_add(to_next)
+            }
+        }
+    }
+
+    /// The time by which the timeline has moved by `distance` since `now`, unless it is past the
+    /// clock's end.
+    pub(crate) const fn time_after(&self, now: u64, distance: u64) -> Option<u64> {
+        match *self {
+            Self::Smooth { .. } => now.checked_add(distance),
+            Self::Stepped { .. } if distance == 0 => Some(now),
+            Self::Stepped { tokens, period } => {
+                let Some(step) = quotient(now, period).checked_add(ceiling(distance, tokens))
+                else {
+                    return None;
+                };
+                step.checked_mul(period)
             }
         }
     }
