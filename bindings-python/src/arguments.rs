@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyByteArray, PyBytes, PyMemoryView, PySequence, PyString, PyTuple};
 use tidegate::{ManualClock, OnFull};
 
+use crate::clients::Carriage;
 use crate::clock::FakeClock;
 use crate::errors::invalid_argument;
 use crate::seconds;
@@ -198,8 +199,17 @@ fn wait_of(name: &'static str, object: &Bound<'_, PyAny>) -> PyResult<Duration> 
 }
 
 /// A store's URL.
-pub(crate) fn store(object: &Bound<'_, PyAny>) -> PyResult<String> {
-    text("store", object).map(str::to_owned)
+/// Where buckets live.
+pub(crate) enum StoreChoice {
+    Url(String),
+    Client(Py<Carriage>),
+}
+
+pub(crate) fn store(object: &Bound<'_, PyAny>) -> PyResult<StoreChoice> {
+    if object.is_instance_of::<PyString>() {
+        return text("store", object).map(|url| StoreChoice::Url(url.to_owned()));
+    }
+    Carriage::of(object).map(StoreChoice::Client)
 }
 
 /// A prefix of keys.

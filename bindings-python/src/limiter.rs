@@ -7,9 +7,10 @@ use tidegate::answer::{Unclaimed, decision};
 use tidegate::{Error, ManualClock, OnFull, OnStoreError, Operation};
 
 use crate::arguments::{
-    Checks, Keys, actual, charged, clock, cost, deny_cache, max_keys, max_wait, on_full,
-    on_store_error, one_key, peers, prefix, store, store_timeout, timeout, tokens, wait,
+    Checks, Keys, StoreChoice, actual, charged, clock, cost, deny_cache, max_keys, max_wait,
+    on_full, on_store_error, one_key, peers, prefix, store, store_timeout, timeout, tokens, wait,
 };
+use crate::clients::Carriage;
 use crate::decision::Decision;
 use crate::errors::exception;
 use crate::limit::Limit;
@@ -24,7 +25,8 @@ use crate::waiting::await_store;
 /// Each of `limits` is a text, such as "100/min burst 20", or a Limit. `store` is
 /// "memory://" (buckets of this limiter, in this process) or the URL of a Redis
 /// that a fleet shares: "redis://[user:password@]host[:port][/database]",
-/// "rediss://..." (TLS), "redis+unix:///path". Limiters with the same `prefix` (1
+/// "rediss://..." (TLS), "redis+unix:///path", or a Redis client that the program has
+/// already, such as redis.Redis(), or for AsyncLimiter redis.asyncio.Redis(). Limiters with the same `prefix` (1
 /// to 256 bytes) and key share a bucket there. `store_timeout` bounds each operation on
 /// Redis, in seconds: 0.001 to 60. `clock` is a FakeClock, for memory only.
 ///
@@ -60,6 +62,8 @@ pub(crate) struct Limiter {
     /// By tier, made once, so that a decision only adds a reference.
     names: Box<[Py<PyString>]>,
     clock: Option<Arc<ManualClock>>,
+    /// Over which client the store is reached, if the program has brought one.
+    carriage: Option<Py<Carriage>>,
 }
 
 #[pymethods]
@@ -68,7 +72,7 @@ impl Limiter {
     #[pyo3(
         signature = (
             *limits,
-            store="memory://".to_owned(),
+            store=StoreChoice::Url("memory://".to_owned()),
             prefix="tidegate".to_owned(),
             store_timeout=Duration::from_millis(50),
             clock=None,
@@ -86,7 +90,7 @@ impl Limiter {
     fn new(
         py: Python<'_>,
         limits: &Bound<'_, PyTuple>,
-        #[pyo3(from_py_with = store)] store: String,
+        #[pyo3(from_py_with = store)] store: StoreChoice,
         #[pyo3(from_py_with = prefix)] prefix: String,
         #[pyo3(from_py_with = store_timeout)] store_timeout: Duration,
         #[pyo3(from_py_with = clock)] clock: Option<Arc<ManualClock>>,
@@ -96,10 +100,18 @@ impl Limiter {
         #[pyo3(from_py_with = peers)] peers: Option<u64>,
         #[pyo3(from_py_with = deny_cache)] deny_cache: Option<Duration>,
     ) -> PyResult<Self> {
-        let mut builder = tidegate::Limiter::builder()
-            .store_url(&store)
-            .prefix(&prefix)
-            .store_timeout(store_timeout);
+        let mut builder = tidegate::Limiter::builder().prefix(&prefix).store_timeout(store_timeout);
+        let carriage = match store {
+            StoreChoice::Url(url) => {
+                builder = builder.store_url(&url);
+                None
+            }
+            StoreChoice::Client(carriage) => {
+                let store = carriage.get().store(store_timeout);
+                builder = builder.store(store.map_err(|error| exception(py, &error))?);
+                Some(carriage)
+            }
+        };
         for limit in limits {
             builder = builder.add_limit(Limit::of(&limit)?);
         }
@@ -124,7 +136,7 @@ impl Limiter {
         let named = limiter.limits();
         let names = named.iter().map(|named| PyString::new(py, &named.name).unbind()).collect();
         let limits = PyTuple::new(py, named.iter().cloned().map(Limit))?.unbind();
-        Ok(Self { limiter, limits, names, clock })
+        Ok(Self { limiter, limits, names, clock, carriage })
     }
 
     /// The limits, in the order given.
@@ -383,6 +395,12 @@ impl Limiter {
         Ok(format!("<tidegate.Limiter({limits}) in {store}>"))
     }
 
+    /// How calls reach a client that the program has brought.
+    #[getter]
+    fn _carrier(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.carrier(py)
+    }
+
     /// Whether calls wait for a store.
     #[getter]
     fn _is_remote(&self) -> bool {
@@ -394,6 +412,10 @@ impl Limiter {
     /// The crate's limiter.
     pub(crate) fn facade(&self) -> &tidegate::Limiter {
         &self.limiter
+    }
+
+    pub(crate) fn carrier(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.carriage.as_ref().map(|carriage| carriage.get().carrier(py))
     }
 
     pub(crate) fn is_remote(&self) -> bool {

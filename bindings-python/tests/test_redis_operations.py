@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -184,6 +185,7 @@ def test_a_slot_whose_loop_is_closed_is_given_back(own_redis: RedisServer, prefi
         loop.run_until_complete(asyncio.wait([asked]))
         loop.close()
         del loop, asked
+        gc.collect()
     finally:
         own_redis.thaw()
     deadline = time.monotonic() + DEADLINE

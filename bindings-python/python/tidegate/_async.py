@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Concatenate, Literal, ParamSpec, SupportsIndex, TypeVar
 from weakref import WeakKeyDictionary, ref
 
+from tidegate._clients import async_store
 from tidegate._errors import StoreError
 from tidegate._tidegate import (
     Decision,
@@ -22,7 +23,7 @@ from tidegate._tidegate import (
 )
 
 if TYPE_CHECKING:
-    from tidegate._tidegate import _Check, _Key
+    from tidegate._tidegate import _AsyncClient, _Check, _Key
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -49,7 +50,7 @@ class AsyncLimiter:
     def __init__(
         self,
         *limits: Limit | str,
-        store: str = "memory://",
+        store: str | _AsyncClient = "memory://",
         prefix: str = "tidegate",
         store_timeout: float = 0.05,
         clock: FakeClock | None = None,
@@ -61,7 +62,7 @@ class AsyncLimiter:
     ) -> None:
         self._limiter = Limiter(
             *limits,
-            store=store,
+            store=async_store(store),
             prefix=prefix,
             store_timeout=store_timeout,
             clock=clock,
@@ -291,6 +292,13 @@ def _start(
 ) -> asyncio.Future[_T]:
     """Starts an operation on the store, whose answer comes without blocking the loop."""
     loop = asyncio.get_running_loop()
+    carrier = on._carrier
+    if carrier is not None:
+        future: asyncio.Future[_T] = loop.create_future()
+        starting(carrier.completions, future, on, *arguments, **named)
+        # What needs no trip, such as a mistake in the arguments, is answered already.
+        carrier.completions.deliver()
+        return future
     watched = _completions.get(loop)
     completions = watched() if watched is not None else None
     if completions is None:
@@ -299,7 +307,7 @@ def _start(
         except NotImplementedError:
             # This loop cannot watch a socket; threads serve any loop, if slower.
             return loop.run_in_executor(None, lambda: blocking(*arguments, **named))
-    future: asyncio.Future[_T] = loop.create_future()
+    future = loop.create_future()
     starting(completions, future, on, *arguments, **named)
     return future
 
@@ -315,7 +323,7 @@ _completions: WeakKeyDictionary[asyncio.AbstractEventLoop, ref[_Completions]] = 
 
 
 def _watch(loop: asyncio.AbstractEventLoop) -> _Completions:
-    completions = _Completions()
+    completions = _Completions(watched=True)
     loop.add_reader(completions.fileno(), completions.deliver)
     _completions[loop] = ref(completions)
     return completions
