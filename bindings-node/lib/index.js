@@ -7,32 +7,40 @@ import { StoreBuckets } from './store.js';
 
 export * from './memory/index.js';
 
-const OPTIONS = ['limits', 'store', 'prefix', 'storeTimeoutMs', 'clock', 'onStoreError', 'peers'];
+const OPTIONS = ['limits', 'store', 'prefix', 'storeTimeoutMs', 'clock', 'onStoreError', 'peers', 'denyCacheMs'];
 const MEMORY = 'memory://';
+const MAX_DENY_CACHE_MS = 60_000;
 const POLICIES = ['raise', 'allow', 'deny', 'local'];
 const MAX_PEERS = 1_000_000;
 
 /** Builds a limiter over buckets in this process's memory or in a store that processes share. */
 export function createLimiter(options) {
   checkFields('options', options, OPTIONS);
-  const { limits, store = MEMORY, prefix, storeTimeoutMs, clock, onStoreError, peers } = options;
+  const { limits, store = MEMORY, prefix, storeTimeoutMs, clock, onStoreError, peers, denyCacheMs } = options;
   if (typeof store !== 'string' && (typeof store !== 'object' || store === null)) {
     throw invalid('store', `it must be a URL or a Redis client, but is ${describe(store)}`);
   }
   checkPrefix(prefix);
   checkTimeout(storeTimeoutMs);
   checkOnStoreError(onStoreError, peers);
+  checkDenyCache(denyCacheMs);
   const read = readLimits(limits);
-  if (store === MEMORY) {
+  if (store === MEMORY || (typeof store === 'string' && store.startsWith('shm://'))) {
     checkNeverFails(onStoreError);
-    return new Limiter(read, new MemoryBuckets(read, clock));
+    if (denyCacheMs !== undefined) throw invalid('denyCacheMs', 'it is for a Redis store only; leave it out');
   }
+  if (store === MEMORY) return new Limiter(read, new MemoryBuckets(read, clock));
   if (clock !== undefined) throw invalid('clock', 'a shared store has a clock of its own; leave it out');
   if (typeof store === 'object') {
-    checkRaises(onStoreError);
+    checkOverClient(onStoreError, denyCacheMs);
     return new Limiter(read, new SharedBuckets(read, { client: store, prefix, storeTimeoutMs }));
   }
-  return new Limiter(read, new StoreBuckets(read, { store, prefix, storeTimeoutMs, onStoreError, peers }));
+  return new Limiter(read, new StoreBuckets(read, { store, prefix, storeTimeoutMs, onStoreError, peers, denyCacheMs }));
+}
+
+function checkDenyCache(ms) {
+  if (ms === undefined || (Number.isInteger(ms) && ms >= 0 && ms <= MAX_DENY_CACHE_MS)) return;
+  throw invalid('denyCacheMs', `it must be a whole number from 0 to ${MAX_DENY_CACHE_MS}, but is ${describe(ms)}`);
 }
 
 function checkOnStoreError(policy = 'raise', peers) {
@@ -55,7 +63,11 @@ function checkNeverFails(policy = 'raise') {
   throw invalid('onStoreError', 'it is for a Redis store only; memory does not fail');
 }
 
-function checkRaises(policy = 'raise') {
-  if (policy === 'raise') return;
-  throw invalid('onStoreError', 'over a client of your own there is "raise" only; give a URL for the others');
+function checkOverClient(policy = 'raise', denyCacheMs = 0) {
+  if (policy !== 'raise') {
+    throw invalid('onStoreError', 'over a client of your own there is "raise" only; give a URL for the others');
+  }
+  if (denyCacheMs !== 0) {
+    throw invalid('denyCacheMs', 'over a client of your own no refusals are kept; leave it out, or give a URL');
+  }
 }

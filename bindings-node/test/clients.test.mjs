@@ -323,4 +323,5 @@ test('what is no client', () => {
   assert.throws(() => createLimiter({ limits: '1/s', store: client, clock: { now: () => 0n } }), InvalidArgument);
   assert.throws(() => createLimiter({ limits: '1/s', store: client, prefix: '' }), InvalidArgument);
   assert.throws(() => createLimiter({ limits: '1/s', store: client, onStoreError: 'allow' }), InvalidArgument);
+  assert.throws(() => createLimiter({ limits: '1/s', store: client, denyCacheMs: 5 }), InvalidArgument);
 });

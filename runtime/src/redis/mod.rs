@@ -36,6 +36,10 @@ pub(crate) struct RedisStore {
     keep_refusals: Duration,
 }
 
+/// Keys, one that holds all tiers or one for each, what is asked of them, and who wants to
+/// know.
+pub(crate) type Ask<D> = (Vec<Vec<u8>>, Operation, D);
+
 /// How it is reached.
 #[derive(Clone)]
 enum Reach {
@@ -98,7 +102,7 @@ impl RedisStore {
     pub(crate) fn run_all<D: FnOnce(Result<Outcome, Error>) + Send + 'static>(
         &self,
         limits: &Arc<[Limit]>,
-        asked: impl IntoIterator<Item = (Vec<Vec<u8>>, Operation, D)>,
+        asked: impl IntoIterator<Item = Ask<D>>,
     ) {
         let path = match self.reach.path() {
             Ok(path) => path,

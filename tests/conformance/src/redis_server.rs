@@ -58,7 +58,8 @@ impl RedisServer {
         let port = self.port.to_string();
         let process = Command::new("redis-server")
             .args(["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
-            .args(["--daemonize", "no"])
+            .args(["--daemonize", "no", "--rdb-del-sync-files", "yes", "--dir"])
+            .arg(std::env::temp_dir())
             .args(self.more)
             .stdout(Stdio::null())
             .spawn()
