@@ -23,6 +23,14 @@ const CONTENDERS = {
     return async (key) => (await limiter.check(key)).allowed;
   },
 
+  'tidegate-ioredis'(tokens, seconds) {
+    return overClient(new Redis(REDIS_URL), tokens, seconds);
+  },
+
+  'tidegate-upstash'(tokens, seconds) {
+    return overClient(new Upstash({ url: UPSTASH_URL, token: 'none', enableTelemetry: false }), tokens, seconds);
+  },
+
   'rate-limiter-flexible'(tokens, seconds) {
     const options = { points: tokens, duration: seconds, keyPrefix: `rlf-${tokens}` };
     const limiter = new RateLimiterRedis({ ...options, storeClient: new Redis(REDIS_URL) });
@@ -45,6 +53,15 @@ const CONTENDERS = {
     return async (key) => (await limiter.limit(key)).success;
   },
 };
+
+let lastClient = 0;
+
+function overClient(store, tokens, seconds) {
+  lastClient += 1;
+  const options = { limits: `${tokens}/${seconds}s`, prefix: `client-${lastClient}`, storeTimeoutMs: 10_000 };
+  const limiter = createLimiter({ ...options, store });
+  return async (key) => (await limiter.check(key)).allowed;
+}
 
 const made = new Map();
 
