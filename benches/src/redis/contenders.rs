@@ -46,6 +46,8 @@ impl Tidegate {
                 .store_url(url)
                 .prefix(&format!("rust-{tokens}"))
                 .store_timeout(core::time::Duration::from_secs(10))
+                // Each refusal is the server's, as those of the peers are.
+                .deny_cache(core::time::Duration::ZERO)
                 .build()
         };
         let [hot, spread, exhausted] = RATES.map(open);
