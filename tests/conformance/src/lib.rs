@@ -3,6 +3,7 @@
 
 pub mod case;
 pub mod lua_twin;
+pub mod operation_vectors;
 pub mod redis_group;
 pub mod redis_server;
 pub mod redis_twin;
