@@ -3,6 +3,7 @@
 //! script saw. Who sends them, and over which client, is not decided here.
 
 mod call;
+mod exchange;
 mod replay;
 mod request;
 mod script;
@@ -11,6 +12,7 @@ mod trip;
 pub mod value;
 
 pub use call::{Call, Refusal};
+pub use exchange::{Exchange, Reply};
 pub use replay::step;
 pub use request::Request;
 pub use script::{CANCEL, CHECK, CHECK_EACH, HOLD, RESERVE, RESET, SCRIPTS, SETTLE, Script};
