@@ -205,9 +205,7 @@ impl Connected {
 
     fn live(&self) -> Result<Arc<Live>, Error> {
         let process = std::process::id();
-        let of_this_process = || {
-            self.0.live.load_full().filter(|live| live.process == process)
-        };
+        let of_this_process = || self.0.live.load_full().filter(|live| live.process == process);
         if let Some(live) = of_this_process() {
             return Ok(live);
         }
