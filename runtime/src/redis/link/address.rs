@@ -347,3 +347,6 @@ fn file(option: &'static str, options: &mut Options) -> Result<Option<Vec<u8>>, 
     let read = std::fs::read(path);
     read.map(Some).map_err(|error| unusable(&format!("{option} cannot be read: {error}")))
 }
+
+#[cfg(test)]
+mod tests;
