@@ -349,4 +349,5 @@ fn file(option: &'static str, options: &mut Options) -> Result<Option<Vec<u8>>, 
 }
 
 #[cfg(test)]
+#[allow(clippy::panic, reason = "a test may stop")]
 mod tests;

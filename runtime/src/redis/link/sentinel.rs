@@ -74,6 +74,10 @@ impl Sentinel {
                     break;
                 }
             };
+            if master.is_silent() {
+                // It is still asked: a server that only hangs answers when it can.
+                self.doubt(&master);
+            }
             let sent = master.send(pending.commands(), false, deadline).await;
             let mut errors = sent.answers.iter().filter_map(|answer| answer.as_ref().err());
             if sent.lost || errors.any(is_no_master) {

@@ -10,7 +10,7 @@ use ::redis::aio::MultiplexedConnection;
 use ::redis::{
     AsyncConnectionConfig, Client, Cmd, ErrorKind, Pipeline, RedisError, RedisResult, Value,
 };
-use futures_util::future::{Either, join_all, select};
+use futures_util::future::{Either, select};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
@@ -88,11 +88,9 @@ impl Server {
                 return Sent { answers, unsent: true, lost: failed };
             }
         };
-        let asked = |command| self.ask(&line, connection.clone(), command, asking, deadline);
-        let answers = match commands {
-            [command] => vec![asked(command).await],
-            commands => join_all(commands.iter().map(asked)).await,
-        };
+        // Whoever waited may have given up before anything could be learnt from it.
+        self.replace_if_silent(&line);
+        let answers = self.ask(&line, connection, commands, asking, deadline).await;
         let lost = self.judge(&line, &answers);
         Sent { answers, unsent: false, lost }
     }
@@ -109,51 +107,57 @@ impl Server {
         line.as_ref().is_some_and(|line| matches!(*line.connected.borrow(), Some(Ok(_))))
     }
 
+    /// Whether nothing has been answered for long, while answers were due.
+    pub(super) fn is_silent(&self) -> bool {
+        let line = self.0.line.lock().clone();
+        line.is_some_and(|line| self.0.is_silent(&line))
+    }
+
     /// Whether this is the same server, not only one at the same place.
     pub(super) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
+    /// Puts all in one message, so that nothing comes in between.
     async fn ask(
         &self,
         line: &Line,
         mut connection: MultiplexedConnection,
-        command: &Cmd,
+        commands: &[Cmd],
         asking: bool,
         deadline: Instant,
-    ) -> RedisResult<Value> {
+    ) -> Vec<RedisResult<Value>> {
         self.0.begins(line);
-        let answer = timeout_at(deadline, async {
+        let mut message = Pipeline::with_capacity(commands.len());
+        for command in commands {
             if asking {
-                // One message, so that no other command comes in between.
-                let mut both = Pipeline::with_capacity(2);
-                both.cmd("ASKING").add_command(command.clone());
-                let last = connection.send_packed_commands(&both, 0, 2).await?.pop();
-                last.ok_or_else(gone)
-            } else {
-                connection.send_packed_command(command).await
+                message.cmd("ASKING");
             }
-        });
-        let answer = answer.await.unwrap_or_else(|_| Err(timed_out()))?;
-        line.asking_since.store(0, Ordering::Relaxed);
-        match answer {
-            Value::ServerError(error) => Err(error.into()),
-            answer => Ok(answer),
+            message.add_command(command.clone());
         }
+        let answer_each = if asking { 2 } else { 1 };
+        let count = commands.len() * answer_each;
+        let answered = timeout_at(deadline, connection.send_packed_commands(&message, 0, count));
+        let error = match answered.await {
+            Ok(Ok(answers)) if answers.len() == count => {
+                line.asking_since.store(0, Ordering::Relaxed);
+                let own = answers.into_iter().skip(answer_each - 1).step_by(answer_each);
+                return own.map(answer).collect();
+            }
+            Ok(Ok(_)) => gone(),
+            Ok(Err(error)) => error,
+            Err(_) => timed_out(),
+        };
+        commands.iter().map(|_| Err(error.clone())).collect()
     }
 
     /// Gives the connection up if it is broken, and looks for another if it is silent.
     fn judge(&self, line: &Arc<Line>, answers: &[RedisResult<Value>]) -> bool {
-        let errors = || answers.iter().filter_map(|answer| answer.as_ref().err());
-        if errors().any(is_broken) {
+        if answers.iter().any(|answer| answer.as_ref().is_err_and(is_broken)) {
             self.0.forget(line);
             return true;
         }
-        let silent = errors().any(RedisError::is_timeout) && self.0.is_silent(line);
-        if silent {
-            self.replace(line);
-        }
-        silent
+        self.replace_if_silent(line)
     }
 
     async fn connection(
@@ -172,10 +176,7 @@ impl Server {
         };
         match made {
             Ok(connection) => Ok((line, connection)),
-            Err(error) => {
-                self.0.forget(&line);
-                Err(Unconnected { error, failed: true })
-            }
+            Err(error) => Err(Unconnected { error, failed: true }),
         }
     }
 
@@ -184,34 +185,44 @@ impl Server {
         if let Some(line) = &*current {
             return Arc::clone(line);
         }
-        let line = Arc::new(self.connect());
+        let line = self.connect();
         *current = Some(Arc::clone(&line));
         line
     }
 
     /// Begins to connect. The attempt goes on even if all who wait for it give up.
-    fn connect(&self) -> Line {
+    fn connect(&self) -> Arc<Line> {
         let (making, connected) = watch::channel(None);
-        let (client, within) = (self.0.client.clone(), self.0.connect_timeout);
+        let line = Arc::new(Line { connected, asking_since: AtomicU64::new(0) });
+        let (server, attempt) = (self.clone(), Arc::clone(&line));
         tokio::spawn(async move {
             let config = AsyncConnectionConfig::new()
-                .set_connection_timeout(Some(within))
+                .set_connection_timeout(Some(server.0.connect_timeout))
                 .set_response_timeout(None)
                 .set_pipeline_buffer_size(QUEUE);
+            let client = &server.0.client;
             let made = client.get_multiplexed_async_connection_with_config(&config).await;
-            // Nobody may wait any more.
+            if made.is_err() {
+                // Those who wait are told; those who come later are not to hear of it.
+                server.0.forget(&attempt);
+            }
             let _ = making.send(Some(made));
         });
-        Line { connected, asking_since: AtomicU64::new(0) }
+        line
     }
 
     /// Asks whether the silent connection answers at all, late as it may be, and leaves it
     /// for another one if that can be made sooner.
-    fn replace(&self, silent: &Arc<Line>) {
-        if self.0.replacing.swap(true, Ordering::AcqRel) {
-            return;
+    fn replace_if_silent(&self, line: &Arc<Line>) -> bool {
+        let silent = self.0.is_silent(line);
+        if silent && !self.0.replacing.swap(true, Ordering::AcqRel) {
+            self.replace(Arc::clone(line));
         }
-        let (server, silent, other) = (self.clone(), Arc::clone(silent), Arc::new(self.connect()));
+        silent
+    }
+
+    fn replace(&self, silent: Arc<Line>) {
+        let (server, other) = (self.clone(), self.connect());
         tokio::spawn(async move {
             let answered = async {
                 let mut connection = silent.made().await.ok()?;
@@ -267,6 +278,13 @@ impl Inner {
         if current.as_ref().is_some_and(|current| Arc::ptr_eq(current, from)) {
             *current = to;
         }
+    }
+}
+
+fn answer(value: Value) -> RedisResult<Value> {
+    match value {
+        Value::ServerError(error) => Err(error.into()),
+        value => Ok(value),
     }
 }
 
