@@ -34,15 +34,19 @@ pub enum Source {
     Shm,
     /// The bucket in Redis that the fleet shares.
     Redis,
+    /// What the limiter does while its store fails.
+    Fallback,
 }
 
 impl Source {
-    /// The name that every binding uses: `"memory"`, `"shm"` or `"redis"`.
+    /// The name that every binding uses: `"memory"`, `"shm"`, `"redis"` or
+    /// `"fallback"`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Memory => "memory",
             Self::Shm => "shm",
             Self::Redis => "redis",
+            Self::Fallback => "fallback",
         }
     }
 }

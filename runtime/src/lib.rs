@@ -7,6 +7,7 @@ pub mod answer;
 mod bucket;
 mod clock;
 mod error;
+mod fallback;
 mod fingerprint;
 mod keys;
 mod limiter;
@@ -28,11 +29,13 @@ mod timer;
 pub use bucket::Bucket;
 pub use clock::{FastClock, MonotonicClock, WallClock};
 pub use error::Error;
+pub use fallback::{OnStoreError, StoreHealth};
 pub use keys::Keys;
 pub use limiter::{Limiter, LimiterBuilder, NamedLimit};
 pub use pressure::Pressure;
 pub use reservation::Reservation;
 pub use store::Store;
 pub use tidegate_core::{
-    Clock, Decision, Limit, ManualClock, OnFull, Operation, Outcome, Reserved, Shape, Source,
+    BreakerState, Clock, Decision, Limit, ManualClock, OnFull, Operation, Outcome, Reserved, Shape,
+    Source,
 };

@@ -1,6 +1,7 @@
 use core::{fmt, time::Duration};
 
 use crate::error::Error;
+use crate::fallback::GuardedStore;
 use crate::redis::{Address, RedisStore};
 use crate::shm::ShmOptions;
 
@@ -20,7 +21,8 @@ const MAX_TIMEOUT: Duration = Duration::from_secs(60);
 /// a fleet shares; `redis+cluster://[user:password@]host1:port1,host2:port2` a cluster, by some
 /// of its nodes; `redis+sentinel://[user:password@]host1:port1,host2:port2/master[/database]`
 /// the master of that name, by the sentinels who watch over it. With `rediss` they are over
-/// TLS; `valkey` and `valkeys` mean the same. Limiters with one `Store` share its connection.
+/// TLS; `valkey` and `valkeys` mean the same. Limiters with one `Store` share its connection,
+/// and what is known of its failures.
 /// Options: `?protocol=resp3`, `db=1`, for TLS `ca=/path`, `cert=/path` and `key=/path` (PEM),
 /// for a cluster or sentinels `tls=true`, for sentinels `sentinel_username=` and
 /// `sentinel_password=`, for a socket `user=` and `pass=`.
@@ -31,7 +33,7 @@ pub struct Store(pub(crate) Backend);
 pub(crate) enum Backend {
     Memory,
     Shm(ShmOptions),
-    Redis(RedisStore),
+    Redis(GuardedStore),
 }
 
 impl Store {
@@ -54,7 +56,8 @@ impl Store {
             "memory" => Err(unknown_url("nothing may follow memory://")),
             "shm" => Ok(Self(Backend::Shm(ShmOptions::parse(rest)?))),
             scheme if Address::has_scheme(scheme) => {
-                Ok(Self(Backend::Redis(RedisStore::open(url, timeout)?)))
+                let redis = RedisStore::open(url, timeout)?;
+                Ok(Self(Backend::Redis(GuardedStore::new(redis, timeout))))
             }
             // Not repeated: what stands there may be a misplaced password.
             _ => Err(unknown_url("its scheme is not known")),

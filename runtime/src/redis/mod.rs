@@ -89,10 +89,6 @@ impl RedisStore {
         // What is not sent is answered here, outside the lane's lock.
         let mut ready: Vec<(u16, Request, Done)> = Vec::new();
         for (keys, operation, done) in asked {
-            if let Some(decision) = self.refuse(&live, &keys, limits, &operation) {
-                done(Ok(Outcome::Decision(decision)));
-                continue;
-            }
             let forget = gives_back(&operation).then(|| (Arc::clone(&live.refused), keys.clone()));
             forget.iter().for_each(forget_all);
             let slot = self.slot_of(&keys);
@@ -106,9 +102,8 @@ impl RedisStore {
     }
 
     /// The refusal of a check that needs no asking.
-    fn refuse(
+    pub(crate) fn refuse(
         &self,
-        live: &Live,
         keys: &[Vec<u8>],
         limits: &Arc<[Limit]>,
         operation: &Operation,
@@ -116,7 +111,7 @@ impl RedisStore {
         match (operation, keys) {
             _ if self.keep_refusals.is_zero() => None,
             (&Operation::Check { cost: cost @ 1.. }, [key]) => {
-                live.refused.refuse(key, limits, cost, self.keep_refusals)
+                self.live().ok()?.refused.refuse(key, limits, cost, self.keep_refusals)
             }
             _ => None,
         }
