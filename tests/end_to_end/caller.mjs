@@ -1,6 +1,7 @@
 // The same as caller.py, in Node.
 
-import { openSync, readdirSync, readFileSync, writeSync } from 'node:fs'
+import { existsSync, openSync, readdirSync, readFileSync, writeSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { createLimiter } from '../../bindings-node/dist/index.js'
@@ -27,7 +28,7 @@ function readComm(task) {
   return readFileSync(`/proc/self/task/${task}/comm`, 'utf8').trim()
 }
 
-async function call() {
+async function call(key) {
   try {
     return (await limiter.check(key)).allowed ? ADMITTED : REFUSED
   } catch (error) {
@@ -36,19 +37,21 @@ async function call() {
   }
 }
 
-await limiter.check('warm-up')
+// A machine on which a whole fleet is starting may be late at first.
+while (await call('warm-up') > ADMITTED) await sleep(50)
 const input = createInterface({ input: process.stdin })
 console.log('ready')
 const line = await new Promise((resolve) => input.once('line', resolve))
 input.close()
-let [due, end] = line.split(' ').map(BigInt)
+let due = BigInt(line)
 
+const stop = join(dirname(logFile), 'stop')
 const record = Buffer.alloc(32)
-while (due < end) {
+while (!existsSync(stop)) {
   await sleep(Math.max(0, Number(due - now()) / 1e6))
   const waitedBefore = waited()
   const began = now()
-  const code = await call()
+  const code = await call(key)
   record.writeBigUInt64LE(began, 0)
   record.writeBigUInt64LE(now(), 8)
   record.writeBigUInt64LE(waited() - waitedBefore, 16)

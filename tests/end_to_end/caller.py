@@ -2,8 +2,9 @@
 
     caller.py STORE_URL LIMIT KEY LOG_FILE TIMEOUT_MS PAUSE_MS [--asyncio] [NAME=VALUE...]
 
-Prints `ready`, then reads `START END` from its input: moments of the host's monotonic clock, in
-nanoseconds. NAME=VALUE are further options of the limiter. See calls.py for the log.
+Prints `ready`, then reads from its input when to begin, by the host's monotonic clock in
+nanoseconds, and ends when there is a file `stop` beside the log. NAME=VALUE are further options
+of the limiter. See calls.py for the log.
 """
 
 from __future__ import annotations
@@ -37,7 +38,12 @@ def waited(threads: list[Path]) -> int:
 class Log:
     def __init__(self, file: str) -> None:
         self._file = open(file, "wb", buffering=0)
+        self._stop = Path(file).with_name("stop")
         self._threads: list[Path] = []
+
+    @property
+    def ends(self) -> bool:
+        return self._stop.exists()
 
     def begin(self) -> tuple[int, int]:
         self._threads = self._threads or threads_that_decide()
@@ -61,16 +67,16 @@ def told(error: tidegate.TidegateError) -> int:
     return CODES.get(error.code, OTHER)
 
 
-def moments() -> tuple[int, int]:
+def told_to_begin() -> int:
     print("ready", flush=True)
-    start, end = sys.stdin.readline().split()
-    return int(start), int(end)
+    return int(sys.stdin.readline())
 
 
 def run(limiter: tidegate.Limiter, key: str, log: Log, pause: int) -> None:
-    limiter.check("warm-up")
-    due, end = moments()
-    while due < end:
+    while code_of(lambda: limiter.check("warm-up")) > ADMITTED:
+        time.sleep(0.05)  # a machine on which a whole fleet is starting may be late at first
+    due = told_to_begin()
+    while not log.ends:
         time.sleep(max(0, due - time.monotonic_ns()) / 1e9)
         begun = log.begin()
         log.end(begun, code_of(lambda: limiter.check(key)))
@@ -78,9 +84,14 @@ def run(limiter: tidegate.Limiter, key: str, log: Log, pause: int) -> None:
 
 
 async def run_async(limiter: tidegate.AsyncLimiter, key: str, log: Log, pause: int) -> None:
-    await limiter.check("warm-up")
-    due, end = moments()
-    while due < end:
+    while True:
+        try:
+            await limiter.check("warm-up")
+            break
+        except tidegate.TidegateError:
+            await asyncio.sleep(0.05)
+    due = told_to_begin()
+    while not log.ends:
         await asyncio.sleep(max(0, due - time.monotonic_ns()) / 1e9)
         begun = log.begin()
         try:

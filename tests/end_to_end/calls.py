@@ -49,6 +49,8 @@ class Callers:
     # Of the limiters, such as a failure policy; by the names of each language.
     python_options: Sequence[str] = ()
     node_options: Sequence[str] = ()
+    # Of the processes that are started from now on; none for that of the test.
+    environment: dict[str, str] | None = None
     processes: dict[str, subprocess.Popen[str]] = field(default_factory=dict)
 
     def python(self, url: str, *words: str) -> None:
@@ -65,26 +67,27 @@ class Callers:
         name = f"{language} {len(self.processes)}"
         arguments = [url, self.limit, self.key, str(self.folder / name), str(self.timeout_ms), str(self.pause_ms)]
         self.processes[name] = subprocess.Popen(
-            [*command, *arguments, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [*command, *arguments, *words],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=self.environment,
         )
 
-    def go(self, seconds: float) -> tuple[int, int]:
-        """Lets all begin together, once all are ready, evenly spread. Gives start and end."""
+    def go(self) -> int:
+        """Lets all begin together, once all are ready, evenly spread. Gives the moment."""
         for name, process in self.processes.items():
             assert process.stdout is not None
             if (line := process.stdout.readline().strip()) != "ready":
                 raise RuntimeError(f"{name} is not ready: {line!r}, exit {process.poll()}")
         start = time.monotonic_ns() + SECOND // 4
-        end = start + int(seconds * SECOND)
         for number, process in enumerate(self.processes.values()):
             assert process.stdin is not None
             begins = start + self.pause_ms * MILLI * number // len(self.processes)
-            process.stdin.write(f"{begins} {end}\n")
+            process.stdin.write(f"{begins}\n")
             process.stdin.flush()
-        return start, end
+        return start
 
     def finish(self) -> dict[str, list[Call]]:
-        """Waits for all, and reads what they did."""
+        """Ends all, and reads what they did."""
+        (self.folder / "stop").touch()
         for name, process in self.processes.items():
             if process.wait(timeout=60) != 0:
                 raise RuntimeError(f"{name} ended with status {process.returncode}")
@@ -164,3 +167,13 @@ def unanswered(calls: dict[str, list[Call]], start: int, end: int) -> list[str]:
         name for name, made in calls.items()
         if not any(c.answered and start <= c.ended <= end for c in made)
     ]
+
+
+def show(calls: dict[str, list[Call]]) -> None:
+    """What a failure is judged from."""
+    everything = [call for made in calls.values() for call in made]
+    codes = {code: sum(c.code == code for c in everything) for code in {c.code for c in everything}}
+    longest = max(everything, key=lambda c: c.ended - c.began)
+    most = max(c.waited for c in everything)
+    print(f"{len(everything)} calls, by code {codes}; the longest took {(longest.ended - longest.began) / MILLI:.1f} "
+          f"ms, {longest.waited / MILLI:.1f} of them without a processor; at most {most / MILLI:.1f} ms without one")

@@ -29,7 +29,8 @@ class Pair:
     def reset(self) -> None:
         for writer in (self.client, self.server):
             held: socket.socket = writer.get_extra_info("socket")
-            held.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+            with contextlib.suppress(OSError):  # closed meanwhile
+                held.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
             writer.transport.abort()
 
     def half_close(self) -> None:
@@ -113,7 +114,8 @@ class Proxy:
             pair.close()
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, pair: Pair) -> None:
-        with contextlib.suppress(OSError):
+        # Closed by the other direction, or its end told already.
+        with contextlib.suppress(OSError, RuntimeError):
             while data := await reader.read(65536):
                 if self._delay:
                     await asyncio.sleep(self._delay)

@@ -129,6 +129,9 @@ class Cluster:
                     return next(it for it in self.nodes if it.port == port)
         raise RuntimeError(f"nobody serves slot {slot}")
 
+    def masters(self) -> list[Node]:
+        return [node for node in self.nodes if node.cli("ROLE").startswith('["master"')]
+
     def slot(self, key: str) -> int:
         return int(self.nodes[0].ask("CLUSTER", "KEYSLOT", key))
 

@@ -180,6 +180,35 @@ fn credentials_work_and_are_never_told() {
     }
 }
 
+/// A bucket is one, whichever way leads to it; another database has its own.
+#[test]
+fn every_kind_of_url_leads_to_the_bucket() {
+    let server = RedisServer::start();
+    let mut connection = server.connect();
+    let mut say = |words: &[&str]| {
+        redis::cmd(words[0]).arg(&words[1..]).exec(&mut connection).expect("carried out");
+    };
+    say(&["ACL", "SETUSER", "gate", "on", ">p@ss/w:rd", "allkeys", "+@all"]);
+    let host = server.url().replace("redis://", "").replace('/', "");
+    let remaining = |url: String| {
+        let limiter = limiter(&url, "1/d burst 9", Duration::from_secs(5));
+        limiter.check("k", 1).unwrap_or_else(|error| panic!("{url}: {error}")).remaining
+    };
+    for (url, expected) in [
+        (format!("redis://{host}"), 8),
+        (format!("valkey://{host}/?protocol=resp3"), 7),
+        (format!("redis://gate:p%40ss%2Fw%3Ard@{host}/0"), 6),
+        (format!("redis://gate:p%40ss%2Fw%3Ard@{host}?protocol=resp3&db=0"), 5),
+        (format!("redis+unix://{}", server.socket().display()), 4),
+        (format!("redis+unix://{}?user=gate&pass=p%40ss%2Fw%3Ard", server.socket().display()), 3),
+        (format!("redis://{host}/1"), 8),
+        (format!("redis://{host}?db=1&protocol=resp3"), 7),
+        (format!("redis+unix://{}?db=1", server.socket().display()), 6),
+    ] {
+        assert_eq!(remaining(url.clone()), expected, "{url}");
+    }
+}
+
 #[test]
 fn what_cannot_work_is_said_when_built() {
     let cases = [

@@ -4,7 +4,7 @@ use std::env;
 use std::error::Error;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process;
 use std::thread;
 use std::time::Duration;
@@ -27,17 +27,20 @@ fn main() -> Result<(), Box<dyn Error>> {
     let pause = (pause_ms.parse::<f64>()? * 1e6) as u64;
     let builder = Limiter::builder().limit(limit).store_url(store).store_timeout(timeout);
     let limiter = builder.build()?;
+    let stop = Path::new(log).with_file_name("stop");
     let mut log = File::create(log)?;
 
-    limiter.check("warm-up", 1)?;
+    // A machine on which a whole fleet is starting may be late at first.
+    while limiter.check("warm-up", 1).is_err() {
+        thread::sleep(Duration::from_millis(50));
+    }
     println!("ready");
     let mut line = String::new();
     io::stdin().read_line(&mut line)?;
-    let (start, end) = line.trim().split_once(' ').ok_or("START END")?;
-    let (mut due, end): (u64, u64) = (start.parse()?, end.parse()?);
+    let mut due: u64 = line.trim().parse()?;
 
     let threads = threads_that_decide()?;
-    while due < end {
+    while !stop.exists() {
         thread::sleep(Duration::from_nanos(due.saturating_sub(now())));
         let (waited_before, began) = (waited(&threads)?, now());
         let code = match limiter.check(key, 1) {
