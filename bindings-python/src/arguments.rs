@@ -216,6 +216,18 @@ pub(crate) fn store_timeout(object: &Bound<'_, PyAny>) -> PyResult<Duration> {
     })
 }
 
+/// How long a refusal may be kept, in seconds; its bounds are the limiter's to check.
+pub(crate) fn deny_cache(object: &Bound<'_, PyAny>) -> PyResult<Option<Duration>> {
+    if object.is_none() {
+        return Ok(None);
+    }
+    let seconds = seconds::read("deny_cache", object)?;
+    Duration::try_from_secs_f64(seconds).map(Some).map_err(|_| {
+        let message = format!("it must be 0 to 60 seconds, but is {seconds}");
+        invalid_argument(object.py(), "deny_cache", message)
+    })
+}
+
 /// The clock of a limiter in memory.
 pub(crate) fn clock(object: &Bound<'_, PyAny>) -> PyResult<Option<Arc<ManualClock>>> {
     if object.is_none() {

@@ -25,11 +25,14 @@ use crate::reservation::Reservation;
 use crate::seconds::saturating_nanos;
 
 /// The answers on their way to one event loop.
-#[pyclass(frozen, module = "tidegate._tidegate", name = "_Completions")]
+///
+/// Only the loop's watching keeps it: when the loop is closed, so is this.
+#[pyclass(frozen, weakref, module = "tidegate._tidegate", name = "_Completions")]
 pub(crate) struct Completions(Arc<Queue>);
 
 struct Queue {
-    answers: Mutex<Vec<Answer>>,
+    /// None once the loop is closed: nobody will complete anything any more.
+    answers: Mutex<Option<Vec<Answer>>>,
     /// Written to by the I/O thread; never blocks.
     wake: UnixStream,
     /// Watched by the event loop; never blocks.
@@ -49,7 +52,8 @@ impl Completions {
         let (wake, woken) = UnixStream::pair()?;
         wake.set_nonblocking(true)?;
         woken.set_nonblocking(true)?;
-        Ok(Self(Arc::new(Queue { answers: Mutex::default(), wake, woken })))
+        let answers = Mutex::new(Some(Vec::new()));
+        Ok(Self(Arc::new(Queue { answers, wake, woken })))
     }
 
     /// What the event loop watches for reading.
@@ -161,8 +165,8 @@ impl Completions {
         // Before taking the answers: one that comes after that wakes the loop anew.
         // Less than a buffer is ever in the socket, as only an empty queue adds a byte.
         let _ = (&self.0.woken).read(&mut [0; 64]);
-        let answers = core::mem::take(&mut *self.0.answers.lock());
-        for answer in answers {
+        let answers = self.0.answers.lock().as_mut().map(core::mem::take);
+        for answer in answers.into_iter().flatten() {
             if let Err(error) = answer.deliver(py) {
                 error.write_unraisable(py, None);
             }
@@ -180,6 +184,14 @@ impl Completions {
 
     fn ticket(&self, limiter: Py<Limiter>, future: Py<PyAny>) -> Ticket {
         Ticket(Some((Arc::clone(&self.0), limiter, future)))
+    }
+}
+
+impl Drop for Completions {
+    fn drop(&mut self) {
+        // What nobody takes any more is let go, and with it what refers to the loop.
+        let answers = self.0.answers.lock().take();
+        drop(answers);
     }
 }
 
@@ -211,8 +223,14 @@ impl Queue {
     /// Whether the loop must be woken: nobody else does it for this answer.
     fn push(&self, answer: Answer) -> bool {
         let mut answers = self.answers.lock();
-        answers.push(answer);
-        answers.len() == 1
+        let Some(open) = &mut *answers else {
+            // Gives a reservation back, which asks the store: without the lock.
+            drop(answers);
+            drop(answer);
+            return false;
+        };
+        open.push(answer);
+        open.len() == 1
     }
 
     fn wake(&self) {

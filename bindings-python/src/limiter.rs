@@ -7,8 +7,8 @@ use tidegate::answer::{Unclaimed, decision};
 use tidegate::{Error, ManualClock, OnFull, OnStoreError, Operation};
 
 use crate::arguments::{
-    Checks, Keys, actual, charged, clock, cost, max_keys, max_wait, on_full, on_store_error,
-    one_key, peers, prefix, store, store_timeout, timeout, tokens, wait,
+    Checks, Keys, actual, charged, clock, cost, deny_cache, max_keys, max_wait, on_full,
+    on_store_error, one_key, peers, prefix, store, store_timeout, timeout, tokens, wait,
 };
 use crate::decision::Decision;
 use crate::errors::exception;
@@ -38,6 +38,10 @@ use crate::waiting::await_store;
 /// StoreError; "allow" or "deny" everything; "local" goes on in this process with one of
 /// `peers` equal shares of each limit, 1 to 1,000,000: how many processes use the bucket.
 /// `store_health` counts such answers, whose source is "fallback".
+///
+/// A key that Redis has refused is refused again without asking, until its time has come, for
+/// at most `deny_cache` seconds: 0 (always ask) to 60, 0.1 unless given. What this process
+/// gives back is known at once, what others give back so much later.
 ///
 /// No connection is made before the first use. Use it from any thread, and in
 /// forked children. As a context manager it closes at the end.
@@ -71,10 +75,12 @@ impl Limiter {
             max_keys=None,
             on_full=None,
             on_store_error=None,
-            peers=None
+            peers=None,
+            deny_cache=None
         ),
         text_signature = "(*limits, store='memory://', prefix='tidegate', store_timeout=0.05, \
-                          clock=None, max_keys=None, on_full=None, on_store_error=None, peers=None)"
+                          clock=None, max_keys=None, on_full=None, on_store_error=None, peers=None, \
+                          deny_cache=None)"
     )]
     #[allow(clippy::too_many_arguments)] // they are Python's keywords
     fn new(
@@ -88,6 +94,7 @@ impl Limiter {
         #[pyo3(from_py_with = on_full)] on_full: Option<OnFull>,
         #[pyo3(from_py_with = on_store_error)] on_store_error: Option<String>,
         #[pyo3(from_py_with = peers)] peers: Option<u64>,
+        #[pyo3(from_py_with = deny_cache)] deny_cache: Option<Duration>,
     ) -> PyResult<Self> {
         let mut builder = tidegate::Limiter::builder()
             .store_url(&store)
@@ -109,6 +116,9 @@ impl Limiter {
             let name = on_store_error.as_deref().unwrap_or("raise");
             let policy = OnStoreError::parse(name, peers).map_err(|error| exception(py, &error))?;
             builder = builder.on_store_error(policy);
+        }
+        if let Some(deny_cache) = deny_cache {
+            builder = builder.deny_cache(deny_cache);
         }
         let limiter = builder.build().map_err(|error| exception(py, &error))?;
         let named = limiter.limits();

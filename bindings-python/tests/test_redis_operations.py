@@ -187,6 +187,10 @@ def test_a_slot_whose_loop_is_closed_is_given_back(own_redis: RedisServer, prefi
     finally:
         own_redis.thaw()
     deadline = time.monotonic() + DEADLINE
+    with own_redis.client() as server:
+        while "cmdstat_set" not in server.info("commandstats"):
+            assert time.monotonic() < deadline, "the slot was never taken"
+            time.sleep(0.01)
     while not limiter.peek("k").remaining:
         assert time.monotonic() < deadline, "the slot was not given back"
         time.sleep(0.01)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Concatenate, Literal, ParamSpec, SupportsIndex, TypeVar
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 from tidegate._errors import StoreError
 from tidegate._tidegate import (
@@ -57,6 +57,7 @@ class AsyncLimiter:
         on_full: Literal["evict_idlest", "deny"] | None = None,
         on_store_error: Literal["raise", "allow", "deny", "local"] | None = None,
         peers: SupportsIndex | None = None,
+        deny_cache: float | None = None,
     ) -> None:
         self._limiter = Limiter(
             *limits,
@@ -68,6 +69,7 @@ class AsyncLimiter:
             on_full=on_full,
             on_store_error=on_store_error,
             peers=peers,
+            deny_cache=deny_cache,
         )
 
     @property
@@ -289,7 +291,8 @@ def _start(
 ) -> asyncio.Future[_T]:
     """Starts an operation on the store, whose answer comes without blocking the loop."""
     loop = asyncio.get_running_loop()
-    completions = _completions.get(loop)
+    watched = _completions.get(loop)
+    completions = watched() if watched is not None else None
     if completions is None:
         try:
             completions = _watch(loop)
@@ -306,12 +309,13 @@ def _give_back(reserving: asyncio.Future[Reservation]) -> None:
         reserving.result()._abandon()
 
 
-# Each loop's own, for as long as the loop lives.
-_completions: WeakKeyDictionary[asyncio.AbstractEventLoop, _Completions] = WeakKeyDictionary()
+# Each loop's own, for as long as the loop watches it, which ends when it is closed: pending
+# futures would keep the loop itself, and so their answers.
+_completions: WeakKeyDictionary[asyncio.AbstractEventLoop, ref[_Completions]] = WeakKeyDictionary()
 
 
 def _watch(loop: asyncio.AbstractEventLoop) -> _Completions:
     completions = _Completions()
     loop.add_reader(completions.fileno(), completions.deliver)
-    _completions[loop] = completions
+    _completions[loop] = ref(completions)
     return completions

@@ -99,6 +99,7 @@ class Limiter:
         on_full: Literal["evict_idlest", "deny"] | None = None,
         on_store_error: Literal["raise", "allow", "deny", "local"] | None = None,
         peers: SupportsIndex | None = None,
+        deny_cache: float | None = None,
     ) -> Self: ...
     @property
     def limits(self) -> tuple[Limit, ...]: ...
