@@ -41,6 +41,11 @@ impl RedisServer {
         format!("redis://127.0.0.1:{}/", self.port)
     }
 
+    /// Where it listens.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Its Unix socket.
     pub fn socket(&self) -> PathBuf {
         std::env::temp_dir().join(format!("tidegate-redis-{}.sock", self.port))

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tidegate::{Error, Limiter, ManualClock, Store};
+use tidegate_conformance::forgetful_proxy::ForgetfulProxy;
 use tidegate_conformance::redis_server::RedisServer;
 
 /// What a call may take beyond its store timeout, for a thread to be scheduled on a
@@ -131,6 +132,23 @@ fn a_hung_server_is_a_timeout_and_a_thawed_one_works_again() {
     }
     server.thaw();
     recovers(&limiter, timeout);
+}
+
+/// The system would take the connection for a good one: what is sent is acknowledged.
+#[test]
+fn a_connection_that_is_forgotten_on_the_way_is_replaced() {
+    let server = RedisServer::start();
+    let proxy = ForgetfulProxy::before(server.port());
+    let timeout = Duration::from_millis(100);
+    let limiter = limiter(&proxy.url(), "1000/s", timeout);
+    recovers(&limiter, timeout);
+    assert_eq!(proxy.accepted(), 1);
+    proxy.forget_all();
+    let error = limiter.check("k", 1).expect_err("nothing is passed on");
+    assert_eq!(error, Error::StoreTimeout { after: timeout });
+    recovers(&limiter, timeout);
+    // As many as it needs to find out, and none for every call.
+    assert!(proxy.accepted() <= 4, "{} connections", proxy.accepted());
 }
 
 #[test]
