@@ -126,13 +126,20 @@ def late(calls: dict[str, list[Call]], timeout_ms: int, slack_ms: float) -> list
     ]
 
 
-def most_beyond(calls: dict[str, list[Call]], rate: float, burst: int, losses: Sequence[tuple[int, int]]) -> float:
-    """The most by which the admissions of any window exceed `burst + rate * length`: at most 0 if
-    the limit held.
+@dataclass(frozen=True)
+class Loss:
+    """Between two moments a store lost what had been charged: as many tokens at most."""
 
-    An admission counts for a window if the call began and ended in it. `losses` are the
-    spans in which the store lost its data: each gives one burst more to the windows that it
-    touches.
+    begun: int
+    ended: int
+    tokens: float
+
+
+def most_beyond(calls: dict[str, list[Call]], rate: float, burst: int, losses: Sequence[Loss]) -> float:
+    """The most by which the admissions of any window exceed `burst + rate * length`, and what
+    the losses that it touches allow: at most 0 if the limit held.
+
+    An admission counts for a window if the call began and ended in it.
     """
     admitted = sorted((c for made in calls.values() for c in made if c.code == ADMITTED), key=lambda c: c.ended)
     worst = float("-inf")
@@ -142,13 +149,24 @@ def most_beyond(calls: dict[str, list[Call]], rate: float, burst: int, losses: S
             if call.began < first.began:
                 continue
             inside += 1
-            lost = sum(begun <= call.ended and ended >= first.began for begun, ended in losses)
-            worst = max(worst, inside - burst * (1 + lost) - rate * (call.ended - first.began) / SECOND)
+            lost = sum(it.tokens for it in losses if it.begun <= call.ended and it.ended >= first.began)
+            worst = max(worst, inside - burst - lost - rate * (call.ended - first.began) / SECOND)
     return worst
 
 
 def admitted_between(calls: dict[str, list[Call]], start: int, end: int) -> int:
     return sum(c.code == ADMITTED and start <= c.ended < end for made in calls.values() for c in made)
+
+
+def possible_between(calls: dict[str, list[Call]], rate: float, burst: int, start: int, end: int) -> int:
+    """How many of the calls a bucket would have admitted that was empty at the start. A fleet
+    that is given too little of the processor may have asked for less than there was."""
+    tokens, last, possible = 0.0, start, 0
+    for moment in sorted(c.ended for made in calls.values() for c in made if start <= c.ended < end):
+        tokens, last = min(burst, tokens + rate * (moment - last) / SECOND), moment
+        if tokens >= 1:
+            tokens, possible = tokens - 1, possible + 1
+    return possible
 
 
 def errors_between(calls: dict[str, list[Call]], start: int, end: int) -> list[str]:

@@ -79,6 +79,8 @@ def read_answer(line: Callable[[], bytes], read: Callable[[int], bytes]) -> obje
         return [read_answer(line, read) for _ in range(int(rest))]
     if kind in ("$", "*"):
         return None
+    if kind == ":":
+        return int(rest)
     return head if kind in ("-", "") else rest
 
 

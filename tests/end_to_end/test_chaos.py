@@ -17,17 +17,19 @@ from calls import (
     SECOND,
     Call,
     Callers,
+    Loss,
     admitted_between,
     errors_between,
     late,
     most_beyond,
+    possible_between,
     show,
     unanswered,
 )
 from proxy import Proxy
 from redis_groups import PersistentServer
 
-RATE, BURST, SECONDS = 50, 50, 20.0
+RATE, BURST, SECONDS = 50, 50, 22.0
 LIMIT, KEY = f"{RATE}/s burst {BURST}", "vendor"
 TIMEOUT_MS, PAUSE_MS = 400, 100
 SLACK_MS = 10.0
@@ -92,7 +94,7 @@ def test_twenty_processes_keep_one_limit_through_all_of_it(tmp_path: Path) -> No
         server.stop()
     show_troubles(calls, troubles, start, end)
 
-    losses = [(it.begun, it.over) for it in troubles if it.data_lost]
+    losses = [Loss(it.begun, it.over, BURST) for it in troubles if it.data_lost]
     assert len(losses) == 2
     assert most_beyond(calls, RATE, BURST, losses) <= 0
     assert late(calls, TIMEOUT_MS, SLACK_MS) == []
@@ -103,7 +105,9 @@ def test_twenty_processes_keep_one_limit_through_all_of_it(tmp_path: Path) -> No
         assert unanswered(calls, trouble.over, again) == [], trouble.what
         assert errors_between(calls, again, until) == [], trouble.what
         used = admitted_between(calls, again, until)
-        assert used >= 0.95 * RATE * (until - again) / SECOND - 1, (trouble.what, used)
+        possible = possible_between(calls, RATE, BURST, again, until)
+        # One token at either end may be just outside.
+        assert used >= 0.97 * possible - 2, (trouble.what, used, possible)
     # What the servers and the calls outlive without anybody's noticing.
     for trouble in troubles:
         if trouble.what in ("SCRIPT FLUSH", "FLUSHALL", "a slow way"):
@@ -138,16 +142,16 @@ def make_trouble(chaos: Chaos, server: PersistentServer, proxy: Proxy) -> list[T
         proxy.restore()
 
     chaos.at(1.0, "SCRIPT FLUSH", lambda: server.ask("SCRIPT", "FLUSH"))
-    chaos.at(2.3, "CLIENT KILL", lambda: server.ask("CLIENT", "KILL", "TYPE", "normal"))
-    chaos.at(3.7, "CLIENT PAUSE", pause)
-    chaos.at(5.6, "a restart with its data", lambda: restart(lose=False))
-    chaos.at(8.2, "a restart without", lambda: restart(lose=True), data_lost=True)
-    chaos.at(10.8, "FLUSHALL", lambda: server.ask("FLUSHALL"), data_lost=True)
-    chaos.at(12.2, "resets", proxy.reset)
-    chaos.at(13.5, "half-closed connections", proxy.half_close)
-    chaos.at(14.8, "a way that is cut", cut)
-    chaos.at(16.5, "a way that stalls", stall)
-    chaos.at(18.8, "a slow way", slow)
+    chaos.at(2.5, "CLIENT KILL", lambda: server.ask("CLIENT", "KILL", "TYPE", "normal"))
+    chaos.at(4.0, "CLIENT PAUSE", pause)
+    chaos.at(6.2, "a restart with its data", lambda: restart(lose=False))
+    chaos.at(8.3, "a restart without", lambda: restart(lose=True), data_lost=True)
+    chaos.at(10.4, "FLUSHALL", lambda: server.ask("FLUSHALL"), data_lost=True)
+    chaos.at(11.9, "resets", proxy.reset)
+    chaos.at(13.4, "half-closed connections", proxy.half_close)
+    chaos.at(14.9, "a way that is cut", cut)
+    chaos.at(16.9, "a way that stalls", stall)
+    chaos.at(19.5, "a slow way", slow)
     return chaos.made
 
 
@@ -171,8 +175,8 @@ def test_the_judges_see_one_admission_too_many_and_one_late_call() -> None:
     too_many = {**kept, "c": [call(1500, 1501)]}
     assert most_beyond(too_many, RATE, BURST, []) > 0
     # A loss of the data allows one burst more, where it was.
-    assert most_beyond(too_many, RATE, BURST, [(1100 * MILLI, 1101 * MILLI)]) <= 0
-    assert most_beyond(too_many, RATE, BURST, [(3000 * MILLI, 3001 * MILLI)]) > 0
+    assert most_beyond(too_many, RATE, BURST, [Loss(1100 * MILLI, 1101 * MILLI, BURST)]) <= 0
+    assert most_beyond(too_many, RATE, BURST, [Loss(3000 * MILLI, 3001 * MILLI, BURST)]) > 0
     assert late({"a": [call(0, 159)]}, 150, 10) == []
     assert len(late({"a": [call(0, 161)]}, 150, 10)) == 1
     assert late({"a": [call(0, 161, waited_ms=2)]}, 150, 10) == []
