@@ -2,6 +2,7 @@
 //! and the Lua twin run in this process.
 
 pub mod case;
+pub mod forgetful_proxy;
 pub mod lua_twin;
 pub mod operation_vectors;
 pub mod redis_group;
