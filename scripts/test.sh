@@ -135,7 +135,7 @@ needs_of() {
     build:wasm) echo wasm-js ;;
     build:node) echo wasm-js node ;;
     build:envoy) echo cli wasm-proxy ;;
-    build:end-to-end) echo cli python wasm-js node wasm-proxy ;;
+    build:end-to-end) echo cli caller python wasm-js node wasm-proxy ;;
     build:bench) echo python wasm-js node ;;
     esac
 }

@@ -19,7 +19,7 @@ const PRIME = 1_000_003;
 const CONTENDERS = {
   tidegate(tokens, seconds) {
     const options = { limits: `${tokens}/${seconds}s`, store: REDIS_URL, prefix: `node-${tokens}` };
-    const limiter = createLimiter({ ...options, storeTimeoutMs: 10_000 });
+    const limiter = createLimiter({ ...options, storeTimeoutMs: 10_000, denyCacheMs: 0 });
     return async (key) => (await limiter.check(key)).allowed;
   },
 

@@ -29,14 +29,14 @@ AsyncCheck = Callable[[str], Awaitable[bool]]
 
 def tidegate_sync(tokens: int, seconds: int) -> Check:
     limiter = tidegate.Limiter(
-        f"{tokens}/{seconds}s", store=URL, prefix=f"py-{tokens}", store_timeout=10
+        f"{tokens}/{seconds}s", store=URL, prefix=f"py-{tokens}", store_timeout=10, deny_cache=0
     )
     return lambda key: limiter.check(key).allowed
 
 
 def tidegate_async(tokens: int, seconds: int) -> AsyncCheck:
     limiter = tidegate.AsyncLimiter(
-        f"{tokens}/{seconds}s", store=URL, prefix=f"pya-{tokens}", store_timeout=10
+        f"{tokens}/{seconds}s", store=URL, prefix=f"pya-{tokens}", store_timeout=10, deny_cache=0
     )
 
     async def check(key: str) -> bool:

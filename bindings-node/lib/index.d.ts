@@ -28,7 +28,8 @@ export interface StoreOptions {
   readonly limits: LimitInput | readonly LimitInput[];
   /**
    * `memory://` (the default), `shm://name`, `redis://[user:password@]host[:port][/database]`,
-   * `rediss://…` for TLS, or `redis+unix:///path`.
+   * `rediss://…` for TLS, `redis+unix:///path`, `redis+cluster://host1,host2` or
+   * `redis+sentinel://host1,host2/master`.
    */
   readonly store: string;
   /**

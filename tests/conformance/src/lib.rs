@@ -2,7 +2,9 @@
 //! and the Lua twin run in this process.
 
 pub mod case;
+pub mod forgetful_proxy;
 pub mod lua_twin;
+pub mod operation_vectors;
 pub mod redis_group;
 pub mod redis_server;
 pub mod redis_twin;
