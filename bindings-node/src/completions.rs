@@ -12,6 +12,7 @@ use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use napi_derive::napi;
 use parking_lot::Mutex;
 use tidegate::Error;
+use tidegate::answer::after_batch;
 
 use crate::answer::{Answered, Failure, Reply, hand_over};
 
@@ -68,6 +69,15 @@ impl Completions {
     }
 }
 
+impl Queue {
+    fn wake(&self) {
+        if let Some(wake) = &self.wake {
+            // Fails only when the event loop is gone, and then nobody waits.
+            wake.call((), ThreadsafeFunctionCallMode::NonBlocking);
+        }
+    }
+}
+
 impl Completions {
     pub(crate) fn ticket(&self, id: u32) -> Ticket {
         Ticket { queue: Arc::clone(&self.0), id, outcome: None }
@@ -93,12 +103,12 @@ impl Drop for Ticket {
         let lost = || Err(Error::Store("the call was dropped unanswered".into()));
         let outcome = self.outcome.take().unwrap_or_else(lost);
         let mut outcomes = self.queue.outcomes.lock();
-        let was_empty = outcomes.is_empty();
         outcomes.push((self.id, outcome));
-        drop(outcomes);
-        if was_empty && let Some(wake) = &self.queue.wake {
-            // Fails only when the event loop is gone, and then nobody waits.
-            wake.call((), ThreadsafeFunctionCallMode::NonBlocking);
+        if outcomes.len() == 1 && self.queue.wake.is_some() {
+            drop(outcomes);
+            let queue = Arc::clone(&self.queue);
+            // One wake-up for all that one trip has brought.
+            after_batch(move || queue.wake());
         }
     }
 }

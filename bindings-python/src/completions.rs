@@ -14,7 +14,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use pyo3::intern;
 use pyo3::prelude::*;
-use tidegate::answer::decision;
+use tidegate::answer::{after_batch, decision};
 use tidegate::{Error, Operation};
 
 use crate::arguments::{Checks, Keys, actual, charged, cost, max_wait, tokens, wait};
@@ -192,8 +192,11 @@ impl Ticket {
     }
 
     fn put(&mut self, outcome: Result<Outcome, Error>) {
-        if let Some((queue, limiter, future)) = self.0.take() {
-            queue.push(Answer { limiter, future, outcome });
+        if let Some((queue, limiter, future)) = self.0.take()
+            && queue.push(Answer { limiter, future, outcome })
+        {
+            // One wake-up for all that one trip has brought.
+            after_batch(move || queue.wake());
         }
     }
 }
@@ -205,15 +208,16 @@ impl Drop for Ticket {
 }
 
 impl Queue {
-    fn push(&self, answer: Answer) {
+    /// Whether the loop must be woken: nobody else does it for this answer.
+    fn push(&self, answer: Answer) -> bool {
         let mut answers = self.answers.lock();
-        let was_empty = answers.is_empty();
         answers.push(answer);
-        drop(answers);
-        if was_empty {
-            // A full socket wakes the loop just as well.
-            let _ = (&self.wake).write(&[1]);
-        }
+        answers.len() == 1
+    }
+
+    fn wake(&self) {
+        // A full socket wakes the loop just as well.
+        let _ = (&self.wake).write(&[1]);
     }
 }
 

@@ -1,6 +1,7 @@
 //! Where one thread waits for one answer of a store: the blocking methods, and the
 //! bindings, which look for interrupts in between. And what an answer must be.
 
+use core::cell::RefCell;
 use core::time::Duration;
 use std::sync::Arc;
 
@@ -66,6 +67,42 @@ impl<T> Drop for Answerer<T> {
     fn drop(&mut self) {
         self.0.answer.lock().get_or_insert_with(|| Err(lost()));
         self.0.answered.notify_one();
+    }
+}
+
+/// What is to be done once all answers of a trip are given.
+type Waking = Vec<Box<dyn FnOnce()>>;
+
+thread_local! {
+    static WAKING: RefCell<Option<Waking>> = const { RefCell::new(None) };
+}
+
+/// Gives the answers of one trip; what they put off with [`after_batch`] runs at the end.
+pub(crate) fn batch(give_answers: impl FnOnce()) {
+    struct End;
+    impl Drop for End {
+        fn drop(&mut self) {
+            let waking = WAKING.take();
+            waking.into_iter().flatten().for_each(|wake| wake());
+        }
+    }
+    WAKING.set(Some(Vec::new()));
+    let _end = End;
+    give_answers();
+}
+
+/// Runs `wake` when the trip whose answers this thread is giving has given them all, so
+/// that one wake-up serves them; at once, if it is not giving any.
+pub fn after_batch(wake: impl FnOnce() + 'static) {
+    let wake = WAKING.with_borrow_mut(|waking| match waking {
+        Some(waking) => {
+            waking.push(Box::new(wake));
+            None
+        }
+        None => Some(wake),
+    });
+    if let Some(wake) = wake {
+        wake();
     }
 }
 

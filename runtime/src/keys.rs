@@ -87,14 +87,6 @@ impl<'k> Keys<'k> {
 }
 
 impl OwnedKeys {
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &[u8]> {
-        let keys: &[Box<[u8]>] = match self {
-            Self::One(key) => core::slice::from_ref(key),
-            Self::Each(keys) => keys,
-        };
-        keys.iter().map(|key| &**key)
-    }
-
     pub(crate) fn lend<R>(&self, use_them: impl FnOnce(Keys<'_>) -> R) -> R {
         match self {
             Self::One(key) => use_them(Keys::One(key)),

@@ -15,6 +15,9 @@ use crate::store::{Backend, DEFAULT_TIMEOUT, Store};
 /// The most that `max_keys` can be.
 const MAX_MAX_KEYS: usize = 100_000_000;
 
+const DEFAULT_DENY_CACHE: Duration = Duration::from_millis(100);
+const MAX_DENY_CACHE: Duration = Duration::from_secs(60);
+
 /// Collects what a [`Limiter`] is made of; mistakes are reported by
 /// [`build`](Self::build).
 #[derive(Default)]
@@ -26,6 +29,7 @@ pub struct LimiterBuilder {
     clock: Option<Arc<dyn Clock + Send + Sync>>,
     max_keys: Option<usize>,
     on_full: Option<OnFull>,
+    deny_cache: Option<Duration>,
 }
 
 enum StoreChoice {
@@ -111,6 +115,16 @@ impl LimiterBuilder {
         self
     }
 
+    /// How long a key that a shared Redis bucket has refused may be refused again without
+    /// asking, until its time has come: at most 60 s, 100 ms unless given, zero to always
+    /// ask. What this process gives back is known at once; what another one gives back
+    /// (credit, cancel, settle, reset) or changes of the limits shows so much later.
+    #[must_use]
+    pub fn deny_cache(mut self, longest: Duration) -> Self {
+        self.deny_cache = Some(longest);
+        self
+    }
+
     /// Checks it all. Opens the file of a `shm://` store, which waits while another process
     /// is making it, at most 5 s; does no other I/O.
     ///
@@ -133,6 +147,12 @@ impl LimiterBuilder {
             }
             None => Store::open("memory://", self.timeout.unwrap_or(DEFAULT_TIMEOUT))?,
         };
+        if self.deny_cache.is_some() && !matches!(store.0, Backend::Redis(_)) {
+            return Err(Error::argument(
+                "deny_cache",
+                "it is for a Redis store only; leave it out",
+            ));
+        }
         let buckets = match store.0 {
             Backend::Memory => {
                 let max_keys = check_max_keys(self.max_keys.unwrap_or(DEFAULT_MAX_KEYS))?;
@@ -152,11 +172,22 @@ impl LimiterBuilder {
                 return Err(Error::argument(name, bounded_elsewhere(&store.0)));
             }
             Backend::Shm(options) => Buckets::Shm(SharedTables::open(&options, &prefix, &limits)?),
-            Backend::Redis(store) => Buckets::Redis(store),
+            Backend::Redis(store) => {
+                let deny_cache = check_deny_cache(self.deny_cache.unwrap_or(DEFAULT_DENY_CACHE))?;
+                Buckets::Redis(store.keeping_refusals(deny_cache))
+            }
         };
         let closed = AtomicBool::new(false);
         Ok(Limiter(Arc::new(Inner { named, limits, prefix, buckets, closed })))
     }
+}
+
+fn check_deny_cache(longest: Duration) -> Result<Duration, Error> {
+    if longest <= MAX_DENY_CACHE {
+        return Ok(longest);
+    }
+    let message = format!("it must be at most {MAX_DENY_CACHE:?}, but is {longest:?}");
+    Err(Error::argument("deny_cache", message))
 }
 
 fn check_max_keys(max_keys: usize) -> Result<usize, Error> {

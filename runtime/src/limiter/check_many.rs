@@ -1,4 +1,3 @@
-use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -6,9 +5,10 @@ use tidegate_core::{Decision, Operation};
 use tokio::sync::oneshot;
 
 use super::{Buckets, Limiter};
-use crate::answer::{awaited, lost};
+use crate::answer::{awaited, decision, lost};
 use crate::error::Error;
-use crate::keys::{Keys, OwnedKeys};
+use crate::keys::Keys;
+use crate::redis::RedisStore;
 
 impl Limiter {
     /// Many checks, each of its own keys and cost, in one go: each is decided by itself,
@@ -66,48 +66,26 @@ impl Limiter {
             Err(error) => return done(Err(error)),
         };
         match &self.0.buckets {
-            Buckets::Memory(tables) => return done(tables.check_many(&checks)),
-            Buckets::Shm(shared) => return done(shared.tables().check_many(&checks)),
-            Buckets::Redis(_) => {}
+            Buckets::Memory(tables) => done(tables.check_many(&checks)),
+            Buckets::Shm(shared) => done(shared.tables().check_many(&checks)),
+            Buckets::Redis(store) => self.check_remotely(store, checks, done),
         }
-        let checks = checks.into_iter().map(|(keys, cost)| (keys.to_owned(), cost)).collect();
-        self.check_in_waves(checks, Vec::new(), Box::new(done));
     }
 
-    /// Checks a remote store in as few trips as keep the order: those of different keys
-    /// travel together, and one whose key has been there already waits for the next wave.
-    fn check_in_waves(
+    /// In one trip, in order.
+    fn check_remotely(
         &self,
-        mut checks: VecDeque<(OwnedKeys, u64)>,
-        mut decisions: Vec<Decision>,
-        done: Done,
+        store: &RedisStore,
+        checks: Vec<(Keys<'_>, u64)>,
+        done: impl FnOnce(Result<Vec<Decision>, Error>) + Send + 'static,
     ) {
-        let mut wave = Vec::new();
-        let mut taken: HashSet<Box<[u8]>> = HashSet::new();
-        while let Some((keys, cost)) = checks.pop_front() {
-            if keys.iter().any(|key| taken.contains(key)) {
-                checks.push_front((keys, cost));
-                break;
-            }
-            taken.extend(keys.iter().map(Box::from));
-            wave.push((keys, cost));
-        }
-        let limiter = self.clone();
-        let gathering = Gathering::new(wave.len(), move |answers: Result<Vec<_>, _>| {
-            match answers {
-                Ok(answers) => decisions.extend(answers),
-                Err(error) => return done(Err(error)),
-            }
-            if checks.is_empty() {
-                return done(Ok(decisions));
-            }
-            limiter.check_in_waves(checks, decisions, done);
-        });
-        for (place, (keys, cost)) in wave.into_iter().enumerate() {
+        let gathering = Gathering::new(checks.len(), done);
+        let asked = checks.into_iter().enumerate().map(|(place, (keys, cost))| {
             let gathering = Arc::clone(&gathering);
-            let put = move |answer| gathering.put(place, answer);
-            keys.lend(|keys| self.check_then(keys, cost, put));
-        }
+            let put = move |outcome| gathering.put(place, decision(outcome));
+            (keys.in_redis(&self.0.prefix), Operation::Check { cost }, put)
+        });
+        store.run_all(&self.0.limits, asked);
     }
 
     fn admit_all<'k, K: Into<Keys<'k>>>(
@@ -122,8 +100,6 @@ impl Limiter {
         Ok(admitted)
     }
 }
-
-type Done = Box<dyn FnOnce(Result<Vec<Decision>, Error>) + Send>;
 
 /// The answers of many checks; when the last has come, or is lost, all are handed on.
 struct Gathering<D: FnOnce(Result<Vec<Decision>, Error>)>(Mutex<Gathered<D>>);

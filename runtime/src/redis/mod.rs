@@ -2,10 +2,12 @@
 //! takes the engine's step there by the server's clock, and the caller replays the
 //! answer from what the script saw.
 
+mod deny_cache;
 pub(crate) mod io;
-mod replay;
-mod script;
-pub mod value;
+mod lane;
+mod link;
+mod protocol;
+mod trip;
 
 use core::time::Duration;
 use std::sync::Arc;
@@ -14,12 +16,14 @@ use ::redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use ::redis::{Client, IntoConnectionInfo as _, RedisError};
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
-use tidegate_core::{Limit, Operation, Outcome};
+use tidegate_core::{Decision, Limit, Operation, Outcome};
 
+use self::deny_cache::{DenyCache, gives_back};
+use self::lane::{Done, Lane};
+use self::link::Link;
 use crate::error::Error;
 
-pub use replay::{replay, step};
-pub use script::{CANCEL, CHECK, Call, HOLD, RESERVE, RESET, SCRIPTS, SETTLE, Script, Seen};
+pub use protocol::*;
 
 /// How long one attempt to connect may take. Callers wait for at most the store
 /// timeout; an attempt that is nearly there goes on for the next ones.
@@ -32,7 +36,11 @@ const DEAD_PEER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A Redis server, reached through one multiplexed connection per process.
 #[derive(Clone)]
-pub(crate) struct RedisStore(Arc<Inner>);
+pub(crate) struct RedisStore {
+    inner: Arc<Inner>,
+    /// How long a refused key may be refused again without asking.
+    keep_refusals: Duration,
+}
 
 struct Inner {
     client: Client,
@@ -46,7 +54,9 @@ struct Inner {
 struct Live {
     process: u32,
     io: tokio::runtime::Handle,
-    connection: ConnectionManager,
+    link: Link,
+    lane: Lane,
+    refused: Arc<DenyCache>,
 }
 
 impl RedisStore {
@@ -64,12 +74,14 @@ impl RedisStore {
         #[cfg(target_os = "linux")]
         let tcp = tcp.set_user_timeout(DEAD_PEER_TIMEOUT);
         let client = Client::open(info.set_tcp_settings(tcp)).map_err(invalid)?;
-        Ok(Self(Arc::new(Inner {
-            client,
-            timeout,
-            live: ArcSwapOption::empty(),
-            making: Mutex::new(()),
-        })))
+        let (live, making) = (ArcSwapOption::empty(), Mutex::new(()));
+        let inner = Arc::new(Inner { client, timeout, live, making });
+        Ok(Self { inner, keep_refusals: Duration::ZERO })
+    }
+
+    /// The same store, for a limiter that may be refused so long without asking.
+    pub(crate) fn keeping_refusals(self, keep_refusals: Duration) -> Self {
+        Self { keep_refusals, ..self }
     }
 
     /// Runs an operation on the buckets of `keys`, one key that holds all tiers or one for
@@ -81,27 +93,59 @@ impl RedisStore {
         operation: Operation,
         done: impl FnOnce(Result<Outcome, Error>) + Send + 'static,
     ) {
-        let ready = check_keys(&keys, limits.len())
-            .and_then(|()| Call::new(&limits, &operation))
-            .and_then(|call| Ok((call, self.live()?)));
-        let (call, live) = match ready {
-            Ok(ready) => ready,
-            Err(error) => return done(Err(error)),
+        self.run_all(&limits, core::iter::once((keys, operation, done)));
+    }
+
+    /// Runs operations one after the other, in as few trips as can be.
+    pub(crate) fn run_all<D: FnOnce(Result<Outcome, Error>) + Send + 'static>(
+        &self,
+        limits: &Arc<[Limit]>,
+        asked: impl IntoIterator<Item = (Vec<Vec<u8>>, Operation, D)>,
+    ) {
+        let live = match self.live() {
+            Ok(live) => live,
+            Err(error) => return asked.into_iter().for_each(|(.., done)| done(Err(error.clone()))),
         };
-        let timeout = self.0.timeout;
-        let io = live.io.clone();
-        io.spawn(async move {
-            let seen = within(timeout, call.run(live.connection, &keys)).await;
-            done(seen.and_then(|seen| replay(&seen, &keys, &limits, operation)));
-        });
+        // What is not sent is answered here, outside the lane's lock.
+        let mut ready: Vec<(Request, Done)> = Vec::new();
+        for (keys, operation, done) in asked {
+            if let Some(decision) = self.refuse(&live, &keys, limits, &operation) {
+                done(Ok(Outcome::Decision(decision)));
+                continue;
+            }
+            let forget = gives_back(&operation).then(|| (Arc::clone(&live.refused), keys.clone()));
+            forget.iter().for_each(forget_all);
+            match Request::new(keys, Arc::clone(limits), operation) {
+                Ok(request) => ready.push((request, forgetting(forget, done))),
+                Err(error) => done(Err(error)),
+            }
+        }
+        live.lane.push(&live.io, ready);
+    }
+
+    /// The refusal of a check that needs no asking.
+    fn refuse(
+        &self,
+        live: &Live,
+        keys: &[Vec<u8>],
+        limits: &Arc<[Limit]>,
+        operation: &Operation,
+    ) -> Option<Decision> {
+        match (operation, keys) {
+            _ if self.keep_refusals.is_zero() => None,
+            (&Operation::Check { cost: cost @ 1.. }, [key]) => {
+                live.refused.refuse(key, limits, cost, self.keep_refusals)
+            }
+            _ => None,
+        }
     }
 
     pub(crate) async fn ping(&self) -> Result<(), Error> {
         let live = self.live()?;
-        let timeout = self.0.timeout;
-        let mut connection = live.connection;
+        let timeout = self.inner.timeout;
         let pinging = async move {
-            ::redis::cmd("PING").query_async::<()>(&mut connection).await.map_err(store_error)
+            let mut replies = live.link.send(vec![::redis::cmd("PING")]).await;
+            replies.remove(0).map(drop).map_err(store_error)
         };
         let pinged = live.io.spawn(within(timeout, pinging)).await;
         pinged.unwrap_or_else(|_| Err(Error::Store("the I/O thread is gone".into())))
@@ -110,18 +154,21 @@ impl RedisStore {
     fn live(&self) -> Result<Live, Error> {
         let process = std::process::id();
         let of_this_process = || {
-            let live = self.0.live.load();
+            let live = self.inner.live.load();
             live.as_ref().filter(|live| live.process == process).map(|live| Live::clone(live))
         };
         if let Some(live) = of_this_process() {
             return Ok(live);
         }
-        let _making = self.0.making.lock();
+        let _making = self.inner.making.lock();
         if let Some(live) = of_this_process() {
             return Ok(live);
         }
-        let live = Live { process, io: io::handle()?, connection: self.connect_lazily()? };
-        if let Some(parents) = self.0.live.swap(Some(Arc::new(live.clone()))) {
+        let link = Link::new(self.connect_lazily()?);
+        let refused = Arc::new(DenyCache::new());
+        let lane = Lane::new(link.clone(), self.inner.timeout, Arc::clone(&refused));
+        let live = Live { process, io: io::handle()?, link, lane, refused };
+        if let Some(parents) = self.inner.live.swap(Some(Arc::new(live.clone()))) {
             // The parent's socket and tasks are not this process's to close.
             core::mem::forget(parents);
         }
@@ -134,26 +181,30 @@ impl RedisStore {
         let config = ConnectionManagerConfig::new()
             .set_number_of_retries(0)
             .set_connection_timeout(Some(CONNECT_TIMEOUT))
-            .set_response_timeout(Some(self.0.timeout));
-        ConnectionManager::new_lazy_with_config(self.0.client.clone(), config).map_err(store_error)
+            .set_response_timeout(Some(self.inner.timeout));
+        ConnectionManager::new_lazy_with_config(self.inner.client.clone(), config)
+            .map_err(store_error)
     }
 }
 
-/// One key for all tiers, or one per tier and no two the same: in one bucket of two tiers
-/// one would overwrite the other.
-fn check_keys(keys: &[Vec<u8>], tiers: usize) -> Result<(), Error> {
-    if keys.len() != 1 && keys.len() != tiers {
-        let message = format!("one key or {tiers} are needed, but {} were given", keys.len());
-        return Err(Error::argument("key", message));
-    }
-    if (1..keys.len()).any(|at| keys[..at].contains(&keys[at])) {
-        return Err(Error::argument("key", "two limits cannot share one key's bucket"));
-    }
-    Ok(())
+/// Keys to which something is given back, and where their refusals are kept.
+type Forget = (Arc<DenyCache>, Vec<Vec<u8>>);
+
+fn forget_all((refused, keys): &Forget) {
+    keys.iter().for_each(|key| refused.forget(key));
 }
 
-fn corrupt_bucket(key: &[u8]) -> Error {
-    Error::CorruptBucket { key: String::from_utf8_lossy(key).into_owned() }
+/// Forgets keys again once something has been given back, before anybody is told: a trip
+/// that was under way may have brought a refusal meanwhile.
+fn forgetting(
+    forget: Option<Forget>,
+    done: impl FnOnce(Result<Outcome, Error>) + Send + 'static,
+) -> Done {
+    let Some(forget) = forget else { return Box::new(done) };
+    Box::new(move |outcome| {
+        forget_all(&forget);
+        done(outcome);
+    })
 }
 
 async fn within<T>(

@@ -2,7 +2,7 @@
 
 use std::iter::zip;
 
-use tidegate::redis::{Call, Seen, step, value};
+use tidegate::redis::{Call, Request, Seen, plan, step, value};
 use tidegate_core::{Cells, Decision, Limit, Operation, Reservation, Source, Timeline};
 
 use crate::lua_twin::{Change, Ran};
@@ -81,7 +81,8 @@ impl Case {
     /// # Panics
     /// For a cost above the burst, which is never sent.
     pub fn call(&self) -> Call {
-        Call::new(&self.limits, &self.step.operation()).expect("the cost is at most the burst")
+        call(self.values.len(), &self.limits, self.step.operation())
+            .expect("the cost is at most the burst")
     }
 
     /// Whether the script did what the engine does.
@@ -103,21 +104,7 @@ impl Case {
     }
 
     fn compare_with(&self, ran: &Ran, same_ttl: impl Fn(&u64, &u64) -> bool) -> Result<(), String> {
-        let expected = self.expected();
-        let same = match (&expected, ran) {
-            (Ran::Failed(expected), Ran::Failed(error)) => error.starts_with(expected),
-            (Ran::Changed(expected), Ran::Changed(changes)) => {
-                expected.len() == changes.len()
-                    && zip(expected, changes).all(|pair| match pair {
-                        (Some(expected), Some(got)) => {
-                            expected.value == got.value && same_ttl(&expected.ttl, &got.ttl)
-                        }
-                        (expected, change) => expected == change,
-                    })
-            }
-            _ => false,
-        };
-        if same { Ok(()) } else { Err(format!("{self}: expected {expected:?}, got {ran:?}")) }
+        compare(&self.expected(), ran, same_ttl).map_err(|how| format!("{self}: {how}"))
     }
 
     /// What the script should do: the buckets that owe something else are written.
@@ -126,6 +113,9 @@ impl Case {
     /// As [`call`](Self::call).
     pub fn expected(&self) -> Ran {
         let Self { now, values, limits, step: operation } = self;
+        if let (Step::Check { cost }, [_]) = (operation, values.as_slice()) {
+            return expected_of_checks(*now, values, limits, &[(0, *cost)]);
+        }
         let stored = match value::read(values, limits, *now) {
             Ok(stored) => stored,
             Err(key) => return Ran::Failed(format!("CORRUPT key {} ", key + 1)),
@@ -159,6 +149,114 @@ impl Case {
         let each = || (0..limits.len()).map(|tier| change(tier..tier + 1)).collect();
         Ran::Changed(if values.len() == 1 { one_key() } else { each() })
     }
+}
+
+/// Checks of many buckets, which travel in one call.
+#[derive(Clone, Debug)]
+pub struct Checks {
+    /// The server's clock, in nanoseconds.
+    pub now: u64,
+    /// What the keys hold; each holds all tiers.
+    pub values: Vec<Option<Vec<u8>>>,
+    /// The limiter's limits.
+    pub limits: Vec<Limit>,
+    /// Of which key, and the cost, in order of arrival; every key is checked.
+    pub checks: Vec<(usize, u64)>,
+}
+
+impl Checks {
+    /// What the script sees.
+    pub fn seen(&self) -> Seen {
+        Seen { now: self.now, values: self.values.clone() }
+    }
+
+    /// The script and its arguments. Keys come in the order in which they are checked first.
+    ///
+    /// # Panics
+    /// For a cost above the burst, which is never sent.
+    pub fn call(&self) -> Call {
+        let limits: std::sync::Arc<[Limit]> = self.limits.as_slice().into();
+        let request = |&(key, cost): &(usize, u64)| {
+            let name = format!("bucket{key}").into_bytes();
+            Request::new(vec![name], limits.clone(), Operation::Check { cost }).expect("a request")
+        };
+        let mut calls = plan(self.checks.iter().map(request), |_, _| panic!("a check is refused"));
+        assert_eq!(calls.len(), 1, "checks travel together");
+        calls.remove(0)
+    }
+
+    /// What the script should do.
+    pub fn expected(&self) -> Ran {
+        expected_of_checks(self.now, &self.values, &self.limits, &self.checks)
+    }
+
+    /// Whether the script did what the engine does, one check after the other.
+    ///
+    /// # Errors
+    /// Says how they differ.
+    pub fn compare(&self, ran: &Ran) -> Result<(), String> {
+        compare(&self.expected(), ran, |expected, got| expected == got)
+            .map_err(|how| format!("{self:?}: {how}"))
+    }
+
+    /// The same for a run in Redis, where time passes.
+    ///
+    /// # Errors
+    /// Says how they differ.
+    pub fn compare_redis(&self, ran: &Ran) -> Result<(), String> {
+        let same_ttl =
+            |expected: &u64, got: &u64| (expected.saturating_sub(SLACK)..=*expected).contains(got);
+        compare(&self.expected(), ran, same_ttl).map_err(|how| format!("{self:?}: {how}"))
+    }
+}
+
+/// The call of an operation on so many keys.
+///
+/// # Errors
+/// Those of the operation.
+pub fn call(keys: usize, limits: &[Limit], operation: Operation) -> Result<Call, tidegate::Error> {
+    let keys = (0..keys).map(|key| format!("bucket{key}").into_bytes()).collect();
+    Call::new(Request::new(keys, limits.into(), operation)?)
+}
+
+/// Foreign values are left alone; every other bucket walks through its checks.
+fn expected_of_checks(
+    now: u64,
+    values: &[Option<Vec<u8>>],
+    limits: &[Limit],
+    checks: &[(usize, u64)],
+) -> Ran {
+    let change = |(key, value): (usize, &Option<Vec<u8>>)| {
+        let mut stored = value::read(core::slice::from_ref(value), limits, now).ok()?;
+        let before = stored.cells;
+        for &(_, cost) in checks.iter().filter(|(of, _)| *of == key) {
+            (_, stored.cells) = step(&stored, limits, now, Operation::Check { cost })
+                .expect("the cost is at most the burst");
+        }
+        let debt =
+            |tier: usize| stored.cells[tier].saturating_sub(limits[tier].timeline().position(now));
+        let lives = (0..limits.len()).map(|tier| full_in(&limits[tier], debt(tier), now)).max();
+        let value = value::write(&stored.cells, limits, now).into_bytes();
+        (stored.cells != before).then(|| Change { value, ttl: lives.unwrap_or(0) + 1 })
+    };
+    Ran::Changed(values.iter().enumerate().map(change).collect())
+}
+
+fn compare(expected: &Ran, ran: &Ran, same_ttl: impl Fn(&u64, &u64) -> bool) -> Result<(), String> {
+    let same = match (expected, ran) {
+        (Ran::Failed(expected), Ran::Failed(error)) => error.starts_with(expected),
+        (Ran::Changed(expected), Ran::Changed(changes)) => {
+            expected.len() == changes.len()
+                && zip(expected, changes).all(|pair| match pair {
+                    (Some(expected), Some(got)) => {
+                        expected.value == got.value && same_ttl(&expected.ttl, &got.ttl)
+                    }
+                    (expected, change) => expected == change,
+                })
+        }
+        _ => false,
+    };
+    if same { Ok(()) } else { Err(format!("expected {expected:?}, got {ran:?}")) }
 }
 
 impl core::fmt::Display for Case {

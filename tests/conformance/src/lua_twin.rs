@@ -115,6 +115,8 @@ fn told(reply: &Table, seen: &Seen) -> mlua::Result<bool> {
     for (at, value) in seen.values.iter().enumerate() {
         told &= match (reply.get::<Value>(at + 3)?, value) {
             (Value::Boolean(false), None) => true,
+            (Value::Integer(0), Some(value)) => value.starts_with(WRONG_TYPE),
+            (Value::Number(number), Some(value)) => number == 0.0 && value.starts_with(WRONG_TYPE),
             (Value::String(told), Some(value)) => told.as_bytes() == value.as_slice(),
             _ => false,
         };
@@ -132,6 +134,16 @@ fn fake_redis(lua: &Lua, server: &Rc<RefCell<Server>>) -> mlua::Result<Table> {
         let number = |word: &[u8]| core::str::from_utf8(word).ok()?.parse().ok();
         let key =
             words.get(1).and_then(|key| number(key)).and_then(|key| usize::try_from(key).ok());
+        if let [b"MGET", keys @ ..] = words.as_slice() {
+            let values = keys.iter().zip(&server.values).map(|(_, value)| match value {
+                Some(value) if !value.starts_with(WRONG_TYPE) => {
+                    Ok(Value::String(lua.create_string(value)?))
+                }
+                _ => Ok(Value::Boolean(false)),
+            });
+            let values = values.collect::<mlua::Result<Vec<_>>>()?;
+            return Ok(Value::Table(lua.create_sequence_from(values)?));
+        }
         match (words.as_slice(), key.filter(|&key| key < server.values.len())) {
             ([b"TIME"], None) => {
                 let (seconds, nanos) = (server.now / 1_000_000_000, server.now % 1_000_000_000);
@@ -147,7 +159,10 @@ fn fake_redis(lua: &Lua, server: &Rc<RefCell<Server>>) -> mlua::Result<Table> {
                 Some(value) => Ok(Value::String(lua.create_string(value)?)),
                 None => Ok(Value::Boolean(false)),
             },
-            ([b"SET", _, value, b"PX", ttl], Some(key)) => {
+            ([b"SET", _, _, b"PX", _, b"NX"], Some(key)) if server.values[key].is_some() => {
+                Ok(Value::Boolean(false))
+            }
+            ([b"SET", _, value, b"PX", ttl, ..], Some(key)) => {
                 let ttl = number(ttl).filter(|ttl| (1..=1u64 << 53).contains(ttl));
                 let ttl = ttl.ok_or_else(|| {
                     mlua::Error::RuntimeError("invalid expire time in 'set' command".into())

@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use tidegate::redis::{Call, Seen, replay};
+use tidegate::redis::Seen;
 use tidegate::{Decision, Limit, Limiter, ManualClock, Source};
+use tidegate_conformance::case::call;
 use tidegate_conformance::redis_server::RedisServer;
 use tidegate_conformance::redis_twin::RedisTwin;
 use tidegate_conformance::vectors::{DecideVectors, Step, Trace, compare, load};
@@ -77,13 +78,13 @@ fn lua_twin_in_redis() {
     let mut buckets: HashMap<(usize, String), [Option<Vec<u8>>; 1]> = HashMap::new();
     run_all(Source::Redis, |trace, number, step| {
         let limits = limits(trace);
-        let check = || Operation::Check { cost: step.cost };
-        let call = Call::new(&limits, &check()).map_err(|error| error.code().to_owned())?;
+        let code = |error: tidegate::Error| error.code().to_owned();
+        let call = call(1, &limits, Operation::Check { cost: step.cost }).map_err(code)?;
         let values = buckets.entry((number, step.key.clone())).or_default();
         let seen = Seen { now: step.now(), values: values.to_vec() };
         let ran = redis.run(&seen, &call);
         ran.apply_to(values);
-        let outcome = replay(&seen, &[], &limits, check()).map_err(|error| error.code().to_owned());
+        let outcome = call.answer_alone(Ok(seen.clone())).map_err(code);
         let Outcome::Decision(decision) = outcome? else { panic!("a check answers a decision") };
         let wrote = *values != seen.values[..];
         assert_eq!(wrote, decision.allowed && step.cost > 0, "{:?} at {}", trace.name, step.at);

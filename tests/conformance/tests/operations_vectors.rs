@@ -4,7 +4,8 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 
 use serde::Deserialize;
-use tidegate::redis::{Call, SCRIPTS, Seen, replay, value};
+use tidegate::redis::{Call, SCRIPTS, Seen, value};
+use tidegate_conformance::case::call;
 use tidegate_conformance::lua_twin::{LuaTwin, Ran};
 use tidegate_conformance::redis_server::RedisServer;
 use tidegate_conformance::redis_twin::RedisTwin;
@@ -114,10 +115,10 @@ impl Bucket for InScripts<'_, '_> {
         operation: core::Operation,
     ) -> Result<Outcome, String> {
         let code = |error: tidegate::Error| error.code().to_owned();
-        let call = Call::new(limits, &operation).map_err(code)?;
+        let call = call(self.values.len(), limits, operation).map_err(code)?;
         let seen = Seen { now, values: self.values.clone() };
         (self.run_script.borrow_mut())(&seen, &call).apply_to(&mut self.values);
-        replay(&seen, &[], limits, operation).map_err(code)
+        call.answer_alone(Ok(seen)).map_err(code)
     }
 
     /// As the first touch at that time that writes.

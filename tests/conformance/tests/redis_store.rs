@@ -152,8 +152,8 @@ fn credentials_work_and_are_never_told() {
     let mut connection = server.connect();
     redis::cmd("ACL")
         .arg(&[
-            "SETUSER", "gate", "on", ">s3cret", "~gates:*", "+eval", "+evalsha", "+get", "+set",
-            "+time", "+ping",
+            "SETUSER", "gate", "on", ">s3cret", "~gates:*", "+eval", "+evalsha", "+get", "+mget",
+            "+set", "+time", "+ping",
         ])
         .exec(&mut connection)
         .expect("a user");

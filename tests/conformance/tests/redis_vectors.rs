@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use tidegate::redis::Call;
 use tidegate::{Limit, Limiter, Source};
+use tidegate_conformance::case::call;
 use tidegate_conformance::redis_server::RedisServer;
 use tidegate_conformance::vectors::{RedisVectors, load};
 use tidegate_core::Operation;
@@ -51,7 +51,8 @@ fn foreign_values_are_corrupt_for_the_facade_and_the_script() {
             assert!(error.to_string().contains("tidegate:{k}"), "{error}");
         }
         for operation in operations() {
-            let call = Call::new(&limits, &operation).expect("a call");
+            let what = format!("{operation:?}");
+            let call = call(1, &limits, operation).expect("a call");
             let error = redis::cmd("EVAL")
                 .arg(call.script.text())
                 .arg(1)
@@ -59,7 +60,7 @@ fn foreign_values_are_corrupt_for_the_facade_and_the_script() {
                 .arg(call.arguments)
                 .exec(&mut connection)
                 .expect_err("a foreign value");
-            assert_eq!(error.code(), Some("CORRUPT"), "{operation:?} on {value:?}");
+            assert_eq!(error.code(), Some("CORRUPT"), "{what} on {value:?}");
         }
         let kept: String =
             redis::cmd("GET").arg("tidegate:{k}").query(&mut connection).expect("the value");
@@ -71,9 +72,8 @@ fn foreign_values_are_corrupt_for_the_facade_and_the_script() {
     assert_eq!(limiter.check("k", 1).expect_err("a list").code(), "corrupt_bucket");
 }
 
-fn operations() -> [Operation; 5] {
+fn operations() -> [Operation; 4] {
     [
-        Operation::Check { cost: 1 },
         Operation::Reserve { cost: 1, max_wait: u64::MAX },
         Operation::Settle { charged: 2, actual: 1 },
         Operation::Hold { wait: 1 },

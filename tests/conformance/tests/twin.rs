@@ -7,12 +7,12 @@ mod cases;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 
-use cases::case;
+use cases::{case, checks};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::{Config, TestRunner};
 use tidegate::redis::{Call, SCRIPTS, Script, Seen};
-use tidegate_conformance::case::Case;
+use tidegate_conformance::case::{Case, Checks};
 use tidegate_conformance::lua_twin::{LuaTwin, Ran};
 use tidegate_conformance::redis_server::RedisServer;
 use tidegate_conformance::redis_twin::RedisTwin;
@@ -71,6 +71,34 @@ fn takes_the_engines_step() {
         .unwrap_or_else(|failure| panic!("{failure}"));
 }
 
+/// Many checks in one call: as the engine takes them, one after the other.
+#[test]
+fn takes_the_engines_steps_of_many_checks() {
+    let twins = Twins::load();
+    let compare = |checks: Checks| {
+        let call = checks.call();
+        let twin = twins.of(call.script.name).expect("a script");
+        let ran = twin.run(&checks.seen(), &call.arguments);
+        checks.compare(&ran.map_err(|error| format!("{checks:?}: {error}"))?)
+    };
+    TestRunner::new(config(30_000 * times()))
+        .run(&checks(), |checks| compare(checks).map_err(TestCaseError::fail))
+        .unwrap_or_else(|failure| panic!("{failure}"));
+}
+
+/// The same in a real Redis.
+#[test]
+fn takes_the_engines_steps_of_many_checks_in_redis() {
+    let server = RedisServer::start();
+    let redis = RefCell::new(RedisTwin::new(server.connect()));
+    TestRunner::new(config(4_000 * times()))
+        .run(&checks(), |checks| {
+            let ran = redis.borrow_mut().run(&checks.seen(), &checks.call());
+            checks.compare_redis(&ran).map_err(TestCaseError::fail)
+        })
+        .unwrap_or_else(|failure| panic!("{failure}"));
+}
+
 /// The same in a real Redis, whose number formatting is the one that counts.
 #[test]
 fn takes_the_engines_step_in_redis() {
@@ -89,11 +117,15 @@ fn takes_the_engines_step_in_redis() {
 #[test]
 fn every_mutant_dies() {
     let mut runner = TestRunner::deterministic();
-    let cases: Vec<(Seen, Call, Ran)> = (0..20_000)
+    let mut cases: Vec<(Seen, Call, Ran)> = (0..20_000)
         .map(|_| case().new_tree(&mut runner).expect("a case").current())
         .chain(cases::edges())
         .map(|case| (case.seen(), case.call(), case.expected()))
         .collect();
+    let many = (0..10_000)
+        .map(|_| checks().new_tree(&mut runner).expect("checks").current())
+        .map(|checks| (checks.seen(), checks.call(), checks.expected()));
+    cases.extend(many);
     let dies = |twins: &Twins| {
         cases.iter().any(|(seen, call, expected)| {
             let Some(twin) = twins.of(call.script.name) else { return false };

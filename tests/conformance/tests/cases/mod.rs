@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use tidegate::redis::value;
-use tidegate_conformance::case::{Case, Step};
+use tidegate_conformance::case::{Case, Checks, Step};
 use tidegate_core::{Cells, Limit, MAX_SPAN, MAX_TIERS, Reserved, reserve};
 
 const MILLI: u64 = 1_000_000;
@@ -24,6 +24,46 @@ pub fn case() -> impl Strategy<Value = Case> {
         .prop_map(|(now, values, limits, picks)| {
             let step = step(&picks, now, &values, &limits);
             Case { now, values, limits, step }
+        })
+}
+
+/// Checks of one to six buckets, several of some of them; half the limiters have one limit.
+pub fn checks() -> impl Strategy<Value = Checks> {
+    let limits =
+        prop_oneof![limit().prop_map(|limit| vec![limit]), prop::collection::vec(limit(), 1..=4),];
+    (now(), limits)
+        .prop_flat_map(|(now, limits)| {
+            let value = value(now, limits.clone(), true);
+            let values = prop::collection::vec(value, 1..=6);
+            let picks = prop::collection::vec((any::<u8>(), any::<u8>(), magnitude()), 0..12);
+            (Just(now), values, Just(limits), any::<bool>(), picks)
+        })
+        .prop_map(|(now, values, limits, alike, picks)| {
+            let smallest = limits.iter().map(Limit::burst).min().unwrap_or(0);
+            let cost = |near: u8, number: u64| match near % 8 {
+                0 => 0,
+                1 => smallest,
+                2 => number % (smallest + 1),
+                3 | 4 => number % (smallest.min(10) + 1),
+                _ => 1,
+            };
+            let first = picks.first().map_or(1, |&(_, near, number)| cost(near, number));
+            let mut checks: Vec<(usize, u64)> = Vec::new();
+            for key in 0..values.len() {
+                checks.push((key, first));
+            }
+            if !alike {
+                for (place, near, number) in picks {
+                    // A key's first check stands where the key is named first.
+                    let after = usize::from(place) % (checks.len() + 1);
+                    let known = checks[..after].iter().map(|&(key, _)| key).max();
+                    if let Some(known) = known {
+                        let key = usize::from(place / 7) % (known + 1);
+                        checks.insert(after, (key, cost(near, number)));
+                    }
+                }
+            }
+            Checks { now, values, limits, checks }
         })
 }
 
@@ -322,6 +362,10 @@ pub fn mutants(part: &str) -> Vec<Mutant> {
         ("$'", &["'"]),
         (")(%d%d%d", &[")(%d%d"]),
         ("PX", &["EX"]),
+        (", 'NX'", &[""]),
+        ("%d%09d", &["%d%d"]),
+        ("count or 0", &["count or 1"]),
+        ("(count) or 1", &["(count) or 2"]),
     ];
     let mut mutants = Vec::new();
     for (from, replacements) in CHANGES {
@@ -371,6 +415,6 @@ pub fn edges() -> [Case; 2] {
 pub const EQUIVALENT_MUTANTS: &[&str] = &[
     r#"if missing > 0 then [12: " > " -> " >= "]"#,
     r#"if rest < 0 then [13: " < " -> " <= "]"#,
-    r#"word = string.format('%s@%.0f%09.0f', ARGV[2 * tier], at_sec, at_nanos) [29: "%.0f" -> "%s"]"#,
+    r#"return format('%s@%.0f%09.0f', ARGV[2 * tier], at_sec, at_nanos), math.ceil(debt / MILLI) [X: "%.0f" -> "%s"]"#,
     r#"word = string.format('%s@%.0f+%.0f', ARGV[2 * tier], floor(now_ms / period), debt) [29: "%.0f" -> "%s"]"#,
 ];

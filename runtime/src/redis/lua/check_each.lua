@@ -1,4 +1,5 @@
--- The twin of tidegate_core::decide_tiers. ARGV[1]: the cost, in tokens.
+-- The twin of tidegate_core::decide_tiers, for a check of one bucket for each tier.
+-- ARGV[1]: the cost, in tokens.
 
 local cost = tonumber(ARGV[1])
 local owed = {}

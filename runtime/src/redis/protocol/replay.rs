@@ -4,23 +4,10 @@ use tidegate_core::{
     Cells, Limit, MAX_SPAN, Operation, Outcome, Reservation, Reserved, Source, apply,
 };
 
-use super::{Seen, corrupt_bucket, value};
-use crate::error::Error;
+use super::value;
 
-/// The answer to the step that the script has taken.
-///
-/// # Errors
-/// [`Error::CorruptBucket`] for a value that Tidegate did not write.
-pub fn replay(
-    seen: &Seen,
-    keys: &[Vec<u8>],
-    limits: &[Limit],
-    operation: Operation,
-) -> Result<Outcome, Error> {
-    let stored = value::read(&seen.values, limits, seen.now)
-        .map_err(|key| corrupt_bucket(keys.get(key).map_or(&[], Vec::as_slice)))?;
-    let (mut outcome, _) =
-        step(&stored, limits, seen.now, operation).map_err(Error::from_engine)?;
+/// Marks an answer as that of a bucket in Redis.
+pub(super) fn from_redis(mut outcome: Outcome) -> Outcome {
     match &mut outcome {
         Outcome::Decision(decision)
         | Outcome::Reserved(
@@ -28,7 +15,7 @@ pub fn replay(
         ) => decision.source = Source::Redis,
         _ => {}
     }
-    Ok(outcome)
+    outcome
 }
 
 /// The engine's step on a stored bucket, which the script must take too: the answer, and

@@ -1,0 +1,92 @@
+//! Keys that were refused a moment ago, and are refused again without asking.
+//!
+//! What a bucket owes only grows, but for what is given back. So until its time has come, a
+//! refused check would be refused again, and the engine can say so from the cells that were
+//! seen. The clock goes on from when the question was sent, which is no later than when it
+//! was answered: a key is never refused past its time.
+//!
+//! What this process gives back (credit, cancel, settle, reset) is known at once; what
+//! others give back shows after at most the time a refusal may be kept.
+
+use core::hash::BuildHasher as _;
+use core::time::Duration;
+use std::sync::Arc;
+use std::time::Instant;
+
+use foldhash::fast::RandomState;
+use parking_lot::Mutex;
+use tidegate_core::{Decision, Limit, Operation, Source, decide_tiers};
+
+use super::protocol::Refusal;
+
+/// One place for each of so many keys; of two that share one, the later refusal is kept.
+const PLACES: usize = 1024;
+
+pub(super) struct DenyCache {
+    hash: RandomState,
+    places: Box<[Mutex<Option<Refused>>]>,
+}
+
+struct Refused {
+    refusal: Refusal,
+    /// When the question was sent.
+    sent: Instant,
+}
+
+impl DenyCache {
+    pub(super) fn new() -> Self {
+        let places = (0..PLACES).map(|_| Mutex::default()).collect();
+        Self { hash: RandomState::default(), places }
+    }
+
+    /// The refusal of a check, if it follows from one that is not older than `keep`.
+    pub(super) fn refuse(
+        &self,
+        key: &[u8],
+        limits: &Arc<[Limit]>,
+        cost: u64,
+        keep: Duration,
+    ) -> Option<Decision> {
+        let mut place = self.place(key).lock();
+        let Refused { refusal, sent } = place.as_ref()?;
+        if refusal.key != key || !Arc::ptr_eq(&refusal.limits, limits) {
+            return None;
+        }
+        let passed = sent.elapsed();
+        if passed >= keep {
+            *place = None;
+            return None;
+        }
+        let now = refusal.now.saturating_add(u64::try_from(passed.as_nanos()).unwrap_or(u64::MAX));
+        let decision = decide_tiers(limits, &mut { refusal.cells }, now, cost).ok()?;
+        (!decision.allowed).then_some(Decision { source: Source::Redis, ..decision })
+    }
+
+    pub(super) fn keep(&self, refusal: Refusal, sent: Instant) {
+        let mut place = self.place(&refusal.key).lock();
+        *place = Some(Refused { refusal, sent });
+    }
+
+    /// Forgets a key to which something may have been given back.
+    pub(super) fn forget(&self, key: &[u8]) {
+        let mut place = self.place(key).lock();
+        if place.as_ref().is_some_and(|refused| refused.refusal.key == key) {
+            *place = None;
+        }
+    }
+
+    fn place(&self, key: &[u8]) -> &Mutex<Option<Refused>> {
+        #[expect(clippy::cast_possible_truncation, reason = "any bits of a hash do")]
+        let hash = self.hash.hash_one(key) as usize;
+        &self.places[hash % PLACES]
+    }
+}
+
+/// Whether an operation may leave a bucket owing less than it did.
+pub(super) fn gives_back(operation: &Operation) -> bool {
+    match operation {
+        Operation::Check { .. } | Operation::Reserve { .. } | Operation::Hold { .. } => false,
+        Operation::Settle { charged, actual } => actual < charged,
+        _ => true,
+    }
+}

@@ -1,0 +1,48 @@
+-- The twin of tidegate_core::decide_tiers, for the checks of many buckets.
+-- ARGV[1]: one cost, of one check of every key; or for each key, apart by spaces, a cost, or
+-- the costs of its checks in the order in which they came, as "<cost>*<count>" joined by
+-- commas.
+--
+-- A key that holds something else is left as it is; 0 stands for a value of another type.
+--
+-- Here is done what most checks are: one of a bucket of one smooth tier, written under its
+-- limit. What is left is done after this.
+
+local call = redis.call
+local values = call('MGET', unpack(KEYS))
+local next_costs = not tonumber(ARGV[1]) and string.gmatch(ARGV[1], '[^ ]+')
+
+local left, costs
+local width = #ARGV == 3 and tonumber(ARGV[2])
+local span = width and ARGV[3] * width
+local pattern = width and '^' .. ARGV[2] .. '@(%d%d%d%d%d%d%d%d%d%d)(%d%d%d%d%d%d%d%d%d)$'
+local form = width and ARGV[2] .. '@%d%09d'
+for key = 1, #KEYS do
+  local value, spec = values[key], next_costs and next_costs() or ARGV[1]
+  local cost, at_sec, at_nanos = tonumber(spec), sec, nanos
+  if value and width then at_sec, at_nanos = match(value, pattern) end
+  if width and at_sec and cost and cost > 0 then
+    local charge, debt = cost * width, max((at_sec - sec) * SECOND + (at_nanos - nanos), 0)
+    if debt <= span - charge then
+      local owed = debt + charge
+      local rest = fmod(owed, SECOND)
+      local full_sec, full_nanos = sec + (owed - rest) / SECOND, nanos + rest
+      if full_nanos >= SECOND then
+        full_sec, full_nanos = full_sec + 1, full_nanos - SECOND
+      end
+      local word = format(form, full_sec, full_nanos)
+      local ttl = format('%d', math.ceil(owed / MILLI) + 1)
+      if value then
+        call('SET', KEYS[key], word, 'PX', ttl)
+      elseif not call('SET', KEYS[key], word, 'PX', ttl, 'NX') then
+        value = 0
+      end
+    end
+  else
+    left, costs = left or {}, costs or {}
+    left[#left + 1], costs[key] = key, spec
+  end
+  seen[2 + key] = value
+end
+if not left then return seen end
+

@@ -1,0 +1,253 @@
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tidegate_core::{Cells, Decision, Limit, MAX_SPAN, Operation, Outcome};
+
+use super::replay::{from_redis, step};
+use super::script::{CANCEL, CHECK, CHECK_EACH, HOLD, RESERVE, RESET, SETTLE, Script};
+use super::{Request, Seen, value};
+use crate::error::Error;
+
+/// One call of a script: an operation, or the checks of many.
+#[derive(Debug)]
+pub struct Call {
+    /// What runs.
+    pub script: &'static Script,
+    /// `KEYS`.
+    pub keys: Vec<Vec<u8>>,
+    /// `ARGV`.
+    pub arguments: Vec<String>,
+    /// Whether the call can be sent again when nobody knows if it was carried out: what
+    /// then happens twice must not give tokens twice.
+    pub repeatable: bool,
+    limits: Arc<[Limit]>,
+    asked: Vec<Asked>,
+}
+
+/// What one request asked.
+#[derive(Debug)]
+struct Asked {
+    /// Its place among the requests of the trip.
+    place: usize,
+    operation: Operation,
+    /// Of a check of many, which of the keys it is about.
+    key: usize,
+}
+
+/// A key that was refused, and the bucket as it then was.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    /// The key in Redis.
+    pub key: Vec<u8>,
+    /// The limits of the limiter that was refused.
+    pub limits: Arc<[Limit]>,
+    /// The server's clock, in nanoseconds since the Unix epoch.
+    pub now: u64,
+    /// What the bucket owes.
+    pub cells: Cells,
+}
+
+impl Call {
+    /// The call of one request alone.
+    ///
+    /// # Errors
+    /// [`Error::Store`] for an operation that shared buckets do not have.
+    pub fn new(request: Request) -> Result<Self, Error> {
+        match request.plain_check() {
+            Some(_) => {
+                let mut checks = Checks::new(&request);
+                checks.add(0, request);
+                Ok(checks.into_call())
+            }
+            None => Self::of_one(0, request),
+        }
+    }
+
+    /// The call of a request that travels in a call of its own.
+    pub(super) fn of_one(place: usize, request: Request) -> Result<Self, Error> {
+        let Request { keys, limits, operation } = request;
+        let (script, own, repeatable) = match &operation {
+            Operation::Check { cost } => (&CHECK_EACH, cost.to_string(), true),
+            Operation::Reserve { cost, max_wait } => {
+                (&RESERVE, format!("{cost} {}", duration(*max_wait)), true)
+            }
+            Operation::Cancel(reservation) => {
+                let after = value::write_anytime(&reservation.after, &limits);
+                let before = value::write_anytime(&reservation.before, &limits);
+                (&CANCEL, format!("{after} {before}"), true)
+            }
+            Operation::Settle { charged, actual } if actual > charged => {
+                (&SETTLE, tokens(actual - charged).to_string(), true)
+            }
+            Operation::Settle { charged, actual } => {
+                (&SETTLE, format!("-{}", tokens(charged - actual)), false)
+            }
+            Operation::Credit { tokens: back } => (&SETTLE, format!("-{}", tokens(*back)), false),
+            Operation::Hold { wait } => (&HOLD, duration(*wait), true),
+            Operation::Reset => (&RESET, String::new(), true),
+            _ => return Err(Error::Store("not an operation of shared buckets".into())),
+        };
+        let arguments = arguments(own, &limits);
+        let asked = vec![Asked { place, operation, key: 0 }];
+        Ok(Self { script, keys, arguments, repeatable, limits, asked })
+    }
+
+    /// The answers to the requests that the call is made of, each with its request's place
+    /// in the trip: from what the script saw, or from what went wrong. Checks of one key
+    /// that were refused are also told to `refused`.
+    pub fn answer(
+        mut self,
+        seen: Result<Seen, Error>,
+        mut give: impl FnMut(usize, Result<Outcome, Error>),
+        mut refused: impl FnMut(Refusal),
+    ) {
+        let seen = match seen {
+            Ok(seen) => seen,
+            Err(error) => {
+                return self.asked.iter().for_each(|asked| give(asked.place, Err(error.clone())));
+            }
+        };
+        let together = if core::ptr::eq(self.script, &CHECK) { 1 } else { self.keys.len() };
+        let mut buckets: Vec<Result<value::Stored, Error>> = seen
+            .values
+            .chunks(together.max(1))
+            .zip(self.keys.chunks(together.max(1)))
+            .map(|(values, keys)| {
+                value::read(values, &self.limits, seen.now)
+                    .map_err(|key| corrupt_bucket(keys.get(key).map_or(&[], Vec::as_slice)))
+            })
+            .collect();
+        let mut last_refused = None;
+        for Asked { place, operation, key } in core::mem::take(&mut self.asked) {
+            let outcome = match buckets.get_mut(key) {
+                Some(Ok(stored)) => step(stored, &self.limits, seen.now, operation)
+                    .map_err(Error::from_engine)
+                    .map(|(outcome, cells)| {
+                        stored.cells = cells;
+                        from_redis(outcome)
+                    }),
+                Some(Err(error)) => Err(error.clone()),
+                None => Err(Error::Store("the script's answer has another form".into())),
+            };
+            if let Ok(Outcome::Decision(Decision { allowed: false, .. })) = outcome
+                && together == 1
+                && last_refused.replace(key) != Some(key)
+                && let Some(Ok(value::Stored { cells, .. })) = buckets.get(key)
+            {
+                let (limits, key) = (Arc::clone(&self.limits), self.keys[key].clone());
+                refused(Refusal { key, limits, now: seen.now, cells: *cells });
+            }
+            give(place, outcome);
+        }
+    }
+
+    /// The answer to the only request of the call.
+    ///
+    /// # Errors
+    /// What went wrong, and [`Error::CorruptBucket`] for a value that Tidegate did not write.
+    pub fn answer_alone(self, seen: Result<Seen, Error>) -> Result<Outcome, Error> {
+        let mut answer = Err(Error::Store("nothing was asked".into()));
+        self.answer(seen, |_, outcome| answer = outcome, |_| {});
+        answer
+    }
+
+    /// The error of a script that found no bucket under a key, from the words after its code
+    /// `CORRUPT`: `key 2 ...`.
+    pub fn corrupt(&self, detail: &str) -> Error {
+        let number = detail.split(' ').nth(1).and_then(|number| number.parse::<usize>().ok());
+        let named = number.and_then(|number| self.keys.get(number.checked_sub(1)?));
+        corrupt_bucket(named.or(self.keys.first()).map_or(&[], Vec::as_slice))
+    }
+}
+
+/// Checks of buckets that each hold all tiers, under the same limits, that travel in one call.
+pub(super) struct Checks {
+    limits: Arc<[Limit]>,
+    keys: Vec<Vec<u8>>,
+    places: HashMap<Vec<u8>, usize, foldhash::fast::RandomState>,
+    /// By key: the costs in order of arrival, and how many of each there are in a row.
+    costs: Vec<Vec<(u64, u64)>>,
+    asked: Vec<Asked>,
+}
+
+impl Checks {
+    /// Checks like this one.
+    pub(super) fn new(request: &Request) -> Self {
+        let limits = Arc::clone(&request.limits);
+        let places = HashMap::default();
+        Self { limits, keys: Vec::new(), places, costs: Vec::new(), asked: Vec::new() }
+    }
+
+    /// Whether a check can join: only one of the same limiter, so that keys which one
+    /// limiter may not touch fail no other's.
+    pub(super) fn take(&self, request: &Request, most_keys: usize) -> bool {
+        Arc::ptr_eq(&self.limits, &request.limits)
+            && (self.keys.len() < most_keys || self.places.contains_key(&request.keys[0]))
+    }
+
+    /// Adds a check, after those that came before.
+    pub(super) fn add(&mut self, place: usize, request: Request) {
+        let cost = request.plain_check().unwrap_or(0);
+        for name in request.keys {
+            let key = match self.places.get(&name) {
+                Some(&key) => key,
+                None => {
+                    self.keys.push(name.clone());
+                    self.costs.push(Vec::new());
+                    self.places.insert(name, self.keys.len() - 1);
+                    self.keys.len() - 1
+                }
+            };
+            match self.costs[key].last_mut() {
+                Some((last, count)) if *last == cost => *count += 1,
+                _ => self.costs[key].push((cost, 1)),
+            }
+            self.asked.push(Asked { place, operation: Operation::Check { cost }, key });
+        }
+    }
+
+    pub(super) fn into_call(self) -> Call {
+        let first = self.costs.first().cloned().unwrap_or_default();
+        let own = match first.as_slice() {
+            [(cost, 1)] if self.costs.iter().all(|costs| *costs == first) => cost.to_string(),
+            _ => self.costs.iter().map(|costs| costs_text(costs)).collect::<Vec<_>>().join(" "),
+        };
+        let arguments = arguments(own, &self.limits);
+        let Self { limits, keys, asked, .. } = self;
+        Call { script: &CHECK, keys, arguments, repeatable: true, limits, asked }
+    }
+}
+
+fn costs_text(costs: &[(u64, u64)]) -> String {
+    match *costs {
+        [(cost, 1)] => cost.to_string(),
+        _ => {
+            let run = |(cost, count): &(u64, u64)| format!("{cost}*{count}");
+            costs.iter().map(run).collect::<Vec<_>>().join(",")
+        }
+    }
+}
+
+fn arguments(own: String, limits: &[Limit]) -> Vec<String> {
+    let mut arguments = Vec::with_capacity(1 + 2 * limits.len());
+    arguments.push(own);
+    for limit in limits {
+        arguments.push(value::timeline_text(limit));
+        arguments.push(limit.burst().to_string());
+    }
+    arguments
+}
+
+pub(super) fn corrupt_bucket(key: &[u8]) -> Error {
+    Error::CorruptBucket { key: String::from_utf8_lossy(key).into_owned() }
+}
+
+/// A debt ends at [`MAX_SPAN`] and a token is at least 1 wide, so more tokens are as many.
+fn tokens(count: u64) -> u64 {
+    count.min(MAX_SPAN)
+}
+
+/// Durations can pass 2^53 ns.
+fn duration(nanos: u64) -> String {
+    format!("{} {}", nanos / value::MILLI, nanos % value::MILLI)
+}

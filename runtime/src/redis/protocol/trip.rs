@@ -1,0 +1,42 @@
+use tidegate_core::Outcome;
+
+use super::call::{Call, Checks};
+use super::request::Request;
+use crate::error::Error;
+
+/// The most keys that one call has: as many take a server about a millisecond.
+pub const MAX_KEYS: usize = 512;
+
+/// Puts requests together into the calls of one trip, in an order that keeps theirs: an
+/// operation that does not join others is sent after all that came before it, and before
+/// all that came after.
+///
+/// `refused` gets the error of a request that cannot be sent.
+pub fn plan(
+    requests: impl IntoIterator<Item = Request>,
+    mut refused: impl FnMut(usize, Result<Outcome, Error>),
+) -> Vec<Call> {
+    let mut calls = Vec::new();
+    let mut open: Vec<Checks> = Vec::new();
+    for (place, request) in requests.into_iter().enumerate() {
+        if request.plain_check().is_some() {
+            let joined = open.iter_mut().find(|checks| checks.take(&request, MAX_KEYS));
+            match joined {
+                Some(checks) => checks.add(place, request),
+                None => {
+                    let mut checks = Checks::new(&request);
+                    checks.add(place, request);
+                    open.push(checks);
+                }
+            }
+            continue;
+        }
+        calls.extend(open.drain(..).map(Checks::into_call));
+        match Call::of_one(place, request) {
+            Ok(call) => calls.push(call),
+            Err(error) => refused(place, Err(error)),
+        }
+    }
+    calls.extend(open.into_iter().map(Checks::into_call));
+    calls
+}

@@ -1,0 +1,87 @@
+//! One trip to the server: the calls of some requests, sent together.
+
+use ::redis::{Cmd, ErrorKind, RedisResult, ServerErrorKind, Value};
+
+use super::link::Link;
+use super::protocol::{Call, Part, Seen};
+use super::store_error;
+use crate::error::Error;
+
+/// How often a call is sent at most: by its hash, once more where the connection broke, and
+/// by its text where the server does not know it (any more).
+const MOST_SENDS: u32 = 3;
+
+/// Runs calls, and says what each script saw.
+///
+/// A call that can be repeated is, once, when the connection is found broken. The first
+/// try may have been carried out, so a breaking connection can cost a charge too many,
+/// never one too few.
+pub(super) async fn run(link: &Link, calls: &[Call]) -> Vec<Result<Seen, Error>> {
+    let mut seen: Vec<Option<Result<Seen, Error>>> = calls.iter().map(|_| None).collect();
+    let mut tries = vec![Try { by_text: false, repeat: true }; calls.len()];
+    for last in (0..MOST_SENDS).map(|send| send + 1 == MOST_SENDS) {
+        let open: Vec<usize> = (0..calls.len()).filter(|&call| seen[call].is_none()).collect();
+        if open.is_empty() {
+            break;
+        }
+        let commands = open.iter().map(|&call| command(&calls[call], tries[call].by_text));
+        let replies = link.send(commands.collect()).await;
+        for (call, reply) in open.into_iter().zip(replies) {
+            let again = !last && tries[call].again(&calls[call], &reply);
+            if !again {
+                seen[call] = Some(read(&calls[call], reply));
+            }
+        }
+    }
+    let lost = || Err(Error::Store("the server's answer is missing".into()));
+    seen.into_iter().map(|seen| seen.unwrap_or_else(lost)).collect()
+}
+
+#[derive(Clone, Copy)]
+struct Try {
+    by_text: bool,
+    /// Whether a broken connection is still worth another try.
+    repeat: bool,
+}
+
+impl Try {
+    /// Whether the call is to be sent again after this answer.
+    fn again(&mut self, call: &Call, reply: &RedisResult<Value>) -> bool {
+        let Err(error) = reply else { return false };
+        if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) {
+            return !core::mem::replace(&mut self.by_text, true);
+        }
+        let broken = call.repeatable && error.is_connection_dropped();
+        broken && core::mem::replace(&mut self.repeat, false)
+    }
+}
+
+fn command(call: &Call, by_text: bool) -> Cmd {
+    let mut command = Cmd::new();
+    match by_text {
+        true => command.arg("EVAL").arg(call.script.text()),
+        false => command.arg("EVALSHA").arg(call.script.hash()),
+    };
+    command.arg(call.keys.len()).arg(&call.keys).arg(&call.arguments);
+    command
+}
+
+fn read(call: &Call, reply: RedisResult<Value>) -> Result<Seen, Error> {
+    match reply {
+        Ok(Value::Array(parts)) => Seen::read(parts.into_iter().map(part), call.keys.len()),
+        Ok(_) => Err(Error::Store("the script's answer has another form".into())),
+        Err(error) if error.code() == Some("CORRUPT") => {
+            Err(call.corrupt(error.detail().unwrap_or_default()))
+        }
+        Err(error) => Err(store_error(error)),
+    }
+}
+
+fn part(value: Value) -> Part {
+    match value {
+        Value::BulkString(bytes) => Part::Bytes(bytes),
+        Value::SimpleString(text) => Part::Bytes(text.into_bytes()),
+        Value::Int(number) => Part::Integer(number),
+        _ => Part::Nil,
+    }
+}

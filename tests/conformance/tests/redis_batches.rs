@@ -1,0 +1,236 @@
+//! Group commit and the deny cache on a real Redis: fewer trips, the same answers.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tidegate::{Decision, Error, Limiter, Operation, Outcome};
+use tidegate_conformance::redis_server::RedisServer;
+
+/// Its first step ends in 2069, so that no test meets one.
+const NEVER_REFILLS: &str = "1000/36500d window";
+
+fn limiter(server: &RedisServer, limit: &str) -> Limiter {
+    limiter_of(server, limit, Duration::ZERO)
+}
+
+fn limiter_of(server: &RedisServer, limit: &str, deny_cache: Duration) -> Limiter {
+    Limiter::builder()
+        .limit(limit)
+        .store_url(&server.url())
+        .store_timeout(Duration::from_secs(10))
+        .deny_cache(deny_cache)
+        .build()
+        .expect("a limiter")
+}
+
+/// How many script calls the server has run.
+fn calls(server: &RedisServer) -> u64 {
+    let stats: String =
+        redis::cmd("INFO").arg("commandstats").query(&mut server.connect()).expect("INFO");
+    let of = |command: &str| {
+        let line = stats.lines().find(|line| line.starts_with(&format!("cmdstat_{command}:")));
+        let calls = line.and_then(|line| line.split("calls=").nth(1)?.split(',').next());
+        calls.map_or(0, |calls| calls.parse::<u64>().expect("a count"))
+    };
+    of("evalsha") + of("eval")
+}
+
+fn decision(outcome: Result<Outcome, Error>) -> Decision {
+    match outcome.expect("an outcome") {
+        Outcome::Decision(decision) => decision,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Many checks at once share few trips, and are what they would be one after the other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn concurrent_checks_share_trips_and_stay_exact() {
+    const CALLERS: u64 = 100;
+    const ROUNDS: u64 = 30;
+    let server = RedisServer::start();
+    let limiter = limiter(&server, NEVER_REFILLS);
+    limiter.check_async("warm", 1).await.expect("a decision");
+    let before = calls(&server);
+    let answers: Arc<Mutex<Vec<(u64, Decision)>>> = Arc::default();
+    let callers: Vec<_> = (0..CALLERS)
+        .map(|caller| {
+            let (limiter, answers) = (limiter.clone(), Arc::clone(&answers));
+            tokio::spawn(async move {
+                for round in 0..ROUNDS {
+                    let cost = 1 + (caller + round) % 3;
+                    let answer = limiter.check_async("hot", cost).await.expect("a decision");
+                    answers.lock().push((cost, answer));
+                }
+            })
+        })
+        .collect();
+    for caller in callers {
+        caller.await.expect("a caller");
+    }
+    let trips = calls(&server) - before;
+    let checks = CALLERS * ROUNDS;
+    assert!(trips * 20 <= checks, "{trips} trips for {checks} checks");
+
+    // In the order of what was left, each spent from where the one before had left it.
+    let mut answers = Arc::into_inner(answers).expect("all are done").into_inner();
+    answers.sort_by_key(|(_, answer)| core::cmp::Reverse(answer.remaining));
+    let mut left = 1000;
+    for (cost, answer) in answers.iter().filter(|(_, answer)| answer.allowed) {
+        left -= cost;
+        assert_eq!(answer.remaining, left);
+    }
+    assert_eq!(left, 0, "checks of 1 spend the last token");
+    for (cost, answer) in answers.iter().filter(|(_, answer)| !answer.allowed) {
+        assert!(answer.remaining < *cost, "{cost} was refused with {} left", answer.remaining);
+    }
+}
+
+/// What one caller asks for without waiting is done in the order in which it was asked.
+#[test]
+fn operations_of_one_caller_keep_their_order() {
+    let server = RedisServer::start();
+    let limiter = limiter(&server, NEVER_REFILLS);
+    let answers: Arc<Mutex<Vec<Decision>>> = Arc::default();
+    let asked = AtomicU64::new(0);
+    let ask = |operation: Operation| {
+        asked.fetch_add(1, Ordering::Relaxed);
+        let answers = Arc::clone(&answers);
+        limiter.run("k", operation, move |outcome| answers.lock().push(decision(outcome)));
+    };
+    for _ in 0..50 {
+        ask(Operation::Check { cost: 1000 });
+        ask(Operation::Check { cost: 1 });
+        ask(Operation::Credit { tokens: 2 });
+        ask(Operation::Check { cost: 1 });
+        ask(Operation::Check { cost: 1 });
+        ask(Operation::Check { cost: 1 });
+        ask(Operation::Reset);
+    }
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while (answers.lock().len() as u64) < asked.load(Ordering::Relaxed) {
+        assert!(Instant::now() < deadline, "an answer is missing");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let allowed = |decision: &Decision| decision.allowed;
+    for round in answers.lock().chunks(7) {
+        let round: Vec<bool> = round.iter().map(allowed).collect();
+        assert_eq!(round, [true, false, true, true, true, false, true]);
+    }
+}
+
+/// One key many times, in one call and in order.
+#[test]
+fn checks_of_one_call_are_one_trip() {
+    let server = RedisServer::start();
+    let limiter = limiter(&server, NEVER_REFILLS);
+    limiter.check("warm", 1).expect("a decision");
+    let before = calls(&server);
+    let checks = (0..300).map(|number| (if number % 3 == 0 { "a" } else { "b" }, 1 + number % 7));
+    let decisions = limiter.check_many(checks.clone()).expect("decisions");
+    assert_eq!(calls(&server) - before, 1);
+    let mut left = [1000, 1000];
+    for ((key, cost), decision) in checks.zip(decisions) {
+        let left = &mut left[usize::from(key == "b")];
+        *left -= if decision.allowed { cost } else { 0 };
+        assert_eq!(decision.remaining, *left);
+    }
+}
+
+/// A frozen server costs each caller the timeout, counted from its own call, wherever its
+/// request stands.
+#[test]
+fn every_caller_waits_for_its_own_timeout() {
+    let server = RedisServer::start();
+    let limiter = Limiter::builder()
+        .limit(NEVER_REFILLS)
+        .store_url(&server.url())
+        .store_timeout(Duration::from_millis(200))
+        .build()
+        .expect("a limiter");
+    limiter.check("k", 1).expect("a decision");
+    server.freeze();
+    let late: Arc<Mutex<Vec<(Duration, Result<Decision, Error>)>>> = Arc::default();
+    let mut asked = Vec::new();
+    for _ in 0..50 {
+        let (late, start) = (Arc::clone(&late), Instant::now());
+        asked.push(start);
+        limiter.check_then("k", 1, move |answer| late.lock().push((start.elapsed(), answer)));
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while late.lock().len() < asked.len() {
+        assert!(Instant::now() < deadline, "an answer is missing");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    server.thaw();
+    for (took, answer) in late.lock().iter() {
+        assert_eq!(answer.as_ref().expect_err("frozen").code(), "store_timeout");
+        assert!(*took >= Duration::from_millis(199), "given up after {took:?}");
+    }
+    // A thread of the test itself is late by as much.
+    let late = late.lock().iter().map(|(took, _)| *took).min().expect("answers");
+    assert!(late < Duration::from_millis(210), "the quickest took {late:?}");
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while let Err(error) = limiter.check("k", 0) {
+        assert!(Instant::now() < deadline, "{error}");
+    }
+}
+
+/// A refused key is refused again without a trip until its time, unless it need not be.
+#[test]
+fn refusals_are_kept_and_given_up_in_time() {
+    let server = RedisServer::start();
+    let keeping = limiter_of(&server, "10/s burst 10", Duration::from_secs(60));
+    assert!(keeping.check("k", 10).expect("a decision").allowed);
+    let refused = keeping.check("k", 2).expect("a decision");
+    assert!(!refused.allowed && refused.retry_after > 0);
+    let before = calls(&server);
+    let (mut last, mut asked) = (refused.retry_after, 0);
+    let until = Instant::now() + Duration::from_nanos(refused.retry_after) / 2;
+    while Instant::now() < until {
+        let again = keeping.check("k", 3).expect("a decision");
+        assert!(!again.allowed && again.limit == 10, "{again:?}");
+        // A larger cost waits for one token more; both waits pass with the time.
+        assert!(again.retry_after <= last + 100_000_000, "{} after {last}", again.retry_after);
+        last = again.retry_after - 100_000_000;
+        asked += 1;
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert!(asked > 10 && calls(&server) == before, "{asked} checks");
+    // A peek always asks, and so does what could be allowed by now.
+    keeping.check("k", 0).expect("a decision");
+    assert_eq!(calls(&server), before + 1);
+    std::thread::sleep(Duration::from_nanos(refused.retry_after));
+    assert!(keeping.check("k", 2).expect("a decision").allowed);
+
+    // What is given back here is known at once.
+    assert!(!keeping.check("k", 10).expect("a decision").allowed);
+    keeping.credit("k", 10).expect("a decision");
+    assert!(keeping.check("k", 10).expect("a decision").allowed);
+    assert!(!keeping.check("k", 10).expect("a decision").allowed);
+    keeping.reset("k").expect("a decision");
+    assert!(keeping.check("k", 10).expect("a decision").allowed);
+}
+
+/// What another process gives back is seen once the refusal is not kept any longer.
+#[test]
+fn a_kept_refusal_is_no_older_than_was_asked_for() {
+    const KEPT: Duration = Duration::from_millis(300);
+    let server = RedisServer::start();
+    let (keeping, other) =
+        (limiter_of(&server, NEVER_REFILLS, KEPT), limiter(&server, NEVER_REFILLS));
+    assert!(keeping.check("k", 1000).expect("a decision").allowed);
+    let asked = Instant::now();
+    assert!(!keeping.check("k", 1).expect("a decision").allowed);
+    let answered = Instant::now();
+    other.reset("k").expect("a decision");
+    let mut kept = 0;
+    while !keeping.check("k", 1).expect("a decision").allowed {
+        assert!(answered.elapsed() < KEPT, "refused after {:?}", answered.elapsed());
+        kept += 1;
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert!(kept > 0 && asked.elapsed() >= KEPT, "{kept} refusals in {:?}", asked.elapsed());
+}
