@@ -2,6 +2,7 @@
 //! and the Lua twin run in this process.
 
 pub mod case;
+pub mod lease_twin;
 pub mod lua_twin;
 pub mod redis_server;
 pub mod redis_twin;

@@ -28,7 +28,7 @@ for at = 1, #found, 2 do
     others_taken, others_most = others_taken + taken, others_most + most
     wants[#wants + 1] = wanted
     last = max(last, till)
-  else
+  elseif #gone < 100 then
     gone[#gone + 1] = found[at]
   end
 end
@@ -99,11 +99,11 @@ end
 for tier = 1, tiers do owed[tier] = owed[tier] + granted * widths[tier] end
 
 if want > 0 then
-  local record = string.format('%.0f %.0f %.0f %.0f', now_ms + ttl, taken, most, want)
+  local record = format('%.0f %.0f %.0f %.0f', now_ms + ttl, taken, most, want)
   redis.call('HSET', leases, id, record)
   redis.call('PEXPIRE', leases, last - now_ms)
 else
   gone[#gone + 1] = id
 end
 if #gone > 0 then redis.call('HDEL', leases, unpack(gone)) end
-seen[#seen + 1] = string.format('%.0f %.0f %.0f %.0f %.0f', granted, pace, most, part, hold)
+seen[#seen + 1] = format('%.0f %.0f %.0f %.0f %.0f', granted, pace, most, part, hold)
