@@ -34,15 +34,18 @@ pub enum Source {
     Shm,
     /// The bucket in Redis that the fleet shares.
     Redis,
+    /// A slice of that bucket, which this process has leased.
+    Lease,
 }
 
 impl Source {
-    /// The name that every binding uses: `"memory"`, `"shm"` or `"redis"`.
+    /// The name that every binding uses: `"memory"`, `"shm"`, `"redis"` or `"lease"`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Memory => "memory",
             Self::Shm => "shm",
             Self::Redis => "redis",
+            Self::Lease => "lease",
         }
     }
 }

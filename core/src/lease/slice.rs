@@ -269,6 +269,11 @@ impl Slice {
         }
     }
 
+    /// Whether the bucket has ever been asked for it.
+    pub const fn has_asked(&self) -> bool {
+        self.asked > 0
+    }
+
     /// No answer came: what is held is spent until it lapses.
     pub fn failed(&mut self) {
         self.is_asking = false;

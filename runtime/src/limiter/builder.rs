@@ -8,6 +8,7 @@ use super::{Buckets, Inner, Limiter, NamedLimit};
 use crate::clock::{FastClock, ProcessClock};
 use crate::error::Error;
 use crate::keys::check_prefix;
+use crate::lease::{LeaseOptions, Leases};
 use crate::memory::{DEFAULT_MAX_KEYS, MemoryTables};
 use crate::shm::SharedTables;
 use crate::store::{Backend, DEFAULT_TIMEOUT, Store};
@@ -30,6 +31,7 @@ pub struct LimiterBuilder {
     max_keys: Option<usize>,
     on_full: Option<OnFull>,
     deny_cache: Option<Duration>,
+    lease: Option<LeaseOptions>,
 }
 
 enum StoreChoice {
@@ -125,6 +127,17 @@ impl LimiterBuilder {
         self
     }
 
+    /// Leases slices of the shared Redis buckets: this process debits tokens for a while
+    /// ahead, spends them at a pace without asking, and renews its slice in the background.
+    /// Shares follow demand. For [`check`](Limiter::check) of one key that is asked for often;
+    /// everything else goes to the bucket. The fastest limit sets the pace, and must give at
+    /// least ten tokens in a ttl.
+    #[must_use]
+    pub fn lease(mut self, options: LeaseOptions) -> Self {
+        self.lease = Some(options);
+        self
+    }
+
     /// Checks it all. Opens the file of a `shm://` store, which waits while another process
     /// is making it, at most 5 s; does no other I/O.
     ///
@@ -153,6 +166,17 @@ impl LimiterBuilder {
                 "it is for a Redis store only; leave it out",
             ));
         }
+        let leases = match (&self.lease, &store.0) {
+            (None, _) => None,
+            (Some(lease), Backend::Redis(redis)) => {
+                let terms = lease.terms(&limits)?;
+                Some(Leases::new(redis.clone(), Arc::clone(&limits), terms, prefix.clone()))
+            }
+            (Some(_), _) => {
+                let message = "it is a slice of a bucket in Redis, which other stores are not";
+                return Err(Error::argument("lease", message));
+            }
+        };
         let buckets = match store.0 {
             Backend::Memory => {
                 let max_keys = check_max_keys(self.max_keys.unwrap_or(DEFAULT_MAX_KEYS))?;
@@ -178,7 +202,7 @@ impl LimiterBuilder {
             }
         };
         let closed = AtomicBool::new(false);
-        Ok(Limiter(Arc::new(Inner { named, limits, prefix, buckets, closed })))
+        Ok(Limiter(Arc::new(Inner { named, limits, prefix, buckets, leases, closed })))
     }
 }
 

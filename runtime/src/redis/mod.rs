@@ -5,6 +5,7 @@
 mod deny_cache;
 pub(crate) mod io;
 mod lane;
+mod lease;
 mod link;
 mod protocol;
 mod trip;

@@ -158,9 +158,7 @@ impl Leased {
 }
 
 fn debts(limits: &[Limit], cells: &[u64], now: u64) -> Vec<u64> {
-    let debt = |(limit, cell): (&Limit, &u64)| {
-        cell.saturating_sub(limit.timeline().position(now))
-    };
+    let debt = |(limit, cell): (&Limit, &u64)| cell.saturating_sub(limit.timeline().position(now));
     limits.iter().zip(cells).map(debt).collect()
 }
 

@@ -39,9 +39,7 @@ fn limits() -> impl Strategy<Value = Vec<Limit>> {
         vec!["100000000/s burst 5000000"],
         vec!["333/10s", "20/s burst 1", "900/h stepped", "5000/d"],
     ])
-    .prop_map(|texts| {
-        texts.iter().map(|text| Limit::parse(text).expect("a limit")).collect()
-    })
+    .prop_map(|texts| texts.iter().map(|text| Limit::parse(text).expect("a limit")).collect())
 }
 
 fn terms(limits: &[Limit]) -> impl Strategy<Value = LeaseTerms> + use<> {
@@ -104,10 +102,19 @@ fn records(terms: &LeaseTerms) -> impl Strategy<Value = BTreeMap<String, String>
     let record = (until, share(), 0..tokens, share())
         .prop_map(|(until, taken, most, want)| format!("{until} {taken} {most} {want}"));
     let foreign = prop::sample::select(vec![
-        "", "x", "1 2 3", "1 2 3 4", "99999999999999 1 1 1 1", "1764000000999 -1 0 0",
-        "1764000000999 10000000000001 0 0", "1764000000999 0 10000000000001 0",
-        "1764000000999 0 0 10000000000001", "1764000000999 0 0 10000000000000", "1764000000999 1e3 0 0",
-        " 1764000000999 1 1 1", "1764000000999 1 1 1 ",
+        "",
+        "x",
+        "1 2 3",
+        "1 2 3 4",
+        "99999999999999 1 1 1 1",
+        "1764000000999 -1 0 0",
+        "1764000000999 10000000000001 0 0",
+        "1764000000999 0 10000000000001 0",
+        "1764000000999 0 0 10000000000001",
+        "1764000000999 0 0 10000000000000",
+        "1764000000999 1e3 0 0",
+        " 1764000000999 1 1 1",
+        "1764000000999 1 1 1 ",
     ])
     .prop_map(str::to_owned);
     let any_record = prop_oneof![12 => record, 1 => foreign];
@@ -118,7 +125,10 @@ fn records(terms: &LeaseTerms) -> impl Strategy<Value = BTreeMap<String, String>
     })
 }
 
-fn bucket(limits: Vec<Limit>, terms: &LeaseTerms) -> impl Strategy<Value = Option<Vec<u8>>> + use<> {
+fn bucket(
+    limits: Vec<Limit>,
+    terms: &LeaseTerms,
+) -> impl Strategy<Value = Option<Vec<u8>>> + use<> {
     let ttl = terms.ttl();
     let owed = prop::collection::vec((0..7u8, any::<u64>()), 4).prop_map(move |picks| {
         let mut cells = [0; 4];
@@ -183,9 +193,7 @@ fn every_mutant_dies() {
         .map(|case| (case.clone(), case.expected()))
         .collect();
     let dies = |twin: &LeaseTwin| {
-        cases.iter().any(|(case, expected)| {
-            twin.run(case).map_or(true, |ran| !ran.is(expected, 0))
-        })
+        cases.iter().any(|(case, expected)| twin.run(case).map_or(true, |ran| !ran.is(expected, 0)))
     };
     let part = LEASE.parts.iter().find(|part| part.contains("max-min fair")).expect("the part");
     assert!(!dies(&LeaseTwin::load(LEASE.text()).expect("it loads")), "the script itself differs");

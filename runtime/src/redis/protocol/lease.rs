@@ -24,13 +24,7 @@ impl LeaseCall {
     }
 
     /// What the node `id` asks the bucket under `key` for.
-    pub fn new(
-        key: &[u8],
-        limits: &[Limit],
-        terms: &LeaseTerms,
-        id: u64,
-        ask: &LeaseAsk,
-    ) -> Self {
+    pub fn new(key: &[u8], limits: &[Limit], terms: &LeaseTerms, id: u64, ask: &LeaseAsk) -> Self {
         let LeaseAsk { want, spent, is_new, held, returned } = *ask;
         let (ttl, rate, most) = (terms.ttl() / MILLI, terms.rate(), terms.most());
         let mut arguments = Vec::with_capacity(1 + 2 * limits.len());
