@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-long fuzz mutants loom-mutants build lint bench-core setup clean
+.PHONY: help demo test test-long fuzz mutants loom-mutants build lint bench-core bench-redis setup clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -34,6 +34,9 @@ lint: ## check the format and run clippy
 
 bench-core: ## measure the engine beside its peers: make bench-core ARGS="--quick" (or "--full")
 	@cargo run --release --locked -p tidegate-bench --bin core -- $(ARGS)
+
+bench-redis: ## measure shared buckets beside their peers: make bench-redis ARGS="--quick" (or "--full", or "python hot key")
+	@scripts/bench-redis.sh $(ARGS)
 
 setup: ## install what is missing, or some: make setup PARTS="redis node"
 	@scripts/setup.sh $(PARTS)

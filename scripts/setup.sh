@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what building, testing and showing Tidegate needs, and says what it does.
 #
-#   scripts/setup.sh [part...]     parts: rust lint-tools wasm redis node python envoy chromium faketime
+#   scripts/setup.sh [part...]     parts: rust lint-tools wasm redis node python envoy chromium faketime go
 #
 # Each part prints one line and is quick when it is there. Only the packages of the system need
 # root; all else goes into the project's folder. A part that cannot be had names the missing thing
@@ -13,7 +13,7 @@ set -euo pipefail
 . "$SCRIPTS/supervise.sh"
 adopt_orphans "$SCRIPT_PATH" "$@"
 
-ALL_PARTS="rust lint-tools wasm redis node python envoy chromium faketime"
+ALL_PARTS="rust lint-tools wasm redis node python envoy chromium faketime go"
 WASM_TARGET=wasm32-unknown-unknown
 OLDEST_NODE=20.19
 OLDEST_PYTHON=3.10
@@ -167,6 +167,12 @@ setup_faketime() {
         missing "faketime (a test gives one client a wrong clock)" \
             "apt-get install -y faketime, or brew install libfaketime" || return
     present faketime "$(faketime --version | head -n 1 | grep -oE '[0-9]+(\.[0-9]+)+' | head -n 1)"
+}
+
+# Fetches one of the peers of `make bench-redis`.
+setup_go() {
+    have go || apt_install Go golang-go || missing Go "apt-get install -y golang-go, or brew install go" || return
+    present go "$(go version | grep -oE '[0-9]+(\.[0-9]+)+' | head -n 1)"
 }
 
 # --- what is there -----------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 # Runs the tests, all stages or the ones named, sets up and builds what they need before.
 #
 #   scripts/test.sh [stage...]
-#   stages: lint core vectors rust fuzz python wasm node envoy end-to-end docs
+#   stages: lint core vectors rust fuzz python wasm node envoy end-to-end bench docs
 #
 # A failed stage does not stop the others. A stage in which no test ran, or one was skipped, has
 # failed. Each stage's output is in .build/logs/<stage>.log; nothing it started outlives it. The
@@ -16,7 +16,7 @@ set -euo pipefail
 . "$SCRIPTS/count-tests.sh"
 adopt_orphans "$SCRIPT_PATH" "$@"
 
-ALL_STAGES="lint core vectors rust fuzz python wasm node envoy end-to-end docs"
+ALL_STAGES="lint core vectors rust fuzz python wasm node envoy end-to-end bench docs"
 SUMMARY="$PROJECT_ROOT/.build/test-summary.txt"
 export LEFTOVERS_FAIL=1 # a server that a test leaves running is a failure of its stage
 
@@ -98,6 +98,11 @@ stage_end_to_end() {
     run_pytest tests/end_to_end
 }
 
+stage_bench() {
+    # Only that they run and that every contender answers right, as with those in stage_rust.
+    "$SCRIPTS/bench-redis.sh" --quick
+}
+
 stage_docs() {
     "$SCRIPTS/check-docs.sh"
 }
@@ -124,19 +129,21 @@ needs_of() {
     setup:node) echo rust wasm redis node python ;;
     setup:envoy) echo rust wasm redis python envoy ;;
     setup:end-to-end) echo rust wasm redis node python envoy faketime ;;
+    setup:bench) echo rust wasm redis node python go ;;
     setup:docs) echo rust python ;;
     build:python) echo python ;;
     build:wasm) echo wasm-js ;;
     build:node) echo wasm-js node ;;
     build:envoy) echo cli wasm-proxy ;;
     build:end-to-end) echo cli python wasm-js node wasm-proxy ;;
+    build:bench) echo python wasm-js node ;;
     esac
 }
 
 # These are one check each; the others are counted by their runner.
 is_one_check() {
     case "$1" in
-    lint | core | docs) true ;;
+    lint | core | bench | docs) true ;;
     *) false ;;
     esac
 }

@@ -13,7 +13,7 @@ export interface MemoryOptions extends LimiterOptions {
 }
 
 /** Options for buckets in memory that all processes of this host share; on Linux and macOS. */
-export interface SharedMemoryOptions extends Omit<StoreOptions, 'store' | 'clock'> {
+export interface SharedMemoryOptions extends Omit<StoreOptions, 'store' | 'clock' | 'onStoreError' | 'peers'> {
   /**
    * `shm://name`, and after it `?max_keys=100000` (keys that owe something, 1 to 100,000,000),
    * `&on_full=evict_idlest` or `deny`, `&mode=600` (or 660, 666: who may share), `&dir=/path`.
@@ -38,9 +38,22 @@ export interface StoreOptions {
   readonly prefix?: string;
   /** How long a call may take: whole milliseconds, 1 to 60000, default 50. */
   readonly storeTimeoutMs?: number;
+  /**
+   * What is answered while Redis fails: `"raise"` (the default) rejects with `StoreError`; `"allow"`
+   * or `"deny"` everything; `"local"` goes on in this process with its share of each limit. Answers
+   * that Redis has not given have the source `"fallback"`.
+   */
+  readonly onStoreError?: OnStoreError;
+  /**
+   * For `onStoreError: "local"`, which needs it: how many processes use the bucket, each of which
+   * then has one of so many equal shares. A whole number, 1 to 1,000,000.
+   */
+  readonly peers?: number;
   /** For `memory://` only; a shared store has a clock of its own. */
   readonly clock?: Clock;
 }
+
+export type OnStoreError = 'raise' | 'allow' | 'deny' | 'local';
 
 /**
  * Builds a limiter. Does no I/O: a shared store is connected to at the first check, and again

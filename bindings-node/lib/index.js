@@ -6,22 +6,28 @@ import { StoreBuckets } from './store.js';
 
 export * from './memory/index.js';
 
-const OPTIONS = ['limits', 'store', 'prefix', 'storeTimeoutMs', 'clock'];
+const OPTIONS = ['limits', 'store', 'prefix', 'storeTimeoutMs', 'clock', 'onStoreError', 'peers'];
 const MEMORY = 'memory://';
 const MAX_TIMEOUT_MS = 60_000;
 const MAX_PREFIX = 256;
+const POLICIES = ['raise', 'allow', 'deny', 'local'];
+const MAX_PEERS = 1_000_000;
 
 /** Builds a limiter over buckets in this process's memory or in a store that processes share. */
 export function createLimiter(options) {
   checkFields('options', options, OPTIONS);
-  const { limits, store = MEMORY, prefix, storeTimeoutMs, clock } = options;
+  const { limits, store = MEMORY, prefix, storeTimeoutMs, clock, onStoreError, peers } = options;
   if (typeof store !== 'string') throw invalid('store', `it must be a URL, but is ${describe(store)}`);
   checkPrefix(prefix);
   checkTimeout(storeTimeoutMs);
+  checkOnStoreError(onStoreError, peers);
   const read = readLimits(limits);
-  if (store === MEMORY) return new Limiter(read, new MemoryBuckets(read, clock));
+  if (store === MEMORY) {
+    checkNeverFails(onStoreError);
+    return new Limiter(read, new MemoryBuckets(read, clock));
+  }
   if (clock !== undefined) throw invalid('clock', 'a shared store has a clock of its own; leave it out');
-  return new Limiter(read, new StoreBuckets(read, { store, prefix, storeTimeoutMs }));
+  return new Limiter(read, new StoreBuckets(read, { store, prefix, storeTimeoutMs, onStoreError, peers }));
 }
 
 // Checked here too, so that a mistake shows while the buckets are still in memory.
@@ -35,4 +41,24 @@ function checkPrefix(prefix) {
 function checkTimeout(ms) {
   if (ms === undefined || (Number.isInteger(ms) && ms >= 1 && ms <= MAX_TIMEOUT_MS)) return;
   throw invalid('storeTimeoutMs', `it must be a whole number from 1 to ${MAX_TIMEOUT_MS}, but is ${describe(ms)}`);
+}
+
+function checkOnStoreError(policy = 'raise', peers) {
+  if (!POLICIES.includes(policy)) {
+    const named = POLICIES.map((each) => `"${each}"`).join(', ');
+    throw invalid('onStoreError', `it must be one of ${named}, but is ${describe(policy)}`);
+  }
+  if (policy === 'local' && peers === undefined) {
+    throw invalid('peers', 'onStoreError "local" needs the number of processes that share the limits');
+  }
+  if (policy !== 'local' && peers !== undefined) {
+    throw invalid('peers', 'it is for onStoreError "local" only');
+  }
+  if (peers === undefined || (Number.isInteger(peers) && peers >= 1 && peers <= MAX_PEERS)) return;
+  throw invalid('peers', `it must be a whole number from 1 to ${MAX_PEERS}, but is ${describe(peers)}`);
+}
+
+function checkNeverFails(policy = 'raise') {
+  if (policy === 'raise') return;
+  throw invalid('onStoreError', 'it is for a Redis store only; memory does not fail');
 }

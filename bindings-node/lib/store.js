@@ -6,6 +6,7 @@ import { errorFrom } from './memory/errors.js';
 import { checkKeys, ownKeys } from './memory/keys.js';
 import { Pressure } from './memory/pressure.js';
 import { sleepUntil } from './memory/sleep.js';
+import { StoreHealth } from './memory/store-health.js';
 
 const LONGEST_INTERVAL_MS = 2 ** 31 - 1;
 
@@ -32,6 +33,11 @@ export class StoreBuckets {
   get pressure() {
     const { evicted, denied } = this.#native.pressure;
     return new Pressure(evicted, denied);
+  }
+
+  get storeHealth() {
+    const { state, failures, fallbacks } = this.#native.storeHealth;
+    return new StoreHealth(state, failures, fallbacks);
   }
 
   check(key, cost) {
@@ -165,6 +171,8 @@ function settleAll() {
   if (expected.size === 0) keepAlive.unref();
 }
 
-function decisionOf({ allowed, tier, remaining, retryAfterMs, resetAfterMs, source }, limits) {
-  return new Decision(allowed, limits[tier], remaining, retryAfterMs, resetAfterMs, source);
+function decisionOf({ allowed, tier, limit, remaining, retryAfterMs, resetAfterMs, source }, limits) {
+  // A share of a limit has a smaller burst.
+  const bound = { burst: limit, name: limits[tier].name };
+  return new Decision(allowed, bound, remaining, retryAfterMs, resetAfterMs, source);
 }

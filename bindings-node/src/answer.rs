@@ -14,6 +14,8 @@ pub struct Answer {
     pub allowed: bool,
     /// The index of the limit that bound the answer.
     pub tier: u8,
+    /// That limit's burst, or that of this process's share of it.
+    pub limit: f64,
     /// Whole tokens that limit could still spend.
     pub remaining: f64,
     /// Whole milliseconds, rounded up, so that waiting for as long is always enough.
@@ -73,6 +75,7 @@ impl From<&Decision> for Answer {
         Self {
             allowed: decision.allowed,
             tier: decision.tier,
+            limit: decision.limit as f64,
             remaining: decision.remaining as f64,
             retry_after_ms: in_millis(decision.retry_after.into()),
             reset_after_ms: in_millis(decision.reset_after.into()),

@@ -3,7 +3,7 @@ use core::time::Duration;
 use napi::Either;
 use napi_derive::napi;
 use tidegate::answer::{Unclaimed, decision};
-use tidegate::{Keys, Limiter, Operation, Pressure, Reservation};
+use tidegate::{Keys, Limiter, OnStoreError, Operation, Pressure, Reservation, StoreHealth};
 
 use crate::answer::{Answer, Failure, Reply};
 use crate::completions::Completions;
@@ -26,6 +26,10 @@ pub struct OpenOptions {
     pub prefix: Option<String>,
     /// How long a check may take.
     pub store_timeout_ms: Option<u32>,
+    /// What to answer while the store fails.
+    pub on_store_error: Option<String>,
+    /// Of how many equal shares of each limit this process has one then.
+    pub peers: Option<u32>,
 }
 
 /// A limit by its text.
@@ -51,7 +55,10 @@ pub fn open_limiter(options: OpenOptions) -> Either<NativeLimiter, Failure> {
     if let Some(millis) = options.store_timeout_ms {
         builder = builder.store_timeout(Duration::from_millis(millis.into()));
     }
-    match builder.build() {
+    let policy = options.on_store_error.as_deref().unwrap_or("raise");
+    let built = OnStoreError::parse(policy, options.peers.map(u64::from))
+        .and_then(|policy| builder.on_store_error(policy).build());
+    match built {
         Ok(limiter) => Either::A(NativeLimiter(limiter)),
         Err(error) => Either::B(Failure::from(&error)),
     }
@@ -64,6 +71,17 @@ pub struct PressureCounts {
     pub evicted: f64,
     /// Calls that were refused for want of room.
     pub denied: f64,
+}
+
+/// How the store has done.
+#[napi(object, object_from_js = false)]
+pub struct StoreHealthCounts {
+    /// What becomes of calls.
+    pub state: &'static str,
+    /// Calls that failed.
+    pub failures: f64,
+    /// Calls that the limiter has answered itself.
+    pub fallbacks: f64,
 }
 
 /// One check among many.
@@ -91,6 +109,14 @@ impl NativeLimiter {
     pub fn pressure(&self) -> PressureCounts {
         let Pressure { evicted, denied, .. } = self.0.pressure();
         PressureCounts { evicted: evicted as f64, denied: denied as f64 }
+    }
+
+    /// How the store has done.
+    #[napi(getter)]
+    pub fn store_health(&self) -> StoreHealthCounts {
+        let StoreHealth { state, failures, fallbacks, .. } = self.0.store_health();
+        let (failures, fallbacks) = (failures as f64, fallbacks as f64);
+        StoreHealthCounts { state: state.as_str(), failures, fallbacks }
     }
 
     /// Answers with a decision.

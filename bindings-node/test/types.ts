@@ -9,19 +9,22 @@ const shared: Limiter = createLimiter({
   store: 'redis://127.0.0.1',
   prefix: 'api',
   storeTimeoutMs: 20,
+  onStoreError: 'local',
+  peers: 8,
 });
 const host: MemoryLimiter = createLimiter({ limits: '10/s', store: 'shm://api?max_keys=1000', prefix: 'api' });
 const anywhere: Limiter = createLimiter({ limits: '10/s', store: process.env.STORE ?? 'memory://' });
 const now: Decision = inMemory.checkSync(Buffer.from('key'));
 const later: Promise<Decision> = shared.check('key', { cost: 2 });
 const dropped: number = host.pressure.evicted + shared.pressure.denied;
-const source: 'memory' | 'shm' | 'redis' = now.source;
+const source: 'memory' | 'shm' | 'redis' | 'fallback' = now.source;
+const failed: number = shared.storeHealth.failures + shared.storeHealth.fallbacks;
 const slot: MemoryReservation = host.reserveSync(['user', 'org'], { cost: 2, maxWaitMs: 50 });
 const remote: Promise<Reservation> = shared.reserve(Buffer.from('key'));
 const acquired: Promise<Decision> = shared.acquire('key', { timeoutMs: 50, signal: AbortSignal.timeout(100) });
 acquired.catch((error: unknown) => error instanceof RateLimited && error.decision.retryAfterMs > 0);
 console.log(slot.cancelSync(), remote, shared.checkMany(['a', { key: ['a', 'b'], cost: 2 }]));
-console.log(dropped, also, later, anywhere.limits, source, shared instanceof Limiter);
+console.log(dropped, failed, also, later, anywhere.limits, source, shared instanceof Limiter);
 shared.peek('key').catch((error: unknown) => error instanceof StoreTimeout && (error.code satisfies 'store_timeout'));
 
 // @ts-expect-error a shared bucket answers by promise only
@@ -32,6 +35,10 @@ anywhere.peekSync('key');
 createLimiter({ store: 'redis://127.0.0.1' });
 // @ts-expect-error an unknown option
 createLimiter({ limits: '1/s', timeout: 5 });
+// @ts-expect-error an unknown policy
+createLimiter({ limits: '1/s', store: 'redis://127.0.0.1', onStoreError: 'ignore' });
+// @ts-expect-error memory does not fail
+const unfailing: MemoryLimiter = createLimiter({ limits: '1/s', store: 'shm://api', onStoreError: 'deny' });
 // @ts-expect-error the number of milliseconds
 createLimiter({ limits: '1/s', store: 'redis://127.0.0.1', storeTimeoutMs: '5' });
 // @ts-expect-error a shared bucket's reservation answers by promise only

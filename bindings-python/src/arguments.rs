@@ -251,6 +251,31 @@ pub(crate) fn max_keys(object: &Bound<'_, PyAny>) -> PyResult<Option<usize>> {
     }
 }
 
+/// What to answer while the store fails; its names are the limiter's to check.
+pub(crate) fn on_store_error(object: &Bound<'_, PyAny>) -> PyResult<Option<String>> {
+    if object.is_none() {
+        Ok(None)
+    } else {
+        text("on_store_error", object).map(|it| Some(it.to_owned()))
+    }
+}
+
+/// How many processes share the limits; the bounds are the limiter's to check.
+pub(crate) fn peers(object: &Bound<'_, PyAny>) -> PyResult<Option<u64>> {
+    if object.is_none() {
+        return Ok(None);
+    }
+    if object.is_instance_of::<PyBool>() {
+        return Err(wrong_type("peers", "a whole number or None", object));
+    }
+    match object.extract::<i64>() {
+        // A negative number is out of bounds, as 0 is.
+        Ok(peers) => Ok(Some(u64::try_from(peers).unwrap_or(0))),
+        Err(error) if error.is_instance_of::<PyOverflowError>(object.py()) => Ok(Some(u64::MAX)),
+        Err(_) => Err(wrong_type("peers", "a whole number or None", object)),
+    }
+}
+
 /// What becomes of a new key when there is no room.
 pub(crate) fn on_full(object: &Bound<'_, PyAny>) -> PyResult<Option<OnFull>> {
     if object.is_none() {

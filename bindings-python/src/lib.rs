@@ -12,6 +12,7 @@ mod outcome;
 mod pressure;
 mod reservation;
 mod seconds;
+mod store_health;
 mod waiting;
 
 use pyo3::prelude::*;
@@ -35,6 +36,8 @@ mod _tidegate {
     use crate::pressure::Pressure;
     #[pymodule_export]
     use crate::reservation::Reservation;
+    #[pymodule_export]
+    use crate::store_health::StoreHealth;
 
     #[pymodule_export]
     #[allow(non_upper_case_globals)]

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyTuple};
 use tidegate::answer::{Unclaimed, decision};
-use tidegate::{Error, ManualClock, OnFull, Operation};
+use tidegate::{Error, ManualClock, OnFull, OnStoreError, Operation};
 
 use crate::arguments::{
-    Checks, Keys, actual, charged, clock, cost, max_keys, max_wait, on_full, one_key, prefix,
-    store, store_timeout, timeout, tokens, wait,
+    Checks, Keys, actual, charged, clock, cost, max_keys, max_wait, on_full, on_store_error,
+    one_key, peers, prefix, store, store_timeout, timeout, tokens, wait,
 };
 use crate::decision::Decision;
 use crate::errors::exception;
@@ -16,6 +16,7 @@ use crate::limit::Limit;
 use crate::pressure::Pressure;
 use crate::reservation::Reservation;
 use crate::seconds::saturating_nanos;
+use crate::store_health::StoreHealth;
 use crate::waiting::await_store;
 
 /// Decides whether keys may spend tokens, under one to four limits that all must allow.
@@ -32,6 +33,11 @@ use crate::waiting::await_store;
 /// `on_full` says: "evict_idlest" (unless given) drops the bucket that would be full
 /// soonest, "deny" refuses the key. `pressure` counts both. In "shm://name" they are
 /// part of the URL.
+///
+/// What is answered while Redis fails, `on_store_error` says: "raise" (unless given) a
+/// StoreError; "allow" or "deny" everything; "local" goes on in this process with one of
+/// `peers` equal shares of each limit, 1 to 1,000,000: how many processes use the bucket.
+/// `store_health` counts such answers, whose source is "fallback".
 ///
 /// No connection is made before the first use. Use it from any thread, and in
 /// forked children. As a context manager it closes at the end.
@@ -63,10 +69,12 @@ impl Limiter {
             store_timeout=Duration::from_millis(50),
             clock=None,
             max_keys=None,
-            on_full=None
+            on_full=None,
+            on_store_error=None,
+            peers=None
         ),
         text_signature = "(*limits, store='memory://', prefix='tidegate', store_timeout=0.05, \
-                          clock=None, max_keys=None, on_full=None)"
+                          clock=None, max_keys=None, on_full=None, on_store_error=None, peers=None)"
     )]
     #[allow(clippy::too_many_arguments)] // they are Python's keywords
     fn new(
@@ -78,6 +86,8 @@ impl Limiter {
         #[pyo3(from_py_with = clock)] clock: Option<Arc<ManualClock>>,
         #[pyo3(from_py_with = max_keys)] max_keys: Option<usize>,
         #[pyo3(from_py_with = on_full)] on_full: Option<OnFull>,
+        #[pyo3(from_py_with = on_store_error)] on_store_error: Option<String>,
+        #[pyo3(from_py_with = peers)] peers: Option<u64>,
     ) -> PyResult<Self> {
         let mut builder = tidegate::Limiter::builder()
             .store_url(&store)
@@ -94,6 +104,11 @@ impl Limiter {
         }
         if let Some(on_full) = on_full {
             builder = builder.on_full(on_full);
+        }
+        if on_store_error.is_some() || peers.is_some() {
+            let name = on_store_error.as_deref().unwrap_or("raise");
+            let policy = OnStoreError::parse(name, peers).map_err(|error| exception(py, &error))?;
+            builder = builder.on_store_error(policy);
         }
         let limiter = builder.build().map_err(|error| exception(py, &error))?;
         let named = limiter.limits();
@@ -118,6 +133,19 @@ impl Limiter {
     #[getter]
     fn pressure(&self) -> Pressure {
         self.limiter.pressure().into()
+    }
+
+    /// How the store has done: whether it is asked at present, how many calls on it failed,
+    /// and how many this limiter has answered itself, as `on_store_error` says.
+    ///
+    /// >>> limiter = Limiter("10/s", store="redis://127.0.0.1:1", on_store_error="deny")
+    /// >>> limiter.check("k").source  # nobody listens there
+    /// 'fallback'
+    /// >>> limiter.store_health
+    /// StoreHealth(state='closed', failures=1, fallbacks=1)
+    #[getter]
+    fn store_health(&self) -> StoreHealth {
+        self.limiter.store_health().into()
     }
 
     /// Spends `cost` tokens of `key` if every limit allows. Never waits for tokens,

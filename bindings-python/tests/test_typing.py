@@ -19,12 +19,12 @@ from typing import Literal
 from typing_extensions import assert_type
 
 from tidegate import AsyncLimiter, AsyncReservation, Decision, FakeClock, Limit, Limiter, Reservation
-from tidegate import CostTooLarge, InvalidLimit, Pressure, RateLimited
+from tidegate import CostTooLarge, InvalidLimit, Pressure, RateLimited, StoreHealth
 
 limiter = Limiter("10/s", Limit(100, per=60.0, burst=20, name="user"), store="redis://h", store_timeout=1)
 assert_type(limiter.check("k", cost=2), Decision)
 assert_type(limiter.check(b"k").retry_after, float)
-assert_type(limiter.peek("k").source, Literal["memory", "shm", "redis"])
+assert_type(limiter.peek("k").source, Literal["memory", "shm", "redis", "fallback"])
 assert_type(limiter.limits, tuple[Limit, ...])
 assert_type(limiter.check(["user", b"org"]), Decision)
 assert_type(limiter.check_many(["a", ("b", 2), (["user", "org"], 1), ("user", "org")]), list[Decision])
@@ -39,6 +39,9 @@ assert_type(limiter.hold("k", 1.5), Decision)
 assert_type(limiter.reset("k"), Decision)
 assert_type(Limiter("1/s", max_keys=5, on_full="deny").pressure.denied, int)
 assert_type(AsyncLimiter("1/s", max_keys=None, on_full="evict_idlest").pressure, Pressure)
+shared = Limiter("1/s", store="redis://h", on_store_error="local", peers=8)
+assert_type(shared.store_health.state, Literal["closed", "open", "half_open"])
+assert_type(AsyncLimiter("1/s", on_store_error="raise", peers=None).store_health, StoreHealth)
 with limiter as entered:
     assert_type(entered, Limiter)
 assert_type(Limit("1/s").shape, Literal["smooth", "stepped"])
@@ -66,6 +69,8 @@ async def use() -> None:
 MISUSES = [
     "Limiter('1/s', on_full='drop')",
     "Limiter('1/s', max_keys=1.5)",
+    "Limiter('1/s', on_store_error='ignore')",
+    "Limiter('1/s', peers='8')",
     "limiter.check(5)",
     "limiter.check('k', 1.5)",
     "limiter.check('k', cost='1')",

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+mod breaker;
 mod change;
 mod clock;
 mod credit;
@@ -16,11 +17,13 @@ mod limit;
 mod operation;
 mod reservation;
 mod settle;
+mod share;
 mod sync;
 mod table;
 mod tiers;
 mod timeline;
 
+pub use breaker::{Attempt, Breaker, BreakerPolicy, BreakerState};
 pub use change::change_limits;
 pub use clock::{Clock, ManualClock};
 pub use credit::{credit, reset};

@@ -70,13 +70,22 @@ impl<'k> Keys<'k> {
     }
 
     /// The keys in Redis: one for all tiers, or one per tier, marked with it as no key for
-    /// all tiers is. A key may be that of two tiers.
+    /// all tiers is. A key may be that of two tiers, and those with a hash tag in common can
+    /// be in one slot of a cluster.
     pub(crate) fn in_redis(self, prefix: &str) -> Vec<Vec<u8>> {
         match self {
             Self::One(key) => vec![redis_key(prefix, key)],
             Self::Each(keys) => {
                 let of_tier = |(tier, key): (usize, &&[u8])| {
-                    let mut full = redis_key(prefix, key);
+                    let mut full = match hash_tag(key) {
+                        Some(tag) => {
+                            let mut full = redis_key(prefix, tag);
+                            full.push(b':');
+                            escape_into(&mut full, key);
+                            full
+                        }
+                        None => redis_key(prefix, key),
+                    };
                     full.extend_from_slice(format!(":{tier}").as_bytes());
                     full
                 };
@@ -188,6 +197,14 @@ fn redis_key(prefix: &str, key: &[u8]) -> Vec<u8> {
     full
 }
 
+/// What stands between the first `{` and the next `}`, unless that is nothing.
+pub(crate) fn hash_tag(key: &[u8]) -> Option<&[u8]> {
+    let open = key.iter().position(|byte| *byte == b'{')?;
+    let rest = key.get(open + 1..)?;
+    let length = rest.iter().position(|byte| *byte == b'}').filter(|length| *length > 0)?;
+    rest.get(..length)
+}
+
 fn escape_into(full: &mut Vec<u8>, part: &[u8]) {
     for &byte in part {
         match byte {
@@ -195,6 +212,28 @@ fn escape_into(full: &mut Vec<u8>, part: &[u8]) {
             b'{' => full.extend_from_slice(b"%7B"),
             b'}' => full.extend_from_slice(b"%7D"),
             byte => full.push(byte),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn in_redis(keys: &[&[u8]]) -> Vec<String> {
+        let text = |key| String::from_utf8(key).expect("UTF-8");
+        Keys::Each(keys).in_redis("p").into_iter().map(text).collect()
+    }
+
+    #[test]
+    fn keys_of_one_hash_tag_share_it_and_nothing_else() {
+        assert_eq!(in_redis(&[b"user:1", b"org"]), ["p:{user:1}:0", "p:{org}:1"]);
+        assert_eq!(
+            in_redis(&[b"{org:7}user:1", b"{org:7}"]),
+            ["p:{org:7}:%7Borg:7%7Duser:1:0", "p:{org:7}:%7Borg:7%7D:1"],
+        );
+        for (plain, same) in [("{}x", "%7B%7Dx"), ("{x", "%7Bx"), ("}x{", "%7Dx%7B")] {
+            assert_eq!(in_redis(&[plain.as_bytes(), b"y"])[0], format!("p:{{{same}}}:0"));
         }
     }
 }

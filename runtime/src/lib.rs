@@ -7,6 +7,7 @@ pub mod answer;
 mod bucket;
 mod clock;
 mod error;
+mod fallback;
 mod fingerprint;
 mod keys;
 mod lease;
@@ -29,6 +30,7 @@ mod timer;
 pub use bucket::Bucket;
 pub use clock::{FastClock, MonotonicClock, WallClock};
 pub use error::Error;
+pub use fallback::{OnStoreError, StoreHealth};
 pub use keys::Keys;
 pub use lease::LeaseOptions;
 pub use limiter::{Limiter, LimiterBuilder, NamedLimit};
@@ -36,5 +38,6 @@ pub use pressure::Pressure;
 pub use reservation::Reservation;
 pub use store::Store;
 pub use tidegate_core::{
-    Clock, Decision, Limit, ManualClock, OnFull, Operation, Outcome, Reserved, Shape, Source,
+    BreakerState, Clock, Decision, Limit, ManualClock, OnFull, Operation, Outcome, Reserved, Shape,
+    Source,
 };

@@ -2,7 +2,7 @@ use core::fmt;
 use core::time::Duration;
 use std::time::Instant;
 
-use tidegate_core::{Decision, Operation, Outcome, Reserved};
+use tidegate_core::{Decision, Operation, Outcome, Reserved, Source};
 use tokio::sync::oneshot;
 
 use crate::answer::{decision, lost, unexpected};
@@ -175,7 +175,11 @@ impl Reservation {
 
     fn settling(&self, actual: u64) -> Result<Operation, Error> {
         if self.allowed() {
-            return Ok(Operation::Settle { charged: self.cost, actual });
+            // What the policy for a failing store has granted may be charged nowhere.
+            let fallback = self.decision().source == Source::Fallback;
+            let uncharged = fallback && self.limiter.grants_uncharged();
+            let charged = if uncharged { 0 } else { self.cost };
+            return Ok(Operation::Settle { charged, actual });
         }
         Err(Error::argument("reservation", "it was refused, so it has charged nothing to settle"))
     }

@@ -1,7 +1,8 @@
 use core::{fmt, time::Duration};
 
 use crate::error::Error;
-use crate::redis::RedisStore;
+use crate::fallback::GuardedStore;
+use crate::redis::{Address, RedisStore};
 use crate::shm::ShmOptions;
 
 /// The store timeout unless one is given.
@@ -18,7 +19,7 @@ const MAX_TIMEOUT: Duration = Duration::from_secs(60);
 /// `&on_full=evict_idlest` or `deny`, `&mode=600` (or 660, 666: who may share), `&dir=/path`.
 /// `redis://[user:password@]host[:port][/database]`, `rediss://` (TLS) and
 /// `redis+unix:///path` name a Redis that a fleet shares; limiters with one
-/// `Store` share its connection. `valkey://` and `valkeys://` mean the same.
+/// `Store` share its connection, and what is known of its failures. `valkey://` and `valkeys://` mean the same.
 #[derive(Clone)]
 pub struct Store(pub(crate) Backend);
 
@@ -26,7 +27,7 @@ pub struct Store(pub(crate) Backend);
 pub(crate) enum Backend {
     Memory,
     Shm(ShmOptions),
-    Redis(RedisStore),
+    Redis(GuardedStore),
 }
 
 impl Store {
@@ -48,8 +49,9 @@ impl Store {
             "memory" if rest.is_empty() => Ok(Self(Backend::Memory)),
             "memory" => Err(unknown_url("nothing may follow memory://")),
             "shm" => Ok(Self(Backend::Shm(ShmOptions::parse(rest)?))),
-            "redis" | "rediss" | "redis+unix" | "unix" | "valkey" | "valkeys" | "valkey+unix" => {
-                Ok(Self(Backend::Redis(RedisStore::open(url, timeout)?)))
+            scheme if Address::has_scheme(scheme) => {
+                let redis = RedisStore::open(url, timeout)?;
+                Ok(Self(Backend::Redis(GuardedStore::new(redis, timeout))))
             }
             // Not repeated: what stands there may be a misplaced password.
             _ => Err(unknown_url("its scheme is not known")),
@@ -74,7 +76,10 @@ impl Store {
 fn unknown_url(why: &str) -> Error {
     Error::argument(
         "store",
-        format!("{why}; use memory://, shm://, redis://, rediss:// or redis+unix://"),
+        format!(
+            "{why}; use memory://, shm://, redis://, rediss://, redis+unix://, redis+cluster:// \
+             or redis+sentinel://"
+        ),
     )
 }
 

@@ -25,6 +25,7 @@ from tidegate._tidegate import (
     Limiter,
     Pressure,
     Reservation,
+    StoreHealth,
     __version__,
 )
 
@@ -43,6 +44,7 @@ __all__ = [
     "RateLimited",
     "Reservation",
     "StoreError",
+    "StoreHealth",
     "StoreTimeout",
     "TidegateError",
     "__version__",

@@ -17,6 +17,7 @@ from tidegate._tidegate import (
     Limiter,
     Pressure,
     Reservation,
+    StoreHealth,
     _Completions,
 )
 
@@ -54,6 +55,8 @@ class AsyncLimiter:
         clock: FakeClock | None = None,
         max_keys: SupportsIndex | None = None,
         on_full: Literal["evict_idlest", "deny"] | None = None,
+        on_store_error: Literal["raise", "allow", "deny", "local"] | None = None,
+        peers: SupportsIndex | None = None,
     ) -> None:
         self._limiter = Limiter(
             *limits,
@@ -63,6 +66,8 @@ class AsyncLimiter:
             clock=clock,
             max_keys=max_keys,
             on_full=on_full,
+            on_store_error=on_store_error,
+            peers=peers,
         )
 
     @property
@@ -74,6 +79,11 @@ class AsyncLimiter:
     def pressure(self) -> Pressure:
         """What could not be kept for want of room; see `Limiter.pressure`."""
         return self._limiter.pressure
+
+    @property
+    def store_health(self) -> StoreHealth:
+        """How the store has done; see `Limiter.store_health`."""
+        return self._limiter.store_health
 
     async def check(self, key: _Key, cost: SupportsIndex = 1) -> Decision:
         """Spends `cost` tokens of `key` if every limit allows; see `Limiter.check`."""

@@ -9,6 +9,7 @@ export * from './errors.js';
 export { Limit, limit } from './limit.js';
 export { Pressure } from './pressure.js';
 export { Reservation } from './reservation.js';
+export { StoreHealth } from './store-health.js';
 export { Limiter };
 
 /** Builds a limiter whose buckets are in this runtime's memory. */

@@ -63,11 +63,25 @@ export class Decision {
    * least `remaining` when allowed, the first on a tie.
    */
   readonly limitName: string;
-  /** Where the bucket that answered lives. */
+  /** Where the bucket that answered lives; `"fallback"` when the limiter did, as its store fails. */
   readonly source: Source;
 }
 
-export type Source = 'memory' | 'shm' | 'redis';
+export type Source = 'memory' | 'shm' | 'redis' | 'fallback';
+
+/** How a limiter's store has done; of memory, which cannot fail, nothing. */
+export class StoreHealth {
+  private constructor();
+  /**
+   * What becomes of calls: `"closed"`, and they are sent; `"open"`, and they are answered at once
+   * because the store keeps failing; `"half_open"` while one of them finds out whether it is back.
+   */
+  readonly state: 'closed' | 'open' | 'half_open';
+  /** Calls on the store that failed. */
+  readonly failures: number;
+  /** Calls that the limiter has answered itself, as its `onStoreError` says. */
+  readonly fallbacks: number;
+}
 
 /**
  * What a store with a bounded number of keys could not keep. Where either number grows, it has too
@@ -204,6 +218,8 @@ export interface Limiter {
   readonly limits: readonly Limit[];
   /** What the buckets' store could not keep for want of room. In this runtime's memory there is room for all. */
   readonly pressure: Pressure;
+  /** How the buckets' store has done: whether it is asked at present, and how often it failed. */
+  readonly storeHealth: StoreHealth;
   /** Spends tokens of `key` if every limit allows; never waits for tokens. */
   check(key: Keys, options?: CheckOptions): Promise<Decision>;
   /**

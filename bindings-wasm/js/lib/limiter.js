@@ -23,6 +23,11 @@ export class Limiter {
     return this.#buckets.pressure;
   }
 
+  /** How the buckets' store has done. */
+  get storeHealth() {
+    return this.#buckets.storeHealth;
+  }
+
   /** Spends `cost` tokens of `key` if every limit allows; never waits for tokens. */
   async check(key, options) {
     if (options === undefined) return this.#buckets.check(key, 1);

@@ -5,6 +5,7 @@ import { StoreError } from './errors.js';
 import { MAX_KEY, badKeyLength, checkIsBytes, checkKeys, checkWellFormed, ownKeys } from './keys.js';
 import { Pressure } from './pressure.js';
 import { sleepUntil } from './sleep.js';
+import { StoreHealth } from './store-health.js';
 import { Engine } from './tidegate_wasm.js';
 
 const FAILED = 0xffff_ffff;
@@ -43,6 +44,11 @@ export class MemoryBuckets {
   /** None: there is room for every key that owes something. */
   get pressure() {
     return new Pressure(0, 0);
+  }
+
+  /** Memory does not fail. */
+  get storeHealth() {
+    return new StoreHealth('closed', 0, 0);
   }
 
   // Written out, because this is the call that has to be fast.

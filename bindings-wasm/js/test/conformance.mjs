@@ -114,6 +114,7 @@ function testSurface(api, expectedOptions) {
     Limiter: limiter,
     Decision: limiter.peekSync('key'),
     Pressure: limiter.pressure,
+    StoreHealth: limiter.storeHealth,
     Reservation: limiter.reserveSync('key'),
     FakeClock: new api.FakeClock(0n),
   };

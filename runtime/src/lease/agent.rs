@@ -110,7 +110,7 @@ impl Node {
 async fn ask(node: Arc<Node>, contract: Arc<Contract>, askings: Vec<Asking>) {
     let (calls, whose): (Vec<_>, Vec<_>) =
         askings.into_iter().map(|asking| (asking.call, asking.leased)).unzip();
-    let mut answers = contract.store.lease(&calls).await.into_iter();
+    let mut answers = contract.store.lease(calls).await.into_iter();
     for leased in whose {
         let answer = answers.next();
         if let Some(leased) = leased {

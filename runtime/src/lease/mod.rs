@@ -14,8 +14,8 @@ use tokio::sync::Notify;
 
 use crate::clock::FastClock;
 use crate::error::Error;
+use crate::fallback::GuardedStore;
 use crate::keys::Keys;
-use crate::redis::RedisStore;
 
 pub use options::LeaseOptions;
 
@@ -33,7 +33,7 @@ pub(crate) struct Leases {
 
 /// What does not change.
 struct Contract {
-    store: RedisStore,
+    store: GuardedStore,
     limits: Arc<[Limit]>,
     terms: LeaseTerms,
     prefix: String,
@@ -65,7 +65,7 @@ struct Leased {
 
 impl Leases {
     pub(crate) fn new(
-        store: RedisStore,
+        store: GuardedStore,
         limits: Arc<[Limit]>,
         terms: LeaseTerms,
         prefix: String,

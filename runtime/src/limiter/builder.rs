@@ -7,6 +7,7 @@ use tidegate_core::{Clock, Limit, OnFull};
 use super::{Buckets, Inner, Limiter, NamedLimit};
 use crate::clock::{FastClock, ProcessClock};
 use crate::error::Error;
+use crate::fallback::{Guarded, OnStoreError};
 use crate::keys::check_prefix;
 use crate::lease::{LeaseOptions, Leases};
 use crate::memory::{DEFAULT_MAX_KEYS, MemoryTables};
@@ -32,6 +33,7 @@ pub struct LimiterBuilder {
     on_full: Option<OnFull>,
     deny_cache: Option<Duration>,
     lease: Option<LeaseOptions>,
+    on_store_error: OnStoreError,
 }
 
 enum StoreChoice {
@@ -138,6 +140,14 @@ impl LimiterBuilder {
         self
     }
 
+    /// What to answer while a Redis store fails; [`OnStoreError::Raise`] unless given. Memory,
+    /// shared or not, does not fail and takes nothing else.
+    #[must_use]
+    pub fn on_store_error(mut self, on_store_error: OnStoreError) -> Self {
+        self.on_store_error = on_store_error;
+        self
+    }
+
     /// Checks it all. Opens the file of a `shm://` store, which waits while another process
     /// is making it, at most 5 s; does no other I/O.
     ///
@@ -177,6 +187,10 @@ impl LimiterBuilder {
                 return Err(Error::argument("lease", message));
             }
         };
+        if self.on_store_error != OnStoreError::Raise && !matches!(store.0, Backend::Redis(_)) {
+            let message = "it is for a Redis store only; memory does not fail";
+            return Err(Error::argument("on_store_error", message));
+        }
         let buckets = match store.0 {
             Backend::Memory => {
                 let max_keys = check_max_keys(self.max_keys.unwrap_or(DEFAULT_MAX_KEYS))?;
@@ -198,7 +212,8 @@ impl LimiterBuilder {
             Backend::Shm(options) => Buckets::Shm(SharedTables::open(&options, &prefix, &limits)?),
             Backend::Redis(store) => {
                 let deny_cache = check_deny_cache(self.deny_cache.unwrap_or(DEFAULT_DENY_CACHE))?;
-                Buckets::Redis(store.keeping_refusals(deny_cache))
+                let store = store.keeping_refusals(deny_cache);
+                Buckets::Redis(Guarded::new(store, Arc::clone(&limits), self.on_store_error)?)
             }
         };
         let closed = AtomicBool::new(false);

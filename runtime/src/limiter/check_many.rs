@@ -7,8 +7,8 @@ use tokio::sync::oneshot;
 use super::{Buckets, Limiter};
 use crate::answer::{awaited, decision, lost};
 use crate::error::Error;
+use crate::fallback::Guarded;
 use crate::keys::Keys;
-use crate::redis::RedisStore;
 
 impl Limiter {
     /// Many checks, each of its own keys and cost, in one go: each is decided by itself,
@@ -75,7 +75,7 @@ impl Limiter {
     /// In one trip, in order; those that a slice decides need none.
     fn check_remotely(
         &self,
-        store: &RedisStore,
+        store: &Guarded,
         checks: Vec<(Keys<'_>, u64)>,
         done: impl FnOnce(Result<Vec<Decision>, Error>) + Send + 'static,
     ) {
@@ -94,7 +94,7 @@ impl Limiter {
             };
             Some((keys.in_redis(&self.0.prefix), Operation::Check { cost }, put))
         });
-        store.run_all(&self.0.limits, asked);
+        store.run_all(asked);
     }
 
     fn admit_all<'k, K: Into<Keys<'k>>>(

@@ -2,7 +2,7 @@
 
 use core::sync::atomic::Ordering;
 
-use tidegate_core::Decision;
+use tidegate_core::{Decision, Source};
 
 use super::Limiter;
 use crate::error::Error;
@@ -30,7 +30,8 @@ impl Limiter {
 
     /// Tells the leases what the bucket has allowed without them.
     pub(super) fn note_direct(&self, keys: Keys<'_>, cost: u64, answer: &Result<Decision, Error>) {
-        let allowed = cost > 0 && answer.as_ref().is_ok_and(|decision| decision.allowed);
+        let of_bucket = |decision: &Decision| decision.allowed && decision.source == Source::Redis;
+        let allowed = cost > 0 && answer.as_ref().is_ok_and(of_bucket);
         if let (Some(leases), Some(key), true) = (&self.0.leases, one_key(keys), allowed) {
             leases.asked_directly(key, cost);
         }

@@ -13,10 +13,10 @@ use std::sync::Arc;
 use tidegate_core::{Decision, Limit, Source};
 
 use crate::error::Error;
+use crate::fallback::{Guarded, StoreHealth};
 use crate::lease::Leases;
 use crate::memory::MemoryTables;
 use crate::pressure::Pressure;
-use crate::redis::RedisStore;
 use crate::shm::SharedTables;
 
 pub use builder::LimiterBuilder;
@@ -54,7 +54,7 @@ struct Inner {
 enum Buckets {
     Memory(MemoryTables),
     Shm(SharedTables),
-    Redis(RedisStore),
+    Redis(Guarded),
 }
 
 /// A limit and the name that decisions report it by.
@@ -114,6 +114,24 @@ impl Limiter {
         }
     }
 
+    /// How the buckets' store has done: whether it is asked at present, how many calls have
+    /// failed, and how many of them this limiter has answered as its
+    /// [`on_store_error`](LimiterBuilder::on_store_error) says.
+    ///
+    /// ```
+    /// use tidegate::{BreakerState, Limiter};
+    /// let limiter = Limiter::builder().limit("1/d").build()?;
+    /// let health = limiter.store_health();
+    /// assert_eq!((health.state, health.failures), (BreakerState::Closed, 0)); // memory cannot fail
+    /// # Ok::<(), tidegate::Error>(())
+    /// ```
+    pub fn store_health(&self) -> StoreHealth {
+        match &self.0.buckets {
+            Buckets::Memory(_) | Buckets::Shm(_) => StoreHealth::NEVER_FAILED,
+            Buckets::Redis(guarded) => guarded.health(),
+        }
+    }
+
     /// Where the buckets live.
     pub fn source(&self) -> Source {
         match self.0.buckets {
@@ -126,6 +144,11 @@ impl Limiter {
     /// Whether calls cross a network.
     pub fn is_remote(&self) -> bool {
         matches!(self.0.buckets, Buckets::Redis(_))
+    }
+
+    /// Whether what it answers while its store fails is charged nowhere.
+    pub(crate) fn grants_uncharged(&self) -> bool {
+        matches!(&self.0.buckets, Buckets::Redis(guarded) if guarded.grants_uncharged())
     }
 
     /// Lets go of the limiter: later calls, by any clone, answer

@@ -2,7 +2,6 @@
 //! callback, blocking, and as a future.
 
 use core::sync::atomic::Ordering;
-use std::sync::Arc;
 
 use tidegate_core::{Limit, Operation, Outcome};
 use tokio::sync::oneshot;
@@ -30,9 +29,8 @@ impl Limiter {
         match &self.0.buckets {
             Buckets::Memory(tables) => done(tables.run(keys, operation)),
             Buckets::Shm(shared) => done(shared.tables().run(keys, operation)),
-            Buckets::Redis(store) => {
-                let keys = keys.in_redis(&self.0.prefix);
-                store.run(keys, Arc::clone(&self.0.limits), operation, done);
+            Buckets::Redis(guarded) => {
+                guarded.run(keys.in_redis(&self.0.prefix), operation, done);
             }
         }
     }

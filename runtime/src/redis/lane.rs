@@ -2,7 +2,7 @@
 //! meanwhile travels together in the next.
 
 use core::time::Duration;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -13,7 +13,7 @@ use tokio::runtime::Handle;
 use super::deny_cache::DenyCache;
 use super::link::Link;
 use super::protocol::{Request, plan};
-use super::trip;
+use super::trip::{self, Known};
 use crate::answer::batch;
 use crate::error::Error;
 
@@ -22,14 +22,29 @@ const MOST_REQUESTS: usize = 8192;
 
 pub(super) type Done = Box<dyn FnOnce(Result<Outcome, Error>) + Send>;
 
-/// The requests of one connection.
+/// The lanes of a link: one, or in a cluster one for each hash slot, as only keys of one slot
+/// can travel in one call.
 #[derive(Clone)]
-pub(super) struct Lane(Arc<Inner>);
+pub(super) struct Lanes {
+    shared: Arc<Shared>,
+    lanes: Arc<Mutex<HashMap<u16, Lane>>>,
+}
 
-struct Inner {
+/// What all lanes have.
+struct Shared {
     link: Link,
     timeout: Duration,
     refused: Arc<DenyCache>,
+    known: Known,
+}
+
+/// The requests of one slot.
+#[derive(Clone)]
+struct Lane(Arc<Inner>);
+
+struct Inner {
+    slot: u16,
+    shared: Arc<Shared>,
     queue: Mutex<Queue>,
 }
 
@@ -51,20 +66,40 @@ struct Caller {
     done: Option<Done>,
 }
 
-impl Lane {
+impl Lanes {
     pub(super) fn new(link: Link, timeout: Duration, refused: Arc<DenyCache>) -> Self {
-        Self(Arc::new(Inner { link, timeout, refused, queue: Mutex::default() }))
+        let shared = Arc::new(Shared { link, timeout, refused, known: Known::default() });
+        Self { shared, lanes: Arc::default() }
     }
 
-    /// Sends requests with the next trip, in order, and calls each one's `Done` on the I/O
-    /// thread, within the timeout.
-    pub(super) fn push(&self, io: &Handle, requests: impl IntoIterator<Item = (Request, Done)>) {
-        let deadline = Instant::now() + self.0.timeout;
+    /// Sends requests with the next trip of their slots, in order, and calls each one's `Done`
+    /// on the I/O thread, within the timeout.
+    pub(super) fn push(&self, io: &Handle, requests: Vec<(u16, Request, Done)>) {
+        let deadline = Instant::now() + self.shared.timeout;
+        let mut requests = requests.into_iter().peekable();
+        while let Some(&(slot, ..)) = requests.peek() {
+            let of_slot = core::iter::from_fn(|| requests.next_if(|(of, ..)| *of == slot));
+            let waiting = of_slot.map(|(_, request, done)| {
+                let caller = Caller { deadline, done: Some(done) };
+                Waiting { request, caller }
+            });
+            self.lane(slot).push(io, waiting);
+        }
+    }
+
+    fn lane(&self, slot: u16) -> Lane {
+        let new = || {
+            let (shared, queue) = (Arc::clone(&self.shared), Mutex::default());
+            Lane(Arc::new(Inner { slot, shared, queue }))
+        };
+        self.lanes.lock().entry(slot).or_insert_with(new).clone()
+    }
+}
+
+impl Lane {
+    fn push(&self, io: &Handle, waiting: impl Iterator<Item = Waiting>) {
         let mut queue = self.0.queue.lock();
-        queue.waiting.extend(requests.into_iter().map(|(request, done)| {
-            let caller = Caller { deadline, done: Some(done) };
-            Waiting { request, caller }
-        }));
+        queue.waiting.extend(waiting);
         if !queue.waiting.is_empty() && !core::mem::replace(&mut queue.moving, true) {
             drop(queue);
             self.start(io);
@@ -115,7 +150,8 @@ impl Drop for Moving {
 /// Runs a trip and answers each caller by its deadline, whatever comes.
 async fn travel(lane: &Lane, waiting: Vec<Waiting>) {
     let sent = Instant::now();
-    let timeout = lane.0.timeout;
+    let Shared { link, timeout, refused, known } = &*lane.0.shared;
+    let timeout = *timeout;
     let mut callers = Vec::with_capacity(waiting.len());
     let mut requests = Vec::with_capacity(waiting.len());
     for Waiting { request, mut caller } in waiting {
@@ -129,7 +165,7 @@ async fn travel(lane: &Lane, waiting: Vec<Waiting>) {
     }
     let calls = plan(requests, |place, refusal| callers[place].answer(refusal));
     let seen = {
-        let mut running = core::pin::pin!(trip::run(&lane.0.link, &calls));
+        let mut running = core::pin::pin!(trip::run(link, known, lane.0.slot, &calls));
         // Callers stand in order of arrival, and so of their deadlines.
         let mut due = 0;
         loop {
@@ -150,7 +186,7 @@ async fn travel(lane: &Lane, waiting: Vec<Waiting>) {
                 error => error,
             });
             let give = |place: usize, outcome| callers[place].answer(outcome);
-            call.answer(seen, give, |refusal| lane.0.refused.keep(refusal, sent));
+            call.answer(seen, give, |refusal| refused.keep(refusal, sent));
         }
     });
 }

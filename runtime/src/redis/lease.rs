@@ -1,36 +1,69 @@
 //! How leases reach their buckets: beside the operations, which are not kept waiting.
 
+use core::time::Duration;
+use std::collections::BTreeMap;
+
 use ::redis::{Cmd, ErrorKind, RedisResult, ServerErrorKind, Value};
 use tidegate_core::Grant;
+use tokio::task::JoinSet;
 
+use super::link::Link;
 use super::{LeaseCall, RedisStore, store_error, within};
+use crate::answer::lost;
 use crate::error::Error;
 
 impl RedisStore {
-    /// Sends calls in one go, and gives an answer for each. None is repeated when the
-    /// connection breaks: what they give back must not come back twice.
-    pub(crate) async fn lease(&self, calls: &[LeaseCall]) -> Vec<Result<Grant, Error>> {
+    /// Sends calls in as few messages as can be, one for all that go to one server, and gives
+    /// an answer for each. None is repeated when the connection breaks: what they give back
+    /// must not come back twice.
+    pub(crate) async fn lease(&self, calls: Vec<LeaseCall>) -> Vec<Result<Grant, Error>> {
+        let mut answers: Vec<_> = calls.iter().map(|_| Err(lost())).collect();
         let live = match self.live() {
             Ok(live) => live,
-            Err(error) => return calls.iter().map(|_| Err(error.clone())).collect(),
+            Err(error) => return answers.iter().map(|_| Err(error.clone())).collect(),
         };
-        let sending = async {
-            let by_hash = calls.iter().map(|call| command(call, false)).collect();
-            let mut replies = live.link.send(by_hash).await;
-            let unknown: Vec<usize> =
-                (0..replies.len()).filter(|&call| is_unknown(&replies[call])).collect();
-            if !unknown.is_empty() {
-                let by_text = unknown.iter().map(|&call| command(&calls[call], true)).collect();
-                for (&call, reply) in unknown.iter().zip(live.link.send(by_text).await) {
-                    replies[call] = reply;
-                }
-            }
-            Ok(replies)
-        };
-        match within(self.inner.timeout, sending).await {
-            Ok(replies) => replies.into_iter().map(read).collect(),
-            Err(error) => calls.iter().map(|_| Err(error.clone())).collect(),
+        let mut by_slot: BTreeMap<u16, Vec<(usize, LeaseCall)>> = BTreeMap::new();
+        for (place, call) in calls.into_iter().enumerate() {
+            let [bucket, _] = &call.keys;
+            by_slot.entry(self.inner.address.slot(bucket)).or_default().push((place, call));
         }
+        let mut sending = JoinSet::new();
+        for (slot, calls) in by_slot {
+            sending.spawn(send(live.link.clone(), slot, calls, self.inner.timeout));
+        }
+        while let Some(sent) = sending.join_next().await {
+            for (place, answer) in sent.unwrap_or_default() {
+                answers[place] = answer;
+            }
+        }
+        answers
+    }
+}
+
+async fn send(
+    link: Link,
+    slot: u16,
+    calls: Vec<(usize, LeaseCall)>,
+    timeout: Duration,
+) -> Vec<(usize, Result<Grant, Error>)> {
+    let sending = async {
+        let by_hash = calls.iter().map(|(_, call)| command(call, false)).collect();
+        let mut replies = link.send(by_hash, slot).await;
+        let unknown: Vec<usize> =
+            (0..replies.len()).filter(|&call| is_unknown(&replies[call])).collect();
+        if !unknown.is_empty() {
+            let by_text = unknown.iter().map(|&call| command(&calls[call].1, true)).collect();
+            for (&call, reply) in unknown.iter().zip(link.send(by_text, slot).await) {
+                replies[call] = reply;
+            }
+        }
+        Ok(replies)
+    };
+    match within(timeout, sending).await {
+        Ok(replies) => {
+            calls.iter().zip(replies).map(|((at, _), reply)| (*at, read(reply))).collect()
+        }
+        Err(error) => calls.iter().map(|(at, _)| (*at, Err(error.clone()))).collect(),
     }
 }
 

@@ -1,36 +1,83 @@
-//! How commands reach the server.
+//! How commands reach the server that keeps the buckets: one server, the master of a
+//! Sentinel group, or the nodes of a cluster.
 
-use ::redis::aio::{ConnectionLike as _, ConnectionManager};
-use ::redis::{Cmd, Pipeline, RedisError, RedisResult, Value};
+mod address;
+mod cluster;
+mod options;
+mod pending;
+mod rounds;
+mod sentinel;
+mod server;
+mod slot;
+mod topology;
 
-/// A connection, which is made when it is needed and again whenever it is gone.
+use core::time::Duration;
+
+use ::redis::{Cmd, RedisResult, Value};
+use tokio::time::Instant;
+
+pub(crate) use address::Address;
+
+use address::Servers;
+use cluster::Cluster;
+use sentinel::Sentinel;
+use server::Server;
+
+/// The way to a store. It connects when it is first used, and again whenever it must.
+///
+/// It belongs to the process that made it, and is used on the I/O thread.
 #[derive(Clone)]
-pub(crate) struct Link(ConnectionManager);
+pub(crate) struct Link {
+    route: Route,
+    timeout: Duration,
+}
+
+#[derive(Clone)]
+enum Route {
+    Server(Server),
+    Sentinel(Sentinel),
+    Cluster(Cluster),
+}
 
 impl Link {
-    pub(super) fn new(connection: ConnectionManager) -> Self {
-        Self(connection)
+    /// The way to `address`, over which calls take `timeout` at most.
+    pub(crate) fn new(address: &Address, timeout: Duration) -> RedisResult<Self> {
+        let access = address.access.clone();
+        let route = match &address.servers {
+            Servers::One(place) => Route::Server(Server::new(access.client(place)?, timeout)),
+            Servers::Cluster(seeds) => Route::Cluster(Cluster::new(seeds, access, timeout)?),
+            Servers::Sentinels { sentinels, master, access: theirs } => {
+                let master = master.clone();
+                Route::Sentinel(Sentinel::new(sentinels, theirs, master, access, timeout)?)
+            }
+        };
+        Ok(Self { route, timeout })
     }
 
-    /// Sends commands in one go, and gives an answer for each, in order.
-    pub(crate) async fn send(&self, commands: Vec<Cmd>) -> Vec<RedisResult<Value>> {
-        let mut connection = self.0.clone();
-        let count = commands.len();
-        let mut pipeline = Pipeline::with_capacity(count);
-        for command in commands {
-            pipeline.add_command(command);
+    /// Sends the commands pipelined, in order, and gives an answer to each, within the
+    /// timeout.
+    ///
+    /// In a cluster all are about keys of `slot`; elsewhere it does not matter. An error is
+    /// that command's alone. When the connection breaks, or the time is up, those without an
+    /// answer get that error; they may have been carried out. A command that surely was not,
+    /// as its server is not the one to ask any more, is sent to the one that is.
+    pub(crate) async fn send(&self, commands: Vec<Cmd>, slot: u16) -> Vec<RedisResult<Value>> {
+        let deadline = Instant::now() + self.timeout;
+        match &self.route {
+            Route::Server(server) => server.send(&commands, false, deadline).await.answers,
+            Route::Sentinel(sentinel) => sentinel.send(commands, deadline).await,
+            Route::Cluster(cluster) => cluster.send(commands, slot, deadline).await,
         }
-        let replies = match connection.req_packed_commands(&pipeline, 0, count).await {
-            Ok(replies) if replies.len() == count => replies,
-            Ok(_) => return lost(count),
-            Err(error) => return (0..count).map(|_| Err(error.clone())).collect(),
-        };
-        replies.into_iter().map(Value::extract_error).collect()
     }
 }
 
-fn lost(count: usize) -> Vec<RedisResult<Value>> {
-    let error =
-        || RedisError::from((::redis::ErrorKind::UnexpectedReturnType, "answers are missing"));
-    (0..count).map(|_| Err(error())).collect()
+impl Address {
+    /// The lane of a key: its hash slot in a cluster, where only keys of one slot can travel
+    /// in one command; elsewhere all keys have the same.
+    pub(crate) fn slot(&self, key: &[u8]) -> u16 {
+        match self.servers {
+            Servers::Cluster(_) => slot::slot(key),
+            Servers::One(_) | Servers::Sentinels { .. } => 0,
+        }
+    }
 }

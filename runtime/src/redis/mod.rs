@@ -13,29 +13,21 @@ mod trip;
 use core::time::Duration;
 use std::sync::Arc;
 
-use ::redis::aio::{ConnectionManager, ConnectionManagerConfig};
-use ::redis::{Client, IntoConnectionInfo as _, RedisError};
+use ::redis::RedisError;
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 use tidegate_core::{Decision, Limit, Operation, Outcome};
 
 use self::deny_cache::{DenyCache, gives_back};
-use self::lane::{Done, Lane};
+use self::lane::{Done, Lanes};
 use self::link::Link;
+use crate::answer::lost;
 use crate::error::Error;
 
+pub(crate) use link::Address;
 pub use protocol::*;
 
-/// How long one attempt to connect may take. Callers wait for at most the store
-/// timeout; an attempt that is nearly there goes on for the next ones.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// When sent bytes have been left unacknowledged for this long the connection
-/// counts as dead, so that a peer that vanished silently is found out.
-#[cfg(target_os = "linux")]
-const DEAD_PEER_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// A Redis server, reached through one multiplexed connection per process.
+/// A Redis, reached through one multiplexed connection per process and server.
 #[derive(Clone)]
 pub(crate) struct RedisStore {
     inner: Arc<Inner>,
@@ -44,9 +36,9 @@ pub(crate) struct RedisStore {
 }
 
 struct Inner {
-    client: Client,
+    address: Address,
     timeout: Duration,
-    /// The connection, and the process that made it: a fork makes its own.
+    /// The link, and the process that made it: a fork makes its own.
     live: ArcSwapOption<Live>,
     making: Mutex<()>,
 }
@@ -56,27 +48,15 @@ struct Live {
     process: u32,
     io: tokio::runtime::Handle,
     link: Link,
-    lane: Lane,
+    lanes: Lanes,
     refused: Arc<DenyCache>,
 }
 
 impl RedisStore {
     pub(crate) fn open(url: &str, timeout: Duration) -> Result<Self, Error> {
-        let invalid = |error: RedisError| {
-            // The error's own words; never the URL, which may hold a password.
-            Error::argument("store", format!("not a usable Redis URL: {error}"))
-        };
-        if url.starts_with("rediss://") || url.starts_with("valkeys://") {
-            // Fails only when the program has chosen a provider already, which is as good.
-            let _ = rustls::crypto::ring::default_provider().install_default();
-        }
-        let info = url.into_connection_info().map_err(invalid)?;
-        let tcp = ::redis::io::tcp::TcpSettings::default().set_nodelay(true);
-        #[cfg(target_os = "linux")]
-        let tcp = tcp.set_user_timeout(DEAD_PEER_TIMEOUT);
-        let client = Client::open(info.set_tcp_settings(tcp)).map_err(invalid)?;
         let (live, making) = (ArcSwapOption::empty(), Mutex::new(()));
-        let inner = Arc::new(Inner { client, timeout, live, making });
+        let address = Address::parse(url)?;
+        let inner = Arc::new(Inner { address, timeout, live, making });
         Ok(Self { inner, keep_refusals: Duration::ZERO })
     }
 
@@ -108,26 +88,23 @@ impl RedisStore {
             Err(error) => return asked.into_iter().for_each(|(.., done)| done(Err(error.clone()))),
         };
         // What is not sent is answered here, outside the lane's lock.
-        let mut ready: Vec<(Request, Done)> = Vec::new();
+        let mut ready: Vec<(u16, Request, Done)> = Vec::new();
         for (keys, operation, done) in asked {
-            if let Some(decision) = self.refuse(&live, &keys, limits, &operation) {
-                done(Ok(Outcome::Decision(decision)));
-                continue;
-            }
             let forget = gives_back(&operation).then(|| (Arc::clone(&live.refused), keys.clone()));
             forget.iter().for_each(forget_all);
-            match Request::new(keys, Arc::clone(limits), operation) {
-                Ok(request) => ready.push((request, forgetting(forget, done))),
+            let slot = self.slot_of(&keys);
+            let request = Request::new(keys, Arc::clone(limits), operation);
+            match slot.and_then(|slot| Ok((slot, request?))) {
+                Ok((slot, request)) => ready.push((slot, request, forgetting(forget, done))),
                 Err(error) => done(Err(error)),
             }
         }
-        live.lane.push(&live.io, ready);
+        live.lanes.push(&live.io, ready);
     }
 
     /// The refusal of a check that needs no asking.
-    fn refuse(
+    pub(crate) fn refuse(
         &self,
-        live: &Live,
         keys: &[Vec<u8>],
         limits: &Arc<[Limit]>,
         operation: &Operation,
@@ -135,7 +112,7 @@ impl RedisStore {
         match (operation, keys) {
             _ if self.keep_refusals.is_zero() => None,
             (&Operation::Check { cost: cost @ 1.. }, [key]) => {
-                live.refused.refuse(key, limits, cost, self.keep_refusals)
+                self.live().ok()?.refused.refuse(key, limits, cost, self.keep_refusals)
             }
             _ => None,
         }
@@ -145,8 +122,8 @@ impl RedisStore {
         let live = self.live()?;
         let timeout = self.inner.timeout;
         let pinging = async move {
-            let mut replies = live.link.send(vec![::redis::cmd("PING")]).await;
-            replies.remove(0).map(drop).map_err(store_error)
+            let answer = live.link.send(vec![::redis::cmd("PING")], 0).await.pop();
+            answer.map_or_else(|| Err(lost()), |answer| answer.map(drop).map_err(store_error))
         };
         let pinged = live.io.spawn(within(timeout, pinging)).await;
         pinged.unwrap_or_else(|_| Err(Error::Store("the I/O thread is gone".into())))
@@ -165,10 +142,10 @@ impl RedisStore {
         if let Some(live) = of_this_process() {
             return Ok(live);
         }
-        let link = Link::new(self.connect_lazily()?);
+        let link = Link::new(&self.inner.address, self.inner.timeout).map_err(store_error)?;
         let refused = Arc::new(DenyCache::new());
-        let lane = Lane::new(link.clone(), self.inner.timeout, Arc::clone(&refused));
-        let live = Live { process, io: io::handle()?, link, lane, refused };
+        let lanes = Lanes::new(link.clone(), self.inner.timeout, Arc::clone(&refused));
+        let live = Live { process, io: io::handle()?, link, lanes, refused };
         if let Some(parents) = self.inner.live.swap(Some(Arc::new(live.clone()))) {
             // The parent's socket and tasks are not this process's to close.
             core::mem::forget(parents);
@@ -176,15 +153,16 @@ impl RedisStore {
         Ok(live)
     }
 
-    fn connect_lazily(&self) -> Result<ConnectionManager, Error> {
-        let io = io::handle()?;
-        let _entered = io.enter();
-        let config = ConnectionManagerConfig::new()
-            .set_number_of_retries(0)
-            .set_connection_timeout(Some(CONNECT_TIMEOUT))
-            .set_response_timeout(Some(self.inner.timeout));
-        ConnectionManager::new_lazy_with_config(self.inner.client.clone(), config)
-            .map_err(store_error)
+    /// The slot of all the keys of one call.
+    fn slot_of(&self, keys: &[Vec<u8>]) -> Result<u16, Error> {
+        let mut slots = keys.iter().map(|key| self.inner.address.slot(key));
+        let first = slots.next().unwrap_or(0);
+        if slots.all(|slot| slot == first) {
+            return Ok(first);
+        }
+        let message = "in a cluster the keys of one call must be in one hash slot: give each \
+                       the same hash tag, a part in braces, as in {org:7}user:1 and {org:7}";
+        Err(Error::argument("key", message))
     }
 }
 

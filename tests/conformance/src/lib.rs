@@ -4,6 +4,7 @@
 pub mod case;
 pub mod lease_twin;
 pub mod lua_twin;
+pub mod redis_group;
 pub mod redis_server;
 pub mod redis_twin;
 pub mod vectors;

@@ -9,6 +9,7 @@ const START_DEADLINE: Duration = Duration::from_secs(20);
 /// A running redis-server.
 pub struct RedisServer {
     port: u16,
+    more: &'static [&'static str],
     process: Option<Child>,
 }
 
@@ -18,10 +19,18 @@ impl RedisServer {
     /// # Panics
     /// When redis-server is not installed or does not come up.
     pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// Starts one with more options, such as `--maxmemory 1mb`.
+    ///
+    /// # Panics
+    /// As [`start`](Self::start).
+    pub fn start_with(more: &'static [&'static str]) -> Self {
         let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         let port = free.local_addr().expect("the port").port();
         drop(free);
-        let mut server = Self { port, process: None };
+        let mut server = Self { port, more, process: None };
         server.restart();
         server
     }
@@ -49,7 +58,9 @@ impl RedisServer {
         let port = self.port.to_string();
         let process = Command::new("redis-server")
             .args(["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
-            .args(["--daemonize", "no"])
+            .args(["--daemonize", "no", "--rdb-del-sync-files", "yes", "--dir"])
+            .arg(std::env::temp_dir())
+            .args(self.more)
             .stdout(Stdio::null())
             .spawn()
             .expect("redis-server runs; install it with: apt-get install redis-server");

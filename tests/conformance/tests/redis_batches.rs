@@ -151,7 +151,8 @@ fn every_caller_waits_for_its_own_timeout() {
         .expect("a limiter");
     limiter.check("k", 1).expect("a decision");
     server.freeze();
-    let late: Arc<Mutex<Vec<(Duration, Result<Decision, Error>)>>> = Arc::default();
+    type Late = Mutex<Vec<(Duration, Result<Decision, Error>)>>;
+    let late: Arc<Late> = Arc::default();
     let mut asked = Vec::new();
     for _ in 0..50 {
         let (late, start) = (Arc::clone(&late), Instant::now());

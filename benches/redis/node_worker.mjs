@@ -1,0 +1,105 @@
+// The Node side of compare.py: makes the calls it asks for, one line each, and answers with what
+// they took, as one line of JSON. See benches/src/redis/main.rs for the lines.
+
+import { createInterface } from 'node:readline';
+
+import { Ratelimit } from '@upstash/ratelimit';
+import { Redis as Upstash } from '@upstash/redis';
+import { Redis } from 'ioredis';
+import { RateLimiterRedis, RateLimiterRes } from 'rate-limiter-flexible';
+
+const { REDIS_URL, UPSTASH_URL, TIDEGATE } = process.env;
+const { createLimiter } = await import(TIDEGATE);
+
+const DAY = 86_400;
+const [HOT, SPREAD, EXHAUSTED] = [[10_000_000, 1], [100_000, DAY], [1, DAY]]; // tokens per seconds
+const MOST_HOT_KEYS = 64;
+const PRIME = 1_000_003;
+
+const CONTENDERS = {
+  tidegate(tokens, seconds) {
+    const options = { limits: `${tokens}/${seconds}s`, store: REDIS_URL, prefix: `node-${tokens}` };
+    const limiter = createLimiter({ ...options, storeTimeoutMs: 10_000 });
+    return async (key) => (await limiter.check(key)).allowed;
+  },
+
+  'rate-limiter-flexible'(tokens, seconds) {
+    const options = { points: tokens, duration: seconds, keyPrefix: `rlf-${tokens}` };
+    const limiter = new RateLimiterRedis({ ...options, storeClient: new Redis(REDIS_URL) });
+    return async (key) => {
+      try {
+        await limiter.consume(key);
+        return true;
+      } catch (refusal) {
+        if (refusal instanceof RateLimiterRes) return false;
+        throw refusal;
+      }
+    };
+  },
+
+  // 2.0.8, the last whose scripts have no flag that only its own servers know.
+  '@upstash/ratelimit'(tokens, seconds) {
+    const redis = new Upstash({ url: UPSTASH_URL, token: 'none', enableTelemetry: false });
+    const window = Ratelimit.fixedWindow(tokens, `${seconds} s`);
+    const limiter = new Ratelimit({ redis, limiter: window, prefix: `upstash-${tokens}` });
+    return async (key) => (await limiter.limit(key)).success;
+  },
+};
+
+const made = new Map();
+
+function contender(name, [tokens, seconds]) {
+  const id = `${name} ${tokens}`;
+  if (!made.has(id)) made.set(id, CONTENDERS[name](tokens, seconds));
+  return made.get(id);
+}
+
+async function exhaust(name, keys) {
+  const check = contender(name, EXHAUSTED);
+  let next = 0;
+  await together(64, async () => {
+    while (next < keys) await check(`user:${next++}`);
+  });
+  return {};
+}
+
+async function run(name, keys, outcome, concurrency, milliseconds) {
+  const limit = outcome === 'deny' ? EXHAUSTED : keys <= MOST_HOT_KEYS ? HOT : SPREAD;
+  const check = contender(name, limit);
+  const spent = [];
+  let allowed = 0;
+  let begun = 0;
+  const [cpu, start] = [process.cpuUsage(), performance.now()];
+  const end = start + milliseconds;
+  await together(concurrency, async () => {
+    let before = performance.now();
+    while (before < end) {
+      begun += 1;
+      if (await check(`user:${(begun * PRIME) % keys}`)) allowed += 1;
+      const after = performance.now();
+      spent.push(after - before);
+      before = after;
+    }
+  });
+  const seconds = (performance.now() - start) / 1000;
+  const { user, system } = process.cpuUsage(cpu);
+  spent.sort((a, b) => a - b);
+  const quantile = (q) => spent[Math.round((spent.length - 1) * q)] * 1000;
+  const [p50_us, p99_us] = [quantile(0.5), quantile(0.99)];
+  return { calls: spent.length, allowed, seconds, cpu_seconds: (user + system) / 1e6, p50_us, p99_us };
+}
+
+function together(count, task) {
+  return Promise.all(Array.from({ length: count }, task));
+}
+
+function answer(line) {
+  const [what, name, keys, outcome, concurrency, milliseconds] = line.split(' ');
+  if (what === 'exhaust') return exhaust(name, Number(keys));
+  return run(name, Number(keys), outcome, Number(concurrency), Number(milliseconds));
+}
+
+for await (const line of createInterface({ input: process.stdin })) {
+  console.log(JSON.stringify(await answer(line)));
+}
+process.exit(0);

@@ -1,0 +1,146 @@
+//! Who is measured: ours, one script call per check as `redis_rate` makes it, and a call of a
+//! script that does nothing.
+
+use redis::aio::MultiplexedConnection;
+use redis::{RedisError, Script};
+
+use crate::Result;
+
+/// A limit as each contender writes it: so many tokens per seconds.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Rate {
+    pub(crate) tokens: u64,
+    pub(crate) seconds: u64,
+}
+
+/// More than anybody can ask of one key.
+pub(crate) const HOT: Rate = Rate { tokens: 10_000_000, seconds: 1 };
+/// A bucket owes for about a second after a check.
+pub(crate) const SPREAD: Rate = Rate { tokens: 100_000, seconds: 86_400 };
+/// One check, then none today.
+pub(crate) const EXHAUSTED: Rate = Rate { tokens: 1, seconds: 86_400 };
+const RATES: [Rate; 3] = [HOT, SPREAD, EXHAUSTED];
+
+pub(crate) trait Contender: Send + Sync + 'static {
+    /// Asks for one token and tells whether it was allowed.
+    fn check(&self, rate: Rate, key: u64) -> impl Future<Output = Result<bool>> + Send + 'static;
+
+    /// The same from a thread that waits for the answer.
+    fn check_blocking(
+        &self,
+        runtime: &tokio::runtime::Runtime,
+        rate: Rate,
+        key: u64,
+    ) -> Result<bool> {
+        runtime.block_on(self.check(rate, key))
+    }
+}
+
+pub(crate) struct Tidegate([tidegate::Limiter; 3]);
+
+impl Tidegate {
+    pub(crate) fn new(url: &str) -> Result<Self> {
+        let open = |Rate { tokens, seconds }| {
+            tidegate::Limiter::builder()
+                .limit(&format!("{tokens}/{seconds}s"))
+                .store_url(url)
+                .prefix(&format!("rust-{tokens}"))
+                .store_timeout(core::time::Duration::from_secs(10))
+                .build()
+        };
+        let [hot, spread, exhausted] = RATES.map(open);
+        Ok(Self([hot?, spread?, exhausted?]))
+    }
+
+    fn limiter(&self, rate: Rate) -> &tidegate::Limiter {
+        let [hot, spread, exhausted] = &self.0;
+        match rate {
+            HOT => hot,
+            SPREAD => spread,
+            _ => exhausted,
+        }
+    }
+}
+
+impl Contender for Tidegate {
+    fn check(&self, rate: Rate, key: u64) -> impl Future<Output = Result<bool>> + Send + 'static {
+        let (limiter, key) = (self.limiter(rate).clone(), format!("user:{key}"));
+        async move { Ok(limiter.check_async(&*key, 1).await?.allowed) }
+    }
+
+    fn check_blocking(&self, _: &tokio::runtime::Runtime, rate: Rate, key: u64) -> Result<bool> {
+        Ok(self.limiter(rate).check(&*format!("user:{key}"), 1)?.allowed)
+    }
+}
+
+/// One EVALSHA of its script for each check, all over one connection.
+pub(crate) struct RedisRate {
+    connection: MultiplexedConnection,
+    script: Script,
+}
+
+impl RedisRate {
+    pub(crate) fn new(connection: MultiplexedConnection, script: &str) -> Self {
+        Self { connection, script: Script::new(script) }
+    }
+}
+
+impl Contender for RedisRate {
+    fn check(&self, rate: Rate, key: u64) -> impl Future<Output = Result<bool>> + Send + 'static {
+        let mut connection = self.connection.clone();
+        let Rate { tokens, seconds } = rate;
+        let mut command = redis::cmd("EVALSHA");
+        command.arg(self.script.get_hash()).arg(1).arg(format!("rate:{tokens}:{key}"));
+        command.arg(tokens).arg(tokens).arg(seconds).arg(1);
+        let load = self.script.clone();
+        async move {
+            let reply = command.query_async(&mut connection).await;
+            let reply = or_load(reply, &load, &command, connection).await?;
+            let (allowed, _, _, _): (u64, f64, String, String) = redis::from_redis_value(reply)?;
+            Ok(allowed > 0)
+        }
+    }
+}
+
+/// An empty script: what the client and the server take without any limiter.
+pub(crate) struct Bare {
+    connection: MultiplexedConnection,
+    script: Script,
+}
+
+impl Bare {
+    pub(crate) fn new(connection: MultiplexedConnection) -> Self {
+        Self { connection, script: Script::new("return 1") }
+    }
+}
+
+impl Contender for Bare {
+    fn check(&self, _: Rate, key: u64) -> impl Future<Output = Result<bool>> + Send + 'static {
+        let mut connection = self.connection.clone();
+        let mut command = redis::cmd("EVALSHA");
+        command.arg(self.script.get_hash()).arg(1).arg(format!("bare:{key}"));
+        let load = self.script.clone();
+        async move {
+            let reply = command.query_async(&mut connection).await;
+            let reply = or_load(reply, &load, &command, connection).await?;
+            Ok(redis::from_redis_value::<u64>(reply)? == 1)
+        }
+    }
+}
+
+/// The reply, or that to a second try where the server had to be given the script first.
+async fn or_load(
+    reply: core::result::Result<redis::Value, RedisError>,
+    script: &Script,
+    command: &redis::Cmd,
+    mut connection: MultiplexedConnection,
+) -> core::result::Result<redis::Value, RedisError> {
+    let unknown = redis::ErrorKind::Server(redis::ServerErrorKind::NoScript);
+    match reply {
+        Err(error) if error.kind() == unknown => {
+            script.prepare_invoke().load_async(&mut connection).await?;
+            command.query_async(&mut connection).await
+        }
+        reply => reply,
+    }
+}

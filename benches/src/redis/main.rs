@@ -1,0 +1,72 @@
+//! The Rust side of `make bench-redis`: makes the calls that `benches/redis/compare.py` asks for,
+//! one line each, and answers with what they took, as one line of JSON.
+//!
+//! ```text
+//! exhaust <contender> <keys>
+//! run     <contender> <keys> <allow|deny> <concurrency> <milliseconds>
+//! ```
+//!
+//! `REDIS_URL` names the server, `REDIS_RATE_SCRIPT` the file with `redis_rate`'s script.
+
+mod contenders;
+mod load;
+
+use core::error::Error;
+use core::time::Duration;
+use std::io::{BufRead as _, Write as _};
+use std::sync::Arc;
+
+use contenders::{Bare, Contender, RedisRate, Tidegate};
+use load::{Load, Sample};
+use tokio::runtime::Runtime;
+
+type Result<T> = core::result::Result<T, Box<dyn Error + Send + Sync>>;
+
+fn main() -> Result<()> {
+    let url = std::env::var("REDIS_URL")?;
+    let script = std::fs::read_to_string(std::env::var("REDIS_RATE_SCRIPT")?)?;
+    // One thread for the I/O, as the limiter has.
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let client = redis::Client::open(url.as_str())?;
+    let connection = runtime.block_on(client.get_multiplexed_async_connection())?;
+    let tidegate = Arc::new(Tidegate::new(&url)?);
+    let redis_rate = Arc::new(RedisRate::new(connection.clone(), &script));
+    let bare = Arc::new(Bare::new(connection));
+
+    let mut stdout = std::io::stdout();
+    for line in std::io::stdin().lock().lines() {
+        let line = line?;
+        let words: Vec<&str> = line.split(' ').collect();
+        let contender = *words.get(1).ok_or("which contender?")?;
+        let sample = match contender {
+            "tidegate" => answer(&runtime, &tidegate, &words),
+            "redis_rate" => answer(&runtime, &redis_rate, &words),
+            "bare" => answer(&runtime, &bare, &words),
+            other => Err(format!("no such contender: {other}").into()),
+        }?;
+        writeln!(stdout, "{}", sample.as_json())?;
+        stdout.flush()?;
+    }
+    Ok(())
+}
+
+fn answer<C: Contender>(runtime: &Runtime, contender: &Arc<C>, words: &[&str]) -> Result<Sample> {
+    match *words {
+        ["exhaust", _, keys] => {
+            load::exhaust(runtime, contender, keys.parse()?)?;
+            Ok(Sample::default())
+        }
+        ["run", _, keys, outcome, concurrency, milliseconds] => {
+            let keys: u64 = keys.parse()?;
+            let limit = match outcome {
+                "deny" => contenders::EXHAUSTED,
+                _ if keys <= 64 => contenders::HOT,
+                _ => contenders::SPREAD,
+            };
+            let slice = Duration::from_millis(milliseconds.parse()?);
+            Load { keys, limit, concurrency: concurrency.parse()?, slice }.run(runtime, contender)
+        }
+        _ => Err("neither exhaust nor run".into()),
+    }
+}

@@ -1,0 +1,257 @@
+//! What a limiter does while its store fails: the breaker that keeps calls from it, and the
+//! answers that are given instead.
+
+mod breaker;
+mod fixed;
+mod health;
+mod leases;
+mod policy;
+mod share;
+#[cfg(test)]
+mod tests;
+
+use core::sync::atomic::{AtomicU64, Ordering};
+use core::time::Duration;
+use std::sync::Arc;
+
+use tidegate_core::{Limit, Operation, Outcome, Source};
+
+use crate::error::Error;
+use crate::redis::RedisStore;
+use breaker::StoreBreaker;
+pub use health::StoreHealth;
+pub use policy::OnStoreError;
+use share::LocalShare;
+
+/// A store, and the breaker that all who share the store share.
+#[derive(Clone)]
+pub(crate) struct GuardedStore {
+    store: RedisStore,
+    breaker: Arc<StoreBreaker>,
+}
+
+impl GuardedStore {
+    pub(crate) fn new(store: RedisStore, timeout: Duration) -> Self {
+        Self { store, breaker: Arc::new(StoreBreaker::new(timeout)) }
+    }
+
+    /// The same store, for a limiter that may be refused so long without asking.
+    pub(crate) fn keeping_refusals(mut self, keep_refusals: Duration) -> Self {
+        self.store = self.store.keeping_refusals(keep_refusals);
+        self
+    }
+
+    pub(crate) async fn ping(&self) -> Result<(), Error> {
+        self.store.ping().await
+    }
+}
+
+/// One limiter's buckets in a store, and what it does when the store fails.
+#[derive(Clone)]
+pub(crate) struct Guarded(Arc<Inner>);
+
+struct Inner {
+    store: GuardedStore,
+    limits: Arc<[Limit]>,
+    policy: Policy,
+    fallbacks: AtomicU64,
+}
+
+enum Policy {
+    Raise,
+    Allow,
+    Deny,
+    Local(LocalShare),
+}
+
+impl Guarded {
+    /// # Errors
+    /// [`Error::InvalidArgument`] for a number of peers out of bounds, or among whom the
+    /// limits cannot be shared.
+    pub(crate) fn new(
+        store: GuardedStore,
+        limits: Arc<[Limit]>,
+        on_store_error: OnStoreError,
+    ) -> Result<Self, Error> {
+        let policy = match on_store_error {
+            OnStoreError::Raise => Policy::Raise,
+            OnStoreError::Allow => Policy::Allow,
+            OnStoreError::Deny => Policy::Deny,
+            OnStoreError::Local { peers } => Policy::Local(LocalShare::new(&limits, peers)?),
+        };
+        Ok(Self(Arc::new(Inner { store, limits, policy, fallbacks: AtomicU64::new(0) })))
+    }
+
+    /// Runs an operation on the buckets of `keys`, one key that holds all tiers or one for
+    /// each, and calls `done` on the I/O thread; at once where the store is not asked.
+    pub(crate) fn run(
+        &self,
+        keys: Vec<Vec<u8>>,
+        operation: Operation,
+        done: impl FnOnce(Result<Outcome, Error>) + Send + 'static,
+    ) {
+        self.run_all(core::iter::once((keys, operation, done)));
+    }
+
+    /// Runs operations one after the other, in as few trips as can be.
+    pub(crate) fn run_all<D: FnOnce(Result<Outcome, Error>) + Send + 'static>(
+        &self,
+        asked: impl IntoIterator<Item = (Vec<Vec<u8>>, Operation, D)>,
+    ) {
+        let to_send = asked
+            .into_iter()
+            .filter_map(|(keys, operation, done)| self.guard(keys, operation, done));
+        self.0.store.store.run_all(&self.0.limits, to_send);
+    }
+
+    /// Answers what the store is not to be asked; what it is, with what its answer means.
+    ///
+    /// A call that finds out whether the store is back is a caller's own: a request of another
+    /// kind could be answered by a server that refuses the caller's.
+    fn guard<D: FnOnce(Result<Outcome, Error>) + Send + 'static>(
+        &self,
+        keys: Vec<Vec<u8>>,
+        operation: Operation,
+        done: D,
+    ) -> Option<(Vec<Vec<u8>>, Operation, impl FnOnce(Result<Outcome, Error>) + Send + use<D>)>
+    {
+        let operation = match operation {
+            Operation::Cancel(slot) if slot.decision.source == Source::Fallback => {
+                let all = self.0.policy.cancel(&keys, slot, self.0.store.breaker.now());
+                done(Ok(Outcome::Cancelled(all)));
+                return None;
+            }
+            operation => operation,
+        };
+        // Before the breaker: it would take this for an answer of the store.
+        if let Some(decision) = self.0.store.store.refuse(&keys, &self.0.limits, &operation) {
+            done(Ok(Outcome::Decision(decision)));
+            return None;
+        }
+        let asked = Asked::of(&operation);
+        let attempt = match self.0.store.breaker.attempt() {
+            Ok(attempt) => attempt,
+            Err(error) => {
+                done(self.0.answer(&keys, asked, error));
+                return None;
+            }
+        };
+        let mut kept = Vec::new();
+        if let Policy::Local(share) = &self.0.policy {
+            share.post(&keys, self);
+            kept.clone_from(&keys);
+        }
+        let inner = Arc::clone(&self.0);
+        let answer = move |outcome| {
+            let breaker = &inner.store.breaker;
+            done(match outcome {
+                Err(error @ (Error::Store(_) | Error::StoreTimeout { .. })) => {
+                    breaker.failed(attempt, &error);
+                    inner.answer(&kept, asked, error)
+                }
+                Ok(_) | Err(Error::CorruptBucket { .. }) => {
+                    breaker.succeeded(attempt);
+                    outcome
+                }
+                // A mistake in the arguments: nothing was sent.
+                Err(_) => {
+                    breaker.abandoned(attempt);
+                    outcome
+                }
+            });
+        };
+        Some((keys, operation, answer))
+    }
+
+    pub(crate) fn health(&self) -> StoreHealth {
+        let (state, failures) = self.0.store.breaker.state();
+        StoreHealth { state, failures, fallbacks: self.0.fallbacks.load(Ordering::Relaxed) }
+    }
+
+    /// Whether what the policy grants is nowhere charged.
+    pub(crate) fn grants_uncharged(&self) -> bool {
+        matches!(self.0.policy, Policy::Allow)
+    }
+
+    /// Charges the store for what was spent here while it failed; `failed` when it still does.
+    fn charge(
+        &self,
+        keys: Vec<Vec<u8>>,
+        limits: Arc<[Limit]>,
+        operation: Operation,
+        failed: impl FnOnce(&LocalShare) + Send + 'static,
+    ) {
+        let inner = Arc::clone(&self.0);
+        self.0.store.store.run(keys, limits, operation, move |outcome| {
+            if let (Err(_), Policy::Local(share)) = (outcome, &inner.policy) {
+                failed(share);
+            }
+        });
+    }
+}
+
+impl Inner {
+    /// The policy's answer to what the store has not done.
+    fn answer(&self, keys: &[Vec<u8>], asked: Asked, error: Error) -> Result<Outcome, Error> {
+        let breaker = &self.store.breaker;
+        let outcome = match (&self.policy, asked) {
+            (Policy::Raise, _) => Err(error),
+            // Nothing has come back, which is the truth whatever the policy.
+            (_, Asked::Cancel) => Ok(Outcome::Cancelled(false)),
+            // What cannot be kept is not answered as though it had been.
+            (_, Asked::Reset) => Err(error),
+            (Policy::Local(share), asked) => Ok(share.run(keys, asked, breaker.outage())),
+            (Policy::Allow, asked) => fixed::allow(&self.limits, asked, breaker.now(), error),
+            (Policy::Deny, asked) => fixed::deny(&self.limits, asked, breaker.outage(), error),
+        };
+        if outcome.is_ok() {
+            self.fallbacks.fetch_add(1, Ordering::Relaxed);
+        }
+        outcome
+    }
+}
+
+impl Policy {
+    fn cancel(&self, keys: &[Vec<u8>], slot: tidegate_core::Reservation, now: u64) -> bool {
+        match self {
+            Self::Local(share) => share.cancel(keys, slot, now),
+            // Nothing was charged.
+            _ => true,
+        }
+    }
+}
+
+/// What is left of an operation once the store has taken it.
+#[derive(Clone, Copy, Debug)]
+enum Asked {
+    Check { cost: u64 },
+    Reserve { cost: u64, max_wait: u64 },
+    Settle { charged: u64, actual: u64 },
+    Hold { wait: u64 },
+    Reset,
+    Cancel,
+}
+
+impl Asked {
+    fn of(operation: &Operation) -> Self {
+        match *operation {
+            Operation::Check { cost } => Self::Check { cost },
+            Operation::Reserve { cost, max_wait } => Self::Reserve { cost, max_wait },
+            Operation::Settle { charged, actual } => Self::Settle { charged, actual },
+            Operation::Credit { tokens } => Self::Settle { charged: tokens, actual: 0 },
+            Operation::Hold { wait } => Self::Hold { wait },
+            Operation::Cancel(_) => Self::Cancel,
+            // Also of operations yet to come: they are refused, not made up.
+            _ => Self::Reset,
+        }
+    }
+}
+
+/// A time in which the store fails, by the breaker's clock.
+#[derive(Clone, Copy, Debug)]
+struct Outage {
+    began: u64,
+    now: u64,
+    /// Until the store is asked again.
+    retry_in: u64,
+}

@@ -1,0 +1,333 @@
+//! A process's own share of its limits, in its own memory, for as long as the store fails.
+//!
+//! A bucket of the share is empty when the failure begins, as that of the store may have
+//! been. What it still owes of what was spent from it is charged to the store with the key's
+//! first call after: had the store been there, it would owe that too.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tidegate_core::{
+    Cells, Decision, Limit, MAX_TIERS, Operation, Outcome, Reservation, Reserved, Source, apply,
+};
+
+use super::policy::checked_peers;
+use super::{Asked, Guarded, Outage};
+use crate::error::Error;
+
+/// How many keys a share has room for, of which each takes about 200 bytes: those that
+/// were used while the store failed, and have not refilled since.
+const MAX_KEYS: usize = 100_000;
+/// How often a share without room looks again whether buckets are full.
+const SWEEP_INTERVAL: u64 = 100_000_000;
+
+pub(super) struct LocalShare {
+    limits: Box<[Limit]>,
+    pub(super) max_keys: usize,
+    buckets: Mutex<Buckets>,
+    /// When all buckets are full again, and nothing is left to be charged to the store; 0
+    /// when there are none.
+    full_at: AtomicU64,
+}
+
+#[derive(Default)]
+struct Buckets {
+    by_key: HashMap<Box<[u8]>, Bucket>,
+    swept: u64,
+}
+
+/// What belongs to one key of the store: cells of all tiers, or that of one, in its place.
+#[derive(Clone, Copy, Default)]
+struct Bucket {
+    cells: Cells,
+    /// Tokens that the cells owe and the store has not been charged for.
+    uncharged: [u64; MAX_TIERS],
+    held_until: u64,
+    /// When the failure began in which it was last used.
+    outage: u64,
+}
+
+impl Buckets {
+    /// Copies of the keys' buckets; those of keys that have none are full.
+    fn of(&self, keys: &[Vec<u8>]) -> Own {
+        let mut own = Own { buckets: Default::default(), shared: keys.len() == 1 };
+        for (bucket, key) in own.buckets.iter_mut().zip(keys) {
+            *bucket = self.by_key.get(key.as_slice()).copied().unwrap_or_default();
+        }
+        own
+    }
+}
+
+/// The buckets of one call's keys: one key that holds all tiers, or one for each tier.
+struct Own {
+    buckets: [Bucket; MAX_TIERS],
+    shared: bool,
+}
+
+impl Own {
+    fn of_tier(&mut self, tier: usize) -> &mut Bucket {
+        &mut self.buckets[if self.shared { 0 } else { tier }]
+    }
+
+    fn cells(&mut self) -> Cells {
+        core::array::from_fn(|tier| self.of_tier(tier).cells[tier])
+    }
+
+    fn each_mut(&mut self, change: impl FnMut(&mut Bucket)) {
+        self.buckets.iter_mut().for_each(change);
+    }
+}
+
+impl LocalShare {
+    pub(super) fn new(limits: &[Limit], peers: u32) -> Result<Self, Error> {
+        let count = checked_peers(peers)?;
+        let share = |limit: &Limit| {
+            limit.share(count).map_err(|bound| {
+                let message = format!("\"{limit}\" cannot be shared among {peers}: {bound}");
+                Error::argument("peers", message)
+            })
+        };
+        Ok(Self {
+            limits: limits.iter().map(share).collect::<Result<_, _>>()?,
+            max_keys: MAX_KEYS,
+            buckets: Mutex::default(),
+            full_at: AtomicU64::new(0),
+        })
+    }
+
+    /// The share's answer to any operation but a cancel or a reset.
+    pub(super) fn run(&self, keys: &[Vec<u8>], asked: Asked, outage: Outage) -> Outcome {
+        let now = outage.now;
+        let (operation, spent) = match asked {
+            Asked::Check { cost } => (Operation::Check { cost }, Spent::Taken(cost)),
+            Asked::Reserve { cost, max_wait } => {
+                (Operation::Reserve { cost, max_wait }, Spent::Taken(cost))
+            }
+            Asked::Settle { charged, actual } => {
+                (Operation::Settle { charged, actual }, Spent::Settled { charged, actual })
+            }
+            Asked::Hold { wait } => (Operation::Hold { wait }, Spent::Held(wait)),
+            Asked::Reset | Asked::Cancel => return Outcome::Cancelled(false),
+        };
+        let mut buckets = self.buckets.lock();
+        let mut own = buckets.of(keys);
+        own.each_mut(|bucket| self.begin(bucket, outage.began));
+        let before = own.cells();
+        let mut cells = before;
+        // The error is of a cost that is never in the share; in the store it may be.
+        let Ok(mut outcome) = apply(&self.limits, &mut cells, now, operation) else {
+            return refused(asked, self.look(&before, now), outage.retry_in);
+        };
+        if let Some(decision) = outcome.decision_mut() {
+            decision.source = Source::Fallback;
+        }
+        if cells == before {
+            return outcome;
+        }
+        if !self.make_room(&mut buckets, keys, now) {
+            return refused(asked, self.look(&before, now), outage.retry_in);
+        }
+        for (tier, limit) in self.limits.iter().enumerate() {
+            let bucket = own.of_tier(tier);
+            let was = bucket.uncharged[tier].min(tokens_owed(limit, before[tier], now));
+            bucket.uncharged[tier] = match spent {
+                Spent::Taken(cost) => was.saturating_add(cost),
+                Spent::Settled { charged, actual } => {
+                    was.saturating_add(actual).saturating_sub(charged)
+                }
+                Spent::Held(wait) => {
+                    bucket.held_until = bucket.held_until.max(now.saturating_add(wait));
+                    was
+                }
+            };
+        }
+        self.keep(&mut buckets, keys, own, &cells, now);
+        outcome
+    }
+
+    /// Gives an unused slot back, if the store has not been charged for it already.
+    pub(super) fn cancel(&self, keys: &[Vec<u8>], slot: Reservation, now: u64) -> bool {
+        let mut buckets = self.buckets.lock();
+        let mut own = buckets.of(keys);
+        let mut cells = own.cells();
+        for (tier, limit) in self.limits.iter().enumerate() {
+            let bucket = own.of_tier(tier);
+            let owed = tokens_owed(limit, cells[tier], now);
+            bucket.uncharged[tier] = bucket.uncharged[tier].min(owed);
+            if bucket.uncharged[tier] < slot.cost {
+                return false;
+            }
+            bucket.uncharged[tier] -= slot.cost;
+        }
+        let all = tidegate_core::cancel(slot, &mut cells);
+        if all {
+            self.keep(&mut buckets, keys, own, &cells, now);
+        }
+        all
+    }
+
+    /// Charges the store for what was spent of these keys while it failed, ahead of a call on
+    /// them that is about to be sent.
+    pub(super) fn post(&self, keys: &[Vec<u8>], to: &Guarded) {
+        let breaker = &to.0.store.breaker;
+        if self.full_at.load(Ordering::Acquire) == 0 || breaker.is_failing() {
+            return;
+        }
+        for post in self.take_posts(keys, &to.0.limits, breaker.now()) {
+            post.send(to);
+        }
+    }
+
+    pub(super) fn take_posts(
+        &self,
+        keys: &[Vec<u8>],
+        limits: &Arc<[Limit]>,
+        now: u64,
+    ) -> Vec<Post> {
+        let mut buckets = self.buckets.lock();
+        if now >= self.full_at.load(Ordering::Acquire) {
+            self.full_at.store(0, Ordering::Release);
+            buckets.by_key = HashMap::new();
+        }
+        let mut posts = Vec::new();
+        for (index, key) in keys.iter().enumerate() {
+            let Some(bucket) = buckets.by_key.get_mut(key.as_slice()) else { continue };
+            let tiers = if keys.len() == 1 { 0..self.limits.len() } else { index..index + 1 };
+            // A charge is the same for all tiers of a key: the least that any of them owes, as
+            // a slower tier's would hold up the others.
+            let owed = tiers.clone().map(|tier| {
+                let limit = &self.limits[tier];
+                bucket.uncharged[tier].min(tokens_owed(limit, bucket.cells[tier], now))
+            });
+            let tokens = owed.min().unwrap_or(0);
+            let hold = bucket.held_until.saturating_sub(now);
+            (bucket.uncharged, bucket.held_until) = Default::default();
+            if tokens > 0 || hold > 0 {
+                let limits = limits.get(tiers).map_or_else(|| Arc::clone(limits), Arc::from);
+                posts.push(Post { key: key.clone(), limits, tokens, hold });
+            }
+        }
+        posts
+    }
+
+    fn put_back(&self, post: &Post, now: u64) {
+        let mut buckets = self.buckets.lock();
+        let Some(bucket) = buckets.by_key.get_mut(post.key.as_slice()) else { return };
+        for uncharged in &mut bucket.uncharged {
+            *uncharged = uncharged.saturating_add(post.tokens);
+        }
+        bucket.held_until = bucket.held_until.max(now.saturating_add(post.hold));
+    }
+
+    /// Whether there is room for the keys' buckets. A full one is as good as none: its cell
+    /// is not before the time from when an empty one would be full.
+    fn make_room(&self, buckets: &mut Buckets, keys: &[Vec<u8>], now: u64) -> bool {
+        let new = keys.iter().filter(|key| !buckets.by_key.contains_key(key.as_slice())).count();
+        if new == 0 || buckets.by_key.len() + new <= self.max_keys {
+            return true;
+        }
+        if now.saturating_sub(buckets.swept) >= SWEEP_INTERVAL {
+            buckets.swept = now;
+            buckets.by_key.retain(|_, bucket| {
+                let tiers = self.limits.iter().zip(bucket.cells);
+                tiers.into_iter().any(|(limit, cell)| cell > limit.timeline().position(now))
+            });
+        }
+        buckets.by_key.len() + new <= self.max_keys
+    }
+
+    /// A bucket holds nothing at the beginning of a failure, and may owe more from before.
+    fn begin(&self, bucket: &mut Bucket, began: u64) {
+        if bucket.outage == began {
+            return;
+        }
+        bucket.outage = began;
+        for (cell, limit) in bucket.cells.iter_mut().zip(&self.limits) {
+            let empty = limit.timeline().position(began).saturating_add(limit.span());
+            *cell = empty.max(*cell);
+        }
+    }
+
+    fn keep(&self, buckets: &mut Buckets, keys: &[Vec<u8>], mut own: Own, cells: &Cells, now: u64) {
+        let mut full_in = 0;
+        for (tier, (limit, cell)) in self.limits.iter().zip(cells).enumerate() {
+            own.of_tier(tier).cells[tier] = *cell;
+            let timeline = limit.timeline();
+            full_in = full_in.max(timeline.until(now, cell.saturating_sub(timeline.position(now))));
+        }
+        for (key, bucket) in keys.iter().zip(own.buckets) {
+            buckets.by_key.insert(key.as_slice().into(), bucket);
+        }
+        self.full_at.fetch_max(now.saturating_add(full_in).max(1), Ordering::AcqRel);
+    }
+
+    fn look(&self, cells: &Cells, now: u64) -> Decision {
+        let looked = apply(&self.limits, &mut { *cells }, now, Operation::Check { cost: 0 });
+        match looked {
+            Ok(Outcome::Decision(decision)) => Decision { source: Source::Fallback, ..decision },
+            // A limiter has one to four limits, and a look costs nothing.
+            _ => Decision {
+                allowed: false,
+                limit: 0,
+                remaining: 0,
+                retry_after: 0,
+                reset_after: 0,
+                tier: 0,
+                source: Source::Fallback,
+            },
+        }
+    }
+}
+
+/// What an operation, where it is granted, does to what is still to be charged.
+#[derive(Clone, Copy)]
+enum Spent {
+    Taken(u64),
+    Settled { charged: u64, actual: u64 },
+    Held(u64),
+}
+
+/// A charge on its way to the store.
+pub(super) struct Post {
+    pub(super) key: Vec<u8>,
+    pub(super) limits: Arc<[Limit]>,
+    pub(super) tokens: u64,
+    pub(super) hold: u64,
+}
+
+impl Post {
+    fn send(self, to: &Guarded) {
+        let keys = || vec![self.key.clone()];
+        // A charge that comes too late for the call behind it comes in time for the next.
+        if self.hold > 0 {
+            let hold =
+                Post { key: self.key.clone(), limits: Arc::clone(&self.limits), tokens: 0, ..self };
+            let operation = Operation::Hold { wait: self.hold };
+            let now = to.0.store.breaker.now();
+            to.charge(keys(), Arc::clone(&self.limits), operation, move |share| {
+                share.put_back(&hold, now);
+            });
+        }
+        if self.tokens > 0 {
+            let operation = Operation::Settle { charged: 0, actual: self.tokens };
+            let (keys, limits) = (keys(), Arc::clone(&self.limits));
+            let post = Post { hold: 0, ..self };
+            to.charge(keys, limits, operation, move |share| share.put_back(&post, 0));
+        }
+    }
+}
+
+fn tokens_owed(limit: &Limit, cell: u64, now: u64) -> u64 {
+    let timeline = limit.timeline();
+    cell.saturating_sub(timeline.position(now)).div_ceil(timeline.width())
+}
+
+fn refused(asked: Asked, look: Decision, retry_after: u64) -> Outcome {
+    let decision = Decision { allowed: false, retry_after, ..look };
+    match asked {
+        Asked::Reserve { .. } => Outcome::Reserved(Reserved::TooFar(decision)),
+        _ => Outcome::Decision(decision),
+    }
+}

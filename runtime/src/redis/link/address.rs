@@ -1,0 +1,349 @@
+//! Store URLs of the Redis family: where the servers are, and how to be let in.
+
+#[cfg(target_os = "linux")]
+use core::time::Duration;
+use std::path::PathBuf;
+
+use ::redis::io::tcp::TcpSettings;
+use ::redis::{
+    Client, ClientTlsConfig, ConnectionAddr, IntoConnectionInfo as _, ProtocolVersion,
+    RedisConnectionInfo, RedisResult, TlsCertificates,
+};
+use percent_encoding::percent_decode_str;
+
+use super::options::Options;
+use crate::error::Error;
+
+const REDIS_PORT: u16 = 6379;
+const SENTINEL_PORT: u16 = 26379;
+
+/// When sent bytes have been left unacknowledged for this long the connection
+/// counts as dead, so that a peer that vanished silently is found out.
+#[cfg(target_os = "linux")]
+const DEAD_PEER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A store URL that has been read.
+#[derive(Clone)]
+pub(crate) struct Address {
+    pub(super) servers: Servers,
+    /// How to be let in by a server that holds buckets.
+    pub(super) access: Access,
+}
+
+#[derive(Clone)]
+pub(super) enum Servers {
+    One(Place),
+    /// Any nodes of the cluster; they name the others.
+    Cluster(Vec<Place>),
+    /// The sentinels that watch over the master of this name.
+    Sentinels {
+        sentinels: Vec<Place>,
+        master: String,
+        access: Access,
+    },
+}
+
+/// Where a server listens.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Place {
+    Tcp { host: String, port: u16 },
+    Socket(PathBuf),
+}
+
+/// Who asks, in which protocol, and over TLS or not.
+#[derive(Clone, Default)]
+pub(super) struct Access {
+    settings: RedisConnectionInfo,
+    tls: Option<Tls>,
+}
+
+#[derive(Clone)]
+enum Tls {
+    /// The system's authorities, and no certificate of our own.
+    OfTheSystem,
+    With(TlsCertificates),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Tcp,
+    Socket,
+    Cluster,
+    Sentinel,
+}
+
+/// What a URL scheme says, and whether the connection is over TLS.
+fn scheme_of(name: &str) -> Option<(Kind, bool)> {
+    Some(match name {
+        "redis" | "valkey" => (Kind::Tcp, false),
+        "rediss" | "valkeys" => (Kind::Tcp, true),
+        "redis+unix" | "valkey+unix" | "unix" => (Kind::Socket, false),
+        "redis+cluster" | "valkey+cluster" => (Kind::Cluster, false),
+        "rediss+cluster" | "valkeys+cluster" => (Kind::Cluster, true),
+        "redis+sentinel" | "valkey+sentinel" => (Kind::Sentinel, false),
+        "rediss+sentinel" | "valkeys+sentinel" => (Kind::Sentinel, true),
+        _ => return None,
+    })
+}
+
+impl Address {
+    /// Whether a URL of this scheme is for [`parse`](Self::parse).
+    pub(crate) fn has_scheme(name: &str) -> bool {
+        scheme_of(name).is_some()
+    }
+
+    /// Reads a URL. Its errors name what is wrong and never repeat a user, a password, or
+    /// what may be part of one because it was not percent-encoded.
+    pub(crate) fn parse(url: &str) -> Result<Self, Error> {
+        let (scheme, rest) = url.split_once("://").ok_or_else(|| unusable("it has no scheme"))?;
+        let (kind, tls) = scheme_of(scheme).ok_or_else(|| unusable("its scheme is not known"))?;
+        if rest.contains('#') {
+            return Err(unusable("a # must be written %23"));
+        }
+        let (location, query) = rest.split_once('?').unwrap_or((rest, ""));
+        if query.contains('@') {
+            return Err(unusable(
+                "an @ after the ? must be written %40; in a user or password, so must : / ? and @",
+            ));
+        }
+        let mut options = Options::read(query)?;
+        let address = match kind {
+            Kind::Socket => Self::at_socket(location, &mut options)?,
+            Kind::Tcp | Kind::Cluster | Kind::Sentinel => {
+                Self::over_tcp(kind, tls, location, &mut options)?
+            }
+        };
+        options.refuse_others()?;
+        address.try_access()?;
+        Ok(address)
+    }
+
+    fn at_socket(path: &str, options: &mut Options) -> Result<Self, Error> {
+        if !path.starts_with('/') {
+            return Err(unusable("the path of the socket must begin with /"));
+        }
+        let path = PathBuf::from(decoded(path, "the path of the socket")?);
+        let user = options.take("user").unwrap_or_default();
+        let mut settings = identified(&user, options.take("pass").as_deref());
+        settings = settings.set_db(database(options.take("db").as_deref())?);
+        settings = settings.set_protocol(protocol(options)?);
+        let access = Access { settings, tls: None };
+        Ok(Self { servers: Servers::One(Place::Socket(path)), access })
+    }
+
+    fn over_tcp(
+        kind: Kind,
+        tls: bool,
+        location: &str,
+        options: &mut Options,
+    ) -> Result<Self, Error> {
+        let (authority, path) = location.split_once('/').unwrap_or((location, ""));
+        let (identity, hosts) = authority.rsplit_once('@').unwrap_or(("", authority));
+        let (user, password) = match identity.split_once(':') {
+            Some((user, password)) => (user, Some(decoded(password, "the password")?)),
+            None => (identity, None),
+        };
+        let user = decoded(user, "the user")?;
+        let default_port = if kind == Kind::Sentinel { SENTINEL_PORT } else { REDIS_PORT };
+        let mut places = places(hosts, default_port)?;
+
+        let tls = tls_options(tls, kind, options)?;
+        let protocol = protocol(options)?;
+        let settings = identified(&user, password.as_deref()).set_protocol(protocol);
+        let mut access = Access { settings, tls };
+        let path = path.trim_matches('/');
+        let servers = match kind {
+            Kind::Cluster => {
+                if database(either(path, options.take("db"))?.as_deref())? != 0 {
+                    return Err(unusable("a cluster has no other database than 0"));
+                }
+                Servers::Cluster(places)
+            }
+            Kind::Sentinel => {
+                let (master, path) = path.split_once('/').unwrap_or((path, ""));
+                let master = decoded(master, "the master's name")?;
+                if master.is_empty() {
+                    return Err(unusable("after the sentinels comes / and the master's name"));
+                }
+                access.settings =
+                    access.settings.set_db(database(either(path, options.take("db"))?.as_deref())?);
+                let user = options.take("sentinel_username").unwrap_or_default();
+                let password = options.take("sentinel_password");
+                let settings = identified(&user, password.as_deref()).set_protocol(protocol);
+                let access = Access { settings, tls: access.tls.clone() };
+                Servers::Sentinels { sentinels: places, master, access }
+            }
+            Kind::Tcp | Kind::Socket => {
+                access.settings =
+                    access.settings.set_db(database(either(path, options.take("db"))?.as_deref())?);
+                let one = places.pop().filter(|_| places.is_empty());
+                Servers::One(one.ok_or_else(|| {
+                    unusable("several hosts need redis+cluster:// or redis+sentinel://")
+                })?)
+            }
+        };
+        Ok(Self { servers, access })
+    }
+
+    /// What cannot be used, such as a certificate, is known before the first call.
+    fn try_access(&self) -> Result<(), Error> {
+        let places = match &self.servers {
+            Servers::One(place) => core::slice::from_ref(place),
+            Servers::Cluster(places) | Servers::Sentinels { sentinels: places, .. } => places,
+        };
+        places.iter().try_for_each(|place| match self.access.client(place) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(unusable(&error.to_string())),
+        })
+    }
+}
+
+impl Place {
+    /// Another port on the same host, or another host.
+    pub(super) fn tcp(host: &str, port: u16) -> Self {
+        Self::Tcp { host: host.to_owned(), port }
+    }
+}
+
+impl Access {
+    /// What connects to the server at `place`.
+    pub(super) fn client(&self, place: &Place) -> RedisResult<Client> {
+        let tls = self.tls.is_some();
+        let address = match place.clone() {
+            Place::Socket(path) => ConnectionAddr::Unix(path),
+            Place::Tcp { host, port } if tls => {
+                ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None }
+            }
+            Place::Tcp { host, port } => ConnectionAddr::Tcp(host, port),
+        };
+        let tcp = TcpSettings::default().set_nodelay(true);
+        #[cfg(target_os = "linux")]
+        let tcp = tcp.set_user_timeout(DEAD_PEER_TIMEOUT);
+        let settings = self.settings.clone().set_lib_name("tidegate", env!("CARGO_PKG_VERSION"));
+        let info =
+            address.into_connection_info()?.set_tcp_settings(tcp).set_redis_settings(settings);
+        match &self.tls {
+            Some(Tls::With(certificates)) => Client::build_with_tls(info, certificates.clone()),
+            Some(Tls::OfTheSystem) | None => Client::open(info),
+        }
+    }
+}
+
+fn unusable(why: &str) -> Error {
+    Error::argument("store", format!("not a usable Redis URL: {why}"))
+}
+
+fn decoded(text: &str, what: &str) -> Result<String, Error> {
+    let decoded = percent_decode_str(text).decode_utf8();
+    decoded.map(Into::into).map_err(|_| unusable(&format!("{what} is not UTF-8")))
+}
+
+fn identified(user: &str, password: Option<&str>) -> RedisConnectionInfo {
+    let settings = RedisConnectionInfo::default();
+    let settings = if user.is_empty() { settings } else { settings.set_username(user) };
+    match password {
+        Some(password) => settings.set_password(password),
+        None => settings,
+    }
+}
+
+fn places(hosts: &str, default_port: u16) -> Result<Vec<Place>, Error> {
+    hosts.split(',').map(|host| place(host, default_port)).collect()
+}
+
+/// `host`, `host:port`, `[IPv6]` or `[IPv6]:port`.
+fn place(text: &str, default_port: u16) -> Result<Place, Error> {
+    let (host, port) = match text.strip_prefix('[') {
+        Some(rest) => {
+            let (host, after) =
+                rest.split_once(']').ok_or_else(|| unusable("a [ without its ]"))?;
+            if host.parse::<core::net::Ipv6Addr>().is_err() {
+                return Err(unusable("what stands in [] is not an IPv6 address"));
+            }
+            (host, after.strip_prefix(':').or(after.is_empty().then_some("")))
+        }
+        None => match text.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (text, Some("")),
+        },
+    };
+    let port = match port {
+        Some("") => Some(default_port),
+        Some(port) => port.parse().ok().filter(|port| *port != 0),
+        None => None,
+    };
+    let port = port.ok_or_else(|| unusable("a port is a number from 1 to 65535"))?;
+    if host.is_empty() {
+        return Err(unusable("a host is missing"));
+    }
+    if matches!(host, "0.0.0.0" | "::") {
+        return Err(unusable("0.0.0.0 and :: are no addresses to connect to"));
+    }
+    if host.contains(|letter: char| {
+        letter.is_whitespace() || letter.is_control() || "%\\<>^|\"`".contains(letter)
+    }) {
+        return Err(unusable("a host has letters that no name may have"));
+    }
+    Ok(Place::tcp(host, port))
+}
+
+/// A database number may stand in the path or among the options.
+fn either(path: &str, option: Option<String>) -> Result<Option<String>, Error> {
+    match (path, option) {
+        ("", option) => Ok(option),
+        (path, None) => Ok(Some(path.to_owned())),
+        _ => Err(unusable("the database stands both in the path and in db=")),
+    }
+}
+
+fn database(text: Option<&str>) -> Result<i64, Error> {
+    let number = text.map_or(Some(0), |text| text.parse().ok().filter(|number| *number >= 0));
+    number.ok_or_else(|| unusable("the database must be a number from 0"))
+}
+
+fn protocol(options: &mut Options) -> Result<ProtocolVersion, Error> {
+    match options.take("protocol").as_deref() {
+        None | Some("resp2" | "2") => Ok(ProtocolVersion::RESP2),
+        Some("resp3" | "3") => Ok(ProtocolVersion::RESP3),
+        Some(_) => Err(unusable("protocol must be resp2 or resp3")),
+    }
+}
+
+fn tls_options(mut tls: bool, kind: Kind, options: &mut Options) -> Result<Option<Tls>, Error> {
+    if matches!(kind, Kind::Cluster | Kind::Sentinel) {
+        match options.take("tls").as_deref() {
+            None => {}
+            Some("true") => tls = true,
+            Some("false") if !tls => {}
+            Some("false") => return Err(unusable("tls=false contradicts its scheme")),
+            Some(_) => return Err(unusable("tls must be true or false")),
+        }
+    }
+    let [root_cert, client_cert, client_key] =
+        ["ca", "cert", "key"].map(|name| file(name, options));
+    let (root_cert, client_cert, client_key) = (root_cert?, client_cert?, client_key?);
+    if !tls {
+        return match (root_cert, client_cert, client_key) {
+            (None, None, None) => Ok(None),
+            _ => Err(unusable("ca, cert and key are for TLS: rediss://")),
+        };
+    }
+    // Fails only when the program has chosen a provider already, which is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let client_tls = match (client_cert, client_key) {
+        (Some(client_cert), Some(client_key)) => Some(ClientTlsConfig { client_cert, client_key }),
+        (None, None) => None,
+        _ => return Err(unusable("cert and key are given together")),
+    };
+    Ok(Some(match (root_cert, client_tls) {
+        (None, None) => Tls::OfTheSystem,
+        (root_cert, client_tls) => Tls::With(TlsCertificates { client_tls, root_cert }),
+    }))
+}
+
+/// The file that an option names.
+fn file(option: &'static str, options: &mut Options) -> Result<Option<Vec<u8>>, Error> {
+    let Some(path) = options.take(option) else { return Ok(None) };
+    let read = std::fs::read(path);
+    read.map(Some).map_err(|error| unusable(&format!("{option} cannot be read: {error}")))
+}

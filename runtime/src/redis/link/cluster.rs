@@ -1,0 +1,248 @@
+//! A cluster: each slot's commands go to the server that serves it.
+
+use core::time::Duration;
+use std::sync::Arc;
+
+use ::redis::{Cmd, ErrorKind, RedisError, RedisResult, ServerErrorKind, Value};
+use arc_swap::ArcSwap;
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use parking_lot::Mutex;
+use tokio::time::{Instant, sleep_until};
+
+use super::address::{Access, Place};
+use super::pending::Pending;
+use super::rounds::{Answer, Rounds, between};
+use super::server::{Server, timed_out};
+use super::topology::{Node, Topology, read_place, read_slots};
+
+/// How long a node may take to tell the topology.
+const TOPOLOGY_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// As many nodes are asked for the topology at once.
+const ASKED_AT_ONCE: usize = 3;
+
+/// Before what was turned away for a moment is sent again.
+const PAUSE: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(20)];
+
+/// What goes from node to node more often than this goes in circles.
+const MOST_HOPS: u32 = 16;
+
+#[derive(Clone)]
+pub(super) struct Cluster(Arc<Inner>);
+
+struct Inner {
+    seeds: Vec<Node>,
+    access: Access,
+    timeout: Duration,
+    topology: ArcSwap<Topology>,
+    changing: Mutex<()>,
+    refreshes: Rounds<RedisResult<()>>,
+}
+
+/// What to do about an error that says: surely not carried out, not here and now.
+enum Detour {
+    /// The slot is served by another node.
+    Moved(Place),
+    /// The slot is on its way to another node, and the key may be there already.
+    Ask(Place),
+    /// For a moment nobody serves it.
+    Later,
+}
+
+impl Cluster {
+    pub(super) fn new(seeds: &[Place], access: Access, timeout: Duration) -> RedisResult<Self> {
+        let seed = |place: &Place| {
+            let server = Server::new(access.client(place)?, timeout);
+            Ok(Node { place: place.clone(), server })
+        };
+        let seeds = seeds.iter().map(seed).collect::<RedisResult<_>>()?;
+        Ok(Self(Arc::new(Inner {
+            seeds,
+            access,
+            timeout,
+            topology: ArcSwap::from_pointee(Topology::empty()),
+            changing: Mutex::new(()),
+            refreshes: Rounds::new(),
+        })))
+    }
+
+    /// Sends commands, all of the same slot, to the node that serves it, and after it when it
+    /// moves. What may have been carried out is not sent again.
+    pub(super) async fn send(
+        &self,
+        commands: Vec<Cmd>,
+        slot: u16,
+        deadline: Instant,
+    ) -> Vec<RedisResult<Value>> {
+        let mut pending = Pending::new(commands);
+        let mut importing = None;
+        for _ in 0..MOST_HOPS {
+            let asking = importing.is_some();
+            let node = match importing.take() {
+                Some(node) => Ok(node),
+                None => self.owner(slot, deadline).await,
+            };
+            let node = match node {
+                Ok(node) => node,
+                Err(error) => {
+                    pending.fail(&error);
+                    break;
+                }
+            };
+            let sent = node.server.send(pending.commands(), asking, deadline).await;
+            let refresh = sent.lost.then(|| self.refresh());
+            if sent.unsent {
+                let again = self.has_moved(slot, &node, refresh, deadline).await;
+                pending.settle(sent.answers, |_| again);
+            } else {
+                pending.settle(sent.answers, |error| detour(error, &node.place).is_some());
+                importing = self.follow(&pending, &node.place, slot, deadline).await;
+            }
+            if pending.is_empty() || Instant::now() >= deadline {
+                break;
+            }
+        }
+        pending.into_answers()
+    }
+
+    /// Does what the errors of the pending commands say. The node that imports the slot, if
+    /// there is one, takes all of them: what it must not carry out it turns away again.
+    async fn follow(
+        &self,
+        pending: &Pending,
+        from: &Place,
+        slot: u16,
+        deadline: Instant,
+    ) -> Option<Node> {
+        let mut importing = None;
+        let mut later = false;
+        for detour in pending.errors().filter_map(|error| detour(error, from)) {
+            match detour {
+                Detour::Moved(place) => self.moved(slot, &place),
+                Detour::Ask(place) => importing = self.node(&place).ok(),
+                Detour::Later => later = true,
+            }
+        }
+        if later {
+            self.refresh();
+            sleep_until(deadline.min(Instant::now() + between(PAUSE))).await;
+        }
+        importing
+    }
+
+    /// Whether the slot is another node's, once the topology has been asked for.
+    async fn has_moved(
+        &self,
+        slot: u16,
+        from: &Node,
+        refresh: Option<Answer<RedisResult<()>>>,
+        deadline: Instant,
+    ) -> bool {
+        let Some(refresh) = refresh else { return false };
+        let refreshed = refresh.by(deadline).await.is_some_and(|refreshed| refreshed.is_ok());
+        let topology = self.0.topology.load();
+        refreshed && topology.owner(slot).is_some_and(|owner| owner.place != from.place)
+    }
+
+    async fn owner(&self, slot: u16, deadline: Instant) -> RedisResult<Node> {
+        if let Some(node) = self.0.topology.load().owner(slot) {
+            return Ok(node.clone());
+        }
+        self.refresh().by(deadline).await.unwrap_or_else(|| Err(timed_out()))?;
+        let topology = self.0.topology.load();
+        let owner = topology.owner(slot).cloned();
+        owner.ok_or_else(|| (ErrorKind::Io, "no node of the cluster serves the key's slot").into())
+    }
+
+    /// A node by its place, known or new.
+    fn node(&self, place: &Place) -> RedisResult<Node> {
+        let topology = self.0.topology.load();
+        let known =
+            topology.at(place).or_else(|| self.0.seeds.iter().find(|it| it.place == *place));
+        match known {
+            Some(node) => Ok(node.clone()),
+            None => {
+                let server = Server::new(self.0.access.client(place)?, self.0.timeout);
+                Ok(Node { place: place.clone(), server })
+            }
+        }
+    }
+
+    /// The owner itself has said where the slot is; the other slots may have moved too.
+    fn moved(&self, slot: u16, place: &Place) {
+        {
+            let _changing = self.0.changing.lock();
+            if let Ok(node) = self.node(place) {
+                let mut topology = Topology::clone(&self.0.topology.load());
+                topology.assign(slot..=slot, node);
+                self.0.topology.store(Arc::new(topology));
+            }
+        }
+        self.refresh();
+    }
+
+    fn refresh(&self) -> Answer<RedisResult<()>> {
+        let cluster = self.clone();
+        self.0.refreshes.join(move || async move { cluster.ask_for_topology().await })
+    }
+
+    /// Asks a few nodes at once and believes the first; those that are connected come first.
+    async fn ask_for_topology(&self) -> RedisResult<()> {
+        let mut nodes = self.0.topology.load().nodes().to_vec();
+        let known = nodes.len();
+        nodes.extend_from_slice(&self.0.seeds);
+        // By chance, as a node that is cut off from the others would tell the same each time.
+        let chance =
+            |most| between([Duration::ZERO, Duration::from_secs(1)]).as_nanos() as usize % most;
+        if known > 0 {
+            nodes[..known].rotate_left(chance(known));
+        }
+        nodes.sort_by_key(|node| !node.server.is_connected());
+        let mut why = RedisError::from((ErrorKind::Io, "no node of the cluster answers"));
+        for some in nodes.chunks(ASKED_AT_ONCE) {
+            let deadline = Instant::now() + TOPOLOGY_TIMEOUT;
+            let mut asked: FuturesUnordered<_> =
+                some.iter().map(|node| self.ask_node(node, deadline)).collect();
+            while let Some(told) = asked.next().await {
+                match told {
+                    Ok(()) => return Ok(()),
+                    Err(error) => why = error,
+                }
+            }
+        }
+        Err(why)
+    }
+
+    async fn ask_node(&self, node: &Node, deadline: Instant) -> RedisResult<()> {
+        let mut question = ::redis::cmd("CLUSTER");
+        question.arg("SLOTS");
+        let answer = node.server.ask_once(&question, deadline).await?;
+        let ranges = read_slots(&answer, &node.place).filter(|ranges| !ranges.is_empty());
+        let ranges = ranges.ok_or_else(|| {
+            RedisError::from((ErrorKind::Io, "a node of the cluster knows of no slots"))
+        })?;
+        let _changing = self.0.changing.lock();
+        let mut topology = Topology::empty();
+        for range in ranges {
+            topology.assign(range.slots(), self.node(range.master())?);
+        }
+        self.0.topology.store(Arc::new(topology));
+        Ok(())
+    }
+}
+
+fn detour(error: &RedisError, from: &Place) -> Option<Detour> {
+    let place = || read_place(error.redirect_node()?.0, from);
+    match error.kind() {
+        ErrorKind::Server(ServerErrorKind::Moved) => place().map(Detour::Moved),
+        ErrorKind::Server(ServerErrorKind::Ask) => place().map(Detour::Ask),
+        ErrorKind::Server(
+            ServerErrorKind::TryAgain
+            | ServerErrorKind::ClusterDown
+            | ServerErrorKind::MasterDown
+            | ServerErrorKind::BusyLoading
+            | ServerErrorKind::ReadOnly,
+        ) => Some(Detour::Later),
+        _ => None,
+    }
+}

@@ -1,0 +1,62 @@
+//! The commands of one call that have no final answer yet.
+
+use ::redis::{Cmd, RedisError, RedisResult, Value};
+
+use super::server::timed_out;
+
+pub(super) struct Pending {
+    commands: Vec<Cmd>,
+    /// Which commands of the call these are.
+    places: Vec<usize>,
+    answers: Vec<RedisResult<Value>>,
+}
+
+impl Pending {
+    pub(super) fn new(commands: Vec<Cmd>) -> Self {
+        let answers = commands.iter().map(|_| Err(timed_out())).collect();
+        Self { places: (0..commands.len()).collect(), commands, answers }
+    }
+
+    pub(super) fn commands(&self) -> &[Cmd] {
+        &self.commands
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.commands.is_empty()
+    }
+
+    /// Takes the answers to the commands, in their order. Those whose error is to be tried
+    /// `again` stay; it is their answer if no other comes.
+    pub(super) fn settle(
+        &mut self,
+        answers: impl IntoIterator<Item = RedisResult<Value>>,
+        again: impl Fn(&RedisError) -> bool,
+    ) {
+        let commands = core::mem::take(&mut self.commands);
+        let places = core::mem::take(&mut self.places);
+        for ((command, place), answer) in commands.into_iter().zip(places).zip(answers) {
+            if answer.as_ref().is_err_and(&again) {
+                self.commands.push(command);
+                self.places.push(place);
+            }
+            if let Some(slot) = self.answers.get_mut(place) {
+                *slot = answer;
+            }
+        }
+    }
+
+    /// What those that stay were told, one for each.
+    pub(super) fn errors(&self) -> impl Iterator<Item = &RedisError> {
+        self.places.iter().filter_map(|place| self.answers.get(*place)?.as_ref().err())
+    }
+
+    /// The same error for all that is left.
+    pub(super) fn fail(&mut self, error: &RedisError) {
+        let errors: Vec<_> = self.commands.iter().map(|_| Err(error.clone())).collect();
+        self.settle(errors, |_| false);
+    }
+
+    pub(super) fn into_answers(self) -> Vec<RedisResult<Value>> {
+        self.answers
+    }
+}

@@ -1,0 +1,152 @@
+//! Shared buckets in a cluster: what moves is followed, what is nobody's is an error, and
+//! no bucket is ever two.
+
+use std::time::{Duration, Instant};
+
+use tidegate::{Error, Limiter};
+use tidegate_conformance::redis_group::{RedisCluster, wait_until};
+
+const TIMEOUT: Duration = Duration::from_secs(2);
+
+/// For a thread to be scheduled on a machine that is busy with other tests.
+const SLACK: Duration = Duration::from_secs(1);
+
+fn limiter(url: &str, limits: &[&str]) -> Limiter {
+    let builder = Limiter::builder().store_url(url).store_timeout(TIMEOUT);
+    let builder = limits.iter().fold(builder, |builder, limit| builder.limit(limit));
+    builder.build().expect("a limiter")
+}
+
+fn charge(limiter: &Limiter, key: &str) -> Result<u64, Error> {
+    let before = Instant::now();
+    let decision = limiter.check(key, 1);
+    assert!(before.elapsed() < TIMEOUT + SLACK, "took {:?}", before.elapsed());
+    let decision = decision?;
+    assert!(decision.allowed, "{key}: {decision:?}");
+    Ok(decision.remaining)
+}
+
+/// Charges until it succeeds again, within a generous time for the cluster to elect a master.
+fn recovers(limiter: &Limiter, key: &str) -> u64 {
+    let end = Instant::now() + Duration::from_secs(20);
+    loop {
+        match charge(limiter, key) {
+            Ok(remaining) => return remaining,
+            Err(error) => {
+                assert!(matches!(error.code(), "store_error" | "store_timeout"), "{error}");
+                assert!(Instant::now() < end, "still {error}");
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        }
+    }
+}
+
+#[test]
+fn every_slot_is_reached_from_one_seed() {
+    let cluster = RedisCluster::start();
+    let seed = format!("redis+cluster://127.0.0.1:{}", cluster.nodes[5].port);
+    let (one, two) = (limiter(&seed, &["1/d burst 2"]), limiter(&cluster.url(), &["1/d burst 2"]));
+    for key in (0..60).map(|number| format!("key {number}")) {
+        assert_eq!(charge(&one, &key), Ok(1));
+        assert_eq!(charge(&two, &key), Ok(0));
+        assert!(!one.check(&key, 1).expect("a decision").allowed);
+    }
+}
+
+#[test]
+fn keys_of_different_slots_are_refused_and_a_hash_tag_joins_them() {
+    let cluster = RedisCluster::start();
+    let limiter = limiter(&cluster.url(), &["1/d burst 2", "1/d burst 3"]);
+    let error = limiter.check(&[b"user:1".as_slice(), b"org:7"], 1).expect_err("two slots");
+    assert_eq!(error.code(), "invalid_argument");
+    assert!(error.to_string().contains("hash tag"), "{error}");
+    let check = |user: &str| limiter.check(&[user.as_bytes(), b"{org:7}"], 2);
+    assert!(check("{org:7}user:1").expect("a decision").allowed);
+    let refused = check("{org:7}user:2").expect("a decision");
+    assert!(!refused.allowed && refused.tier == 1, "the organisation has one left: {refused:?}");
+}
+
+/// A slot that moves takes its buckets along, before, while and after it does.
+#[test]
+fn a_slot_that_moves_is_followed() {
+    let cluster = RedisCluster::start();
+    let limiter = limiter(&cluster.url(), &["1/d burst 10"]);
+    let slot = cluster.slot("{k}");
+    let (from, to) = (cluster.owner(slot), cluster.other_master(slot));
+    assert_eq!(charge(&limiter, "k"), Ok(9));
+
+    cluster.set_slot(to, slot, "IMPORTING", from);
+    cluster.set_slot(from, slot, "MIGRATING", to);
+    assert_eq!(charge(&limiter, "k"), Ok(8), "it is still there");
+    cluster.migrate_keys(slot, from, to);
+    assert_eq!(charge(&limiter, "k"), Ok(7), "it is asked for at the importing node");
+    for node in [to, from] {
+        cluster.set_slot(node, slot, "NODE", to);
+    }
+    assert_eq!(charge(&limiter, "k"), Ok(6), "it has moved");
+    assert_eq!(charge(&limiter, "k"), Ok(5));
+}
+
+/// Of two keys one has moved: the call is nobody's until the other has too.
+#[test]
+fn keys_that_a_migration_separates_are_an_error_until_it_ends() {
+    let cluster = RedisCluster::start();
+    let limiter = limiter(&cluster.url(), &["1/d burst 10", "1/d burst 10"]);
+    let check = || limiter.check(&[b"{k}user".as_slice(), b"{k}"], 1);
+    let slot = cluster.slot("{k}");
+    let (from, to) = (cluster.owner(slot), cluster.other_master(slot));
+    let () = cluster.nodes[from].ask(redis::cmd("SET").arg("tidegate:{k}:%7Bk%7D:1").arg("17"));
+    cluster.set_slot(to, slot, "IMPORTING", from);
+    cluster.set_slot(from, slot, "MIGRATING", to);
+    let error = check().expect_err("the keys are apart");
+    assert!(error.code() == "store_error" && error.to_string().contains("TryAgain"), "{error}");
+    let _: i64 = cluster.nodes[from].ask(redis::cmd("DEL").arg("tidegate:{k}:%7Bk%7D:1"));
+    assert_eq!(check().expect("both are at the importing node").remaining, 9);
+    cluster.migrate_keys(slot, from, to);
+    for node in [to, from] {
+        cluster.set_slot(node, slot, "NODE", to);
+    }
+    assert_eq!(check().expect("both have moved").remaining, 8);
+}
+
+#[test]
+fn a_dead_master_is_an_error_until_its_replica_takes_over() {
+    let mut cluster = RedisCluster::start();
+    let limiter = limiter(&cluster.url(), &["100/s burst 100000"]);
+    let slot = cluster.slot("{k}");
+    let owner = cluster.owner(slot);
+    charge(&limiter, "k").expect("a decision");
+    cluster.nodes[owner].stop();
+    let before = Instant::now();
+    recovers(&limiter, "k");
+    assert!(before.elapsed() > Duration::from_millis(500), "the owner was the owner");
+    assert_ne!(cluster.owner(slot), owner);
+}
+
+/// As when a machine hangs: nothing is closed, nothing is answered.
+#[test]
+fn a_master_that_hangs_is_left_for_the_one_that_takes_over() {
+    let cluster = RedisCluster::start();
+    let builder = Limiter::builder().store_url(&cluster.url()).limit("100/s burst 100000");
+    let limiter = builder.store_timeout(Duration::from_millis(100)).build().expect("a limiter");
+    let slot = cluster.slot("{k}");
+    let owner = cluster.owner(slot);
+    recovers(&limiter, "k");
+    cluster.nodes[owner].freeze();
+    recovers(&limiter, "k");
+    wait_until("another owner", || {
+        let others = (0..6).find(|node| *node != owner).map(|node| &cluster.nodes[node]);
+        let info: Option<String> = others.map(|it| it.ask(redis::cmd("CLUSTER").arg("NODES")));
+        info.is_some_and(|info| info.contains("fail"))
+    });
+    cluster.nodes[owner].thaw();
+    recovers(&limiter, "k");
+}
+
+#[test]
+fn a_cluster_that_is_not_there_is_an_error_in_time() {
+    let limiter = limiter("redis+cluster://127.0.0.1:1,127.0.0.1:2", &["5/s"]);
+    let before = Instant::now();
+    assert_eq!(limiter.check("k", 1).expect_err("nobody listens").code(), "store_error");
+    assert!(before.elapsed() < TIMEOUT, "took {:?}", before.elapsed());
+}
