@@ -6,28 +6,33 @@ import { StoreBuckets } from './store.js';
 
 export * from './memory/index.js';
 
-const OPTIONS = ['limits', 'store', 'prefix', 'storeTimeoutMs', 'clock', 'onStoreError', 'peers'];
+const OPTIONS = ['limits', 'store', 'prefix', 'storeTimeoutMs', 'clock', 'onStoreError', 'peers', 'lease'];
 const MEMORY = 'memory://';
 const MAX_TIMEOUT_MS = 60_000;
 const MAX_PREFIX = 256;
 const POLICIES = ['raise', 'allow', 'deny', 'local'];
 const MAX_PEERS = 1_000_000;
+const LEASE = ['ttlMs', 'maxShare'];
+const MIN_LEASE_MS = 100;
+const MAX_LEASE_MS = 60_000;
 
 /** Builds a limiter over buckets in this process's memory or in a store that processes share. */
 export function createLimiter(options) {
   checkFields('options', options, OPTIONS);
-  const { limits, store = MEMORY, prefix, storeTimeoutMs, clock, onStoreError, peers } = options;
+  const { limits, store = MEMORY, prefix, storeTimeoutMs, clock, onStoreError, peers, lease } = options;
   if (typeof store !== 'string') throw invalid('store', `it must be a URL, but is ${describe(store)}`);
   checkPrefix(prefix);
   checkTimeout(storeTimeoutMs);
   checkOnStoreError(onStoreError, peers);
+  checkLease(lease);
   const read = readLimits(limits);
   if (store === MEMORY) {
     checkNeverFails(onStoreError);
+    checkNotLeased(lease);
     return new Limiter(read, new MemoryBuckets(read, clock));
   }
   if (clock !== undefined) throw invalid('clock', 'a shared store has a clock of its own; leave it out');
-  return new Limiter(read, new StoreBuckets(read, { store, prefix, storeTimeoutMs, onStoreError, peers }));
+  return new Limiter(read, new StoreBuckets(read, { store, prefix, storeTimeoutMs, onStoreError, peers, lease }));
 }
 
 // Checked here too, so that a mistake shows while the buckets are still in memory.
@@ -56,6 +61,23 @@ function checkOnStoreError(policy = 'raise', peers) {
   }
   if (peers === undefined || (Number.isInteger(peers) && peers >= 1 && peers <= MAX_PEERS)) return;
   throw invalid('peers', `it must be a whole number from 1 to ${MAX_PEERS}, but is ${describe(peers)}`);
+}
+
+function checkLease(lease) {
+  if (lease === undefined) return;
+  checkFields('lease', lease, LEASE);
+  const { ttlMs, maxShare = 1 } = lease;
+  if (!Number.isInteger(ttlMs) || ttlMs < MIN_LEASE_MS || ttlMs > MAX_LEASE_MS) {
+    const bounds = `ttlMs must be a whole number from ${MIN_LEASE_MS} to ${MAX_LEASE_MS}`;
+    throw invalid('lease', `${bounds}, but is ${describe(ttlMs)}`);
+  }
+  if (typeof maxShare === 'number' && maxShare >= 0.001 && maxShare <= 1) return;
+  throw invalid('lease', `maxShare must be a number from 0.001 to 1, but is ${describe(maxShare)}`);
+}
+
+function checkNotLeased(lease) {
+  if (lease === undefined) return;
+  throw invalid('lease', 'it is a slice of a bucket in Redis, which other stores are not');
 }
 
 function checkNeverFails(policy = 'raise') {

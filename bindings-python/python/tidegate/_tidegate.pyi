@@ -1,9 +1,9 @@
 from asyncio import Future
 from collections.abc import Iterable, Sequence
 from types import TracebackType
-from typing import Any, Final, Literal, SupportsIndex, TypeAlias, final, overload
+from typing import Any, Final, Literal, SupportsIndex, TypeAlias, TypedDict, final, overload
 
-from typing_extensions import Self
+from typing_extensions import NotRequired, Self
 
 __all__ = [
     "Decision",
@@ -21,6 +21,10 @@ __all__ = [
 _OneKey: TypeAlias = str | bytes
 _Key: TypeAlias = _OneKey | Sequence[_OneKey]
 _Check: TypeAlias = _Key | tuple[_Key, SupportsIndex]
+
+class _Lease(TypedDict):
+    ttl: float
+    max_share: NotRequired[float]
 
 __version__: Final[str]
 
@@ -73,7 +77,7 @@ class Decision:
     @property
     def limit_name(self) -> str: ...
     @property
-    def source(self) -> Literal["memory", "shm", "redis", "fallback"]: ...
+    def source(self) -> Literal["memory", "shm", "redis", "lease", "fallback"]: ...
     def __bool__(self) -> bool: ...
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
@@ -99,6 +103,7 @@ class Limiter:
         on_full: Literal["evict_idlest", "deny"] | None = None,
         on_store_error: Literal["raise", "allow", "deny", "local"] | None = None,
         peers: SupportsIndex | None = None,
+        lease: _Lease | None = None,
     ) -> Self: ...
     @property
     def limits(self) -> tuple[Limit, ...]: ...
@@ -127,6 +132,9 @@ class Limiter:
         exc_value: BaseException | None = None,
         traceback: TracebackType | None = None,
     ) -> None: ...
+    @property
+    def _is_leased(self) -> bool: ...
+    def _check_leased(self, key: _Key, cost: SupportsIndex) -> Decision | None: ...
     @property
     def _is_remote(self) -> bool: ...
 

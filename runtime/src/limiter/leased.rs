@@ -10,6 +10,12 @@ use crate::keys::{Keys, MAX_KEY};
 use crate::lease::one_key;
 
 impl Limiter {
+    /// Whether checks may be decided by a slice of this process.
+    #[doc(hidden)]
+    pub fn is_leased(&self) -> bool {
+        self.0.leases.is_some()
+    }
+
     /// The decision of a check that a slice of this process takes at once; none where the
     /// store must be asked. For bindings, which would otherwise prepare to wait.
     #[doc(hidden)]

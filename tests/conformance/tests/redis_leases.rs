@@ -175,7 +175,9 @@ fn options_out_of_bounds_are_named() {
     assert!(build("100/s", "shm://leases", second).contains("Redis"));
     assert!(build("100/s", redis, LeaseOptions::new(Duration::from_millis(99))).contains("100 ms"));
     assert!(build("100/s", redis, LeaseOptions::new(Duration::from_secs(61))).contains("60 s"));
-    assert!(build("100/s", redis, LeaseOptions::new(Duration::from_micros(150_500))).contains("ms"));
+    assert!(
+        build("100/s", redis, LeaseOptions::new(Duration::from_micros(150_500))).contains("ms")
+    );
     assert!(build("100/s", redis, second.max_share(0.0)).contains("0.001"));
     assert!(build("100/s", redis, second.max_share(1.1)).contains("0.001"));
     assert!(build("100/s", redis, second.max_share(f64::NAN)).contains("0.001"));
