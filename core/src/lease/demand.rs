@@ -2,7 +2,8 @@
 
 use super::RATE_NANOS;
 
-const BINS: usize = 16;
+const BINS: usize = 32;
+const BINS_PER_TTL: u64 = 16;
 
 /// The fewest bins that a rate is taken over, so that two early tokens are no flood.
 const SHORTEST: u64 = 2;
@@ -25,7 +26,7 @@ pub(super) struct Demand {
 
 impl Demand {
     pub(super) const fn starting(now: u64, ttl: u64) -> Self {
-        let bin = ttl / BINS as u64;
+        let bin = ttl / BINS_PER_TTL;
         Self { bins: [0; BINS], newest: now / bin, bin, started: now, last: now }
     }
 
@@ -51,19 +52,25 @@ impl Demand {
     /// The rate since it last changed beyond chance, at most over a ttl.
     pub(super) fn rate(&mut self, now: u64) -> u64 {
         self.advance(now);
-        let time_of = |bins: usize| {
-            let newest = now.saturating_sub(self.newest * self.bin);
-            (newest + (bins as u64 - 1) * self.bin).min(now.saturating_sub(self.started))
-        };
-        let (all, all_time) = (self.newest(BINS), time_of(BINS));
+        let (all, all_time) = (self.newest(BINS), self.time_of(BINS, now));
         let (mut tokens, mut time, mut clearest) = (all, all_time, CERTAIN);
         for bins in 2..BINS {
-            let (late, late_time) = (self.newest(bins), time_of(bins));
+            let (late, late_time) = (self.newest(bins), self.time_of(bins, now));
             let clear = change(late, late_time, all, all_time);
             if clear > clearest {
                 (tokens, time, clearest) = (late, late_time, clear);
             }
         }
+        self.per_second(tokens, time, now)
+    }
+
+    /// The rate over the last ttl, changes and all.
+    pub(super) fn average(&mut self, now: u64) -> u64 {
+        self.advance(now);
+        self.per_second(self.newest(BINS), self.time_of(BINS, now), now)
+    }
+
+    fn per_second(&self, tokens: u64, time: u64, now: u64) -> u64 {
         let at_first = now.saturating_sub(self.started) < SHORTEST_AT_FIRST * self.bin;
         let shortest = if at_first { SHORTEST_AT_FIRST } else { SHORTEST };
         let rate = u128::from(tokens) * RATE_NANOS / u128::from(time.max(shortest * self.bin));
@@ -79,6 +86,12 @@ impl Demand {
             }
         }
         self.newest = self.newest.max(bin);
+    }
+
+    /// How much of the newest bins has been observed.
+    fn time_of(&self, bins: usize, now: u64) -> u64 {
+        let newest = now.saturating_sub(self.newest * self.bin);
+        (newest + (bins as u64 - 1) * self.bin).min(now.saturating_sub(self.started))
     }
 
     /// The tokens of the newest bins.

@@ -168,7 +168,7 @@ fn share(terms: &LeaseTerms, others: &[Member], ask: &LeaseAsk) -> Share {
     }
     // It has what it wants. Of that counts what it really spends, so that the others get the
     // rest; and it has room for a rise until the next time, one token at least.
-    let taken = ask.spent.clamp(want - want / 16, want);
+    let taken = ask.spent.clamp(want - want / 64, want);
     let spare = if ask.is_new { 0 } else { spare.min(want / 2) };
     let least = 1_000_000_u64.div_ceil(terms.ttl() / MILLI);
     let pace = (want + spare.max(want / 16)).max(least).min(terms.most());
@@ -176,7 +176,7 @@ fn share(terms: &LeaseTerms, others: &[Member], ask: &LeaseAsk) -> Share {
 }
 
 /// The most tokens that a node may spend in any second: what its pace gives and one more,
-/// to even out when they are asked for, but of all nodes together at most a twenty-fifth
+/// to even out when they are asked for, but of all nodes together at most a thirty-third
 /// more than the rate. One, where it has a pace at all.
 fn most_in_a_second(terms: &LeaseTerms, others: &[Member], pace: u64) -> u64 {
     if pace == 0 {
@@ -184,7 +184,7 @@ fn most_in_a_second(terms: &LeaseTerms, others: &[Member], pace: u64) -> u64 {
     }
     let others_have: u64 = others.iter().map(|other| other.most).sum();
     let whole = pace / 1_000;
-    let free = (terms.rate() / 25 * 26 / 1_000).saturating_sub(others_have + whole);
+    let free = (terms.rate() / 33 * 34 / 1_000).saturating_sub(others_have + whole);
     (whole + free.min((whole / 20).max(1))).max(1)
 }
 

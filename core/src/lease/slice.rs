@@ -168,7 +168,7 @@ impl Slice {
     fn due(&self) -> u64 {
         self.asked.saturating_add(match self.part {
             Part::Whole => self.terms.ttl() / 2,
-            Part::Fair if !self.is_moving => self.terms.ttl() / 4,
+            Part::Fair if !self.is_moving => self.terms.ttl() / 6,
             Part::Fair | Part::Short | Part::None => self.least_interval(),
         })
     }
@@ -213,7 +213,7 @@ impl Slice {
 
     /// Refreshes are at least so far apart, whatever happens: an eighth of the ttl.
     fn least_interval(&self) -> u64 {
-        self.terms.ttl() / 8
+        self.terms.ttl() / 10
     }
 
     /// How often to ask for the [`next`](Self::next) thing to be done: a sixteenth of the ttl.
@@ -231,7 +231,7 @@ impl Slice {
         let pace = RATE_NANOS.checked_div(u128::from(self.gap)).unwrap_or(0) as u64;
         let useful = milli_tokens(want.min(pace), self.terms.ttl()).div_ceil(1_000) + 1;
         let is_new = lapsed;
-        let spent = self.spent.total(now) * 1_000 * SECOND / self.terms.ttl();
+        let spent = self.spent.average(now);
         let returned = self.held.saturating_sub(useful);
         self.held -= returned;
         (self.asked, self.want, self.is_asking, self.is_dry) = (now, want, true, false);
