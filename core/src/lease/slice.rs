@@ -300,7 +300,7 @@ impl Slice {
         }
         self.gap = gap;
         let most = usize::try_from(grant.most).unwrap_or(usize::MAX);
-        if most < self.most / 4 * 3 {
+        if grant.part == Part::Whole && most < self.most / 4 * 3 {
             (self.most_before, self.shrunk) = (self.most, now);
         }
         self.most = most;

@@ -206,6 +206,8 @@ fn edges() -> Vec<LeaseCase> {
     crowded.shared.records = (1..=101).map(foreign).collect();
     vec![
         crowded,
+        // The least that can be wanted, of a bucket that as many as can be have slices of.
+        case("100/s", 1, &[(0, 1, 1); MOST_OTHERS]),
         // A thousandth of a token per second is free.
         case("100/s", 50_000, &[(99_999, 99, 99_999)]),
         // All want what is just more than a third.
