@@ -13,7 +13,7 @@ export interface MemoryOptions extends LimiterOptions {
 }
 
 /** Options for buckets in memory that all processes of this host share; on Linux and macOS. */
-export interface SharedMemoryOptions extends Omit<StoreOptions, 'store' | 'clock' | 'onStoreError' | 'peers' | 'lease'> {
+export interface SharedMemoryOptions extends Omit<StoreOptions, 'store' | 'clock' | 'onStoreError' | 'peers' | 'denyCacheMs' | 'lease'> {
   /**
    * `shm://name`, and after it `?max_keys=100000` (keys that owe something, 1 to 100,000,000),
    * `&on_full=evict_idlest` or `deny`, `&mode=600` (or 660, 666: who may share), `&dir=/path`.
@@ -49,6 +49,12 @@ export interface StoreOptions {
    * then has one of so many equal shares. A whole number, 1 to 1,000,000.
    */
   readonly peers?: number;
+  /**
+   * How long a key that Redis has refused may be refused again without asking, until its time has
+   * come: whole milliseconds, 0 (always ask) to 60000, default 100. What this process gives back is
+   * known at once, what others give back so much later.
+   */
+  readonly denyCacheMs?: number;
   /**
    * Debits tokens of a key that is asked for often ahead of time, spends them in this process at a
    * pace without asking Redis, and renews its slice in the background. For `check`; the source is

@@ -6,9 +6,10 @@ import { StoreBuckets } from './store.js';
 
 export * from './memory/index.js';
 
-const OPTIONS = ['limits', 'store', 'prefix', 'storeTimeoutMs', 'clock', 'onStoreError', 'peers', 'lease'];
+const OPTIONS = ['limits', 'store', 'prefix', 'storeTimeoutMs', 'clock', 'onStoreError', 'peers', 'denyCacheMs', 'lease'];
 const MEMORY = 'memory://';
 const MAX_TIMEOUT_MS = 60_000;
+const MAX_DENY_CACHE_MS = 60_000;
 const MAX_PREFIX = 256;
 const POLICIES = ['raise', 'allow', 'deny', 'local'];
 const MAX_PEERS = 1_000_000;
@@ -19,20 +20,22 @@ const MAX_LEASE_MS = 60_000;
 /** Builds a limiter over buckets in this process's memory or in a store that processes share. */
 export function createLimiter(options) {
   checkFields('options', options, OPTIONS);
-  const { limits, store = MEMORY, prefix, storeTimeoutMs, clock, onStoreError, peers, lease } = options;
+  const { limits, store = MEMORY, prefix, storeTimeoutMs, clock, onStoreError, peers, denyCacheMs, lease } = options;
   if (typeof store !== 'string') throw invalid('store', `it must be a URL, but is ${describe(store)}`);
   checkPrefix(prefix);
   checkTimeout(storeTimeoutMs);
   checkOnStoreError(onStoreError, peers);
+  checkDenyCache(denyCacheMs);
   checkLease(lease);
   const read = readLimits(limits);
-  if (store === MEMORY) {
+  if (store === MEMORY || store.startsWith('shm://')) {
     checkNeverFails(onStoreError);
+    if (denyCacheMs !== undefined) throw invalid('denyCacheMs', 'it is for a Redis store only; leave it out');
     checkNotLeased(lease);
-    return new Limiter(read, new MemoryBuckets(read, clock));
   }
+  if (store === MEMORY) return new Limiter(read, new MemoryBuckets(read, clock));
   if (clock !== undefined) throw invalid('clock', 'a shared store has a clock of its own; leave it out');
-  return new Limiter(read, new StoreBuckets(read, { store, prefix, storeTimeoutMs, onStoreError, peers, lease }));
+  return new Limiter(read, new StoreBuckets(read, { store, prefix, storeTimeoutMs, onStoreError, peers, denyCacheMs, lease }));
 }
 
 // Checked here too, so that a mistake shows while the buckets are still in memory.
@@ -46,6 +49,11 @@ function checkPrefix(prefix) {
 function checkTimeout(ms) {
   if (ms === undefined || (Number.isInteger(ms) && ms >= 1 && ms <= MAX_TIMEOUT_MS)) return;
   throw invalid('storeTimeoutMs', `it must be a whole number from 1 to ${MAX_TIMEOUT_MS}, but is ${describe(ms)}`);
+}
+
+function checkDenyCache(ms) {
+  if (ms === undefined || (Number.isInteger(ms) && ms >= 0 && ms <= MAX_DENY_CACHE_MS)) return;
+  throw invalid('denyCacheMs', `it must be a whole number from 0 to ${MAX_DENY_CACHE_MS}, but is ${describe(ms)}`);
 }
 
 function checkOnStoreError(policy = 'raise', peers) {

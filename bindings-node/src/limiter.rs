@@ -33,6 +33,8 @@ pub struct OpenOptions {
     pub on_store_error: Option<String>,
     /// Of how many equal shares of each limit this process has one then.
     pub peers: Option<u32>,
+    /// How long a refusal may be kept.
+    pub deny_cache_ms: Option<u32>,
     /// How buckets are leased.
     pub lease: Option<LeaseFields>,
 }
@@ -68,6 +70,9 @@ pub fn open_limiter(options: OpenOptions) -> Either<NativeLimiter, Failure> {
     }
     if let Some(millis) = options.store_timeout_ms {
         builder = builder.store_timeout(Duration::from_millis(millis.into()));
+    }
+    if let Some(millis) = options.deny_cache_ms {
+        builder = builder.deny_cache(Duration::from_millis(millis.into()));
     }
     if let Some(lease) = &options.lease {
         let options = LeaseOptions::new(Duration::from_millis(lease.ttl_ms.into()));

@@ -10,6 +10,7 @@ use pyo3::types::{
 };
 use tidegate::{LeaseOptions, ManualClock, OnFull};
 
+use crate::clients::Carriage;
 use crate::clock::FakeClock;
 use crate::errors::invalid_argument;
 use crate::seconds;
@@ -200,8 +201,17 @@ fn wait_of(name: &'static str, object: &Bound<'_, PyAny>) -> PyResult<Duration> 
 }
 
 /// A store's URL.
-pub(crate) fn store(object: &Bound<'_, PyAny>) -> PyResult<String> {
-    text("store", object).map(str::to_owned)
+/// Where buckets live.
+pub(crate) enum StoreChoice {
+    Url(String),
+    Client(Py<Carriage>),
+}
+
+pub(crate) fn store(object: &Bound<'_, PyAny>) -> PyResult<StoreChoice> {
+    if object.is_instance_of::<PyString>() {
+        return text("store", object).map(|url| StoreChoice::Url(url.to_owned()));
+    }
+    Carriage::of(object).map(StoreChoice::Client)
 }
 
 /// A prefix of keys.
@@ -215,6 +225,18 @@ pub(crate) fn store_timeout(object: &Bound<'_, PyAny>) -> PyResult<Duration> {
     Duration::try_from_secs_f64(seconds).map_err(|_| {
         let message = format!("it must be 0.001 to 60 seconds, but is {seconds}");
         invalid_argument(object.py(), "store_timeout", message)
+    })
+}
+
+/// How long a refusal may be kept, in seconds; its bounds are the limiter's to check.
+pub(crate) fn deny_cache(object: &Bound<'_, PyAny>) -> PyResult<Option<Duration>> {
+    if object.is_none() {
+        return Ok(None);
+    }
+    let seconds = seconds::read("deny_cache", object)?;
+    Duration::try_from_secs_f64(seconds).map(Some).map_err(|_| {
+        let message = format!("it must be 0 to 60 seconds, but is {seconds}");
+        invalid_argument(object.py(), "deny_cache", message)
     })
 }
 

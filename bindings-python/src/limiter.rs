@@ -7,9 +7,10 @@ use tidegate::answer::{Unclaimed, decision};
 use tidegate::{Error, LeaseOptions, ManualClock, OnFull, OnStoreError, Operation};
 
 use crate::arguments::{
-    Checks, Keys, actual, charged, clock, cost, lease, max_keys, max_wait, on_full, on_store_error,
-    one_key, peers, prefix, store, store_timeout, timeout, tokens, wait,
+    Checks, Keys, StoreChoice, actual, charged, clock, cost, deny_cache, lease, max_keys, max_wait,
+    on_full, on_store_error, one_key, peers, prefix, store, store_timeout, timeout, tokens, wait,
 };
+use crate::clients::Carriage;
 use crate::decision::Decision;
 use crate::errors::exception;
 use crate::limit::Limit;
@@ -24,7 +25,8 @@ use crate::waiting::await_store;
 /// Each of `limits` is a text, such as "100/min burst 20", or a Limit. `store` is
 /// "memory://" (buckets of this limiter, in this process) or the URL of a Redis
 /// that a fleet shares: "redis://[user:password@]host[:port][/database]",
-/// "rediss://..." (TLS), "redis+unix:///path". Limiters with the same `prefix` (1
+/// "rediss://..." (TLS), "redis+unix:///path", or a Redis client that the program has
+/// already, such as redis.Redis(), or for AsyncLimiter redis.asyncio.Redis(). Limiters with the same `prefix` (1
 /// to 256 bytes) and key share a bucket there. `store_timeout` bounds each operation on
 /// Redis, in seconds: 0.001 to 60. `clock` is a FakeClock, for memory only.
 ///
@@ -38,6 +40,10 @@ use crate::waiting::await_store;
 /// StoreError; "allow" or "deny" everything; "local" goes on in this process with one of
 /// `peers` equal shares of each limit, 1 to 1,000,000: how many processes use the bucket.
 /// `store_health` counts such answers, whose source is "fallback".
+///
+/// A key that Redis has refused is refused again without asking, until its time has come, for
+/// at most `deny_cache` seconds: 0 (always ask) to 60, 0.1 unless given. What this process
+/// gives back is known at once, what others give back so much later.
 ///
 /// With `lease={"ttl": seconds, "max_share": fraction}` this process debits tokens of a key
 /// that is asked for often ahead of time, spends them at a pace without asking Redis, and
@@ -61,6 +67,8 @@ pub(crate) struct Limiter {
     /// By tier, made once, so that a decision only adds a reference.
     names: Box<[Py<PyString>]>,
     clock: Option<Arc<ManualClock>>,
+    /// Over which client the store is reached, if the program has brought one.
+    carriage: Option<Py<Carriage>>,
 }
 
 #[pymethods]
@@ -69,7 +77,7 @@ impl Limiter {
     #[pyo3(
         signature = (
             *limits,
-            store="memory://".to_owned(),
+            store=StoreChoice::Url("memory://".to_owned()),
             prefix="tidegate".to_owned(),
             store_timeout=Duration::from_millis(50),
             clock=None,
@@ -77,17 +85,18 @@ impl Limiter {
             on_full=None,
             on_store_error=None,
             peers=None,
+            deny_cache=None,
             lease=None
         ),
         text_signature = "(*limits, store='memory://', prefix='tidegate', store_timeout=0.05, \
                           clock=None, max_keys=None, on_full=None, on_store_error=None, peers=None, \
-                          lease=None)"
+                          deny_cache=None, lease=None)"
     )]
     #[allow(clippy::too_many_arguments)] // they are Python's keywords
     fn new(
         py: Python<'_>,
         limits: &Bound<'_, PyTuple>,
-        #[pyo3(from_py_with = store)] store: String,
+        #[pyo3(from_py_with = store)] store: StoreChoice,
         #[pyo3(from_py_with = prefix)] prefix: String,
         #[pyo3(from_py_with = store_timeout)] store_timeout: Duration,
         #[pyo3(from_py_with = clock)] clock: Option<Arc<ManualClock>>,
@@ -95,12 +104,21 @@ impl Limiter {
         #[pyo3(from_py_with = on_full)] on_full: Option<OnFull>,
         #[pyo3(from_py_with = on_store_error)] on_store_error: Option<String>,
         #[pyo3(from_py_with = peers)] peers: Option<u64>,
+        #[pyo3(from_py_with = deny_cache)] deny_cache: Option<Duration>,
         #[pyo3(from_py_with = lease)] lease: Option<LeaseOptions>,
     ) -> PyResult<Self> {
-        let mut builder = tidegate::Limiter::builder()
-            .store_url(&store)
-            .prefix(&prefix)
-            .store_timeout(store_timeout);
+        let mut builder = tidegate::Limiter::builder().prefix(&prefix).store_timeout(store_timeout);
+        let carriage = match store {
+            StoreChoice::Url(url) => {
+                builder = builder.store_url(&url);
+                None
+            }
+            StoreChoice::Client(carriage) => {
+                let store = carriage.get().store(store_timeout);
+                builder = builder.store(store.map_err(|error| exception(py, &error))?);
+                Some(carriage)
+            }
+        };
         for limit in limits {
             builder = builder.add_limit(Limit::of(&limit)?);
         }
@@ -118,6 +136,9 @@ impl Limiter {
             let policy = OnStoreError::parse(name, peers).map_err(|error| exception(py, &error))?;
             builder = builder.on_store_error(policy);
         }
+        if let Some(deny_cache) = deny_cache {
+            builder = builder.deny_cache(deny_cache);
+        }
         if let Some(lease) = lease {
             builder = builder.lease(lease);
         }
@@ -125,7 +146,7 @@ impl Limiter {
         let named = limiter.limits();
         let names = named.iter().map(|named| PyString::new(py, &named.name).unbind()).collect();
         let limits = PyTuple::new(py, named.iter().cloned().map(Limit))?.unbind();
-        Ok(Self { limiter, limits, names, clock })
+        Ok(Self { limiter, limits, names, clock, carriage })
     }
 
     /// The limits, in the order given.
@@ -388,6 +409,12 @@ impl Limiter {
         Ok(format!("<tidegate.Limiter({limits}) in {store}>"))
     }
 
+    /// How calls reach a client that the program has brought.
+    #[getter]
+    fn _carrier(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.carrier(py)
+    }
+
     /// Whether buckets are leased, so that a check may need no store.
     #[getter]
     fn _is_leased(&self) -> bool {
@@ -416,6 +443,10 @@ impl Limiter {
     /// The crate's limiter.
     pub(crate) fn facade(&self) -> &tidegate::Limiter {
         &self.limiter
+    }
+
+    pub(crate) fn carrier(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.carriage.as_ref().map(|carriage| carriage.get().carrier(py))
     }
 
     pub(crate) fn is_remote(&self) -> bool {

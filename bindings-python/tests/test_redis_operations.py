@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -184,9 +185,14 @@ def test_a_slot_whose_loop_is_closed_is_given_back(own_redis: RedisServer, prefi
         loop.run_until_complete(asyncio.wait([asked]))
         loop.close()
         del loop, asked
+        gc.collect()
     finally:
         own_redis.thaw()
     deadline = time.monotonic() + DEADLINE
+    with own_redis.client() as server:
+        while "cmdstat_set" not in server.info("commandstats"):
+            assert time.monotonic() < deadline, "the slot was never taken"
+            time.sleep(0.01)
     while not limiter.peek("k").remaining:
         assert time.monotonic() < deadline, "the slot was not given back"
         time.sleep(0.01)

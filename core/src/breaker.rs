@@ -23,6 +23,9 @@ pub struct BreakerPolicy {
 /// succeeded as failures would open it. So what answers only now and then is not asked more
 /// often than what is dead.
 ///
+/// Calls that were under way together when one of them failed count as one failure: what breaks
+/// a connection fails them all.
+///
 /// Failures in a row, and not their share of all calls, because a share needs a window of time
 /// and a least number of calls before it says anything; what is dead or hung fails every call
 /// from the first, and while part of the calls are answered an open breaker would lose them.
@@ -48,7 +51,7 @@ pub struct BreakerPolicy {
 pub struct Breaker {
     policy: BreakerPolicy,
     phase: Phase,
-    /// Counts changes of state.
+    /// Counts changes of state, and failures.
     generation: u32,
     failing_since: Option<u64>,
 }
@@ -93,8 +96,8 @@ impl BreakerState {
 #[must_use = "the breaker learns from what became of it"]
 #[derive(Debug, PartialEq, Eq)]
 pub struct Attempt {
-    /// Told apart by it, outcomes of attempts made before the breaker's last change of state
-    /// count for nothing: they tell what was, not what is.
+    /// Told apart by it, outcomes of attempts made before the last failure, or before the
+    /// breaker's last change of state, count for nothing: they tell what was, not what is.
     pub generation: u32,
     /// Whether it is the one call that finds out if an open breaker may close.
     pub is_probe: bool,
@@ -160,7 +163,7 @@ impl Breaker {
                 self.open(self.policy.first_wait, now, random);
             }
             Phase::Closed { failures, .. } => {
-                self.phase = Phase::Closed { failures: failures + 1, trial: 0, wait: 0 };
+                self.enter(Phase::Closed { failures: failures + 1, trial: 0, wait: 0 });
             }
         }
     }

@@ -49,6 +49,8 @@ impl Naive {
                 self.open(self.bound.saturating_mul(2), now, random);
             } else if in_a_row >= needed {
                 self.open(self.policy.first_wait, now, random);
+            } else if !success {
+                self.live.clear();
             }
         } else if success {
             (self.state, self.trial) = (BreakerState::Closed, needed);

@@ -123,6 +123,8 @@ class Tiers:
         delays = [bucket.time_until(now, Fraction(cost)) for bucket in self.buckets]
         # Waiting brings the slot nearer, and what is owed down.
         slot = now + max(delays)
+        if slot > LAST:
+            return self.answer(now, 0, allowed=False, retry_after=LAST)
         retries = [
             max(0, delay - max_wait, bucket.time_until_owing_after(now, slot, cost))
             for bucket, delay in zip(self.buckets, delays)

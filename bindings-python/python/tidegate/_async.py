@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Concatenate, Literal, ParamSpec, SupportsIndex, TypeVar
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
+from tidegate._clients import async_store
 from tidegate._errors import StoreError
 from tidegate._tidegate import (
     Decision,
@@ -22,7 +23,7 @@ from tidegate._tidegate import (
 )
 
 if TYPE_CHECKING:
-    from tidegate._tidegate import _Check, _Key, _Lease
+    from tidegate._tidegate import _AsyncClient, _Check, _Key, _Lease
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -49,7 +50,7 @@ class AsyncLimiter:
     def __init__(
         self,
         *limits: Limit | str,
-        store: str = "memory://",
+        store: str | _AsyncClient = "memory://",
         prefix: str = "tidegate",
         store_timeout: float = 0.05,
         clock: FakeClock | None = None,
@@ -57,11 +58,12 @@ class AsyncLimiter:
         on_full: Literal["evict_idlest", "deny"] | None = None,
         on_store_error: Literal["raise", "allow", "deny", "local"] | None = None,
         peers: SupportsIndex | None = None,
+        deny_cache: float | None = None,
         lease: _Lease | None = None,
     ) -> None:
         self._limiter = Limiter(
             *limits,
-            store=store,
+            store=async_store(store),
             prefix=prefix,
             store_timeout=store_timeout,
             clock=clock,
@@ -69,6 +71,7 @@ class AsyncLimiter:
             on_full=on_full,
             on_store_error=on_store_error,
             peers=peers,
+            deny_cache=deny_cache,
             lease=lease,
         )
 
@@ -299,14 +302,22 @@ def _start(
 ) -> asyncio.Future[_T]:
     """Starts an operation on the store, whose answer comes without blocking the loop."""
     loop = asyncio.get_running_loop()
-    completions = _completions.get(loop)
+    carrier = on._carrier
+    if carrier is not None:
+        future: asyncio.Future[_T] = loop.create_future()
+        starting(carrier.completions, future, on, *arguments, **named)
+        # What needs no trip, such as a mistake in the arguments, is answered already.
+        carrier.completions.deliver()
+        return future
+    watched = _completions.get(loop)
+    completions = watched() if watched is not None else None
     if completions is None:
         try:
             completions = _watch(loop)
         except NotImplementedError:
             # This loop cannot watch a socket; threads serve any loop, if slower.
             return loop.run_in_executor(None, lambda: blocking(*arguments, **named))
-    future: asyncio.Future[_T] = loop.create_future()
+    future = loop.create_future()
     starting(completions, future, on, *arguments, **named)
     return future
 
@@ -316,12 +327,13 @@ def _give_back(reserving: asyncio.Future[Reservation]) -> None:
         reserving.result()._abandon()
 
 
-# Each loop's own, for as long as the loop lives.
-_completions: WeakKeyDictionary[asyncio.AbstractEventLoop, _Completions] = WeakKeyDictionary()
+# Each loop's own, for as long as the loop watches it, which ends when it is closed: pending
+# futures would keep the loop itself, and so their answers.
+_completions: WeakKeyDictionary[asyncio.AbstractEventLoop, ref[_Completions]] = WeakKeyDictionary()
 
 
 def _watch(loop: asyncio.AbstractEventLoop) -> _Completions:
-    completions = _Completions()
+    completions = _Completions(watched=True)
     loop.add_reader(completions.fileno(), completions.deliver)
-    _completions[loop] = completions
+    _completions[loop] = ref(completions)
     return completions

@@ -14,7 +14,7 @@ use crate::error::Error;
 
 /// Failures in a row after which calls are no longer made to wait for the next. Few, as each
 /// may have taken the whole store timeout; more than one, as one may be an accident.
-const FAILURES: u32 = 5;
+const FAILURES: u32 = 3;
 const MILLI: u64 = 1_000_000;
 const FIRST_WAIT: u64 = 100 * MILLI;
 /// Short of a second, so that within one all is as before once the store is back.

@@ -7,6 +7,11 @@ use crate::error::Error;
 use crate::redis::LeaseCall;
 
 impl GuardedStore {
+    /// Whether leases can be renewed.
+    pub(crate) fn is_leasable(&self) -> bool {
+        self.store.is_leasable()
+    }
+
     /// Sends what slices are asked for, unless the breaker is open. Whether the store is back
     /// is for a caller's own call to find out.
     pub(crate) async fn lease(&self, calls: Vec<LeaseCall>) -> Vec<Result<Grant, Error>> {

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use tidegate_core::{Limit, Operation, Outcome, Source};
 
 use crate::error::Error;
-use crate::redis::RedisStore;
+use crate::redis::{Ask, RedisStore};
 use breaker::StoreBreaker;
 pub use health::StoreHealth;
 pub use policy::OnStoreError;
@@ -96,7 +96,7 @@ impl Guarded {
     /// Runs operations one after the other, in as few trips as can be.
     pub(crate) fn run_all<D: FnOnce(Result<Outcome, Error>) + Send + 'static>(
         &self,
-        asked: impl IntoIterator<Item = (Vec<Vec<u8>>, Operation, D)>,
+        asked: impl IntoIterator<Item = Ask<D>>,
     ) {
         let to_send = asked
             .into_iter()
@@ -113,8 +113,7 @@ impl Guarded {
         keys: Vec<Vec<u8>>,
         operation: Operation,
         done: D,
-    ) -> Option<(Vec<Vec<u8>>, Operation, impl FnOnce(Result<Outcome, Error>) + Send + use<D>)>
-    {
+    ) -> Option<Ask<impl FnOnce(Result<Outcome, Error>) + Send + use<D>>> {
         let operation = match operation {
             Operation::Cancel(slot) if slot.decision.source == Source::Fallback => {
                 let all = self.0.policy.cancel(&keys, slot, self.0.store.breaker.now());

@@ -74,10 +74,6 @@ impl Own {
     fn cells(&mut self) -> Cells {
         core::array::from_fn(|tier| self.of_tier(tier).cells[tier])
     }
-
-    fn each_mut(&mut self, change: impl FnMut(&mut Bucket)) {
-        self.buckets.iter_mut().for_each(change);
-    }
 }
 
 impl LocalShare {
@@ -113,7 +109,7 @@ impl LocalShare {
         };
         let mut buckets = self.buckets.lock();
         let mut own = buckets.of(keys);
-        own.each_mut(|bucket| self.begin(bucket, outage.began));
+        own.buckets.iter_mut().for_each(|bucket| self.begin(bucket, outage.began));
         let before = own.cells();
         let mut cells = before;
         // The error is of a cost that is never in the share; in the store it may be.

@@ -178,6 +178,10 @@ impl LimiterBuilder {
         }
         let leases = match (&self.lease, &store.0) {
             (None, _) => None,
+            (Some(_), Backend::Redis(redis)) if !redis.is_leasable() => {
+                let message = "it is renewed in the background: name the Redis by its URL";
+                return Err(Error::argument("lease", message));
+            }
             (Some(lease), Backend::Redis(redis)) => {
                 let terms = lease.terms(&limits)?;
                 Some(Leases::new(redis.clone(), Arc::clone(&limits), terms, prefix.clone()))

@@ -8,15 +8,30 @@ use tidegate_core::Grant;
 use tokio::task::JoinSet;
 
 use super::link::Link;
-use super::{LeaseCall, RedisStore, store_error, within};
+use super::{Connected, LeaseCall, Reach, RedisStore, store_error, within};
 use crate::answer::lost;
 use crate::error::Error;
 
 impl RedisStore {
+    /// Whether leases can be renewed: by the I/O thread, over a connection of its own.
+    pub(crate) fn is_leasable(&self) -> bool {
+        matches!(self.reach, Reach::Connected(_))
+    }
+
+    /// Sends calls and gives an answer for each.
+    pub(crate) async fn lease(&self, calls: Vec<LeaseCall>) -> Vec<Result<Grant, Error>> {
+        match &self.reach {
+            Reach::Connected(connected) => connected.lease(calls).await,
+            Reach::Carried { .. } => calls.iter().map(|_| Err(lost())).collect(),
+        }
+    }
+}
+
+impl Connected {
     /// Sends calls in as few messages as can be, one for all that go to one server, and gives
     /// an answer for each. None is repeated when the connection breaks: what they give back
     /// must not come back twice.
-    pub(crate) async fn lease(&self, calls: Vec<LeaseCall>) -> Vec<Result<Grant, Error>> {
+    async fn lease(&self, calls: Vec<LeaseCall>) -> Vec<Result<Grant, Error>> {
         let mut answers: Vec<_> = calls.iter().map(|_| Err(lost())).collect();
         let live = match self.live() {
             Ok(live) => live,
@@ -25,11 +40,11 @@ impl RedisStore {
         let mut by_slot: BTreeMap<u16, Vec<(usize, LeaseCall)>> = BTreeMap::new();
         for (place, call) in calls.into_iter().enumerate() {
             let [bucket, _] = &call.keys;
-            by_slot.entry(self.inner.address.slot(bucket)).or_default().push((place, call));
+            by_slot.entry(self.0.address.slot(bucket)).or_default().push((place, call));
         }
         let mut sending = JoinSet::new();
         for (slot, calls) in by_slot {
-            sending.spawn(send(live.link.clone(), slot, calls, self.inner.timeout));
+            sending.spawn(send(live.link.clone(), slot, calls, self.0.timeout));
         }
         while let Some(sent) = sending.join_next().await {
             for (place, answer) in sent.unwrap_or_default() {

@@ -121,7 +121,8 @@ fn a_hung_server_is_a_timeout_and_a_thawed_one_works_again() {
     let limiter = limiter(&server.url(), "1000/s", timeout);
     recovers(&limiter, timeout);
     server.freeze();
-    for _ in 0..5 {
+    // More of them in a row, and it would no longer be asked.
+    for _ in 0..3 {
         let before = Instant::now();
         let error = limiter.check("k", 1).expect_err("the server hangs");
         assert_eq!(error, Error::StoreTimeout { after: timeout });

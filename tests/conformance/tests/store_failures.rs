@@ -9,7 +9,7 @@ const TIMEOUT: Duration = Duration::from_millis(50);
 /// What "again" may take on a machine that is busy with other tests.
 const DEADLINE: Duration = Duration::from_secs(20);
 /// Failures in a row after which the store is left alone.
-const FAILURES: u64 = 5;
+const FAILURES: u64 = 3;
 
 fn limiter(url: &str, limits: &[&str], on_store_error: OnStoreError) -> Limiter {
     let builder = Limiter::builder().store_url(url).store_timeout(TIMEOUT);
@@ -74,6 +74,26 @@ fn what_hangs_is_waited_for_a_few_times_and_then_probed() {
     let (_, back_after) = until_answered(&limiter, "k");
     assert!(back_after < Duration::from_secs(1), "{back_after:?}");
     assert_eq!(limiter.store_health().state, BreakerState::Closed);
+}
+
+/// What breaks a connection fails all that is under way on it, and is one failure.
+#[test]
+fn calls_that_fail_together_count_once() {
+    let server = RedisServer::start();
+    let limiter = limiter(&server.url(), &["1000/s"], OnStoreError::Deny);
+    until_answered(&limiter, "k");
+    let before = limiter.store_health().failures;
+    server.freeze();
+    let keys: Vec<String> = (0..64).map(|key| key.to_string()).collect();
+    for round in 1..=FAILURES {
+        assert!(!is_open(&limiter), "round {round}");
+        let decisions = limiter.check_many(keys.iter().map(|key| (key, 1))).expect("refusals");
+        assert!(decisions.iter().all(|decision| !decision.allowed));
+        assert_eq!(limiter.store_health().failures - before, 64 * round);
+    }
+    assert!(is_open(&limiter));
+    server.thaw();
+    until_answered(&limiter, "k");
 }
 
 /// However many threads there are, one asks.

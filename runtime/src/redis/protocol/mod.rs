@@ -3,6 +3,7 @@
 //! script saw. Who sends them, and over which client, is not decided here.
 
 mod call;
+mod exchange;
 mod lease;
 mod replay;
 mod request;
@@ -12,6 +13,7 @@ mod trip;
 pub mod value;
 
 pub use call::{Call, Refusal};
+pub use exchange::{Exchange, Reply};
 pub use lease::LeaseCall;
 pub use replay::step;
 pub use request::Request;

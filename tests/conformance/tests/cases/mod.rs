@@ -211,6 +211,11 @@ fn value(now: u64, limits: Vec<Limit>, foreign: bool) -> impl Strategy<Value = O
     let own = written(now, Just(limits.clone()).boxed());
     let fewer = written(now, prop::collection::vec(limit(), 1..=4).boxed());
     let changed = written(now, prop::collection::vec(limit(), tiers..=tiers).boxed());
+    let longer = (written(now, Just(limits.clone()).boxed()), foreign_byte());
+    let longer = longer.prop_map(|(mut value, byte)| {
+        value.push(byte);
+        value
+    });
     let broken = (written(now, Just(limits).boxed()), any::<prop::sample::Index>(), foreign_byte())
         .prop_map(|(value, at, byte)| {
             let mut value = value;
@@ -269,6 +274,7 @@ fn value(now: u64, limits: Vec<Limit>, foreign: bool) -> impl Strategy<Value = O
         4 => changed.prop_map(Some),
         2 => fewer.prop_map(Some),
         3 * weight => broken.prop_map(Some),
+        weight => longer.prop_map(Some),
         2 * weight => edges.prop_map(Some),
     ]
 }
@@ -411,10 +417,15 @@ pub fn edges() -> [Case; 2] {
 /// Mutants that take the same step as the script on every bucket: nothing missing is no
 /// delay, by either branch; a whole millisecond is also the one before and a million
 /// nanoseconds, which compare and add up alike; `%s` writes fourteen digits, which a step
-/// (below 10^13) and seconds (below 10^11) do not exceed.
+/// (below 10^13) and seconds (below 10^11) do not exceed; a check that is not done quickly is
+/// done slowly; no step ends within the clock's last millisecond, which is not a whole one.
 pub const EQUIVALENT_MUTANTS: &[&str] = &[
     r#"if missing > 0 then [12: " > " -> " >= "]"#,
     r#"if rest < 0 then [13: " < " -> " <= "]"#,
-    r#"return format('%s@%.0f%09.0f', ARGV[2 * tier], at_sec, at_nanos), math.ceil(debt / MILLI) [X: "%.0f" -> "%s"]"#,
-    r#"word = string.format('%s@%.0f+%.0f', ARGV[2 * tier], floor(now_ms / period), debt) [29: "%.0f" -> "%s"]"#,
+    r#"return format('%s@%.0f%09.0f', ARGV[2 * tier], at_sec, at_nanos), math.ceil(debt / MILLI) [20: "%.0f" -> "%s"]"#,
+    r#"return format('%s@%.0f+%.0f', ARGV[2 * tier], floor(now_ms / period), debt), full_in [22: "%.0f" -> "%s"]"#,
+    r#"local LAST_MS, LAST_NANOS = 18446744073709, 551615 [44: "551615" -> "551614"]"#,
+    r#"local LAST_MS, LAST_NANOS = 18446744073709, 551615 [44: "551615" -> "551616"]"#,
+    r#"if width and at_sec and cost and cost > 0 then [39: " > " -> " < "]"#,
+    r#"if width and at_sec and cost and cost > 0 then [40: "> 0" -> "> 1"]"#,
 ];

@@ -1,0 +1,82 @@
+// What a limiter answers while its Redis fails.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { InvalidArgument, RateLimited, StoreError, StoreHealth, createLimiter } from 'tidegate';
+
+import { RedisServer, until } from './redis-server.mjs';
+
+const NOBODY = 'redis://127.0.0.1:1';
+const FAILURES_TO_OPEN = 3;
+
+const limiterOn = (store, options) => createLimiter({ limits: '60/s', store, storeTimeoutMs: 50, ...options });
+
+test('errors are the default, and say when the store is asked again', async () => {
+  const limiter = limiterOn(NOBODY);
+  for (let turn = 0; turn < FAILURES_TO_OPEN; turn++) await assert.rejects(limiter.check('k'), StoreError);
+  await assert.rejects(limiter.check('k'), /not asked, as it keeps failing \(.*\); again in \d+ ms/);
+  assert.ok(limiter.storeHealth instanceof StoreHealth);
+  assert.deepEqual({ ...limiter.storeHealth }, { state: 'open', failures: FAILURES_TO_OPEN, fallbacks: 0 });
+});
+
+test('allow and deny answer for the store', async () => {
+  const allow = limiterOn(NOBODY, { onStoreError: 'allow' });
+  for (let turn = 0; turn < 20; turn++) {
+    const { allowed, remaining, source } = await allow.check('k', { cost: 40 });
+    assert.deepEqual([allowed, remaining, source], [true, 20, 'fallback']);
+  }
+  assert.equal((await allow.reserve('k', { cost: 60 })).delayMs, 0);
+  await assert.rejects(allow.settle('k', 1, 2), StoreError);
+  const deny = limiterOn(NOBODY, { onStoreError: 'deny' });
+  const { allowed, retryAfterMs, source } = await deny.check('k');
+  assert.deepEqual([allowed, source], [false, 'fallback']);
+  assert.ok(retryAfterMs > 0 && retryAfterMs <= 1000);
+  await assert.rejects(deny.acquire('k'), RateLimited);
+  assert.equal(deny.storeHealth.fallbacks, 2);
+});
+
+test('local decides by a share of the limit', async () => {
+  const limiter = limiterOn(NOBODY, { onStoreError: 'local', peers: 3 });
+  const first = await limiter.check('k');
+  assert.deepEqual([first.allowed, first.limit, first.limitName, first.source], [false, 20, '60/s', 'fallback']);
+  const later = await limiter.acquire('k');
+  assert.deepEqual([later.allowed, later.source], [true, 'fallback']);
+  assert.ok(await (await limiter.reserve('k')).cancel());
+});
+
+test('a hung server is not waited for, and comes back', async () => {
+  const server = await RedisServer.start();
+  try {
+    const limiter = limiterOn(server.url, { onStoreError: 'deny' });
+    await until('the first answer', async () => (await limiter.check('k')).source === 'redis');
+    server.freeze();
+    await until('its failure', async () => (await limiter.check('k')) && limiter.storeHealth.state !== 'closed');
+    const began = performance.now();
+    for (let turn = 0; turn < 1000; turn++) assert.equal((await limiter.check('k')).source, 'fallback');
+    assert.ok(performance.now() - began < 5000, 'a thousand timeouts are 50 s');
+    server.resume();
+    await until('its return', async () => (await limiter.check('k')).source === 'redis');
+    limiter.close();
+  } finally {
+    await server.remove();
+  }
+});
+
+test('mistakes are named', () => {
+  const cases = [
+    [{ onStoreError: 'ignore' }, /onStoreError: it must be one of "raise", "allow", "deny", "local"/],
+    [{ onStoreError: 'local' }, /peers: onStoreError "local" needs the number of processes/],
+    [{ onStoreError: 'local', peers: 0 }, /peers: it must be a whole number from 1 to 1000000, but is 0/],
+    [{ onStoreError: 'local', peers: 1.5 }, /peers: it must be a whole number/],
+    [{ onStoreError: 'local', peers: 1_000_001 }, /peers: it must be a whole number/],
+    [{ onStoreError: 'local', peers: 1_000_000, limits: '5/d' }, /peers: "5\/d" cannot be shared among 1000000/],
+    [{ onStoreError: 'deny', peers: 2 }, /peers: it is for onStoreError "local" only/],
+    [{ onStoreError: 'deny', store: 'memory://' }, /onStoreError: it is for a Redis store only/],
+    [{ onStoreError: 'deny', store: 'shm://x' }, /onStoreError: it is for a Redis store only/],
+  ];
+  for (const [options, told] of cases) {
+    const build = () => limiterOn(NOBODY, options);
+    assert.throws(build, (error) => error instanceof InvalidArgument && told.test(error.message));
+  }
+  assert.deepEqual({ ...createLimiter({ limits: '1/s', onStoreError: 'raise' }).storeHealth },
+    { state: 'closed', failures: 0, fallbacks: 0 });
+});

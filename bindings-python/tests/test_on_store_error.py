@@ -1,0 +1,158 @@
+"""What a limiter answers while its Redis fails."""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+import time
+from typing import Any
+
+import pytest
+from conftest import RedisServer
+
+from tidegate import (
+    AsyncLimiter,
+    InvalidArgument,
+    Limiter,
+    RateLimited,
+    StoreError,
+    StoreHealth,
+    StoreTimeout,
+)
+
+NOBODY = "redis://127.0.0.1:1"
+TIMEOUT = 0.05
+FAILURES_TO_OPEN = 3
+DEADLINE = 20.0
+
+
+def until(condition: Any, what: str) -> None:
+    end = time.monotonic() + DEADLINE
+    while not condition():
+        assert time.monotonic() < end, f"{what} did not happen"
+
+
+def test_raise_is_the_default_and_does_not_wait_for_ever_the_same() -> None:
+    for limiter in (Limiter("5/s", store=NOBODY), Limiter("5/s", store=NOBODY, on_store_error="raise")):
+        for _ in range(FAILURES_TO_OPEN):
+            with pytest.raises(StoreError):
+                limiter.check("k")
+        assert limiter.store_health == StoreHealthOf("open", FAILURES_TO_OPEN, 0)
+        with pytest.raises(StoreError, match=r"not asked, as it keeps failing \(.*\); again in \d+ ms"):
+            limiter.check("k")
+
+
+class StoreHealthOf:
+    """Equal to a StoreHealth, which nobody can make, of these fields."""
+
+    def __init__(self, *fields: object) -> None:
+        self.fields = fields
+
+    def __eq__(self, other: object) -> bool:
+        assert isinstance(other, StoreHealth)
+        return (other.state, other.failures, other.fallbacks) == self.fields
+
+
+def test_allow() -> None:
+    limiter = Limiter("5/s", store=NOBODY, on_store_error="allow")
+    decisions = [limiter.check("k", 2) for _ in range(20)]
+    assert {(d.allowed, d.remaining, d.source) for d in decisions} == {(True, 3, "fallback")}
+    assert pickle.loads(pickle.dumps(decisions[0])) == decisions[0]
+    assert limiter.reserve("k", 5).cancel()
+    assert limiter.acquire("k", 5)
+    assert all(limiter.check_many(["a", ("a", 5)]))
+    for fact in (lambda: limiter.settle("k", 1, 2), lambda: limiter.hold("k", 1), lambda: limiter.reset("k")):
+        with pytest.raises(StoreError):
+            fact()
+
+
+def test_deny() -> None:
+    limiter = Limiter("5/s", store=NOBODY, on_store_error="deny")
+    refused = limiter.check("k")
+    assert not refused and 0 < refused.retry_after <= 1 and refused.source == "fallback"
+    assert limiter.peek("k").remaining == 0
+    with pytest.raises(RateLimited):
+        limiter.acquire("k", timeout=100)
+
+
+def test_local() -> None:
+    limiter = Limiter("60/s", store=NOBODY, on_store_error="local", peers=3)
+    assert not limiter.check("k")
+    began = time.monotonic()
+    decision = limiter.acquire("k", 5)
+    assert decision.source == "fallback" and decision.limit == 20
+    assert 0.1 < time.monotonic() - began
+    with pytest.raises(RateLimited):
+        limiter.acquire("k", 21)
+
+
+def test_asyncio() -> None:
+    async def main() -> None:
+        async with AsyncLimiter("60/s", store=NOBODY, on_store_error="local", peers=3) as limiter:
+            assert (await limiter.check("k")).source == "fallback"
+            assert (await limiter.acquire("k")).source == "fallback"
+            assert limiter.store_health.fallbacks == 2
+        async with AsyncLimiter("60/s", store=NOBODY, on_store_error="deny") as limiter:
+            many = await limiter.check_many(["a", "b"])
+            assert [(d.allowed, d.source) for d in many] == [(False, "fallback")] * 2
+
+    asyncio.run(main())
+
+
+def test_a_hung_server_is_not_waited_for_and_comes_back(own_redis: RedisServer, prefix: str) -> None:
+    limiter = Limiter(
+        "100/d", store=own_redis.url, prefix=prefix, store_timeout=TIMEOUT, on_store_error="local", peers=2
+    )
+    until(lambda: limiter.peek("k").source == "redis", "the first answer")
+    own_redis.freeze()
+    until(lambda: not limiter.check("k") and limiter.store_health.state == "open", "its failure")
+    began = time.monotonic()
+    for _ in range(1_000):
+        assert limiter.check("k").source == "fallback"
+    # A thousand timeouts would be 50 s; the calls that ask meanwhile are two or three a second.
+    assert time.monotonic() - began < 1_000 * TIMEOUT / 10
+    own_redis.thaw()
+    until(lambda: limiter.peek("k").source == "redis", "its return")
+    assert limiter.store_health.state == "closed"
+
+
+def test_a_timeout_is_told_from_not_being_asked(own_redis: RedisServer) -> None:
+    limiter = Limiter("100/d", store=own_redis.url, store_timeout=TIMEOUT)
+    own_redis.freeze()
+    for _ in range(FAILURES_TO_OPEN):
+        with pytest.raises(StoreTimeout):
+            limiter.check("k")
+    with pytest.raises(StoreError) as not_asked:
+        limiter.check("k")
+    assert not isinstance(not_asked.value, StoreTimeout)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"on_store_error": "ignore"}, 'on_store_error: it must be "raise", "allow", "deny" or "local"'),
+        ({"on_store_error": "local"}, 'peers: on_store_error "local" needs the number of processes'),
+        ({"on_store_error": "local", "peers": 0}, "peers: it must be 1 to 1000000, but is 0"),
+        ({"on_store_error": "local", "peers": -1}, "peers: it must be 1 to 1000000"),
+        ({"on_store_error": "local", "peers": 2**70}, "peers: it must be 1 to 1000000"),
+        ({"on_store_error": "local", "peers": 1_000_000}, 'peers: "5/d" cannot be shared among 1000000'),
+        ({"on_store_error": "deny", "peers": 2}, 'peers: it is for on_store_error "local" only'),
+        ({"peers": 2}, 'peers: it is for on_store_error "local" only'),
+        ({"on_store_error": "deny", "store": "memory://"}, "on_store_error: it is for a Redis store only"),
+        ({"on_store_error": "allow", "store": "shm://x"}, "on_store_error: it is for a Redis store only"),
+    ],
+)
+@pytest.mark.parametrize("make", [Limiter, AsyncLimiter])
+def test_mistakes_are_named(make: Any, options: dict[str, Any], told: str) -> None:
+    with pytest.raises(InvalidArgument, match=told.replace("(", r"\(")):
+        make("5/d", **{"store": NOBODY, **options})
+
+
+@pytest.mark.parametrize("options", [{"on_store_error": 5}, {"peers": "8"}, {"peers": True}, {"peers": 1.5}])
+def test_wrong_types(options: dict[str, Any]) -> None:
+    with pytest.raises(TypeError):
+        Limiter("5/d", store=NOBODY, **options)
+
+
+def test_memory_does_not_fail() -> None:
+    assert Limiter("5/s", on_store_error="raise").store_health == StoreHealthOf("closed", 0, 0)
