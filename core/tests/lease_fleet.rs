@@ -185,7 +185,7 @@ impl Fleet {
             Spent::Allowed { .. } => self.admitted.push((now, node)),
             Spent::Refused { retry_after, .. } => {
                 assert!(retry_after > 0);
-                self.look(now, node);
+                self.hurry(now, node);
             }
             Spent::Outside => {
                 self.trips += 1;
@@ -194,8 +194,14 @@ impl Fleet {
                     self.admitted.push((now, node));
                     self.slices[node].spent_directly(now, 1);
                 }
-                self.look(now, node);
+                self.hurry(now, node);
             }
+        }
+    }
+
+    fn hurry(&mut self, now: u64, node: usize) {
+        if self.slices[node].is_urgent(now) {
+            self.look(now, node);
         }
     }
 

@@ -5,6 +5,7 @@
 
 mod demand;
 mod grant;
+mod second;
 mod slice;
 mod terms;
 

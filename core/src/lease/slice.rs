@@ -2,6 +2,7 @@
 
 use super::demand::Demand;
 use super::grant::{Grant, LeaseAsk, Part};
+use super::second::Second;
 use super::{LeaseTerms, RATE_NANOS, milli_tokens};
 
 /// How far arrivals may lag behind the pace and catch up, where a token takes less: enough
@@ -10,11 +11,6 @@ const LAG: u64 = 30_000_000;
 
 /// How many tokens late arrivals may catch up at once.
 const CATCH_UP: u64 = 4;
-
-/// A slice of up to so many tokens per second gives out no more in any second.
-const RECENT: usize = 128;
-
-const SECOND: u64 = 1_000_000_000;
 
 /// A key that is asked for so many tokens within a ttl gets a slice.
 const WARM: u64 = 2;
@@ -49,14 +45,8 @@ pub struct Slice {
     is_asking: bool,
     /// The rate that was asked for last.
     want: u64,
-    /// The most tokens of any second, and what it was before it was cut down, and when: what
-    /// was spent before that, was by right.
-    most: usize,
-    most_before: usize,
-    shrunk: u64,
-    /// When the last tokens were spent: the next one overwrites `recent[oldest]`.
-    recent: [u64; RECENT],
-    oldest: usize,
+    /// What no second may hold too much of.
+    second: Second,
     /// Tokens spent from the bucket directly since there has been no slice.
     direct: u64,
 }
@@ -115,11 +105,7 @@ impl Slice {
             asked: 0,
             is_asking: false,
             want: 0,
-            most: 0,
-            most_before: 0,
-            shrunk: 0,
-            recent: [0; RECENT],
-            oldest: 0,
+            second: Second::empty(),
             direct: 0,
         }
     }
@@ -135,18 +121,18 @@ impl Slice {
         }
         let slack = self.slack();
         let charge = cost.saturating_mul(self.gap);
-        if charge > slack.saturating_add(self.gap) {
+        if charge > slack.saturating_add(self.gap) || !self.second.holds(cost) {
             return Spent::Outside;
         }
         self.demand.offer(now, cost);
         let ahead = self.paced.saturating_sub(now);
         let late = (ahead + charge).saturating_sub(slack + self.gap);
-        let late = late.max(self.full_second(now, cost));
+        let late = late.max(self.second.full_for(now, cost));
         let pause = self.hold.saturating_sub(now);
         if self.gap > 0 && pause == 0 && late == 0 && cost <= self.held {
             self.held -= cost;
             self.paced = now.saturating_add(ahead + charge);
-            self.remember(now, cost);
+            self.second.spend(now, cost);
             self.spent.offer(now, cost);
             return Spent::Allowed { remaining: self.at_once(now), reset_after: ahead + charge };
         }
@@ -161,7 +147,7 @@ impl Slice {
     /// spent from the pace of the first one.
     pub fn spent_directly(&mut self, now: u64, tokens: u64) {
         self.direct = self.direct.saturating_add(tokens);
-        self.remember(now, tokens);
+        self.second.spend(now, tokens);
     }
 
     /// When to ask again at the latest.
@@ -174,12 +160,12 @@ impl Slice {
     }
 
     /// What is to be done at `now`. Whoever keeps the slice asks this at least every
-    /// [`tick`](Self::tick), and when a check was not allowed.
+    /// [`tick`](Self::tick), and when it [is urgent](Self::is_urgent).
     pub fn next(&mut self, now: u64) -> Next {
         if self.is_asking {
             return Next::Nothing;
         }
-        let may_ask = self.asked == 0 || now >= self.asked.saturating_add(self.least_interval());
+        let may_ask = self.may_ask(now);
         if now >= self.until {
             let tokens = self.demand.total(now);
             return if tokens >= WARM && may_ask {
@@ -198,6 +184,17 @@ impl Slice {
             };
         }
         Next::Nothing
+    }
+
+    /// Whether to ask sooner than at the next [`tick`](Self::tick), after a check that was not
+    /// allowed: there is no slice, or it has run dry.
+    pub fn is_urgent(&mut self, now: u64) -> bool {
+        let needed = if now < self.until { self.is_dry } else { self.demand.total(now) >= WARM };
+        needed && !self.is_asking && self.may_ask(now)
+    }
+
+    fn may_ask(&self, now: u64) -> bool {
+        self.asked == 0 || now >= self.asked.saturating_add(self.least_interval())
     }
 
     /// Whether the demand is so different from what was asked for that shares should be.
@@ -299,35 +296,7 @@ impl Slice {
             self.paced = now.saturating_add(u64::try_from(moved).unwrap_or(u64::MAX));
         }
         self.gap = gap;
-        let most = usize::try_from(grant.most).unwrap_or(usize::MAX);
-        if grant.part == Part::Whole && most < self.most / 4 * 3 {
-            (self.most_before, self.shrunk) = (self.most, now);
-        }
-        self.most = most;
-    }
-
-    /// How long the second before `now` is still too full for `cost` more tokens.
-    fn full_second(&self, now: u64, cost: u64) -> u64 {
-        let cost = usize::try_from(cost).unwrap_or(usize::MAX);
-        let is_new = now < self.shrunk.saturating_add(SECOND);
-        let most = if is_new { self.most.max(self.most_before) } else { self.most };
-        if most == 0 || most > RECENT {
-            return 0;
-        }
-        // The last of the tokens that must be a second old, counted back from the newest.
-        let back = (most + 1).saturating_sub(cost).max(1);
-        let place = (self.oldest + RECENT - back) % RECENT;
-        let spent = self.recent.get(place).copied().unwrap_or(0);
-        if spent == 0 { 0 } else { spent.saturating_add(SECOND).saturating_sub(now) }
-    }
-
-    fn remember(&mut self, now: u64, cost: u64) {
-        for _ in 0..cost.min(RECENT as u64) {
-            if let Some(place) = self.recent.get_mut(self.oldest) {
-                *place = now;
-            }
-            self.oldest = (self.oldest + 1) % RECENT;
-        }
+        self.second.change_most(now, grant);
     }
 
     /// How far ahead of the pace spending may get, beyond one token.
@@ -342,7 +311,7 @@ impl Slice {
         let ahead = self.paced.saturating_sub(now);
         let mut tokens =
             ((self.slack() + self.gap).saturating_sub(ahead) / self.gap).min(self.held);
-        while tokens > 0 && self.full_second(now, tokens) > 0 {
+        while tokens > 0 && self.second.full_for(now, tokens) > 0 {
             tokens -= 1;
         }
         tokens

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 use parking_lot::{Mutex, RwLock};
-use tidegate_core::{Clock as _, Decision, LeaseTerms, Limit, Next, Slice, Source, Spent};
+use tidegate_core::{Clock as _, Decision, LeaseTerms, Limit, Slice, Source, Spent};
 use tokio::sync::Notify;
 
 use crate::clock::FastClock;
@@ -90,7 +90,7 @@ impl Leases {
         let now = node.clock.now();
         let mut slice = leased.slice.lock();
         let spent = slice.spend(now, cost);
-        let is_urgent = !matches!(spent, Spent::Allowed { .. }) && slice.next(now) == Next::Ask;
+        let is_urgent = !matches!(spent, Spent::Allowed { .. }) && slice.is_urgent(now);
         drop(slice);
         if is_urgent {
             node.hurry(leased);
