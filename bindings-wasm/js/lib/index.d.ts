@@ -67,7 +67,7 @@ export class Decision {
   readonly source: Source;
 }
 
-export type Source = 'memory' | 'shm' | 'redis' | 'fallback';
+export type Source = 'memory' | 'shm' | 'redis' | 'lease' | 'fallback';
 
 /** How a limiter's store has done; of memory, which cannot fail, nothing. */
 export class StoreHealth {

@@ -4,6 +4,7 @@
 mod breaker;
 mod fixed;
 mod health;
+mod leases;
 mod policy;
 mod share;
 #[cfg(test)]

@@ -6,6 +6,7 @@ mod courier;
 mod deny_cache;
 pub(crate) mod io;
 mod lane;
+mod lease;
 mod link;
 mod protocol;
 mod trip;
