@@ -10,7 +10,7 @@ use super::{LeaseTerms, RATE_NANOS, milli_tokens};
 const LAG: u64 = 30_000_000;
 
 /// How many tokens late arrivals may catch up at once.
-const CATCH_UP: u64 = 4;
+const CATCH_UP: u64 = 5;
 
 /// A key that is asked for so many tokens within a ttl gets a slice.
 const WARM: u64 = 2;

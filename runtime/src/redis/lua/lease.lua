@@ -72,7 +72,7 @@ end
 local most = 0
 if pace > 0 then
   local whole = floor(pace / 1000)
-  local free = max(floor(floor(rate / 33) * 34 / 1000) - others_most - whole, 0)
+  local free = max(floor(floor(rate / 25) * 26 / 1000) - others_most - whole, 0)
   most = max(whole + min(free, max(floor(whole / 20), 1)), 1)
 end
 
