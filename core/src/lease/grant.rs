@@ -172,7 +172,9 @@ fn share(terms: &LeaseTerms, others: &[Member], ask: &LeaseAsk) -> Share {
     let spare = if ask.is_new { 0 } else { spare.min(want / 2) };
     let least = 1_000_000_u64.div_ceil(terms.ttl() / MILLI);
     let pace = (want + spare.max(want / 16)).max(least).min(terms.most());
-    Share { want: taken, taken, pace, part: Part::Whole }
+    // What is asked of a new one nobody knows yet: the others leave it room to rise.
+    let want = if ask.is_new { (want * 3).min(terms.most()) } else { taken };
+    Share { want, taken, pace, part: Part::Whole }
 }
 
 /// The most tokens that a node may spend in any second: what its pace gives and one more,

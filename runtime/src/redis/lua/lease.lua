@@ -66,7 +66,7 @@ elseif want > 0 then
     taken = min(max(spent, want - floor(want / 64)), want)
     spare = is_new == 1 and 0 or min(spare, floor(want / 2))
     pace = min(max(want + max(spare, floor(want / 16)), parts(1000000, ttl)), largest)
-    want = taken
+    want = is_new == 1 and min(want * 3, largest) or taken
   end
 end
 local most = 0
