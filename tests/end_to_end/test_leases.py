@@ -176,7 +176,10 @@ def test_some_are_killed() -> None:
         killed = time.monotonic_ns()
         run.finish()
         admissions = run.admissions()
-        assert most_in_a_second(admissions) <= 1.05 * rate
+        # Not from the very start: ten that begin within a millisecond are each given shares
+        # of those that have not asked yet.
+        joined = [each for each in admissions if each[0] >= run.start + 1_000_000_000]
+        assert most_in_a_second(joined) <= 1.05 * rate
         # Their slices lapse after a ttl, and the others find that out a quarter later at most.
         again = killed + int((TTL * 1.5) * 1e9)
         use = used(admissions, again, run.end, rate)

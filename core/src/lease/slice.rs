@@ -254,6 +254,7 @@ impl Slice {
         self.part = grant.part;
         self.change_pace(now, grant);
         if first {
+            self.second.begin(now);
             // No pause has been saved up, and what was spent directly counts.
             let spent = self.direct.saturating_mul(self.gap).saturating_add(self.slack());
             self.paced = now.saturating_add(spent.min(self.terms.ttl()));
