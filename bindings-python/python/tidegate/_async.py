@@ -23,7 +23,7 @@ from tidegate._tidegate import (
 )
 
 if TYPE_CHECKING:
-    from tidegate._tidegate import _AsyncClient, _Check, _Key
+    from tidegate._tidegate import _AsyncClient, _Check, _Key, _Lease
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -59,6 +59,7 @@ class AsyncLimiter:
         on_store_error: Literal["raise", "allow", "deny", "local"] | None = None,
         peers: SupportsIndex | None = None,
         deny_cache: float | None = None,
+        lease: _Lease | None = None,
     ) -> None:
         self._limiter = Limiter(
             *limits,
@@ -71,6 +72,7 @@ class AsyncLimiter:
             on_store_error=on_store_error,
             peers=peers,
             deny_cache=deny_cache,
+            lease=lease,
         )
 
     @property
@@ -93,6 +95,10 @@ class AsyncLimiter:
         limiter = self._limiter
         if not limiter._is_remote:
             return limiter.check(key, cost)
+        if limiter._is_leased:
+            decision = limiter._check_leased(key, cost)
+            if decision is not None:
+                return decision
         return await _start(limiter.check, _Completions.check, limiter, key, cost)
 
     async def check_many(self, checks: Iterable[_Check]) -> list[Decision]:
@@ -179,7 +185,11 @@ class AsyncLimiter:
 
     async def close(self) -> None:
         """Lets go of the limiter: later calls raise `StoreError`."""
-        self._limiter.close()
+        if self._limiter._is_leased:
+            # It gives back what is leased, and waits for the store.
+            await asyncio.to_thread(self._limiter.close)
+        else:
+            self._limiter.close()
 
     async def __aenter__(self) -> AsyncLimiter:
         return self

@@ -1,9 +1,9 @@
 from asyncio import Future
 from collections.abc import Awaitable, Iterable, Sequence
 from types import TracebackType
-from typing import Any, Final, Literal, Protocol, SupportsIndex, TypeAlias, final, overload
+from typing import Any, Final, Literal, Protocol, SupportsIndex, TypeAlias, TypedDict, final, overload
 
-from typing_extensions import Self
+from typing_extensions import NotRequired, Self
 
 __all__ = [
     "Decision",
@@ -36,6 +36,10 @@ class _AsyncClient(Protocol):
 
     def execute_command(self, *args: Any, **options: Any) -> Awaitable[Any]: ...
     def pipeline(self, transaction: bool = ..., shard_hint: Any = ...) -> Any: ...
+
+class _Lease(TypedDict):
+    ttl: float
+    max_share: NotRequired[float]
 
 __version__: Final[str]
 
@@ -88,7 +92,7 @@ class Decision:
     @property
     def limit_name(self) -> str: ...
     @property
-    def source(self) -> Literal["memory", "shm", "redis", "fallback"]: ...
+    def source(self) -> Literal["memory", "shm", "redis", "lease", "fallback"]: ...
     def __bool__(self) -> bool: ...
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
@@ -115,6 +119,7 @@ class Limiter:
         on_store_error: Literal["raise", "allow", "deny", "local"] | None = None,
         peers: SupportsIndex | None = None,
         deny_cache: float | None = None,
+        lease: _Lease | None = None,
     ) -> Self: ...
     @property
     def limits(self) -> tuple[Limit, ...]: ...
@@ -145,6 +150,9 @@ class Limiter:
     ) -> None: ...
     @property
     def _carrier(self) -> Any: ...
+    @property
+    def _is_leased(self) -> bool: ...
+    def _check_leased(self, key: _Key, cost: SupportsIndex) -> Decision | None: ...
     @property
     def _is_remote(self) -> bool: ...
 

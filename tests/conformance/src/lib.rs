@@ -2,6 +2,8 @@
 //! and the Lua twin run in this process.
 
 pub mod case;
+pub mod forgetful_proxy;
+pub mod lease_twin;
 pub mod lua_twin;
 pub mod operation_vectors;
 pub mod redis_group;

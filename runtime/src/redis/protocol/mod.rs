@@ -4,6 +4,7 @@
 
 mod call;
 mod exchange;
+mod lease;
 mod replay;
 mod request;
 mod script;
@@ -13,8 +14,9 @@ pub mod value;
 
 pub use call::{Call, Refusal};
 pub use exchange::{Exchange, Reply};
+pub use lease::LeaseCall;
 pub use replay::step;
 pub use request::Request;
-pub use script::{CANCEL, CHECK, CHECK_EACH, HOLD, RESERVE, RESET, SCRIPTS, SETTLE, Script};
+pub use script::{CANCEL, CHECK, CHECK_EACH, HOLD, LEASE, RESERVE, RESET, SCRIPTS, SETTLE, Script};
 pub use seen::{Part, Seen};
 pub use trip::{MAX_KEYS, plan};
