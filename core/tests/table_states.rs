@@ -50,6 +50,7 @@ fn a_dead_insertion_is_withdrawn() {
     let slots = left(PROVISIONAL, 0);
     assert_eq!(Table::new(&slots[..]).cell(KEY), 0);
     assert_eq!(check(&slots, KEY, 10), Some(2));
+    assert_eq!(state_of(&slots[0]), LIVE, "by an insertion of its own");
     let slots = left(PROVISIONAL, 0);
     assert_eq!(check(&slots, OTHER, 10), Some(2), "its slot is another key's");
 }
@@ -170,6 +171,20 @@ fn a_charge_starts_over_on_a_cell_that_changed() {
     });
     assert_eq!((before, seen), (Ok(13), vec![11, 12, 13]));
     assert_eq!(table.cell(KEY), 14);
+}
+
+/// Another thread wants the slot and lets it go again between the look and the charge.
+#[test]
+fn a_charge_of_a_slot_that_was_wanted_meanwhile_counts_once() {
+    let slots = left(LIVE, 11);
+    let table = Table::new(&slots[..]);
+    let before = table.update(KEY, 10, |cell| {
+        if cell == 11 {
+            slots[0][0].store(LIVE << 62 | 9 << 48 | KEY, SeqCst);
+        }
+        Some(cell + 1)
+    });
+    assert_eq!((before, table.cell(KEY)), (Ok(11), 12));
 }
 
 /// The slot is given to another key between the look and the charge, and its cell comes to the

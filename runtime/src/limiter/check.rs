@@ -26,7 +26,8 @@ impl Limiter {
             let decision = match &self.0.buckets {
                 Buckets::Memory(tables) => tables.check_affordable(key, cost),
                 Buckets::Shm(shared) => shared.tables().check_affordable(key, cost),
-                Buckets::Redis(_) => self.spend_leased(key, cost),
+                // Not here: where one answer travels through memory, all of them do.
+                Buckets::Redis(_) => None,
             };
             if let Some(decision) = decision {
                 return Ok(decision);
@@ -48,6 +49,9 @@ impl Limiter {
                 shared.tables().check(self.admit(keys, &Operation::Check { cost })?, cost)
             }
             Buckets::Redis(_) => {
+                if let Some(decision) = self.check_leased(keys, cost) {
+                    return Ok(decision);
+                }
                 let answer = decision(self.run_blocking(keys, Operation::Check { cost }));
                 self.note_direct(keys, cost, &answer);
                 answer
