@@ -72,7 +72,8 @@ impl LeaseCase {
     /// When there are too many limits.
     pub fn expected(&self) -> Leased {
         let Self { now, limits, terms, ask, .. } = self;
-        let Ok(stored) = value::read(&[self.shared.bucket.clone()], limits, *now) else {
+        let Ok(stored) = value::read(core::slice::from_ref(&self.shared.bucket), limits, *now)
+        else {
             return Leased::Failed("CORRUPT key 1 ".into());
         };
         let own = format!("{:016x}", self.id);
