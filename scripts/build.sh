@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds Tidegate, all of it or the parts named, each from what scripts/setup.sh brings.
 #
-#   scripts/build.sh [part...]     parts: cli python node wasm-js wasm-proxy
+#   scripts/build.sh [part...]     parts: cli caller python node wasm-js wasm-proxy
 #
 # The native parts use one cargo profile and one target directory (CARGO_TARGET_DIR, or target/).
 set -euo pipefail
@@ -12,7 +12,7 @@ set -euo pipefail
 adopt_orphans "$SCRIPT_PATH" "$@"
 use_venv
 
-ALL_PARTS="cli python wasm-js node wasm-proxy"
+ALL_PARTS="cli caller python wasm-js node wasm-proxy"
 
 main() {
     local part failed=""
@@ -46,6 +46,11 @@ build_part() {
 
 build_cli() {
     cargo build --release --locked -p tidegate-cli
+}
+
+# A Rust process for the end-to-end tests.
+build_caller() {
+    cargo build --release --locked -p tidegate-caller
 }
 
 build_python() {

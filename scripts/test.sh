@@ -125,7 +125,7 @@ needs_of() {
     setup:rust) echo rust redis ;;
     setup:fuzz) echo rust ;;
     setup:python) echo rust redis python ;;
-    setup:wasm) echo rust wasm node python chromium ;;
+    setup:wasm) echo rust wasm redis node python chromium ;;
     setup:node) echo rust wasm redis node python ;;
     setup:envoy) echo rust wasm redis python envoy ;;
     setup:end-to-end) echo rust wasm redis node python envoy faketime ;;
@@ -135,7 +135,7 @@ needs_of() {
     build:wasm) echo wasm-js ;;
     build:node) echo wasm-js node ;;
     build:envoy) echo cli wasm-proxy ;;
-    build:end-to-end) echo cli python wasm-js node wasm-proxy ;;
+    build:end-to-end) echo cli caller python wasm-js node wasm-proxy ;;
     build:bench) echo python wasm-js node ;;
     esac
 }

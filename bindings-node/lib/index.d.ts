@@ -1,4 +1,4 @@
-import type { Clock, LimitInput, Limiter, LimiterOptions, MemoryLimiter } from './memory/index.js';
+import type { ClientOptions, Clock, LimitInput, Limiter, LimiterOptions, MemoryLimiter } from './memory/index.js';
 
 export * from './memory/index.js';
 
@@ -28,7 +28,8 @@ export interface StoreOptions {
   readonly limits: LimitInput | readonly LimitInput[];
   /**
    * `memory://` (the default), `shm://name`, `redis://[user:password@]host[:port][/database]`,
-   * `rediss://…` for TLS, or `redis+unix:///path`.
+   * `rediss://…` for TLS, `redis+unix:///path`, `redis+cluster://host1,host2` or
+   * `redis+sentinel://host1,host2/master`.
    */
   readonly store: string;
   /**
@@ -83,4 +84,4 @@ export type OnStoreError = 'raise' | 'allow' | 'deny' | 'local';
  * @throws {InvalidArgument} for any other mistake, unknown options included
  */
 export function createLimiter(options: MemoryOptions | SharedMemoryOptions): MemoryLimiter;
-export function createLimiter(options: StoreOptions): Limiter;
+export function createLimiter(options: StoreOptions | ClientOptions): Limiter;

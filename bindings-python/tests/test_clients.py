@@ -167,14 +167,14 @@ def test_there_are_vectors_in_microseconds() -> None:
 def test_vectors(blocking: redis.Redis, prefix: str, trace: dict[str, Any], form: str) -> None:
     client = ClockedClient(blocking)
     limits = [Limit(text, name=str(tier)) for tier, text in enumerate(trace["limits"])]
+    # The test's clock stands still, so that no refusal may be kept.
+    limiter = Limiter(*limits, store=client, prefix=prefix, deny_cache=0)
     key = "k" if form == "one key" else ["user", b"org", "region", "all"][: len(limits)]
     reservations: dict[str, Reservation] = {}
     for number, step in enumerate(trace["steps"]):
         if "at" in step:
             client.micros = int(step["at"]) // 1000
         place = f"step {number} of {trace['name']}"
-        # A limiter of its own, which keeps no refusal: the test's clock may stand still.
-        limiter = Limiter(*limits, store=client, prefix=prefix)
         if "error" in step:
             with pytest.raises(ERRORS_BY_CODE[step["error"]]):
                 operate(limiter, key, step, reservations)
@@ -245,6 +245,33 @@ async def test_a_refusal_is_kept_and_a_credit_forgets_it(own_redis: RedisServer,
             assert await one.check("k")
 
 
+async def test_limiters_of_one_client_know_what_each_gives_back(
+    awaitable: redis.asyncio.Redis, prefix: str
+) -> None:
+    one, other = (
+        AsyncLimiter("1/d", store=awaitable, prefix=prefix, store_timeout=PATIENT) for _ in range(2)
+    )
+    assert await one.check("k")
+    assert not await other.check("k")
+    await one.credit("k", 1)
+    assert await other.check("k"), "its refusal is forgotten"
+
+
+async def test_nobody_is_given_up_who_is_answered_in_time(
+    awaitable: redis.asyncio.Redis, prefix: str
+) -> None:
+    limiter = AsyncLimiter("1000000/d", store=awaitable, prefix=prefix, store_timeout=0.5)
+    end = time.monotonic() + 1.2
+
+    async def call_again_and_again(number: int) -> None:
+        while time.monotonic() < end:
+            await limiter.check("k")
+            # Out of step, so that somebody waits whenever a trip ends.
+            await asyncio.sleep(number / 10_000)
+
+    await asyncio.gather(*map(call_again_and_again, range(20)))
+
+
 def test_forgotten_scripts_are_sent_again(own_redis: RedisServer, prefix: str) -> None:
     async def use() -> None:
         async with redis.asyncio.Redis(port=own_redis.port) as awaited:
@@ -296,18 +323,17 @@ async def test_a_foreign_value_fails_nobody_else(
     assert isinstance(bad, CorruptBucket) and isinstance(held, CorruptBucket)
 
 
-def test_the_clients_exception_is_the_cause(own_redis: RedisServer, prefix: str) -> None:
+@pytest.mark.parametrize("method", ["check", "reset", "reserve", "acquire", "check_many"])
+def test_the_clients_exception_is_the_cause(
+    own_redis: RedisServer, prefix: str, method: str
+) -> None:
     with redis.Redis(port=own_redis.port, retry=None) as client:
         limiter = Limiter("10/s", store=client, prefix=prefix)
         assert limiter.check("k")
         own_redis.kill()
-        for use in (limiter.check, limiter.reset, limiter.reserve, limiter.acquire):
-            with pytest.raises(StoreError, match="ConnectionError") as caught:
-                use("k")
-            assert isinstance(caught.value.__cause__, redis.ConnectionError)
-        with pytest.raises(StoreError) as many:
-            limiter.check_many(["a", "b"])
-        assert isinstance(many.value.__cause__, redis.ConnectionError)
+        with pytest.raises(StoreError, match="ConnectionError") as caught:
+            getattr(limiter, method)(["a", "b"] if method == "check_many" else "k")
+        assert isinstance(caught.value.__cause__, redis.ConnectionError)
         with pytest.raises(CostTooLarge) as mistaken:
             limiter.check("k", 11)
         assert mistaken.value.__cause__ is None
@@ -328,6 +354,24 @@ async def test_the_cause_in_asyncio(own_redis: RedisServer, prefix: str) -> None
             assert isinstance(error.__cause__, redis.ConnectionError)
         own_redis.start()
         assert await limiter.check("k")
+
+
+def test_the_policies_hold_over_a_client(own_redis: RedisServer, prefix: str) -> None:
+    with redis.Redis(port=own_redis.port, retry=None) as client:
+        limiter = Limiter("10/s", store=client, prefix=prefix, on_store_error="local", peers=2)
+        assert limiter.check("k").source == "redis"
+        own_redis.kill()
+        decision = limiter.check("k")
+        assert (decision.source, decision.limit) == ("fallback", 5)
+        assert limiter.store_health.failures == 1
+
+    async def use() -> None:
+        async with redis.asyncio.Redis(port=own_redis.port, retry=None) as client:
+            denying = AsyncLimiter("10/s", store=client, prefix=prefix, on_store_error="deny")
+            decision = await denying.check("k")
+            assert (decision.allowed, decision.source) == (False, "fallback")
+
+    asyncio.run(use())
 
 
 def test_a_server_that_refuses(own_redis: RedisServer, prefix: str) -> None:

@@ -136,6 +136,10 @@ pub fn reserve(
 /// reservation counts as never made, and the bound of [`reserve`] holds for the rest.
 /// Where tokens should return at any price, [`credit`](crate::credit) them instead.
 ///
+/// Where the time is known ([`apply`](crate::apply), and every store), all came back as well
+/// from a bucket that is full and would be without any charge since: it may have been forgotten,
+/// and owes nothing.
+///
 /// With several limits each bucket is judged by itself. A [`hold`](crate::hold) that the
 /// cancelled charge had covered goes with it; hold again after the cancel.
 ///
@@ -155,16 +159,35 @@ pub fn reserve(
 pub fn cancel(reservation: Reservation, cells: &mut Cells) -> bool {
     let mut all = true;
     for ((cell, before), after) in cells.iter_mut().zip(reservation.before).zip(reservation.after) {
-        if before == after {
-            continue;
-        }
         if *cell == after {
             *cell = before;
-        } else {
+        } else if before != after {
             all = false;
         }
     }
     all
+}
+
+/// [`cancel`] at a time, when a bucket that is full may have been forgotten: what is paid on both
+/// sides has come back.
+pub(crate) fn cancel_at(
+    limits: &[Limit],
+    reservation: Reservation,
+    cells: &mut Cells,
+    now: u64,
+) -> bool {
+    let (mut before, mut after) = (reservation.before, reservation.after);
+    for (tier, limit) in limits.iter().enumerate() {
+        if is_paid(limit, now, cells[tier], after[tier]) && cells[tier] != after[tier] {
+            (before[tier], after[tier]) = (cells[tier], cells[tier]);
+        }
+    }
+    cancel(Reservation { before, after, ..reservation }, cells)
+}
+
+/// Whether time has paid for a reservation, and for all that came after it.
+pub(crate) fn is_paid(limit: &Limit, now: u64, cell: u64, after: u64) -> bool {
+    cell.max(after) <= limit.timeline().position(now)
 }
 
 /// How far the timeline must move before one bucket alone would allow a cost within its burst.

@@ -217,6 +217,7 @@ fn escape_into(full: &mut Vec<u8>, part: &[u8]) {
 }
 
 #[cfg(test)]
+#[allow(clippy::expect_used, reason = "a test may stop")]
 mod tests {
     use super::*;
 

@@ -18,9 +18,15 @@ const MAX_TIMEOUT: Duration = Duration::from_secs(60);
 /// Limiters of one name share buckets when prefix and limits are equal too. Options:
 /// `?max_keys=100000` (keys that owe something, 1 to 100,000,000, 23 bytes each per limit),
 /// `&on_full=evict_idlest` or `deny`, `&mode=600` (or 660, 666: who may share), `&dir=/path`.
-/// `redis://[user:password@]host[:port][/database]`, `rediss://` (TLS) and
-/// `redis+unix:///path` name a Redis that a fleet shares; limiters with one
-/// `Store` share its connection, and what is known of its failures. `valkey://` and `valkeys://` mean the same.
+/// `redis://[user:password@]host[:port][/database]` and `redis+unix:///path` name a Redis that
+/// a fleet shares; `redis+cluster://[user:password@]host1:port1,host2:port2` a cluster, by some
+/// of its nodes; `redis+sentinel://[user:password@]host1:port1,host2:port2/master[/database]`
+/// the master of that name, by the sentinels who watch over it. With `rediss` they are over
+/// TLS; `valkey` and `valkeys` mean the same. Limiters with one `Store` share its connection,
+/// and what is known of its failures.
+/// Options: `?protocol=resp3`, `db=1`, for TLS `ca=/path`, `cert=/path` and `key=/path` (PEM),
+/// for a cluster or sentinels `tls=true`, for sentinels `sentinel_username=` and
+/// `sentinel_password=`, for a socket `user=` and `pass=`.
 #[derive(Clone)]
 pub struct Store(pub(crate) Backend);
 

@@ -40,7 +40,8 @@ an address to listen on; 2 the command line, the rules or a certificate is wrong
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES, group = ArgGroup::new("what").required(true).args(["rules", "limit"]))]
 pub(crate) struct ServeOptions {
-    /// Where the buckets live: redis://, rediss://, redis+unix:// or memory:// (this process only)
+    /// Where the buckets live: redis://, rediss:// (TLS), redis+unix://, redis+cluster://,
+    /// redis+sentinel:// or memory:// (this process only)
     #[arg(long, value_name = "URL", env = "TIDEGATE_STORE", hide_env_values = true)]
     pub(crate) store: String,
 

@@ -33,12 +33,14 @@ def free_port() -> int:
         return port
 
 
-def wait_until(condition: Callable[[], bool], what: str, deadline: float = START_DEADLINE) -> None:
+def wait_until(
+    condition: Callable[[], bool], what: str, deadline: float = START_DEADLINE, poll: float = 0.02
+) -> None:
     end = time.monotonic() + deadline
     while not condition():
         if time.monotonic() > end:
             raise TimeoutError(f"{what} did not happen within {deadline:.0f} s")
-        time.sleep(0.02)
+        time.sleep(poll)
 
 
 class RedisServer:

@@ -7,7 +7,9 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from fleet import free_port, wait_until
@@ -36,16 +38,32 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "san").write_text("subjectAltName=DNS:localhost\nbasicConstraints=CA:FALSE\n")
     openssl("x509", "-req", "-in", "server.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-days", "2",
             "-CAcreateserial", "-extfile", "san", "-out", "server.pem")
+    openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+            "-subj", "/CN=a client", "-keyout", "client.key", "-out", "client.csr")
+    openssl("x509", "-req", "-in", "client.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-days", "2",
+            "-CAcreateserial", "-out", "client.pem")
     return folder
 
 
 @pytest.fixture(scope="module")
 def ports(certificates: Path) -> Iterator[tuple[int, int]]:
+    with server(certificates, client_certificates=False) as ports:
+        yield ports
+
+
+@pytest.fixture(scope="module")
+def port_for_certified_clients(certificates: Path) -> Iterator[int]:
+    with server(certificates, client_certificates=True) as (_, port):
+        yield port
+
+
+@contextmanager
+def server(certificates: Path, client_certificates: bool) -> Iterator[tuple[int, int]]:
     plain, tls = free_port(), free_port()
     server = subprocess.Popen(
         ["redis-server", "--port", str(plain), "--tls-port", str(tls), "--bind", "127.0.0.1",
          "--tls-cert-file", "server.pem", "--tls-key-file", "server.key", "--tls-ca-cert-file", "ca.pem",
-         "--tls-auth-clients", "no", "--save", "", "--appendonly", "no"],
+         "--tls-auth-clients", "yes" if client_certificates else "no", "--save", "", "--appendonly", "no"],
         cwd=certificates, stdout=subprocess.DEVNULL,
     )
     try:
@@ -67,6 +85,22 @@ def check(url: str, authority: Path | None = None) -> str:
 
 def test_a_trusted_certificate_is_accepted(certificates: Path, ports: tuple[int, int]) -> None:
     assert check(f"rediss://localhost:{ports[1]}", certificates / "ca.pem") == "redis 4"
+
+
+def test_the_authority_can_be_named_in_the_url(certificates: Path, ports: tuple[int, int]) -> None:
+    authority = quote(str(certificates / "ca.pem"))
+    assert check(f"rediss://localhost:{ports[1]}?ca={authority}") == "redis 4"
+    # It is trusted instead of the system's, not besides.
+    other = quote(str(certificates / "client.pem"))
+    answer = check(f"rediss://localhost:{ports[1]}?ca={other}", certificates / "ca.pem")
+    assert answer.startswith("store_error"), answer
+
+
+def test_a_client_shows_its_certificate(certificates: Path, port_for_certified_clients: int) -> None:
+    url = f"rediss://localhost:{port_for_certified_clients}?ca={quote(str(certificates / 'ca.pem'))}"
+    own = "&cert={}&key={}".format(*(quote(str(certificates / f"client.{part}")) for part in ("pem", "key")))
+    assert check(url + own) == "redis 4"
+    assert check(url).startswith("store_error")
 
 
 @pytest.mark.parametrize(

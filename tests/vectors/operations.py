@@ -80,6 +80,9 @@ TRACES = [
      [check(EPOCH, 50), reserve(EPOCH, 50, 0, "a"), check(EPOCH + HOUR, 1), cancel("a"), check(EPOCH + HOUR, 50)]),
     ("a cancelled slot that others stand behind passes unused", ["1/s"],
      [reserve(EPOCH, 1, 0), reserve(EPOCH, 1, FOREVER, "a"), reserve(EPOCH, 1, FOREVER), cancel("a"), reserve(EPOCH, 1, FOREVER)]),
+    ("a cancel of what time has paid: all came back, whoever was paid for meanwhile", ["10/s"],
+     [reserve(EPOCH, 5, 0, "a"), check(EPOCH + MS, 5), reserve(EPOCH + MS, 1, FOREVER, "b"), check(EPOCH + 1100 * MS, 0), cancel("a"),
+      check(EPOCH + 1101 * MS, 0), cancel("b"), check(EPOCH + 1101 * MS, 10)]),
     ("tiers: each bucket is cancelled by itself", ["10/s", "12/d window"],
      [reserve(EPOCH, 10, 0, "a"), cancel("a"), check(EPOCH, 10), check(EPOCH + DAY, 10)]),
     ("a settled charge takes or returns the difference", ["100/min burst 20"],
@@ -169,9 +172,10 @@ def answered(name, texts, steps, limits):
     def unused():
         return Tiers([Bucket(*limits[text]) for text in texts])
 
-    first, tiers, reservations, written = texts, unused(), {}, []
+    first, tiers, reservations, written, now = texts, unused(), {}, [], 0
     for step in steps:
         step = dict(step)
+        now = step.get("at", now)
         match step["op"]:
             case "check":
                 answer = tiers.check(step["at"], step["cost"])
@@ -186,7 +190,7 @@ def answered(name, texts, steps, limits):
             case "cancel":
                 if step["reservation"] not in reservations:
                     continue  # a random one that got no slot
-                answer = {"restored": tiers.cancel(*reservations.pop(step["reservation"]))}
+                answer = {"restored": tiers.cancel(now, *reservations.pop(step["reservation"]))}
             case "settle":
                 answer = tiers.settle(step["at"], step["charged"], step["actual"])
             case "credit":

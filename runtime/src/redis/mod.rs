@@ -60,7 +60,6 @@ struct Inner {
     making: Mutex<()>,
 }
 
-#[derive(Clone)]
 struct Live {
     process: u32,
     io: tokio::runtime::Handle,
@@ -152,7 +151,7 @@ impl RedisStore {
 
 /// Where requests are handed over now.
 enum Path<'a> {
-    Lanes(&'a Connected, Live),
+    Lanes(&'a Connected, Arc<Live>),
     Courier { carriage: &'a Carriage, timeout: Duration },
 }
 
@@ -196,20 +195,18 @@ impl Connected {
     async fn ping(&self) -> Result<(), Error> {
         let live = self.live()?;
         let timeout = self.0.timeout;
+        let link = live.link.clone();
         let pinging = async move {
-            let answer = live.link.send(vec![::redis::cmd("PING")], 0).await.pop();
+            let answer = link.send(vec![::redis::cmd("PING")], 0).await.pop();
             answer.map_or_else(|| Err(lost()), |answer| answer.map(drop).map_err(store_error))
         };
         let pinged = live.io.spawn(within(timeout, pinging)).await;
         pinged.unwrap_or_else(|_| Err(Error::Store("the I/O thread is gone".into())))
     }
 
-    fn live(&self) -> Result<Live, Error> {
+    fn live(&self) -> Result<Arc<Live>, Error> {
         let process = std::process::id();
-        let of_this_process = || {
-            let live = self.0.live.load();
-            live.as_ref().filter(|live| live.process == process).map(|live| Live::clone(live))
-        };
+        let of_this_process = || self.0.live.load_full().filter(|live| live.process == process);
         if let Some(live) = of_this_process() {
             return Ok(live);
         }
@@ -220,8 +217,8 @@ impl Connected {
         let link = Link::new(&self.0.address, self.0.timeout).map_err(store_error)?;
         let refused = Arc::new(DenyCache::new());
         let lanes = Lanes::new(link.clone(), self.0.timeout, Arc::clone(&refused));
-        let live = Live { process, io: io::handle()?, link, lanes, refused };
-        if let Some(parents) = self.0.live.swap(Some(Arc::new(live.clone()))) {
+        let live = Arc::new(Live { process, io: io::handle()?, link, lanes, refused });
+        if let Some(parents) = self.0.live.swap(Some(Arc::clone(&live))) {
             // The parent's socket and tasks are not this process's to close.
             core::mem::forget(parents);
         }

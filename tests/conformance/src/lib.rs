@@ -2,8 +2,10 @@
 //! and the Lua twin run in this process.
 
 pub mod case;
+pub mod forgetful_proxy;
 pub mod lease_twin;
 pub mod lua_twin;
+pub mod operation_vectors;
 pub mod redis_group;
 pub mod redis_server;
 pub mod redis_twin;

@@ -1,6 +1,7 @@
 //! A real redis-server of the test's own, on a free port, gone with its handle.
 
 use std::net::{Ipv4Addr, TcpListener};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -40,6 +41,16 @@ impl RedisServer {
         format!("redis://127.0.0.1:{}/", self.port)
     }
 
+    /// Where it listens.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Its Unix socket.
+    pub fn socket(&self) -> PathBuf {
+        std::env::temp_dir().join(format!("tidegate-redis-{}.sock", self.port))
+    }
+
     /// A plain connection, for looking at what Tidegate did.
     ///
     /// # Panics
@@ -60,6 +71,8 @@ impl RedisServer {
             .args(["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
             .args(["--daemonize", "no", "--rdb-del-sync-files", "yes", "--dir"])
             .arg(std::env::temp_dir())
+            .arg("--unixsocket")
+            .arg(self.socket())
             .args(self.more)
             .stdout(Stdio::null())
             .spawn()
@@ -108,5 +121,7 @@ impl RedisServer {
 impl Drop for RedisServer {
     fn drop(&mut self) {
         self.stop();
+        // Left over, it is only litter.
+        let _ = std::fs::remove_file(self.socket());
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tidegate::{Error, Limiter, ManualClock, Store};
+use tidegate_conformance::forgetful_proxy::ForgetfulProxy;
 use tidegate_conformance::redis_server::RedisServer;
 
 /// What a call may take beyond its store timeout, for a thread to be scheduled on a
@@ -133,6 +134,23 @@ fn a_hung_server_is_a_timeout_and_a_thawed_one_works_again() {
     recovers(&limiter, timeout);
 }
 
+/// The system would take the connection for a good one: what is sent is acknowledged.
+#[test]
+fn a_connection_that_is_forgotten_on_the_way_is_replaced() {
+    let server = RedisServer::start();
+    let proxy = ForgetfulProxy::before(server.port());
+    let timeout = Duration::from_millis(100);
+    let limiter = limiter(&proxy.url(), "1000/s", timeout);
+    recovers(&limiter, timeout);
+    assert_eq!(proxy.accepted(), 1);
+    proxy.forget_all();
+    let error = limiter.check("k", 1).expect_err("nothing is passed on");
+    assert_eq!(error, Error::StoreTimeout { after: timeout });
+    recovers(&limiter, timeout);
+    // As many as it needs to find out, and none for every call.
+    assert!(proxy.accepted() <= 4, "{} connections", proxy.accepted());
+}
+
 #[test]
 fn an_unreachable_server_is_an_error_within_the_timeout() {
     let mut server = RedisServer::start();
@@ -178,6 +196,35 @@ fn credentials_work_and_are_never_told() {
         assert_eq!(error.code(), "store_error", "{why}: {error}");
         let told = format!("{error} {error:?} {limiter:?}");
         assert!(!told.contains("s3cret") && !told.contains("wr0ng"), "{told}");
+    }
+}
+
+/// A bucket is one, whichever way leads to it; another database has its own.
+#[test]
+fn every_kind_of_url_leads_to_the_bucket() {
+    let server = RedisServer::start();
+    let mut connection = server.connect();
+    let mut say = |words: &[&str]| {
+        redis::cmd(words[0]).arg(&words[1..]).exec(&mut connection).expect("carried out");
+    };
+    say(&["ACL", "SETUSER", "gate", "on", ">p@ss/w:rd", "allkeys", "+@all"]);
+    let host = server.url().replace("redis://", "").replace('/', "");
+    let remaining = |url: String| {
+        let limiter = limiter(&url, "1/d burst 9", Duration::from_secs(5));
+        limiter.check("k", 1).unwrap_or_else(|error| panic!("{url}: {error}")).remaining
+    };
+    for (url, expected) in [
+        (format!("redis://{host}"), 8),
+        (format!("valkey://{host}/?protocol=resp3"), 7),
+        (format!("redis://gate:p%40ss%2Fw%3Ard@{host}/0"), 6),
+        (format!("redis://gate:p%40ss%2Fw%3Ard@{host}?protocol=resp3&db=0"), 5),
+        (format!("redis+unix://{}", server.socket().display()), 4),
+        (format!("redis+unix://{}?user=gate&pass=p%40ss%2Fw%3Ard", server.socket().display()), 3),
+        (format!("redis://{host}/1"), 8),
+        (format!("redis://{host}?db=1&protocol=resp3"), 7),
+        (format!("redis+unix://{}?db=1", server.socket().display()), 6),
+    ] {
+        assert_eq!(remaining(url.clone()), expected, "{url}");
     }
 }
 

@@ -347,3 +347,7 @@ fn file(option: &'static str, options: &mut Options) -> Result<Option<Vec<u8>>, 
     let read = std::fs::read(path);
     read.map(Some).map_err(|error| unusable(&format!("{option} cannot be read: {error}")))
 }
+
+#[cfg(test)]
+#[allow(clippy::panic, reason = "a test may stop")]
+mod tests;

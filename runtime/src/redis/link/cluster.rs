@@ -89,6 +89,10 @@ impl Cluster {
                     break;
                 }
             };
+            if node.server.is_silent() {
+                // It is still asked: a server that only hangs answers when it can.
+                self.refresh();
+            }
             let sent = node.server.send(pending.commands(), asking, deadline).await;
             let refresh = sent.lost.then(|| self.refresh());
             if sent.unsent {

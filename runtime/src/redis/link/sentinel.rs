@@ -1,6 +1,7 @@
 //! The master of a Sentinel group, wherever it is.
 
 use core::time::Duration;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use ::redis::{
@@ -8,15 +9,22 @@ use ::redis::{
 };
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use parking_lot::Mutex;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::address::{Access, Place};
 use super::pending::Pending;
-use super::rounds::Rounds;
+use super::rounds::{Answer, Rounds};
 use super::server::{Server, timed_out};
 
 /// How long the sentinels, and the master that they name, may take to answer.
 const SEARCH_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// When one has answered, the others have so long to know better.
+const PATIENCE: Duration = Duration::from_millis(50);
+
+/// While it is used, the master is looked for again this often: an old one may not know yet
+/// that it has been replaced, and what is charged there is lost.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 #[derive(Clone)]
 pub(super) struct Sentinel(Arc<Inner>);
@@ -35,8 +43,16 @@ struct Inner {
 struct Master {
     place: Place,
     server: Server,
-    /// It may be the master no longer: the sentinels are to be asked.
+    /// It may be the master no longer: nobody is to use it before the sentinels are asked.
     doubted: bool,
+    found: Instant,
+}
+
+/// Where a sentinel holds the master to be.
+struct Told {
+    place: Place,
+    /// Which failover that comes from; the latest counts.
+    epoch: u64,
 }
 
 impl Sentinel {
@@ -74,6 +90,10 @@ impl Sentinel {
                     break;
                 }
             };
+            if master.is_silent() {
+                // It is still asked: a server that only hangs answers when it can.
+                self.doubt(&master);
+            }
             let sent = master.send(pending.commands(), false, deadline).await;
             let mut errors = sent.answers.iter().filter_map(|answer| answer.as_ref().err());
             if sent.lost || errors.any(is_no_master) {
@@ -87,11 +107,17 @@ impl Sentinel {
     async fn master(&self, deadline: Instant) -> RedisResult<Server> {
         let known = self.0.master.lock().clone();
         if let Some(master) = known.filter(|master| !master.doubted) {
+            if master.found.elapsed() > LOOK_AGAIN {
+                self.look();
+            }
             return Ok(master.server);
         }
+        self.look().by(deadline).await.unwrap_or_else(|| Err(timed_out()))
+    }
+
+    fn look(&self) -> Answer<RedisResult<Server>> {
         let sentinel = self.clone();
-        let search = self.0.searches.join(move || async move { sentinel.search().await });
-        search.by(deadline).await.unwrap_or_else(|| Err(timed_out()))
+        self.0.searches.join(move || async move { sentinel.search().await })
     }
 
     fn doubt(&self, server: &Server) {
@@ -102,47 +128,54 @@ impl Sentinel {
         }
     }
 
-    /// Asks all sentinels at once, so that dead ones delay nobody, and believes the first
-    /// whose master says of itself that it is one.
+    /// Asks all sentinels at once, so that dead ones delay nobody. The one who knows of the
+    /// latest failover is right, if its master says of itself that it is one.
     async fn search(&self) -> RedisResult<Server> {
         let deadline = Instant::now() + SEARCH_TIMEOUT;
+        let mut why = RedisError::from((ErrorKind::Io, "no sentinel answers"));
         let mut asked: FuturesUnordered<_> =
             self.0.sentinels.iter().map(|sentinel| self.ask(sentinel, deadline)).collect();
-        let mut tried: Vec<Place> = Vec::new();
-        let mut why = RedisError::from((ErrorKind::Io, "no sentinel answers"));
-        while let Some(told) = asked.next().await {
-            match told {
-                Ok(place) if tried.contains(&place) => {}
-                Ok(place) => match self.try_master(&place, deadline).await {
-                    Ok(server) => return Ok(server),
-                    Err(error) => {
-                        why = error;
-                        tried.push(place);
-                    }
-                },
-                Err(error) if tried.is_empty() => why = error,
-                Err(_) => {}
+        let (mut told, mut until) = (Vec::<Told>::new(), deadline);
+        while let Ok(Some(answer)) = timeout_at(until, asked.next()).await {
+            match answer {
+                Ok(answer) => {
+                    told.push(answer);
+                    until = until.min(Instant::now() + PATIENCE);
+                }
+                Err(error) => why = error,
             }
         }
         // Without sentinels the last master may still be it.
-        let last = self.0.master.lock().clone();
-        match last.filter(|_| tried.is_empty()) {
-            Some(last) => self.try_master(&last.place, deadline).await.map_err(|_| why),
-            None => Err(why),
+        if told.is_empty() {
+            let last = self.0.master.lock().clone();
+            return match last {
+                Some(last) => self.try_master(&last.place, deadline).await.map_err(|_| why),
+                None => Err(why),
+            };
         }
+        told.sort_by_key(|told| core::cmp::Reverse(told.epoch));
+        told.dedup_by(|one, other| one.place == other.place);
+        for Told { place, .. } in told {
+            match self.try_master(&place, deadline).await {
+                Ok(server) => return Ok(server),
+                Err(error) => why = error,
+            }
+        }
+        Err(why)
     }
 
-    async fn ask(&self, sentinel: &Server, deadline: Instant) -> RedisResult<Place> {
+    async fn ask(&self, sentinel: &Server, deadline: Instant) -> RedisResult<Told> {
         let mut question = ::redis::cmd("SENTINEL");
-        question.arg("GET-MASTER-ADDR-BY-NAME").arg(&self.0.name);
+        question.arg("MASTER").arg(&self.0.name);
         let told = sentinel.ask_once(&question, deadline).await?;
-        match <Option<(String, u16)>>::from_redis_value(told)? {
-            Some((host, port)) => Ok(Place::tcp(&host, port)),
-            None => Err((
-                ErrorKind::MasterNameNotFoundBySentinel,
-                "the sentinels know no master of the name in the URL",
-            )
-                .into()),
+        let told = HashMap::<String, String>::from_redis_value(told)?;
+        let number = |name| told.get(name).and_then(|text: &String| text.parse::<u64>().ok());
+        let port = number("port").and_then(|port| u16::try_from(port).ok());
+        match (told.get("ip"), port, number("config-epoch")) {
+            (Some(host), Some(port), Some(epoch)) => {
+                Ok(Told { place: Place::tcp(host, port), epoch })
+            }
+            _ => Err((ErrorKind::Io, "a sentinel's answer has another form").into()),
         }
     }
 
@@ -160,7 +193,8 @@ impl Sentinel {
             Err(error) => return Err(error),
         }
         let place = place.clone();
-        *self.0.master.lock() = Some(Master { place, server: server.clone(), doubted: false });
+        *self.0.master.lock() =
+            Some(Master { place, server: server.clone(), doubted: false, found: Instant::now() });
         Ok(server)
     }
 }

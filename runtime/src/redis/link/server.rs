@@ -11,19 +11,26 @@ use ::redis::{
     AsyncConnectionConfig, Client, Cmd, ErrorKind, Pipeline, RedisError, RedisResult, Value,
 };
 use futures_util::future::{Either, select};
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use parking_lot::Mutex;
-use tokio::sync::watch;
-use tokio::time::{Instant, timeout_at};
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, timeout, timeout_at};
 
-/// How long one attempt to connect may take, or the store timeout where that is longer.
-/// Callers wait for at most the store timeout; an attempt that is nearly there goes on for
-/// the next ones.
+/// How long it may take to connect, or the store timeout where that is longer. Callers wait
+/// for at most the store timeout; an attempt that is nearly there goes on for the next ones.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// An attempt that takes longer than this may have been lost on the way: another begins
+/// beside it, and the first that stands is taken.
+const ANOTHER_ATTEMPT: Duration = Duration::from_millis(250);
 
 /// A connection that has left everything unanswered for this long is replaced as soon as
 /// another one can be made. It may have been forgotten by what lies in between, which would
 /// otherwise only be found out when the system gives up.
 const SILENCE: Duration = Duration::from_millis(750);
+
+/// Without a command for so long, nobody is there to make another connection for.
+const ABANDONED: Duration = Duration::from_secs(2);
 
 /// As many commands can be on their way to the connection's task; more wait in line.
 const QUEUE: usize = 1024;
@@ -47,6 +54,10 @@ struct Line {
     /// Since when nothing has been answered, in milliseconds of the server's epoch; 0 if
     /// nothing waits for an answer.
     asking_since: AtomicU64,
+    /// When it was last asked.
+    asked: AtomicU64,
+    /// Tells those who wait for an answer that another connection has taken its place.
+    left: Notify,
 }
 
 /// Why there is no connection.
@@ -88,6 +99,8 @@ impl Server {
                 return Sent { answers, unsent: true, lost: failed };
             }
         };
+        // Whoever waited may have given up before anything could be learnt from it.
+        self.replace_if_silent(&line);
         let answers = self.ask(&line, connection, commands, asking, deadline).await;
         let lost = self.judge(&line, &answers);
         Sent { answers, unsent: false, lost }
@@ -103,6 +116,12 @@ impl Server {
     pub(super) fn is_connected(&self) -> bool {
         let line = self.0.line.lock();
         line.as_ref().is_some_and(|line| matches!(*line.connected.borrow(), Some(Ok(_))))
+    }
+
+    /// Whether nothing has been answered for long, while answers were due.
+    pub(super) fn is_silent(&self) -> bool {
+        let line = self.0.line.lock().clone();
+        line.is_some_and(|line| self.0.is_silent(&line))
     }
 
     /// Whether this is the same server, not only one at the same place.
@@ -129,15 +148,15 @@ impl Server {
         }
         let answer_each = if asking { 2 } else { 1 };
         let count = commands.len() * answer_each;
-        let answered = timeout_at(deadline, connection.send_packed_commands(&message, 0, count));
-        let error = match answered.await {
-            Ok(Ok(answers)) if answers.len() == count => {
+        let sent = pin!(connection.send_packed_commands(&message, 0, count));
+        let error = match timeout_at(deadline, select(sent, pin!(line.left.notified()))).await {
+            Ok(Either::Left((Ok(answers), _))) if answers.len() == count => {
                 line.asking_since.store(0, Ordering::Relaxed);
                 let own = answers.into_iter().skip(answer_each - 1).step_by(answer_each);
                 return own.map(answer).collect();
             }
-            Ok(Ok(_)) => gone(),
-            Ok(Err(error)) => error,
+            Ok(Either::Left((Err(error), _))) => error,
+            Ok(_) => gone(),
             Err(_) => timed_out(),
         };
         commands.iter().map(|_| Err(error.clone())).collect()
@@ -145,16 +164,11 @@ impl Server {
 
     /// Gives the connection up if it is broken, and looks for another if it is silent.
     fn judge(&self, line: &Arc<Line>, answers: &[RedisResult<Value>]) -> bool {
-        let errors = || answers.iter().filter_map(|answer| answer.as_ref().err());
-        if errors().any(is_broken) {
+        if answers.iter().any(|answer| answer.as_ref().is_err_and(is_broken)) {
             self.0.forget(line);
             return true;
         }
-        let silent = errors().any(RedisError::is_timeout) && self.0.is_silent(line);
-        if silent {
-            self.replace(line);
-        }
-        silent
+        self.replace_if_silent(line)
     }
 
     async fn connection(
@@ -173,10 +187,7 @@ impl Server {
         };
         match made {
             Ok(connection) => Ok((line, connection)),
-            Err(error) => {
-                self.0.forget(&line);
-                Err(Unconnected { error, failed: true })
-            }
+            Err(error) => Err(Unconnected { error, failed: true }),
         }
     }
 
@@ -185,48 +196,57 @@ impl Server {
         if let Some(line) = &*current {
             return Arc::clone(line);
         }
-        let line = Arc::new(self.connect());
+        let line = self.connect();
         *current = Some(Arc::clone(&line));
         line
     }
 
-    /// Begins to connect. The attempt goes on even if all who wait for it give up.
-    fn connect(&self) -> Line {
+    /// Begins to connect, and goes on even if all who wait for it give up.
+    fn connect(&self) -> Arc<Line> {
         let (making, connected) = watch::channel(None);
-        let (client, within) = (self.0.client.clone(), self.0.connect_timeout);
+        let (asking_since, asked) = (AtomicU64::new(0), AtomicU64::new(self.0.now()));
+        let line = Arc::new(Line { connected, asking_since, asked, left: Notify::new() });
+        let (server, made_for) = (self.clone(), Arc::clone(&line));
         tokio::spawn(async move {
-            let config = AsyncConnectionConfig::new()
-                .set_connection_timeout(Some(within))
-                .set_response_timeout(None)
-                .set_pipeline_buffer_size(QUEUE);
-            let made = client.get_multiplexed_async_connection_with_config(&config).await;
-            // Nobody may wait any more.
+            let made = timeout(server.0.connect_timeout, server.0.make()).await;
+            let made = made.unwrap_or_else(|_| Err(timed_out()));
+            if made.is_err() {
+                // Those who wait are told; those who come later are not to hear of it.
+                server.0.forget(&made_for);
+            }
             let _ = making.send(Some(made));
         });
-        Line { connected, asking_since: AtomicU64::new(0) }
+        line
     }
 
     /// Asks whether the silent connection answers at all, late as it may be, and leaves it
     /// for another one if that can be made sooner.
-    fn replace(&self, silent: &Arc<Line>) {
-        if self.0.replacing.swap(true, Ordering::AcqRel) {
-            return;
+    fn replace_if_silent(&self, line: &Arc<Line>) -> bool {
+        let silent = self.0.is_silent(line);
+        if silent && !self.0.replacing.swap(true, Ordering::AcqRel) {
+            let (server, silent) = (self.clone(), Arc::clone(line));
+            tokio::spawn(async move {
+                while !server.replace(&silent).await && server.0.is_missed(&silent) {}
+                server.0.replacing.store(false, Ordering::Release);
+            });
         }
-        let (server, silent, other) = (self.clone(), Arc::clone(silent), Arc::new(self.connect()));
-        tokio::spawn(async move {
-            let answered = async {
-                let mut connection = silent.made().await.ok()?;
-                connection.send_packed_command(&::redis::cmd("PING")).await.ok()
-            };
-            match select(pin!(answered), pin!(other.made())).await {
-                Either::Left((Some(_), _)) => silent.asking_since.store(0, Ordering::Relaxed),
-                Either::Left((None, _)) => server.0.forget(&silent),
-                Either::Right((Ok(_), _)) => server.0.put(&silent, Arc::clone(&other)),
-                // The next call that finds it silent tries again.
-                Either::Right((Err(_), _)) => {}
-            }
-            server.0.replacing.store(false, Ordering::Release);
-        });
+        silent
+    }
+
+    /// Whether it was of use to try.
+    async fn replace(&self, silent: &Arc<Line>) -> bool {
+        let other = self.connect();
+        let answered = async {
+            let mut connection = silent.made().await?;
+            connection.send_packed_command(&::redis::cmd("PING")).await
+        };
+        match select(pin!(answered), pin!(other.made())).await {
+            Either::Left((Ok(_), _)) => silent.asking_since.store(0, Ordering::Relaxed),
+            Either::Left((Err(_), _)) => self.0.forget(silent),
+            Either::Right((Ok(_), _)) => self.0.put(silent, Arc::clone(&other)),
+            Either::Right((Err(_), _)) => return false,
+        }
+        true
     }
 }
 
@@ -244,6 +264,7 @@ impl Inner {
     }
 
     fn begins(&self, line: &Line) {
+        line.asked.store(self.now(), Ordering::Relaxed);
         if line.asking_since.load(Ordering::Relaxed) == 0 {
             line.asking_since.store(self.now(), Ordering::Relaxed);
         }
@@ -252,6 +273,28 @@ impl Inner {
     fn is_silent(&self, line: &Line) -> bool {
         let since = line.asking_since.load(Ordering::Relaxed);
         since != 0 && u128::from(self.now().saturating_sub(since)) >= SILENCE.as_millis()
+    }
+
+    /// Whether it is silent, and somebody has asked all the same.
+    fn is_missed(&self, line: &Line) -> bool {
+        let unasked = self.now().saturating_sub(line.asked.load(Ordering::Relaxed));
+        self.is_silent(line) && u128::from(unasked) < ABANDONED.as_millis()
+    }
+
+    async fn make(&self) -> RedisResult<MultiplexedConnection> {
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(None)
+            .set_response_timeout(None)
+            .set_pipeline_buffer_size(QUEUE);
+        let attempt = || self.client.get_multiplexed_async_connection_with_config(&config);
+        let mut attempts = FuturesUnordered::new();
+        loop {
+            attempts.push(attempt());
+            // Where it is refused, nothing has been lost on the way.
+            if let Ok(made) = timeout(ANOTHER_ATTEMPT, attempts.next()).await {
+                return made.unwrap_or_else(|| Err(gone()));
+            }
+        }
     }
 
     /// Makes the next call connect again.
@@ -267,6 +310,7 @@ impl Inner {
         let mut current = self.line.lock();
         if current.as_ref().is_some_and(|current| Arc::ptr_eq(current, from)) {
             *current = to;
+            from.left.notify_waiters();
         }
     }
 }

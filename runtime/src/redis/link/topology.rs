@@ -111,6 +111,7 @@ fn place(host: &str, port: u16, asked: &Place) -> Option<Place> {
 }
 
 #[cfg(test)]
+#[allow(clippy::expect_used, reason = "a test may stop")]
 mod tests {
     use super::*;
 

@@ -418,7 +418,7 @@ pub fn edges() -> [Case; 2] {
 /// delay, by either branch; a whole millisecond is also the one before and a million
 /// nanoseconds, which compare and add up alike; `%s` writes fourteen digits, which a step
 /// (below 10^13) and seconds (below 10^11) do not exceed; a check that is not done quickly is
-/// done slowly; no step ends within the clock's last millisecond, which is not a whole one.
+/// done slowly; what ends in the clock's last millisecond ends on a whole one.
 pub const EQUIVALENT_MUTANTS: &[&str] = &[
     r#"if missing > 0 then [12: " > " -> " >= "]"#,
     r#"if rest < 0 then [13: " < " -> " <= "]"#,

@@ -1,0 +1,71 @@
+//! What lies between a client and its server, and can forget their connections.
+
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+
+/// A proxy before a server on this host. Its threads end with the connections.
+pub struct ForgetfulProxy {
+    port: u16,
+    forgotten: Arc<AtomicU32>,
+    accepted: Arc<AtomicU32>,
+}
+
+impl ForgetfulProxy {
+    /// Stands before the server at `port`.
+    ///
+    /// # Panics
+    /// When there is no free port.
+    pub fn before(port: u16) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+        let proxy = Self {
+            port: listener.local_addr().expect("the port").port(),
+            forgotten: Arc::default(),
+            accepted: Arc::default(),
+        };
+        let (forgotten, accepted) = (Arc::clone(&proxy.forgotten), Arc::clone(&proxy.accepted));
+        thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, port)) else { continue };
+                let number = accepted.fetch_add(1, Ordering::AcqRel);
+                for (from, to) in [(&client, &server), (&server, &client)] {
+                    let (from, to) = (from.try_clone(), to.try_clone());
+                    let (Ok(from), Ok(to)) = (from, to) else { continue };
+                    let forgotten = Arc::clone(&forgotten);
+                    thread::spawn(move || pass(from, to, number, &forgotten));
+                }
+            }
+        });
+        proxy
+    }
+
+    /// The URL to reach the server by.
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}/", self.port)
+    }
+
+    /// How many connections there have been.
+    pub fn accepted(&self) -> u32 {
+        self.accepted.load(Ordering::Acquire)
+    }
+
+    /// From now on passes nothing on that comes over the connections there are, and does not
+    /// close them either; those that come later work.
+    pub fn forget_all(&self) {
+        self.forgotten.store(self.accepted(), Ordering::Release);
+    }
+}
+
+fn pass(mut from: TcpStream, mut to: TcpStream, number: u32, forgotten: &AtomicU32) {
+    let mut bytes = [0; 4096];
+    while let Ok(count @ 1..) = from.read(&mut bytes) {
+        let lost = number < forgotten.load(Ordering::Acquire);
+        if !lost && to.write_all(&bytes[..count]).is_err() {
+            break;
+        }
+    }
+    // It may be closed already.
+    let _ = to.shutdown(Shutdown::Both);
+}

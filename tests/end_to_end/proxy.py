@@ -1,0 +1,130 @@
+"""A TCP proxy on one thread that harms its connections when told to."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import struct
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+# The kernel then resets the connection when it is closed.
+RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+
+
+class Pair:
+    """A client's connection and ours to the server, on its behalf."""
+
+    def __init__(self, client: asyncio.StreamWriter, server: asyncio.StreamWriter) -> None:
+        self.client, self.server = client, server
+        # Nothing that comes is passed on any more, nor is anything closed.
+        self.forgotten = False
+
+    def close(self) -> None:
+        self.client.close()
+        self.server.close()
+
+    def reset(self) -> None:
+        for writer in (self.client, self.server):
+            held: socket.socket = writer.get_extra_info("socket")
+            with contextlib.suppress(OSError):  # closed meanwhile
+                held.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+            writer.transport.abort()
+
+    def half_close(self) -> None:
+        """The client is told that no answer will come, while its own side stays open."""
+        if self.client.can_write_eof():
+            self.client.write_eof()
+
+
+class Proxy:
+    """Stands before `127.0.0.1:port`. Its methods may be called from any thread."""
+
+    def __init__(self, port: int) -> None:
+        self._behind = port
+        self._pairs: set[Pair] = set()
+        self._refusing = self._stalling = False
+        self._delay = 0.0
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+        self._server = self._run(asyncio.start_server(self._serve, "127.0.0.1", 0))
+        self.port: int = self._server.sockets[0].getsockname()[1]
+
+    def cut(self) -> None:
+        """Closes all connections and refuses new ones until `restore`."""
+        self._refusing = True
+        self._each(Pair.close)
+
+    def reset(self) -> None:
+        """Resets all connections; new ones are welcome."""
+        self._each(Pair.reset)
+
+    def half_close(self) -> None:
+        self._each(Pair.half_close)
+
+    def stall(self) -> None:
+        """Forgets all connections without a word, and leaves new ones unanswered until `restore`."""
+        self._stalling = True
+        self._each(_forget)
+
+    def delay(self, seconds: float) -> None:
+        """Holds back what either side sends for as long."""
+        self._delay = seconds
+
+    def restore(self) -> None:
+        """New connections are served at once; those that were forgotten stay so."""
+        self._refusing = self._stalling = False
+        self._delay = 0.0
+
+    def stop(self) -> None:
+        self._server.close()
+        self._each(Pair.reset)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+
+    def _run(self, coroutine: Coroutine[Any, Any, asyncio.Server]) -> asyncio.Server:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(10)
+
+    def _each(self, harm: Callable[[Pair], None]) -> None:
+        async def harm_all() -> None:
+            for pair in list(self._pairs):
+                harm(pair)
+
+        asyncio.run_coroutine_threadsafe(harm_all(), self._loop).result(10)
+
+    async def _serve(self, reader: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
+        if self._refusing:
+            client.close()
+            return
+        try:
+            from_server, server = await asyncio.open_connection("127.0.0.1", self._behind)
+        except OSError:
+            client.close()
+            return
+        pair = Pair(client, server)
+        pair.forgotten = self._stalling
+        self._pairs.add(pair)
+        try:
+            await asyncio.gather(self._pass(reader, server, pair), self._pass(from_server, client, pair))
+        finally:
+            self._pairs.discard(pair)
+            pair.close()
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, pair: Pair) -> None:
+        # Closed by the other direction, or its end told already.
+        with contextlib.suppress(OSError, RuntimeError):
+            while data := await reader.read(65536):
+                if self._delay:
+                    await asyncio.sleep(self._delay)
+                if not pair.forgotten:
+                    writer.write(data)
+                    await writer.drain()
+        if not pair.forgotten:
+            pair.close()
+
+
+def _forget(pair: Pair) -> None:
+    pair.forgotten = True

@@ -1,0 +1,42 @@
+/* Preloaded into a process, its wall clock jumps: an hour ahead, an hour back, each half second.
+   Its monotonic clock is left alone, as in any system. */
+
+#define _GNU_SOURCE
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <time.h>
+#include <unistd.h>
+
+static long offset(void)
+{
+    struct timespec since;
+    syscall(SYS_clock_gettime, CLOCK_MONOTONIC, &since);
+    return (since.tv_sec * 2 + since.tv_nsec / 500000000) % 2 ? 3600 : -3600;
+}
+
+int clock_gettime(clockid_t clock, struct timespec *now)
+{
+    int failed = syscall(SYS_clock_gettime, clock, now);
+    if (!failed && (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE))
+        now->tv_sec += offset();
+    return failed;
+}
+
+int gettimeofday(struct timeval *now, void *zone)
+{
+    struct timespec precise;
+    (void)zone;
+    clock_gettime(CLOCK_REALTIME, &precise);
+    now->tv_sec = precise.tv_sec;
+    now->tv_usec = precise.tv_nsec / 1000;
+    return 0;
+}
+
+time_t time(time_t *result)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    if (result)
+        *result = now.tv_sec;
+    return now.tv_sec;
+}
