@@ -352,9 +352,9 @@ fn is_never_above_what_was_debited() {
             let [limit] = fleet.limits;
             // A small burst is taken ahead, by at most a ttl.
             let ahead = limit.span().max(fleet.terms.ttl());
-            for (count, (at, _)) in fleet.admitted.iter().enumerate() {
+            for (count, (at, _)) in (1u64..).zip(&fleet.admitted) {
                 let bound = (ahead + at - START) / limit.timeline().width();
-                assert!((count as u64) < bound, "{} by then: {:?}", count + 1, fleet.scene);
+                assert!(count <= bound, "{count} by then: {:?}", fleet.scene);
             }
         }
     }

@@ -142,8 +142,8 @@ def moving(rates: Sequence[int], moves: float, seconds: float) -> list[str]:
 
 
 def test_uneven_and_moving_demand() -> None:
-    rate, seconds = 100, 30.0
-    demands = moving([300, 200, 100, 50, 30, 10, 5, 5, 2, 1], 15.0, seconds)
+    rate, seconds = 100, 45.0
+    demands = moving([300, 200, 100, 50, 30, 10, 5, 5, 2, 1], 22.5, seconds)
     with holders(f"{rate}/s", demands, seconds) as run:
         run.finish()
         admissions = run.admissions()
