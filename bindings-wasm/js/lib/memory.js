@@ -109,10 +109,10 @@ export class MemoryBuckets {
   }
 
   cancel({ key, words }) {
-    if (!this.#started) this.#start();
+    const now = this.#now();
     const length = this.#write(key);
     this.#slot.set(words);
-    const restored = this.#engine.cancel(length);
+    const restored = this.#engine.cancel(length, ...now);
     if (restored === FAILED) raise(this.#engine);
     return restored === 1;
   }

@@ -193,10 +193,9 @@ impl Engine {
 
     /// Gives back the reservation that has been put to [`slot_pointer`](Self::slot_pointer)
     /// again. Returns 1 if all of it came back, 0 if not.
-    pub fn cancel(&mut self, key_length: usize) -> u32 {
-        // At no time: a bucket that changes is there, so none is looked at to be forgotten.
+    pub fn cancel(&mut self, key_length: usize, millis: f64, nanos: u32) -> u32 {
         let reservation = self.slot.reservation();
-        self.run(key_length, 0, Operation::Cancel(reservation))
+        self.run(key_length, in_nanos(millis, nanos), Operation::Cancel(reservation))
     }
 
     /// Corrects a charge of `charged` tokens to the `actual` ones.

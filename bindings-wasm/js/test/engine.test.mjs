@@ -111,7 +111,7 @@ const operations = {
   check: (engine, length, at, { cost }) => engine.check(length, ...at, cost),
   reserve: (engine, length, at, { cost, max_wait: maxWait }) =>
     engine.reserve(length, ...at, cost, ...split(BigInt(maxWait))),
-  cancel: (engine, length) => engine.cancel(length),
+  cancel: (engine, length, at) => engine.cancel(length, ...at),
   settle: (engine, length, at, { charged, actual }) => engine.settle(length, ...at, charged, actual),
   credit: (engine, length, at, { tokens }) => engine.credit(length, ...at, tokens),
   hold: (engine, length, at, { wait }) => engine.hold(length, ...at, ...split(BigInt(wait))),
