@@ -26,7 +26,7 @@ import redis.asyncio
 limiter = Limiter("10/s", Limit(100, per=60.0, burst=20, name="user"), store="redis://h", store_timeout=1)
 assert_type(limiter.check("k", cost=2), Decision)
 assert_type(limiter.check(b"k").retry_after, float)
-assert_type(limiter.peek("k").source, Literal["memory", "shm", "redis", "fallback"])
+assert_type(limiter.peek("k").source, Literal["memory", "shm", "redis", "lease", "fallback"])
 assert_type(limiter.limits, tuple[Limit, ...])
 assert_type(limiter.check(["user", b"org"]), Decision)
 assert_type(limiter.check_many(["a", ("b", 2), (["user", "org"], 1), ("user", "org")]), list[Decision])
