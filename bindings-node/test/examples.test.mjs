@@ -21,11 +21,10 @@ after(() => redis.remove());
 
 const readme = readFileSync(new URL('../README.md', import.meta.url), 'utf8');
 const programs = [...readme.matchAll(/^```js\n(.*?)^```$/gms)].map(([, program]) => program);
-assert.ok(programs.length > 0, 'there are no examples');
+assert.ok(programs.some((program) => program.includes(URL_IN_EXAMPLES)), 'no example uses a server');
 
 programs.forEach((program, number) => {
   test(`example ${number + 1} of README.md runs`, () => {
-    assert.ok(program.includes(URL_IN_EXAMPLES));
     const options = { cwd: HERE, encoding: 'utf8', timeout: 20_000 };
     // The default timeout is for servers, not for machines that are busy with tests.
     const input = program.replaceAll(`'${URL_IN_EXAMPLES}'`, `'${redis.url}', storeTimeoutMs: 5000`);

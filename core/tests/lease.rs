@@ -248,8 +248,8 @@ fn a_failed_question_is_asked_again_but_not_at_once() {
 #[test]
 fn costs_beyond_what_is_spent_at_once_go_to_the_bucket() {
     let mut slice = warm(START, 50, 20);
-    assert_eq!(slice.spend(START + SECOND / 2, 6), Spent::Outside);
-    assert!(matches!(slice.spend(START + SECOND / 2, 5), Spent::Allowed { .. }));
+    assert_eq!(slice.spend(START + SECOND / 2, 7), Spent::Outside);
+    assert!(matches!(slice.spend(START + SECOND / 2, 6), Spent::Allowed { .. }));
     assert_eq!(slice.spend(START + SECOND / 2, 0), Spent::Outside);
     assert_eq!(slice.spend(START + SECOND / 2, u64::MAX), Spent::Outside);
 }

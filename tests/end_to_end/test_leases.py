@@ -143,7 +143,7 @@ def moving(rates: Sequence[int], moves: float, seconds: float) -> list[str]:
 
 def test_uneven_and_moving_demand() -> None:
     rate, seconds = 100, 30.0
-    demands = moving([150, 100, 60, 30, 20, 10, 5, 5, 2, 1], 15.0, seconds)
+    demands = moving([300, 200, 100, 50, 30, 10, 5, 5, 2, 1], 15.0, seconds)
     with holders(f"{rate}/s", demands, seconds) as run:
         run.finish()
         admissions = run.admissions()
@@ -176,7 +176,10 @@ def test_some_are_killed() -> None:
         killed = time.monotonic_ns()
         run.finish()
         admissions = run.admissions()
-        assert most_in_a_second(admissions) <= 1.05 * rate
+        # Not from the very start: ten that begin within a millisecond are each given shares
+        # of those that have not asked yet.
+        joined = [each for each in admissions if each[0] >= run.start + 1_000_000_000]
+        assert most_in_a_second(joined) <= 1.05 * rate
         # Their slices lapse after a ttl, and the others find that out a quarter later at most.
         again = killed + int((TTL * 1.5) * 1e9)
         use = used(admissions, again, run.end, rate)

@@ -10,7 +10,7 @@ const general: Limiter = limiter;
 const decision: Decision = limiter.checkSync('key', 2);
 const wait: number = decision.allowed ? 0 : decision.retryAfterMs;
 const bytes: Promise<Decision> = general.check(new Uint8Array(4), { cost: 3 });
-const source: 'memory' | 'shm' | 'redis' | 'fallback' | 'lease' = decision.source;
+const source: 'memory' | 'shm' | 'redis' | 'lease' | 'fallback' = decision.source;
 const well: 'closed' | 'open' | 'half_open' = general.storeHealth.state;
 const text: string = new Limit('10/s').toString();
 console.log(wait, bytes, source, well, text, general instanceof Limiter);

@@ -172,11 +172,13 @@ fn share(terms: &LeaseTerms, others: &[Member], ask: &LeaseAsk) -> Share {
     let spare = if ask.is_new { 0 } else { spare.min(want / 2) };
     let least = 1_000_000_u64.div_ceil(terms.ttl() / MILLI);
     let pace = (want + spare.max(want / 16)).max(least).min(terms.most());
-    Share { want: taken, taken, pace, part: Part::Whole }
+    // What is asked of a new one nobody knows yet: the others leave it room to rise.
+    let want = if ask.is_new { (want * 3).min(terms.most()) } else { taken };
+    Share { want, taken, pace, part: Part::Whole }
 }
 
 /// The most tokens that a node may spend in any second: what its pace gives and one more,
-/// to even out when they are asked for, but of all nodes together at most a thirty-third
+/// to even out when they are asked for, but of all nodes together at most a twenty-fifth
 /// more than the rate. One, where it has a pace at all.
 fn most_in_a_second(terms: &LeaseTerms, others: &[Member], pace: u64) -> u64 {
     if pace == 0 {
@@ -184,7 +186,7 @@ fn most_in_a_second(terms: &LeaseTerms, others: &[Member], pace: u64) -> u64 {
     }
     let others_have: u64 = others.iter().map(|other| other.most).sum();
     let whole = pace / 1_000;
-    let free = (terms.rate() / 33 * 34 / 1_000).saturating_sub(others_have + whole);
+    let free = (terms.rate() / 25 * 26 / 1_000).saturating_sub(others_have + whole);
     (whole + free.min((whole / 20).max(1))).max(1)
 }
 

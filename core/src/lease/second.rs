@@ -15,6 +15,8 @@ pub(super) struct Second {
     /// that, was by right.
     most_before: usize,
     shrunk: u64,
+    /// Until when others may still join that began at the same time.
+    careful_until: u64,
     /// The next token overwrites that of `oldest`.
     spent: [u64; COUNTED],
     oldest: usize,
@@ -22,7 +24,20 @@ pub(super) struct Second {
 
 impl Second {
     pub(super) const fn empty() -> Self {
-        Self { most: 0, most_before: 0, shrunk: 0, spent: [0; COUNTED], oldest: 0 }
+        Self {
+            most: 0,
+            most_before: 0,
+            shrunk: 0,
+            careful_until: 0,
+            spent: [0; COUNTED],
+            oldest: 0,
+        }
+    }
+
+    /// In its first second a slice gives out an eighth less: when a whole fleet begins at
+    /// once, the first of them are given the shares of those that have not asked yet.
+    pub(super) fn begin(&mut self, now: u64) {
+        self.careful_until = now.saturating_add(SECOND);
     }
 
     pub(super) fn change_most(&mut self, now: u64, grant: &Grant) {
@@ -43,6 +58,7 @@ impl Second {
     pub(super) fn full_for(&self, now: u64, tokens: u64) -> u64 {
         let is_new = now < self.shrunk.saturating_add(SECOND);
         let most = if is_new { self.most.max(self.most_before) } else { self.most };
+        let most = if now < self.careful_until { most - most / 8 } else { most };
         if most == 0 || most > COUNTED {
             return 0;
         }

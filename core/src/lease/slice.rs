@@ -10,7 +10,7 @@ use super::{LeaseTerms, RATE_NANOS, milli_tokens};
 const LAG: u64 = 30_000_000;
 
 /// How many tokens late arrivals may catch up at once.
-const CATCH_UP: u64 = 4;
+const CATCH_UP: u64 = 5;
 
 /// A key that is asked for so many tokens within a ttl gets a slice.
 const WARM: u64 = 2;
@@ -254,6 +254,7 @@ impl Slice {
         self.part = grant.part;
         self.change_pace(now, grant);
         if first {
+            self.second.begin(now);
             // No pause has been saved up, and what was spent directly counts.
             let spent = self.direct.saturating_mul(self.gap).saturating_add(self.slack());
             self.paced = now.saturating_add(spent.min(self.terms.ttl()));

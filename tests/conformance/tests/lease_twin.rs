@@ -213,7 +213,7 @@ fn edges() -> Vec<LeaseCase> {
         // All want what is just more than a third.
         case("100/s", 33_334, &[(0, 1, 33_334), (0, 1, 33_334)]),
         // The most of all nodes is a token more or less by a rounding.
-        case("99970/1000s burst 100", 200_000, &[]),
+        case("1/10098358ns burst 100", 200_000, &[]),
     ]
 }
 

@@ -66,13 +66,13 @@ elseif want > 0 then
     taken = min(max(spent, want - floor(want / 64)), want)
     spare = is_new == 1 and 0 or min(spare, floor(want / 2))
     pace = min(max(want + max(spare, floor(want / 16)), parts(1000000, ttl)), largest)
-    want = taken
+    want = is_new == 1 and min(want * 3, largest) or taken
   end
 end
 local most = 0
 if pace > 0 then
   local whole = floor(pace / 1000)
-  local free = max(floor(floor(rate / 33) * 34 / 1000) - others_most - whole, 0)
+  local free = max(floor(floor(rate / 25) * 26 / 1000) - others_most - whole, 0)
   most = max(whole + min(free, max(floor(whole / 20), 1)), 1)
 end
 
