@@ -69,8 +69,6 @@ class Case:
 
 # Ours first, then ours over the client that the peers have, then the peers.
 RUST = ("tidegate", "redis_rate")
-# Every check asks the server, also one that a refusal kept here would answer.
-RUST_ASKING = ("tidegate-asking", "redis_rate")
 PYTHON_SYNC = ("tidegate", "tidegate-redis-py", "limits", "throttled-py")
 PYTHON_ASYNC = ("tidegate-async", "tidegate-redis-py-async", "limits-async", "throttled-py-async")
 NODE = (
@@ -96,7 +94,7 @@ def cases(effort: Effort) -> Iterator[Case]:
             yield Case("node", NODE, keys, outcome, 1)
             yield Case("node", NODE, keys, outcome, 100)
         for keys in (1, IN_FLIGHT):
-            yield Case("rust", RUST_ASKING, keys, outcome, IN_FLIGHT)
+            yield Case("rust", RUST, keys, outcome, IN_FLIGHT)
 
 
 @dataclass(frozen=True)

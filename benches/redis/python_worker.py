@@ -47,14 +47,16 @@ def tidegate_async(tokens: int, seconds: int) -> AsyncCheck:
 
 def tidegate_redis_py(tokens: int, seconds: int) -> Check:
     client = redis.Redis.from_url(URL)
-    limiter = tidegate.Limiter(f"{tokens}/{seconds}s", store=client, prefix=f"pyc-{tokens}")
+    limiter = tidegate.Limiter(
+        f"{tokens}/{seconds}s", store=client, prefix=f"pyc-{tokens}", deny_cache=0
+    )
     return lambda key: limiter.check(key).allowed
 
 
 def tidegate_redis_py_async(tokens: int, seconds: int) -> AsyncCheck:
     client = redis.asyncio.Redis.from_url(URL)
     limiter = tidegate.AsyncLimiter(
-        f"{tokens}/{seconds}s", store=client, prefix=f"pyac-{tokens}", store_timeout=10
+        f"{tokens}/{seconds}s", store=client, prefix=f"pyac-{tokens}", store_timeout=10, deny_cache=0
     )
 
     async def check(key: str) -> bool:

@@ -324,4 +324,5 @@ test('what is no client', () => {
   assert.throws(() => createLimiter({ limits: '1/s', store: client, prefix: '' }), InvalidArgument);
   assert.throws(() => createLimiter({ limits: '1/s', store: client, onStoreError: 'allow' }), InvalidArgument);
   assert.throws(() => createLimiter({ limits: '1/s', store: client, denyCacheMs: 5 }), InvalidArgument);
+  assert.throws(() => createLimiter({ limits: '1/s', store: client, lease: { ttlMs: 500 } }), InvalidArgument);
 });
