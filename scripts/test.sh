@@ -125,7 +125,7 @@ needs_of() {
     setup:rust) echo rust redis ;;
     setup:fuzz) echo rust ;;
     setup:python) echo rust redis python ;;
-    setup:wasm) echo rust wasm node python chromium ;;
+    setup:wasm) echo rust wasm redis node python chromium ;;
     setup:node) echo rust wasm redis node python ;;
     setup:envoy) echo rust wasm redis python envoy ;;
     setup:end-to-end) echo rust wasm redis node python envoy faketime ;;

@@ -67,10 +67,19 @@ class Case:
         return f"{language} {load} c{self.concurrency} {self.outcome}"
 
 
+# Ours first, then ours over the client that the peers have, then the peers.
 RUST = ("tidegate", "redis_rate")
-PYTHON_SYNC = ("tidegate", "limits", "throttled-py")
-PYTHON_ASYNC = ("tidegate-async", "limits-async", "throttled-py-async")
-NODE = ("tidegate", "rate-limiter-flexible", "@upstash/ratelimit")
+# Every check asks the server, also one that a refusal kept here would answer.
+RUST_ASKING = ("tidegate-asking", "redis_rate")
+PYTHON_SYNC = ("tidegate", "tidegate-redis-py", "limits", "throttled-py")
+PYTHON_ASYNC = ("tidegate-async", "tidegate-redis-py-async", "limits-async", "throttled-py-async")
+NODE = (
+    "tidegate",
+    "tidegate-ioredis",
+    "tidegate-upstash",
+    "rate-limiter-flexible",
+    "@upstash/ratelimit",
+)
 
 
 def cases(effort: Effort) -> Iterator[Case]:
@@ -87,7 +96,7 @@ def cases(effort: Effort) -> Iterator[Case]:
             yield Case("node", NODE, keys, outcome, 1)
             yield Case("node", NODE, keys, outcome, 100)
         for keys in (1, IN_FLIGHT):
-            yield Case("rust", RUST, keys, outcome, IN_FLIGHT)
+            yield Case("rust", RUST_ASKING, keys, outcome, IN_FLIGHT)
 
 
 @dataclass(frozen=True)
@@ -299,11 +308,13 @@ def print_bars(medians: dict[str, Medians]) -> None:
     for bar in BARS:
         if bar.case not in medians:
             continue
-        ours, *others = medians[bar.case].values()
+        figures = medians[bar.case]
+        ours = next(iter(figures.values()))
+        others = [of for name, of in figures.items() if not name.startswith("tidegate")]
         more_is_better = COLUMNS[bar.column].more_is_better
         figure, of = ours[bar.column], ""
         if bar.peer:
-            peers = others if bar.peer == "best" else [medians[bar.case][bar.peer]]
+            peers = others if bar.peer == "best" else [figures[bar.peer]]
             best = max if more_is_better else min
             figure /= best(peer[bar.column] for peer in peers)
             of = f" times {bar.peer if bar.peer != 'best' else 'the best peer'}"

@@ -19,8 +19,16 @@ const PRIME = 1_000_003;
 const CONTENDERS = {
   tidegate(tokens, seconds) {
     const options = { limits: `${tokens}/${seconds}s`, store: REDIS_URL, prefix: `node-${tokens}` };
-    const limiter = createLimiter({ ...options, storeTimeoutMs: 10_000 });
+    const limiter = createLimiter({ ...options, storeTimeoutMs: 10_000, denyCacheMs: 0 });
     return async (key) => (await limiter.check(key)).allowed;
+  },
+
+  'tidegate-ioredis'(tokens, seconds) {
+    return overClient(new Redis(REDIS_URL), tokens, seconds);
+  },
+
+  'tidegate-upstash'(tokens, seconds) {
+    return overClient(new Upstash({ url: UPSTASH_URL, token: 'none', enableTelemetry: false }), tokens, seconds);
   },
 
   'rate-limiter-flexible'(tokens, seconds) {
@@ -45,6 +53,15 @@ const CONTENDERS = {
     return async (key) => (await limiter.limit(key)).success;
   },
 };
+
+let lastClient = 0;
+
+function overClient(store, tokens, seconds) {
+  lastClient += 1;
+  const options = { limits: `${tokens}/${seconds}s`, prefix: `client-${lastClient}`, storeTimeoutMs: 10_000 };
+  const limiter = createLimiter({ ...options, store });
+  return async (key) => (await limiter.check(key)).allowed;
+}
 
 const made = new Map();
 

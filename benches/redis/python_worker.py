@@ -14,6 +14,8 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import redis
+import redis.asyncio
 import tidegate
 
 URL = os.environ["REDIS_URL"]
@@ -27,14 +29,32 @@ AsyncCheck = Callable[[str], Awaitable[bool]]
 
 def tidegate_sync(tokens: int, seconds: int) -> Check:
     limiter = tidegate.Limiter(
-        f"{tokens}/{seconds}s", store=URL, prefix=f"py-{tokens}", store_timeout=10
+        f"{tokens}/{seconds}s", store=URL, prefix=f"py-{tokens}", store_timeout=10, deny_cache=0
     )
     return lambda key: limiter.check(key).allowed
 
 
 def tidegate_async(tokens: int, seconds: int) -> AsyncCheck:
     limiter = tidegate.AsyncLimiter(
-        f"{tokens}/{seconds}s", store=URL, prefix=f"pya-{tokens}", store_timeout=10
+        f"{tokens}/{seconds}s", store=URL, prefix=f"pya-{tokens}", store_timeout=10, deny_cache=0
+    )
+
+    async def check(key: str) -> bool:
+        return (await limiter.check(key)).allowed
+
+    return check
+
+
+def tidegate_redis_py(tokens: int, seconds: int) -> Check:
+    client = redis.Redis.from_url(URL)
+    limiter = tidegate.Limiter(f"{tokens}/{seconds}s", store=client, prefix=f"pyc-{tokens}")
+    return lambda key: limiter.check(key).allowed
+
+
+def tidegate_redis_py_async(tokens: int, seconds: int) -> AsyncCheck:
+    client = redis.asyncio.Redis.from_url(URL)
+    limiter = tidegate.AsyncLimiter(
+        f"{tokens}/{seconds}s", store=client, prefix=f"pyac-{tokens}", store_timeout=10
     )
 
     async def check(key: str) -> bool:
@@ -122,9 +142,15 @@ def self_limiters(tokens: int, seconds: int) -> AsyncCheck:
     return check
 
 
-SYNC = {"tidegate": tidegate_sync, "limits": limits_sync, "throttled-py": throttled_sync}
+SYNC = {
+    "tidegate": tidegate_sync,
+    "tidegate-redis-py": tidegate_redis_py,
+    "limits": limits_sync,
+    "throttled-py": throttled_sync,
+}
 ASYNC = {
     "tidegate-async": tidegate_async,
+    "tidegate-redis-py-async": tidegate_redis_py_async,
     "limits-async": limits_async,
     "throttled-py-async": throttled_async,
     "self-limiters": self_limiters,

@@ -1,4 +1,4 @@
-import type { Clock, LimitInput, Limiter, LimiterOptions, MemoryLimiter } from './memory/index.js';
+import type { ClientOptions, Clock, LimitInput, Limiter, LimiterOptions, MemoryLimiter } from './memory/index.js';
 
 export * from './memory/index.js';
 
@@ -13,7 +13,7 @@ export interface MemoryOptions extends LimiterOptions {
 }
 
 /** Options for buckets in memory that all processes of this host share; on Linux and macOS. */
-export interface SharedMemoryOptions extends Omit<StoreOptions, 'store' | 'clock' | 'onStoreError' | 'peers' | 'denyCacheMs'> {
+export interface SharedMemoryOptions extends Omit<StoreOptions, 'store' | 'clock' | 'onStoreError' | 'peers' | 'denyCacheMs' | 'lease'> {
   /**
    * `shm://name`, and after it `?max_keys=100000` (keys that owe something, 1 to 100,000,000),
    * `&on_full=evict_idlest` or `deny`, `&mode=600` (or 660, 666: who may share), `&dir=/path`.
@@ -56,8 +56,22 @@ export interface StoreOptions {
    * known at once, what others give back so much later.
    */
   readonly denyCacheMs?: number;
+  /**
+   * Debits tokens of a key that is asked for often ahead of time, spends them in this process at a
+   * pace without asking Redis, and renews its slice in the background. For `check`; the source is
+   * then `"lease"`. For Redis only.
+   */
+  readonly lease?: LeaseOptions;
   /** For `memory://` only; a shared store has a clock of its own. */
   readonly clock?: Clock;
+}
+
+/** How buckets are leased. */
+export interface LeaseOptions {
+  /** How long a slice lives: whole milliseconds, 100 to 60000. A crashed process wastes its slice for as long. */
+  readonly ttlMs: number;
+  /** The largest part of the rate that one process takes: 0.001 to 1, default 1. */
+  readonly maxShare?: number;
 }
 
 export type OnStoreError = 'raise' | 'allow' | 'deny' | 'local';
@@ -70,4 +84,4 @@ export type OnStoreError = 'raise' | 'allow' | 'deny' | 'local';
  * @throws {InvalidArgument} for any other mistake, unknown options included
  */
 export function createLimiter(options: MemoryOptions | SharedMemoryOptions): MemoryLimiter;
-export function createLimiter(options: StoreOptions): Limiter;
+export function createLimiter(options: StoreOptions | ClientOptions): Limiter;

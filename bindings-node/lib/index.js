@@ -1,49 +1,46 @@
-import { checkFields, describe, invalid } from './memory/arguments.js';
+import { checkFields, checkPrefix, checkTimeout, describe, invalid } from './memory/arguments.js';
 import { readLimits } from './memory/limit.js';
 import { Limiter } from './memory/limiter.js';
 import { MemoryBuckets } from './memory/memory.js';
+import { SharedBuckets } from './memory/shared.js';
 import { StoreBuckets } from './store.js';
 
 export * from './memory/index.js';
 
-const OPTIONS = ['limits', 'store', 'prefix', 'storeTimeoutMs', 'clock', 'onStoreError', 'peers', 'denyCacheMs'];
+const OPTIONS = ['limits', 'store', 'prefix', 'storeTimeoutMs', 'clock', 'onStoreError', 'peers', 'denyCacheMs', 'lease'];
 const MEMORY = 'memory://';
-const MAX_TIMEOUT_MS = 60_000;
 const MAX_DENY_CACHE_MS = 60_000;
-const MAX_PREFIX = 256;
 const POLICIES = ['raise', 'allow', 'deny', 'local'];
 const MAX_PEERS = 1_000_000;
+const LEASE = ['ttlMs', 'maxShare'];
+const MIN_LEASE_MS = 100;
+const MAX_LEASE_MS = 60_000;
 
 /** Builds a limiter over buckets in this process's memory or in a store that processes share. */
 export function createLimiter(options) {
   checkFields('options', options, OPTIONS);
-  const { limits, store = MEMORY, prefix, storeTimeoutMs, clock, onStoreError, peers, denyCacheMs } = options;
-  if (typeof store !== 'string') throw invalid('store', `it must be a URL, but is ${describe(store)}`);
+  const { limits, store = MEMORY, prefix, storeTimeoutMs, clock, onStoreError, peers, denyCacheMs, lease } = options;
+  if (typeof store !== 'string' && (typeof store !== 'object' || store === null)) {
+    throw invalid('store', `it must be a URL or a Redis client, but is ${describe(store)}`);
+  }
   checkPrefix(prefix);
   checkTimeout(storeTimeoutMs);
   checkOnStoreError(onStoreError, peers);
   checkDenyCache(denyCacheMs);
+  checkLease(lease);
   const read = readLimits(limits);
-  if (store === MEMORY || store.startsWith('shm://')) {
+  if (store === MEMORY || (typeof store === 'string' && store.startsWith('shm://'))) {
     checkNeverFails(onStoreError);
     if (denyCacheMs !== undefined) throw invalid('denyCacheMs', 'it is for a Redis store only; leave it out');
+    checkNotLeased(lease);
   }
   if (store === MEMORY) return new Limiter(read, new MemoryBuckets(read, clock));
   if (clock !== undefined) throw invalid('clock', 'a shared store has a clock of its own; leave it out');
-  return new Limiter(read, new StoreBuckets(read, { store, prefix, storeTimeoutMs, onStoreError, peers, denyCacheMs }));
-}
-
-// Checked here too, so that a mistake shows while the buckets are still in memory.
-function checkPrefix(prefix) {
-  if (prefix === undefined) return;
-  const length = typeof prefix === 'string' ? Buffer.byteLength(prefix) : 0;
-  if (length >= 1 && length <= MAX_PREFIX) return;
-  throw invalid('prefix', `it must be a string of 1 to ${MAX_PREFIX} bytes, but is ${describe(prefix)}`);
-}
-
-function checkTimeout(ms) {
-  if (ms === undefined || (Number.isInteger(ms) && ms >= 1 && ms <= MAX_TIMEOUT_MS)) return;
-  throw invalid('storeTimeoutMs', `it must be a whole number from 1 to ${MAX_TIMEOUT_MS}, but is ${describe(ms)}`);
+  if (typeof store === 'object') {
+    checkOverClient(onStoreError, denyCacheMs, lease);
+    return new Limiter(read, new SharedBuckets(read, { client: store, prefix, storeTimeoutMs }));
+  }
+  return new Limiter(read, new StoreBuckets(read, { store, prefix, storeTimeoutMs, onStoreError, peers, denyCacheMs, lease }));
 }
 
 function checkDenyCache(ms) {
@@ -66,7 +63,34 @@ function checkOnStoreError(policy = 'raise', peers) {
   throw invalid('peers', `it must be a whole number from 1 to ${MAX_PEERS}, but is ${describe(peers)}`);
 }
 
+function checkLease(lease) {
+  if (lease === undefined) return;
+  checkFields('lease', lease, LEASE);
+  const { ttlMs, maxShare = 1 } = lease;
+  if (!Number.isInteger(ttlMs) || ttlMs < MIN_LEASE_MS || ttlMs > MAX_LEASE_MS) {
+    const bounds = `ttlMs must be a whole number from ${MIN_LEASE_MS} to ${MAX_LEASE_MS}`;
+    throw invalid('lease', `${bounds}, but is ${describe(ttlMs)}`);
+  }
+  if (typeof maxShare === 'number' && maxShare >= 0.001 && maxShare <= 1) return;
+  throw invalid('lease', `maxShare must be a number from 0.001 to 1, but is ${describe(maxShare)}`);
+}
+
+function checkNotLeased(lease) {
+  if (lease === undefined) return;
+  throw invalid('lease', 'it is a slice of a bucket in Redis, which other stores are not');
+}
+
 function checkNeverFails(policy = 'raise') {
   if (policy === 'raise') return;
   throw invalid('onStoreError', 'it is for a Redis store only; memory does not fail');
+}
+
+function checkOverClient(policy = 'raise', denyCacheMs = 0, lease) {
+  if (policy !== 'raise') {
+    throw invalid('onStoreError', 'over a client of your own there is "raise" only; give a URL for the others');
+  }
+  if (denyCacheMs !== 0) {
+    throw invalid('denyCacheMs', 'over a client of your own no refusals are kept; leave it out, or give a URL');
+  }
+  if (lease !== undefined) throw invalid('lease', 'it needs a connection in the background; give a URL for it');
 }

@@ -15,9 +15,11 @@ export class StoreBuckets {
   #limits;
   #native;
   #call;
+  #leased;
 
   constructor(limits, options) {
     this.#limits = limits;
+    this.#leased = options.lease !== undefined;
     const named = limits.map((limit) => ({ name: limit.name, text: String(limit) }));
     const opened = loadAddon().openLimiter({ ...options, limits: named });
     if ('code' in opened) throw errorFrom(opened);
@@ -43,6 +45,10 @@ export class StoreBuckets {
   check(key, cost) {
     checkKeys(key, this.#limits.length);
     if (this.#call === callLocal) return this.#checkLocal(key, cost);
+    if (this.#leased) {
+      const numbers = this.#native.checkLeased(key, cost);
+      if (numbers != null) return Promise.resolve(this.#decide(numbers, 'lease'));
+    }
     return this.#decision((queue, id) => this.#native.check(key, cost, queue, id));
   }
 
@@ -106,9 +112,12 @@ export class StoreBuckets {
   #checkLocal(key, cost) {
     const answer = this.#native.checkLocal(key, cost);
     if (!Array.isArray(answer)) throw errorFrom(answer);
-    const [status, remaining, retryAfterMs, resetAfterMs] = answer;
+    return this.#decide(answer, 'shm');
+  }
+
+  #decide([status, remaining, retryAfterMs, resetAfterMs], source) {
     const allowed = (status & 1) === 1;
-    return new Decision(allowed, this.#limits[status >>> 1], remaining, retryAfterMs, resetAfterMs, 'shm');
+    return new Decision(allowed, this.#limits[status >>> 1], remaining, retryAfterMs, resetAfterMs, source);
   }
 
   #decision(start) {

@@ -3,7 +3,10 @@ use core::time::Duration;
 use napi::Either;
 use napi_derive::napi;
 use tidegate::answer::{Unclaimed, decision};
-use tidegate::{Keys, Limiter, OnStoreError, Operation, Pressure, Reservation, StoreHealth};
+use tidegate::{
+    Decision, Keys, LeaseOptions, Limiter, OnStoreError, Operation, Pressure, Reservation,
+    StoreHealth,
+};
 
 use crate::answer::{Answer, Failure, Reply};
 use crate::completions::Completions;
@@ -32,6 +35,17 @@ pub struct OpenOptions {
     pub peers: Option<u32>,
     /// How long a refusal may be kept.
     pub deny_cache_ms: Option<u32>,
+    /// How buckets are leased.
+    pub lease: Option<LeaseFields>,
+}
+
+/// How buckets are leased.
+#[napi(object)]
+pub struct LeaseFields {
+    /// How long a slice lives.
+    pub ttl_ms: u32,
+    /// The largest part of the rate that this process takes.
+    pub max_share: Option<f64>,
 }
 
 /// A limit by its text.
@@ -59,6 +73,10 @@ pub fn open_limiter(options: OpenOptions) -> Either<NativeLimiter, Failure> {
     }
     if let Some(millis) = options.deny_cache_ms {
         builder = builder.deny_cache(Duration::from_millis(millis.into()));
+    }
+    if let Some(lease) = &options.lease {
+        let options = LeaseOptions::new(Duration::from_millis(lease.ttl_ms.into()));
+        builder = builder.lease(options.max_share(lease.max_share.unwrap_or(1.0)));
     }
     let policy = options.on_store_error.as_deref().unwrap_or("raise");
     let built = OnStoreError::parse(policy, options.peers.map(u64::from))
@@ -138,14 +156,16 @@ impl NativeLimiter {
     #[napi]
     pub fn check_local(&self, key: KeyOrKeys, cost: f64) -> Either<Vec<f64>, Failure> {
         match self.0.check(&Lent::from(&key), cost as u64) {
-            Ok(decision) => {
-                let Answer { allowed, tier, remaining, retry_after_ms, reset_after_ms, .. } =
-                    Answer::from(&decision);
-                let status = f64::from(tier * 2 + u8::from(allowed));
-                Either::A(vec![status, remaining, retry_after_ms, reset_after_ms])
-            }
+            Ok(decision) => Either::A(as_numbers(&decision)),
             Err(error) => Either::B(Failure::from(&error)),
         }
+    }
+
+    /// The same for a check that a slice of this process decides; nothing where the store must
+    /// be asked.
+    #[napi]
+    pub fn check_leased(&self, key: KeyOrKeys, cost: f64) -> Option<Vec<f64>> {
+        self.0.check_leased(&Lent::from(&key), cost as u64).as_ref().map(as_numbers)
     }
 
     /// Answers with a decision for each.
@@ -229,6 +249,13 @@ impl NativeLimiter {
         let done = move |outcome| ticket.settle(decision(outcome).map(Reply::Decision));
         self.0.run(&Lent::from(key), operation, done);
     }
+}
+
+fn as_numbers(decision: &Decision) -> Vec<f64> {
+    let Answer { allowed, tier, remaining, retry_after_ms, reset_after_ms, .. } =
+        Answer::from(decision);
+    let status = f64::from(tier * 2 + u8::from(allowed));
+    vec![status, remaining, retry_after_ms, reset_after_ms]
 }
 
 /// To the nearest nanosecond; the end of 64 bits when it is beyond.

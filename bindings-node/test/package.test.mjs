@@ -46,6 +46,8 @@ test('npm install from the packed file needs nothing else', () => {
   useIn(project);
 });
 
+test('the clients of other packages fit', () => compile(PACKAGE, 'test/client-types.ts', '--skipLibCheck'));
+
 function useIn(project) {
   const programs = {
     'with-import.mjs': `import { createLimiter } from 'tidegate';\n${PROGRAM}`,
@@ -62,8 +64,8 @@ function useIn(project) {
   }
 }
 
-function compile(project, program) {
-  const options = ['--noEmit', '--strict', '--target', 'es2022', '--module', 'node16'];
+function compile(project, program, ...more) {
+  const options = [...more, '--noEmit', '--strict', '--target', 'es2022', '--module', 'node16'];
   options.push('--typeRoots', NODE_TYPES, '--types', 'node');
   try {
     execFileSync(process.execPath, [COMPILER, ...options, program], { cwd: project, encoding: 'utf8' });

@@ -12,8 +12,14 @@ export class RedisServer {
   #folder = mkdtempSync(join(tmpdir(), 'tidegate-redis-'));
   #process;
 
-  static async start() {
-    const server = new RedisServer();
+  #options;
+
+  constructor(...options) {
+    this.#options = options;
+  }
+
+  static async start(...options) {
+    const server = new RedisServer(...options);
     server.port = await freePort();
     await server.start();
     return server;
@@ -25,7 +31,7 @@ export class RedisServer {
 
   async start() {
     const options = ['--port', String(this.port), '--bind', '127.0.0.1', '--dir', this.#folder];
-    options.push('--save', '', '--appendonly', 'no');
+    options.push('--save', '', '--appendonly', 'no', ...this.#options);
     this.#process = spawn('redis-server', options, { stdio: 'ignore' });
     this.#process.on('error', (error) => { this.failure = error; });
     await until(`redis-server answers on port ${this.port}`, () => {
@@ -60,6 +66,33 @@ export class RedisServer {
   async remove() {
     await this.kill();
     rmSync(this.#folder, { recursive: true, force: true });
+  }
+}
+
+/** Three servers that share the keys, without replicas. */
+export class RedisCluster {
+  #servers = [];
+
+  static async start() {
+    const cluster = new RedisCluster();
+    for (let number = 0; number < 3; number++) {
+      const bus = String(await freePort());
+      cluster.#servers.push(await RedisServer.start('--cluster-enabled', 'yes', '--cluster-port', bus));
+    }
+    const addresses = cluster.ports.map((port) => `127.0.0.1:${port}`);
+    execFileSync('redis-cli', ['--cluster', 'create', ...addresses, '--cluster-yes'], { stdio: 'ignore' });
+    await until('the cluster is ready', () => {
+      return cluster.#servers.every((server) => server.run('CLUSTER', 'INFO').startsWith('cluster_state:ok'));
+    });
+    return cluster;
+  }
+
+  get ports() {
+    return this.#servers.map(({ port }) => port);
+  }
+
+  async remove() {
+    await Promise.all(this.#servers.map((server) => server.remove()));
   }
 }
 

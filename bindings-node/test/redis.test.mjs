@@ -190,7 +190,7 @@ test('what is wrong with the options is said when the limiter is created', () =>
     [{ store: 'shm://' }, /^invalid store/],
     [{ store: '127.0.0.1' }, /^invalid store: it has no scheme/],
     [{ store: 'memory://here' }, /^invalid store: nothing may follow/],
-    [{ store: 6379 }, /^invalid store: it must be a URL, but is 6379/],
+    [{ store: 6379 }, /^invalid store: it must be a URL or a Redis client, but is 6379/],
     [{ prefix: '' }, /^invalid prefix/],
     [{ prefix: 'x'.repeat(257) }, /^invalid prefix: .* 1 to 256 bytes/],
     [{ storeTimeoutMs: 0 }, /^invalid storeTimeoutMs: .* from 1 to 60000, but is 0/],

@@ -11,6 +11,7 @@ const shared: Limiter = createLimiter({
   storeTimeoutMs: 20,
   onStoreError: 'local',
   peers: 8,
+  lease: { ttlMs: 1000, maxShare: 0.5 },
 });
 const host: MemoryLimiter = createLimiter({ limits: '10/s', store: 'shm://api?max_keys=1000', prefix: 'api' });
 const anywhere: Limiter = createLimiter({ limits: '10/s', store: process.env.STORE ?? 'memory://' });

@@ -5,9 +5,12 @@ use std::sync::Arc;
 
 use pyo3::exceptions::{PyOverflowError, PyTypeError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyByteArray, PyBytes, PyMemoryView, PySequence, PyString, PyTuple};
-use tidegate::{ManualClock, OnFull};
+use pyo3::types::{
+    PyBool, PyByteArray, PyBytes, PyMapping, PyMemoryView, PySequence, PyString, PyTuple,
+};
+use tidegate::{LeaseOptions, ManualClock, OnFull};
 
+use crate::clients::Carriage;
 use crate::clock::FakeClock;
 use crate::errors::invalid_argument;
 use crate::seconds;
@@ -198,8 +201,17 @@ fn wait_of(name: &'static str, object: &Bound<'_, PyAny>) -> PyResult<Duration> 
 }
 
 /// A store's URL.
-pub(crate) fn store(object: &Bound<'_, PyAny>) -> PyResult<String> {
-    text("store", object).map(str::to_owned)
+/// Where buckets live.
+pub(crate) enum StoreChoice {
+    Url(String),
+    Client(Py<Carriage>),
+}
+
+pub(crate) fn store(object: &Bound<'_, PyAny>) -> PyResult<StoreChoice> {
+    if object.is_instance_of::<PyString>() {
+        return text("store", object).map(|url| StoreChoice::Url(url.to_owned()));
+    }
+    Carriage::of(object).map(StoreChoice::Client)
 }
 
 /// A prefix of keys.
@@ -286,6 +298,41 @@ pub(crate) fn peers(object: &Bound<'_, PyAny>) -> PyResult<Option<u64>> {
         Err(error) if error.is_instance_of::<PyOverflowError>(object.py()) => Ok(Some(u64::MAX)),
         Err(_) => Err(wrong_type("peers", "a whole number or None", object)),
     }
+}
+
+/// How buckets are leased: a dict with "ttl" and perhaps "max_share"; their bounds are the
+/// limiter's to check.
+pub(crate) fn lease(object: &Bound<'_, PyAny>) -> PyResult<Option<LeaseOptions>> {
+    if object.is_none() {
+        return Ok(None);
+    }
+    let Ok(fields) = object.cast::<PyMapping>() else {
+        return Err(wrong_type("lease", "a dict with \"ttl\", or None", object));
+    };
+    let refused = |message: String| Err(invalid_argument(object.py(), "lease", message));
+    let (mut ttl, mut max_share) = (None, 1.0);
+    for name in fields.keys()? {
+        let value = fields.get_item(&name)?;
+        match name.extract::<&str>() {
+            Ok("ttl") => ttl = Some(seconds::read("lease", &value)?),
+            Ok("max_share") => max_share = share(&value)?,
+            _ => return refused(format!("it has \"ttl\" and \"max_share\", not {name}")),
+        }
+    }
+    let Some(ttl) = ttl else { return refused("it needs a \"ttl\", in seconds".to_owned()) };
+    // Whole milliseconds, as near as a float is to them.
+    let millis = (ttl * 1e3 * 1e6).round() / 1e6;
+    match Duration::try_from_secs_f64(millis / 1e3) {
+        Ok(ttl) => Ok(Some(LeaseOptions::new(ttl).max_share(max_share))),
+        Err(_) => refused(format!("the ttl must be 0.1 to 60 seconds, but is {ttl}")),
+    }
+}
+
+fn share(object: &Bound<'_, PyAny>) -> PyResult<f64> {
+    if object.is_instance_of::<PyBool>() {
+        return Err(wrong_type("max_share", "a number", object));
+    }
+    object.extract().map_err(|_| wrong_type("max_share", "a number", object))
 }
 
 /// What becomes of a new key when there is no room.

@@ -12,13 +12,15 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use pyo3::exceptions::PyBaseException;
 use pyo3::intern;
 use pyo3::prelude::*;
 use tidegate::answer::{after_batch, decision};
 use tidegate::{Error, Operation};
 
 use crate::arguments::{Checks, Keys, actual, charged, cost, max_wait, tokens, wait};
-use crate::errors::exception;
+use crate::clients::cause;
+use crate::errors::exception_due_to;
 use crate::limiter::Limiter;
 use crate::outcome::Outcome;
 use crate::reservation::Reservation;
@@ -33,6 +35,11 @@ pub(crate) struct Completions(Arc<Queue>);
 struct Queue {
     /// None once the loop is closed: nobody will complete anything any more.
     answers: Mutex<Option<Vec<Answer>>>,
+    /// None where who brings the answers delivers them too.
+    bell: Option<Bell>,
+}
+
+struct Bell {
     /// Written to by the I/O thread; never blocks.
     wake: UnixStream,
     /// Watched by the event loop; never blocks.
@@ -43,22 +50,23 @@ struct Answer {
     limiter: Py<Limiter>,
     future: Py<PyAny>,
     outcome: Result<Outcome, Error>,
+    /// The client's exception that an error is due to.
+    cause: Option<Py<PyBaseException>>,
 }
 
 #[pymethods]
 impl Completions {
     #[new]
-    fn new() -> io::Result<Self> {
-        let (wake, woken) = UnixStream::pair()?;
-        wake.set_nonblocking(true)?;
-        woken.set_nonblocking(true)?;
-        let answers = Mutex::new(Some(Vec::new()));
-        Ok(Self(Arc::new(Queue { answers, wake, woken })))
+    #[pyo3(signature = (*, watched))]
+    fn new(watched: bool) -> io::Result<Self> {
+        let bell = if watched { Some(Bell::new()?) } else { None };
+        Ok(Self(Arc::new(Queue { answers: Mutex::new(Some(Vec::new())), bell })))
     }
 
     /// What the event loop watches for reading.
-    fn fileno(&self) -> i32 {
-        self.0.woken.as_raw_fd()
+    fn fileno(&self) -> io::Result<i32> {
+        let unwatched = || io::Error::new(io::ErrorKind::Unsupported, "there is nothing to watch");
+        self.0.bell.as_ref().map(|bell| bell.woken.as_raw_fd()).ok_or_else(unwatched)
     }
 
     /// Each of these starts an operation on the store that completes `future`.
@@ -164,7 +172,9 @@ impl Completions {
     fn deliver(&self, py: Python<'_>) {
         // Before taking the answers: one that comes after that wakes the loop anew.
         // Less than a buffer is ever in the socket, as only an empty queue adds a byte.
-        let _ = (&self.0.woken).read(&mut [0; 64]);
+        if let Some(bell) = &self.0.bell {
+            let _ = (&bell.woken).read(&mut [0; 64]);
+        }
         let answers = self.0.answers.lock().as_mut().map(core::mem::take);
         for answer in answers.into_iter().flatten() {
             if let Err(error) = answer.deliver(py) {
@@ -204,8 +214,9 @@ impl Ticket {
     }
 
     fn put(&mut self, outcome: Result<Outcome, Error>) {
+        let cause = cause(&outcome);
         if let Some((queue, limiter, future)) = self.0.take()
-            && queue.push(Answer { limiter, future, outcome })
+            && queue.push(Answer { limiter, future, outcome, cause })
         {
             // One wake-up for all that one trip has brought.
             after_batch(move || queue.wake());
@@ -234,8 +245,19 @@ impl Queue {
     }
 
     fn wake(&self) {
-        // A full socket wakes the loop just as well.
-        let _ = (&self.wake).write(&[1]);
+        if let Some(bell) = &self.bell {
+            // A full socket wakes the loop just as well.
+            let _ = (&bell.wake).write(&[1]);
+        }
+    }
+}
+
+impl Bell {
+    fn new() -> io::Result<Self> {
+        let (wake, woken) = UnixStream::pair()?;
+        wake.set_nonblocking(true)?;
+        woken.set_nonblocking(true)?;
+        Ok(Self { wake, woken })
     }
 }
 
@@ -248,7 +270,7 @@ impl Answer {
         }
         let answer = match self.outcome {
             Ok(outcome) => outcome.into_python(py, &self.limiter),
-            Err(error) => Err(exception(py, &error)),
+            Err(error) => Err(exception_due_to(py, &error, self.cause)),
         };
         match answer {
             Ok(answer) => future.call_method1(intern!(py, "set_result"), (answer,))?,

@@ -1,13 +1,35 @@
 use pyo3::PyErrArguments;
+use pyo3::exceptions::PyBaseException;
 use pyo3::prelude::*;
 use pyo3::types::PyType;
 use tidegate::Error;
 
+use crate::clients::cause;
 use crate::decision::Decision;
 
 /// The exception for an error of the limiter, of the class that
 /// `tests/vectors/errors.json` gives for its code.
 pub(crate) fn exception(py: Python<'_>, error: &Error) -> PyErr {
+    due_to(py, of_class(py, error), cause(&Err::<(), _>(error.clone())))
+}
+
+/// The exception for an error of the limiter that is due to another exception, or to none.
+pub(crate) fn exception_due_to(
+    py: Python<'_>,
+    error: &Error,
+    cause: Option<Py<PyBaseException>>,
+) -> PyErr {
+    due_to(py, of_class(py, error), cause)
+}
+
+fn due_to(py: Python<'_>, exception: PyErr, cause: Option<Py<PyBaseException>>) -> PyErr {
+    if let Some(cause) = cause {
+        exception.set_cause(py, Some(PyErr::from_value(cause.into_bound(py).into_any())));
+    }
+    exception
+}
+
+fn of_class(py: Python<'_>, error: &Error) -> PyErr {
     let message = error.to_string();
     match error {
         Error::InvalidLimit { .. } => {

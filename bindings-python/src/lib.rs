@@ -2,6 +2,7 @@
 //! errors around the limiter, which decides.
 
 mod arguments;
+mod clients;
 mod clock;
 mod completions;
 mod decision;
@@ -20,6 +21,12 @@ use pyo3::prelude::*;
 /// The native part of the package `tidegate`; import that instead.
 #[pymodule(gil_used = false)]
 mod _tidegate {
+    #[pymodule_export]
+    use crate::clients::Carriage;
+    #[pymodule_export]
+    use crate::clients::Outbox;
+    #[pymodule_export]
+    use crate::clients::Trip;
     #[pymodule_export]
     use crate::clock::FakeClock;
     #[pymodule_export]

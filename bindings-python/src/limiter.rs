@@ -4,12 +4,13 @@ use std::sync::Arc;
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyTuple};
 use tidegate::answer::{Unclaimed, decision};
-use tidegate::{Error, ManualClock, OnFull, OnStoreError, Operation};
+use tidegate::{Error, LeaseOptions, ManualClock, OnFull, OnStoreError, Operation};
 
 use crate::arguments::{
-    Checks, Keys, actual, charged, clock, cost, deny_cache, max_keys, max_wait, on_full,
-    on_store_error, one_key, peers, prefix, store, store_timeout, timeout, tokens, wait,
+    Checks, Keys, StoreChoice, actual, charged, clock, cost, deny_cache, lease, max_keys, max_wait,
+    on_full, on_store_error, one_key, peers, prefix, store, store_timeout, timeout, tokens, wait,
 };
+use crate::clients::Carriage;
 use crate::decision::Decision;
 use crate::errors::exception;
 use crate::limit::Limit;
@@ -24,7 +25,8 @@ use crate::waiting::await_store;
 /// Each of `limits` is a text, such as "100/min burst 20", or a Limit. `store` is
 /// "memory://" (buckets of this limiter, in this process) or the URL of a Redis
 /// that a fleet shares: "redis://[user:password@]host[:port][/database]",
-/// "rediss://..." (TLS), "redis+unix:///path". Limiters with the same `prefix` (1
+/// "rediss://..." (TLS), "redis+unix:///path", or a Redis client that the program has
+/// already, such as redis.Redis(), or for AsyncLimiter redis.asyncio.Redis(). Limiters with the same `prefix` (1
 /// to 256 bytes) and key share a bucket there. `store_timeout` bounds each operation on
 /// Redis, in seconds: 0.001 to 60. `clock` is a FakeClock, for memory only.
 ///
@@ -43,6 +45,11 @@ use crate::waiting::await_store;
 /// at most `deny_cache` seconds: 0 (always ask) to 60, 0.1 unless given. What this process
 /// gives back is known at once, what others give back so much later.
 ///
+/// With `lease={"ttl": seconds, "max_share": fraction}` this process debits tokens of a key
+/// that is asked for often ahead of time, spends them at a pace without asking Redis, and
+/// renews its slice in the background. The ttl is 0.1 to 60 seconds; the largest share of the
+/// rate that one process takes is 1 unless given. For check; the source is "lease".
+///
 /// No connection is made before the first use. Use it from any thread, and in
 /// forked children. As a context manager it closes at the end.
 ///
@@ -60,6 +67,8 @@ pub(crate) struct Limiter {
     /// By tier, made once, so that a decision only adds a reference.
     names: Box<[Py<PyString>]>,
     clock: Option<Arc<ManualClock>>,
+    /// Over which client the store is reached, if the program has brought one.
+    carriage: Option<Py<Carriage>>,
 }
 
 #[pymethods]
@@ -68,7 +77,7 @@ impl Limiter {
     #[pyo3(
         signature = (
             *limits,
-            store="memory://".to_owned(),
+            store=StoreChoice::Url("memory://".to_owned()),
             prefix="tidegate".to_owned(),
             store_timeout=Duration::from_millis(50),
             clock=None,
@@ -76,17 +85,18 @@ impl Limiter {
             on_full=None,
             on_store_error=None,
             peers=None,
-            deny_cache=None
+            deny_cache=None,
+            lease=None
         ),
         text_signature = "(*limits, store='memory://', prefix='tidegate', store_timeout=0.05, \
                           clock=None, max_keys=None, on_full=None, on_store_error=None, peers=None, \
-                          deny_cache=None)"
+                          deny_cache=None, lease=None)"
     )]
     #[allow(clippy::too_many_arguments)] // they are Python's keywords
     fn new(
         py: Python<'_>,
         limits: &Bound<'_, PyTuple>,
-        #[pyo3(from_py_with = store)] store: String,
+        #[pyo3(from_py_with = store)] store: StoreChoice,
         #[pyo3(from_py_with = prefix)] prefix: String,
         #[pyo3(from_py_with = store_timeout)] store_timeout: Duration,
         #[pyo3(from_py_with = clock)] clock: Option<Arc<ManualClock>>,
@@ -95,11 +105,20 @@ impl Limiter {
         #[pyo3(from_py_with = on_store_error)] on_store_error: Option<String>,
         #[pyo3(from_py_with = peers)] peers: Option<u64>,
         #[pyo3(from_py_with = deny_cache)] deny_cache: Option<Duration>,
+        #[pyo3(from_py_with = lease)] lease: Option<LeaseOptions>,
     ) -> PyResult<Self> {
-        let mut builder = tidegate::Limiter::builder()
-            .store_url(&store)
-            .prefix(&prefix)
-            .store_timeout(store_timeout);
+        let mut builder = tidegate::Limiter::builder().prefix(&prefix).store_timeout(store_timeout);
+        let carriage = match store {
+            StoreChoice::Url(url) => {
+                builder = builder.store_url(&url);
+                None
+            }
+            StoreChoice::Client(carriage) => {
+                let store = carriage.get().store(store_timeout);
+                builder = builder.store(store.map_err(|error| exception(py, &error))?);
+                Some(carriage)
+            }
+        };
         for limit in limits {
             builder = builder.add_limit(Limit::of(&limit)?);
         }
@@ -120,11 +139,14 @@ impl Limiter {
         if let Some(deny_cache) = deny_cache {
             builder = builder.deny_cache(deny_cache);
         }
+        if let Some(lease) = lease {
+            builder = builder.lease(lease);
+        }
         let limiter = builder.build().map_err(|error| exception(py, &error))?;
         let named = limiter.limits();
         let names = named.iter().map(|named| PyString::new(py, &named.name).unbind()).collect();
         let limits = PyTuple::new(py, named.iter().cloned().map(Limit))?.unbind();
-        Ok(Self { limiter, limits, names, clock })
+        Ok(Self { limiter, limits, names, clock, carriage })
     }
 
     /// The limits, in the order given.
@@ -180,10 +202,13 @@ impl Limiter {
         key: &Bound<'_, PyAny>,
         #[pyo3(from_py_with = cost)] cost: u64,
     ) -> PyResult<Decision> {
-        if !self.limiter.is_remote()
-            && let Some(key_bytes) = one_key(key.as_borrowed())?
-        {
-            return self.answer(key.py(), self.limiter.check(key_bytes, cost));
+        if let Some(key_bytes) = one_key(key.as_borrowed())? {
+            if !self.limiter.is_remote() {
+                return self.answer(key.py(), self.limiter.check(key_bytes, cost));
+            }
+            if let Some(decided) = self.limiter.check_leased(key_bytes, cost) {
+                return Ok(self.decision(key.py(), decided));
+            }
         }
         self.run(key.py(), &key.extract()?, Operation::Check { cost })
     }
@@ -356,9 +381,9 @@ impl Limiter {
     }
 
     /// Lets go of the limiter: later calls raise StoreError. Closing it twice does
-    /// no harm.
-    fn close(&self) {
-        self.limiter.close();
+    /// no harm. What is leased is given back, which takes `store_timeout` at most.
+    fn close(&self, py: Python<'_>) {
+        py.detach(|| self.limiter.close());
     }
 
     fn __enter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
@@ -368,12 +393,13 @@ impl Limiter {
     #[pyo3(signature = (exc_type=None, exc_value=None, traceback=None))]
     fn __exit__(
         &self,
+        py: Python<'_>,
         exc_type: Option<&Bound<'_, PyAny>>,
         exc_value: Option<&Bound<'_, PyAny>>,
         traceback: Option<&Bound<'_, PyAny>>,
     ) {
         let _ = (exc_type, exc_value, traceback);
-        self.close();
+        self.close(py);
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
@@ -381,6 +407,29 @@ impl Limiter {
         let limits = self.limits.bind(py).iter().map(|limit| Ok(limit.repr()?.to_string()));
         let limits = limits.collect::<PyResult<Vec<_>>>()?.join(", ");
         Ok(format!("<tidegate.Limiter({limits}) in {store}>"))
+    }
+
+    /// How calls reach a client that the program has brought.
+    #[getter]
+    fn _carrier(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.carrier(py)
+    }
+
+    /// Whether buckets are leased, so that a check may need no store.
+    #[getter]
+    fn _is_leased(&self) -> bool {
+        self.limiter.is_leased()
+    }
+
+    /// The decision of a check that needs no store, if it is such a one.
+    fn _check_leased(
+        &self,
+        key: &Bound<'_, PyAny>,
+        #[pyo3(from_py_with = cost)] cost: u64,
+    ) -> PyResult<Option<Decision>> {
+        let Some(key_bytes) = one_key(key.as_borrowed())? else { return Ok(None) };
+        let decided = self.limiter.check_leased(key_bytes, cost);
+        Ok(decided.map(|decided| self.decision(key.py(), decided)))
     }
 
     /// Whether calls wait for a store.
@@ -394,6 +443,10 @@ impl Limiter {
     /// The crate's limiter.
     pub(crate) fn facade(&self) -> &tidegate::Limiter {
         &self.limiter
+    }
+
+    pub(crate) fn carrier(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.carriage.as_ref().map(|carriage| carriage.get().carrier(py))
     }
 
     pub(crate) fn is_remote(&self) -> bool {

@@ -123,6 +123,12 @@ impl Reservation {
         ))
     }
 
+    /// As that of its limiter.
+    #[getter]
+    fn _carrier(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.limiter.get().carrier(py)
+    }
+
     /// Whether its methods wait for a store.
     #[getter]
     fn _is_remote(&self) -> bool {

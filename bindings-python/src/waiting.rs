@@ -6,6 +6,8 @@ use pyo3::prelude::*;
 use tidegate::Error;
 use tidegate::answer::{Answerer, awaited};
 
+use crate::clients::{forget_cause, raise_interrupt};
+
 /// How often a thread that waits for a store looks for Ctrl-C.
 const SIGNAL_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -16,7 +18,9 @@ pub(crate) fn await_store<T: Send>(
     start: impl FnOnce(Answerer<T>),
 ) -> PyResult<Result<T, Error>> {
     let (answerer, awaited) = awaited();
+    forget_cause();
     start(answerer);
+    raise_interrupt()?;
     loop {
         if let Some(answer) = py.detach(|| awaited.within(SIGNAL_INTERVAL)) {
             return Ok(answer);

@@ -20,6 +20,8 @@ from typing_extensions import assert_type
 
 from tidegate import AsyncLimiter, AsyncReservation, Decision, FakeClock, Limit, Limiter, Reservation
 from tidegate import CostTooLarge, InvalidLimit, Pressure, RateLimited, StoreHealth
+import redis
+import redis.asyncio
 
 limiter = Limiter("10/s", Limit(100, per=60.0, burst=20, name="user"), store="redis://h", store_timeout=1)
 assert_type(limiter.check("k", cost=2), Decision)
@@ -39,7 +41,10 @@ assert_type(limiter.hold("k", 1.5), Decision)
 assert_type(limiter.reset("k"), Decision)
 assert_type(Limiter("1/s", max_keys=5, on_full="deny").pressure.denied, int)
 assert_type(AsyncLimiter("1/s", max_keys=None, on_full="evict_idlest").pressure, Pressure)
+assert_type(Limiter("1/s", store=redis.Redis()).check("k"), Decision)
+AsyncLimiter("1/s", store=redis.asyncio.Redis(decode_responses=True))
 shared = Limiter("1/s", store="redis://h", on_store_error="local", peers=8)
+leased = Limiter("100/s", store="redis://h", lease={"ttl": 1, "max_share": 0.5})
 assert_type(shared.store_health.state, Literal["closed", "open", "half_open"])
 assert_type(AsyncLimiter("1/s", on_store_error="raise", peers=None).store_health, StoreHealth)
 with limiter as entered:
@@ -71,6 +76,8 @@ MISUSES = [
     "Limiter('1/s', max_keys=1.5)",
     "Limiter('1/s', on_store_error='ignore')",
     "Limiter('1/s', peers='8')",
+    "Limiter('1/s', lease=1)",
+    "Limiter('1/s', lease={'max_share': 1})",
     "limiter.check(5)",
     "limiter.check('k', 1.5)",
     "limiter.check('k', cost='1')",

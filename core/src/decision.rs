@@ -34,18 +34,21 @@ pub enum Source {
     Shm,
     /// The bucket in Redis that the fleet shares.
     Redis,
+    /// A slice of that bucket, which this process has leased.
+    Lease,
     /// What the limiter does while its store fails.
     Fallback,
 }
 
 impl Source {
-    /// The name that every binding uses: `"memory"`, `"shm"`, `"redis"` or
-    /// `"fallback"`.
+    /// The name that every binding uses: `"memory"`, `"shm"`, `"redis"`,
+    /// `"lease"` or `"fallback"`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Memory => "memory",
             Self::Shm => "shm",
             Self::Redis => "redis",
+            Self::Lease => "lease",
             Self::Fallback => "fallback",
         }
     }

@@ -45,29 +45,32 @@ pub fn decide(limit: &Limit, cell: u64, now: u64, cost: u64) -> Result<(Decision
 #[inline(always)]
 pub(crate) fn decide_affordable(limit: &Limit, cell: u64, now: u64, cost: u64) -> (Decision, u64) {
     let timeline = limit.timeline();
-    let width = timeline.width();
-    let span = limit.span();
     let position = timeline.position(now);
     let debt = cell.saturating_sub(position);
-    let charge = cost * width;
-    let owed = debt.saturating_add(charge);
-    // Past 2^64 ns (the year 2554) nothing fits any more, and nothing is minted.
-    let next = position.checked_add(owed);
+    let charge = cost * timeline.width();
+    let room = limit.span() - charge;
 
     // Two ways, not one with choices on it: a processor foresees which it will be, and does
     // not wait for the clock's reading to take it.
-    if let Some(next) = next
-        && owed <= span
+    if debt <= room
         && cost != 0
+        // Past 2^64 ns (the year 2554) nothing fits any more, and nothing is minted.
+        && let Some(next) = position.checked_add(debt + charge)
     {
-        return (describe(limit, now, owed, true, 0), next);
+        return (describe(limit, now, debt + charge, true, 0), next);
     }
-    let (allowed, retry_after) = match next {
-        _ if cost == 0 => (true, 0),
-        Some(_) => (false, timeline.until(now, owed - span)),
-        None => (false, u64::MAX),
+    let retry_after = match position.checked_add(debt.saturating_add(charge)) {
+        _ if cost == 0 => 0,
+        Some(_) => timeline.until(now, debt - room),
+        None => u64::MAX,
     };
-    (describe(limit, now, debt, allowed, retry_after), cell)
+    (describe(limit, now, debt, cost == 0, retry_after), cell)
+}
+
+/// The decision of a check that was allowed, by the cell that it left.
+#[inline(always)]
+pub(crate) fn describe_charged(limit: &Limit, next: u64, now: u64) -> Decision {
+    describe(limit, now, limit.timeline().debt(next, now), true, 0)
 }
 
 #[inline(always)]
@@ -76,7 +79,7 @@ fn describe(limit: &Limit, now: u64, debt: u64, allowed: bool, retry_after: u64)
     Decision {
         allowed,
         limit: limit.burst(),
-        remaining: limit.span().saturating_sub(debt) / timeline.width(),
+        remaining: timeline.tokens_in(limit.span().saturating_sub(debt)),
         retry_after,
         reset_after: timeline.until(now, debt),
         tier: 0,

@@ -12,6 +12,7 @@ mod error;
 mod gcra;
 mod grammar;
 mod hold;
+mod lease;
 mod limit;
 mod operation;
 mod reservation;
@@ -30,6 +31,10 @@ pub use decision::{Decision, Source};
 pub use error::{Error, Field};
 pub use gcra::decide;
 pub use hold::hold;
+pub use lease::{
+    Grant, LeaseAsk, LeaseError, LeaseTerms, MAX_MEMBERS, Member, Next, Part, Slice, Spent,
+    grant_lease,
+};
 pub use limit::{Limit, MAX_RATE_PER_SECOND, MAX_SPAN, Shape};
 pub use operation::{Operation, Outcome, apply};
 pub use reservation::{Reservation, Reserved, cancel, reserve};

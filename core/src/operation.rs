@@ -3,7 +3,7 @@ use crate::decision::Decision;
 use crate::error::Error;
 use crate::hold::hold;
 use crate::limit::Limit;
-use crate::reservation::{Reservation, Reserved, cancel, reserve};
+use crate::reservation::{Reservation, Reserved, cancel_at, reserve};
 use crate::settle::settle;
 use crate::tiers::{Cells, check_count, decide_tiers, look};
 
@@ -23,7 +23,7 @@ pub enum Operation {
         /// The longest acceptable delay, in nanoseconds.
         max_wait: u64,
     },
-    /// [`cancel`].
+    /// [`cancel`](crate::cancel).
     Cancel(Reservation),
     /// [`settle`].
     Settle {
@@ -101,7 +101,7 @@ pub fn apply(
         }
         Operation::Cancel(reservation) => {
             check_count(limits)?;
-            return Ok(Outcome::Cancelled(cancel(reservation, cells)));
+            return Ok(Outcome::Cancelled(cancel_at(limits, reservation, cells, now)));
         }
         Operation::Settle { charged, actual } => settle(limits, cells, now, charged, actual),
         Operation::Credit { tokens } => credit(limits, cells, now, tokens),

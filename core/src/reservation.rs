@@ -78,13 +78,17 @@ pub fn reserve(
     check_cost(limits, cost)?;
     let before = *cells;
     let tiers = || (0u8..).zip(limits.iter().zip(before));
-    let delay =
-        tiers().map(|(_, (limit, cell))| delay_of(limit, cell, now, cost)).max().unwrap_or(0);
+    // When the last of the buckets would allow the cost, unless that is past the clock's end.
+    let slot = tiers().try_fold(now, |slot: u64, (_, (limit, cell))| {
+        let missing = missing_in(limit, cell, now, cost);
+        limit.timeline().time_after(now, missing).map(|own| slot.max(own))
+    });
 
     let mut after = before;
     let mut refused: Option<Decision> = None;
     for ((tier, (limit, cell)), next) in tiers().zip(&mut after) {
-        let retry_after = match charged_at_slot(limit, cell, now, delay, cost) {
+        let retry_after = match slot.and_then(|slot| charged_at_slot(limit, cell, now, slot, cost))
+        {
             None => u64::MAX,
             Some((charged, owed)) => {
                 *next = charged;
@@ -101,6 +105,7 @@ pub fn reserve(
     if let Some(decision) = refused {
         return Ok(Reserved::TooFar(decision));
     }
+    let delay = slot.unwrap_or(now) - now;
 
     let mut binding: Option<(u64, Decision)> = None;
     for ((tier, (limit, cell)), next) in tiers().zip(after) {
@@ -131,6 +136,10 @@ pub fn reserve(
 /// reservation counts as never made, and the bound of [`reserve`] holds for the rest.
 /// Where tokens should return at any price, [`credit`](crate::credit) them instead.
 ///
+/// Where the time is known ([`apply`](crate::apply), and every store), all came back as well
+/// from a bucket that is full and would be without any charge since: it may have been forgotten,
+/// and owes nothing.
+///
 /// With several limits each bucket is judged by itself. A [`hold`](crate::hold) that the
 /// cancelled charge had covered goes with it; hold again after the cancel.
 ///
@@ -150,46 +159,64 @@ pub fn reserve(
 pub fn cancel(reservation: Reservation, cells: &mut Cells) -> bool {
     let mut all = true;
     for ((cell, before), after) in cells.iter_mut().zip(reservation.before).zip(reservation.after) {
-        if before == after {
-            continue;
-        }
         if *cell == after {
             *cell = before;
-        } else {
+        } else if before != after {
             all = false;
         }
     }
     all
 }
 
-/// How long until one bucket alone would allow a cost within its burst.
-fn delay_of(limit: &Limit, cell: u64, now: u64, cost: u64) -> u64 {
+/// [`cancel`] at a time, when a bucket that is full may have been forgotten: what is paid on both
+/// sides has come back.
+pub(crate) fn cancel_at(
+    limits: &[Limit],
+    reservation: Reservation,
+    cells: &mut Cells,
+    now: u64,
+) -> bool {
+    let (mut before, mut after) = (reservation.before, reservation.after);
+    for (tier, limit) in limits.iter().enumerate() {
+        if is_paid(limit, now, cells[tier], after[tier]) && cells[tier] != after[tier] {
+            (before[tier], after[tier]) = (cells[tier], cells[tier]);
+        }
+    }
+    cancel(Reservation { before, after, ..reservation }, cells)
+}
+
+/// Whether time has paid for a reservation, and for all that came after it.
+pub(crate) fn is_paid(limit: &Limit, now: u64, cell: u64, after: u64) -> bool {
+    cell.max(after) <= limit.timeline().position(now)
+}
+
+/// How far the timeline must move before one bucket alone would allow a cost within its burst.
+fn missing_in(limit: &Limit, cell: u64, now: u64, cost: u64) -> u64 {
     if cost == 0 {
         return 0;
     }
     let timeline = limit.timeline();
     let owed = timeline.debt(cell, now).saturating_add(cost * timeline.width());
-    timeline.until(now, owed.saturating_sub(limit.span()))
+    owed.saturating_sub(limit.span())
 }
 
-/// The cell after a check that is allowed `delay` from now, and what it owes now;
+/// How long that takes.
+fn delay_of(limit: &Limit, cell: u64, now: u64, cost: u64) -> u64 {
+    limit.timeline().until(now, missing_in(limit, cell, now, cost))
+}
+
+/// The cell after a check that is allowed at the time `slot`, and what it owes now;
 /// `None` past the end of the timeline.
 ///
 /// The tokens are taken at the time of the slot, not now: a step, or another tier's
 /// longer delay, can put the slot later than this bucket needs, and a charge dated
 /// earlier would let the next caller share the moment.
-fn charged_at_slot(
-    limit: &Limit,
-    cell: u64,
-    now: u64,
-    delay: u64,
-    cost: u64,
-) -> Option<(u64, u64)> {
+fn charged_at_slot(limit: &Limit, cell: u64, now: u64, slot: u64, cost: u64) -> Option<(u64, u64)> {
     if cost == 0 {
         return Some((cell, 0));
     }
     let timeline = limit.timeline();
-    let base = cell.max(timeline.position(now.checked_add(delay)?));
+    let base = cell.max(timeline.position(slot));
     let next = base.checked_add(cost * timeline.width())?;
     Some((next, timeline.debt(next, now)))
 }
@@ -201,7 +228,7 @@ fn describe(limit: &Limit, cell: u64, now: u64, tier: u8, retry_after: u64) -> D
     Decision {
         allowed: retry_after == 0,
         limit: limit.burst(),
-        remaining: limit.span().saturating_sub(debt) / timeline.width(),
+        remaining: timeline.tokens_in(limit.span().saturating_sub(debt)),
         retry_after,
         reset_after: timeline.until(now, debt),
         tier,

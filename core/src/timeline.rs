@@ -23,14 +23,16 @@ pub enum Timeline {
 
 impl Timeline {
     /// Where the clock's `now` lies on this timeline.
+    #[inline(always)]
     pub const fn position(&self, now: u64) -> u64 {
         match *self {
             Self::Smooth { .. } => now,
-            Self::Stepped { tokens, period } => (now / period).saturating_mul(tokens),
+            Self::Stepped { tokens, period } => quotient(now, period).saturating_mul(tokens),
         }
     }
 
     /// How much of the timeline one token takes.
+    #[inline(always)]
     pub const fn width(&self) -> u64 {
         match *self {
             Self::Smooth { width } => width,
@@ -39,18 +41,43 @@ impl Timeline {
     }
 
     /// Nanoseconds from `now` until the timeline has moved by `distance`; on a
-    /// stepped timeline that ends on a step.
+    /// stepped timeline that ends on a step. [`u64::MAX`] where that is longer still.
+    #[inline(always)]
     pub const fn until(&self, now: u64, distance: u64) -> u64 {
         match *self {
             Self::Smooth { .. } => distance,
             Self::Stepped { .. } if distance == 0 => 0,
             Self::Stepped { tokens, period } => {
-                distance.div_ceil(tokens).saturating_mul(period).saturating_sub(now % period)
+                let to_next = period - remainder(now, period);
+                (ceiling(distance, tokens) - 1).saturating_mul(period).saturating_add(to_next)
             }
         }
     }
 
+    /// The time by which the timeline has moved by `distance` since `now`, unless it is past the
+    /// clock's end.
+    pub(crate) const fn time_after(&self, now: u64, distance: u64) -> Option<u64> {
+        match *self {
+            Self::Smooth { .. } => now.checked_add(distance),
+            Self::Stepped { .. } if distance == 0 => Some(now),
+            Self::Stepped { tokens, period } => {
+                let Some(step) = quotient(now, period).checked_add(ceiling(distance, tokens))
+                else {
+                    return None;
+                };
+                step.checked_mul(period)
+            }
+        }
+    }
+
+    /// How many whole tokens fit in a distance.
+    #[inline(always)]
+    pub(crate) const fn tokens_in(&self, distance: u64) -> u64 {
+        quotient(distance, self.width())
+    }
+
     /// How far `cell` lies ahead of the clock: what the bucket owes.
+    #[inline(always)]
     pub(crate) const fn debt(&self, cell: u64, now: u64) -> u64 {
         cell.saturating_sub(self.position(now))
     }
@@ -67,10 +94,31 @@ impl Timeline {
         if self.width() == to.width() {
             return min(debt, MAX_SPAN);
         }
-        min(debt.div_ceil(self.width()).saturating_mul(to.width()), MAX_SPAN)
+        min(ceiling(debt, self.width()).saturating_mul(to.width()), MAX_SPAN)
     }
 }
 
 const fn min(a: u64, b: u64) -> u64 {
     if a < b { a } else { b }
+}
+
+// No limit's timeline has a 0 to divide by. Division that cannot stop the program is left out
+// where nobody reads what it gives.
+
+const fn quotient(dividend: u64, divisor: u64) -> u64 {
+    match dividend.checked_div(divisor) {
+        Some(quotient) => quotient,
+        None => u64::MAX,
+    }
+}
+
+const fn remainder(dividend: u64, divisor: u64) -> u64 {
+    match dividend.checked_rem(divisor) {
+        Some(remainder) => remainder,
+        None => 0,
+    }
+}
+
+const fn ceiling(dividend: u64, divisor: u64) -> u64 {
+    quotient(dividend, divisor).saturating_add((remainder(dividend, divisor) != 0) as u64)
 }

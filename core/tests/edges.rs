@@ -324,8 +324,9 @@ fn errors_say_what_is_wrong() {
 
 #[test]
 fn names_and_clocks() {
-    let names = [Source::Memory, Source::Shm, Source::Redis, Source::Fallback].map(Source::as_str);
-    assert_eq!(names, ["memory", "shm", "redis", "fallback"]);
+    let names = [Source::Memory, Source::Shm, Source::Redis, Source::Lease, Source::Fallback]
+        .map(Source::as_str);
+    assert_eq!(names, ["memory", "shm", "redis", "lease", "fallback"]);
     let clock = ManualClock::new(7);
     assert_eq!((clock.now(), Clock::now(&&clock)), (7, 7));
     clock.set(5);

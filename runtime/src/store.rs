@@ -1,8 +1,9 @@
 use core::{fmt, time::Duration};
+use std::sync::Arc;
 
 use crate::error::Error;
 use crate::fallback::GuardedStore;
-use crate::redis::{Address, RedisStore};
+use crate::redis::{Address, Carriage, RedisStore};
 use crate::shm::ShmOptions;
 
 /// The store timeout unless one is given.
@@ -44,10 +45,7 @@ impl Store {
     /// [`Error::InvalidArgument`] for a URL or timeout that cannot be used. The
     /// message never repeats the URL's user or password.
     pub fn open(url: &str, timeout: Duration) -> Result<Self, Error> {
-        if !(MIN_TIMEOUT..=MAX_TIMEOUT).contains(&timeout) {
-            let message = format!("it must be 1 ms to 60 s, but is {timeout:?}");
-            return Err(Error::argument("store_timeout", message));
-        }
+        check_timeout(timeout)?;
         let Some((scheme, rest)) = url.split_once("://") else {
             return Err(unknown_url("it has no scheme"));
         };
@@ -64,6 +62,18 @@ impl Store {
         }
     }
 
+    /// A Redis that is reached over a client of the program's own. `timeout` is for how long
+    /// callers want to wait: 1 ms to 60 s.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for the timeout.
+    #[doc(hidden)]
+    pub fn carried(carriage: Arc<Carriage>, timeout: Duration) -> Result<Self, Error> {
+        check_timeout(timeout)?;
+        let redis = RedisStore::carried(carriage, timeout);
+        Ok(Self(Backend::Redis(GuardedStore::new(redis, timeout))))
+    }
+
     /// Whether the store answers within its timeout. Memory always does, shared or not.
     ///
     /// # Errors
@@ -77,6 +87,14 @@ impl Store {
             }
         }
     }
+}
+
+fn check_timeout(timeout: Duration) -> Result<(), Error> {
+    if (MIN_TIMEOUT..=MAX_TIMEOUT).contains(&timeout) {
+        return Ok(());
+    }
+    let message = format!("it must be 1 ms to 60 s, but is {timeout:?}");
+    Err(Error::argument("store_timeout", message))
 }
 
 fn unknown_url(why: &str) -> Error {

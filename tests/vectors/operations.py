@@ -47,6 +47,9 @@ def change(at, *limits):
 
 FOREVER = 2**64 - 1
 
+# Limits that no random trace has.
+BY_HAND = {"1/36500d window": (1, 36500 * DAY, 1, True)}
+
 TRACES = [
     ("slots are first come, first served, whatever their cost", ["10/s"],
      [reserve(EPOCH, 10, 0), reserve(EPOCH, 5, FOREVER), reserve(EPOCH, 1, FOREVER), reserve(EPOCH + 550 * MS, 3, FOREVER),
@@ -65,6 +68,8 @@ TRACES = [
     ("tiers: a tie of delays goes to the least remaining", ["10/s", "3/s burst 7"], [reserve(EPOCH, 2, 0), reserve(EPOCH, 5, 0)]),
     ("a bucket owes at most 2^53: beyond, a slot is too far", ["1/d burst 104"],
      [reserve(EPOCH, 104, 0), reserve(EPOCH, 1, FOREVER), reserve(EPOCH + 21 * HOUR, 1, FOREVER), reserve(EPOCH + 22 * HOUR, 1, FOREVER)]),
+    ("a slot past the end of the clock is too far, however long one would wait", ["1/36500d window"],
+     [check(EPOCH, 1)] + [reserve(EPOCH, 1, FOREVER)] * 6 + [check(EPOCH, 0)]),
     ("a step that brings more than the burst serves one burst of waiters", ["10/s burst 4 stepped"],
      [reserve(EPOCH, 4, 0)] + [reserve(EPOCH, 2, FOREVER)] * 5),
     ("tiers: a slot that one tier puts off is charged to the other for that time", ["10/s burst 1", "12/d window"],
@@ -75,6 +80,9 @@ TRACES = [
      [check(EPOCH, 50), reserve(EPOCH, 50, 0, "a"), check(EPOCH + HOUR, 1), cancel("a"), check(EPOCH + HOUR, 50)]),
     ("a cancelled slot that others stand behind passes unused", ["1/s"],
      [reserve(EPOCH, 1, 0), reserve(EPOCH, 1, FOREVER, "a"), reserve(EPOCH, 1, FOREVER), cancel("a"), reserve(EPOCH, 1, FOREVER)]),
+    ("a cancel of what time has paid: all came back, whoever was paid for meanwhile", ["10/s"],
+     [reserve(EPOCH, 5, 0, "a"), check(EPOCH + MS, 5), reserve(EPOCH + MS, 1, FOREVER, "b"), check(EPOCH + 1100 * MS, 0), cancel("a"),
+      check(EPOCH + 1101 * MS, 0), cancel("b"), check(EPOCH + 1101 * MS, 10)]),
     ("tiers: each bucket is cancelled by itself", ["10/s", "12/d window"],
      [reserve(EPOCH, 10, 0, "a"), cancel("a"), check(EPOCH, 10), check(EPOCH + DAY, 10)]),
     ("a settled charge takes or returns the difference", ["100/min burst 20"],
@@ -164,9 +172,10 @@ def answered(name, texts, steps, limits):
     def unused():
         return Tiers([Bucket(*limits[text]) for text in texts])
 
-    first, tiers, reservations, written = texts, unused(), {}, []
+    first, tiers, reservations, written, now = texts, unused(), {}, [], 0
     for step in steps:
         step = dict(step)
+        now = step.get("at", now)
         match step["op"]:
             case "check":
                 answer = tiers.check(step["at"], step["cost"])
@@ -181,7 +190,7 @@ def answered(name, texts, steps, limits):
             case "cancel":
                 if step["reservation"] not in reservations:
                     continue  # a random one that got no slot
-                answer = {"restored": tiers.cancel(*reservations.pop(step["reservation"]))}
+                answer = {"restored": tiers.cancel(now, *reservations.pop(step["reservation"]))}
             case "settle":
                 answer = tiers.settle(step["at"], step["charged"], step["actual"])
             case "credit":
@@ -204,6 +213,6 @@ def answered(name, texts, steps, limits):
 
 def traces(limits):
     """All of them; limits maps a text to tokens, period, burst, stepped."""
-    named = [answered(name, texts, steps, limits) for name, texts, steps in TRACES]
+    named = [answered(name, texts, steps, limits | BY_HAND) for name, texts, steps in TRACES]
     random_ones = [random_trace(number, limits) for number in range(60)]
     return named + [answered(*trace, limits) for trace in random_ones]

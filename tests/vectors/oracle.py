@@ -80,6 +80,11 @@ class Bucket:
         level, seen = state
         return self.level == level + self.refilled(seen, self.seen)
 
+    def is_full_after(self, now: int, state: tuple[Fraction, int]) -> bool:
+        """Whether it is full, and would be as it was left then."""
+        level, seen = state
+        return self.look(now) == self.burst and level + self.refilled(seen, now) >= self.burst
+
     def under(self, limit: tuple[int, int, int, bool], now: int) -> "Bucket":
         """The bucket under another limit: it owes the same tokens, rounded up to
         whole ones where the new tokens are of another width."""
@@ -123,6 +128,8 @@ class Tiers:
         delays = [bucket.time_until(now, Fraction(cost)) for bucket in self.buckets]
         # Waiting brings the slot nearer, and what is owed down.
         slot = now + max(delays)
+        if slot > LAST:
+            return self.answer(now, 0, allowed=False, retry_after=LAST)
         retries = [
             max(0, delay - max_wait, bucket.time_until_owing_after(now, slot, cost))
             for bucket, delay in zip(self.buckets, delays)
@@ -162,13 +169,17 @@ class Tiers:
     def states(self) -> list[tuple[Fraction, int]]:
         return [bucket.state() for bucket in self.buckets]
 
-    def cancel(self, before: list[tuple[Fraction, int]], after: list[tuple[Fraction, int]]) -> bool:
-        """A bucket that is as the reservation left it becomes as it found it."""
+    def cancel(
+        self, now: int, before: list[tuple[Fraction, int]], after: list[tuple[Fraction, int]]
+    ) -> bool:
+        """A bucket that is as the reservation left it becomes as it found it. One that time has
+        filled since, and would have without those who came after, has all of it back too."""
         last = [bucket.is_as(state) for bucket, state in zip(self.buckets, after)]
+        paid = [bucket.is_full_after(now, state) for bucket, state in zip(self.buckets, after)]
         for bucket, state, restore in zip(self.buckets, before, last):
             if restore:
                 bucket.level, bucket.seen = state
-        return all(last)
+        return all(one or other for one, other in zip(last, paid))
 
     def remaining(self, now: int, tier: int) -> int:
         return max(0, floor(self.buckets[tier].look(now)))

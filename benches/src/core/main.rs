@@ -24,7 +24,7 @@ fn main() -> ExitCode {
         ["--full", part] => (Effort::Full, Some(part)),
         ["--footprint", kind, keys] => return footprint::child(kind, keys),
         _ => {
-            eprintln!("usage: core [--quick | --full [direct | keyed | footprint]]");
+            eprintln!("usage: core [--quick | --full [direct | keyed | tiers | footprint]]");
             return ExitCode::from(2);
         }
     };
@@ -36,6 +36,9 @@ fn main() -> ExitCode {
     }
     if wanted("keyed") {
         keyed::run(effort);
+    }
+    if wanted("tiers") {
+        keyed::two_limits(effort);
     }
     if wanted("footprint") {
         footprint::run(effort);

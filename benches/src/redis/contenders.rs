@@ -1,6 +1,8 @@
 //! Who is measured: ours, one script call per check as `redis_rate` makes it, and a call of a
 //! script that does nothing.
 
+use core::time::Duration;
+
 use redis::aio::MultiplexedConnection;
 use redis::{RedisError, Script};
 
@@ -40,12 +42,22 @@ pub(crate) struct Tidegate([tidegate::Limiter; 3]);
 
 impl Tidegate {
     pub(crate) fn new(url: &str) -> Result<Self> {
+        Self::keeping_refusals(url, Duration::from_secs(1))
+    }
+
+    /// One that asks the server for every check.
+    pub(crate) fn asking(url: &str) -> Result<Self> {
+        Self::keeping_refusals(url, Duration::ZERO)
+    }
+
+    fn keeping_refusals(url: &str, keep: Duration) -> Result<Self> {
         let open = |Rate { tokens, seconds }| {
             tidegate::Limiter::builder()
                 .limit(&format!("{tokens}/{seconds}s"))
                 .store_url(url)
                 .prefix(&format!("rust-{tokens}"))
-                .store_timeout(core::time::Duration::from_secs(10))
+                .store_timeout(Duration::from_secs(10))
+                .deny_cache(keep)
                 .build()
         };
         let [hot, spread, exhausted] = RATES.map(open);

@@ -31,6 +31,7 @@ fn main() -> Result<()> {
     let client = redis::Client::open(url.as_str())?;
     let connection = runtime.block_on(client.get_multiplexed_async_connection())?;
     let tidegate = Arc::new(Tidegate::new(&url)?);
+    let asking = Arc::new(Tidegate::asking(&url)?);
     let redis_rate = Arc::new(RedisRate::new(connection.clone(), &script));
     let bare = Arc::new(Bare::new(connection));
 
@@ -41,6 +42,7 @@ fn main() -> Result<()> {
         let contender = *words.get(1).ok_or("which contender?")?;
         let sample = match contender {
             "tidegate" => answer(&runtime, &tidegate, &words),
+            "tidegate-asking" => answer(&runtime, &asking, &words),
             "redis_rate" => answer(&runtime, &redis_rate, &words),
             "bare" => answer(&runtime, &bare, &words),
             other => Err(format!("no such contender: {other}").into()),

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Concatenate, Literal, ParamSpec, SupportsIndex, TypeVar
 from weakref import WeakKeyDictionary, ref
 
+from tidegate._clients import async_store
 from tidegate._errors import StoreError
 from tidegate._tidegate import (
     Decision,
@@ -22,7 +23,7 @@ from tidegate._tidegate import (
 )
 
 if TYPE_CHECKING:
-    from tidegate._tidegate import _Check, _Key
+    from tidegate._tidegate import _AsyncClient, _Check, _Key, _Lease
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -49,7 +50,7 @@ class AsyncLimiter:
     def __init__(
         self,
         *limits: Limit | str,
-        store: str = "memory://",
+        store: str | _AsyncClient = "memory://",
         prefix: str = "tidegate",
         store_timeout: float = 0.05,
         clock: FakeClock | None = None,
@@ -58,10 +59,11 @@ class AsyncLimiter:
         on_store_error: Literal["raise", "allow", "deny", "local"] | None = None,
         peers: SupportsIndex | None = None,
         deny_cache: float | None = None,
+        lease: _Lease | None = None,
     ) -> None:
         self._limiter = Limiter(
             *limits,
-            store=store,
+            store=async_store(store),
             prefix=prefix,
             store_timeout=store_timeout,
             clock=clock,
@@ -70,6 +72,7 @@ class AsyncLimiter:
             on_store_error=on_store_error,
             peers=peers,
             deny_cache=deny_cache,
+            lease=lease,
         )
 
     @property
@@ -92,6 +95,10 @@ class AsyncLimiter:
         limiter = self._limiter
         if not limiter._is_remote:
             return limiter.check(key, cost)
+        if limiter._is_leased:
+            decision = limiter._check_leased(key, cost)
+            if decision is not None:
+                return decision
         return await _start(limiter.check, _Completions.check, limiter, key, cost)
 
     async def check_many(self, checks: Iterable[_Check]) -> list[Decision]:
@@ -178,7 +185,11 @@ class AsyncLimiter:
 
     async def close(self) -> None:
         """Lets go of the limiter: later calls raise `StoreError`."""
-        self._limiter.close()
+        if self._limiter._is_leased:
+            # It gives back what is leased, and waits for the store.
+            await asyncio.to_thread(self._limiter.close)
+        else:
+            self._limiter.close()
 
     async def __aenter__(self) -> AsyncLimiter:
         return self
@@ -291,6 +302,13 @@ def _start(
 ) -> asyncio.Future[_T]:
     """Starts an operation on the store, whose answer comes without blocking the loop."""
     loop = asyncio.get_running_loop()
+    carrier = on._carrier
+    if carrier is not None:
+        future: asyncio.Future[_T] = loop.create_future()
+        starting(carrier.completions, future, on, *arguments, **named)
+        # What needs no trip, such as a mistake in the arguments, is answered already.
+        carrier.completions.deliver()
+        return future
     watched = _completions.get(loop)
     completions = watched() if watched is not None else None
     if completions is None:
@@ -299,7 +317,7 @@ def _start(
         except NotImplementedError:
             # This loop cannot watch a socket; threads serve any loop, if slower.
             return loop.run_in_executor(None, lambda: blocking(*arguments, **named))
-    future: asyncio.Future[_T] = loop.create_future()
+    future = loop.create_future()
     starting(completions, future, on, *arguments, **named)
     return future
 
@@ -315,7 +333,7 @@ _completions: WeakKeyDictionary[asyncio.AbstractEventLoop, ref[_Completions]] = 
 
 
 def _watch(loop: asyncio.AbstractEventLoop) -> _Completions:
-    completions = _Completions()
+    completions = _Completions(watched=True)
     loop.add_reader(completions.fileno(), completions.deliver)
     _completions[loop] = ref(completions)
     return completions

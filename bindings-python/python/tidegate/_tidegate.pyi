@@ -1,9 +1,9 @@
 from asyncio import Future
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from types import TracebackType
-from typing import Any, Final, Literal, SupportsIndex, TypeAlias, final, overload
+from typing import Any, Final, Literal, Protocol, SupportsIndex, TypeAlias, TypedDict, final, overload
 
-from typing_extensions import Self
+from typing_extensions import NotRequired, Self
 
 __all__ = [
     "Decision",
@@ -13,7 +13,10 @@ __all__ = [
     "Pressure",
     "Reservation",
     "StoreHealth",
+    "_Carriage",
     "_Completions",
+    "_Outbox",
+    "_Trip",
     "__version__",
     "_restore",
 ]
@@ -21,6 +24,22 @@ __all__ = [
 _OneKey: TypeAlias = str | bytes
 _Key: TypeAlias = _OneKey | Sequence[_OneKey]
 _Check: TypeAlias = _Key | tuple[_Key, SupportsIndex]
+
+class _Client(Protocol):
+    """A Redis client that blocks, as that of redis-py."""
+
+    def execute_command(self, *args: Any, **options: Any) -> Any: ...
+    def pipeline(self, transaction: bool = ..., shard_hint: Any = ...) -> Any: ...
+
+class _AsyncClient(Protocol):
+    """A Redis client for asyncio, as that of redis.asyncio."""
+
+    def execute_command(self, *args: Any, **options: Any) -> Awaitable[Any]: ...
+    def pipeline(self, transaction: bool = ..., shard_hint: Any = ...) -> Any: ...
+
+class _Lease(TypedDict):
+    ttl: float
+    max_share: NotRequired[float]
 
 __version__: Final[str]
 
@@ -73,7 +92,7 @@ class Decision:
     @property
     def limit_name(self) -> str: ...
     @property
-    def source(self) -> Literal["memory", "shm", "redis", "fallback"]: ...
+    def source(self) -> Literal["memory", "shm", "redis", "lease", "fallback"]: ...
     def __bool__(self) -> bool: ...
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
@@ -91,7 +110,7 @@ class Limiter:
     def __new__(
         cls,
         *limits: Limit | str,
-        store: str = "memory://",
+        store: str | _Client | _Carriage = "memory://",
         prefix: str = "tidegate",
         store_timeout: float = 0.05,
         clock: FakeClock | None = None,
@@ -100,6 +119,7 @@ class Limiter:
         on_store_error: Literal["raise", "allow", "deny", "local"] | None = None,
         peers: SupportsIndex | None = None,
         deny_cache: float | None = None,
+        lease: _Lease | None = None,
     ) -> Self: ...
     @property
     def limits(self) -> tuple[Limit, ...]: ...
@@ -128,6 +148,11 @@ class Limiter:
         exc_value: BaseException | None = None,
         traceback: TracebackType | None = None,
     ) -> None: ...
+    @property
+    def _carrier(self) -> Any: ...
+    @property
+    def _is_leased(self) -> bool: ...
+    def _check_leased(self, key: _Key, cost: SupportsIndex) -> Decision | None: ...
     @property
     def _is_remote(self) -> bool: ...
 
@@ -165,6 +190,8 @@ class Reservation:
     def settle(self, actual: SupportsIndex) -> Decision: ...
     def __bool__(self) -> bool: ...
     @property
+    def _carrier(self) -> Any: ...
+    @property
     def _is_remote(self) -> bool: ...
     @property
     def _is_fake(self) -> bool: ...
@@ -174,7 +201,7 @@ class Reservation:
 
 @final
 class _Completions:
-    def __new__(cls) -> Self: ...
+    def __new__(cls, *, watched: bool) -> Self: ...
     def fileno(self) -> int: ...
     def deliver(self) -> None: ...
     def check(
@@ -210,5 +237,21 @@ class _Completions:
     def settle_reservation(
         self, future: Future[Decision], reservation: Reservation, actual: SupportsIndex
     ) -> None: ...
+
+@final
+class _Carriage:
+    def __new__(cls, carrier: Any) -> Self: ...
+
+@final
+class _Outbox:
+    def __new__(cls) -> Self: ...
+    def depart(self, *, apart: bool) -> list[_Trip]: ...
+
+@final
+class _Trip:
+    def commands(self) -> list[list[str | bytes]]: ...
+    def take(self, replies: list[Any]) -> None: ...
+    def fail(self, message: str, cause: BaseException, *, timed_out: bool) -> None: ...
+    def expire(self) -> float | None: ...
 
 def _restore(parts: tuple[Any, ...]) -> Decision: ...

@@ -1,7 +1,8 @@
-import { checkFields } from './arguments.js';
+import { checkFields, checkPrefix, checkTimeout, invalid } from './arguments.js';
 import { readLimits } from './limit.js';
 import { Limiter } from './limiter.js';
 import { MemoryBuckets } from './memory.js';
+import { SharedBuckets } from './shared.js';
 
 export { FakeClock } from './clock.js';
 export { Decision } from './decision.js';
@@ -12,9 +13,20 @@ export { Reservation } from './reservation.js';
 export { StoreHealth } from './store-health.js';
 export { Limiter };
 
-/** Builds a limiter whose buckets are in this runtime's memory. */
+const OPTIONS = ['limits', 'store', 'prefix', 'storeTimeoutMs', 'clock'];
+const MEMORY = 'memory://';
+
+/** Builds a limiter whose buckets are in this runtime's memory, or in a Redis that a client reaches. */
 export function createLimiter(options) {
-  checkFields('options', options, ['limits', 'clock']);
-  const limits = readLimits(options.limits);
-  return new Limiter(limits, new MemoryBuckets(limits, options.clock));
+  checkFields('options', options, OPTIONS);
+  const { limits, store = MEMORY, prefix, storeTimeoutMs, clock } = options;
+  checkPrefix(prefix);
+  checkTimeout(storeTimeoutMs);
+  const read = readLimits(limits);
+  if (store === MEMORY) return new Limiter(read, new MemoryBuckets(read, clock));
+  if (clock !== undefined) throw invalid('clock', 'a shared store has a clock of its own; leave it out');
+  if (typeof store === 'string') {
+    throw invalid('store', 'this package opens no connections: give it a client of ioredis, node-redis or Upstash');
+  }
+  return new Limiter(read, new SharedBuckets(read, { client: store, prefix, storeTimeoutMs }));
 }

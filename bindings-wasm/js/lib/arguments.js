@@ -51,3 +51,20 @@ export function checkSignal(signal) {
   if (typeof signal?.aborted === 'boolean' && typeof signal.addEventListener === 'function') return;
   throw invalid('signal', `it must be an AbortSignal, but is ${describe(signal)}`);
 }
+
+const MAX_TIMEOUT_MS = 60_000;
+const MAX_PREFIX = 256;
+
+/** What keys in a store begin with; undefined is as good. */
+export function checkPrefix(prefix) {
+  if (prefix === undefined) return;
+  const length = typeof prefix === 'string' ? new TextEncoder().encode(prefix).length : 0;
+  if (length >= 1 && length <= MAX_PREFIX) return;
+  throw invalid('prefix', `it must be a string of 1 to ${MAX_PREFIX} bytes, but is ${describe(prefix)}`);
+}
+
+/** A store timeout; undefined is as good. */
+export function checkTimeout(ms) {
+  if (ms === undefined || (Number.isInteger(ms) && ms >= 1 && ms <= MAX_TIMEOUT_MS)) return;
+  throw invalid('storeTimeoutMs', `it must be a whole number from 1 to ${MAX_TIMEOUT_MS}, but is ${describe(ms)}`);
+}

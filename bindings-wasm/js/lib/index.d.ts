@@ -67,7 +67,7 @@ export class Decision {
   readonly source: Source;
 }
 
-export type Source = 'memory' | 'shm' | 'redis' | 'fallback';
+export type Source = 'memory' | 'shm' | 'redis' | 'lease' | 'fallback';
 
 /** How a limiter's store has done; of memory, which cannot fail, nothing. */
 export class StoreHealth {
@@ -318,9 +318,53 @@ export class FakeClock implements Clock {
   advance(byMs: number): void;
 }
 
+/**
+ * A Redis client that the program has made: of ioredis, of node-redis, or of Upstash. Tidegate
+ * has it send its scripts, and does nothing else with it. Calls of one turn of the event loop
+ * travel together.
+ */
+export type RedisClient = IoredisClient | NodeRedisClient | UpstashClient;
+
+/** What is asked of a client like that of ioredis, or its Cluster. */
+export interface IoredisClient {
+  callBuffer(command: string, ...args: any[]): Promise<unknown>;
+}
+
+/** What is asked of a client like that of node-redis, or its cluster. */
+export interface NodeRedisClient {
+  sendCommand(...args: any[]): Promise<unknown>;
+}
+
+/** What is asked of a client like that of Upstash. Keys must then be text. */
+export interface UpstashClient {
+  evalsha(sha1: string, keys: string[], args: any[]): Promise<unknown>;
+  eval(script: string, keys: string[], args: any[]): Promise<unknown>;
+}
+
+/** Options for buckets in a Redis that is reached over a client of the program's own. */
+export interface ClientOptions {
+  /** One to four limits, all of which must allow; otherwise nothing is charged. */
+  readonly limits: LimitInput | readonly LimitInput[];
+  /** The client. */
+  readonly store: RedisClient;
+  /**
+   * What keys in the store begin with: 1 to 256 bytes, default `"tidegate"`. Limiters in any
+   * language spend from the same bucket when prefix and key are equal.
+   */
+  readonly prefix?: string;
+  /** How long a call may take: whole milliseconds, 1 to 60000, default 50. */
+  readonly storeTimeoutMs?: number;
+}
+
 export interface LimiterOptions {
   /** One to four limits, all of which must allow; otherwise nothing is charged. */
   readonly limits: LimitInput | readonly LimitInput[];
+  /** The default. */
+  readonly store?: 'memory://';
+  /** Has a meaning for a shared store only. */
+  readonly prefix?: string;
+  /** Has a meaning for a shared store only. */
+  readonly storeTimeoutMs?: number;
   /** Default: monotonic, aligned to the Unix epoch at the first check. */
   readonly clock?: Clock;
 }
@@ -332,6 +376,8 @@ export interface LimiterOptions {
  * @throws {InvalidArgument} for any other mistake, unknown options included
  */
 export function createLimiter(options: LimiterOptions): MemoryLimiter;
+/** Builds a limiter whose buckets are in a Redis that a client of the program's own reaches. */
+export function createLimiter(options: ClientOptions): Limiter;
 
 /** The base of Tidegate's errors. A refusal is not among them. */
 export class TidegateError extends Error {

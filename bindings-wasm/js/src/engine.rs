@@ -10,7 +10,7 @@ use crate::keys::KeyRoom;
 
 const NANOS_PER_MILLI: u64 = 1_000_000;
 /// What a call returns when there is no answer.
-const FAILED: u32 = u32::MAX;
+pub(crate) const FAILED: u32 = u32::MAX;
 
 /// One limiter's limits and buckets.
 ///
@@ -38,7 +38,7 @@ pub struct Engine {
 /// The numbers of the last decision, as JavaScript reads them.
 #[repr(C)]
 #[derive(Default)]
-struct Answer {
+pub(crate) struct Answer {
     remaining: f64,
     /// Whole milliseconds, rounded up, so that waiting for as long is always enough.
     retry_after_ms: f64,
@@ -51,11 +51,51 @@ struct Answer {
 /// The last reservation: what JavaScript keeps of it, and puts back to cancel it.
 #[repr(C)]
 #[derive(Default)]
-struct Slot {
+pub(crate) struct Slot {
     /// In nanoseconds.
     delay: u64,
     before: Cells,
     after: Cells,
+}
+
+impl Answer {
+    pub(crate) fn of(decision: &Decision) -> Self {
+        Self {
+            remaining: decision.remaining as f64,
+            retry_after_ms: decision.retry_after.div_ceil(NANOS_PER_MILLI) as f64,
+            reset_after_ms: decision.reset_after.div_ceil(NANOS_PER_MILLI) as f64,
+            retry_after: decision.retry_after,
+            reset_after: decision.reset_after,
+        }
+    }
+}
+
+impl Slot {
+    pub(crate) fn of(reservation: &Reservation) -> Self {
+        let Reservation { delay, before, after, .. } = *reservation;
+        Self { delay, before, after }
+    }
+
+    /// The reservation, to be cancelled: of its decision nothing is asked again.
+    pub(crate) fn reservation(&self) -> Reservation {
+        let Self { delay, before, after } = *self;
+        let decision = Decision {
+            allowed: true,
+            limit: 0,
+            remaining: 0,
+            retry_after: 0,
+            reset_after: 0,
+            tier: 0,
+            source: Source::Memory,
+        };
+        Reservation { delay, decision, cost: 0, before, after }
+    }
+
+    pub(crate) fn read(words: &[u64]) -> Option<Self> {
+        let (&delay, cells) = words.split_first()?;
+        let (before, after) = cells.split_at_checked(MAX_TIERS)?;
+        Some(Self { delay, before: before.try_into().ok()?, after: after.try_into().ok()? })
+    }
 }
 
 #[wasm_bindgen]
@@ -154,19 +194,8 @@ impl Engine {
     /// Gives back the reservation that has been put to [`slot_pointer`](Self::slot_pointer)
     /// again. Returns 1 if all of it came back, 0 if not.
     pub fn cancel(&mut self, key_length: usize) -> u32 {
-        let Slot { delay, before, after } = *self.slot;
-        // Of the decision nothing is asked again.
-        let decision = Decision {
-            allowed: true,
-            limit: 0,
-            remaining: 0,
-            retry_after: 0,
-            reset_after: 0,
-            tier: 0,
-            source: Source::Memory,
-        };
-        let reservation = Reservation { delay, decision, cost: 0, before, after };
         // At no time: a bucket that changes is there, so none is looked at to be forgotten.
+        let reservation = self.slot.reservation();
         self.run(key_length, 0, Operation::Cancel(reservation))
     }
 
@@ -233,9 +262,8 @@ impl Engine {
                 self.say(&decision)
             }
             Ok(Outcome::Reserved(Reserved::Slot(slot))) => {
-                let Reservation { delay, decision, before, after, .. } = slot;
-                *self.slot = Slot { delay, before, after };
-                self.say(&decision)
+                *self.slot = Slot::of(&slot);
+                self.say(&slot.decision)
             }
             Ok(Outcome::Cancelled(all)) => all.into(),
             Ok(_) => self.fail(Failure::unexpected()),
@@ -244,14 +272,8 @@ impl Engine {
     }
 
     fn say(&mut self, decision: &Decision) -> u32 {
-        *self.answer = Answer {
-            remaining: decision.remaining as f64,
-            retry_after_ms: decision.retry_after.div_ceil(NANOS_PER_MILLI) as f64,
-            reset_after_ms: decision.reset_after.div_ceil(NANOS_PER_MILLI) as f64,
-            retry_after: decision.retry_after,
-            reset_after: decision.reset_after,
-        };
-        u32::from(decision.tier) * 2 + u32::from(decision.allowed)
+        *self.answer = Answer::of(decision);
+        status(decision)
     }
 
     fn fail(&mut self, failure: Failure) -> u32 {
@@ -260,11 +282,16 @@ impl Engine {
     }
 }
 
-fn in_nanos(millis: f64, nanos: u32) -> u64 {
+/// Twice the binding tier, plus one if allowed.
+pub(crate) fn status(decision: &Decision) -> u32 {
+    u32::from(decision.tier) * 2 + u32::from(decision.allowed)
+}
+
+pub(crate) fn in_nanos(millis: f64, nanos: u32) -> u64 {
     (millis as u64).saturating_mul(NANOS_PER_MILLI).saturating_add(nanos.into())
 }
 
-fn parse_lines(texts: &str) -> Result<Box<[Limit]>, Failure> {
+pub(crate) fn parse_lines(texts: &str) -> Result<Box<[Limit]>, Failure> {
     let count = texts.lines().count();
     if !(1..=MAX_TIERS).contains(&count) {
         return Err(Error::TierCount { count }.into());

@@ -43,6 +43,13 @@ impl Failure {
     }
 }
 
+impl From<crate::error::Error> for Failure {
+    fn from(error: crate::error::Error) -> Self {
+        let (code, reason) = (error.code(), error.reason());
+        Self { code, reason, message: error.to_string() }
+    }
+}
+
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let reason = match error {

@@ -2,14 +2,28 @@
 //!
 //! The host reads the clock, draws the seed and writes keys into the module's
 //! memory; the module holds the buckets and takes the decisions. The JavaScript
-//! beside it gives both their public shape, see `README.md`.
+//! beside it gives both their public shape, see `README.md`. For buckets in Redis the host
+//! brings a client, and the module says what travels and what follows from it.
 
 mod buckets;
 mod engine;
 mod failure;
 mod keys;
 mod parsed;
+mod shared;
+
+// What travels to Redis is the same as the native client's, and so are its words.
+#[path = "../../../runtime/src/error.rs"]
+#[allow(dead_code, unreachable_pub, reason = "the native client uses more of it")]
+mod error;
+#[path = "../../../runtime/src/redis/protocol/mod.rs"]
+#[allow(dead_code, unused_imports, unreachable_pub, reason = "the native client uses more of it")]
+mod protocol;
+#[path = "../../../runtime/src/keys.rs"]
+#[allow(dead_code, unreachable_pub, reason = "the native client uses more of it")]
+mod shared_keys;
 
 pub use engine::Engine;
 pub use failure::Failure;
 pub use parsed::ParsedLimit;
+pub use shared::{SharedLimits, Trip};

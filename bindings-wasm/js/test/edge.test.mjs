@@ -2,11 +2,15 @@
 // run time, and before the first request there is neither randomness nor a clock.
 
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { test } from 'node:test';
 
+import { RedisServer } from '../../../bindings-node/test/redis-server.mjs';
+
 const HERE = fileURLToPath(new URL('.', import.meta.url));
+const FORWARDER = fileURLToPath(new URL('../../../tests/end_to_end/upstash_forwarder.mjs', import.meta.url));
 
 const HOOKS = `
 export async function load(url, context, next) {
@@ -48,9 +52,41 @@ const { code } = await waiter.acquire('key', { timeoutMs: 0 }).catch((error) => 
 console.log(code, Date.now() - started >= 100);
 `;
 
+// The client is made before the first request too, as programs do.
+const SHARED = `
+const { createLimiter } = await import('tidegate-wasm');
+const { Redis } = await import('@upstash/redis/cloudflare');
+const store = new Redis({ url: process.env.URL, token: 'secret', retry: false, enableTelemetry: false });
+const limiter = createLimiter({ limits: '60/d', store, prefix: 'edge', storeTimeoutMs: 30_000 });
+beginRequest();
+const decisions = await Promise.all(Array.from({ length: 100 }, () => limiter.check('key')));
+console.log(decisions.filter(({ allowed }) => allowed).length, decisions[0].source, decisions[59].remaining);
+const reservation = await limiter.reserve('other', { cost: 60 });
+console.log(reservation.allowed, await reservation.cancel(), (await limiter.peek('other')).remaining);
+`;
+
 test('the limiter works under the rules of an edge runtime', () => {
-  const flags = ['--conditions', 'workerd', '--import', `data:text/javascript,${encodeURIComponent(RULES)}`];
-  flags.push('--input-type=module', '--eval', PROGRAM);
-  const output = execFileSync(process.execPath, flags, { cwd: HERE, encoding: 'utf8' });
+  const output = runAtTheEdge(PROGRAM);
   assert.equal(output, '0 2/d window true false\nrate_limited true\n');
 });
+
+test('a shared bucket works there, over the REST API of Upstash', async () => {
+  const redis = await RedisServer.start();
+  const forwarder = spawn(process.execPath, [FORWARDER, String(redis.port), 'secret'], { stdio: ['pipe', 'pipe', 'inherit'] });
+  try {
+    const [port] = await once(forwarder.stdout, 'data');
+    const output = runAtTheEdge(SHARED, { URL: `http://127.0.0.1:${String(port).trim()}` });
+    assert.equal(output, '60 redis 0\ntrue true 60\n');
+    assert.equal(redis.run('EXISTS', 'edge:{key}'), '1');
+    assert.match(redis.run('INFO', 'commandstats'), /cmdstat_mget:calls=2,/, 'one call for the checks, one for the peek');
+  } finally {
+    forwarder.kill();
+    await redis.remove();
+  }
+});
+
+function runAtTheEdge(program, environment = {}) {
+  const flags = ['--conditions', 'workerd', '--import', `data:text/javascript,${encodeURIComponent(RULES)}`];
+  flags.push('--input-type=module', '--eval', program);
+  return execFileSync(process.execPath, flags, { cwd: HERE, encoding: 'utf8', env: { ...process.env, ...environment } });
+}

@@ -1,6 +1,6 @@
-use super::segments::CELL;
+use super::segments::{CELL, KEY};
 use super::{Entry, Segments, State, Table, TableFull, Word, swap};
-use crate::sync::spin_loop;
+use crate::sync::{Ordering, spin_loop};
 
 /// What a call found, and what it did there.
 #[derive(Clone, Copy, Debug)]
@@ -21,52 +21,36 @@ pub struct Receipt<'s> {
 
 impl<'s> Receipt<'s> {
     #[inline(always)]
-    pub(super) fn of(entry: &Entry<'s>, before: u64, after: u64) -> Self {
-        Self { entry: *entry, before, after }
+    pub(super) fn of(entry: Entry<'s>, before: u64, after: u64) -> Self {
+        Self { entry, before, after }
     }
 }
 
 impl<'s, S: Segments + ?Sized> Table<'s, S> {
-    /// The key's slot and cell, for [`charge_seen`](Self::charge_seen).
+    /// The key's slot, which nobody wants, and its cell, for [`Entry::charge`].
     #[inline(always)]
-    pub(super) fn look(&self, fingerprint: u64) -> Option<(Entry<'s>, u64)> {
-        let entry = self.find(fingerprint)?;
-        if entry.word.has_bucket() {
-            let cell = entry.cell();
-            // After the cell: a cell frozen for the next key is then not taken for this one's.
-            if entry.is_unchanged() {
-                return Some((entry, cell));
-            }
-        }
-        // Taken apart, so that the answer above need not be put where this call puts its own.
-        let (entry, cell) = self.look_again(fingerprint)?;
-        Some((entry, cell))
+    pub(super) fn look(self, fingerprint: u64) -> Option<(Entry<'s>, u64)> {
+        let entry = self.find_live(fingerprint)?;
+        let cell = entry.cell();
+        // After the cell: a cell frozen for the next key is then not taken for this one's.
+        entry.is_unchanged().then_some((entry, cell))
     }
 
+    /// The key's cell, 0 when it has none.
     #[cold]
     #[inline(never)]
-    fn look_again(&self, fingerprint: u64) -> Option<(Entry<'s>, u64)> {
+    pub(super) fn look_again(self, fingerprint: u64) -> u64 {
         while let Some(entry) = self.find(fingerprint) {
             if !entry.word.has_bucket() {
                 break;
             }
             let cell = entry.cell();
             if entry.is_unchanged() {
-                return Some((entry, cell));
+                return cell;
             }
             spin_loop();
         }
-        None
-    }
-
-    /// Replaces a cell as it was seen; false when it has changed since, or somebody wants its
-    /// slot, or there is nothing to change: then nothing was charged.
-    #[inline(always)]
-    pub(super) fn charge_seen(&self, entry: &Entry<'s>, before: u64, after: u64) -> bool {
-        entry.word.state() == State::Live
-            && before != after
-            && swap(&entry.slot[CELL], before, after)
-            && entry.is_same_stay()
+        0
     }
 
     /// [`update`](Self::update) with a receipt when the cell was replaced.
@@ -81,8 +65,7 @@ impl<'s, S: Segments + ?Sized> Table<'s, S> {
         mut step: impl FnMut(u64) -> Option<u64>,
     ) -> Result<Charged<'s>, TableFull> {
         // As a rule the bucket is there, nobody wants its slot, and nobody comes between.
-        if let Some(entry) = self.find(fingerprint)
-            && entry.word.state() == State::Live
+        if let Some(entry) = self.find_live(fingerprint)
             && let Some(charged) = self.charge_once(&entry, &mut step)
         {
             return Ok(charged);
@@ -93,7 +76,7 @@ impl<'s, S: Segments + ?Sized> Table<'s, S> {
     #[cold]
     #[inline(never)]
     fn charge_in_the_end(
-        &self,
+        self,
         fingerprint: u64,
         position: u64,
         step: &mut dyn FnMut(u64) -> Option<u64>,
@@ -139,14 +122,8 @@ impl<'s, S: Segments + ?Sized> Table<'s, S> {
         let Some(after) = step(before) else {
             return Some(Charged { before, receipt: None });
         };
-        let receipt = self.swap_cell(entry, before, after)?;
-        Some(Charged { before, receipt: Some(receipt) })
-    }
-
-    #[inline(always)]
-    fn swap_cell(&self, entry: &Entry<'s>, before: u64, after: u64) -> Option<Receipt<'s>> {
-        let charged = swap(&entry.slot[CELL], before, after) && entry.is_same_stay();
-        charged.then(|| Receipt::of(entry, before, after))
+        let receipt = Receipt::of(*entry, before, after);
+        entry.charge(before, after).then_some(Charged { before, receipt: Some(receipt) })
     }
 
     /// Takes a charge back: exactly, when it was the cell's last. When others
@@ -177,11 +154,18 @@ impl<'s, S: Segments + ?Sized> Table<'s, S> {
 }
 
 impl Entry<'_> {
+    /// Replaces the cell as it was seen, of a slot that nobody wanted; false when it has changed
+    /// since, or the slot has been given on: then nothing was charged.
+    #[inline(always)]
+    pub(super) fn charge(&self, before: u64, after: u64) -> bool {
+        swap(&self.slot[CELL], before, after) && self.is_same_stay()
+    }
+
     /// Whether a cell just charged was this key's: once lowered, or dropped, it may be the next
     /// key's, and have come to the very value that was seen.
     #[inline(always)]
     fn is_same_stay(&self) -> bool {
-        let now = self.slot[super::KEY].load(crate::sync::Ordering::Acquire);
-        Word(now).is_same_stay(self.word)
+        let now = Word(self.slot[KEY].load(Ordering::Acquire));
+        now == self.word || now.is_same_stay(self.word)
     }
 }

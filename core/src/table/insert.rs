@@ -1,5 +1,5 @@
 use super::segments::{CELL, CHOICES, Slot, WINDOW, window};
-use super::{Entry, OnFull, Segments, State, Table, TableFull, swap};
+use super::{Entry, OnFull, Segments, State, Table, TableFull, entries, swap};
 use crate::sync::{Ordering, fence};
 
 /// How a slot can become the new key's.
@@ -24,7 +24,7 @@ impl<'s, S: Segments + ?Sized> Table<'s, S> {
             return Ok(None);
         };
         fence(Ordering::SeqCst);
-        for mut other in self.entries(fingerprint) {
+        for mut other in entries(self.segments, fingerprint) {
             if other.place() == own.place() || !other.word.is_of(fingerprint) {
                 continue;
             }

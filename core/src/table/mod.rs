@@ -30,7 +30,7 @@ mod word;
 use crate::sync::{AtomicU64, Ordering, PATIENCE, spin_loop};
 pub use charge::{Charged, Receipt};
 pub use operations::apply_tables;
-use segments::{CELL, CHOICES, KEY, Window, window};
+use segments::{CELL, CHOICES, KEY, Window, home, window};
 pub use segments::{Segments, Slot, WINDOW};
 pub use tiers::{check_table, check_tables};
 use word::{State, Word};
@@ -89,6 +89,14 @@ pub struct Table<'s, S: Segments + ?Sized = [Slot]> {
     on_full: OnFull,
 }
 
+impl<S: Segments + ?Sized> Clone for Table<'_, S> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<S: Segments + ?Sized> Copy for Table<'_, S> {}
+
 /// How many of the newest segments are worth fetching: the older ones are small.
 const FETCHED: usize = 2;
 /// A segment of fewer slots (half a megabyte) stays near by itself.
@@ -135,7 +143,10 @@ impl<'s, S: Segments + ?Sized> Table<'s, S> {
 
     /// The key's cell, 0 when it has none.
     pub fn cell(&self, fingerprint: u64) -> u64 {
-        self.look(fingerprint).map_or(0, |(_, cell)| cell)
+        match self.look(fingerprint) {
+            Some((_, cell)) => cell,
+            None => self.look_again(fingerprint),
+        }
     }
 
     /// Brings what is needed of memory for all the keys near, and changes nothing: calls on
@@ -176,19 +187,21 @@ impl<'s, S: Segments + ?Sized> Table<'s, S> {
         }
     }
 
-    /// The key's slot, or one in which it is being inserted.
+    /// The key's slot, unless somebody wants it.
     #[inline(always)]
-    fn find(&self, fingerprint: u64) -> Option<Entry<'s>> {
-        let newest = self.segments.count().checked_sub(1)?;
-        let window = window(self.segments.segment(newest), fingerprint, 0);
-        match window.entry(0) {
-            Some(entry) if entry.word.is_of(fingerprint) && entry.word.has_bucket() => Some(entry),
-            _ => self.find_anywhere(fingerprint),
+    fn find_live(self, fingerprint: u64) -> Option<Entry<'s>> {
+        let newest = self.segments.count().wrapping_sub(1);
+        if let Some(slot) = home(self.segments.segment(newest), fingerprint) {
+            let entry = Entry::of(slot);
+            if entry.word.is_live_of(fingerprint) {
+                return Some(entry);
+            }
         }
+        find_live_anywhere(self.segments, fingerprint)
     }
 
-    #[inline(never)]
-    fn find_anywhere(&self, fingerprint: u64) -> Option<Entry<'s>> {
+    /// The key's slot, or one in which it is being inserted.
+    fn find(self, fingerprint: u64) -> Option<Entry<'s>> {
         let mut provisional = None;
         for segment in (0..self.segments.count()).rev() {
             let slots = self.segments.segment(segment);
@@ -207,15 +220,23 @@ impl<'s, S: Segments + ?Sized> Table<'s, S> {
         }
         provisional
     }
+}
 
-    /// Every slot that the key may be in, newest segment first.
-    fn entries(&self, fingerprint: u64) -> impl Iterator<Item = Entry<'s>> {
-        let segments = self.segments;
-        (0..segments.count()).rev().flat_map(move |segment| {
-            let slots = segments.segment(segment);
-            (0..CHOICES).flat_map(move |choice| window(slots, fingerprint, choice).entries())
-        })
-    }
+#[inline(never)]
+fn find_live_anywhere<S: Segments + ?Sized>(segments: &S, fingerprint: u64) -> Option<Entry<'_>> {
+    entries(segments, fingerprint).find(|entry| entry.word.is_live_of(fingerprint))
+}
+
+/// Every slot that the key may be in, newest segment first.
+#[inline]
+fn entries<S: Segments + ?Sized>(
+    segments: &S,
+    fingerprint: u64,
+) -> impl Iterator<Item = Entry<'_>> {
+    (0..segments.count()).rev().flat_map(move |segment| {
+        let slots = segments.segment(segment);
+        (0..CHOICES).flat_map(move |choice| window(slots, fingerprint, choice).entries())
+    })
 }
 
 impl<'s> Window<'s> {
@@ -226,18 +247,23 @@ impl<'s> Window<'s> {
 
     #[inline]
     fn entry(&self, step: usize) -> Option<Entry<'s>> {
-        let slot = self.slots.get(self.home ^ step)?;
-        Some(Entry { slot, word: Word(slot[KEY].load(Ordering::Acquire)) })
+        self.slots.get(self.home ^ step).map(Entry::of)
     }
 }
 
-impl Entry<'_> {
+impl<'s> Entry<'s> {
+    #[inline(always)]
+    fn of(slot: &'s Slot) -> Self {
+        Self { slot, word: Word(slot[KEY].load(Ordering::Acquire)) }
+    }
+
     /// Slots have an order, the same for all who use them, which decides between two
     /// insertions of one key.
     fn place(&self) -> *const Slot {
         self.slot
     }
 
+    #[inline(always)]
     fn cell(&self) -> u64 {
         self.slot[CELL].load(Ordering::Acquire)
     }

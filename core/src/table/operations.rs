@@ -8,7 +8,7 @@ use crate::gcra::decide_affordable;
 use crate::hold::hold_bucket;
 use crate::limit::Limit;
 use crate::operation::{Operation, Outcome};
-use crate::reservation::{Reservation, Reserved, reserve};
+use crate::reservation::{Reservation, Reserved, is_paid, reserve};
 use crate::settle::settle_bucket;
 use crate::sync::spin_loop;
 use crate::tiers::{Cells, binds_over, check_cost, check_count};
@@ -191,7 +191,8 @@ impl<S: Segments + ?Sized> Call<'_, '_, S> {
             let update = of
                 .table
                 .update(of.fingerprint, position, |cell| (cell == *after).then_some(*before));
-            all &= update == Ok(*after);
+            all &= update
+                .is_ok_and(|cell| cell == *after || is_paid(of.limit, self.now, cell, *after));
         }
         all
     }

@@ -58,29 +58,84 @@ pub(super) const CHOICES: usize = 2;
 #[inline]
 pub(super) fn window(slots: &[Slot], fingerprint: u64, choice: usize) -> Window<'_> {
     let home = (fingerprint % WINDOW as u64) as usize;
-    let count = slots.len() / WINDOW;
-    if count < 2 {
-        let end = if choice == 0 { slots.len().min(WINDOW) } else { 0 };
-        return Window { slots: slots.get(..end).unwrap_or(&[]), home };
-    }
-    let first = scale(fingerprint, count);
-    let index = if choice == 0 {
-        first
-    } else {
-        // Another view of the same bits: odd multiplication carries the low ones up.
-        let other = scale(fingerprint.rotate_left(32).wrapping_mul(0x9E37_79B9_7F4A_7C15), count);
-        match other {
-            other if other != first => other,
-            _ if first + 1 < count => first + 1,
-            _ => 0,
+    let (windows, rest) = slots.as_chunks::<WINDOW>();
+    let slots: &[Slot] = match windows {
+        [] if choice == 0 => rest,
+        [only] if choice == 0 => only,
+        [] | [_] => &[],
+        windows => {
+            let index = window_index(windows.len(), fingerprint, choice);
+            windows.get(index).map_or(&[], |window| window)
         }
     };
-    let start = index * WINDOW;
-    Window { slots: slots.get(start..start + WINDOW).unwrap_or(&[]), home }
+    Window { slots, home }
+}
+
+/// The number of one of a key's two windows, of at least two: these are never the same.
+#[inline]
+fn window_index(count: usize, fingerprint: u64, choice: usize) -> usize {
+    let first = scale(fingerprint, count);
+    if choice == 0 {
+        return first;
+    }
+    // Another view of the same bits: odd multiplication carries the low ones up.
+    match scale(fingerprint.rotate_left(32).wrapping_mul(0x9E37_79B9_7F4A_7C15), count) {
+        other if other != first => other,
+        _ if first + 1 < count => first + 1,
+        _ => 0,
+    }
+}
+
+/// The slot in which a key is looked for first: its home in its first window.
+#[inline(always)]
+pub(super) fn home(slots: &[Slot], fingerprint: u64) -> Option<&Slot> {
+    let (windows, _) = slots.as_chunks::<WINDOW>();
+    let window = windows.get(scale(fingerprint, windows.len()))?;
+    Some(&window[(fingerprint % WINDOW as u64) as usize])
 }
 
 /// Maps a fingerprint evenly to `0..count`, by its high bits.
 #[inline]
 fn scale(fingerprint: u64, count: usize) -> usize {
     ((u128::from(fingerprint) * count as u128) >> 64) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Spread over all 64 bits.
+    fn fingerprints() -> impl Iterator<Item = u64> {
+        (0..10_000u64).map(|number| (number << 32 ^ number).wrapping_mul(0xD6E8_FEB8_6659_FD93))
+    }
+
+    #[test]
+    fn a_key_has_two_windows_and_all_windows_have_keys() {
+        for count in [2, 3, 5, 64, 1000] {
+            let mut keys = [[0; 1000]; CHOICES];
+            for fingerprint in fingerprints() {
+                let [first, second] = [0, 1].map(|choice| window_index(count, fingerprint, choice));
+                assert!(first != second && first < count && second < count);
+                keys[0][first] += 1;
+                keys[1][second] += 1;
+            }
+            for of_choice in &keys {
+                assert!(of_choice[..count].iter().all(|keys| *keys > 0), "{of_choice:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_first_window_goes_by_the_high_bits() {
+        assert_eq!([0, u64::MAX >> 1, 1 << 63, u64::MAX].map(|it| scale(it, 2)), [0, 0, 1, 1]);
+        assert_eq!([0, 1 << 62, 3 << 62, u64::MAX].map(|it| scale(it, 1000)), [0, 250, 750, 999]);
+    }
+
+    /// What is the second window when both views of the bits lead to one: the next, or round.
+    #[test]
+    fn two_views_of_one_window_are_two_windows() {
+        for (fingerprint, expected) in [(0, 1), (0xFFFF_FFFF_0000_0000, 0)] {
+            assert_eq!(window_index(3, fingerprint, 1), expected, "{fingerprint:x}");
+        }
+    }
 }

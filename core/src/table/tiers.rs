@@ -1,8 +1,8 @@
-use super::{Charged, Entry, Receipt, Segments, Table, TableFull};
+use super::{Charged, Receipt, Segments, Table, TableFull};
 use crate::clock::Clock;
 use crate::decision::{Decision, Source};
 use crate::error::Error;
-use crate::gcra::decide_affordable;
+use crate::gcra::{decide_affordable, describe_charged};
 use crate::limit::Limit;
 use crate::tiers::{binds_over, check_cost};
 
@@ -37,38 +37,22 @@ pub fn check_tables<S: Segments + ?Sized>(
     clock: &(impl Clock + ?Sized),
     cost: u64,
 ) -> Result<Decision, Error> {
-    if let ([table], [limit], [fingerprint]) = (tables, limits, fingerprints) {
-        return check_table(table, limit, *fingerprint, clock.now(), cost);
-    }
-    check_cost(limits, cost)?;
-    let now = clock.now();
-    Ok(match (tables, limits, fingerprints) {
-        ([t0, t1], [l0, l1], [f0, f1]) => {
-            Tiers { tables: [t0, t1], limits: [l0, l1], fingerprints: [*f0, *f1], now, cost }
-                .check(clock)
+    match (tables, limits, fingerprints) {
+        ([table], [limit], [print]) => check_table(table, limit, *print, clock.now(), cost),
+        ([t0, t1], [l0, l1], [p0, p1]) => check_each([*t0, *t1], [l0, l1], [*p0, *p1], clock, cost),
+        ([t0, t1, t2], [l0, l1, l2], [p0, p1, p2]) => {
+            check_each([*t0, *t1, *t2], [l0, l1, l2], [*p0, *p1, *p2], clock, cost)
         }
-        ([t0, t1, t2], [l0, l1, l2], [f0, f1, f2]) => Tiers {
-            tables: [t0, t1, t2],
-            limits: [l0, l1, l2],
-            fingerprints: [*f0, *f1, *f2],
-            now,
-            cost,
+        ([t0, t1, t2, t3], [l0, l1, l2, l3], [p0, p1, p2, p3]) => {
+            check_each([*t0, *t1, *t2, *t3], [l0, l1, l2, l3], [*p0, *p1, *p2, *p3], clock, cost)
         }
-        .check(clock),
-        ([t0, t1, t2, t3], [l0, l1, l2, l3], [f0, f1, f2, f3]) => Tiers {
-            tables: [t0, t1, t2, t3],
-            limits: [l0, l1, l2, l3],
-            fingerprints: [*f0, *f1, *f2, *f3],
-            now,
-            cost,
-        }
-        .check(clock),
         _ => {
+            check_cost(limits, cost)?;
             let count = [tables.len(), fingerprints.len(), limits.len()];
             let wrong = count.into_iter().find(|count| *count != limits.len());
-            return Err(Error::TierCount { count: wrong.unwrap_or(limits.len()) });
+            Err(Error::TierCount { count: wrong.unwrap_or(limits.len()) })
         }
-    })
+    }
 }
 
 /// [`decide`](crate::decide) on a table: [`check_tables`] with a single limit.
@@ -92,11 +76,11 @@ pub fn check_table<S: Segments + ?Sized>(
     // As a rule the bucket is there, nobody wants its slot, and nobody comes between.
     if let Some((entry, before)) = table.look(fingerprint) {
         let (decision, next) = decide_affordable(limit, before, now, cost);
-        if next == before || table.charge_seen(&entry, before, next) {
+        if next == before || entry.charge(before, next) {
             return Ok(decision);
         }
     }
-    Ok(match charge_in_the_end(table, limit, fingerprint, now, cost) {
+    Ok(match charge_in_the_end(*table, limit, fingerprint, now, cost) {
         Ok(before) => decide_affordable(limit, before, now, cost).0,
         Err(full) => without_room(limit, full, now),
     })
@@ -105,7 +89,7 @@ pub fn check_table<S: Segments + ?Sized>(
 #[cold]
 #[inline(never)]
 fn charge_in_the_end<S: Segments + ?Sized>(
-    table: &Table<'_, S>,
+    table: Table<'_, S>,
     limit: &Limit,
     fingerprint: u64,
     now: u64,
@@ -118,46 +102,93 @@ fn charge_in_the_end<S: Segments + ?Sized>(
     })
 }
 
+/// As a rule all buckets are there, nobody wants their slots, and nobody comes between.
+///
+/// Until a bucket is charged nothing is written to memory, not even to the stack: a
+/// compare-and-swap waits for all that was.
+#[inline(always)]
+#[allow(clippy::needless_range_loop, reason = "a tier's number is the index of five arrays")]
+fn check_each<S: Segments + ?Sized, const N: usize>(
+    tables: [Table<'_, S>; N],
+    limits: [&Limit; N],
+    fingerprints: [u64; N],
+    clock: &(impl Clock + ?Sized),
+    cost: u64,
+) -> Result<Decision, Error> {
+    for limit in limits {
+        if cost > limit.burst() {
+            return Err(too_large(limits, cost));
+        }
+    }
+    let now = clock.now();
+    let tiers = || Tiers { tables, limits, fingerprints, now, cost };
+    // Arrays of plain words, filled in a loop, stay in registers; one of pairs does not.
+    let (mut entries, mut cells, mut nexts) = ([None; N], [0; N], [0; N]);
+    for tier in 0..N {
+        let Some((entry, cell)) = tables[tier].look(fingerprints[tier]) else {
+            return Ok(tiers().check(clock));
+        };
+        (entries[tier], cells[tier]) = (Some(entry), cell);
+    }
+    for tier in 0..N {
+        let (decision, next) = decide_affordable(limits[tier], cells[tier], now, cost);
+        if !decision.allowed || cost == 0 {
+            return Ok(tiers().bind(&cells));
+        }
+        nexts[tier] = next;
+    }
+    for tier in 0..N {
+        if !entries[tier].is_some_and(|entry| entry.charge(cells[tier], nexts[tier])) {
+            let mut receipts = [None; N];
+            for charged in 0..tier {
+                let receipt = |entry| Receipt::of(entry, cells[charged], nexts[charged]);
+                receipts[charged] = entries[charged].map(receipt);
+            }
+            let tiers = tiers();
+            return Ok(tiers.conclude(tiers.check_with_others(clock, receipts, tier)));
+        }
+    }
+    let mut binding = describe_charged(limits[0], nexts[0], now);
+    for tier in 1..N {
+        let decision = describe_charged(limits[tier], nexts[tier], now);
+        if binds_over(&decision, &binding) {
+            binding = Decision { tier: tier as u8, ..decision };
+        }
+    }
+    Ok(binding)
+}
+
+#[cold]
+#[inline(never)]
+fn too_large<const N: usize>(limits: [&Limit; N], cost: u64) -> Error {
+    let burst = limits.map(Limit::burst).into_iter().min().unwrap_or(0);
+    Error::CostTooLarge { cost, burst }
+}
+
 /// A check of `N` limits, for a cost within their bursts.
 struct Tiers<'a, 's, S: Segments + ?Sized, const N: usize> {
-    tables: [&'a Table<'s, S>; N],
+    tables: [Table<'s, S>; N],
     limits: [&'a Limit; N],
     fingerprints: [u64; N],
     now: u64,
     cost: u64,
 }
 
-#[allow(clippy::needless_range_loop, reason = "a tier's number is the index of five arrays")]
+#[allow(clippy::needless_range_loop, reason = "a tier's number is the index of three arrays")]
 impl<'s, S: Segments + ?Sized, const N: usize> Tiers<'_, 's, S, N> {
-    #[inline(always)]
+    /// Where not all buckets are there, or not all left alone.
+    #[cold]
+    #[inline(never)]
     fn check(&self, clock: &(impl Clock + ?Sized)) -> Decision {
-        // Two arrays of plain words, filled in a loop, stay in registers; one of pairs does not.
-        let (mut entries, mut cells) = ([None; N], [0; N]);
-        for tier in 0..N {
-            if let Some((entry, cell)) = self.tables[tier].look(self.fingerprints[tier]) {
-                (entries[tier], cells[tier]) = (Some(entry), cell);
-            }
+        let seen = self.bind(&self.cells());
+        if self.cost == 0 || !seen.allowed {
+            return seen;
         }
-        let mut allowed = true;
-        for tier in 0..N {
-            allowed &= self.decide(tier, cells[tier]).allowed;
-        }
-        if !allowed || self.cost == 0 {
-            return self.bind(&cells);
-        }
-        for tier in 0..N {
-            let charged = match &entries[tier] {
-                Some(entry) => {
-                    let cell = cells[tier];
-                    self.tables[tier].charge_seen(entry, cell, self.next(tier, cell))
-                }
-                None => false,
-            };
-            if !charged {
-                return self.conclude(self.check_with_others(clock, entries, cells, tier));
-            }
-        }
-        self.bind(&cells)
+        self.conclude(self.check_with_others(clock, [None; N], 0))
+    }
+
+    fn cells(&self) -> [u64; N] {
+        core::array::from_fn(|tier| self.tables[tier].cell(self.fingerprints[tier]))
     }
 
     #[inline(always)]
@@ -195,23 +226,16 @@ impl<'s, S: Segments + ?Sized, const N: usize> Tiers<'_, 's, S, N> {
         }
     }
 
-    /// The rest of a check that has met a new key or another call; its first `charged` tiers
-    /// have been charged as they were seen.
+    /// The rest of a check that has met a new key or another call; its tiers before `first` have
+    /// been charged.
     #[cold]
     #[inline(never)]
     fn check_with_others(
         &self,
         clock: &(impl Clock + ?Sized),
-        entries: [Option<Entry<'s>>; N],
-        cells: [u64; N],
-        charged: usize,
+        mut receipts: [Option<Receipt<'s>>; N],
+        mut first: usize,
     ) -> End<N> {
-        let mut receipts = [None; N];
-        let mut first = charged;
-        for tier in 0..charged {
-            let after = self.next(tier, cells[tier]);
-            receipts[tier] = entries[tier].map(|entry| Receipt::of(&entry, cells[tier], after));
-        }
         let mut attempts = ATTEMPTS;
         loop {
             attempts -= 1;
@@ -223,8 +247,7 @@ impl<'s, S: Segments + ?Sized, const N: usize> Tiers<'_, 's, S, N> {
             if attempts == 0 {
                 return end;
             }
-            let cells =
-                core::array::from_fn(|tier| self.tables[tier].cell(self.fingerprints[tier]));
+            let cells = self.cells();
             if !self.bind(&cells).allowed {
                 return End::Bound(cells);
             }

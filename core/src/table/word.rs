@@ -44,6 +44,15 @@ impl Word {
         (self.0 ^ fingerprint) & TAG_MASK == 0 && self.0 >> STATE_SHIFT != 0
     }
 
+    /// Whether the key has a bucket here, and nobody wants its slot.
+    #[inline(always)]
+    pub(super) const fn is_live_of(self, fingerprint: u64) -> bool {
+        // Tag and state side by side, and nothing else: few instructions on a path that counts.
+        let tag_and_state = self.0.rotate_left(u64::BITS - STATE_SHIFT) << VERSION_BITS;
+        tag_and_state
+            == fingerprint << (u64::BITS - TAG_BITS) | (State::Live as u64) << VERSION_BITS
+    }
+
     /// Whether the key has a bucket here, wanted by others or not.
     pub(super) const fn has_bucket(self) -> bool {
         matches!(self.state(), State::Live | State::Leaving)
@@ -66,6 +75,7 @@ impl Word {
 
     /// Whether the slot has been the key's without a break since its word was
     /// `earlier`. Leaving, being taken and confirmed are three versions at least.
+    #[inline(always)]
     pub(super) const fn is_same_stay(self, earlier: Self) -> bool {
         let passed = self.version().wrapping_sub(earlier.version()) & VERSION_MASK;
         self.has_bucket() && (self.0 ^ earlier.0) & TAG_MASK == 0 && passed < 3
@@ -78,5 +88,75 @@ impl Word {
     const fn with(self, tag: u64, state: State) -> Self {
         let version = (self.version() + 1) & VERSION_MASK;
         Self((state as u64) << STATE_SHIFT | version << TAG_BITS | tag)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TAG: u64 = 0xBA98_7654_3210;
+    /// The tag, below bits that a word does not keep.
+    const FINGERPRINT: u64 = 0xFEDC << 48 | TAG;
+    const STATES: [State; 4] = [State::Vacant, State::Provisional, State::Live, State::Leaving];
+
+    fn word(state: u64, version: u64, tag: u64) -> Word {
+        Word(state << 62 | version << 48 | tag)
+    }
+
+    /// Files of shared memory hold these very bits.
+    #[test]
+    fn a_stay_changes_state_and_version() {
+        let taken = Word(0).taken_by(FINGERPRINT);
+        assert_eq!(taken, word(1, 1, TAG));
+        let live = taken.become_state(State::Live);
+        assert_eq!(live, word(2, 2, TAG));
+        let leaving = live.become_state(State::Leaving);
+        assert_eq!(leaving, word(3, 3, TAG));
+        assert_eq!(leaving.vacated(), word(0, 4, 0));
+        assert_eq!(leaving.taken_by(!FINGERPRINT), word(1, 4, TAG ^ TAG_MASK));
+    }
+
+    #[test]
+    fn versions_go_round_and_touch_nothing_else() {
+        let last = word(3, VERSION_MASK, TAG);
+        assert_eq!(last.become_state(State::Live), word(2, 0, TAG));
+        assert_eq!(last.vacated(), Word(0));
+        assert_eq!(VERSION_MASK, 16_383);
+    }
+
+    #[test]
+    fn a_word_tells_its_state() {
+        for version in [0, 1, VERSION_MASK] {
+            let words = [0, 1, 2, 3].map(|state| word(state, version, TAG));
+            assert_eq!(words.map(Word::state), STATES);
+            assert_eq!(words.map(Word::has_bucket), [false, false, true, true]);
+            assert_eq!(words.map(|it| it.is_of(FINGERPRINT)), [false, true, true, true]);
+            assert_eq!(words.map(|it| it.is_live_of(FINGERPRINT)), [false, false, true, false]);
+        }
+    }
+
+    #[test]
+    fn a_word_is_of_one_tag() {
+        for bit in 0..64 {
+            let other = FINGERPRINT ^ 1 << bit;
+            let same = bit >= TAG_BITS;
+            let live = word(2, 7, TAG);
+            assert_eq!((live.is_of(other), live.is_live_of(other)), (same, same), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn a_stay_lasts_two_versions() {
+        for version in [5, VERSION_MASK, VERSION_MASK - 1] {
+            let earlier = word(2, version, TAG);
+            let later = |passed| word(2, (version + passed) & VERSION_MASK, TAG);
+            let same = [0, 1, 2, 3, 4, VERSION_MASK].map(|it| later(it).is_same_stay(earlier));
+            assert_eq!(same, [true, true, true, false, false, false]);
+            assert!(earlier.become_state(State::Leaving).is_same_stay(earlier));
+            assert!(!word(2, version, TAG ^ 1).is_same_stay(earlier), "another key");
+            assert!(!earlier.vacated().is_same_stay(earlier));
+            assert!(!word(1, version, TAG).is_same_stay(earlier), "not there any more");
+        }
     }
 }

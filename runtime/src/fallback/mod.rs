@@ -4,6 +4,7 @@
 mod breaker;
 mod fixed;
 mod health;
+mod leases;
 mod policy;
 mod share;
 #[cfg(test)]
@@ -13,10 +14,10 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
 use std::sync::Arc;
 
-use tidegate_core::{Limit, Operation, Outcome, Source};
+use tidegate_core::{Attempt, Limit, Operation, Outcome, Source};
 
 use crate::error::Error;
-use crate::redis::RedisStore;
+use crate::redis::{Ask, RedisStore};
 use breaker::StoreBreaker;
 pub use health::StoreHealth;
 pub use policy::OnStoreError;
@@ -95,25 +96,25 @@ impl Guarded {
     /// Runs operations one after the other, in as few trips as can be.
     pub(crate) fn run_all<D: FnOnce(Result<Outcome, Error>) + Send + 'static>(
         &self,
-        asked: impl IntoIterator<Item = (Vec<Vec<u8>>, Operation, D)>,
+        asked: impl IntoIterator<Item = Ask<D>>,
     ) {
-        let to_send = asked
-            .into_iter()
-            .filter_map(|(keys, operation, done)| self.guard(keys, operation, done));
+        let to_send = asked.into_iter().filter_map(|(keys, operation, done)| {
+            let (keys, operation, sent) = self.guard(keys, operation, done)?;
+            Some((keys, operation, move |outcome| sent.answered(outcome)))
+        });
         self.0.store.store.run_all(&self.0.limits, to_send);
     }
 
-    /// Answers what the store is not to be asked; what it is, with what its answer means.
+    /// Answers what the store is not to be asked; what it is, with who waits for the answer.
     ///
     /// A call that finds out whether the store is back is a caller's own: a request of another
     /// kind could be answered by a server that refuses the caller's.
-    fn guard<D: FnOnce(Result<Outcome, Error>) + Send + 'static>(
+    fn guard<D: FnOnce(Result<Outcome, Error>)>(
         &self,
         keys: Vec<Vec<u8>>,
         operation: Operation,
         done: D,
-    ) -> Option<(Vec<Vec<u8>>, Operation, impl FnOnce(Result<Outcome, Error>) + Send + use<D>)>
-    {
+    ) -> Option<Ask<Sent<D>>> {
         let operation = match operation {
             Operation::Cancel(slot) if slot.decision.source == Source::Fallback => {
                 let all = self.0.policy.cancel(&keys, slot, self.0.store.breaker.now());
@@ -140,26 +141,8 @@ impl Guarded {
             share.post(&keys, self);
             kept.clone_from(&keys);
         }
-        let inner = Arc::clone(&self.0);
-        let answer = move |outcome| {
-            let breaker = &inner.store.breaker;
-            done(match outcome {
-                Err(error @ (Error::Store(_) | Error::StoreTimeout { .. })) => {
-                    breaker.failed(attempt, &error);
-                    inner.answer(&kept, asked, error)
-                }
-                Ok(_) | Err(Error::CorruptBucket { .. }) => {
-                    breaker.succeeded(attempt);
-                    outcome
-                }
-                // A mistake in the arguments: nothing was sent.
-                Err(_) => {
-                    breaker.abandoned(attempt);
-                    outcome
-                }
-            });
-        };
-        Some((keys, operation, answer))
+        let sent = Sent { inner: Arc::clone(&self.0), attempt, asked, keys: kept, done };
+        Some((keys, operation, sent))
     }
 
     pub(crate) fn health(&self) -> StoreHealth {
@@ -184,6 +167,39 @@ impl Guarded {
         self.0.store.store.run(keys, limits, operation, move |outcome| {
             if let (Err(_), Policy::Local(share)) = (outcome, &inner.policy) {
                 failed(share);
+            }
+        });
+    }
+}
+
+/// A call that the store is asked, and who waits for the answer.
+struct Sent<D> {
+    inner: Arc<Inner>,
+    attempt: Attempt,
+    asked: Asked,
+    /// For the share; none where there is none.
+    keys: Vec<Vec<u8>>,
+    done: D,
+}
+
+impl<D: FnOnce(Result<Outcome, Error>)> Sent<D> {
+    /// Tells the breaker what came of it, and the caller; of a failure, what the policy says.
+    fn answered(self, outcome: Result<Outcome, Error>) {
+        let Self { inner, attempt, asked, keys, done } = self;
+        let breaker = &inner.store.breaker;
+        done(match outcome {
+            Err(error @ (Error::Store(_) | Error::StoreTimeout { .. })) => {
+                breaker.failed(attempt, &error);
+                inner.answer(&keys, asked, error)
+            }
+            Ok(_) | Err(Error::CorruptBucket { .. }) => {
+                breaker.succeeded(attempt);
+                outcome
+            }
+            // A mistake in the arguments: nothing was sent.
+            Err(_) => {
+                breaker.abandoned(attempt);
+                outcome
             }
         });
     }

@@ -9,6 +9,7 @@ use crate::clock::{FastClock, ProcessClock};
 use crate::error::Error;
 use crate::fallback::{Guarded, OnStoreError};
 use crate::keys::check_prefix;
+use crate::lease::{LeaseOptions, Leases};
 use crate::memory::{DEFAULT_MAX_KEYS, MemoryTables};
 use crate::shm::SharedTables;
 use crate::store::{Backend, DEFAULT_TIMEOUT, Store};
@@ -31,6 +32,7 @@ pub struct LimiterBuilder {
     max_keys: Option<usize>,
     on_full: Option<OnFull>,
     deny_cache: Option<Duration>,
+    lease: Option<LeaseOptions>,
     on_store_error: OnStoreError,
 }
 
@@ -127,6 +129,17 @@ impl LimiterBuilder {
         self
     }
 
+    /// Leases slices of the shared Redis buckets: this process debits tokens for a while
+    /// ahead, spends them at a pace without asking, and renews its slice in the background.
+    /// Shares follow demand. For [`check`](Limiter::check) of one key that is asked for often;
+    /// everything else goes to the bucket. The fastest limit sets the pace, and must give at
+    /// least ten tokens in a ttl.
+    #[must_use]
+    pub fn lease(mut self, options: LeaseOptions) -> Self {
+        self.lease = Some(options);
+        self
+    }
+
     /// What to answer while a Redis store fails; [`OnStoreError::Raise`] unless given. Memory,
     /// shared or not, does not fail and takes nothing else.
     #[must_use]
@@ -163,6 +176,21 @@ impl LimiterBuilder {
                 "it is for a Redis store only; leave it out",
             ));
         }
+        let leases = match (&self.lease, &store.0) {
+            (None, _) => None,
+            (Some(_), Backend::Redis(redis)) if !redis.is_leasable() => {
+                let message = "it is renewed in the background: name the Redis by its URL";
+                return Err(Error::argument("lease", message));
+            }
+            (Some(lease), Backend::Redis(redis)) => {
+                let terms = lease.terms(&limits)?;
+                Some(Leases::new(redis.clone(), Arc::clone(&limits), terms, prefix.clone()))
+            }
+            (Some(_), _) => {
+                let message = "it is a slice of a bucket in Redis, which other stores are not";
+                return Err(Error::argument("lease", message));
+            }
+        };
         if self.on_store_error != OnStoreError::Raise && !matches!(store.0, Backend::Redis(_)) {
             let message = "it is for a Redis store only; memory does not fail";
             return Err(Error::argument("on_store_error", message));
@@ -193,7 +221,7 @@ impl LimiterBuilder {
             }
         };
         let closed = AtomicBool::new(false);
-        Ok(Limiter(Arc::new(Inner { named, limits, prefix, buckets, closed })))
+        Ok(Limiter(Arc::new(Inner { named, limits, prefix, buckets, leases, closed })))
     }
 }
 

@@ -26,7 +26,7 @@ impl Limiter {
             let decision = match &self.0.buckets {
                 Buckets::Memory(tables) => tables.check_affordable(key, cost),
                 Buckets::Shm(shared) => shared.tables().check_affordable(key, cost),
-                Buckets::Redis(_) => None,
+                Buckets::Redis(_) => self.spend_leased(key, cost),
             };
             if let Some(decision) = decision {
                 return Ok(decision);
@@ -47,7 +47,11 @@ impl Limiter {
             Buckets::Shm(shared) => {
                 shared.tables().check(self.admit(keys, &Operation::Check { cost })?, cost)
             }
-            Buckets::Redis(_) => decision(self.run_blocking(keys, Operation::Check { cost })),
+            Buckets::Redis(_) => {
+                let answer = decision(self.run_blocking(keys, Operation::Check { cost }));
+                self.note_direct(keys, cost, &answer);
+                answer
+            }
         }
     }
 
@@ -76,7 +80,16 @@ impl Limiter {
         match &self.0.buckets {
             Buckets::Memory(_) | Buckets::Shm(_) => done(self.check(keys, cost)),
             Buckets::Redis(_) => {
-                self.run(keys, Operation::Check { cost }, |outcome| done(decision(outcome)));
+                let keys = keys.into();
+                if let Some(decision) = self.check_leased(keys, cost) {
+                    return done(Ok(decision));
+                }
+                let note = self.noting(keys, cost);
+                self.run(keys, Operation::Check { cost }, |outcome| {
+                    let answer = decision(outcome);
+                    note(&answer);
+                    done(answer);
+                });
             }
         }
     }

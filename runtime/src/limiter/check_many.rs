@@ -72,7 +72,7 @@ impl Limiter {
         }
     }
 
-    /// In one trip, in order.
+    /// In one trip, in order; those that a slice decides need none.
     fn check_remotely(
         &self,
         store: &Guarded,
@@ -80,10 +80,19 @@ impl Limiter {
         done: impl FnOnce(Result<Vec<Decision>, Error>) + Send + 'static,
     ) {
         let gathering = Gathering::new(checks.len(), done);
-        let asked = checks.into_iter().enumerate().map(|(place, (keys, cost))| {
+        let asked = checks.into_iter().enumerate().filter_map(|(place, (keys, cost))| {
             let gathering = Arc::clone(&gathering);
-            let put = move |outcome| gathering.put(place, decision(outcome));
-            (keys.in_redis(&self.0.prefix), Operation::Check { cost }, put)
+            if let Some(decision) = self.check_leased(keys, cost) {
+                gathering.put(place, Ok(decision));
+                return None;
+            }
+            let note = self.noting(keys, cost);
+            let put = move |outcome| {
+                let answer = decision(outcome);
+                note(&answer);
+                gathering.put(place, answer);
+            };
+            Some((keys.in_redis(&self.0.prefix), Operation::Check { cost }, put))
         });
         store.run_all(asked);
     }

@@ -2,6 +2,7 @@ mod acquire;
 mod builder;
 mod check;
 mod check_many;
+mod leased;
 mod operations;
 mod run;
 
@@ -13,6 +14,7 @@ use tidegate_core::{Decision, Limit, Source};
 
 use crate::error::Error;
 use crate::fallback::{Guarded, StoreHealth};
+use crate::lease::Leases;
 use crate::memory::MemoryTables;
 use crate::pressure::Pressure;
 use crate::shm::SharedTables;
@@ -45,6 +47,7 @@ struct Inner {
     limits: Arc<[Limit]>,
     prefix: String,
     buckets: Buckets,
+    leases: Option<Leases>,
     closed: AtomicBool,
 }
 
@@ -149,9 +152,13 @@ impl Limiter {
     }
 
     /// Lets go of the limiter: later calls, by any clone, answer
-    /// [`Error::Store`]. A connection closes when its last limiter is gone.
+    /// [`Error::Store`]. A connection closes when its last limiter is gone. What is leased is
+    /// given back, for which this waits at most the store's timeout.
     pub fn close(&self) {
-        self.0.closed.store(true, Ordering::Release);
+        let was_closed = self.0.closed.swap(true, Ordering::AcqRel);
+        if let Some(leases) = self.0.leases.as_ref().filter(|_| !was_closed) {
+            leases.give_back();
+        }
     }
 }
 

@@ -2,9 +2,11 @@
 //! takes the engine's step there by the server's clock, and the caller replays the
 //! answer from what the script saw.
 
+mod courier;
 mod deny_cache;
 pub(crate) mod io;
 mod lane;
+mod lease;
 mod link;
 mod protocol;
 mod trip;
@@ -23,16 +25,32 @@ use self::link::Link;
 use crate::answer::lost;
 use crate::error::Error;
 
+pub use courier::{Carriage, Courier, Errand, Trip};
 pub(crate) use link::Address;
 pub use protocol::*;
 
-/// A Redis, reached through one multiplexed connection per process and server.
+/// A Redis that limiters share.
 #[derive(Clone)]
 pub(crate) struct RedisStore {
-    inner: Arc<Inner>,
+    reach: Reach,
     /// How long a refused key may be refused again without asking.
     keep_refusals: Duration,
 }
+
+/// Keys, one that holds all tiers or one for each, what is asked of them, and who wants to
+/// know.
+pub(crate) type Ask<D> = (Vec<Vec<u8>>, Operation, D);
+
+/// How it is reached.
+#[derive(Clone)]
+enum Reach {
+    Connected(Connected),
+    Carried { carriage: Arc<Carriage>, timeout: Duration },
+}
+
+/// A Redis, reached through one multiplexed connection per process and server.
+#[derive(Clone)]
+struct Connected(Arc<Inner>);
 
 struct Inner {
     address: Address,
@@ -42,7 +60,6 @@ struct Inner {
     making: Mutex<()>,
 }
 
-#[derive(Clone)]
 struct Live {
     process: u32,
     io: tokio::runtime::Handle,
@@ -56,7 +73,12 @@ impl RedisStore {
         let (live, making) = (ArcSwapOption::empty(), Mutex::new(()));
         let address = Address::parse(url)?;
         let inner = Arc::new(Inner { address, timeout, live, making });
-        Ok(Self { inner, keep_refusals: Duration::ZERO })
+        let reach = Reach::Connected(Connected(inner));
+        Ok(Self { reach, keep_refusals: Duration::ZERO })
+    }
+
+    pub(crate) fn carried(carriage: Arc<Carriage>, timeout: Duration) -> Self {
+        Self { reach: Reach::Carried { carriage, timeout }, keep_refusals: Duration::ZERO }
     }
 
     /// The same store, for a limiter that may be refused so long without asking.
@@ -80,25 +102,25 @@ impl RedisStore {
     pub(crate) fn run_all<D: FnOnce(Result<Outcome, Error>) + Send + 'static>(
         &self,
         limits: &Arc<[Limit]>,
-        asked: impl IntoIterator<Item = (Vec<Vec<u8>>, Operation, D)>,
+        asked: impl IntoIterator<Item = Ask<D>>,
     ) {
-        let live = match self.live() {
-            Ok(live) => live,
+        let path = match self.reach.path() {
+            Ok(path) => path,
             Err(error) => return asked.into_iter().for_each(|(.., done)| done(Err(error.clone()))),
         };
         // What is not sent is answered here, outside the lane's lock.
         let mut ready: Vec<(u16, Request, Done)> = Vec::new();
         for (keys, operation, done) in asked {
-            let forget = gives_back(&operation).then(|| (Arc::clone(&live.refused), keys.clone()));
+            let forget = gives_back(&operation).then(|| (Arc::clone(path.refused()), keys.clone()));
             forget.iter().for_each(forget_all);
-            let slot = self.slot_of(&keys);
+            let slot = path.slot_of(&keys);
             let request = Request::new(keys, Arc::clone(limits), operation);
             match slot.and_then(|slot| Ok((slot, request?))) {
                 Ok((slot, request)) => ready.push((slot, request, forgetting(forget, done))),
                 Err(error) => done(Err(error)),
             }
         }
-        live.lanes.push(&live.io, ready);
+        path.send(ready);
     }
 
     /// The refusal of a check that needs no asking.
@@ -111,41 +133,92 @@ impl RedisStore {
         match (operation, keys) {
             _ if self.keep_refusals.is_zero() => None,
             (&Operation::Check { cost: cost @ 1.. }, [key]) => {
-                self.live().ok()?.refused.refuse(key, limits, cost, self.keep_refusals)
+                let path = self.reach.path().ok()?;
+                path.refused().refuse(key, limits, cost, self.keep_refusals)
             }
             _ => None,
         }
     }
 
+    /// Whether the server answers; a courier's client is not asked.
     pub(crate) async fn ping(&self) -> Result<(), Error> {
+        match &self.reach {
+            Reach::Connected(server) => server.ping().await,
+            Reach::Carried { .. } => Ok(()),
+        }
+    }
+}
+
+/// Where requests are handed over now.
+enum Path<'a> {
+    Lanes(&'a Connected, Arc<Live>),
+    Courier { carriage: &'a Carriage, timeout: Duration },
+}
+
+impl Reach {
+    fn path(&self) -> Result<Path<'_>, Error> {
+        Ok(match self {
+            Self::Connected(server) => Path::Lanes(server, server.live()?),
+            Self::Carried { carriage, timeout } => Path::Courier { carriage, timeout: *timeout },
+        })
+    }
+}
+
+impl Path<'_> {
+    fn refused(&self) -> &Arc<DenyCache> {
+        match self {
+            Self::Lanes(_, live) => &live.refused,
+            Self::Courier { carriage, .. } => carriage.refused(),
+        }
+    }
+
+    /// The slot of all the keys of one call; a courier's client finds its own way.
+    fn slot_of(&self, keys: &[Vec<u8>]) -> Result<u16, Error> {
+        match self {
+            Self::Lanes(server, _) => server.slot_of(keys),
+            Self::Courier { .. } => Ok(0),
+        }
+    }
+
+    fn send(&self, requests: Vec<(u16, Request, Done)>) {
+        match self {
+            Self::Lanes(_, live) => live.lanes.push(&live.io, requests),
+            Self::Courier { carriage, timeout } => {
+                carriage
+                    .send(requests.into_iter().map(|(_, request, done)| (request, done)), *timeout);
+            }
+        }
+    }
+}
+
+impl Connected {
+    async fn ping(&self) -> Result<(), Error> {
         let live = self.live()?;
-        let timeout = self.inner.timeout;
+        let timeout = self.0.timeout;
+        let link = live.link.clone();
         let pinging = async move {
-            let answer = live.link.send(vec![::redis::cmd("PING")], 0).await.pop();
+            let answer = link.send(vec![::redis::cmd("PING")], 0).await.pop();
             answer.map_or_else(|| Err(lost()), |answer| answer.map(drop).map_err(store_error))
         };
         let pinged = live.io.spawn(within(timeout, pinging)).await;
         pinged.unwrap_or_else(|_| Err(Error::Store("the I/O thread is gone".into())))
     }
 
-    fn live(&self) -> Result<Live, Error> {
+    fn live(&self) -> Result<Arc<Live>, Error> {
         let process = std::process::id();
-        let of_this_process = || {
-            let live = self.inner.live.load();
-            live.as_ref().filter(|live| live.process == process).map(|live| Live::clone(live))
-        };
+        let of_this_process = || self.0.live.load_full().filter(|live| live.process == process);
         if let Some(live) = of_this_process() {
             return Ok(live);
         }
-        let _making = self.inner.making.lock();
+        let _making = self.0.making.lock();
         if let Some(live) = of_this_process() {
             return Ok(live);
         }
-        let link = Link::new(&self.inner.address, self.inner.timeout).map_err(store_error)?;
+        let link = Link::new(&self.0.address, self.0.timeout).map_err(store_error)?;
         let refused = Arc::new(DenyCache::new());
-        let lanes = Lanes::new(link.clone(), self.inner.timeout, Arc::clone(&refused));
-        let live = Live { process, io: io::handle()?, link, lanes, refused };
-        if let Some(parents) = self.inner.live.swap(Some(Arc::new(live.clone()))) {
+        let lanes = Lanes::new(link.clone(), self.0.timeout, Arc::clone(&refused));
+        let live = Arc::new(Live { process, io: io::handle()?, link, lanes, refused });
+        if let Some(parents) = self.0.live.swap(Some(Arc::clone(&live))) {
             // The parent's socket and tasks are not this process's to close.
             core::mem::forget(parents);
         }
@@ -154,7 +227,7 @@ impl RedisStore {
 
     /// The slot of all the keys of one call.
     fn slot_of(&self, keys: &[Vec<u8>]) -> Result<u16, Error> {
-        let mut slots = keys.iter().map(|key| self.inner.address.slot(key));
+        let mut slots = keys.iter().map(|key| self.0.address.slot(key));
         let first = slots.next().unwrap_or(0);
         if slots.all(|slot| slot == first) {
             return Ok(first);

@@ -3,7 +3,9 @@
 
 pub mod case;
 pub mod forgetful_proxy;
+pub mod lease_twin;
 pub mod lua_twin;
+pub mod operation_vectors;
 pub mod redis_group;
 pub mod redis_server;
 pub mod redis_twin;

@@ -3,61 +3,14 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 
-use serde::Deserialize;
 use tidegate::redis::{Call, SCRIPTS, Seen, value};
 use tidegate_conformance::case::call;
 use tidegate_conformance::lua_twin::{LuaTwin, Ran};
+use tidegate_conformance::operation_vectors::{self as vectors, Answer, Operation, Step};
 use tidegate_conformance::redis_server::RedisServer;
 use tidegate_conformance::redis_twin::RedisTwin;
-use tidegate_conformance::vectors::{Expected, load, nanos};
-use tidegate_core::{self as core, Cells, Decision, Limit, Outcome, Reservation, Reserved};
-
-#[derive(Deserialize)]
-struct Vectors {
-    traces: Vec<Trace>,
-}
-
-#[derive(Deserialize)]
-struct Trace {
-    name: String,
-    limits: Vec<String>,
-    steps: Vec<Step>,
-}
-
-#[derive(Deserialize)]
-struct Step {
-    #[serde(flatten)]
-    operation: Operation,
-    expect: Option<Answer>,
-    error: Option<String>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(tag = "op", rename_all = "snake_case")]
-enum Operation {
-    Check { at: String, cost: u64 },
-    Reserve { at: String, cost: u64, max_wait: String, reservation: Option<String> },
-    Cancel { reservation: String },
-    Settle { at: String, charged: u64, actual: u64 },
-    Credit { at: String, tokens: u64 },
-    Hold { at: String, wait: String },
-    Change { at: String, limits: Vec<String> },
-    Reset,
-}
-
-#[derive(Debug, Deserialize, PartialEq, Eq)]
-#[serde(untagged)]
-enum Answer {
-    Cancelled {
-        restored: bool,
-    },
-    Slot {
-        delay: String,
-        #[serde(flatten)]
-        decision: Expected,
-    },
-    Decision(Expected),
-}
+use tidegate_conformance::vectors::nanos;
+use tidegate_core::{self as core, Cells, Limit, Outcome, Reservation, Reserved};
 
 /// Where the buckets of a trace are.
 trait Bucket {
@@ -177,42 +130,24 @@ fn run_in_scripts(run_script: &RefCell<RunScript<'_>>, key_per_tier: bool) {
     });
 }
 
-/// Runs every step of every trace and reports all differences at once.
+/// A refusal or an error changes nothing.
 fn run_all<B: Bucket>(mut bucket_of: impl FnMut(usize) -> B) {
-    let vectors: Vectors = load("operations.json");
-    let mut steps = 0;
-    let mut differences = Vec::new();
-    for trace in &vectors.traces {
-        let limits = parse(&trace.limits);
-        let bucket = bucket_of(limits.len());
-        let mut runner = Runner { limits, bucket, now: 0, reservations: HashMap::new() };
-        for (number, step) in trace.steps.iter().enumerate() {
-            steps += 1;
-            let before = runner.bucket.held();
-            let got = runner.run(&step.operation);
-            let refused = !matches!(&got, Ok(answer) if answer.as_ref().is_none_or(Answer::stands));
-            if refused {
-                assert_eq!(runner.bucket.held(), before, "{:?} step {number} changed", trace.name);
+    vectors::run_all(
+        |_| true,
+        |trace| {
+            let limits = parse(&trace.limits);
+            let bucket = bucket_of(limits.len());
+            let mut runner = Runner { limits, bucket, now: 0, reservations: HashMap::new() };
+            let name = trace.name.clone();
+            move |step| {
+                let before = runner.bucket.held();
+                let got = runner.run(step);
+                if !matches!(&got, Ok(answer) if answer.as_ref().is_none_or(Answer::stands)) {
+                    assert_eq!(runner.bucket.held(), before, "{name:?} {:?}", step.operation);
+                }
+                got
             }
-            let same = match (&got, &step.error) {
-                (Ok(answer), None) => *answer == step.expect,
-                (Err(error), Some(code)) => error == code,
-                _ => false,
-            };
-            if !same {
-                differences.push(format!(
-                    "{:?} step {number} {:?}:\n expected {:?} {:?}\n      got {got:?}",
-                    trace.name, step.operation, step.expect, step.error
-                ));
-            }
-        }
-    }
-    assert!(steps > 0, "the vectors are empty");
-    assert!(
-        differences.is_empty(),
-        "{} of {steps}:\n{}",
-        differences.len(),
-        differences.join("\n")
+        },
     );
 }
 
@@ -226,69 +161,48 @@ struct Runner<B> {
 }
 
 impl<B: Bucket> Runner<B> {
-    fn run(&mut self, operation: &Operation) -> Result<Option<Answer>, String> {
-        let run = match operation {
-            Operation::Check { at, cost } => self.at(at, core::Operation::Check { cost: *cost }),
-            Operation::Reserve { at, cost, max_wait, .. } => {
-                let max_wait = nanos(max_wait);
-                self.at(at, core::Operation::Reserve { cost: *cost, max_wait })
+    fn run(&mut self, step: &Step) -> Result<Option<Answer>, String> {
+        if let Some(at) = &step.at {
+            self.now = nanos(at);
+        }
+        let operation = match &step.operation {
+            Operation::Check { cost } => core::Operation::Check { cost: *cost },
+            Operation::Reserve { cost, max_wait, .. } => {
+                core::Operation::Reserve { cost: *cost, max_wait: nanos(max_wait) }
             }
-            Operation::Cancel { reservation } => {
-                let slot = self.reservations.remove(reservation).expect("a slot that was given");
-                self.bucket.run(&self.limits, self.now, core::Operation::Cancel(slot))
+            Operation::Cancel { reservation } => core::Operation::Cancel(
+                self.reservations.remove(reservation).expect("a slot that was given"),
+            ),
+            Operation::Settle { charged, actual } => {
+                core::Operation::Settle { charged: *charged, actual: *actual }
             }
-            Operation::Settle { at, charged, actual } => {
-                self.at(at, core::Operation::Settle { charged: *charged, actual: *actual })
-            }
-            Operation::Credit { at, tokens } => {
-                self.at(at, core::Operation::Credit { tokens: *tokens })
-            }
-            Operation::Hold { at, wait } => {
-                self.at(at, core::Operation::Hold { wait: nanos(wait) })
-            }
-            Operation::Change { at, limits } => {
+            Operation::Credit { tokens } => core::Operation::Credit { tokens: *tokens },
+            Operation::Hold { wait } => core::Operation::Hold { wait: nanos(wait) },
+            Operation::Change { limits } => {
                 let to = parse(limits);
-                self.bucket.change(&self.limits, &to, nanos(at));
+                self.bucket.change(&self.limits, &to, self.now);
                 self.limits = to;
-                self.at(at, core::Operation::Check { cost: 0 })
+                core::Operation::Check { cost: 0 }
             }
             Operation::Reset => {
                 self.bucket.run(&self.limits, self.now, core::Operation::Reset)?;
                 return Ok(None);
             }
         };
-        Ok(Some(match run? {
-            Outcome::Decision(decision) => Answer::of(decision),
+        let outcome = self.bucket.run(&self.limits, self.now, operation)?;
+        Ok(Some(match outcome {
+            Outcome::Decision(decision) => Answer::Decision(decision.into()),
             Outcome::Cancelled(restored) => Answer::Cancelled { restored },
-            Outcome::Reserved(Reserved::TooFar(decision)) => Answer::of(decision),
+            Outcome::Reserved(Reserved::TooFar(decision)) => Answer::Decision(decision.into()),
             Outcome::Reserved(Reserved::Slot(slot)) => {
                 let (delay, decision) = (slot.delay.to_string(), slot.decision.into());
-                if let Operation::Reserve { reservation: Some(name), .. } = operation {
+                if let Operation::Reserve { reservation: Some(name), .. } = &step.operation {
                     self.reservations.insert(name.clone(), slot);
                 }
                 Answer::Slot { delay, decision }
             }
             other => panic!("unknown answer {other:?}"),
         }))
-    }
-
-    fn at(&mut self, at: &str, operation: core::Operation) -> Result<Outcome, String> {
-        self.now = nanos(at);
-        self.bucket.run(&self.limits, self.now, operation)
-    }
-}
-
-impl Answer {
-    fn of(decision: Decision) -> Self {
-        Self::Decision(decision.into())
-    }
-
-    /// Whether the operation may have changed the buckets.
-    fn stands(&self) -> bool {
-        match self {
-            Self::Decision(decision) => decision.allowed(),
-            Self::Cancelled { .. } | Self::Slot { .. } => true,
-        }
     }
 }
 

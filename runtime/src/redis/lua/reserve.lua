@@ -13,9 +13,6 @@ for tier = 1, tiers do
     local period, ms, rest = periods[tier], floor(missing / MILLI), fmod(missing, MILLI)
     if period then
       ms, rest = parts(missing, tokens[tier]) * period, 0
-      if ms > LAST_MS then
-        ms, rest = LAST_MS, LAST_NANOS
-      end
       ms, rest = ms - fmod(now_ms, period), rest - now_nanos
       if rest < 0 then
         ms, rest = ms - 1, rest + MILLI

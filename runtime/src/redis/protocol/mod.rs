@@ -3,6 +3,8 @@
 //! script saw. Who sends them, and over which client, is not decided here.
 
 mod call;
+mod exchange;
+mod lease;
 mod replay;
 mod request;
 mod script;
@@ -11,8 +13,10 @@ mod trip;
 pub mod value;
 
 pub use call::{Call, Refusal};
+pub use exchange::{Exchange, Reply};
+pub use lease::LeaseCall;
 pub use replay::step;
 pub use request::Request;
-pub use script::{CANCEL, CHECK, CHECK_EACH, HOLD, RESERVE, RESET, SCRIPTS, SETTLE, Script};
+pub use script::{CANCEL, CHECK, CHECK_EACH, HOLD, LEASE, RESERVE, RESET, SCRIPTS, SETTLE, Script};
 pub use seen::{Part, Seen};
 pub use trip::{MAX_KEYS, plan};

@@ -38,8 +38,21 @@ pub static HOLD: Script =
     Script::new("hold", &[CLOCK, LIMITS, READ, TIME, include_str!("../lua/hold.lua"), WORD, WRITE]);
 /// The twin of [`reset`](tidegate_core::reset).
 pub static RESET: Script = Script::new("reset", &of_one_step(include_str!("../lua/reset.lua")));
+/// The twin of [`grant_lease`](tidegate_core::grant_lease).
+pub static LEASE: Script = Script::new(
+    "lease",
+    &[
+        include_str!("../lua/lease_begin.lua"),
+        CLOCK,
+        LIMITS,
+        READ,
+        include_str!("../lua/lease.lua"),
+        WORD,
+        WRITE,
+    ],
+);
 
-/// All of them.
+/// Those of the operations.
 pub static SCRIPTS: [&Script; 7] = [&CHECK, &CHECK_EACH, &RESERVE, &CANCEL, &SETTLE, &HOLD, &RESET];
 
 const fn of_one_step(step: &'static str) -> [&'static str; 6] {

@@ -418,12 +418,14 @@ pub fn edges() -> [Case; 2] {
 /// delay, by either branch; a whole millisecond is also the one before and a million
 /// nanoseconds, which compare and add up alike; `%s` writes fourteen digits, which a step
 /// (below 10^13) and seconds (below 10^11) do not exceed; a check that is not done quickly is
-/// done slowly.
+/// done slowly; what ends in the clock's last millisecond ends on a whole one.
 pub const EQUIVALENT_MUTANTS: &[&str] = &[
     r#"if missing > 0 then [12: " > " -> " >= "]"#,
     r#"if rest < 0 then [13: " < " -> " <= "]"#,
     r#"return format('%s@%.0f%09.0f', ARGV[2 * tier], at_sec, at_nanos), math.ceil(debt / MILLI) [20: "%.0f" -> "%s"]"#,
     r#"return format('%s@%.0f+%.0f', ARGV[2 * tier], floor(now_ms / period), debt), full_in [22: "%.0f" -> "%s"]"#,
+    r#"local LAST_MS, LAST_NANOS = 18446744073709, 551615 [44: "551615" -> "551614"]"#,
+    r#"local LAST_MS, LAST_NANOS = 18446744073709, 551615 [44: "551615" -> "551616"]"#,
     r#"if width and at_sec and cost and cost > 0 then [39: " > " -> " < "]"#,
     r#"if width and at_sec and cost and cost > 0 then [40: "> 0" -> "> 1"]"#,
 ];

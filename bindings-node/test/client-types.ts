@@ -1,0 +1,18 @@
+// Compiled, never run: the clients of other packages fit, and what is none does not.
+import { Redis as Upstash } from '@upstash/redis';
+import { Cluster, Redis as Ioredis } from 'ioredis';
+import { createClient, createCluster } from 'redis';
+import { Limiter, createLimiter } from 'tidegate';
+
+const limits = '10/s';
+const overIoredis: Limiter = createLimiter({ limits, store: new Ioredis(), prefix: 'api', storeTimeoutMs: 20 });
+const overItsCluster: Limiter = createLimiter({ limits, store: new Cluster([]) });
+const overNodeRedis: Limiter = createLimiter({ limits, store: createClient() });
+const overThatCluster: Limiter = createLimiter({ limits, store: createCluster({ rootNodes: [] }) });
+const overUpstash: Limiter = createLimiter({ limits, store: new Upstash({ url: '', token: '' }) });
+console.log(overIoredis, overItsCluster, overNodeRedis, overThatCluster, overUpstash);
+
+// @ts-expect-error over a client there are promises only
+overIoredis.checkSync('key');
+// @ts-expect-error no client
+createLimiter({ limits, store: {} });

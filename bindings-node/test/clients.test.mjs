@@ -1,0 +1,327 @@
+// Shared buckets over clients that the program has made: of ioredis, node-redis and Upstash.
+
+import assert from 'node:assert/strict';
+import { after, before, beforeEach, describe, test } from 'node:test';
+
+import { Redis as Upstash } from '@upstash/redis';
+import { Cluster, Redis as Ioredis } from 'ioredis';
+import { createClient, createCluster } from 'redis';
+import {
+  CorruptBucket,
+  CostTooLarge,
+  InvalidArgument,
+  RateLimited,
+  StoreError,
+  StoreTimeout,
+  createLimiter,
+} from 'tidegate';
+
+import { readOperations, readVectors } from '../../bindings-wasm/js/test/conformance.mjs';
+import { startForwarder } from '../../tests/end_to_end/upstash_forwarder.mjs';
+import { ClockedClient, isInMicros, replayOver } from './clocked-client.mjs';
+import { RedisCluster, RedisServer, until } from './redis-server.mjs';
+
+const PATIENT_MS = 30_000;
+const SLACK_MS = 300;
+const HOUR_MS = 3_600_000;
+
+/** How each kind of client is made and ended. */
+const KINDS = {
+  async ioredis({ port }) {
+    const client = new Ioredis({ port, maxRetriesPerRequest: 0, retryStrategy: () => 50 });
+    client.on('error', () => {});
+    return { client, end: () => client.disconnect() };
+  },
+  async 'node-redis'({ port }) {
+    const client = createClient({ socket: { port, reconnectStrategy: () => 50 }, disableOfflineQueue: true });
+    client.on('error', () => {});
+    await client.connect();
+    return { client, end: () => client.destroy() };
+  },
+  async upstash({ port }) {
+    const { url, close } = await startForwarder({ redisPort: port, token: 'secret' });
+    const client = new Upstash({ url, token: 'secret', retry: false, enableTelemetry: false });
+    return { client, end: close };
+  },
+};
+
+for (const [kind, connect] of Object.entries(KINDS)) {
+  describe(kind, () => {
+    let redis;
+    let store;
+    let end;
+
+    before(async () => {
+      redis = await RedisServer.start();
+      ({ client: store, end } = await connect(redis));
+    });
+
+    after(async () => {
+      await end();
+      await redis.remove();
+    });
+
+    beforeEach(() => redis.run('FLUSHALL'));
+
+    const over = (options) => createLimiter({ store, storeTimeoutMs: PATIENT_MS, ...options });
+    const native = (limits) => createLimiter({ limits, store: redis.url, storeTimeoutMs: PATIENT_MS });
+    const calls = () => {
+      const [, count] = /cmdstat_evalsha:calls=(\d+)/.exec(redis.run('INFO', 'commandstats')) ?? [0, 0];
+      return Number(count);
+    };
+
+    test('every operation shares the bucket with the native client', async () => {
+      const [limiter, other] = [over({ limits: '20/d' }), native('20/d')];
+      const remaining = (decisions) => decisions.map((decision) => decision.remaining);
+      assert.deepEqual(remaining(await limiter.checkMany(['k', { key: 'k', cost: 2 }, 'other'])), [19, 17, 19]);
+      assert.deepEqual(remaining(await other.checkMany(['k', 'k'])), [16, 15]);
+      assert.equal((await limiter.settle('k', 2, 4)).remaining, 13);
+      assert.equal((await limiter.settle('k', 4, 2)).remaining, 15);
+      assert.equal((await limiter.credit('k', 1)).remaining, 16);
+      assert.equal((await limiter.acquire('k', { cost: 3 })).remaining, 13);
+      assert.equal((await other.peek('k')).remaining, 13);
+      await other.hold('k', HOUR_MS);
+      const { allowed, retryAfterMs, source, limitName } = await limiter.check('k');
+      assert.deepEqual([allowed, source, limitName], [false, 'redis', '20/d']);
+      assert.ok(retryAfterMs > HOUR_MS - 60_000 && retryAfterMs <= HOUR_MS);
+      assert.equal((await limiter.reset('k')).remaining, 20);
+      assert.equal((await other.check('k', { cost: 20 })).allowed, true);
+      assert.equal((await limiter.check('k')).allowed, false);
+    });
+
+    test('reservations', async () => {
+      const limiter = over({ limits: '1/h' });
+      const first = await limiter.reserve('k');
+      assert.deepEqual([first.allowed, first.delayMs, first.decision.source], [true, 0, 'redis']);
+      const second = await limiter.reserve('k');
+      assert.ok(second.delayMs > HOUR_MS - 60_000 && second.delayMs <= HOUR_MS);
+      assert.equal((await limiter.reserve('k', { maxWaitMs: HOUR_MS })).allowed, false);
+      assert.equal(await first.cancel(), false);
+      assert.deepEqual([await second.cancel(), await second.cancel()], [true, false]);
+      await assert.rejects(limiter.acquire('k', { timeoutMs: 1 }), RateLimited);
+      const third = await limiter.reserve('k');
+      await third.settle(0);
+      assert.equal((await limiter.reserve('k')).allowed, true);
+    });
+
+    test('one key per limit', async () => {
+      const [limiter, other] = [over({ limits: ['10/d', '15/d'] }), native(['10/d', '15/d'])];
+      assert.equal((await limiter.check(['a', 'org'], { cost: 10 })).allowed, true);
+      const refused = await other.check(['b', 'org'], { cost: 6 });
+      assert.deepEqual([refused.allowed, refused.limitName], [false, '15/d']);
+      assert.equal((await limiter.check(['b', 'org'], { cost: 5 })).remaining, 0);
+      await assert.rejects(limiter.check(['b']), InvalidArgument);
+      await assert.rejects(limiter.check(['k', 'k', 'k']), InvalidArgument);
+    });
+
+    test('checks of one turn travel together, in order', async () => {
+      const [one, other] = [over({ limits: '60/d' }), over({ limits: '1000/d', prefix: 'other' })];
+      await one.peek('warm');
+      const before = calls();
+      const checks = Array.from({ length: 100 }, () => one.check('k'));
+      const more = other.checkMany(Array.from({ length: 50 }, (_, number) => `user:${number}`));
+      const decisions = await Promise.all(checks);
+      assert.deepEqual(
+        decisions.map(({ remaining }) => remaining),
+        Array.from({ length: 100 }, (_, number) => Math.max(59 - number, 0)),
+      );
+      assert.equal((await more).length, 50);
+      assert.equal(calls() - before, 2, 'a call for each limiter');
+    });
+
+    test('what comes during a trip forms the next', async () => {
+      const limiter = over({ limits: '500/d' });
+      await limiter.peek('warm');
+      const before = calls();
+      redis.freeze();
+      const first = limiter.check('k');
+      await new Promise((resolve) => setTimeout(resolve, 50));
+      const rest = [];
+      for (let turn = 0; turn < 5; turn++) {
+        rest.push(...Array.from({ length: 10 }, () => limiter.check('k')));
+        await new Promise((resolve) => setTimeout(resolve, 10));
+      }
+      redis.resume();
+      assert.equal((await first).remaining, 499);
+      assert.equal((await Promise.all(rest)).at(-1).remaining, 449);
+      assert.equal(calls() - before, 2);
+    });
+
+    test('forgotten scripts are sent again', async () => {
+      const limiter = over({ limits: '10/d' });
+      assert.equal((await limiter.check('k')).remaining, 9);
+      redis.run('SCRIPT', 'FLUSH');
+      assert.equal((await limiter.check('k')).remaining, 8);
+      redis.run('SCRIPT', 'FLUSH');
+      await limiter.check('k');
+      const [check, hold] = await Promise.all([limiter.check('k'), limiter.hold('other', 1000)]);
+      assert.deepEqual([check.remaining, hold.remaining], [6, 0]);
+    });
+
+    test('foreign values are corrupt, and fail nobody else', async () => {
+      const limiter = over({ limits: '10/d' });
+      for (const value of ['hello', '5', '{"a":1}', 'true', ' ']) {
+        redis.run('SET', 'tidegate:{bad}', value);
+        const answers = [limiter.check('good'), limiter.check('bad'), limiter.hold('bad', 1)];
+        const [good, ...bad] = await Promise.allSettled(answers);
+        assert.equal(good.status, 'fulfilled');
+        for (const { reason } of bad) {
+          assert.ok(reason instanceof CorruptBucket, `${value}: ${reason}`);
+          assert.match(reason.message, /tidegate:\{bad\}/);
+        }
+      }
+      redis.run('DEL', 'tidegate:{bad}');
+      redis.run('LPUSH', 'tidegate:{bad}', 'x');
+      await assert.rejects(limiter.check('bad'), CorruptBucket);
+    });
+
+    test('mistakes charge nothing', async () => {
+      const limiter = over({ limits: '10/d' });
+      await assert.rejects(limiter.check('k', { cost: 11 }), CostTooLarge);
+      await assert.rejects(limiter.reserve('k', { cost: 11 }), CostTooLarge);
+      await assert.rejects(limiter.checkMany(['k', { key: 'k', cost: 11 }]), CostTooLarge);
+      await assert.rejects(limiter.checkMany(['k', '']), InvalidArgument);
+      assert.throws(() => limiter.checkSync('k'), InvalidArgument);
+      assert.equal((await limiter.peek('k')).remaining, 10);
+      limiter.close();
+      limiter.close();
+      await assert.rejects(limiter.check('k'), { code: 'store_error', message: /closed/ });
+    });
+
+    test('a server that hangs is a timeout, for each caller in time', async () => {
+      const limiter = over({ limits: '100/d', storeTimeoutMs: 200 });
+      await limiter.check('k');
+      redis.freeze();
+      try {
+        const started = performance.now();
+        const timed = (answer) => assert.rejects(answer, StoreTimeout).then(() => performance.now() - started);
+        const first = timed(limiter.check('k'));
+        await new Promise((resolve) => setTimeout(resolve, 100));
+        const later = timed(limiter.check('k'));
+        assert.ok((await first) >= 199 && (await first) < 200 + SLACK_MS, `${await first} ms`);
+        assert.ok((await later) >= 299 && (await later) < 300 + SLACK_MS, `${await later} ms`);
+      } finally {
+        redis.resume();
+      }
+      await until('it answers again', () => limiter.check('k').then(() => true, () => false));
+    });
+
+    test('under load nobody is given up who is answered in time', async () => {
+      const limiter = over({ limits: '1000000/d', storeTimeoutMs: 500 });
+      const end = performance.now() + 1200;
+      const callers = Array.from({ length: 20 }, async () => {
+        while (performance.now() < end) await limiter.check('k');
+      });
+      await Promise.all(callers);
+    });
+
+    test('keys are those of the table', async () => {
+      // redis-cli takes no NUL as an argument.
+      const text = readVectors('redis.json').keys.filter(({ redis_key: inRedis }) => !inRedis.includes('\0'));
+      assert.ok(text.length > 0);
+      for (const { prefix, key, redis_key: inRedis } of text) {
+        await over({ limits: '1/h', prefix }).check(key);
+        assert.equal(redis.run('DEL', inRedis), '1', `${prefix} ${key}`);
+      }
+    });
+
+    test('bytes as keys', async () => {
+      const limiter = over({ limits: '2/d' });
+      const key = Uint8Array.of(0xff, 0x00, 0x7b);
+      if (kind === 'upstash') {
+        await assert.rejects(limiter.check(key), InvalidArgument);
+        return;
+      }
+      assert.equal((await limiter.check(key)).remaining, 1);
+      assert.equal((await native('2/d').check(key)).remaining, 0);
+    });
+
+    // Ends the server, and so comes last.
+    test("a client's error is the cause", async () => {
+      const limiter = over({ limits: '10/d', storeTimeoutMs: 3000 });
+      await limiter.check('k');
+      await redis.kill();
+      const error = await limiter.check('k').catch((caught) => caught);
+      assert.ok(error instanceof StoreError, error);
+      assert.ok(error.cause instanceof Error, `${error}: ${error.cause}`);
+    });
+  });
+}
+
+describe('operations.json over a client', () => {
+  const traces = readOperations().filter(isInMicros);
+  let redis;
+  let client;
+
+  before(async () => {
+    redis = await RedisServer.start();
+    client = new Ioredis({ port: redis.port });
+  });
+
+  after(async () => {
+    client.disconnect();
+    await redis.remove();
+  });
+
+  test('there are some in microseconds', () => assert.ok(traces.length >= 25));
+
+  for (const [number, trace] of traces.entries()) {
+    test(trace.name, async () => {
+      const options = { prefix: String(number), storeTimeoutMs: PATIENT_MS };
+      assert.deepEqual(await replayOver(new ClockedClient(client), trace, options), []);
+    });
+  }
+});
+
+test('a client that never answers holds up only those who asked it then', async () => {
+  const redis = await RedisServer.start();
+  const client = new Ioredis({ port: redis.port });
+  let asked = 0;
+  const store = {
+    callBuffer(...command) {
+      asked += 1;
+      return asked === 1 ? new Promise(() => {}) : client.callBuffer(...command);
+    },
+  };
+  try {
+    const limiter = createLimiter({ limits: '10/d', store, storeTimeoutMs: 300 });
+    await assert.rejects(limiter.check('k'), StoreTimeout);
+    assert.equal((await limiter.check('k')).remaining, 9);
+  } finally {
+    client.disconnect();
+    await redis.remove();
+  }
+});
+
+test('a cluster of ioredis and of node-redis', async () => {
+  const cluster = await RedisCluster.start();
+  const rootNodes = cluster.ports.map((port) => ({ host: '127.0.0.1', port }));
+  const ioredis = new Cluster(rootNodes);
+  const nodeRedis = createCluster({ rootNodes: rootNodes.map((socket) => ({ socket })) });
+  try {
+    await nodeRedis.connect();
+    const users = Array.from({ length: 30 }, (_, number) => `user:${number}`);
+    for (const [turn, store] of [ioredis, nodeRedis].entries()) {
+      const limiter = createLimiter({ limits: '4/d', store, storeTimeoutMs: PATIENT_MS });
+      const decisions = await limiter.checkMany([...users, ...users]);
+      const [first, second] = [3 - 2 * turn, 2 - 2 * turn];
+      assert.deepEqual(decisions.map(({ remaining }) => remaining), [...users.map(() => first), ...users.map(() => second)]);
+      assert.equal((await limiter.credit('user:1', 0)).remaining, second);
+    }
+  } finally {
+    ioredis.disconnect();
+    nodeRedis.destroy();
+    await cluster.remove();
+  }
+});
+
+test('what is no client', () => {
+  for (const store of [{}, [], null, 5, () => {}]) {
+    assert.throws(() => createLimiter({ limits: '1/s', store }), InvalidArgument);
+  }
+  const client = { sendCommand() {} };
+  assert.throws(() => createLimiter({ limits: '1/s', store: client, clock: { now: () => 0n } }), InvalidArgument);
+  assert.throws(() => createLimiter({ limits: '1/s', store: client, prefix: '' }), InvalidArgument);
+  assert.throws(() => createLimiter({ limits: '1/s', store: client, onStoreError: 'allow' }), InvalidArgument);
+  assert.throws(() => createLimiter({ limits: '1/s', store: client, denyCacheMs: 5 }), InvalidArgument);
+});

@@ -1,0 +1,94 @@
+// The vectors over a real Redis that tells the time of the test.
+
+import { createLimiter } from 'tidegate';
+
+const NANOS_PER_MILLI = 1_000_000n;
+const NANOS_PER_MICRO = 1000n;
+const MICROS_PER_SECOND = 1_000_000n;
+const FOREVER = String(2n ** 64n - 1n);
+
+/** Like a client of ioredis, whose server's clock stands still until it is moved. Nothing expires. */
+export class ClockedClient {
+  micros = 0n;
+  #client;
+
+  constructor(client) {
+    this.#client = client;
+  }
+
+  async callBuffer(name, script, ...rest) {
+    if (name === 'EVALSHA') throw new Error('NOSCRIPT a script that names its clock is never kept');
+    const clock = `{'${this.micros / MICROS_PER_SECOND}','${this.micros % MICROS_PER_SECOND}'}`;
+    const text = script.toString().replaceAll("redis.call('TIME')", clock).replaceAll("'PX'", "'EX'");
+    return this.#client.callBuffer(name, text, ...rest);
+  }
+}
+
+/** Redis counts its clock in microseconds. */
+export function isInMicros({ steps }) {
+  return steps.every(({ at = '0' }) => BigInt(at) % NANOS_PER_MICRO === 0n);
+}
+
+/** What differs from a trace of operations.json, in words. */
+export async function replayOver(client, { limits, steps }, options) {
+  const differences = [];
+  const limiter = createLimiter({ limits, store: client, ...options });
+  const reservations = new Map();
+  for (const [number, { at, expect, error, ...step }] of steps.entries()) {
+    if (at !== undefined) client.micros = BigInt(at) / NANOS_PER_MICRO;
+    const answer = await run(limiter, reservations, step).catch(({ code }) => ({ code }));
+    const wanted = error === undefined ? expected(expect, limiter.limits) : { code: error };
+    for (const name of new Set([...Object.keys(wanted), ...Object.keys(answer)])) {
+      if (step.op === 'reset' || answer[name] === wanted[name]) continue;
+      differences.push(`step ${number}: ${name} is ${answer[name]}, not ${wanted[name]}`);
+    }
+  }
+  return differences;
+}
+
+async function run(limiter, reservations, step) {
+  switch (step.op) {
+    case 'check':
+      return { ...(await limiter.check('k', { cost: step.cost })) };
+    case 'reserve': {
+      const maxWaitMs = step.max_wait === FOREVER ? Infinity : millis(step.max_wait);
+      const reservation = await limiter.reserve('k', { cost: step.cost, maxWaitMs });
+      reservations.set(step.reservation, reservation);
+      const { allowed, delayMs, decision } = reservation;
+      return { ...decision, ...(allowed ? { delayMs } : {}) };
+    }
+    case 'cancel':
+      return { restored: await reservations.get(step.reservation).cancel() };
+    case 'settle':
+      return { ...(await limiter.settle('k', step.charged, step.actual)) };
+    case 'credit':
+      return { ...(await limiter.credit('k', step.tokens)) };
+    case 'hold':
+      return { ...(await limiter.hold('k', millis(step.wait))) };
+    case 'reset':
+      return { ...(await limiter.reset('k')) };
+    default:
+      throw new Error(`unknown operation ${step.op}`);
+  }
+}
+
+function expected(expect, limits) {
+  if (expect === undefined || 'restored' in expect) return { ...expect };
+  const { tier, retry_after: retryAfter, reset_after: resetAfter, delay, ...same } = expect;
+  return {
+    ...same,
+    ...(delay === undefined ? {} : { delayMs: roundedUp(delay) }),
+    retryAfterMs: roundedUp(retryAfter),
+    resetAfterMs: roundedUp(resetAfter),
+    limitName: limits[tier].name,
+    source: 'redis',
+  };
+}
+
+function millis(nanos) {
+  return Number(nanos) / Number(NANOS_PER_MILLI);
+}
+
+function roundedUp(nanos) {
+  return Number((BigInt(nanos) + NANOS_PER_MILLI - 1n) / NANOS_PER_MILLI);
+}

@@ -1,0 +1,196 @@
+"""Redis clients that the program brings: redis-py and redis.asyncio, or what behaves alike.
+
+They do the I/O. What is sent, and what follows from the replies, is decided below.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
+
+from tidegate._errors import InvalidArgument
+from tidegate._tidegate import _Carriage, _Completions, _Outbox
+
+if TYPE_CHECKING:
+    from tidegate._tidegate import _Trip
+
+
+class _BlockingCarrier:
+    """Makes each call on the caller's thread, in a trip of its own."""
+
+    outbox = None
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self.apart = _is_cluster(client)
+
+    def carry(self, trip: _Trip) -> None:
+        try:
+            while commands := trip.commands():
+                trip.take([_reply(value) for value in self._send(commands)])
+        except Exception as error:
+            _fail(trip, error)
+
+    def _send(self, commands: list[list[str | bytes]]) -> list[Any]:
+        if len(commands) == 1:
+            try:
+                return [self._client.execute_command(*commands[0], NEVER_DECODE=True)]
+            except Exception as error:
+                return [error]
+        with self._client.pipeline(transaction=False) as pipeline:
+            for words in commands:
+                pipeline.execute_command(*words, NEVER_DECODE=True)
+            return list(pipeline.execute(raise_on_error=False))
+
+
+class _AsyncCarrier:
+    """Gathers the calls of one turn of the event loop, and sends those that come while a trip
+    is under way with the next."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self.apart = _is_cluster(client)
+        self.outbox = _Outbox()
+        # No socket: what a trip brings is delivered in the turn in which it comes.
+        self.completions = _Completions(watched=False)
+        self._task: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def wake(self) -> None:
+        """Sees to it that what waits is carried."""
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            # A slot that nobody holds any more goes back from wherever that was noticed.
+            if self._loop is not None and not self._loop.is_closed():
+                self._loop.call_soon_threadsafe(self.wake)
+            return
+        if self._task is None or self._task.done() or self._loop is not loop:
+            self._loop = loop
+            self._task = loop.create_task(self._travel())
+
+    async def _travel(self) -> None:
+        while trips := self.outbox.depart(apart=self.apart):
+            if len(trips) == 1:
+                await self._carry(trips[0])
+            else:
+                await asyncio.gather(*map(self._carry, trips))
+
+    async def _carry(self, trip: _Trip) -> None:
+        callers = _Callers(trip, self.completions)
+        try:
+            while commands := trip.commands():
+                trip.take([_reply(value) for value in await self._send(commands)])
+        except asyncio.CancelledError as cancelled:
+            if not callers.are_gone:
+                _fail(trip, cancelled)
+                raise
+        except Exception as error:
+            _fail(trip, error)
+        finally:
+            callers.are_served()
+
+    async def _send(self, commands: list[list[str | bytes]]) -> list[Any]:
+        if len(commands) == 1:
+            try:
+                return [await self._client.execute_command(*commands[0], NEVER_DECODE=True)]
+            except Exception as error:
+                return [error]
+        async with self._client.pipeline(transaction=False) as pipeline:
+            for words in commands:
+                pipeline.execute_command(*words, NEVER_DECODE=True)
+            return list(await pipeline.execute(raise_on_error=False))
+
+
+class _Callers:
+    """Those who wait for a trip that this task makes: each is answered in time, and when nobody
+    is left the task is cancelled."""
+
+    def __init__(self, trip: _Trip, completions: _Completions) -> None:
+        self.are_gone = False
+        self._trip = trip
+        self._completions = completions
+        self._task = asyncio.current_task()
+        self._loop = asyncio.get_running_loop()
+        self._timer = self._loop.call_later(trip.expire() or 0, self._expire)
+
+    def are_served(self) -> None:
+        self._timer.cancel()
+        self._completions.deliver()
+
+    def _expire(self) -> None:
+        left = self._trip.expire()
+        self._completions.deliver()
+        if left is not None:
+            self._timer = self._loop.call_later(left, self._expire)
+        elif self._task is not None:
+            self.are_gone = True
+            self._task.cancel()
+
+
+def _reply(value: Any) -> Any:
+    """What the trip takes: a script's answer, or the server's refusal with its text."""
+    if not isinstance(value, Exception):
+        return value
+    if not _is(value, "ResponseError"):
+        raise value
+    # The one code that redis-py leaves out of the text and that matters.
+    return value, f"NOSCRIPT {value}" if _is(value, "NoScriptError") else str(value)
+
+
+def _fail(trip: _Trip, error: BaseException) -> None:
+    message = f"{type(error).__name__}: {error}"
+    trip.fail(message, error, timed_out=_is(error, "TimeoutError"))
+
+
+def _is(error: BaseException, name: str) -> bool:
+    return any(of.__name__ == name for of in type(error).__mro__)
+
+
+# By the id of the client, which lives as long as its carriage: one for each client, so that its
+# limiters' calls travel together.
+_carriages: WeakValueDictionary[int, _Carriage] = WeakValueDictionary()
+
+
+def carriage_of(store: Any) -> _Carriage:
+    """How `Limiter` reaches a client."""
+    if isinstance(store, _Carriage):
+        return store
+    kind = _kind_of(store)
+    if kind is _AsyncCarrier:
+        raise InvalidArgument("invalid store: it is a client for asyncio; use AsyncLimiter")
+    return _carriage(kind, store)
+
+
+def async_store(store: Any) -> Any:
+    """What `AsyncLimiter` gives to `Limiter` as its store."""
+    if isinstance(store, str):
+        return store
+    kind = _kind_of(store)
+    if kind is _BlockingCarrier:
+        raise InvalidArgument(
+            "invalid store: it is a client that blocks, which would stop the event loop; "
+            "give AsyncLimiter one of redis.asyncio"
+        )
+    return _carriage(kind, store)
+
+
+def _carriage(kind: Callable[[Any], Any], client: Any) -> _Carriage:
+    carriage = _carriages.get(id(client))
+    if carriage is None:
+        carriage = _carriages[id(client)] = _Carriage(kind(client))
+    return carriage
+
+
+def _kind_of(store: Any) -> type[_BlockingCarrier | _AsyncCarrier]:
+    execute = getattr(type(store), "execute_command", None)
+    if not callable(execute) or not callable(getattr(type(store), "pipeline", None)):
+        raise TypeError(f"store must be a URL or a Redis client, not {type(store).__name__}")
+    return _AsyncCarrier if inspect.iscoroutinefunction(execute) else _BlockingCarrier
+
+
+def _is_cluster(client: Any) -> bool:
+    return callable(getattr(type(client), "get_node_from_key", None))

@@ -1,0 +1,115 @@
+"""Leases on a real Redis, by one process and its children."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+from conftest import RedisServer, in_child
+
+from tidegate import AsyncLimiter, CostTooLarge, InvalidArgument, Limiter, StoreError
+
+TTL = 0.4
+DEADLINE = 20.0
+
+
+def leased(server: RedisServer, prefix: str, limit: str = "1000/s") -> Limiter:
+    return Limiter(limit, store=server.url, prefix=prefix, store_timeout=30, lease={"ttl": TTL})
+
+
+def warm(limiter: Limiter, key: str = "k") -> None:
+    """Checks until a slice answers."""
+    end = time.monotonic() + DEADLINE
+    while limiter.check(key).source != "lease":
+        assert time.monotonic() < end, "no slice came"
+        time.sleep(0.001)
+
+
+def test_a_hot_key_is_spent_from_a_slice(redis_server: RedisServer, prefix: str) -> None:
+    with leased(redis_server, prefix) as limiter:
+        warm(limiter)
+        decision = limiter.check("k")
+        assert decision.source == "lease"
+        assert (decision.limit, decision.limit_name) == (1000, "1000/s")
+        assert limiter.peek("k").source == "redis"
+        assert [it.source for it in limiter.check_many(["k", "cold"])] == ["lease", "redis"]
+        with pytest.raises(CostTooLarge):
+            limiter.check("k", 1001)
+    with pytest.raises(StoreError):
+        limiter.check("k")
+
+
+def test_asyncio_needs_no_trip_either(redis_server: RedisServer, prefix: str) -> None:
+    async def run() -> None:
+        async with AsyncLimiter(
+            "1000/s", store=redis_server.url, prefix=prefix, store_timeout=30, lease={"ttl": TTL}
+        ) as limiter:
+            end = time.monotonic() + DEADLINE
+            while (await limiter.check("k")).source != "lease":
+                assert time.monotonic() < end, "no slice came"
+                await asyncio.sleep(0.001)
+
+    asyncio.run(run())
+
+
+def test_a_child_has_no_part_in_its_parents_slice(redis_server: RedisServer, prefix: str) -> None:
+    limiter = leased(redis_server, prefix)
+    warm(limiter)
+
+    def child() -> bool:
+        assert limiter.check("k").source == "redis"
+        warm(limiter)
+        limiter.close()
+        return True
+
+    in_child(child)
+    warm(limiter)
+    limiter.close()
+
+
+def test_closing_gives_the_slice_back(redis_server: RedisServer, prefix: str) -> None:
+    limiter = leased(redis_server, prefix, "100/s burst 100")
+    warm(limiter)
+    limiter.close()
+    with Limiter("100/s burst 100", store=redis_server.url, prefix=prefix) as direct:
+        assert direct.peek("k").remaining >= 90
+
+
+@pytest.mark.parametrize(
+    "lease",
+    [
+        {},
+        {"ttl": 0.05},
+        {"ttl": 61},
+        {"ttl": -1},
+        {"ttl": float("nan")},
+        {"ttl": float("inf")},
+        {"ttl": 0.1234567},
+        {"ttl": 1, "max_share": 0},
+        {"ttl": 1, "max_share": 1.5},
+        {"ttl": 1, "share": 1},
+        {5: 1},
+    ],
+)
+def test_options_out_of_bounds_are_named(lease: Any) -> None:
+    with pytest.raises(InvalidArgument, match="lease"):
+        Limiter("100/s", store="redis://127.0.0.1:1", lease=lease)
+
+
+@pytest.mark.parametrize("lease", [1, "1", [1], {"ttl": "1"}, {"ttl": 1, "max_share": "1"}])
+def test_options_of_a_wrong_type(lease: Any) -> None:
+    with pytest.raises(TypeError):
+        Limiter("100/s", store="redis://127.0.0.1:1", lease=lease)
+
+
+@pytest.mark.parametrize("store", ["memory://", "shm://leases"])
+def test_only_a_redis_is_leased(store: str) -> None:
+    with pytest.raises(InvalidArgument, match="Redis"):
+        Limiter("100/s", store=store, lease={"ttl": 1})
+
+
+def test_limits_that_cannot_be_sliced_are_refused() -> None:
+    with pytest.raises(InvalidArgument, match="10 tokens"):
+        Limiter("9/s", store="redis://127.0.0.1:1", lease={"ttl": 1})

@@ -1,0 +1,87 @@
+import { invalid } from './arguments.js';
+
+const decoder = new TextDecoder();
+const strict = new TextDecoder('utf-8', { fatal: true });
+const encoder = new TextEncoder();
+
+/**
+ * How a client is asked that the program has made: a function that sends one command, given as the
+ * bytes of its words, and promises the reply. Sent in one turn, commands go in one message.
+ *
+ * Known by what they can do: clients like that of ioredis, of node-redis, and of Upstash.
+ */
+export function senderOf(client) {
+  if (typeof client?.callBuffer === 'function') return sendAsIoredis.bind(undefined, client);
+  if (typeof client?.sendCommand === 'function') return sendAsNodeRedis.bind(undefined, client);
+  if (typeof client?.evalsha === 'function') return sendAsUpstash.bind(undefined, client);
+  throw invalid('store', 'it must be a URL, or a client of ioredis, node-redis or Upstash');
+}
+
+/** Whether it is for a cluster, where calls for different keys go to different servers. */
+export function isCluster(client) {
+  return client.isCluster === true || 'masters' in client;
+}
+
+/** The parts of a script's answer: their bytes, and the length of each; -1 where there is no value. */
+export function partsOf(reply) {
+  const parts = reply.map(bytesOf);
+  const lengths = Int32Array.from(parts, (part) => (part === undefined ? -1 : part.length));
+  return { bytes: joined(parts.filter((part) => part !== undefined)), lengths };
+}
+
+export function joined(pieces) {
+  const bytes = new Uint8Array(pieces.reduce((sum, piece) => sum + piece.length, 0));
+  let at = 0;
+  for (const piece of pieces) {
+    bytes.set(piece, at);
+    at += piece.length;
+  }
+  return bytes;
+}
+
+/** The server's error that a client's error tells of, its code first; undefined if it tells of none. */
+export function refusalOf(error) {
+  const [text] = /\b(?:NOSCRIPT|CORRUPT) .*/s.exec(error?.message) ?? [];
+  return text;
+}
+
+export function isTimeout(error) {
+  return /timeout|timed out/i.test(`${error?.name} ${error?.constructor?.name} ${error?.message}`);
+}
+
+function sendAsIoredis(client, words) {
+  const [name, ...rest] = words;
+  return client.callBuffer(decoder.decode(name), ...rest.map(asBuffer));
+}
+
+function sendAsNodeRedis(client, words) {
+  const [name, script, ...rest] = words;
+  const command = [decoder.decode(name), decoder.decode(script), ...rest.map(asBuffer)];
+  if (!isCluster(client)) return client.sendCommand(command);
+  const [, , , firstKey] = command;
+  return client.sendCommand(firstKey, false, command);
+}
+
+// Its commands travel as JSON, which has no bytes.
+function sendAsUpstash(client, words) {
+  let texts;
+  try {
+    texts = words.map((word) => strict.decode(word));
+  } catch {
+    throw invalid('key', 'it must be text: over the REST API no other bytes can be sent');
+  }
+  const [name, script, count, ...rest] = texts;
+  const [keys, values] = [rest.slice(0, Number(count)), rest.slice(Number(count))];
+  return name === 'EVAL' ? client.eval(script, keys, values) : client.evalsha(script, keys, values);
+}
+
+function asBuffer(bytes) {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+}
+
+// Some clients make numbers and objects of texts that look like them; no bucket looks like an object.
+function bytesOf(value) {
+  if (value === null || value === undefined) return undefined;
+  if (value instanceof Uint8Array) return value;
+  return encoder.encode(String(value));
+}

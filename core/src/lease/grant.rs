@@ -1,0 +1,216 @@
+//! What a shared bucket gives to one of the nodes that lease it.
+
+use crate::error::Error;
+use crate::limit::Limit;
+use crate::tiers::{Cells, MAX_TIERS, check_count};
+use crate::timeline::Timeline;
+
+use super::{LeaseTerms, MAX_MEMBERS};
+
+const MILLI: u64 = 1_000_000;
+
+/// In milliseconds: more than a bucket can owe.
+const LONGEST_HOLD: u64 = 10_000_000_000;
+
+/// What one of the other nodes has been given, as it is written down beside the bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// The part of the rate that is its own until its slice has lapsed.
+    pub taken: u64,
+    /// The most tokens that it may spend in any second.
+    pub most: u64,
+    /// What it asked for, up to the largest share.
+    pub want: u64,
+}
+
+/// What a node says when it takes or renews its slice.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LeaseAsk {
+    /// The rate that it is asked for; 0 to leave.
+    pub want: u64,
+    /// The rate that it has spent over the last ttl.
+    pub spent: u64,
+    /// Whether it holds no slice yet.
+    pub is_new: bool,
+    /// Tokens of its slice that it still has.
+    pub held: u64,
+    /// Tokens that it gives back, and has not counted among those held.
+    pub returned: u64,
+}
+
+/// The answer: a slice, and at which pace to spend it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Grant {
+    /// Tokens that were taken from the bucket for the node.
+    pub tokens: u64,
+    /// The rate at which it may spend.
+    pub pace: u64,
+    /// The most tokens that it may spend in any second.
+    pub most: u64,
+    /// How much of what it wants that is.
+    pub part: Part,
+    /// Somebody has paused the bucket for so many nanoseconds more, in whole milliseconds.
+    pub hold: u64,
+}
+
+/// How a node's share compares with what it wants.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Part {
+    /// It has what it wants.
+    #[default]
+    Whole,
+    /// It has its fair part of what all of them want.
+    Fair,
+    /// Its fair part is larger, but still in others' slices.
+    Short,
+    /// Nothing: as many nodes as can be have a slice.
+    None,
+}
+
+/// Gives a slice of the bucket to a node: the twin of `lease.lua`.
+///
+/// Shares are max-min fair over what the `others` and this node want, and together at most
+/// the rate: what others hold they keep until they ask again or their slices lapse. The tokens
+/// are taken from every tier now, enough for a ttl at that pace, as far as they are there. A
+/// bucket with a burst smaller than a ttl's tokens is taken ahead, by at most a ttl.
+///
+/// Answers the grant, and what is to be written down about the node.
+///
+/// # Errors
+/// [`Error::TierCount`].
+pub fn grant_lease(
+    limits: &[Limit],
+    cells: &mut Cells,
+    now: u64,
+    terms: &LeaseTerms,
+    others: &[Member],
+    ask: &LeaseAsk,
+) -> Result<(Grant, Member), Error> {
+    check_count(limits)?;
+    let mut debts = [0; MAX_TIERS];
+    let mut hold = 0;
+    for (tier, (limit, cell)) in limits.iter().zip(cells.iter()).enumerate() {
+        debts[tier] = limit.timeline().debt(*cell, now);
+        hold = hold.max(held_for(limit, debts[tier], now, terms));
+    }
+    // What comes back must not shorten a hold.
+    let returned = if hold > 0 { 0 } else { ask.returned };
+    let share = share(terms, others, ask);
+    let tokens = if hold > 0 { 0 } else { share.buffer(terms).saturating_sub(ask.held) };
+    let mut granted = tokens;
+    for (debt, limit) in debts.iter_mut().zip(limits) {
+        let width = limit.timeline().width();
+        *debt = debt.saturating_sub(returned.saturating_mul(width));
+        granted = granted.min(room(limit, terms).saturating_sub(*debt) / width);
+    }
+    for ((debt, limit), cell) in debts.iter().zip(limits).zip(cells.iter_mut()) {
+        let timeline = limit.timeline();
+        let owed = debt + granted * timeline.width();
+        if owed != timeline.debt(*cell, now) {
+            *cell = timeline.cell_owing(owed, now);
+        }
+    }
+    let most = most_in_a_second(terms, others, share.pace);
+    let member = Member { taken: share.taken, most, want: share.want };
+    Ok((Grant { tokens: granted, pace: share.pace, most, part: share.part, hold }, member))
+}
+
+/// How much a tier may owe for slices.
+fn room(limit: &Limit, terms: &LeaseTerms) -> u64 {
+    match limit.timeline() {
+        Timeline::Smooth { .. } => limit.span().max(terms.ttl()),
+        Timeline::Stepped { .. } => limit.span(),
+    }
+}
+
+/// How long a tier that owes more than slices can make it owe is paused.
+fn held_for(limit: &Limit, debt: u64, now: u64, terms: &LeaseTerms) -> u64 {
+    if debt <= room(limit, terms) {
+        return 0;
+    }
+    let timeline = limit.timeline();
+    let pause = timeline.until(now, debt - (limit.span() - timeline.width()));
+    pause.div_ceil(MILLI).min(LONGEST_HOLD) * MILLI
+}
+
+struct Share {
+    want: u64,
+    taken: u64,
+    pace: u64,
+    part: Part,
+}
+
+impl Share {
+    /// The tokens of a ttl at this pace.
+    fn buffer(&self, terms: &LeaseTerms) -> u64 {
+        (self.pace * (terms.ttl() / MILLI)).div_ceil(1_000_000)
+    }
+}
+
+fn share(terms: &LeaseTerms, others: &[Member], ask: &LeaseAsk) -> Share {
+    let want = ask.want.min(terms.most());
+    if want == 0 {
+        return Share { want, taken: 0, pace: 0, part: Part::Whole };
+    }
+    if others.len() >= MAX_MEMBERS {
+        return Share { want: 0, taken: 0, pace: 0, part: Part::None };
+    }
+    let rate = terms.rate();
+    let (level, spare) = fill(rate, others, want);
+    let target = want.min(level);
+    let others_have: u64 = others.iter().map(|other| other.taken).sum();
+    let taken = target.min(rate.saturating_sub(others_have));
+    if taken < target - target / 16 {
+        return Share { want, taken, pace: taken, part: Part::Short };
+    }
+    if taken < ask.want {
+        return Share { want, taken, pace: taken, part: Part::Fair };
+    }
+    // It has what it wants. Of that counts what it really spends, so that the others get the
+    // rest; and it has room for a rise until the next time, one token at least.
+    let taken = ask.spent.clamp(want - want / 64, want);
+    let spare = if ask.is_new { 0 } else { spare.min(want / 2) };
+    let least = 1_000_000_u64.div_ceil(terms.ttl() / MILLI);
+    let pace = (want + spare.max(want / 16)).max(least).min(terms.most());
+    Share { want: taken, taken, pace, part: Part::Whole }
+}
+
+/// The most tokens that a node may spend in any second: what its pace gives and one more,
+/// to even out when they are asked for, but of all nodes together at most a thirty-third
+/// more than the rate. One, where it has a pace at all.
+fn most_in_a_second(terms: &LeaseTerms, others: &[Member], pace: u64) -> u64 {
+    if pace == 0 {
+        return 0;
+    }
+    let others_have: u64 = others.iter().map(|other| other.most).sum();
+    let whole = pace / 1_000;
+    let free = (terms.rate() / 33 * 34 / 1_000).saturating_sub(others_have + whole);
+    (whole + free.min((whole / 20).max(1))).max(1)
+}
+
+/// The level to which a rate fills what the nodes want, as water fills vessels of different
+/// height, and what each of them could have beyond that when all are full.
+fn fill(rate: u64, others: &[Member], wanted: u64) -> (u64, u64) {
+    let wants = || others.iter().map(|other| other.want).chain([wanted]);
+    let count = others.len() as u64 + 1;
+    let mut level = rate / count;
+    loop {
+        let (mut full, mut higher) = (0, 0);
+        for want in wants() {
+            if want <= level {
+                full += want;
+            } else {
+                higher += 1;
+            }
+        }
+        if higher == 0 {
+            return (level, (rate - full) / count);
+        }
+        // What the full ones leave is at least this level for each of the others.
+        let next = (rate - full) / higher;
+        if next == level {
+            return (level, 0);
+        }
+        level = next;
+    }
+}

@@ -1,0 +1,311 @@
+//! The table as it finds slots that another thread is at, or has died at: the words are put
+//! there, so that one thread sees what a second one would have to be caught at.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may stop")]
+
+use core::cell::Cell;
+use core::sync::atomic::Ordering::SeqCst;
+
+use tidegate_core::{
+    Clock, Limit, ManualClock, OnFull, Operation, Outcome, Segments, Slot, Table, TableFull,
+    apply_tables, check_table, check_tables,
+};
+
+const KEY: u64 = 0xA11CE;
+const OTHER: u64 = 0xB0B;
+const VACANT: u64 = 0;
+const PROVISIONAL: u64 = 1;
+const LIVE: u64 = 2;
+const LEAVING: u64 = 3;
+/// A bucket of three tokens, one a millisecond: its positions are milliseconds.
+const MILLI: u64 = 1_000_000;
+
+fn limit() -> Limit {
+    Limit::stepped(1, MILLI, 3).unwrap()
+}
+
+fn put(slot: &Slot, state: u64, key: u64, cell: u64) {
+    slot[0].store(state << 62 | 7 << 48 | key, SeqCst);
+    slot[1].store(cell, SeqCst);
+}
+
+fn state_of(slot: &Slot) -> u64 {
+    slot[0].load(SeqCst) >> 62
+}
+
+/// One slot in which the key is as another thread has left it.
+fn left(state: u64, cell: u64) -> [Slot; 1] {
+    let slots: [Slot; 1] = Default::default();
+    put(&slots[0], state, KEY, cell);
+    slots
+}
+
+fn check(slots: &[Slot], key: u64, position: u64) -> Option<u64> {
+    let table = Table::new(slots).on_full(OnFull::Deny);
+    let decision = check_table(&table, &limit(), key, position * MILLI, 1).unwrap();
+    decision.allowed.then_some(decision.remaining)
+}
+
+#[test]
+fn a_dead_insertion_is_withdrawn() {
+    let slots = left(PROVISIONAL, 0);
+    assert_eq!(Table::new(&slots[..]).cell(KEY), 0);
+    assert_eq!(check(&slots, KEY, 10), Some(2));
+    let slots = left(PROVISIONAL, 0);
+    assert_eq!(check(&slots, OTHER, 10), Some(2), "its slot is another key's");
+}
+
+#[test]
+fn a_leaving_bucket_is_seen_and_put_back() {
+    let slots = left(LEAVING, 12);
+    assert_eq!(Table::new(&slots[..]).cell(KEY), 12);
+    assert_eq!(state_of(&slots[0]), LEAVING, "a look changes nothing");
+    assert_eq!(check(&slots, KEY, 10), Some(0));
+    assert_eq!((state_of(&slots[0]), Table::new(&slots[..]).cell(KEY)), (LIVE, 13));
+    assert_eq!(check(&slots, KEY, 10), None);
+}
+
+#[test]
+fn a_removal_is_carried_on() {
+    for state in [LIVE, LEAVING] {
+        let slots = left(state, 9);
+        assert_eq!(check(&slots, OTHER, 10), Some(2));
+        let table = Table::new(&slots[..]);
+        assert_eq!((table.cell(KEY), table.cell(OTHER)), (0, 11));
+    }
+    let slots = left(LEAVING, 10);
+    assert_eq!(
+        check(&slots, OTHER, 10),
+        None,
+        "only just full: it could not be changed and stay so"
+    );
+    assert_eq!(state_of(&slots[0]), LEAVING);
+}
+
+#[test]
+fn tiers_see_and_put_back_leaving_buckets() {
+    let (one, two) = (left(LEAVING, 12), left(LEAVING, 11));
+    let tables = [&one, &two].map(|slots| Table::new(&slots[..]).on_full(OnFull::Deny));
+    let limits = [limit(); 2];
+    let clock = ManualClock::new(10 * MILLI);
+    let check = |cost| check_tables(&tables, &limits, &[KEY; 2], &clock, cost).unwrap();
+    assert_eq!((check(0).allowed, check(0).remaining, check(0).tier), (true, 1, 0));
+    assert_eq!((check(2).allowed, check(2).tier, check(2).retry_after), (false, 0, MILLI));
+    assert_eq!([&one, &two].map(|slots| state_of(&slots[0])), [LEAVING; 2]);
+    assert_eq!((check(1).allowed, check(1).allowed), (true, false));
+    assert_eq!([&one, &two].map(|slots| slots[0][1].load(SeqCst)), [13, 12]);
+}
+
+#[test]
+fn what_was_charged_of_tiers_goes_back_where_a_later_one_has_no_room() {
+    let (one, two) = (left(LIVE, 11), left(LIVE, 12));
+    let tables = [&one, &two].map(|slots| Table::new(&slots[..]).on_full(OnFull::Deny));
+    let clock = ManualClock::new(10 * MILLI);
+    // The second tier's slot is another key's.
+    let decision = check_tables(&tables, &[limit(); 2], &[KEY, OTHER], &clock, 1).unwrap();
+    assert_eq!((decision.allowed, decision.tier, decision.remaining), (false, 1, 0));
+    assert_eq!((decision.retry_after, decision.reset_after), (3 * MILLI, 3 * MILLI));
+    assert_eq!([&one, &two].map(|slots| slots[0][1].load(SeqCst)), [11, 12]);
+}
+
+/// A table of one slot that something happens to, once, when it is next asked for its slots.
+struct Meddled<'s> {
+    slots: &'s [Slot],
+    asked: Cell<u32>,
+    at: u32,
+    meddle: &'s dyn Fn(),
+}
+
+impl Segments for Meddled<'_> {
+    fn count(&self) -> usize {
+        self.asked.set(self.asked.get() + 1);
+        if self.asked.get() == self.at {
+            (self.meddle)();
+        }
+        1
+    }
+
+    fn segment(&self, index: usize) -> &[Slot] {
+        if index == 0 { self.slots } else { &[] }
+    }
+}
+
+/// Whenever the key arrives by another thread while this one is about to insert it, there is one
+/// bucket and both are charged to it.
+#[test]
+fn a_key_inserted_meanwhile_is_charged_where_it_is() {
+    let mut met = 0;
+    for at in 1..12 {
+        for occupied in [false, true] {
+            let slots: [Slot; 2] = Default::default();
+            if occupied {
+                put(&slots[0], LIVE, OTHER, 14);
+            }
+            let meddle = || assert_eq!(check(&slots, KEY, 10), Some(2));
+            let meddled = Meddled { slots: &slots, asked: Cell::new(0), at, meddle: &meddle };
+            let table = Table::new(&meddled).on_full(OnFull::Deny);
+            let decision = check_table(&table, &limit(), KEY, 10 * MILLI, 1).unwrap();
+            assert!(decision.allowed);
+            let live = slots.iter().filter(|slot| slot[0].load(SeqCst) << 16 == KEY << 16);
+            assert_eq!(live.count(), 1, "at {at}");
+            let expected = if meddled.asked.get() >= at { 12 } else { 11 };
+            met += expected - 11;
+            assert_eq!(Table::new(&slots[..]).cell(KEY), expected, "at {at}");
+        }
+    }
+    assert!(met > 2, "it happened in time {met} times");
+}
+
+/// Another call changes the cell between this one's look at it and its charge.
+#[test]
+fn a_charge_starts_over_on_a_cell_that_changed() {
+    let slots = left(LIVE, 11);
+    let table = Table::new(&slots[..]);
+    let mut seen = Vec::new();
+    let before = table.update(KEY, 10, |cell| {
+        seen.push(cell);
+        if seen.len() < 3 {
+            slots[0][1].fetch_add(1, SeqCst);
+        }
+        Some(cell + 1)
+    });
+    assert_eq!((before, seen), (Ok(13), vec![11, 12, 13]));
+    assert_eq!(table.cell(KEY), 14);
+}
+
+/// The slot is given to another key between the look and the charge, and its cell comes to the
+/// very value that was seen.
+#[test]
+fn a_charge_of_a_slot_given_on_does_not_count() {
+    let slots = left(LIVE, 11);
+    let table = Table::new(&slots[..]).on_full(OnFull::Deny);
+    let mut calls = 0;
+    let charged = table.charge(KEY, 10, |cell| {
+        calls += 1;
+        if calls == 1 {
+            slots[0][0].store(LIVE << 62 | 12 << 48 | OTHER, SeqCst);
+        }
+        Some(cell.max(10) + 1)
+    });
+    assert_eq!(charged.unwrap_err(), TableFull { cell: 12 });
+}
+
+#[test]
+fn a_charge_is_given_back_exactly_or_less_what_time_has_paid() {
+    let give_back = |charged_since: u64, elapsed| {
+        let slots = left(LIVE, 11);
+        let table = Table::new(&slots[..]);
+        let charged = table.charge(KEY, 10, |cell| Some(cell + 5)).unwrap();
+        assert_eq!(charged.before, 11);
+        slots[0][1].fetch_add(charged_since, SeqCst);
+        table.give_back(&charged.receipt.unwrap(), 5, elapsed);
+        table.cell(KEY)
+    };
+    assert_eq!(give_back(0, 0), 11);
+    assert_eq!(give_back(0, 4), 11, "nobody came since: exactly");
+    assert_eq!(give_back(3, 0), 14);
+    assert_eq!(give_back(3, 4), 18);
+    assert_eq!([give_back(3, 5), give_back(3, 99)], [19, 19]);
+}
+
+#[test]
+fn nothing_goes_back_to_the_next_key() {
+    let slots = left(LIVE, 11);
+    let table = Table::new(&slots[..]);
+    let charged = table.charge(KEY, 10, |cell| Some(cell + 1)).unwrap();
+    put(&slots[0], LIVE, OTHER, 12);
+    table.give_back(&charged.receipt.unwrap(), 1, 0);
+    assert_eq!(table.cell(OTHER), 12);
+}
+
+/// Of free slots the key takes its home if it can, then the bucket that has been full longest.
+#[test]
+fn a_new_key_takes_a_vacant_slot_then_the_longest_full() {
+    let slots: [Slot; 8] = Default::default();
+    for (number, slot) in (0..).zip(&slots) {
+        put(slot, LIVE, 0x100 + number, 20 + number);
+    }
+    let home = (KEY % 8) as usize;
+    let taken_by = |position| {
+        check(&slots, KEY, position).unwrap();
+        let place = slots.iter().position(|slot| slot[0].load(SeqCst) << 16 == KEY << 16);
+        let place = place.unwrap();
+        put(&slots[place], LIVE, 0x200, 90);
+        place
+    };
+    put(&slots[3], LIVE, 0x103, 5);
+    put(&slots[6], LIVE, 0x106, 4);
+    assert_eq!(taken_by(10), 6, "the longest full");
+    assert_eq!(taken_by(10), 3);
+    put(&slots[2], VACANT, 0, 0);
+    put(&slots[1], LIVE, 0x101, 4);
+    assert_eq!(taken_by(10), 2, "vacant before full");
+    put(&slots[home], VACANT, 0, 0);
+    put(&slots[0], VACANT, 0, 0);
+    assert_eq!(taken_by(10), home, "home before all");
+}
+
+/// Evicted is the bucket that is full soonest, its owner then has none, and it is counted.
+#[test]
+fn pressure_is_told_and_denied_keys_are_told_when() {
+    struct Counting([Slot; 8], Cell<u32>, Cell<u32>);
+    impl Segments for Counting {
+        fn count(&self) -> usize {
+            1
+        }
+        fn segment(&self, index: usize) -> &[Slot] {
+            if index == 0 { &self.0 } else { &[] }
+        }
+        fn owed_bucket_evicted(&self) {
+            self.1.set(self.1.get() + 1);
+        }
+        fn new_key_denied(&self) {
+            self.2.set(self.2.get() + 1);
+        }
+    }
+    let counting = Counting(Default::default(), Cell::new(0), Cell::new(0));
+    for (number, slot) in (0..).zip(&counting.0) {
+        put(slot, LIVE, 0x100 + number, 11 + (number + 5) % 8);
+    }
+    let table = Table::new(&counting).on_full(OnFull::Deny);
+    let decision = check_table(&table, &limit(), KEY, 10 * MILLI, 1).unwrap();
+    assert_eq!((decision.allowed, decision.retry_after), (false, 2 * MILLI));
+    assert_eq!((counting.1.get(), counting.2.get()), (0, 1));
+    let table = table.on_full(OnFull::EvictIdlest);
+    assert!(check_table(&table, &limit(), KEY, 10 * MILLI, 1).unwrap().allowed);
+    assert_eq!((counting.1.get(), counting.2.get()), (1, 1));
+    assert_eq!((table.cell(0x103), table.cell(KEY)), (0, 11));
+    // A bucket that is only just full is frozen below the position, or the cell would not change.
+    for (cell, frozen) in [(10, 9), (14, 10)] {
+        let slots = left(LIVE, cell);
+        let table = Table::new(&slots[..]);
+        let inserted =
+            table.update(OTHER, 10, |before| (before == frozen || before == 0).then_some(11));
+        assert_eq!(inserted, Ok(frozen));
+    }
+    let slots = left(LIVE, 0);
+    let inserted = Table::new(&slots[..]).update(OTHER, 0, |before| (before <= 1).then_some(2));
+    assert_eq!(inserted, Ok(1), "position 0 has none below it");
+}
+
+#[test]
+fn operations_answer_for_the_tier_that_binds() {
+    let (one, two) = (left(LIVE, 11), left(LIVE, 12));
+    let tables = [&one, &two].map(|slots| Table::new(&slots[..]).on_full(OnFull::Deny));
+    let clock = ManualClock::new(10 * MILLI);
+    let run = |keys: [u64; 2], operation| match apply_tables(
+        &tables,
+        &[limit(); 2],
+        &keys,
+        &clock,
+        operation,
+    )
+    .unwrap()
+    {
+        Outcome::Decision(decision) => (decision.allowed, decision.remaining, decision.tier),
+        unexpected => panic!("{unexpected:?}"),
+    };
+    assert_eq!(run([KEY; 2], Operation::Credit { tokens: 1 }), (true, 2, 1));
+    assert_eq!(run([KEY; 2], Operation::Settle { charged: 0, actual: 1 }), (true, 1, 1));
+    assert_eq!(run([KEY, OTHER], Operation::Hold { wait: 0 }), (false, 0, 1));
+    assert_eq!(clock.now(), 10 * MILLI);
+}

@@ -1,0 +1,214 @@
+//! Slices of shared buckets, spent in this process at a pace and renewed in the background.
+
+mod agent;
+mod options;
+
+use core::hash::BuildHasher as _;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+use parking_lot::{Mutex, RwLock};
+use tidegate_core::{Clock as _, Decision, LeaseTerms, Limit, Slice, Source, Spent};
+use tokio::sync::Notify;
+
+use crate::clock::FastClock;
+use crate::error::Error;
+use crate::fallback::GuardedStore;
+use crate::keys::Keys;
+
+pub use options::LeaseOptions;
+
+/// The most keys of a limiter that are watched, and leased where they are asked for often
+/// enough. Others are checked at the bucket each time.
+const MAX_KEYS: usize = 4_096;
+
+/// The leases of one limiter.
+pub(crate) struct Leases {
+    contract: Arc<Contract>,
+    /// What this process holds: a forked child has tokens of its own or none.
+    node: ArcSwapOption<Node>,
+    making: Mutex<()>,
+}
+
+/// What does not change.
+struct Contract {
+    store: GuardedStore,
+    limits: Arc<[Limit]>,
+    terms: LeaseTerms,
+    prefix: String,
+}
+
+/// One process as the bucket knows it.
+struct Node {
+    process: u32,
+    id: u64,
+    clock: FastClock,
+    slices: RwLock<Slices>,
+    /// What is to be done at once.
+    urgent: Mutex<Vec<Arc<Leased>>>,
+    wake: Arc<Notify>,
+}
+
+#[derive(Default)]
+struct Slices {
+    by_key: HashMap<Box<[u8]>, Arc<Leased>, foldhash::fast::RandomState>,
+    /// Whether the agent is at work.
+    is_tended: bool,
+}
+
+/// A key's slice, or the wish for one.
+struct Leased {
+    key: Box<[u8]>,
+    slice: Mutex<Slice>,
+}
+
+impl Leases {
+    pub(crate) fn new(
+        store: GuardedStore,
+        limits: Arc<[Limit]>,
+        terms: LeaseTerms,
+        prefix: String,
+    ) -> Self {
+        let contract = Arc::new(Contract { store, limits, terms, prefix });
+        Self { contract, node: ArcSwapOption::empty(), making: Mutex::new(()) }
+    }
+
+    /// The decision, if it is the slice's to take: without a slice, and for a cost that it
+    /// never spends at once, the bucket must be asked.
+    pub(crate) fn spend(&self, key: &[u8], cost: u64) -> Option<Decision> {
+        if cost == 0 || cost > self.contract.limits.iter().map(Limit::burst).min()? {
+            return None;
+        }
+        let node = self.node();
+        let slices = node.slices.read();
+        let Some(leased) = slices.by_key.get(key) else {
+            drop(slices);
+            self.watch(&node, key, cost);
+            return None;
+        };
+        let now = node.clock.now();
+        let mut slice = leased.slice.lock();
+        let spent = slice.spend(now, cost);
+        let is_urgent = !matches!(spent, Spent::Allowed { .. }) && slice.is_urgent(now);
+        drop(slice);
+        if is_urgent {
+            node.hurry(leased);
+        }
+        self.decision(spent)
+    }
+
+    /// Notes what the bucket has answered to a check that was not the slice's.
+    pub(crate) fn asked_directly(&self, key: &[u8], cost: u64) {
+        let node = self.node();
+        let slices = node.slices.read();
+        if let Some(leased) = slices.by_key.get(key) {
+            leased.slice.lock().spent_directly(node.clock.now(), cost);
+        }
+    }
+
+    /// Gives all slices back, and waits until they are or the store's timeout is over.
+    pub(crate) fn give_back(&self) {
+        let node = self.node.load();
+        if let Some(node) = node.as_ref().filter(|node| node.process == std::process::id()) {
+            agent::give_back(node, &self.contract);
+        }
+    }
+
+    /// A slice for a key that was not known, which has just been asked for.
+    #[cold]
+    fn watch(&self, node: &Arc<Node>, key: &[u8], cost: u64) {
+        let now = node.clock.now();
+        let mut slices = node.slices.write();
+        if slices.by_key.len() >= MAX_KEYS && !slices.by_key.contains_key(key) {
+            return;
+        }
+        let leased = slices.by_key.entry(key.into()).or_insert_with(|| {
+            let slice = Mutex::new(Slice::new(self.contract.terms, now));
+            Arc::new(Leased { key: key.into(), slice })
+        });
+        leased.slice.lock().spend(now, cost);
+        if !core::mem::replace(&mut slices.is_tended, true)
+            && agent::start(node, &self.contract).is_err()
+        {
+            // Without the I/O thread the bucket cannot be asked either, which says so.
+            slices.is_tended = false;
+        }
+    }
+
+    fn decision(&self, spent: Spent) -> Option<Decision> {
+        let tier = self.contract.terms.tier();
+        let limit = self.contract.limits.get(usize::from(tier))?.burst();
+        let (allowed, remaining, retry_after, reset_after) = match spent {
+            Spent::Allowed { remaining, reset_after } => (true, remaining, 0, reset_after),
+            Spent::Refused { remaining, retry_after, reset_after } => {
+                (false, remaining, retry_after, reset_after)
+            }
+            Spent::Outside => return None,
+        };
+        let source = Source::Lease;
+        Some(Decision { allowed, limit, remaining, retry_after, reset_after, tier, source })
+    }
+
+    fn node(&self) -> Arc<Node> {
+        let process = std::process::id();
+        if let Some(node) = self.node.load().as_ref().filter(|node| node.process == process) {
+            return Arc::clone(node);
+        }
+        self.make_node(process)
+    }
+
+    #[cold]
+    fn make_node(&self, process: u32) -> Arc<Node> {
+        let _making = self.making.lock();
+        if let Some(node) = self.node.load().as_ref().filter(|node| node.process == process) {
+            return Arc::clone(node);
+        }
+        let node = Arc::new(Node::new(process));
+        if let Some(parents) = self.node.swap(Some(Arc::clone(&node))) {
+            // The parent still spends from them, and may have held their locks.
+            core::mem::forget(parents);
+        }
+        node
+    }
+}
+
+impl Node {
+    fn new(process: u32) -> Self {
+        let clock = FastClock::new();
+        let random = std::collections::hash_map::RandomState::new();
+        Self {
+            process,
+            id: random.hash_one((process, clock.now())),
+            clock,
+            slices: RwLock::default(),
+            urgent: Mutex::default(),
+            wake: Arc::default(),
+        }
+    }
+
+    fn hurry(&self, leased: &Arc<Leased>) {
+        let mut urgent = self.urgent.lock();
+        if urgent.len() < MAX_KEYS {
+            urgent.push(Arc::clone(leased));
+        }
+        drop(urgent);
+        self.wake.notify_one();
+    }
+}
+
+/// The one key of a check that can be leased: buckets under one key per limit are not.
+pub(crate) fn one_key<'k>(keys: Keys<'k>) -> Option<&'k [u8]> {
+    match keys {
+        Keys::One(key) => Some(key),
+        Keys::Each(&[key]) => Some(key),
+        Keys::Each(_) => None,
+    }
+}
+
+impl Contract {
+    fn stored_key(&self, key: &[u8]) -> Result<Vec<u8>, Error> {
+        let mut keys = Keys::One(key).in_redis(&self.prefix);
+        keys.pop().ok_or_else(|| Error::argument("key", "there is none"))
+    }
+}

@@ -1,0 +1,150 @@
+//! Shared buckets over a client that somebody else has made: it does the I/O, and what
+//! travels and what follows from it is decided here.
+
+use core::time::Duration;
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tidegate_core::Outcome;
+
+use super::deny_cache::DenyCache;
+use super::lane::Done;
+use super::protocol::{Exchange, Reply, Request, plan};
+use crate::error::Error;
+
+/// Has errands run over a client of its own.
+pub trait Courier: Send + Sync {
+    /// Takes errands that belong together and has them answered, in order, before this
+    /// returns or later; with others if that saves trips.
+    fn take(&self, errands: Vec<Errand>);
+}
+
+/// A request on its way, and who waits for its answer. One that is dropped has its caller
+/// told that the answer was lost.
+pub struct Errand {
+    request: Request,
+    caller: Caller,
+    refused: Arc<DenyCache>,
+}
+
+struct Caller {
+    deadline: Instant,
+    timeout: Duration,
+    done: Option<Done>,
+}
+
+/// A Redis that a courier reaches, for any number of limiters.
+pub struct Carriage {
+    courier: Box<dyn Courier>,
+    refused: Arc<DenyCache>,
+}
+
+impl Carriage {
+    /// What `courier` reaches.
+    pub fn new(courier: impl Courier + 'static) -> Arc<Self> {
+        Arc::new(Self { courier: Box::new(courier), refused: Arc::new(DenyCache::new()) })
+    }
+
+    pub(super) fn refused(&self) -> &Arc<DenyCache> {
+        &self.refused
+    }
+
+    pub(super) fn send(&self, requests: impl Iterator<Item = (Request, Done)>, timeout: Duration) {
+        let deadline = Instant::now() + timeout;
+        let errand = |(request, done)| {
+            let caller = Caller { deadline, timeout, done: Some(done) };
+            Errand { request, caller, refused: Arc::clone(&self.refused) }
+        };
+        let errands: Vec<Errand> = requests.map(errand).collect();
+        if !errands.is_empty() {
+            self.courier.take(errands);
+        }
+    }
+}
+
+/// Errands that travel together. Their callers are answered as the replies come.
+pub struct Trip {
+    exchange: Exchange,
+    callers: Vec<Caller>,
+    sent: Instant,
+    refused: Option<Arc<DenyCache>>,
+}
+
+impl Trip {
+    /// Puts errands of one carriage together, to be sent now. Who has waited too long for a
+    /// trip to begin is not charged.
+    pub fn new(errands: Vec<Errand>) -> Self {
+        let sent = Instant::now();
+        let refused = errands.first().map(|errand| Arc::clone(&errand.refused));
+        let mut callers = Vec::with_capacity(errands.len());
+        let mut requests = Vec::with_capacity(errands.len());
+        for Errand { request, mut caller, .. } in errands {
+            if caller.deadline <= sent {
+                caller.give_up();
+                continue;
+            }
+            requests.push(request);
+            callers.push(caller);
+        }
+        let calls = plan(requests, |place, refusal| callers[place].answer(refusal));
+        Self { exchange: Exchange::new(calls), callers, sent, refused }
+    }
+
+    /// What is to be sent now, in one pipeline: the words of each command. None when the trip
+    /// is over.
+    pub fn commands(&mut self) -> Vec<Vec<Cow<'_, [u8]>>> {
+        self.exchange.commands()
+    }
+
+    /// Takes the reply to each command that was asked for last.
+    pub fn take(&mut self, replies: impl IntoIterator<Item = Reply>) {
+        let Self { exchange, callers, sent, refused } = self;
+        for (command, reply) in replies.into_iter().enumerate() {
+            let give = |place: usize, outcome| callers[place].answer(outcome);
+            exchange.take(command, reply, give, |refusal| {
+                if let Some(refused) = &refused {
+                    refused.keep(refusal, *sent);
+                }
+            });
+        }
+    }
+
+    /// Gives the error to all that have not been answered: the trip is over.
+    pub fn fail(&mut self, error: &Error) {
+        let Self { exchange, callers, .. } = self;
+        exchange.fail(error, |place, outcome| callers[place].answer(outcome));
+    }
+
+    /// Answers those who have waited for as long as they would, and says how long the next one
+    /// still does; nothing when nobody waits any more.
+    pub fn expire(&mut self) -> Option<Duration> {
+        let now = Instant::now();
+        let mut waiting = self.callers.iter_mut().filter(|caller| caller.done.is_some());
+        loop {
+            let caller = waiting.next()?;
+            if caller.deadline > now {
+                return Some(caller.deadline - now);
+            }
+            caller.give_up();
+        }
+    }
+}
+
+impl Caller {
+    fn answer(&mut self, outcome: Result<Outcome, Error>) {
+        let outcome = outcome.map_err(|error| match error {
+            Error::StoreTimeout { after: Duration::ZERO } => {
+                Error::StoreTimeout { after: self.timeout }
+            }
+            error => error,
+        });
+        if let Some(done) = self.done.take() {
+            done(outcome);
+        }
+    }
+
+    fn give_up(&mut self) {
+        self.answer(Err(Error::StoreTimeout { after: self.timeout }));
+    }
+}

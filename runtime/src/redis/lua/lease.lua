@@ -1,0 +1,109 @@
+
+-- The twin of tidegate_core::grant_lease.
+-- ARGV[1]: "<id> <want> <spent> <is new> <held> <returned> <ttl ms> <rate> <most>": the node,
+-- and what it says of itself; rates in thousandths of a token per second. Without a want it
+-- leaves.
+-- Beside the buckets: a hash of id -> "<until ms> <taken> <most in a second> <want>".
+-- Adds to the answer "<tokens> <pace> <most in a second> <part> <hold ms>".
+
+local MEMBERS, LONGEST_HOLD, BIGGEST = 128, 10000000000, 10000000000000
+local WHOLE, FAIR, SHORT, NONE = 0, 1, 2, 3
+
+local numbers = {}
+for number in string.gmatch(ARGV[1], ' (%d+)') do numbers[#numbers + 1] = tonumber(number) end
+local id = match(ARGV[1], '^%x+')
+local want, spent, is_new, held, returned, ttl, rate, largest = unpack(numbers)
+
+-- The others. What no node wrote, or has lapsed, goes.
+local found = redis.pcall('HGETALL', leases)
+if found.err then return redis.error_reply('CORRUPT key 1 has something else for its leases') end
+local wants, gone, last = {}, {}, now_ms + ttl
+local others_taken, others_most = 0, 0
+for at = 1, #found, 2 do
+  local till, taken, most, wanted = match(found[at + 1], '^(%d+) (%d+) (%d+) (%d+)$')
+  till, taken, most, wanted = tonumber(till), tonumber(taken), tonumber(most), tonumber(wanted)
+  if found[at] == id then
+    -- It is written anew, or leaves.
+  elseif till and till > now_ms and max(till - now_ms, taken, most, wanted) <= BIGGEST then
+    others_taken, others_most = others_taken + taken, others_most + most
+    wants[#wants + 1] = wanted
+    last = max(last, till)
+  elseif #gone < 100 then
+    gone[#gone + 1] = found[at]
+  end
+end
+
+-- Its share, max-min fair: as water fills vessels of different height.
+local taken, pace, part = 0, 0, WHOLE
+want = min(want, largest)
+local asked = numbers[1]
+if want > 0 and #wants >= MEMBERS then
+  want, part = 0, NONE
+elseif want > 0 then
+  wants[#wants + 1] = want
+  local level, spare = floor(rate / #wants), 0
+  while true do
+    local full, higher = 0, 0
+    for _, wanted in ipairs(wants) do
+      if wanted <= level then full = full + wanted else higher = higher + 1 end
+    end
+    if higher == 0 then
+      spare = floor((rate - full) / #wants)
+      break
+    end
+    local raised = floor((rate - full) / higher)
+    if raised == level then break end
+    level = raised
+  end
+  local target = min(want, level)
+  taken = min(target, max(rate - others_taken, 0))
+  pace = taken
+  if taken < target - floor(target / 16) then
+    part = SHORT
+  elseif taken < asked then
+    part = FAIR
+  else
+    taken = min(max(spent, want - floor(want / 64)), want)
+    spare = is_new == 1 and 0 or min(spare, floor(want / 2))
+    pace = min(max(want + max(spare, floor(want / 16)), parts(1000000, ttl)), largest)
+    want = taken
+  end
+end
+local most = 0
+if pace > 0 then
+  local whole = floor(pace / 1000)
+  local free = max(floor(floor(rate / 33) * 34 / 1000) - others_most - whole, 0)
+  most = max(whole + min(free, max(floor(whole / 20), 1)), 1)
+end
+
+-- Its tokens, of each tier. A bucket that owes more than slices can make it owe is paused.
+local owed, rooms, hold = {}, {}, 0
+for tier = 1, tiers do
+  rooms[tier] = periods[tier] and spans[tier] or max(spans[tier], ttl * MILLI)
+  if debts[tier] > rooms[tier] then
+    local distance, period = debts[tier] - (spans[tier] - widths[tier]), periods[tier]
+    local pause = period and parts(distance, tokens[tier]) * period - fmod(now_ms, period)
+      or parts(distance, MILLI)
+    hold = max(hold, min(pause, LONGEST_HOLD))
+  end
+end
+local granted = max(parts(pace * ttl, 1000000) - held, 0)
+if hold > 0 then
+  granted, returned = 0, 0
+end
+for tier = 1, tiers do
+  owed[tier] = max(debts[tier] - returned * widths[tier], 0)
+  local room = max(rooms[tier] - owed[tier], 0)
+  granted = min(granted, (room - fmod(room, widths[tier])) / widths[tier])
+end
+for tier = 1, tiers do owed[tier] = owed[tier] + granted * widths[tier] end
+
+if want > 0 then
+  local record = format('%.0f %.0f %.0f %.0f', now_ms + ttl, taken, most, want)
+  redis.call('HSET', leases, id, record)
+  redis.call('PEXPIRE', leases, last - now_ms)
+else
+  gone[#gone + 1] = id
+end
+if #gone > 0 then redis.call('HDEL', leases, unpack(gone)) end
+seen[#seen + 1] = format('%.0f %.0f %.0f %.0f %.0f', granted, pace, most, part, hold)

@@ -1,0 +1,70 @@
+//! The call that takes or renews a slice of a bucket, or gives it up.
+
+use tidegate_core::{Grant, LeaseAsk, LeaseTerms, Limit, Part};
+
+use super::script::LEASE;
+use super::{Script, value};
+use crate::error::Error;
+
+const MILLI: u64 = 1_000_000;
+
+/// [`LEASE`] with its keys and arguments, ready to be sent.
+#[derive(Debug)]
+pub struct LeaseCall {
+    /// `KEYS`: the bucket, and who holds slices of it.
+    pub keys: [Vec<u8>; 2],
+    /// `ARGV`.
+    pub arguments: Vec<String>,
+}
+
+impl LeaseCall {
+    /// What runs.
+    pub fn script() -> &'static Script {
+        &LEASE
+    }
+
+    /// What the node `id` asks the bucket under `key` for.
+    pub fn new(key: &[u8], limits: &[Limit], terms: &LeaseTerms, id: u64, ask: &LeaseAsk) -> Self {
+        let LeaseAsk { want, spent, is_new, held, returned } = *ask;
+        let (ttl, rate, most) = (terms.ttl() / MILLI, terms.rate(), terms.most());
+        let mut arguments = Vec::with_capacity(1 + 2 * limits.len());
+        arguments.push(format!(
+            "{id:016x} {want} {spent} {} {held} {returned} {ttl} {rate} {most}",
+            u8::from(is_new)
+        ));
+        for limit in limits {
+            arguments.push(value::timeline_text(limit));
+            arguments.push(limit.burst().to_string());
+        }
+        Self { keys: [key.to_vec(), leases_key(key)], arguments }
+    }
+
+    /// Reads the last part of the script's answer.
+    ///
+    /// # Errors
+    /// [`Error::Store`] for what no script of ours answers.
+    pub fn grant(answer: &[u8]) -> Result<Grant, Error> {
+        read_grant(answer)
+            .ok_or_else(|| Error::Store("the script's answer has another form".into()))
+    }
+}
+
+/// Beside the bucket, in the same slot: its key has a hash tag.
+fn leases_key(key: &[u8]) -> Vec<u8> {
+    [key, b":leases"].concat()
+}
+
+fn read_grant(answer: &[u8]) -> Option<Grant> {
+    let mut numbers = core::str::from_utf8(answer).ok()?.split(' ').map(str::parse::<u64>);
+    let mut next = || numbers.next()?.ok();
+    let (tokens, pace, most) = (next()?, next()?, next()?);
+    let part = match next()? {
+        0 => Part::Whole,
+        1 => Part::Fair,
+        2 => Part::Short,
+        3 => Part::None,
+        _ => return None,
+    };
+    let hold = next()?.saturating_mul(MILLI);
+    Some(Grant { tokens, pace, most, part, hold })
+}

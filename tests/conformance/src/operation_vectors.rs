@@ -1,0 +1,131 @@
+//! `operations.json`: traces of all operations, wherever they are run.
+
+use serde::Deserialize;
+
+use crate::vectors::{Expected, load};
+
+/// Traces of operations.
+#[derive(Deserialize)]
+struct Vectors {
+    traces: Vec<Trace>,
+}
+
+/// Operations on one key's buckets, in order.
+#[derive(Deserialize)]
+pub struct Trace {
+    /// What the trace shows.
+    pub name: String,
+    /// Texts of the limits.
+    pub limits: Vec<String>,
+    /// The operations.
+    pub steps: Vec<Step>,
+}
+
+/// One operation, and what it answers.
+#[derive(Deserialize)]
+pub struct Step {
+    /// The clock, in nanoseconds; of any time where there is none.
+    pub at: Option<String>,
+    /// What is done.
+    #[serde(flatten)]
+    pub operation: Operation,
+    /// The answer, unless there is none or it is an error.
+    pub expect: Option<Answer>,
+    /// The code of the error.
+    pub error: Option<String>,
+}
+
+/// What is done.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "op", rename_all = "snake_case")]
+#[expect(missing_docs, reason = "documented where they are the engine's")]
+pub enum Operation {
+    Check { cost: u64 },
+    Reserve { cost: u64, max_wait: String, reservation: Option<String> },
+    Cancel { reservation: String },
+    Settle { charged: u64, actual: u64 },
+    Credit { tokens: u64 },
+    Hold { wait: String },
+    Change { limits: Vec<String> },
+    Reset,
+}
+
+/// An answer as the vectors write it.
+#[derive(Debug, Deserialize, PartialEq, Eq)]
+#[serde(untagged)]
+pub enum Answer {
+    /// Of a cancelled reservation.
+    Cancelled {
+        /// Whether all of it came back.
+        restored: bool,
+    },
+    /// Of a reservation that got its slot.
+    Slot {
+        /// Until the slot, in nanoseconds.
+        delay: String,
+        /// The buckets after it.
+        #[serde(flatten)]
+        decision: Expected,
+    },
+    /// Of all others.
+    Decision(Expected),
+}
+
+impl Answer {
+    /// Whether the operation may have changed the buckets.
+    pub fn stands(&self) -> bool {
+        match self {
+            Self::Decision(decision) => decision.allowed(),
+            Self::Cancelled { .. } | Self::Slot { .. } => true,
+        }
+    }
+}
+
+impl Trace {
+    /// Whether it is the engine's alone: a limiter's limits are fixed.
+    pub fn changes_limits(&self) -> bool {
+        self.steps.iter().any(|step| matches!(step.operation, Operation::Change { .. }))
+    }
+}
+
+impl Step {
+    fn expects(&self, got: &Result<Option<Answer>, String>) -> bool {
+        match (got, &self.error) {
+            (Ok(answer), None) => *answer == self.expect,
+            (Err(error), Some(code)) => error == code,
+            _ => false,
+        }
+    }
+}
+
+/// Runs every step of the traces that are wanted, each trace by a runner of its own.
+///
+/// # Panics
+/// With all differences at once.
+pub fn run_all<R: FnMut(&Step) -> Result<Option<Answer>, String>>(
+    wanted: impl Fn(&Trace) -> bool,
+    mut runner_of: impl FnMut(&Trace) -> R,
+) {
+    let vectors: Vectors = load("operations.json");
+    let (mut steps, mut differences) = (0, Vec::new());
+    for trace in vectors.traces.iter().filter(|trace| wanted(trace)) {
+        let mut run = runner_of(trace);
+        for (number, step) in trace.steps.iter().enumerate() {
+            steps += 1;
+            let got = run(step);
+            if !step.expects(&got) {
+                differences.push(format!(
+                    "{:?} step {number} {:?}:\n expected {:?} {:?}\n      got {got:?}",
+                    trace.name, step.operation, step.expect, step.error
+                ));
+            }
+        }
+    }
+    assert!(steps > 0, "the vectors are empty");
+    assert!(
+        differences.is_empty(),
+        "{} of {steps}:\n{}",
+        differences.len(),
+        differences.join("\n")
+    );
+}

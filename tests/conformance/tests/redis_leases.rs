@@ -1,0 +1,186 @@
+//! Leases of a real Redis, by one process.
+
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use tidegate::{Error, LeaseOptions, Limiter, Source};
+use tidegate_conformance::redis_server::RedisServer;
+
+const TTL: Duration = Duration::from_millis(400);
+const DEADLINE: Duration = Duration::from_secs(20);
+
+fn leased(server: &RedisServer, limit: &str) -> Limiter {
+    let builder = Limiter::builder().limit(limit).store_url(&server.url());
+    builder
+        .store_timeout(Duration::from_secs(5))
+        .lease(LeaseOptions::new(TTL))
+        .build()
+        .expect("a limiter")
+}
+
+/// Checks until a slice has answered.
+fn warm(limiter: &Limiter, key: &str) {
+    let deadline = Instant::now() + DEADLINE;
+    while limiter.check(key, 1).expect("a decision").source != Source::Lease {
+        assert!(Instant::now() < deadline, "no slice came");
+        sleep(Duration::from_millis(1));
+    }
+}
+
+fn scripts_run(connection: &mut redis::Connection) -> u64 {
+    let stats: String =
+        redis::cmd("INFO").arg("commandstats").query(connection).expect("statistics");
+    let calls_of = |command: &str| {
+        let line = stats.lines().find(|line| line.starts_with(&format!("cmdstat_{command}:")));
+        line.and_then(|line| line.split("calls=").nth(1)?.split(',').next()?.parse::<u64>().ok())
+    };
+    calls_of("evalsha").unwrap_or(0) + calls_of("eval").unwrap_or(0)
+}
+
+fn members(connection: &mut redis::Connection, key: &str) -> usize {
+    let leases = format!("tidegate:{{{key}}}:leases");
+    redis::cmd("HLEN").arg(leases).query(connection).expect("a count")
+}
+
+#[test]
+fn a_warm_key_needs_hardly_any_trips() {
+    let server = RedisServer::start();
+    let limiter = leased(&server, "1000000/s");
+    warm(&limiter, "hot");
+    let mut connection = server.connect();
+    let before = scripts_run(&mut connection);
+    let (started, mut checks, mut local) = (Instant::now(), 0, 0);
+    while started.elapsed() < 4 * TTL {
+        let decision = limiter.check("hot", 1).expect("a decision");
+        checks += 1;
+        local += u64::from(decision.source == Source::Lease);
+        sleep(Duration::from_micros(300));
+    }
+    let trips = scripts_run(&mut connection) - before;
+    assert!(local >= checks - 1, "{local} of {checks} were the slice's");
+    // Two a ttl when nothing changes, and one per eighth of it at most.
+    assert!(trips <= 8 * 5, "{trips} trips for {checks} checks");
+}
+
+#[test]
+fn a_closed_limiter_gives_its_slice_back() {
+    let server = RedisServer::start();
+    let direct = Limiter::builder().limit("100/s burst 100").store_url(&server.url());
+    let direct = direct.store_timeout(Duration::from_secs(5)).build().expect("a limiter");
+    let limiter = leased(&server, "100/s burst 100");
+    warm(&limiter, "k");
+    let mut connection = server.connect();
+    assert_eq!(members(&mut connection, "k"), 1);
+    limiter.close();
+    assert_eq!(members(&mut connection, "k"), 0);
+    let left = direct.check("k", 0).expect("a decision").remaining;
+    assert!(left >= 90, "{left} tokens are left of 100");
+    assert!(matches!(limiter.check("k", 1), Err(Error::Store(_))));
+}
+
+#[test]
+fn an_idle_slice_is_given_up() {
+    let server = RedisServer::start();
+    let limiter = leased(&server, "100/s");
+    warm(&limiter, "k");
+    let mut connection = server.connect();
+    let deadline = Instant::now() + DEADLINE;
+    while members(&mut connection, "k") > 0 {
+        assert!(Instant::now() < deadline, "the slice was kept");
+        sleep(TTL / 8);
+    }
+}
+
+#[test]
+fn a_hold_reaches_those_who_hold_slices() {
+    let server = RedisServer::start();
+    let limiter = leased(&server, "1000/s burst 10");
+    warm(&limiter, "vendor");
+    limiter.hold("vendor", Duration::from_secs(60)).expect("a hold");
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        let decision = limiter.check("vendor", 1).expect("a decision");
+        if decision.retry_after > 30_000_000_000 {
+            assert!(!decision.allowed);
+            break;
+        }
+        assert!(Instant::now() < deadline, "the hold was not obeyed: {decision:?}");
+        sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn a_slice_is_spent_to_its_end_when_the_store_is_gone() {
+    let mut server = RedisServer::start();
+    let limiter = Limiter::builder()
+        .limit("1000000/s")
+        .store_url(&server.url())
+        .lease(LeaseOptions::new(TTL))
+        .build()
+        .expect("a limiter");
+    warm(&limiter, "k");
+    server.stop();
+    let started = Instant::now();
+    let mut last_local = started;
+    loop {
+        match limiter.check("k", 1) {
+            Ok(decision) => {
+                assert_eq!(decision.source, Source::Lease);
+                last_local = Instant::now();
+            }
+            Err(error) => {
+                assert!(matches!(error, Error::Store(_) | Error::StoreTimeout { .. }), "{error}");
+                break;
+            }
+        }
+        assert!(started.elapsed() < DEADLINE, "it never lapsed");
+        sleep(Duration::from_millis(1));
+    }
+    assert!(last_local - started <= TTL + TTL / 2, "spent after it lapsed");
+}
+
+#[test]
+fn costs_and_keys_are_checked_as_ever() {
+    let server = RedisServer::start();
+    let limiter = leased(&server, "100/s burst 50");
+    warm(&limiter, "k");
+    assert_eq!(limiter.check("k", 51), Err(Error::CostTooLarge { cost: 51, burst: 50 }));
+    assert_eq!(limiter.check("k", 0).expect("a look").source, Source::Redis);
+    assert_eq!(limiter.check("k", 40).expect("a decision").source, Source::Redis);
+    assert!(matches!(limiter.check("", 1), Err(Error::InvalidArgument { name: "key", .. })));
+}
+
+#[test]
+fn many_checks_are_taken_from_the_slice_too() {
+    let server = RedisServer::start();
+    let limiter = leased(&server, "100000/s");
+    warm(&limiter, "k");
+    let decisions = limiter.check_many([("k", 1), ("cold", 1), ("k", 1)]).expect("decisions");
+    let sources: Vec<Source> = decisions.iter().map(|decision| decision.source).collect();
+    assert_eq!(sources, [Source::Lease, Source::Redis, Source::Lease]);
+}
+
+#[test]
+fn options_out_of_bounds_are_named() {
+    let build = |limit: &str, store: &str, options: LeaseOptions| {
+        let built = Limiter::builder().limit(limit).store_url(store).lease(options).build();
+        match built {
+            Err(Error::InvalidArgument { name: "lease", message }) => message,
+            other => panic!("built, or refused otherwise: {other:?}"),
+        }
+    };
+    let second = LeaseOptions::new(Duration::from_secs(1));
+    let redis = "redis://127.0.0.1:1/";
+    assert!(build("100/s", "memory://", second).contains("Redis"));
+    assert!(build("100/s", "shm://leases", second).contains("Redis"));
+    assert!(build("100/s", redis, LeaseOptions::new(Duration::from_millis(99))).contains("100 ms"));
+    assert!(build("100/s", redis, LeaseOptions::new(Duration::from_secs(61))).contains("60 s"));
+    assert!(
+        build("100/s", redis, LeaseOptions::new(Duration::from_micros(150_500))).contains("ms")
+    );
+    assert!(build("100/s", redis, second.max_share(0.0)).contains("0.001"));
+    assert!(build("100/s", redis, second.max_share(1.1)).contains("0.001"));
+    assert!(build("100/s", redis, second.max_share(f64::NAN)).contains("0.001"));
+    assert!(build("9/s", redis, second).contains("10 tokens"));
+    assert!(build("200000000/s burst 10", redis, second).contains("100000000"));
+}
