@@ -19,7 +19,8 @@ use super::server::{Server, timed_out};
 /// How long the sentinels, and the master that they name, may take to answer.
 const SEARCH_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// When one has answered, the others have so long to know better.
+/// Where somebody waits for the master and one has answered, the others have so long to know
+/// better.
 const PATIENCE: Duration = Duration::from_millis(50);
 
 /// While it is used, the master is looked for again this often: an old one may not know yet
@@ -133,6 +134,8 @@ impl Sentinel {
     async fn search(&self) -> RedisResult<Server> {
         let deadline = Instant::now() + SEARCH_TIMEOUT;
         let mut why = RedisError::from((ErrorKind::Io, "no sentinel answers"));
+        let known = self.0.master.lock().as_ref().is_some_and(|master| !master.doubted);
+        let patience = if known { SEARCH_TIMEOUT } else { PATIENCE };
         let mut asked: FuturesUnordered<_> =
             self.0.sentinels.iter().map(|sentinel| self.ask(sentinel, deadline)).collect();
         let (mut told, mut until) = (Vec::<Told>::new(), deadline);
@@ -140,7 +143,7 @@ impl Sentinel {
             match answer {
                 Ok(answer) => {
                     told.push(answer);
-                    until = until.min(Instant::now() + PATIENCE);
+                    until = until.min(Instant::now() + patience);
                 }
                 Err(error) => why = error,
             }
