@@ -158,10 +158,12 @@ def admitted_between(calls: dict[str, list[Call]], start: int, end: int) -> int:
     return sum(c.code == ADMITTED and start <= c.ended < end for made in calls.values() for c in made)
 
 
-def possible_between(calls: dict[str, list[Call]], rate: float, burst: int, start: int, end: int) -> int:
-    """How many of the calls a bucket would have admitted that was empty at the start. A fleet
-    that is given too little of the processor may have asked for less than there was."""
-    tokens, last, possible = 0.0, start, 0
+def possible_between(
+    calls: dict[str, list[Call]], rate: float, burst: int, start: int, end: int, tokens: float = 0.0
+) -> int:
+    """How many of the calls a bucket would have admitted that had these tokens at the start. A
+    fleet that is given too little of the processor may have asked for less than there was."""
+    last, possible = start, 0
     for moment in sorted(c.ended for made in calls.values() for c in made if start <= c.ended < end):
         tokens, last = min(burst, tokens + rate * (moment - last) / SECOND), moment
         if tokens >= 1:

@@ -47,7 +47,7 @@ def fleet(folder: Path, url: str) -> Iterator[Callers]:
 
 
 # Until the clients of a master that has been replaced and does not know it have noticed.
-NOTICED_NS = int(1.5 * SECOND)
+NOTICED_NS = int(2.5 * SECOND)
 
 
 @dataclass

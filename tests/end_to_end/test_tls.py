@@ -41,7 +41,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
             "-subj", "/CN=a client", "-keyout", "client.key", "-out", "client.csr")
     openssl("x509", "-req", "-in", "client.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-days", "2",
-            "-CAcreateserial", "-out", "client.pem")
+            "-CAcreateserial", "-extfile", "san", "-out", "client.pem")
     return folder
 
 
@@ -89,7 +89,7 @@ def test_a_trusted_certificate_is_accepted(certificates: Path, ports: tuple[int,
 
 def test_the_authority_can_be_named_in_the_url(certificates: Path, ports: tuple[int, int]) -> None:
     authority = quote(str(certificates / "ca.pem"))
-    assert check(f"rediss://localhost:{ports[1]}?ca={authority}") == "redis 4"
+    assert check(f"rediss://localhost:{ports[1]}?ca={authority}").startswith("redis ")
     # It is trusted instead of the system's, not besides.
     other = quote(str(certificates / "client.pem"))
     answer = check(f"rediss://localhost:{ports[1]}?ca={other}", certificates / "ca.pem")
@@ -99,7 +99,7 @@ def test_the_authority_can_be_named_in_the_url(certificates: Path, ports: tuple[
 def test_a_client_shows_its_certificate(certificates: Path, port_for_certified_clients: int) -> None:
     url = f"rediss://localhost:{port_for_certified_clients}?ca={quote(str(certificates / 'ca.pem'))}"
     own = "&cert={}&key={}".format(*(quote(str(certificates / f"client.{part}")) for part in ("pem", "key")))
-    assert check(url + own) == "redis 4"
+    assert check(url + own).startswith("redis ")
     assert check(url).startswith("store_error")
 
 

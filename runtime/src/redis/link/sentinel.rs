@@ -19,7 +19,8 @@ use super::server::{Server, timed_out};
 /// How long the sentinels, and the master that they name, may take to answer.
 const SEARCH_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// When one has answered, the others have so long to know better.
+/// Where somebody waits for the master and one has answered, the others have so long to know
+/// better.
 const PATIENCE: Duration = Duration::from_millis(50);
 
 /// While it is used, the master is looked for again this often: an old one may not know yet
@@ -133,6 +134,8 @@ impl Sentinel {
     async fn search(&self) -> RedisResult<Server> {
         let deadline = Instant::now() + SEARCH_TIMEOUT;
         let mut why = RedisError::from((ErrorKind::Io, "no sentinel answers"));
+        let known = self.0.master.lock().as_ref().is_some_and(|master| !master.doubted);
+        let patience = if known { SEARCH_TIMEOUT } else { PATIENCE };
         let mut asked: FuturesUnordered<_> =
             self.0.sentinels.iter().map(|sentinel| self.ask(sentinel, deadline)).collect();
         let (mut told, mut until) = (Vec::<Told>::new(), deadline);
@@ -140,7 +143,7 @@ impl Sentinel {
             match answer {
                 Ok(answer) => {
                     told.push(answer);
-                    until = until.min(Instant::now() + PATIENCE);
+                    until = until.min(Instant::now() + patience);
                 }
                 Err(error) => why = error,
             }
@@ -165,16 +168,20 @@ impl Sentinel {
     }
 
     async fn ask(&self, sentinel: &Server, deadline: Instant) -> RedisResult<Told> {
-        let mut question = ::redis::cmd("SENTINEL");
-        question.arg("MASTER").arg(&self.0.name);
-        let told = sentinel.ask_once(&question, deadline).await?;
-        let told = HashMap::<String, String>::from_redis_value(told)?;
-        let number = |name| told.get(name).and_then(|text: &String| text.parse::<u64>().ok());
-        let port = number("port").and_then(|port| u16::try_from(port).ok());
-        match (told.get("ip"), port, number("config-epoch")) {
-            (Some(host), Some(port), Some(epoch)) => {
-                Ok(Told { place: Place::tcp(host, port), epoch })
-            }
+        // The address alone is already the new master's while its replicas are being told.
+        let about = |what| {
+            let mut question = ::redis::cmd("SENTINEL");
+            question.arg(what).arg(&self.0.name);
+            question
+        };
+        let questions = [about("MASTER"), about("GET-MASTER-ADDR-BY-NAME")];
+        let mut answers = sentinel.send(&questions, false, deadline).await.answers.into_iter();
+        let mut next = || answers.next().unwrap_or_else(|| Err(timed_out()));
+        let state = HashMap::<String, String>::from_redis_value(next()?)?;
+        let address = <Option<(String, u16)>>::from_redis_value(next()?)?;
+        let epoch = state.get("config-epoch").and_then(|epoch| epoch.parse().ok());
+        match (address, epoch) {
+            (Some((host, port)), Some(epoch)) => Ok(Told { place: Place::tcp(&host, port), epoch }),
             _ => Err((ErrorKind::Io, "a sentinel's answer has another form").into()),
         }
     }
