@@ -16,6 +16,8 @@ const KEY: &[u8] = b"k";
 fn client(server: &RedisServer, limits: &[&str]) -> Limiter {
     let builder =
         Limiter::builder().store_url(&server.url()).store_timeout(Duration::from_secs(10));
+    // What another client gives back is to be seen at once.
+    let builder = builder.deny_cache(Duration::ZERO);
     limits.iter().fold(builder, |builder, limit| builder.limit(limit)).build().expect("a limiter")
 }
 
