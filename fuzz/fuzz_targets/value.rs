@@ -14,7 +14,7 @@ use tidegate_fuzz::bytes::{limits, number};
 const LATEST: u64 = 9_999_999_999_999_999_999 - MAX_SPAN;
 
 thread_local! {
-    static TWINS: [(&'static str, LuaTwin); 6] = SCRIPTS
+    static TWINS: [(&'static str, LuaTwin); SCRIPTS.len()] = SCRIPTS
         .map(|script| (script.name, LuaTwin::load(script.text()).expect("the script loads")));
 }
 
