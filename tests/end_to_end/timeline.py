@@ -2,7 +2,8 @@
 
 Redis' MONITOR shows each SET that the script makes. Its value holds the bucket's
 next cell exactly, and its expiry, counted from the script's own clock, places the
-charge in time to the millisecond.
+charge in time to the millisecond. A SET is of as many charges as checks came together:
+the cell tells, as each takes its token's width of the timeline.
 """
 
 from __future__ import annotations
@@ -49,24 +50,49 @@ class Timeline:
 
     def _read(self) -> None:
         assert self._monitor.stdout is not None
+        last = 0
         for line in self._monitor.stdout:
-            charge = read_charge(line, self.key)
-            if charge is not None:
-                self.charges.append(charge)
+            written = read_write(line, self.key)
+            if written is not None:
+                self.charges.extend(written.charges(last))
+                last = written.cell
 
 
-def read_charge(line: str, key: str) -> Charge | None:
+@dataclass(frozen=True)
+class Write:
+    """A bucket as it was written: its cell, of which each token has a width."""
+
+    at_latest: int
+    cell: int
+    width: int
+    full_in: int
+
+    def charges(self, last: int) -> list[Charge]:
+        """The charges of one token each that led here from the cell before."""
+        if last >= self.at_latest:
+            count, rest = divmod(self.cell - last, self.width)
+            assert rest == 0, f"{self} is not whole tokens after {last}"
+        else:
+            # From a full bucket; the width is much longer than what the expiry was rounded by.
+            assert self.width > 4 * NANOS_PER_MILLI
+            count = round(self.full_in / self.width)
+        cells = range(self.cell - (count - 1) * self.width, self.cell + 1, self.width)
+        return [Charge(self.at_latest, cell) for cell in cells]
+
+
+def read_write(line: str, key: str) -> Write | None:
     """Reads a line like `1764.5 [0 lua] "SET" "tidegate:{k}" "20000000@1764…" "PX" "21"`."""
     head, _, command = line.partition("] ")
     words = command.strip().strip('"').split('" "')
     if not head.endswith("lua") or words[0] != "SET" or words[1] != f"tidegate:{{{key}}}":
         return None
-    _, cell = words[2].split("@")
+    width, cell = words[2].split("@")
     # The expiry is the time until the bucket is full, rounded up, and 1 ms more.
     full_in = (int(words[4]) - 2) * NANOS_PER_MILLI
     seconds, micros = head.split()[0].split(".")
     shown = int(seconds) * NANOS_PER_SECOND + int(micros) * 1_000
-    return Charge(at_latest=min(shown, int(cell) - full_in), cell=int(cell))
+    at_latest = min(shown, int(cell) - full_in)
+    return Write(at_latest, int(cell), int(width), full_in)
 
 
 @dataclass(frozen=True)
