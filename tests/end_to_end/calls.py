@@ -142,7 +142,7 @@ def most_beyond(calls: dict[str, list[Call]], rate: float, burst: int, losses: S
     An admission counts for a window if the call began and ended in it.
     """
     admitted = sorted((c for made in calls.values() for c in made if c.code == ADMITTED), key=lambda c: c.ended)
-    worst = float("-inf")
+    worst, window = float("-inf"), (0, 0)
     for first in admitted:
         inside = 0
         for call in admitted[bisect.bisect_left(admitted, first.began, key=lambda c: c.ended):]:
@@ -150,7 +150,11 @@ def most_beyond(calls: dict[str, list[Call]], rate: float, burst: int, losses: S
                 continue
             inside += 1
             lost = sum(it.tokens for it in losses if it.begun <= call.ended and it.ended >= first.began)
-            worst = max(worst, inside - burst - lost - rate * (call.ended - first.began) / SECOND)
+            beyond = inside - burst - lost - rate * (call.ended - first.began) / SECOND
+            if beyond > worst:
+                worst, window = beyond, (first.began, call.ended)
+    in_seconds = [round((at - admitted[0].began) / SECOND, 3) for at in window] if admitted else []
+    print(f"at most {worst:.1f} beyond the limit, in {in_seconds} s after the first")
     return worst
 
 

@@ -68,6 +68,8 @@ class Failover:
 
 def judge(calls: dict[str, list[Call]], failovers: list[Failover], end: int) -> None:
     show(calls)
+    start = min(call.began for made in calls.values() for call in made)
+    print("failovers:", [[round((at - start) / SECOND, 3) for at in (it.begun, it.over)] for it in failovers])
     assert most_beyond(calls, RATE, BURST, [it.loss for it in failovers]) <= 0
     assert late(calls, TIMEOUT_MS, SLACK_MS) == []
     for failover, until in zip(failovers, [*(it.begun for it in failovers[1:]), end]):
