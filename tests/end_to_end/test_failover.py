@@ -108,8 +108,8 @@ def test_a_master_under_sentinel_dies_steps_down_and_hangs(tmp_path: Path) -> No
             wait_until(lambda: has_replicas(1), "a replica of the new master")
             fail_over(lambda _: group.sentinels[0].ask("SENTINEL", "FAILOVER", "gate"), old_served=True)
             wait_until(lambda: has_replicas(1), "the old master as a replica")
-            old = fail_over(Node.freeze)
-            # It believes for a moment to be the master still.
+            # Thawed, it believes for a moment to be the master still, and serves who has not noticed.
+            old = fail_over(Node.freeze, old_served=True)
             old.thaw()
             time.sleep(2)
             end = time.monotonic_ns()
