@@ -12,7 +12,7 @@ use redis::Connection;
 use tidegate::redis::{LeaseCall, value};
 use tidegate_core::{Grant, LeaseAsk, LeaseTerms, Limit, MAX_MEMBERS, Member, grant_lease};
 
-use crate::lua_twin::with_nanoseconds;
+use crate::lua_twin::{redis_table, with_nanoseconds};
 
 const MILLI: u64 = 1_000_000;
 
@@ -229,7 +229,6 @@ impl LeaseTwin {
 }
 
 fn fake_redis(lua: &Lua, server: &Rc<RefCell<Server>>) -> mlua::Result<Table> {
-    let redis = lua.create_table()?;
     let server = Rc::clone(server);
     let call = lua.create_function(move |lua, arguments: MultiValue| {
         let words: Vec<String> = arguments.iter().map(word).collect::<mlua::Result<_>>()?;
@@ -272,17 +271,7 @@ fn fake_redis(lua: &Lua, server: &Rc<RefCell<Server>>) -> mlua::Result<Table> {
             _ => Err(mlua::Error::RuntimeError(format!("unexpected command {words:?}"))),
         }
     })?;
-    redis.set("pcall", call.clone())?;
-    redis.set("call", call)?;
-    redis.set(
-        "error_reply",
-        lua.create_function(|lua, text: String| {
-            let reply = lua.create_table()?;
-            reply.set("err", text)?;
-            Ok(reply)
-        })?,
-    )?;
-    Ok(redis)
+    redis_table(lua, call)
 }
 
 /// An argument as Redis takes it: whole numbers in full.

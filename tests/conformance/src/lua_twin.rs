@@ -125,7 +125,6 @@ fn told(reply: &Table, seen: &Seen) -> mlua::Result<bool> {
 }
 
 fn fake_redis(lua: &Lua, server: &Rc<RefCell<Server>>) -> mlua::Result<Table> {
-    let redis = lua.create_table()?;
     let server = Rc::clone(server);
     let call = lua.create_function(move |lua, arguments: MultiValue| {
         let words = arguments.iter().map(word).collect::<mlua::Result<Vec<_>>>()?;
@@ -173,6 +172,12 @@ fn fake_redis(lua: &Lua, server: &Rc<RefCell<Server>>) -> mlua::Result<Table> {
             _ => Err(mlua::Error::RuntimeError(format!("unexpected command {words:?}"))),
         }
     })?;
+    redis_table(lua, call)
+}
+
+/// What scripts find as `redis`, over whatever carries commands out.
+pub(crate) fn redis_table(lua: &Lua, call: Function) -> mlua::Result<Table> {
+    let redis = lua.create_table()?;
     redis.set("pcall", call.clone())?;
     redis.set("call", call)?;
     redis.set(
