@@ -1,10 +1,8 @@
 //! Leases keep from a failing store as calls do.
 
-use tidegate_core::{Attempt, Grant};
+use tidegate_core::Grant;
 
 use super::GuardedStore;
-use crate::answer::lost;
-use crate::breaker::StoreBreaker;
 use crate::error::Error;
 use crate::redis::LeaseCall;
 
@@ -14,41 +12,34 @@ impl GuardedStore {
         self.store.is_leasable()
     }
 
-    /// Sends what slices are asked for, but where the breaker is open. Whether a server is back
-    /// is for a caller's own call to find out.
+    /// Calls of one lane travel together, and fail together; others do not wait for them.
+    pub(crate) fn lane_of(&self, call: &LeaseCall) -> u16 {
+        self.store.lane_of(call)
+    }
+
+    /// Sends what slices are asked for, all of one lane, unless the breaker is open. Whether the
+    /// store is back is for a caller's own call to find out.
     pub(crate) async fn lease(&self, calls: Vec<LeaseCall>) -> Vec<Result<Grant, Error>> {
-        let mut answers: Vec<_> = calls.iter().map(|_| Err(lost())).collect();
-        let (mut sent, mut guards) = (Vec::new(), Vec::new());
-        for (place, call) in calls.into_iter().enumerate() {
-            let of_node = self.store.breaker_of_node(&call.keys);
-            match attempt(self.breaker(&of_node)) {
-                Ok(attempt) => {
-                    guards.push((place, of_node, attempt));
-                    sent.push(call);
-                }
-                Err(error) => answers[place] = Err(error),
+        let of_node = calls.first().and_then(|call| self.store.breaker_of_node(&call.keys));
+        let breaker = self.breaker(&of_node);
+        let attempt = match breaker.attempt() {
+            Ok(attempt) if attempt.is_probe => {
+                breaker.abandoned(attempt);
+                let error = Error::Store("not asked before a call has found it well".into());
+                return calls.iter().map(|_| Err(error.clone())).collect();
             }
-        }
-        for ((place, of_node, attempt), answer) in
-            guards.into_iter().zip(self.store.lease(sent).await)
-        {
-            match &answer {
-                Err(error @ (Error::Store(_) | Error::StoreTimeout { .. })) => {
-                    self.failed(&of_node, attempt, error);
-                }
-                _ => self.breaker(&of_node).succeeded(attempt),
-            }
-            answers[place] = answer;
+            Ok(attempt) => attempt,
+            Err(error) => return calls.iter().map(|_| Err(error.clone())).collect(),
+        };
+        let answers = self.store.lease(calls).await;
+        let failure = answers.iter().find_map(|answer| match answer {
+            Err(error @ (Error::Store(_) | Error::StoreTimeout { .. })) => Some(error),
+            _ => None,
+        });
+        match failure {
+            Some(error) => self.failed(&of_node, attempt, error),
+            None => breaker.succeeded(attempt),
         }
         answers
     }
-}
-
-fn attempt(breaker: &StoreBreaker) -> Result<Attempt, Error> {
-    let attempt = breaker.attempt()?;
-    if attempt.is_probe {
-        breaker.abandoned(attempt);
-        return Err(Error::Store("not asked before a call has found it well".into()));
-    }
-    Ok(attempt)
 }

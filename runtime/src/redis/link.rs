@@ -73,6 +73,14 @@ impl Link {
         }
     }
 
+    /// Makes sure that the server known for the master is it still, if that takes no more than
+    /// half of the timeout: what follows has to come about as well.
+    pub(crate) async fn look_first(&self) {
+        if let Route::Sentinel(sentinel) = &self.route {
+            sentinel.look_first(Instant::now() + self.timeout / 2).await;
+        }
+    }
+
     /// The breaker of the node that serves the slot; none where there is one server only.
     pub(super) fn breaker_of_node(&self, slot: u16) -> Option<Arc<StoreBreaker>> {
         match &self.route {

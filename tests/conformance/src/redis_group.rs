@@ -137,6 +137,21 @@ impl RedisCluster {
         format!("redis+cluster://{}", hosts.join(","))
     }
 
+    /// Lets the slots of living nodes be served while others are not.
+    pub fn serve_what_is_covered(&self) {
+        for node in &self.nodes {
+            let mut set = redis::cmd("CONFIG");
+            let () = node.ask(set.arg("SET").arg("cluster-require-full-coverage").arg("no"));
+        }
+    }
+
+    /// As many keys of buckets that other nodes than `not` serve.
+    pub fn keys_elsewhere(&self, not: usize, count: usize) -> Vec<String> {
+        let keys = (0..).map(|number| format!("elsewhere {number}"));
+        let keys = keys.filter(|key| self.owner(self.slot(&format!("{{{key}}}"))) != not);
+        keys.take(count).collect()
+    }
+
     /// The slot of a key, as the servers see it.
     pub fn slot(&self, key: &str) -> u16 {
         self.nodes[0].ask(redis::cmd("CLUSTER").arg("KEYSLOT").arg(key))

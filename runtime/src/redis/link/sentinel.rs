@@ -52,6 +52,13 @@ struct Master {
     found: Instant,
 }
 
+impl Master {
+    /// Whether it is time to look whether it still is the master.
+    fn is_due(&self) -> bool {
+        self.doubted || self.found.elapsed() > LOOK_AGAIN
+    }
+}
+
 /// Where a sentinel holds the master to be.
 #[derive(Clone)]
 struct Told {
@@ -109,10 +116,19 @@ impl Sentinel {
         pending.into_answers()
     }
 
+    /// Looks for the master, unless that has been done just now. Without sentinels the one that
+    /// is known stays known.
+    pub(super) async fn look_first(&self, deadline: Instant) {
+        let known = self.0.master.lock().clone();
+        if known.is_none_or(|master| master.is_due()) {
+            let _ = self.look().by(deadline).await;
+        }
+    }
+
     async fn master(&self, deadline: Instant) -> RedisResult<Server> {
         let known = self.0.master.lock().clone();
         if let Some(master) = known.filter(|master| !master.doubted) {
-            if master.found.elapsed() > LOOK_AGAIN {
+            if master.is_due() {
                 self.look();
             }
             return Ok(master.server);
