@@ -187,8 +187,21 @@ class SentinelGroup:
         self.url = f"redis+sentinel://{hosts}/gate"
 
     def master(self) -> Node:
-        """Whom the sentinels name."""
-        _, port = json.loads(self.sentinels[0].ask("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "gate"))
+        """Whom the first of the sentinels names that answers: writing its configuration to a busy
+        disk, one can hang for seconds."""
+        for told in map(self._told_by, self.sentinels):
+            if told is not None:
+                return told
+        raise RuntimeError("no sentinel answers")
+
+    def is_known(self, master: Node) -> bool:
+        """Whether every sentinel names it."""
+        return all(self._told_by(it) is master for it in self.sentinels)
+
+    def _told_by(self, sentinel: Node) -> Node | None:
+        if not (answer := sentinel.cli("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "gate")):
+            return None
+        _, port = json.loads(answer)
         return next(it for it in self.servers if it.port == int(port))
 
     def stop(self) -> None:

@@ -46,9 +46,9 @@ def fleet(folder: Path, url: str) -> Iterator[Callers]:
         callers.stop()
 
 
-# Until a master that has been replaced and does not know it is told so by the sentinels: most of
-# its clients notice within two seconds, but not all of them have in every run.
-NOTICED_NS = 12 * SECOND
+# Once all sentinels name the new one, until the clients of a master that has been replaced and
+# does not know it have noticed.
+NOTICED_NS = 2 * SECOND
 
 
 @dataclass
@@ -63,7 +63,8 @@ class Failover:
         """What the old master did not tell the new one: a burst at most, and all that it admits
         while both serve."""
         if self.old_served:
-            return Loss(self.begun, self.over + NOTICED_NS, BURST + RATE * NOTICED_NS / SECOND)
+            noticed = self.over + NOTICED_NS
+            return Loss(self.begun, noticed, BURST + RATE * (noticed - self.begun) / SECOND)
         return Loss(self.begun, self.over, BURST)
 
 
@@ -90,7 +91,7 @@ def test_a_master_under_sentinel_dies_steps_down_and_hangs(tmp_path: Path) -> No
 
     def is_replaced(old: Node) -> bool:
         new = group.master()
-        return new is not old and new.cli("ROLE").startswith('["master"')
+        return new is not old and new.cli("ROLE").startswith('["master"') and group.is_known(new)
 
     def fail_over(harm: Callable[[Node], object], old_served: bool = False) -> Node:
         time.sleep(2)

@@ -12,12 +12,19 @@ impl GuardedStore {
         self.store.is_leasable()
     }
 
-    /// Sends what slices are asked for, unless the breaker is open. Whether the store is back
-    /// is for a caller's own call to find out.
+    /// Calls of one lane travel together, and fail together; others do not wait for them.
+    pub(crate) fn lane_of(&self, call: &LeaseCall) -> u16 {
+        self.store.lane_of(call)
+    }
+
+    /// Sends what slices are asked for, all of one lane, unless the breaker is open. Whether the
+    /// store is back is for a caller's own call to find out.
     pub(crate) async fn lease(&self, calls: Vec<LeaseCall>) -> Vec<Result<Grant, Error>> {
-        let attempt = match self.breaker.attempt() {
+        let of_node = calls.first().and_then(|call| self.store.way().breaker_of_node(&call.keys));
+        let breaker = self.breaker(&of_node);
+        let attempt = match breaker.attempt() {
             Ok(attempt) if attempt.is_probe => {
-                self.breaker.abandoned(attempt);
+                breaker.abandoned(attempt);
                 let error = Error::Store("not asked before a call has found it well".into());
                 return calls.iter().map(|_| Err(error.clone())).collect();
             }
@@ -30,8 +37,8 @@ impl GuardedStore {
             _ => None,
         });
         match failure {
-            Some(error) => self.breaker.failed(attempt, error),
-            None => self.breaker.succeeded(attempt),
+            Some(error) => self.failed(&of_node, attempt, error),
+            None => breaker.succeeded(attempt),
         }
         answers
     }

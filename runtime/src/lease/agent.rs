@@ -2,8 +2,10 @@
 //! check waiting.
 
 use core::time::Duration;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 
+use futures_util::future::join_all;
 use tidegate_core::{Clock as _, Grant, LeaseAsk, Next};
 
 use super::{Contract, Leased, Node};
@@ -31,11 +33,9 @@ async fn tend(node: Weak<Node>, contract: Arc<Contract>) {
             let slices = node.slices.read();
             due = slices.by_key.values().map(Arc::clone).collect();
         }
-        // All that is due travels together.
-        let calls: Vec<Asking> =
-            due.into_iter().filter_map(|leased| contract.next(&node, leased, now)).collect();
-        if !calls.is_empty() {
-            tokio::spawn(ask(Arc::clone(&node), Arc::clone(&contract), calls));
+        let calls = due.into_iter().filter_map(|leased| contract.next(&node, leased, now));
+        for lane in contract.by_lane(calls) {
+            tokio::spawn(ask(Arc::clone(&node), Arc::clone(&contract), lane));
         }
         if !node.is_tended_further() {
             return;
@@ -82,6 +82,16 @@ impl Contract {
                 None
             }
         }
+    }
+
+    /// All that is due travels together, as far as it can: what goes to one server of a cluster
+    /// does not wait for another.
+    fn by_lane(&self, askings: impl Iterator<Item = Asking>) -> impl Iterator<Item = Vec<Asking>> {
+        let mut lanes: BTreeMap<u16, Vec<Asking>> = BTreeMap::new();
+        for asking in askings {
+            lanes.entry(self.store.lane_of(&asking.call)).or_default().push(asking);
+        }
+        lanes.into_values()
     }
 
     fn leave(&self, node: &Node, leased: &Leased, returned: u64) -> Option<Asking> {
@@ -142,15 +152,17 @@ pub(super) fn give_back(node: &Arc<Node>, contract: &Arc<Contract>) {
         drop(slice);
         if was_asked { contract.leave(node, &leased, returned) } else { None }
     };
-    let askings: Vec<Asking> = leased.into_iter().filter_map(leave).collect();
+    let lanes: Vec<_> = contract.by_lane(leased.into_iter().filter_map(leave)).collect();
     let Ok(io) = io::handle() else { return };
-    if askings.is_empty() {
+    if lanes.is_empty() {
         return;
     }
     let (answerer, awaited) = awaited();
     let (node, contract) = (Arc::clone(node), Arc::clone(contract));
     io.spawn(async move {
-        ask(node, contract, askings).await;
+        let asked =
+            lanes.into_iter().map(|lane| ask(Arc::clone(&node), Arc::clone(&contract), lane));
+        join_all(asked).await;
         answerer.answer(Ok(()));
     });
     if tokio::runtime::Handle::try_current().is_err() {

@@ -1,11 +1,7 @@
 //! How leases reach their buckets: beside the operations, which are not kept waiting.
 
-use core::time::Duration;
-use std::collections::BTreeMap;
-
 use ::redis::{Cmd, ErrorKind, RedisResult, ServerErrorKind, Value};
 use tidegate_core::Grant;
-use tokio::task::JoinSet;
 
 use super::link::Link;
 use super::{Connected, LeaseCall, Reach, RedisStore, store_error, within};
@@ -18,7 +14,15 @@ impl RedisStore {
         matches!(self.reach, Reach::Connected(_))
     }
 
-    /// Sends calls and gives an answer for each.
+    /// Calls of one lane travel together: in a cluster those of one hash slot.
+    pub(crate) fn lane_of(&self, call: &LeaseCall) -> u16 {
+        match &self.reach {
+            Reach::Connected(connected) => connected.lane_of(call),
+            Reach::Carried { .. } => 0,
+        }
+    }
+
+    /// Sends calls, all of one lane, in one message, and gives an answer for each.
     pub(crate) async fn lease(&self, calls: Vec<LeaseCall>) -> Vec<Result<Grant, Error>> {
         match &self.reach {
             Reach::Connected(connected) => connected.lease(calls).await,
@@ -28,58 +32,44 @@ impl RedisStore {
 }
 
 impl Connected {
-    /// Sends calls in as few messages as can be, one for all that go to one server, and gives
-    /// an answer for each. None is repeated when the connection breaks: what they give back
-    /// must not come back twice.
+    fn lane_of(&self, call: &LeaseCall) -> u16 {
+        let [bucket, _] = &call.keys;
+        self.0.address.slot(bucket)
+    }
+
+    /// None is repeated when the connection breaks: what they give back must not come back
+    /// twice.
     async fn lease(&self, calls: Vec<LeaseCall>) -> Vec<Result<Grant, Error>> {
-        let mut answers: Vec<_> = calls.iter().map(|_| Err(lost())).collect();
-        let live = match self.live() {
-            Ok(live) => live,
-            Err(error) => return answers.iter().map(|_| Err(error.clone())).collect(),
+        let Some(lane) = calls.first().map(|call| self.lane_of(call)) else { return Vec::new() };
+        let sent = match self.live() {
+            Ok(live) => within(self.0.timeout, send(&live.link, lane, &calls)).await,
+            Err(error) => Err(error),
         };
-        let mut by_slot: BTreeMap<u16, Vec<(usize, LeaseCall)>> = BTreeMap::new();
-        for (place, call) in calls.into_iter().enumerate() {
-            let [bucket, _] = &call.keys;
-            by_slot.entry(self.0.address.slot(bucket)).or_default().push((place, call));
+        match sent {
+            Ok(replies) => replies.into_iter().map(read).collect(),
+            Err(error) => calls.iter().map(|_| Err(error.clone())).collect(),
         }
-        let mut sending = JoinSet::new();
-        for (slot, calls) in by_slot {
-            sending.spawn(send(live.link.clone(), slot, calls, self.0.timeout));
-        }
-        while let Some(sent) = sending.join_next().await {
-            for (place, answer) in sent.unwrap_or_default() {
-                answers[place] = answer;
-            }
-        }
-        answers
     }
 }
 
 async fn send(
-    link: Link,
-    slot: u16,
-    calls: Vec<(usize, LeaseCall)>,
-    timeout: Duration,
-) -> Vec<(usize, Result<Grant, Error>)> {
-    let sending = async {
-        let by_hash = calls.iter().map(|(_, call)| command(call, false)).collect();
-        let mut replies = link.send(by_hash, slot).await;
-        let unknown: Vec<usize> =
-            (0..replies.len()).filter(|&call| is_unknown(&replies[call])).collect();
-        if !unknown.is_empty() {
-            let by_text = unknown.iter().map(|&call| command(&calls[call].1, true)).collect();
-            for (&call, reply) in unknown.iter().zip(link.send(by_text, slot).await) {
-                replies[call] = reply;
-            }
+    link: &Link,
+    lane: u16,
+    calls: &[LeaseCall],
+) -> Result<Vec<RedisResult<Value>>, Error> {
+    // What an old master grants is lost, and spent for a whole ttl; no request waits for this.
+    link.look_first().await;
+    let by_hash = calls.iter().map(|call| command(call, false)).collect();
+    let mut replies = link.send(by_hash, lane).await;
+    let unknown: Vec<usize> =
+        (0..replies.len()).filter(|&call| is_unknown(&replies[call])).collect();
+    if !unknown.is_empty() {
+        let by_text = unknown.iter().map(|&call| command(&calls[call], true)).collect();
+        for (&call, reply) in unknown.iter().zip(link.send(by_text, lane).await) {
+            replies[call] = reply;
         }
-        Ok(replies)
-    };
-    match within(timeout, sending).await {
-        Ok(replies) => {
-            calls.iter().zip(replies).map(|((at, _), reply)| (*at, read(reply))).collect()
-        }
-        Err(error) => calls.iter().map(|(at, _)| (*at, Err(error.clone()))).collect(),
     }
+    Ok(replies)
 }
 
 fn is_unknown(reply: &RedisResult<Value>) -> bool {

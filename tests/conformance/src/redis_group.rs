@@ -1,5 +1,7 @@
 //! Real groups of redis-servers of the test's own: a cluster, and masters under Sentinel.
 
+mod secured;
+
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -9,6 +11,8 @@ use std::time::{Duration, Instant};
 
 use redis::{Cmd, Connection, FromRedisValue};
 
+pub use secured::Secured;
+
 const DEADLINE: Duration = Duration::from_secs(40);
 
 /// How long a node may be silent before the others take it for dead, in milliseconds.
@@ -16,23 +20,29 @@ const NODE_TIMEOUT: &str = "1000";
 
 /// A process that keeps its files in a folder of its own.
 pub struct Node {
-    /// Where it listens.
+    /// Where it listens, over TLS if it is secured.
     pub port: u16,
+    /// Where it listens to the test.
+    admin: u16,
+    is_secured: bool,
     process: Child,
 }
 
 impl Node {
-    fn start(folder: &Path, port: u16, arguments: &[&str]) -> Self {
+    fn start(folder: &Path, port: u16, secured: Option<&Secured>, arguments: &[&str]) -> Self {
         let own = folder.join(port.to_string());
         fs::create_dir_all(&own).expect("a folder");
+        let admin = if secured.is_some() { free_ports() } else { port };
+        let is_sentinel = arguments.contains(&"--sentinel");
         let process = Command::new("redis-server")
             .args(arguments)
-            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--daemonize", "no"])
+            .args(["--port", &admin.to_string(), "--bind", "127.0.0.1", "--daemonize", "no"])
+            .args(secured.iter().flat_map(|secured| secured.arguments(port, is_sentinel)))
             .current_dir(own)
             .stdout(Stdio::null())
             .spawn()
             .expect("redis-server runs; install it with: apt-get install redis-server");
-        Self { port, process }
+        Self { port, admin, is_secured: secured.is_some(), process }
     }
 
     /// Asks it something.
@@ -44,12 +54,18 @@ impl Node {
     }
 
     fn answers(&self) -> bool {
-        let connected = client(self.port).get_connection();
+        let connected = self.client().get_connection();
         connected.and_then(|mut it| redis::cmd("PING").exec(&mut it)).is_ok()
     }
 
     fn connect(&self) -> Connection {
-        client(self.port).get_connection().expect("a connection to the test's node")
+        self.client().get_connection().expect("a connection to the test's node")
+    }
+
+    fn client(&self) -> redis::Client {
+        let password = if self.is_secured { secured::ADMIN } else { "" };
+        let url = format!("redis://:{password}@127.0.0.1:{}/", self.admin);
+        redis::Client::open(url).expect("a valid URL")
     }
 
     /// Stops it without closing its connections, as a machine does that hangs.
@@ -95,6 +111,14 @@ impl RedisCluster {
     /// # Panics
     /// When redis-server is not installed or the cluster does not come up.
     pub fn start() -> Self {
+        Self::start_secured(None)
+    }
+
+    /// The same, over TLS and with users if it is secured.
+    ///
+    /// # Panics
+    /// As [`start`](Self::start).
+    pub fn start_secured(secured: Option<&Secured>) -> Self {
         let folder = Folder::new("cluster");
         let nodes: Vec<Node> = (0..6)
             .map(|_| {
@@ -116,11 +140,12 @@ impl RedisCluster {
                     "--repl-diskless-sync-delay",
                     "0",
                 ];
-                Node::start(&folder.0, port, &arguments)
+                Node::start(&folder.0, port, secured, &arguments)
             })
             .collect();
         wait_until("the nodes' start", || nodes.iter().all(Node::answers));
         let mut create = Command::new("redis-cli");
+        create.args(secured.iter().flat_map(|secured| secured.cli_arguments()));
         create.args(["--cluster", "create"]);
         create.args(nodes.iter().map(|node| format!("127.0.0.1:{}", node.port)));
         let made = create.args(["--cluster-replicas", "1", "--cluster-yes"]).output();
@@ -137,6 +162,21 @@ impl RedisCluster {
         format!("redis+cluster://{}", hosts.join(","))
     }
 
+    /// Lets the slots of living nodes be served while others are not.
+    pub fn serve_what_is_covered(&self) {
+        for node in &self.nodes {
+            let mut set = redis::cmd("CONFIG");
+            let () = node.ask(set.arg("SET").arg("cluster-require-full-coverage").arg("no"));
+        }
+    }
+
+    /// As many keys of buckets that other nodes than `not` serve.
+    pub fn keys_elsewhere(&self, not: usize, count: usize) -> Vec<String> {
+        let keys = (0..).map(|number| format!("elsewhere {number}"));
+        let keys = keys.filter(|key| self.owner(self.slot(&format!("{{{key}}}"))) != not);
+        keys.take(count).collect()
+    }
+
     /// The slot of a key, as the servers see it.
     pub fn slot(&self, key: &str) -> u16 {
         self.nodes[0].ask(redis::cmd("CLUSTER").arg("KEYSLOT").arg(key))
@@ -151,7 +191,7 @@ impl RedisCluster {
         let ranges: Vec<(u16, u16, (String, u16))> = slots(witness);
         let owner = ranges.iter().find(|(first, last, _)| (*first..=*last).contains(&slot));
         let (_, _, (_, port)) = owner.expect("somebody serves it");
-        self.nodes.iter().position(|node| node.port == *port).expect("a node of the cluster")
+        self.nodes.iter().position(|node| node.admin == *port).expect("a node of the cluster")
     }
 
     /// A master that does not serve the slot.
@@ -159,11 +199,11 @@ impl RedisCluster {
     /// # Panics
     /// When there is none.
     pub fn other_master(&self, slot: u16) -> usize {
-        let owner = self.nodes[self.owner(slot)].port;
+        let owner = self.nodes[self.owner(slot)].admin;
         let ranges = slots(&self.nodes[0]);
         let other = ranges.iter().map(|(_, _, (_, port))| *port).find(|port| *port != owner);
         let other = other.expect("three masters");
-        self.nodes.iter().position(|node| node.port == other).expect("a node of the cluster")
+        self.nodes.iter().position(|node| node.admin == other).expect("a node of the cluster")
     }
 
     /// The name by which the nodes know this one.
@@ -236,6 +276,14 @@ impl SentinelGroup {
     /// # Panics
     /// When redis-server is not installed or the group does not come up.
     pub fn start() -> Self {
+        Self::start_secured(None)
+    }
+
+    /// The same, over TLS and with users if it is secured.
+    ///
+    /// # Panics
+    /// As [`start`](Self::start).
+    pub fn start_secured(secured: Option<&Secured>) -> Self {
         let folder = Folder::new("sentinel");
         let ports: Vec<u16> = (0..6).map(|_| free_ports()).collect();
         let master = ports[0].to_string();
@@ -247,7 +295,7 @@ impl SentinelGroup {
                 if *port != ports[0] {
                     arguments.extend(["--replicaof", "127.0.0.1", &master]);
                 }
-                Node::start(&folder.0, *port, &arguments)
+                Node::start(&folder.0, *port, secured, &arguments)
             })
             .collect();
         wait_until("the servers' start", || servers.iter().all(Node::answers));
@@ -264,10 +312,11 @@ impl SentinelGroup {
                     "sentinel monitor gate 127.0.0.1 {master} 2\n\
                      sentinel down-after-milliseconds gate 500\n\
                      sentinel failover-timeout gate 3000\n\
-                     sentinel parallel-syncs gate 2\n"
+                     sentinel parallel-syncs gate 2\n{}",
+                    secured.map_or_else(String::new, |_| Secured::of_sentinels("gate"))
                 );
                 fs::write(own.join("sentinel.conf"), watch).expect("its configuration");
-                Node::start(&folder.0, *port, &["sentinel.conf", "--sentinel"])
+                Node::start(&folder.0, *port, secured, &["sentinel.conf", "--sentinel"])
             })
             .collect();
         wait_until("the sentinels' start", || sentinels.iter().all(Node::answers));
@@ -315,10 +364,6 @@ fn free_ports() -> u16 {
         }
     }
     panic!("no free port");
-}
-
-fn client(port: u16) -> redis::Client {
-    redis::Client::open(format!("redis://127.0.0.1:{port}/")).expect("a valid URL")
 }
 
 /// Waits for it.
