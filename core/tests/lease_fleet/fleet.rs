@@ -1,18 +1,16 @@
-//! A fleet of nodes that lease one bucket, by the clock of the test: what it admits in every
-//! sliding second, how much of the limit it uses, who gets it, and what a crash costs.
-#![allow(missing_docs, clippy::unwrap_used)]
+//! The fleet, and what is asked of it.
 
 use core::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 
 use tidegate_core::{
     Cells, Grant, LeaseAsk, LeaseTerms, Limit, Member, Next, Slice, Spent, decide_tiers,
     grant_lease,
 };
 
-const SECOND: u64 = 1_000_000_000;
-const MILLI: u64 = 1_000_000;
-const START: u64 = 1_764_000_000 * SECOND;
+pub const SECOND: u64 = 1_000_000_000;
+pub const MILLI: u64 = 1_000_000;
+pub const START: u64 = 1_764_000_000 * SECOND;
 
 /// SplitMix64.
 struct Random(u64);
@@ -31,22 +29,61 @@ impl Random {
     }
 }
 
+/// How requests come.
+#[derive(Clone, Copy, Debug)]
+pub enum Pattern {
+    /// One after another in the same time.
+    Even,
+    /// Half that time too early or too late.
+    Uneven,
+    /// By pure chance.
+    Random,
+    /// So many at once.
+    Bunches(u64),
+}
+
+impl Pattern {
+    pub const ALL: [Self; 5] =
+        [Self::Even, Self::Uneven, Self::Random, Self::Bunches(3), Self::Bunches(20)];
+
+    /// The time to the next requests, on the average `mean` for each of them.
+    fn gap(self, mean: u64, random: &mut Random) -> u64 {
+        match self {
+            Self::Even => mean,
+            Self::Uneven => mean / 2 + random.below(mean + 1),
+            Self::Random => {
+                let chance = (random.below(1 << 53) + 1) as f64 / (1_u64 << 53) as f64;
+                (-chance.ln() * mean as f64) as u64
+            }
+            Self::Bunches(size) => mean * size,
+        }
+    }
+
+    const fn at_once(self) -> u64 {
+        match self {
+            Self::Bunches(size) => size,
+            _ => 1,
+        }
+    }
+}
+
 /// What is asked of a fleet.
 #[derive(Clone, Debug)]
-struct Scene {
-    limit: &'static str,
-    ttl: u64,
+pub struct Scene {
+    pub limit: &'static str,
+    pub ttl: u64,
     /// Requests per second of each node; at every multiple of `moves` all move on by three.
-    demands: &'static [u64],
-    moves: u64,
-    /// How far a gap between requests may be from the mean, in hundredths of it.
-    jitter: u64,
-    lasts: u64,
-    seed: u64,
+    pub demands: &'static [u64],
+    pub moves: u64,
+    pub pattern: Pattern,
+    /// Within which time after the start the nodes' first requests come.
+    pub starts_within: u64,
+    pub lasts: u64,
+    pub seed: u64,
     /// A node that stops without a word, and when.
-    crash: Option<(usize, u64)>,
+    pub crash: Option<(usize, u64)>,
     /// Requests per second of a client that leases nothing.
-    direct: u64,
+    pub direct: u64,
 }
 
 impl Default for Scene {
@@ -56,7 +93,8 @@ impl Default for Scene {
             ttl: SECOND,
             demands: UNEVEN,
             moves: 20 * SECOND,
-            jitter: 0,
+            pattern: Pattern::Even,
+            starts_within: 100 * MILLI,
             lasts: 60 * SECOND,
             seed: 0,
             crash: None,
@@ -65,11 +103,11 @@ impl Default for Scene {
     }
 }
 
-const UNEVEN: &[u64] = &[150, 100, 60, 30, 20, 10, 5, 5, 2, 1];
-const MOSTLY_MET: &[u64] = &[60, 40, 20, 10, 5, 5, 2, 1, 1, 1];
-const ONE_HOT: &[u64] = &[2000, 10, 10, 10, 5, 5, 5, 2, 1, 1];
-const EQUAL: &[u64] = &[20; 10];
-const SEEDS: core::ops::Range<u64> = 0..8;
+pub const UNEVEN: &[u64] = &[150, 100, 60, 30, 20, 10, 5, 5, 2, 1];
+pub const MOSTLY_MET: &[u64] = &[60, 40, 20, 10, 5, 5, 2, 1, 1, 1];
+pub const ONE_HOT: &[u64] = &[2000, 10, 10, 10, 5, 5, 5, 2, 1, 1];
+pub const EQUAL: &[u64] = &[20; 10];
+pub const BUSY: &[u64] = &[60; 10];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Event {
@@ -82,11 +120,11 @@ enum Event {
     Direct,
 }
 
-struct Fleet {
-    scene: Scene,
+pub struct Fleet {
+    pub scene: Scene,
     random: Random,
-    limits: [Limit; 1],
-    terms: LeaseTerms,
+    pub limits: [Limit; 1],
+    pub terms: LeaseTerms,
     cells: Cells,
     members: BTreeMap<usize, (u64, Member)>,
     slices: Vec<Slice>,
@@ -94,13 +132,15 @@ struct Fleet {
     events: BinaryHeap<Reverse<(u64, u64, Event)>>,
     count: u64,
     /// When, and by which node.
-    admitted: Vec<(u64, usize)>,
-    offered: u64,
-    trips: u64,
+    pub admitted: Vec<(u64, usize)>,
+    /// Those of them that slices admitted.
+    leased: Vec<u64>,
+    pub offered: u64,
+    pub trips: u64,
 }
 
 impl Fleet {
-    fn run(scene: Scene) -> Self {
+    pub fn run(scene: Scene) -> Self {
         let limits = [Limit::parse(scene.limit).unwrap()];
         let terms = LeaseTerms::new(&limits, scene.ttl, 1_000).unwrap();
         let mut fleet = Self {
@@ -114,12 +154,13 @@ impl Fleet {
             events: BinaryHeap::new(),
             count: 0,
             admitted: Vec::new(),
+            leased: Vec::new(),
             offered: 0,
             trips: 0,
             scene,
         };
         for node in 0..fleet.slices.len() {
-            let at = START + fleet.random.below(100 * MILLI);
+            let at = START + fleet.random.below(fleet.scene.starts_within);
             fleet.put(at, Event::Arrival(node));
             fleet.put(at, Event::Tick(node));
         }
@@ -165,24 +206,32 @@ impl Fleet {
         }
     }
 
-    fn demand(&self, now: u64, node: usize) -> u64 {
+    pub fn demand(&self, now: u64, node: usize) -> u64 {
         let moved = usize::try_from((now - START) / self.scene.moves).unwrap();
         let demands = self.scene.demands;
         demands[(node + moved * 3) % demands.len()]
     }
 
     fn arrive(&mut self, now: u64, node: usize) {
-        let gap = SECOND / self.demand(now, node);
-        let spread = gap * self.scene.jitter / 100;
-        let next = now + gap - spread + self.random.below(2 * spread + 1);
+        let mean = SECOND / self.demand(now, node);
+        let next = now + self.scene.pattern.gap(mean, &mut self.random);
         // An old gap ends where demand moves.
         let moves = START + ((now - START) / self.scene.moves + 1) * self.scene.moves;
-        let next =
-            if next > moves { moves + self.random.below(gap.min(50 * MILLI) + 1) } else { next };
+        let soon = mean.min(50 * MILLI) + 1;
+        let next = if next > moves { moves + self.random.below(soon) } else { next };
         self.put(next, Event::Arrival(node));
+        for _ in 0..self.scene.pattern.at_once() {
+            self.request(now, node);
+        }
+    }
+
+    fn request(&mut self, now: u64, node: usize) {
         self.offered += 1;
         match self.slices[node].spend(now, 1) {
-            Spent::Allowed { .. } => self.admitted.push((now, node)),
+            Spent::Allowed { .. } => {
+                self.admitted.push((now, node));
+                self.leased.push(now);
+            }
             Spent::Refused { retry_after, .. } => {
                 assert!(retry_after > 0);
                 self.hurry(now, node);
@@ -239,26 +288,24 @@ impl Fleet {
     }
 
     /// The most admissions in any second.
-    fn most_in_a_second(&self) -> usize {
-        let (mut first, mut most) = (0, 0);
-        for (last, (at, _)) in self.admitted.iter().enumerate() {
-            while at - self.admitted[first].0 >= SECOND {
-                first += 1;
-            }
-            most = most.max(last - first + 1);
-        }
-        most
+    pub fn most_in_a_second(&self) -> usize {
+        most_in_a_second(self.admitted.iter().map(|(at, _)| *at))
+    }
+
+    /// The most that slices admitted in any second.
+    pub fn most_leased_in_a_second(&self) -> usize {
+        most_in_a_second(self.leased.iter().copied())
     }
 
     /// How much of the limit has been used, between two times since the start.
-    fn used(&self, from: u64, to: u64) -> f64 {
+    pub fn used(&self, from: u64, to: u64) -> f64 {
         let within = |at: u64| (START + from..START + to).contains(&at);
         let admitted = self.admitted.iter().filter(|(at, _)| within(*at)).count();
         admitted as f64 / (to - from) as f64 * SECOND as f64 / self.limits[0].tokens() as f64
     }
 
     /// What each node got between two times since the start.
-    fn by_node(&self, from: u64, to: u64) -> Vec<usize> {
+    pub fn by_node(&self, from: u64, to: u64) -> Vec<usize> {
         let mut got = vec![0; self.slices.len()];
         for (at, node) in &self.admitted {
             if (START + from..START + to).contains(at) && *node < got.len() {
@@ -269,112 +316,15 @@ impl Fleet {
     }
 }
 
-/// The max-min fair shares of `rate` among `wants`, per second.
-fn fair_shares(rate: f64, wants: &[f64]) -> Vec<f64> {
-    let mut level = rate / wants.len() as f64;
-    for _ in 0..wants.len() {
-        let met: f64 = wants.iter().filter(|want| **want <= level).sum();
-        let others = wants.iter().filter(|want| **want > level).count();
-        if others > 0 {
-            level = (rate - met) / others as f64;
+fn most_in_a_second(times: impl Iterator<Item = u64>) -> usize {
+    let mut within = VecDeque::new();
+    let mut most = 0;
+    for at in times {
+        within.push_back(at);
+        while within.front().is_some_and(|first| at - first >= SECOND) {
+            within.pop_front();
         }
+        most = most.max(within.len());
     }
-    wants.iter().map(|want| want.min(level)).collect()
-}
-
-#[test]
-fn admits_the_limit_in_every_second_and_uses_it() {
-    for demands in [UNEVEN, MOSTLY_MET, ONE_HOT, EQUAL] {
-        for seed in SEEDS {
-            let fleet = Fleet::run(Scene { demands, seed, ..Scene::default() });
-            let (most, used) = (fleet.most_in_a_second(), fleet.used(0, fleet.scene.lasts));
-            assert!(most <= 105, "{most} in a second: {:?}", fleet.scene);
-            assert!(used >= 0.97, "{used:.3} of the limit: {:?}", fleet.scene);
-        }
-    }
-}
-
-/// Requests that come half a gap too early or too late.
-#[test]
-fn admits_the_limit_of_what_comes_unevenly() {
-    for (demands, least) in [(UNEVEN, 0.95), (EQUAL, 0.97)] {
-        for seed in SEEDS {
-            let fleet = Fleet::run(Scene { demands, jitter: 50, seed, ..Scene::default() });
-            let (most, used) = (fleet.most_in_a_second(), fleet.used(0, fleet.scene.lasts));
-            assert!(most <= 105, "{most} in a second: {:?}", fleet.scene);
-            assert!(used >= least, "{used:.3} of the limit: {:?}", fleet.scene);
-        }
-    }
-}
-
-#[test]
-fn is_fair_again_within_a_ttl() {
-    for demands in [UNEVEN, MOSTLY_MET] {
-        for seed in SEEDS {
-            let fleet = Fleet::run(Scene { demands, seed, ..Scene::default() });
-            let moved = fleet.scene.moves;
-            for time in [moved, 2 * moved] {
-                let (from, to) = (time + SECOND, time + 4 * SECOND);
-                let wants: Vec<f64> =
-                    (0..10).map(|node| fleet.demand(START + from, node) as f64).collect();
-                let shares = fair_shares(100.0, &wants);
-                for (got, share) in fleet.by_node(from, to).into_iter().zip(shares) {
-                    let expected = share * 3.0;
-                    let apart = (got as f64 - expected).abs();
-                    assert!(
-                        apart <= 3.0 + expected * 0.1,
-                        "{got} for {expected:.1} after {time}: {:?}",
-                        fleet.scene
-                    );
-                }
-            }
-        }
-    }
-}
-
-#[test]
-fn needs_few_trips() {
-    const THOUSAND: &[u64] = &[300, 200, 150, 100, 90, 60, 40, 30, 20, 10];
-    for seed in SEEDS {
-        let limit = "1000/s";
-        let fleet = Fleet::run(Scene { limit, demands: THOUSAND, seed, ..Scene::default() });
-        let trips = fleet.trips as f64 / fleet.offered as f64;
-        assert!(trips <= 0.05, "{trips:.3} trips per request");
-    }
-}
-
-#[test]
-fn is_never_above_what_was_debited() {
-    for limit in ["100/s", "100/s burst 10", "1000/s burst 200", "600/min burst 100"] {
-        for (seed, direct) in SEEDS.zip([0, 30, 0, 500, 0, 100, 0, 10]) {
-            let (crash, moves) = (Some((1, 5 * SECOND)), 3 * SECOND);
-            let fleet = Fleet::run(Scene { limit, seed, direct, crash, moves, ..Scene::default() });
-            let [limit] = fleet.limits;
-            // A small burst is taken ahead, by at most a ttl.
-            let ahead = limit.span().max(fleet.terms.ttl());
-            for (count, (at, _)) in (1u64..).zip(&fleet.admitted) {
-                let bound = (ahead + at - START) / limit.timeline().width();
-                assert!(count <= bound, "{count} by then: {:?}", fleet.scene);
-            }
-        }
-    }
-}
-
-#[test]
-fn a_crash_costs_its_slice_for_a_ttl() {
-    for seed in SEEDS {
-        let crash_at = 15 * SECOND;
-        // After one move it wants 100 of the 100 a second.
-        let crash = Some((8, crash_at));
-        let fleet = Fleet::run(Scene {
-            crash,
-            moves: 10 * SECOND,
-            lasts: 20 * SECOND,
-            seed,
-            ..Scene::default()
-        });
-        assert!(fleet.most_in_a_second() <= 105, "{} in a second", fleet.most_in_a_second());
-        let used = fleet.used(crash_at + SECOND + SECOND / 4, crash_at + 4 * SECOND);
-        assert!(used >= 0.95, "{used:.3} after the crash: {:?}", fleet.scene);
-    }
+    most
 }
