@@ -55,6 +55,9 @@ pub struct Slice {
     second: Second,
     /// Tokens spent from the bucket directly since there has been no slice.
     direct: u64,
+    /// Tokens that the bucket has been asked for directly and has not answered, and when last.
+    unanswered: u64,
+    sent: u64,
 }
 
 /// What becomes of a check.
@@ -115,6 +118,8 @@ impl Slice {
             want: 0,
             second: Second::empty(),
             direct: 0,
+            unanswered: 0,
+            sent: 0,
         }
     }
 
@@ -125,6 +130,8 @@ impl Slice {
         }
         if now >= self.until {
             self.demand.offer(now, cost);
+            self.unanswered = self.unanswered_at(now).saturating_add(cost);
+            self.sent = now;
             return Spent::Outside;
         }
         let slack = self.slack();
@@ -151,11 +158,19 @@ impl Slice {
         Spent::Refused { remaining: self.at_once(now), retry_after, reset_after: ahead.max(pause) }
     }
 
-    /// Counts tokens that the bucket has given directly, while there was no slice: they are
-    /// spent from the pace of the first one.
-    pub fn spent_directly(&mut self, now: u64, tokens: u64) {
-        self.direct = self.direct.saturating_add(tokens);
-        self.second.spend(now, tokens);
+    /// Counts what the bucket has answered to a check of so many tokens that was not the
+    /// slice's. Those it gave while there was no slice are spent from the pace of the first one.
+    pub fn answered_directly(&mut self, now: u64, tokens: u64, allowed: bool) {
+        self.unanswered = self.unanswered.saturating_sub(tokens);
+        if allowed {
+            self.direct = self.direct.saturating_add(tokens);
+            self.second.spend(now, tokens);
+        }
+    }
+
+    /// What the bucket may still give. To what is a second old nobody waits for the answer.
+    fn unanswered_at(&self, now: u64) -> u64 {
+        if now >= self.sent.saturating_add(SECOND) { 0 } else { self.unanswered }
     }
 
     /// When to ask again at the latest.
@@ -315,6 +330,7 @@ impl Slice {
     fn promise(&mut self, now: u64, want: u64) -> u64 {
         let useful = milli_tokens(want + want / 8, SECOND) / 1_000 + 1;
         let bound = self.second.spent(now).max(self.most.min(useful));
+        let bound = bound.saturating_add(self.unanswered_at(now));
         self.second.allow(bound);
         bound
     }

@@ -84,6 +84,8 @@ pub struct Scene {
     pub crash: Option<(usize, u64)>,
     /// Requests per second of a client that leases nothing.
     pub direct: u64,
+    /// The longest that a message takes.
+    pub latency: u64,
 }
 
 impl Default for Scene {
@@ -99,6 +101,7 @@ impl Default for Scene {
             seed: 0,
             crash: None,
             direct: 0,
+            latency: 1_500_000,
         }
     }
 }
@@ -114,8 +117,14 @@ enum Event {
     Arrival(usize),
     /// A node looks after its slice.
     Tick(usize),
+    /// A node's question reaches the bucket.
+    Question(usize, usize),
     /// The answer to a node's question reaches it.
     Answer(usize, usize),
+    /// A check that a slice does not take reaches the bucket.
+    Check(usize),
+    /// Whether it was allowed reaches its node.
+    Told(usize, bool),
     /// The client without leases.
     Direct,
 }
@@ -128,6 +137,7 @@ pub struct Fleet {
     cells: Cells,
     members: BTreeMap<usize, (u64, Member)>,
     slices: Vec<Slice>,
+    questions: Vec<LeaseAsk>,
     answers: Vec<Grant>,
     events: BinaryHeap<Reverse<(u64, u64, Event)>>,
     count: u64,
@@ -150,6 +160,7 @@ impl Fleet {
             cells: Cells::default(),
             members: BTreeMap::new(),
             slices: vec![Slice::new(terms, START); scene.demands.len()],
+            questions: Vec::new(),
             answers: Vec::new(),
             events: BinaryHeap::new(),
             count: 0,
@@ -185,7 +196,11 @@ impl Fleet {
         let crashed =
             |node: usize| self.scene.crash.is_some_and(|(it, at)| it == node && now >= START + at);
         match event {
-            Event::Arrival(node) | Event::Tick(node) | Event::Answer(node, _) if crashed(node) => {}
+            Event::Arrival(node)
+            | Event::Tick(node)
+            | Event::Answer(node, _)
+            | Event::Told(node, _)
+                if crashed(node) => {}
             Event::Arrival(node) => self.arrive(now, node),
             Event::Tick(node) => {
                 self.look(now, node);
@@ -196,6 +211,24 @@ impl Fleet {
                 let grant = self.answers[answer];
                 self.slices[node].granted(now, &grant);
             }
+            Event::Question(node, question) => {
+                let ask = self.questions[question];
+                let grant = self.ask(now, node, ask);
+                self.answers.push(grant);
+                let at = now + self.latency();
+                if ask.want > 0 {
+                    self.put(at, Event::Answer(node, self.answers.len() - 1));
+                }
+            }
+            Event::Check(node) => {
+                let allowed = decide_tiers(&self.limits, &mut self.cells, now, 1).unwrap().allowed;
+                if allowed {
+                    self.admitted.push((now, node));
+                }
+                let at = now + self.latency();
+                self.put(at, Event::Told(node, allowed));
+            }
+            Event::Told(node, allowed) => self.slices[node].answered_directly(now, 1, allowed),
             Event::Direct => {
                 let decision = decide_tiers(&self.limits, &mut self.cells, now, 1).unwrap();
                 if decision.allowed {
@@ -238,11 +271,8 @@ impl Fleet {
             }
             Spent::Outside => {
                 self.trips += 1;
-                let decision = decide_tiers(&self.limits, &mut self.cells, now, 1).unwrap();
-                if decision.allowed {
-                    self.admitted.push((now, node));
-                    self.slices[node].spent_directly(now, 1);
-                }
+                let at = now + self.latency();
+                self.put(at, Event::Check(node));
                 self.hurry(now, node);
             }
         }
@@ -260,16 +290,24 @@ impl Fleet {
             Next::Forget => self.slices[node] = Slice::new(self.terms, now),
             Next::Leave => {
                 let returned = self.slices[node].leave(now);
-                self.ask(now, node, LeaseAsk { returned, ..LeaseAsk::default() });
+                self.send(now, node, LeaseAsk { returned, ..LeaseAsk::default() });
             }
             Next::Ask => {
                 let ask = self.slices[node].ask(now);
-                let grant = self.ask(now, node, ask);
-                self.answers.push(grant);
-                let latency = 300_000 + self.random.below(3 * MILLI);
-                self.put(now + latency, Event::Answer(node, self.answers.len() - 1));
+                self.send(now, node, ask);
             }
         }
+    }
+
+    fn send(&mut self, now: u64, node: usize, ask: LeaseAsk) {
+        self.questions.push(ask);
+        let at = now + self.latency();
+        self.put(at, Event::Question(node, self.questions.len() - 1));
+    }
+
+    /// One way.
+    fn latency(&mut self) -> u64 {
+        150_000 + self.random.below(self.scene.latency)
     }
 
     fn ask(&mut self, now: u64, node: usize, ask: LeaseAsk) -> Grant {

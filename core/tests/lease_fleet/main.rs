@@ -66,6 +66,7 @@ fn slices_never_give_out_more_in_any_second() {
         {
             for (seed, starts_within) in seeds() {
                 let (moves, lasts) = (3 * SECOND, 10 * SECOND);
+                let latency = [MILLI, 40 * MILLI][usize::from(seed % 4 > 1)];
                 let scene = Scene {
                     limit,
                     demands,
@@ -74,6 +75,7 @@ fn slices_never_give_out_more_in_any_second() {
                     starts_within,
                     moves,
                     lasts,
+                    latency,
                     ..Scene::default()
                 };
                 let fleet = Fleet::run(scene);
