@@ -177,3 +177,26 @@ fn a_crash_costs_its_slice_for_a_ttl() {
         assert!(used >= 0.95, "{used:.3} after the crash: {:?}", fleet.scene);
     }
 }
+
+/// Where the burst holds a ttl's tokens: a client that leases nothing is served beside slices
+/// that want all there is. It calls once for each token, and does not come again when refused.
+#[test]
+fn a_direct_client_gets_a_good_part_of_its_fair_share() {
+    for limit in ["100/s", "100/s burst 300"] {
+        for (seed, direct) in SEEDS.zip([3, 5, 7, 9].into_iter().cycle()) {
+            let (demands, lasts) = (BUSY, 25 * SECOND);
+            let fleet =
+                Fleet::run(Scene { limit, demands, direct, seed, lasts, ..Scene::default() });
+            let from = START + 5 * SECOND;
+            let (own, all) = fleet
+                .admitted
+                .iter()
+                .filter(|(at, _)| *at >= from)
+                .fold((0, 0), |(own, all), (_, node)| {
+                    (own + u64::from(*node == usize::MAX), all + 1)
+                });
+            assert!(own >= direct * 20 / 2, "{own} of {}: {:?}", direct * 20, fleet.scene);
+            assert!(all >= 1_900, "{all} in 20 seconds: {:?}", fleet.scene);
+        }
+    }
+}
