@@ -14,6 +14,10 @@ const SECOND: u64 = 1_000_000_000;
 /// How many tokens late arrivals may catch up at once.
 const CATCH_UP: u64 = 5;
 
+/// A change of demand by so much always matters, however large the limit is: by then a slice
+/// that was taken for less refuses what the bucket would allow.
+const MATTERS: u64 = 10_000;
+
 /// A key that is asked for so many tokens within a ttl gets a slice.
 const WARM: u64 = 2;
 
@@ -224,7 +228,7 @@ impl Slice {
     /// Whether the demand is so different from what was asked for that shares should be.
     fn has_changed(&mut self, now: u64) -> bool {
         let rate = self.demand.rate(now);
-        let matters = (self.want / 4).max(self.terms.rate() / 32);
+        let matters = (self.want / 4).max((self.terms.rate() / 32).min(MATTERS));
         if rate.abs_diff(self.want) <= matters {
             return false;
         }

@@ -200,3 +200,15 @@ fn a_direct_client_gets_a_good_part_of_its_fair_share() {
         }
     }
 }
+
+/// Of a limit that nobody comes near, a new slice follows its demand in a tenth of a ttl.
+#[test]
+fn a_small_demand_on_a_large_limit_is_met_soon() {
+    for seed in SEEDS {
+        let (limit, demands, lasts) = ("1000000/s", [1_000].as_slice(), 2 * SECOND);
+        let fleet = Fleet::run(Scene { limit, demands, lasts, seed, ..Scene::default() });
+        let late = START + 300 * MILLI;
+        let admitted = fleet.admitted.iter().filter(|(at, _)| *at >= late).count();
+        assert!(admitted >= 1_690, "{admitted} of 1700 after the start: {:?}", fleet.scene);
+    }
+}
