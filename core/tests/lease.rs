@@ -108,7 +108,7 @@ proptest! {
                     prop_assert!(returned <= purse);
                     (purse, until, pause, asked) = (0, 0, 0, None);
                 }
-                Step::Direct(tokens) => slice.spent_directly(now, tokens),
+                Step::Direct(tokens) => slice.answered_directly(now, tokens, true),
             }
         }
     }
@@ -182,7 +182,7 @@ fn what_was_spent_directly_comes_out_of_the_pace() {
     let ready_after = |direct: u64| {
         let mut slice = Slice::new(terms(SECOND), START);
         slice.spend(START, 2);
-        slice.spent_directly(START, direct);
+        slice.answered_directly(START, direct, true);
         slice.ask(START);
         slice.granted(START, &grant(50, 20, 40));
         match slice.spend(START, 1) {

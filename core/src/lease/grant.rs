@@ -17,7 +17,7 @@ const LONGEST_HOLD: u64 = 10_000_000_000;
 pub struct Member {
     /// The part of the rate that is its own until its slice has lapsed.
     pub taken: u64,
-    /// The most tokens that it may spend in any second.
+    /// The most tokens of a second that are its own.
     pub most: u64,
     /// What it asked for, up to the largest share.
     pub want: u64,
@@ -36,6 +36,8 @@ pub struct LeaseAsk {
     pub held: u64,
     /// Tokens that it gives back, and has not counted among those held.
     pub returned: u64,
+    /// The most tokens that any second will hold until the answer has come.
+    pub bound: u64,
 }
 
 /// The answer: a slice, and at which pace to spend it.
@@ -74,6 +76,10 @@ pub enum Part {
 /// are taken from every tier now, enough for a ttl at that pace, as far as they are there. A
 /// bucket with a burst smaller than a ttl's tokens is taken ahead, by at most a ttl.
 ///
+/// What all of them spend in a second is bounded too: to a twenty-fifth more than the rate, of which
+/// each node owns a part. A node owns what it may spend by the last answer, and what it has
+/// spent in the second before it asks; only what nobody owns is given out.
+///
 /// Answers the grant, and what is to be written down about the node.
 ///
 /// # Errors
@@ -95,13 +101,14 @@ pub fn grant_lease(
     }
     // What comes back must not shorten a hold.
     let returned = if hold > 0 { 0 } else { ask.returned };
-    let share = share(terms, others, ask);
+    let there = limits.iter().zip(debts).map(|(limit, debt)| left(limit, debt, terms)).min();
+    let share = share(terms, others, ask, there.unwrap_or(0));
     let tokens = if hold > 0 { 0 } else { share.buffer(terms).saturating_sub(ask.held) };
     let mut granted = tokens;
     for (debt, limit) in debts.iter_mut().zip(limits) {
         let width = limit.timeline().width();
         *debt = debt.saturating_sub(returned.saturating_mul(width));
-        granted = granted.min(room(limit, terms).saturating_sub(*debt) / width);
+        granted = granted.min(left(limit, *debt, terms));
     }
     for ((debt, limit), cell) in debts.iter().zip(limits).zip(cells.iter_mut()) {
         let timeline = limit.timeline();
@@ -110,9 +117,11 @@ pub fn grant_lease(
             *cell = timeline.cell_owing(owed, now);
         }
     }
-    let most = most_in_a_second(terms, others, share.pace);
-    let member = Member { taken: share.taken, most, want: share.want };
-    Ok((Grant { tokens: granted, pace: share.pace, most, part: share.part, hold }, member))
+    let Share { want, taken, pace, part } = share;
+    let most = most_in_a_second(terms, others, &share);
+    let part = if part == Part::Fair && most < taken / 1_000 { Part::Short } else { part };
+    let member = Member { taken, most: most.max(ask.bound), want };
+    Ok((Grant { tokens: granted, pace, most, part, hold }, member))
 }
 
 /// How much a tier may owe for slices.
@@ -121,6 +130,11 @@ fn room(limit: &Limit, terms: &LeaseTerms) -> u64 {
         Timeline::Smooth { .. } => limit.span().max(terms.ttl()),
         Timeline::Stepped { .. } => limit.span(),
     }
+}
+
+/// The tokens that a tier still has for slices.
+fn left(limit: &Limit, debt: u64, terms: &LeaseTerms) -> u64 {
+    room(limit, terms).saturating_sub(debt) / limit.timeline().width()
 }
 
 /// How long a tier that owes more than slices can make it owe is paused.
@@ -147,7 +161,7 @@ impl Share {
     }
 }
 
-fn share(terms: &LeaseTerms, others: &[Member], ask: &LeaseAsk) -> Share {
+fn share(terms: &LeaseTerms, others: &[Member], ask: &LeaseAsk, left: u64) -> Share {
     let want = ask.want.min(terms.most());
     if want == 0 {
         return Share { want, taken: 0, pace: 0, part: Part::Whole };
@@ -160,11 +174,14 @@ fn share(terms: &LeaseTerms, others: &[Member], ask: &LeaseAsk) -> Share {
     let target = want.min(level);
     let others_have: u64 = others.iter().map(|other| other.taken).sum();
     let taken = target.min(rate.saturating_sub(others_have));
+    // What the fleet has not used in time is still in the bucket, and made up for slowly.
+    let more = if left < rate / 8_000 { 0 } else { taken / 25 };
+    let pace = (taken + more).min(terms.most());
     if taken < target - target / 16 {
-        return Share { want, taken, pace: taken, part: Part::Short };
+        return Share { want, taken, pace, part: Part::Short };
     }
     if taken < ask.want {
-        return Share { want, taken, pace: taken, part: Part::Fair };
+        return Share { want, taken, pace, part: Part::Fair };
     }
     // It has what it wants. Of that counts what it really spends, so that the others get the
     // rest; and it has room for a rise until the next time, one token at least.
@@ -177,17 +194,22 @@ fn share(terms: &LeaseTerms, others: &[Member], ask: &LeaseAsk) -> Share {
     Share { want, taken, pace, part: Part::Whole }
 }
 
-/// The most tokens that a node may spend in any second: what its pace gives and one more,
-/// to even out when they are asked for, but of all nodes together at most a twenty-fifth
-/// more than the rate. One, where it has a pace at all.
-fn most_in_a_second(terms: &LeaseTerms, others: &[Member], pace: u64) -> u64 {
-    if pace == 0 {
-        return 0;
+/// The most tokens that a node may spend in any second: what its pace gives and a little more,
+/// to even out when they are asked for, of what nobody owns. What others still lack of their
+/// shares is left to them, unless it lacks that itself.
+fn most_in_a_second(terms: &LeaseTerms, others: &[Member], share: &Share) -> u64 {
+    let whole = share.pace / 1_000;
+    if whole == 0 {
+        // All have one, or many nodes would starve on a small rate.
+        return u64::from(share.pace > 0 && share.part != Part::Short);
     }
-    let others_have: u64 = others.iter().map(|other| other.most).sum();
-    let whole = pace / 1_000;
-    let free = (terms.rate() / 25 * 26 / 1_000).saturating_sub(others_have + whole);
-    (whole + free.min((whole / 20).max(1))).max(1)
+    let (mut free, mut lacking) = (terms.rate() / 25 * 26 / 1_000, 0);
+    for other in others {
+        free = free.saturating_sub(other.most);
+        lacking += (other.taken / 1_000).saturating_sub(other.most);
+    }
+    let wish = whole + (whole / 20).max(1);
+    wish.min(free.saturating_sub(lacking)).max((share.taken / 1_000).min(free))
 }
 
 /// The level to which a rate fills what the nodes want, as water fills vessels of different

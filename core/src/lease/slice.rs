@@ -9,8 +9,14 @@ use super::{LeaseTerms, RATE_NANOS, milli_tokens};
 /// for a scheduler's hiccup, and less than a twentieth of the second in which it would show.
 const LAG: u64 = 30_000_000;
 
+const SECOND: u64 = 1_000_000_000;
+
 /// How many tokens late arrivals may catch up at once.
 const CATCH_UP: u64 = 5;
+
+/// A change of demand by so much always matters, however large the limit is: by then a slice
+/// that was taken for less refuses what the bucket would allow.
+const MATTERS: u64 = 10_000;
 
 /// A key that is asked for so many tokens within a ttl gets a slice.
 const WARM: u64 = 2;
@@ -38,6 +44,10 @@ pub struct Slice {
     part: Part,
     /// Its share has just grown, and may have more to grow.
     is_moving: bool,
+    /// The most tokens of a second that are to be its own.
+    most: u64,
+    /// The most that are its own until it asks again: it had them, and may have spent them.
+    promised: u64,
     /// Somebody was refused for want of tokens since the last refresh.
     is_dry: bool,
     /// When it last asked, if ever, and whether the answer is still to come.
@@ -49,6 +59,9 @@ pub struct Slice {
     second: Second,
     /// Tokens spent from the bucket directly since there has been no slice.
     direct: u64,
+    /// Tokens that the bucket has been asked for directly and has not answered, and when last.
+    unanswered: u64,
+    sent: u64,
 }
 
 /// What becomes of a check.
@@ -101,12 +114,16 @@ impl Slice {
             hold: 0,
             part: Part::Whole,
             is_moving: false,
+            most: 0,
+            promised: 0,
             is_dry: false,
             asked: 0,
             is_asking: false,
             want: 0,
             second: Second::empty(),
             direct: 0,
+            unanswered: 0,
+            sent: 0,
         }
     }
 
@@ -117,11 +134,13 @@ impl Slice {
         }
         if now >= self.until {
             self.demand.offer(now, cost);
+            self.unanswered = self.unanswered_at(now).saturating_add(cost);
+            self.sent = now;
             return Spent::Outside;
         }
         let slack = self.slack();
         let charge = cost.saturating_mul(self.gap);
-        if charge > slack.saturating_add(self.gap) || !self.second.holds(cost) {
+        if charge > slack.saturating_add(self.gap) || cost > self.most_ever() {
             return Spent::Outside;
         }
         self.demand.offer(now, cost);
@@ -143,16 +162,25 @@ impl Slice {
         Spent::Refused { remaining: self.at_once(now), retry_after, reset_after: ahead.max(pause) }
     }
 
-    /// Counts tokens that the bucket has given directly, while there was no slice: they are
-    /// spent from the pace of the first one.
-    pub fn spent_directly(&mut self, now: u64, tokens: u64) {
-        self.direct = self.direct.saturating_add(tokens);
-        self.second.spend(now, tokens);
+    /// Counts what the bucket has answered to a check of so many tokens that was not the
+    /// slice's. Those it gave while there was no slice are spent from the pace of the first one.
+    pub fn answered_directly(&mut self, now: u64, tokens: u64, allowed: bool) {
+        self.unanswered = self.unanswered.saturating_sub(tokens);
+        if allowed {
+            self.direct = self.direct.saturating_add(tokens);
+            self.second.spend(now, tokens);
+        }
+    }
+
+    /// What the bucket may still give. To what is a second old nobody waits for the answer.
+    fn unanswered_at(&self, now: u64) -> u64 {
+        if now >= self.sent.saturating_add(SECOND) { 0 } else { self.unanswered }
     }
 
     /// When to ask again at the latest.
     fn due(&self) -> u64 {
         self.asked.saturating_add(match self.part {
+            _ if self.is_shrinking() => self.least_interval(),
             Part::Whole => self.terms.ttl() / 2,
             Part::Fair if !self.is_moving => self.terms.ttl() / 6,
             Part::Fair | Part::Short | Part::None => self.least_interval(),
@@ -200,7 +228,7 @@ impl Slice {
     /// Whether the demand is so different from what was asked for that shares should be.
     fn has_changed(&mut self, now: u64) -> bool {
         let rate = self.demand.rate(now);
-        let matters = (self.want / 4).max(self.terms.rate() / 32);
+        let matters = (self.want / 4).max((self.terms.rate() / 32).min(MATTERS));
         if rate.abs_diff(self.want) <= matters {
             return false;
         }
@@ -208,9 +236,9 @@ impl Slice {
         rate < self.want || self.part == Part::Whole
     }
 
-    /// Refreshes are at least so far apart, whatever happens: an eighth of the ttl.
+    /// Refreshes are at least so far apart, whatever happens: a twentieth of the ttl.
     fn least_interval(&self) -> u64 {
-        self.terms.ttl() / 10
+        self.terms.ttl() / 20
     }
 
     /// How often to ask for the [`next`](Self::next) thing to be done: a sixteenth of the ttl.
@@ -223,16 +251,18 @@ impl Slice {
         let lapsed = now >= self.until;
         let want = self.demand.rate(now).clamp(1, self.terms.rate() * 2);
         if lapsed {
-            self.held = 0;
+            (self.held, self.most) = (0, 0);
+            self.second.allow(0);
         }
         let pace = RATE_NANOS.checked_div(u128::from(self.gap)).unwrap_or(0) as u64;
         let useful = milli_tokens(want.min(pace), self.terms.ttl()).div_ceil(1_000) + 1;
         let is_new = lapsed;
+        let bound = self.promise(now, want);
         let spent = self.spent.average(now);
         let returned = self.held.saturating_sub(useful);
         self.held -= returned;
         (self.asked, self.want, self.is_asking, self.is_dry) = (now, want, true, false);
-        LeaseAsk { want, spent, is_new, held: self.held, returned }
+        LeaseAsk { want, spent, is_new, held: self.held, returned, bound }
     }
 
     /// Takes what the bucket has given to what was asked at the time of [`ask`](Self::ask),
@@ -253,8 +283,8 @@ impl Slice {
         self.until = self.asked.saturating_add(self.terms.ttl());
         self.part = grant.part;
         self.change_pace(now, grant);
+        self.change_most(grant);
         if first {
-            self.second.begin(now);
             // No pause has been saved up, and what was spent directly counts.
             let spent = self.direct.saturating_mul(self.gap).saturating_add(self.slack());
             self.paced = now.saturating_add(spent.min(self.terms.ttl()));
@@ -297,7 +327,36 @@ impl Slice {
             self.paced = now.saturating_add(u64::try_from(moved).unwrap_or(u64::MAX));
         }
         self.gap = gap;
-        self.second.change_most(now, grant);
+    }
+
+    /// The most tokens that any second will hold until the answer has come: what this one holds,
+    /// or may by the last answer if there is still use for that. More are given back.
+    fn promise(&mut self, now: u64, want: u64) -> u64 {
+        let useful = milli_tokens(want + want / 8, SECOND) / 1_000 + 1;
+        let bound = self.second.spent(now).max(self.most.min(useful));
+        let bound = bound.saturating_add(self.unanswered_at(now));
+        self.second.allow(bound);
+        bound
+    }
+
+    /// Takes the most that a second may hold from now on. Who has all that it wants may go on
+    /// with what it has promised, which it is not to wait for although it now wants less.
+    fn change_most(&mut self, grant: &Grant) {
+        self.most = grant.most;
+        self.promised = self.second.most();
+        let kept = if grant.part == Part::Whole { self.promised } else { 0 };
+        self.second.allow(grant.most.max(kept));
+    }
+
+    /// The most tokens that it ever spends within a second, also if others still have them now.
+    fn most_ever(&self) -> u64 {
+        let paced = RATE_NANOS.checked_div(u128::from(self.gap)).unwrap_or(0) as u64 / 1_000;
+        self.second.most().max(paced).max(1)
+    }
+
+    /// Whether others still wait for a good part of what it has spent within a second.
+    fn is_shrinking(&self) -> bool {
+        self.promised > self.most + self.most / 16 + 1
     }
 
     /// How far ahead of the pace spending may get, beyond one token.
@@ -305,16 +364,12 @@ impl Slice {
         LAG.max(self.gap * CATCH_UP)
     }
 
-    fn at_once(&self, now: u64) -> u64 {
+    fn at_once(&mut self, now: u64) -> u64 {
         if self.gap == 0 || now < self.hold {
             return 0;
         }
         let ahead = self.paced.saturating_sub(now);
-        let mut tokens =
-            ((self.slack() + self.gap).saturating_sub(ahead) / self.gap).min(self.held);
-        while tokens > 0 && self.second.full_for(now, tokens) > 0 {
-            tokens -= 1;
-        }
-        tokens
+        let paced = (self.slack() + self.gap).saturating_sub(ahead) / self.gap;
+        paced.min(self.held).min(self.second.room(now))
     }
 }

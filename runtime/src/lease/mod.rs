@@ -98,11 +98,11 @@ impl Leases {
     }
 
     /// Notes what the bucket has answered to a check that was not the slice's.
-    pub(crate) fn asked_directly(&self, key: &[u8], cost: u64) {
+    pub(crate) fn answered_directly(&self, key: &[u8], cost: u64, allowed: bool) {
         let node = self.node();
         let slices = node.slices.read();
         if let Some(leased) = slices.by_key.get(key) {
-            leased.slice.lock().spent_directly(node.clock.now(), cost);
+            leased.slice.lock().answered_directly(node.clock.now(), cost, allowed);
         }
     }
 

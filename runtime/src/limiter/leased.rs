@@ -34,12 +34,11 @@ impl Limiter {
         self.0.leases.as_ref()?.spend(key, cost)
     }
 
-    /// Tells the leases what the bucket has allowed without them.
+    /// Tells the leases what the bucket has answered without them.
     pub(super) fn note_direct(&self, keys: Keys<'_>, cost: u64, answer: &Result<Decision, Error>) {
         let of_bucket = |decision: &Decision| decision.allowed && decision.source == Source::Redis;
-        let allowed = cost > 0 && answer.as_ref().is_ok_and(of_bucket);
-        if let (Some(leases), Some(key), true) = (&self.0.leases, one_key(keys), allowed) {
-            leases.asked_directly(key, cost);
+        if let (Some(leases), Some(key), true) = (&self.0.leases, one_key(keys), cost > 0) {
+            leases.answered_directly(key, cost, answer.as_ref().is_ok_and(of_bucket));
         }
     }
 

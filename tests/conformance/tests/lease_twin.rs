@@ -84,8 +84,16 @@ fn rate(terms: &LeaseTerms) -> impl Strategy<Value = u64> + use<> {
 fn ask(terms: &LeaseTerms) -> impl Strategy<Value = LeaseAsk> + use<> {
     let tokens = terms.rate() / 1_000 * (terms.ttl() / MILLI) / 1_000;
     let few = move || prop_oneof![Just(0), 0..20u64, 0..=tokens * 2];
-    (rate(terms), rate(terms), any::<bool>(), few(), few()).prop_map(
-        |(want, spent, is_new, held, returned)| LeaseAsk { want, spent, is_new, held, returned },
+    let bound = prop_oneof![2 => Just(0), 1 => 0..terms.rate() / 1_000 + 2];
+    (rate(terms), rate(terms), any::<bool>(), few(), few(), bound).prop_map(
+        |(want, spent, is_new, held, returned, bound)| LeaseAsk {
+            want,
+            spent,
+            is_new,
+            held,
+            returned,
+            bound,
+        },
     )
 }
 
@@ -204,8 +212,20 @@ fn edges() -> Vec<LeaseCase> {
     let mut crowded = case("100/s", 0, &[]);
     let foreign = |id: u64| (format!("{id:016x}"), String::from("x"));
     crowded.shared.records = (1..=101).map(foreign).collect();
+    // A token above what the bucket may owe is not a token there.
+    let mut paused = case("10/s stepped", 10_000, &[(5_000, 5, 10_000)]);
+    let [limit] = paused.limits.as_slice() else { unreachable!() };
+    let mut cells = [0; 4];
+    cells[0] = limit.timeline().position(NOW) + limit.span() + 1;
+    paused.shared.bucket = Some(value::write(&cells, &paused.limits, NOW).into_bytes());
+    // The least pace there is.
+    let mut slowest = case("100/s", 5, &[]);
+    slowest.limits = vec![Limit::parse("11/min").expect("a limit")];
+    slowest.terms = LeaseTerms::new(&slowest.limits, 60_000 * MILLI, 1).expect("terms");
     vec![
         crowded,
+        paused,
+        slowest,
         // The least that can be wanted, of a bucket that as many as can be have slices of.
         case("100/s", 1, &[(0, 1, 1); MOST_OTHERS]),
         // A thousandth of a token per second is free.
@@ -224,10 +244,10 @@ fn edges() -> Vec<LeaseCase> {
 const EQUIVALENT: &[&str] = &[
     r#"if wanted <= level then full = full + wanted else higher = higher + 1 end [15: " <= " -> " < "]"#,
     r#"local level, spare = floor(rate / #wants), 0 [43: ", 0\n" -> ", 1\n"]"#,
-    r#"local record = format('%.0f %.0f %.0f %.0f', now_ms + ttl, taken, most, want) [25: "%.0f" -> "%s"]"#,
-    r#"local record = format('%.0f %.0f %.0f %.0f', now_ms + ttl, taken, most, want) [30: "%.0f" -> "%s"]"#,
-    r#"local record = format('%.0f %.0f %.0f %.0f', now_ms + ttl, taken, most, want) [35: "%.0f" -> "%s"]"#,
-    r#"local record = format('%.0f %.0f %.0f %.0f', now_ms + ttl, taken, most, want) [40: "%.0f" -> "%s"]"#,
+    r#"local record = format('%.0f %.0f %.0f %.0f', now_ms + ttl, taken, max(most, bound), want) [25: "%.0f" -> "%s"]"#,
+    r#"local record = format('%.0f %.0f %.0f %.0f', now_ms + ttl, taken, max(most, bound), want) [30: "%.0f" -> "%s"]"#,
+    r#"local record = format('%.0f %.0f %.0f %.0f', now_ms + ttl, taken, max(most, bound), want) [35: "%.0f" -> "%s"]"#,
+    r#"local record = format('%.0f %.0f %.0f %.0f', now_ms + ttl, taken, max(most, bound), want) [40: "%.0f" -> "%s"]"#,
     r#"seen[#seen + 1] = format('%.0f %.0f %.0f %.0f %.0f', granted, pace, most, part, hold) [26: "%.0f" -> "%s"]"#,
     r#"seen[#seen + 1] = format('%.0f %.0f %.0f %.0f %.0f', granted, pace, most, part, hold) [31: "%.0f" -> "%s"]"#,
     r#"seen[#seen + 1] = format('%.0f %.0f %.0f %.0f %.0f', granted, pace, most, part, hold) [36: "%.0f" -> "%s"]"#,

@@ -1,9 +1,9 @@
 
 -- The twin of tidegate_core::grant_lease.
--- ARGV[1]: "<id> <want> <spent> <is new> <held> <returned> <ttl ms> <rate> <most>": the node,
--- and what it says of itself; rates in thousandths of a token per second. Without a want it
--- leaves.
--- Beside the buckets: a hash of id -> "<until ms> <taken> <most in a second> <want>".
+-- ARGV[1]: "<id> <want> <spent> <is new> <held> <returned> <bound> <ttl ms> <rate> <most>": the
+-- node, and what it says of itself; rates in thousandths of a token per second. Without a want
+-- it leaves.
+-- Beside the buckets: a hash of id -> "<until ms> <taken> <own of a second> <want>".
 -- Adds to the answer "<tokens> <pace> <most in a second> <part> <hold ms>".
 
 local MEMBERS, LONGEST_HOLD, BIGGEST = 128, 10000000000, 10000000000000
@@ -12,13 +12,13 @@ local WHOLE, FAIR, SHORT, NONE = 0, 1, 2, 3
 local numbers = {}
 for number in string.gmatch(ARGV[1], ' (%d+)') do numbers[#numbers + 1] = tonumber(number) end
 local id = match(ARGV[1], '^%x+')
-local want, spent, is_new, held, returned, ttl, rate, largest = unpack(numbers)
+local want, spent, is_new, held, returned, bound, ttl, rate, largest = unpack(numbers)
 
 -- The others. What no node wrote, or has lapsed, goes.
 local found = redis.pcall('HGETALL', leases)
 if found.err then return redis.error_reply('CORRUPT key 1 has something else for its leases') end
 local wants, gone, last = {}, {}, now_ms + ttl
-local others_taken, others_most = 0, 0
+local others_taken, others_most, others_lack = 0, 0, 0
 for at = 1, #found, 2 do
   local till, taken, most, wanted = match(found[at + 1], '^(%d+) (%d+) (%d+) (%d+)$')
   till, taken, most, wanted = tonumber(till), tonumber(taken), tonumber(most), tonumber(wanted)
@@ -26,10 +26,25 @@ for at = 1, #found, 2 do
     -- It is written anew, or leaves.
   elseif till and till > now_ms and max(till - now_ms, taken, most, wanted) <= BIGGEST then
     others_taken, others_most = others_taken + taken, others_most + most
+    others_lack = others_lack + max(floor(taken / 1000) - most, 0)
     wants[#wants + 1] = wanted
     last = max(last, till)
   elseif #gone < 100 then
     gone[#gone + 1] = found[at]
+  end
+end
+
+-- What each tier may owe for slices. One that owes more is paused.
+local owed, rooms, hold, left = {}, {}, 0, SPAN
+for tier = 1, tiers do
+  rooms[tier] = periods[tier] and spans[tier] or max(spans[tier], ttl * MILLI)
+  local room = max(rooms[tier] - debts[tier], 0)
+  left = min(left, (room - fmod(room, widths[tier])) / widths[tier])
+  if debts[tier] > rooms[tier] then
+    local distance, period = debts[tier] - (spans[tier] - widths[tier]), periods[tier]
+    local pause = period and parts(distance, tokens[tier]) * period - fmod(now_ms, period)
+      or parts(distance, MILLI)
+    hold = max(hold, min(pause, LONGEST_HOLD))
   end
 end
 
@@ -57,7 +72,8 @@ elseif want > 0 then
   end
   local target = min(want, level)
   taken = min(target, max(rate - others_taken, 0))
-  pace = taken
+  -- What the fleet has not used in time is still in the bucket, and made up for slowly.
+  pace = left < floor(rate / 8000) and taken or min(taken + floor(taken / 25), largest)
   if taken < target - floor(target / 16) then
     part = SHORT
   elseif taken < asked then
@@ -69,24 +85,18 @@ elseif want > 0 then
     want = is_new == 1 and min(want * 3, largest) or taken
   end
 end
-local most = 0
-if pace > 0 then
-  local whole = floor(pace / 1000)
-  local free = max(floor(floor(rate / 25) * 26 / 1000) - others_most - whole, 0)
-  most = max(whole + min(free, max(floor(whole / 20), 1)), 1)
-end
 
--- Its tokens, of each tier. A bucket that owes more than slices can make it owe is paused.
-local owed, rooms, hold = {}, {}, 0
-for tier = 1, tiers do
-  rooms[tier] = periods[tier] and spans[tier] or max(spans[tier], ttl * MILLI)
-  if debts[tier] > rooms[tier] then
-    local distance, period = debts[tier] - (spans[tier] - widths[tier]), periods[tier]
-    local pause = period and parts(distance, tokens[tier]) * period - fmod(now_ms, period)
-      or parts(distance, MILLI)
-    hold = max(hold, min(pause, LONGEST_HOLD))
-  end
+-- What it may spend in a second: of what nobody owns, its pace and a little more, but what
+-- others lack of their shares only if it lacks that itself.
+local paced, share = floor(pace / 1000), floor(taken / 1000)
+local most = pace > 0 and part ~= SHORT and 1 or 0
+if paced > 0 then
+  local free = max(floor(floor(rate / 25) * 26 / 1000) - others_most, 0)
+  most = max(min(paced + max(floor(paced / 20), 1), free - others_lack), min(share, free))
 end
+if part == FAIR and most < share then part = SHORT end
+
+-- Its tokens, of each tier.
 local granted = max(parts(pace * ttl, 1000000) - held, 0)
 if hold > 0 then
   granted, returned = 0, 0
@@ -99,7 +109,7 @@ end
 for tier = 1, tiers do owed[tier] = owed[tier] + granted * widths[tier] end
 
 if want > 0 then
-  local record = format('%.0f %.0f %.0f %.0f', now_ms + ttl, taken, most, want)
+  local record = format('%.0f %.0f %.0f %.0f', now_ms + ttl, taken, max(most, bound), want)
   redis.call('HSET', leases, id, record)
   redis.call('PEXPIRE', leases, last - now_ms)
 else

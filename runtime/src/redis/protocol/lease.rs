@@ -25,11 +25,11 @@ impl LeaseCall {
 
     /// What the node `id` asks the bucket under `key` for.
     pub fn new(key: &[u8], limits: &[Limit], terms: &LeaseTerms, id: u64, ask: &LeaseAsk) -> Self {
-        let LeaseAsk { want, spent, is_new, held, returned } = *ask;
+        let LeaseAsk { want, spent, is_new, held, returned, bound } = *ask;
         let (ttl, rate, most) = (terms.ttl() / MILLI, terms.rate(), terms.most());
         let mut arguments = Vec::with_capacity(1 + 2 * limits.len());
         arguments.push(format!(
-            "{id:016x} {want} {spent} {} {held} {returned} {ttl} {rate} {most}",
+            "{id:016x} {want} {spent} {} {held} {returned} {bound} {ttl} {rate} {most}",
             u8::from(is_new)
         ));
         for limit in limits {

@@ -1,0 +1,368 @@
+//! The fleet, and what is asked of it.
+
+use core::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+
+use tidegate_core::{
+    Cells, Grant, LeaseAsk, LeaseTerms, Limit, Member, Next, Slice, Spent, decide_tiers,
+    grant_lease,
+};
+
+pub const SECOND: u64 = 1_000_000_000;
+pub const MILLI: u64 = 1_000_000;
+pub const START: u64 = 1_764_000_000 * SECOND;
+
+/// SplitMix64.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+}
+
+/// How requests come.
+#[derive(Clone, Copy, Debug)]
+pub enum Pattern {
+    /// One after another in the same time.
+    Even,
+    /// Half that time too early or too late.
+    Uneven,
+    /// By pure chance.
+    Random,
+    /// So many at once.
+    Bunches(u64),
+}
+
+impl Pattern {
+    pub const ALL: [Self; 5] =
+        [Self::Even, Self::Uneven, Self::Random, Self::Bunches(3), Self::Bunches(20)];
+
+    /// The time to the next requests, on the average `mean` for each of them.
+    fn gap(self, mean: u64, random: &mut Random) -> u64 {
+        match self {
+            Self::Even => mean,
+            Self::Uneven => mean / 2 + random.below(mean + 1),
+            Self::Random => {
+                let chance = (random.below(1 << 53) + 1) as f64 / (1_u64 << 53) as f64;
+                (-chance.ln() * mean as f64) as u64
+            }
+            Self::Bunches(size) => mean * size,
+        }
+    }
+
+    const fn at_once(self) -> u64 {
+        match self {
+            Self::Bunches(size) => size,
+            _ => 1,
+        }
+    }
+}
+
+/// What is asked of a fleet.
+#[derive(Clone, Debug)]
+pub struct Scene {
+    pub limit: &'static str,
+    pub ttl: u64,
+    /// Requests per second of each node; at every multiple of `moves` all move on by three.
+    pub demands: &'static [u64],
+    pub moves: u64,
+    pub pattern: Pattern,
+    /// Within which time after the start the nodes' first requests come.
+    pub starts_within: u64,
+    pub lasts: u64,
+    pub seed: u64,
+    /// A node that stops without a word, and when.
+    pub crash: Option<(usize, u64)>,
+    /// Requests per second of a client that leases nothing.
+    pub direct: u64,
+    /// The longest that a message takes.
+    pub latency: u64,
+}
+
+impl Default for Scene {
+    fn default() -> Self {
+        Self {
+            limit: "100/s",
+            ttl: SECOND,
+            demands: UNEVEN,
+            moves: 20 * SECOND,
+            pattern: Pattern::Even,
+            starts_within: 100 * MILLI,
+            lasts: 60 * SECOND,
+            seed: 0,
+            crash: None,
+            direct: 0,
+            latency: 1_500_000,
+        }
+    }
+}
+
+pub const UNEVEN: &[u64] = &[150, 100, 60, 30, 20, 10, 5, 5, 2, 1];
+pub const MOSTLY_MET: &[u64] = &[60, 40, 20, 10, 5, 5, 2, 1, 1, 1];
+pub const ONE_HOT: &[u64] = &[2000, 10, 10, 10, 5, 5, 5, 2, 1, 1];
+pub const EQUAL: &[u64] = &[20; 10];
+pub const BUSY: &[u64] = &[60; 10];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Event {
+    Arrival(usize),
+    /// A node looks after its slice.
+    Tick(usize),
+    /// A node's question reaches the bucket.
+    Question(usize, usize),
+    /// The answer to a node's question reaches it.
+    Answer(usize, usize),
+    /// A check that a slice does not take reaches the bucket.
+    Check(usize),
+    /// Whether it was allowed reaches its node.
+    Told(usize, bool),
+    /// The client without leases.
+    Direct,
+}
+
+pub struct Fleet {
+    pub scene: Scene,
+    random: Random,
+    pub limits: [Limit; 1],
+    pub terms: LeaseTerms,
+    cells: Cells,
+    members: BTreeMap<usize, (u64, Member)>,
+    slices: Vec<Slice>,
+    questions: Vec<LeaseAsk>,
+    answers: Vec<Grant>,
+    events: BinaryHeap<Reverse<(u64, u64, Event)>>,
+    count: u64,
+    /// When, and by which node.
+    pub admitted: Vec<(u64, usize)>,
+    /// Those of them that slices admitted.
+    leased: Vec<u64>,
+    pub offered: u64,
+    pub trips: u64,
+}
+
+impl Fleet {
+    pub fn run(scene: Scene) -> Self {
+        let limits = [Limit::parse(scene.limit).unwrap()];
+        let terms = LeaseTerms::new(&limits, scene.ttl, 1_000).unwrap();
+        let mut fleet = Self {
+            random: Random(scene.seed),
+            limits,
+            terms,
+            cells: Cells::default(),
+            members: BTreeMap::new(),
+            slices: vec![Slice::new(terms, START); scene.demands.len()],
+            questions: Vec::new(),
+            answers: Vec::new(),
+            events: BinaryHeap::new(),
+            count: 0,
+            admitted: Vec::new(),
+            leased: Vec::new(),
+            offered: 0,
+            trips: 0,
+            scene,
+        };
+        for node in 0..fleet.slices.len() {
+            let at = START + fleet.random.below(fleet.scene.starts_within);
+            fleet.put(at, Event::Arrival(node));
+            fleet.put(at, Event::Tick(node));
+        }
+        if fleet.scene.direct > 0 {
+            fleet.put(START, Event::Direct);
+        }
+        while let Some(Reverse((now, _, event))) = fleet.events.pop() {
+            if now > START + fleet.scene.lasts {
+                break;
+            }
+            fleet.happen(now, event);
+        }
+        fleet
+    }
+
+    fn put(&mut self, at: u64, event: Event) {
+        self.count += 1;
+        self.events.push(Reverse((at, self.count, event)));
+    }
+
+    fn happen(&mut self, now: u64, event: Event) {
+        let crashed =
+            |node: usize| self.scene.crash.is_some_and(|(it, at)| it == node && now >= START + at);
+        match event {
+            Event::Arrival(node)
+            | Event::Tick(node)
+            | Event::Answer(node, _)
+            | Event::Told(node, _)
+                if crashed(node) => {}
+            Event::Arrival(node) => self.arrive(now, node),
+            Event::Tick(node) => {
+                self.look(now, node);
+                let late = self.random.below(10 * MILLI);
+                self.put(now + self.terms.ttl() / 16 + late, Event::Tick(node));
+            }
+            Event::Answer(node, answer) => {
+                let grant = self.answers[answer];
+                self.slices[node].granted(now, &grant);
+            }
+            Event::Question(node, question) => {
+                let ask = self.questions[question];
+                let grant = self.ask(now, node, ask);
+                self.answers.push(grant);
+                let at = now + self.latency();
+                if ask.want > 0 {
+                    self.put(at, Event::Answer(node, self.answers.len() - 1));
+                }
+            }
+            Event::Check(node) => {
+                let allowed = decide_tiers(&self.limits, &mut self.cells, now, 1).unwrap().allowed;
+                if allowed {
+                    self.admitted.push((now, node));
+                }
+                let at = now + self.latency();
+                self.put(at, Event::Told(node, allowed));
+            }
+            Event::Told(node, allowed) => self.slices[node].answered_directly(now, 1, allowed),
+            Event::Direct => {
+                let decision = decide_tiers(&self.limits, &mut self.cells, now, 1).unwrap();
+                if decision.allowed {
+                    self.admitted.push((now, usize::MAX));
+                }
+                self.put(now + SECOND / self.scene.direct, Event::Direct);
+            }
+        }
+    }
+
+    pub fn demand(&self, now: u64, node: usize) -> u64 {
+        let moved = usize::try_from((now - START) / self.scene.moves).unwrap();
+        let demands = self.scene.demands;
+        demands[(node + moved * 3) % demands.len()]
+    }
+
+    fn arrive(&mut self, now: u64, node: usize) {
+        let mean = SECOND / self.demand(now, node);
+        let next = now + self.scene.pattern.gap(mean, &mut self.random);
+        // An old gap ends where demand moves.
+        let moves = START + ((now - START) / self.scene.moves + 1) * self.scene.moves;
+        let soon = mean.min(50 * MILLI) + 1;
+        let next = if next > moves { moves + self.random.below(soon) } else { next };
+        self.put(next, Event::Arrival(node));
+        for _ in 0..self.scene.pattern.at_once() {
+            self.request(now, node);
+        }
+    }
+
+    fn request(&mut self, now: u64, node: usize) {
+        self.offered += 1;
+        match self.slices[node].spend(now, 1) {
+            Spent::Allowed { .. } => {
+                self.admitted.push((now, node));
+                self.leased.push(now);
+            }
+            Spent::Refused { retry_after, .. } => {
+                assert!(retry_after > 0);
+                self.hurry(now, node);
+            }
+            Spent::Outside => {
+                self.trips += 1;
+                let at = now + self.latency();
+                self.put(at, Event::Check(node));
+                self.hurry(now, node);
+            }
+        }
+    }
+
+    fn hurry(&mut self, now: u64, node: usize) {
+        if self.slices[node].is_urgent(now) {
+            self.look(now, node);
+        }
+    }
+
+    fn look(&mut self, now: u64, node: usize) {
+        match self.slices[node].next(now) {
+            Next::Nothing => {}
+            Next::Forget => self.slices[node] = Slice::new(self.terms, now),
+            Next::Leave => {
+                let returned = self.slices[node].leave(now);
+                self.send(now, node, LeaseAsk { returned, ..LeaseAsk::default() });
+            }
+            Next::Ask => {
+                let ask = self.slices[node].ask(now);
+                self.send(now, node, ask);
+            }
+        }
+    }
+
+    fn send(&mut self, now: u64, node: usize, ask: LeaseAsk) {
+        self.questions.push(ask);
+        let at = now + self.latency();
+        self.put(at, Event::Question(node, self.questions.len() - 1));
+    }
+
+    /// One way.
+    fn latency(&mut self) -> u64 {
+        150_000 + self.random.below(self.scene.latency)
+    }
+
+    fn ask(&mut self, now: u64, node: usize, ask: LeaseAsk) -> Grant {
+        self.trips += 1;
+        self.members.retain(|_, (until, _)| *until > now);
+        self.members.remove(&node);
+        let others: Vec<Member> = self.members.values().map(|(_, member)| *member).collect();
+        let taken: u64 = others.iter().map(|other| other.taken).sum();
+        let (grant, member) =
+            grant_lease(&self.limits, &mut self.cells, now, &self.terms, &others, &ask).unwrap();
+        assert!(taken.max(self.terms.rate()) >= taken + member.taken, "more than the rate is out");
+        if ask.want > 0 {
+            self.members.insert(node, (now + self.terms.ttl(), member));
+        }
+        grant
+    }
+
+    /// The most admissions in any second.
+    pub fn most_in_a_second(&self) -> usize {
+        most_in_a_second(self.admitted.iter().map(|(at, _)| *at))
+    }
+
+    /// The most that slices admitted in any second.
+    pub fn most_leased_in_a_second(&self) -> usize {
+        most_in_a_second(self.leased.iter().copied())
+    }
+
+    /// How much of the limit has been used, between two times since the start.
+    pub fn used(&self, from: u64, to: u64) -> f64 {
+        let within = |at: u64| (START + from..START + to).contains(&at);
+        let admitted = self.admitted.iter().filter(|(at, _)| within(*at)).count();
+        admitted as f64 / (to - from) as f64 * SECOND as f64 / self.limits[0].tokens() as f64
+    }
+
+    /// What each node got between two times since the start.
+    pub fn by_node(&self, from: u64, to: u64) -> Vec<usize> {
+        let mut got = vec![0; self.slices.len()];
+        for (at, node) in &self.admitted {
+            if (START + from..START + to).contains(at) && *node < got.len() {
+                got[*node] += 1;
+            }
+        }
+        got
+    }
+}
+
+fn most_in_a_second(times: impl Iterator<Item = u64>) -> usize {
+    let mut within = VecDeque::new();
+    let mut most = 0;
+    for at in times {
+        within.push_back(at);
+        while within.front().is_some_and(|first| at - first >= SECOND) {
+            within.pop_front();
+        }
+        most = most.max(within.len());
+    }
+    most
+}

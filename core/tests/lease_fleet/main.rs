@@ -1,0 +1,214 @@
+//! A fleet of nodes that lease one bucket, by the clock of the test: what it admits in every
+//! sliding second, how much of the limit it uses, who gets it, and what a crash costs.
+#![allow(missing_docs, unreachable_pub, clippy::unwrap_used)]
+
+mod fleet;
+
+use fleet::{
+    BUSY, EQUAL, Fleet, MILLI, MOSTLY_MET, ONE_HOT, Pattern, SECOND, START, Scene, UNEVEN,
+};
+
+const SEEDS: core::ops::Range<u64> = 0..8;
+
+/// With each, the time within which the nodes begin.
+fn seeds() -> impl Iterator<Item = (u64, u64)> {
+    SEEDS.zip([MILLI, 100 * MILLI].into_iter().cycle())
+}
+
+/// The max-min fair shares of `rate` among `wants`, per second.
+fn fair_shares(rate: f64, wants: &[f64]) -> Vec<f64> {
+    let mut level = rate / wants.len() as f64;
+    for _ in 0..wants.len() {
+        let met: f64 = wants.iter().filter(|want| **want <= level).sum();
+        let others = wants.iter().filter(|want| **want > level).count();
+        if others > 0 {
+            level = (rate - met) / others as f64;
+        }
+    }
+    wants.iter().map(|want| want.min(level)).collect()
+}
+
+#[test]
+fn admits_the_limit_in_every_second_and_uses_it() {
+    for demands in [UNEVEN, MOSTLY_MET, ONE_HOT, EQUAL, BUSY] {
+        for (seed, starts_within) in seeds() {
+            let fleet = Fleet::run(Scene { demands, seed, starts_within, ..Scene::default() });
+            let (most, used) = (fleet.most_in_a_second(), fleet.used(0, fleet.scene.lasts));
+            assert!(most <= 105, "{most} in a second: {:?}", fleet.scene);
+            assert!(used >= 0.97, "{used:.3} of the limit: {:?}", fleet.scene);
+        }
+    }
+}
+
+/// Requests that come half a gap too early or too late.
+#[test]
+fn admits_the_limit_of_what_comes_unevenly() {
+    for (demands, least) in [(UNEVEN, 0.96), (EQUAL, 0.98), (BUSY, 0.99)] {
+        for (seed, starts_within) in seeds() {
+            let pattern = Pattern::Uneven;
+            let scene = Scene { demands, pattern, seed, starts_within, ..Scene::default() };
+            let fleet = Fleet::run(scene);
+            let (most, used) = (fleet.most_in_a_second(), fleet.used(0, fleet.scene.lasts));
+            assert!(most <= 105, "{most} in a second: {:?}", fleet.scene);
+            assert!(used >= least, "{used:.3} of the limit: {:?}", fleet.scene);
+        }
+    }
+}
+
+/// However requests come, slices give out at most a twenty-fifth more than the rate in any
+/// second, the first and those after a move included.
+#[test]
+fn slices_never_give_out_more_in_any_second() {
+    for (limit, most) in [("100/s", 104), ("1000/s", 1_040), ("50/s burst 10", 52)] {
+        for (demands, pattern) in [UNEVEN, MOSTLY_MET, ONE_HOT, EQUAL, BUSY]
+            .iter()
+            .flat_map(|it| Pattern::ALL.map(|p| (*it, p)))
+        {
+            for (seed, starts_within) in seeds() {
+                let (moves, lasts) = (3 * SECOND, 10 * SECOND);
+                let latency = [MILLI, 40 * MILLI][usize::from(seed % 4 > 1)];
+                let scene = Scene {
+                    limit,
+                    demands,
+                    pattern,
+                    seed,
+                    starts_within,
+                    moves,
+                    lasts,
+                    latency,
+                    ..Scene::default()
+                };
+                let fleet = Fleet::run(scene);
+                let found = fleet.most_leased_in_a_second();
+                assert!(found <= most, "{found} in a second: {:?}", fleet.scene);
+            }
+        }
+    }
+}
+
+/// A run too short to forget how it began.
+#[test]
+fn uses_the_limit_soon() {
+    for (demands, least) in [(UNEVEN, 0.965), (EQUAL, 0.97), (BUSY, 0.98)] {
+        for (seed, starts_within) in seeds() {
+            let (moves, lasts) = (10 * SECOND, 20 * SECOND);
+            let fleet = Fleet::run(Scene {
+                demands,
+                seed,
+                starts_within,
+                moves,
+                lasts,
+                ..Scene::default()
+            });
+            let used = fleet.used(0, lasts);
+            assert!(used >= least, "{used:.3} of the limit: {:?}", fleet.scene);
+        }
+    }
+}
+
+#[test]
+fn is_fair_again_within_a_ttl() {
+    for demands in [UNEVEN, MOSTLY_MET] {
+        for seed in SEEDS {
+            let fleet = Fleet::run(Scene { demands, seed, ..Scene::default() });
+            let moved = fleet.scene.moves;
+            for time in [moved, 2 * moved] {
+                let (from, to) = (time + SECOND, time + 4 * SECOND);
+                let wants: Vec<f64> =
+                    (0..10).map(|node| fleet.demand(START + from, node) as f64).collect();
+                let shares = fair_shares(100.0, &wants);
+                for (got, share) in fleet.by_node(from, to).into_iter().zip(shares) {
+                    let expected = share * 3.0;
+                    let apart = (got as f64 - expected).abs();
+                    assert!(
+                        apart <= 3.0 + expected * 0.1,
+                        "{got} for {expected:.1} after {time}: {:?}",
+                        fleet.scene
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn needs_few_trips() {
+    const THOUSAND: &[u64] = &[300, 200, 150, 100, 90, 60, 40, 30, 20, 10];
+    for seed in SEEDS {
+        let limit = "1000/s";
+        let fleet = Fleet::run(Scene { limit, demands: THOUSAND, seed, ..Scene::default() });
+        let trips = fleet.trips as f64 / fleet.offered as f64;
+        assert!(trips <= 0.05, "{trips:.3} trips per request");
+    }
+}
+
+#[test]
+fn is_never_above_what_was_debited() {
+    for limit in ["100/s", "100/s burst 10", "1000/s burst 200", "600/min burst 100"] {
+        for (seed, direct) in SEEDS.zip([0, 30, 0, 500, 0, 100, 0, 10]) {
+            let (crash, moves) = (Some((1, 5 * SECOND)), 3 * SECOND);
+            let fleet = Fleet::run(Scene { limit, seed, direct, crash, moves, ..Scene::default() });
+            let [limit] = fleet.limits;
+            // A small burst is taken ahead, by at most a ttl.
+            let ahead = limit.span().max(fleet.terms.ttl());
+            for (count, (at, _)) in (1u64..).zip(&fleet.admitted) {
+                let bound = (ahead + at - START) / limit.timeline().width();
+                assert!(count <= bound, "{count} by then: {:?}", fleet.scene);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_crash_costs_its_slice_for_a_ttl() {
+    for seed in SEEDS {
+        let crash_at = 15 * SECOND;
+        // After one move it wants 100 of the 100 a second.
+        let crash = Some((8, crash_at));
+        let fleet = Fleet::run(Scene {
+            crash,
+            moves: 10 * SECOND,
+            lasts: 20 * SECOND,
+            seed,
+            ..Scene::default()
+        });
+        assert!(fleet.most_in_a_second() <= 105, "{} in a second", fleet.most_in_a_second());
+        let used = fleet.used(crash_at + SECOND + SECOND / 4, crash_at + 4 * SECOND);
+        assert!(used >= 0.95, "{used:.3} after the crash: {:?}", fleet.scene);
+    }
+}
+
+/// Where the burst holds a ttl's tokens: a client that leases nothing is served beside slices
+/// that want all there is. It calls once for each token, and does not come again when refused.
+#[test]
+fn a_direct_client_gets_a_good_part_of_its_fair_share() {
+    for limit in ["100/s", "100/s burst 300"] {
+        for (seed, direct) in SEEDS.zip([3, 5, 7, 9].into_iter().cycle()) {
+            let (demands, lasts) = (BUSY, 25 * SECOND);
+            let fleet =
+                Fleet::run(Scene { limit, demands, direct, seed, lasts, ..Scene::default() });
+            let from = START + 5 * SECOND;
+            let (own, all) = fleet
+                .admitted
+                .iter()
+                .filter(|(at, _)| *at >= from)
+                .fold((0, 0), |(own, all), (_, node)| {
+                    (own + u64::from(*node == usize::MAX), all + 1)
+                });
+            assert!(own >= direct * 20 / 2, "{own} of {}: {:?}", direct * 20, fleet.scene);
+            assert!(all >= 1_900, "{all} in 20 seconds: {:?}", fleet.scene);
+        }
+    }
+}
+
+/// Of a limit that nobody comes near, a new slice follows its demand in a tenth of a ttl.
+#[test]
+fn a_small_demand_on_a_large_limit_is_met_soon() {
+    for seed in SEEDS {
+        let (limit, demands, lasts) = ("1000000/s", [1_000].as_slice(), 2 * SECOND);
+        let fleet = Fleet::run(Scene { limit, demands, lasts, seed, ..Scene::default() });
+        let late = START + 300 * MILLI;
+        let admitted = fleet.admitted.iter().filter(|(at, _)| *at >= late).count();
+        assert!(admitted >= 1_690, "{admitted} of 1700 after the start: {:?}", fleet.scene);
+    }
+}
