@@ -168,24 +168,7 @@ SYNC = {
     "throttled-py": throttled_sync,
     "bare": bare,
 }
-Adef bare(_tokens: int, _seconds: int) -> Check:
-    """A script that does nothing: what the client and the server take without any limiter."""
-    client = redis.Redis.from_url(URL)
-    script = client.script_load("return 1")
-    return lambda key: client.evalsha(script, 1, key) == 1
-
-
-def bare_async(_tokens: int, _seconds: int) -> AsyncCheck:
-    script = redis.Redis.from_url(URL).script_load("return 1")
-    client = redis.asyncio.Redis.from_url(URL)
-
-    async def check(key: str) -> bool:
-        return (await client.evalsha(script, 1, key)) == 1
-
-    return check
-
-
-SYNC = {
+ASYNC = {
     "tidegate-async": tidegate_async,
     "tidegate-redis-py-async": tidegate_redis_py_async,
     "limits-async": limits_async,
