@@ -45,20 +45,6 @@ const CONTENDERS = {
     };
   },
 
-  'rlf-auto'(tokens, seconds) {
-    const options = { points: tokens, duration: seconds, keyPrefix: `rlfa-${tokens}` };
-    const limiter = new RateLimiterRedis({ ...options, storeClient: new Redis(REDIS_URL, { enableAutoPipelining: true }) });
-    return async (key) => {
-      try {
-        await limiter.consume(key);
-        return true;
-      } catch (refusal) {
-        if (refusal instanceof RateLimiterRes) return false;
-        throw refusal;
-      }
-    };
-  },
-
   // 2.0.8, the last whose scripts have no flag that only its own servers know.
   '@upstash/ratelimit'(tokens, seconds) {
     const redis = new Upstash({ url: UPSTASH_URL, token: 'none', enableTelemetry: false });

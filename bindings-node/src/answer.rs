@@ -5,7 +5,7 @@ use tidegate::{Decision, Error, Reservation, Source};
 
 use crate::reservation::NativeReservation;
 
-const NANOS_PER_MILLI: u128 = 1_000_000;
+const NANOS_PER_MILLI: u64 = 1_000_000;
 
 /// A decision, in JavaScript's units.
 #[napi(object, object_from_js = false)]
@@ -102,8 +102,8 @@ impl From<&Decision> for Answer {
             tier: decision.tier,
             limit: decision.limit as f64,
             remaining: decision.remaining as f64,
-            retry_after_ms: in_millis(decision.retry_after.into()),
-            reset_after_ms: in_millis(decision.reset_after.into()),
+            retry_after_ms: in_millis(decision.retry_after),
+            reset_after_ms: in_millis(decision.reset_after),
             source: decision.source.as_str(),
         }
     }
@@ -113,7 +113,7 @@ impl From<Reservation> for Reserved {
     fn from(reservation: Reservation) -> Self {
         Self {
             decision: reservation.decision().into(),
-            delay_ms: in_millis(reservation.delay().as_nanos()),
+            delay_ms: reservation.delay().as_nanos().div_ceil(NANOS_PER_MILLI.into()) as f64,
             native: NativeReservation::new(reservation),
         }
     }
@@ -126,6 +126,6 @@ impl From<&Error> for Failure {
 }
 
 /// Whole milliseconds, rounded up.
-fn in_millis(nanos: u128) -> f64 {
+fn in_millis(nanos: u64) -> f64 {
     nanos.div_ceil(NANOS_PER_MILLI) as f64
 }

@@ -5,10 +5,8 @@
 //! The loop then completes all that has come in. So the I/O thread never waits for
 //! the interpreter, and one wake-up serves as many futures as have gathered.
 //!
-//! The other way as well: while answers are on their way, the checks of one turn of the
-//! loop are gathered and sent together.
+//! The other way as well: the checks of one turn of the loop are gathered and sent together.
 
-use core::sync::atomic::{AtomicUsize, Ordering};
 use core::time::Duration;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::AsRawFd as _;
@@ -39,8 +37,6 @@ pub(crate) struct Completions(Arc<Queue>);
 struct Queue {
     /// None once the loop is closed: nobody will complete anything any more.
     answers: Mutex<Option<Vec<Answer>>>,
-    /// How many calls have no answer yet.
-    unanswered: AtomicUsize,
     /// Checks that have yet to be sent.
     gathered: Mutex<Vec<Gathered>>,
     /// None where who brings the answers delivers them too.
@@ -75,9 +71,8 @@ impl Completions {
     #[pyo3(signature = (*, watched))]
     fn new(watched: bool) -> io::Result<Self> {
         let bell = if watched { Some(Bell::new()?) } else { None };
-        let (unanswered, gathered) = (AtomicUsize::new(0), Mutex::default());
-        let answers = Mutex::new(Some(Vec::new()));
-        Ok(Self(Arc::new(Queue { answers, unanswered, gathered, bell })))
+        let (answers, gathered) = (Mutex::new(Some(Vec::new())), Mutex::default());
+        Ok(Self(Arc::new(Queue { answers, gathered, bell })))
     }
 
     /// What the event loop watches for reading.
@@ -86,9 +81,8 @@ impl Completions {
         self.0.bell.as_ref().map(|bell| bell.woken.as_raw_fd()).ok_or_else(unwatched)
     }
 
-    /// Each of these starts an operation on the store that completes `future`. A check may
-    /// only be gathered while others are under way; true says that the loop is to call `send` in
-    /// its next turn.
+    /// Each of these starts an operation on the store that completes `future`. A check may only
+    /// be gathered; true says that the loop is to call `send` in its next turn.
     fn check(
         &self,
         py: Python<'_>,
@@ -98,7 +92,7 @@ impl Completions {
         #[pyo3(from_py_with = cost)] cost: u64,
     ) -> bool {
         if let Keys::One(key) = key
-            && self.0.is_busy()
+            && self.0.bell.is_some()
         {
             let ticket = self.ticket(limiter.clone_ref(py), future);
             let mut gathered = self.0.gathered.lock();
@@ -247,7 +241,6 @@ impl Completions {
     }
 
     fn ticket(&self, limiter: Py<Limiter>, future: Py<PyAny>) -> Ticket {
-        self.0.unanswered.fetch_add(1, Ordering::Relaxed);
         Ticket(Some((Arc::clone(&self.0), limiter, future)))
     }
 }
@@ -273,7 +266,6 @@ impl Ticket {
     fn put(&mut self, outcome: Result<Outcome, Error>) {
         let Some((queue, limiter, future)) = self.0.take() else { return };
         let cause = cause(&outcome);
-        queue.unanswered.fetch_sub(1, Ordering::Relaxed);
         if queue.push(Answer { limiter, future, outcome, cause }) {
             // One wake-up for all that one trip has brought.
             after_batch(move || queue.wake());
@@ -290,12 +282,6 @@ impl Drop for Ticket {
 }
 
 impl Queue {
-    /// Whether answers are on their way to the loop: what is asked for now can wait for the
-    /// rest of its turn.
-    fn is_busy(&self) -> bool {
-        self.bell.is_some() && self.unanswered.load(Ordering::Relaxed) > 0
-    }
-
     /// Whether the loop must be woken: nobody else does it for this answer.
     fn push(&self, answer: Answer) -> bool {
         let mut answers = self.answers.lock();

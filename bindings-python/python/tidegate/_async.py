@@ -192,6 +192,9 @@ class AsyncLimiter:
 
     async def close(self) -> None:
         """Lets go of the limiter: later calls raise `StoreError`."""
+        completions = _completions_of(asyncio.get_running_loop())
+        if completions is not None:
+            completions.send()
         if self._limiter._is_leased:
             # It gives back what is leased, and waits for the store.
             await asyncio.to_thread(self._limiter.close)
