@@ -98,10 +98,11 @@ export class Gathering {
   /** Sends what has been gathered. */
   send() {
     if (this.#asked.length === 0) return;
-    const [keys, asked] = [this.#keys, this.#asked];
+    const keys = this.#keys;
+    const asked = new Float64Array(this.#asked);
     this.#keys = '';
     this.#asked = [];
-    this.#native.checkGathered(keys, new Float64Array(asked), completions);
+    this.#native.checkGathered(keys, asked, completions);
   }
 }
 
@@ -158,15 +159,14 @@ function settleAll() {
 function decisionAt(numbers, at, limits) {
   const bound = limits[numbers[at + 1]];
   const limit = numbers[at + 4];
-  const [allowed, source] = [numbers[at + 2] === 1, sources[numbers[at + 3]]];
   return new Decision(
-    allowed,
+    numbers[at + 2] === 1,
     // A share of a limit has a smaller burst.
     limit === bound.burst ? bound : { burst: limit, name: bound.name },
     numbers[at + 5],
     numbers[at + 6],
     numbers[at + 7],
-    source,
+    sources[numbers[at + 3]],
   );
 }
 

@@ -5,8 +5,10 @@
 //! The loop then completes all that has come in. So the I/O thread never waits for
 //! the interpreter, and one wake-up serves as many futures as have gathered.
 //!
-//! The other way as well: the checks of one turn of the loop are gathered and sent together.
+//! The other way as well: the checks of one turn of the loop are gathered and sent together, but
+//! for one that seems to be alone, which would be sent a turn later for nothing.
 
+use core::sync::atomic::{AtomicUsize, Ordering};
 use core::time::Duration;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::AsRawFd as _;
@@ -37,6 +39,10 @@ pub(crate) struct Completions(Arc<Queue>);
 struct Queue {
     /// None once the loop is closed: nobody will complete anything any more.
     answers: Mutex<Option<Vec<Answer>>>,
+    /// How many calls have yet to be completed, and how many were when the loop last did so;
+    /// counted by the loop's thread.
+    pending: AtomicUsize,
+    completed: AtomicUsize,
     /// Checks that have yet to be sent.
     gathered: Mutex<Vec<Gathered>>,
     /// None where who brings the answers delivers them too.
@@ -72,7 +78,8 @@ impl Completions {
     fn new(watched: bool) -> io::Result<Self> {
         let bell = if watched { Some(Bell::new()?) } else { None };
         let (answers, gathered) = (Mutex::new(Some(Vec::new())), Mutex::default());
-        Ok(Self(Arc::new(Queue { answers, gathered, bell })))
+        let (pending, completed) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        Ok(Self(Arc::new(Queue { answers, pending, completed, gathered, bell })))
     }
 
     /// What the event loop watches for reading.
@@ -92,7 +99,7 @@ impl Completions {
         #[pyo3(from_py_with = cost)] cost: u64,
     ) -> bool {
         if let Keys::One(key) = key
-            && self.0.bell.is_some()
+            && self.0.expects_more()
         {
             let ticket = self.ticket(limiter.clone_ref(py), future);
             let mut gathered = self.0.gathered.lock();
@@ -222,8 +229,10 @@ impl Completions {
         if let Some(bell) = &self.0.bell {
             let _ = (&bell.woken).read(&mut [0; 64]);
         }
-        let answers = self.0.answers.lock().as_mut().map(core::mem::take);
-        for answer in answers.into_iter().flatten() {
+        let answers = self.0.answers.lock().as_mut().map(core::mem::take).unwrap_or_default();
+        self.0.pending.fetch_sub(answers.len(), Ordering::Relaxed);
+        self.0.completed.store(answers.len(), Ordering::Relaxed);
+        for answer in answers {
             if let Err(error) = answer.deliver(py) {
                 error.write_unraisable(py, None);
             }
@@ -241,6 +250,7 @@ impl Completions {
     }
 
     fn ticket(&self, limiter: Py<Limiter>, future: Py<PyAny>) -> Ticket {
+        self.0.pending.fetch_add(1, Ordering::Relaxed);
         Ticket(Some((Arc::clone(&self.0), limiter, future)))
     }
 }
@@ -282,6 +292,14 @@ impl Drop for Ticket {
 }
 
 impl Queue {
+    /// Whether a check is to wait for others of this turn: many callers are at work if calls are
+    /// under way, or if the last answers were several, whose callers go on in this turn.
+    fn expects_more(&self) -> bool {
+        let is_alone = self.pending.load(Ordering::Relaxed) == 0
+            && self.completed.load(Ordering::Relaxed) <= 1;
+        self.bell.is_some() && !is_alone
+    }
+
     /// Whether the loop must be woken: nobody else does it for this answer.
     fn push(&self, answer: Answer) -> bool {
         let mut answers = self.answers.lock();
