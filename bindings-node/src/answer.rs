@@ -1,11 +1,11 @@
 use napi::bindgen_prelude::Either4;
 use napi_derive::napi;
 use tidegate::answer::Unclaimed;
-use tidegate::{Decision, Error, Reservation};
+use tidegate::{Decision, Error, Reservation, Source};
 
 use crate::reservation::NativeReservation;
 
-const NANOS_PER_MILLI: u128 = 1_000_000;
+const NANOS_PER_MILLI: u64 = 1_000_000;
 
 /// A decision, in JavaScript's units.
 #[napi(object, object_from_js = false)]
@@ -48,6 +48,31 @@ pub struct Failure {
     pub message: String,
 }
 
+/// How many [`numbers`] a decision is.
+pub(crate) const NUMBERS: usize = 7;
+
+/// A decision as numbers: the index of the limit that bound it, 1 if it is allowed or else 0, the
+/// index of its source in [`SOURCES`], and what an [`Answer`] has of `limit`, `remaining`,
+/// `retry_after_ms` and `reset_after_ms`.
+pub(crate) fn numbers(decision: &Decision) -> [f64; NUMBERS] {
+    let Answer { allowed, tier, limit, remaining, retry_after_ms, reset_after_ms, .. } =
+        Answer::from(decision);
+    let source = SOURCES.iter().position(|source| *source == decision.source).unwrap_or_default();
+    let source = source as f64;
+    let (tier, allowed) = (tier.into(), allowed.into());
+    [tier, allowed, source, limit, remaining, retry_after_ms, reset_after_ms]
+}
+
+/// In the order of their numbers.
+const SOURCES: [Source; 5] =
+    [Source::Memory, Source::Shm, Source::Redis, Source::Lease, Source::Fallback];
+
+/// The names of the sources, in the order of the numbers that stand for them.
+#[napi]
+pub fn source_names() -> Vec<&'static str> {
+    SOURCES.iter().map(|source| source.as_str()).collect()
+}
+
 /// What a limiter answers, on its way to JavaScript.
 pub(crate) enum Reply {
     Decision(Decision),
@@ -77,8 +102,8 @@ impl From<&Decision> for Answer {
             tier: decision.tier,
             limit: decision.limit as f64,
             remaining: decision.remaining as f64,
-            retry_after_ms: in_millis(decision.retry_after.into()),
-            reset_after_ms: in_millis(decision.reset_after.into()),
+            retry_after_ms: in_millis(decision.retry_after),
+            reset_after_ms: in_millis(decision.reset_after),
             source: decision.source.as_str(),
         }
     }
@@ -88,7 +113,7 @@ impl From<Reservation> for Reserved {
     fn from(reservation: Reservation) -> Self {
         Self {
             decision: reservation.decision().into(),
-            delay_ms: in_millis(reservation.delay().as_nanos()),
+            delay_ms: reservation.delay().as_nanos().div_ceil(NANOS_PER_MILLI.into()) as f64,
             native: NativeReservation::new(reservation),
         }
     }
@@ -101,6 +126,6 @@ impl From<&Error> for Failure {
 }
 
 /// Whole milliseconds, rounded up.
-fn in_millis(nanos: u128) -> f64 {
+fn in_millis(nanos: u64) -> f64 {
     nanos.div_ceil(NANOS_PER_MILLI) as f64
 }

@@ -49,6 +49,64 @@ test('two limiters, a hundred checks at once: exactly the burst is admitted', as
   assert.equal((await one.peek('vendor')).remaining, 0);
 });
 
+test('a hundred checks at a time share trips', async () => {
+  const limiter = shared({ limits: '3000/d' });
+  await limiter.check('key');
+  const calls = () => Number(/cmdstat_evalsha:calls=(\d+)/.exec(redis.run('INFO', 'commandstats'))?.[1] ?? 0);
+  const before = calls();
+  await Promise.all(Array.from({ length: 100 }, async () => {
+    for (let number = 0; number < 20; number++) await limiter.check('key');
+  }));
+  assert.ok(calls() - before <= 0.05 * 2000, `${calls() - before} script calls`);
+  assert.equal((await limiter.peek('key')).remaining, 3000 - 2001);
+});
+
+test('calls are decided in the order in which they were made, each with its own answer', async () => {
+  const limiter = shared({ limits: '30/d' });
+  const answers = await Promise.allSettled([
+    limiter.check('key', { cost: 10 }),
+    limiter.check('key', { cost: 10 }),
+    limiter.check('key', { cost: 31 }),
+    limiter.check(''),
+    limiter.check('🌊'),
+    limiter.check('é🌊e', { cost: 2 }),
+    limiter.check('key', { cost: 11 }),
+    limiter.credit('key', 3),
+    limiter.check('key', { cost: 13 }),
+    limiter.check(Buffer.from('key')),
+    limiter.peek('key'),
+    limiter.checkMany(['🌊', 'key']),
+    limiter.credit('key', 2),
+    limiter.check('key'),
+    limiter.peek('é🌊e'),
+  ]);
+  const seen = answers.map(({ value, reason }) => {
+    if (reason !== undefined) return reason.code;
+    return [value].flat().map(({ allowed, remaining }) => `${allowed} ${remaining}`).join();
+  });
+  assert.deepEqual(seen, [
+    'true 20', 'true 10', 'cost_too_large', 'invalid_argument', 'true 29', 'true 28', 'false 10',
+    'true 13', 'true 0', 'false 0', 'true 0', 'true 28,false 0', 'true 2', 'true 1', 'true 28',
+  ]);
+});
+
+test('thousands of checks in one turn, some answered while others are made', async () => {
+  const limiter = shared({ limits: '10000/d' });
+  const check = async (number) => (await limiter.check(`key ${number % 7}`)).remaining;
+  const remaining = await Promise.all(Array.from({ length: 7000 }, (_, number) => check(number)));
+  for (let key = 0; key < 7; key++) {
+    const own = remaining.filter((_, number) => number % 7 === key);
+    assert.deepEqual(own, Array.from({ length: 1000 }, (_, number) => 9999 - number));
+  }
+});
+
+test('a check made before closing is answered', async () => {
+  const limiter = shared({ limits: '10/d' });
+  const checks = [limiter.check('key'), limiter.check('key')];
+  limiter.close();
+  assert.deepEqual((await Promise.all(checks)).map(({ remaining }) => remaining), [9, 8]);
+});
+
 test('costs, peeks, bytes as keys and several limits', async () => {
   const limiter = shared({ limits: ['10/d', { tokens: 4, periodMs: 86_400_000, shape: 'stepped', name: 'four' }] });
   assert.equal((await limiter.check('🌊', { cost: 3 })).limitName, 'four');

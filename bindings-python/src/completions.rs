@@ -4,7 +4,11 @@
 //! the queue was empty, writes one byte to a socket that the event loop watches.
 //! The loop then completes all that has come in. So the I/O thread never waits for
 //! the interpreter, and one wake-up serves as many futures as have gathered.
+//!
+//! The other way as well: the checks of one turn of the loop are gathered and sent together, but
+//! for one that seems to be alone, which would be sent a turn later for nothing.
 
+use core::sync::atomic::{AtomicUsize, Ordering};
 use core::time::Duration;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::AsRawFd as _;
@@ -35,6 +39,12 @@ pub(crate) struct Completions(Arc<Queue>);
 struct Queue {
     /// None once the loop is closed: nobody will complete anything any more.
     answers: Mutex<Option<Vec<Answer>>>,
+    /// How many calls have yet to be completed, and how many were when the loop last did so;
+    /// counted by the loop's thread.
+    pending: AtomicUsize,
+    completed: AtomicUsize,
+    /// Checks that have yet to be sent.
+    gathered: Mutex<Vec<Gathered>>,
     /// None where who brings the answers delivers them too.
     bell: Option<Bell>,
 }
@@ -44,6 +54,13 @@ struct Bell {
     wake: UnixStream,
     /// Watched by the event loop; never blocks.
     woken: UnixStream,
+}
+
+struct Gathered {
+    limiter: Py<Limiter>,
+    key: Box<[u8]>,
+    cost: u64,
+    ticket: Ticket,
 }
 
 struct Answer {
@@ -60,7 +77,9 @@ impl Completions {
     #[pyo3(signature = (*, watched))]
     fn new(watched: bool) -> io::Result<Self> {
         let bell = if watched { Some(Bell::new()?) } else { None };
-        Ok(Self(Arc::new(Queue { answers: Mutex::new(Some(Vec::new())), bell })))
+        let (answers, gathered) = (Mutex::new(Some(Vec::new())), Mutex::default());
+        let (pending, completed) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        Ok(Self(Arc::new(Queue { answers, pending, completed, gathered, bell })))
     }
 
     /// What the event loop watches for reading.
@@ -69,18 +88,49 @@ impl Completions {
         self.0.bell.as_ref().map(|bell| bell.woken.as_raw_fd()).ok_or_else(unwatched)
     }
 
-    /// Each of these starts an operation on the store that completes `future`.
+    /// Each of these starts an operation on the store that completes `future`. A check may only
+    /// be gathered; true says that the loop is to call `send` in its next turn.
     fn check(
         &self,
+        py: Python<'_>,
         future: Py<PyAny>,
         limiter: Py<Limiter>,
         key: Keys<'_>,
         #[pyo3(from_py_with = cost)] cost: u64,
-    ) {
+    ) -> bool {
+        if let Keys::One(key) = key
+            && self.0.expects_more()
+        {
+            let ticket = self.ticket(limiter.clone_ref(py), future);
+            let mut gathered = self.0.gathered.lock();
+            gathered.push(Gathered { limiter, key: key.into(), cost, ticket });
+            return gathered.len() == 1;
+        }
+        self.send();
         let facade = limiter.get().facade().clone();
         let ticket = self.ticket(limiter, future);
         let done = |answer: Result<_, _>| ticket.complete(answer.map(Outcome::Decision));
         key.lend(|keys| facade.check_then(keys, cost, done));
+        false
+    }
+
+    /// Sends the checks that have been gathered.
+    fn send(&self) {
+        let mut gathered = core::mem::take(&mut *self.0.gathered.lock()).into_iter().peekable();
+        while let Some(first) = gathered.next() {
+            let facade = first.limiter.get().facade().clone();
+            let limiter = first.limiter.as_ptr();
+            let others = core::iter::from_fn(|| {
+                gathered.next_if(|other| core::ptr::eq(other.limiter.as_ptr(), limiter))
+            });
+            let checks: Vec<Gathered> = core::iter::once(first).chain(others).collect();
+            let (keys, tickets): (Vec<_>, Vec<_>) =
+                checks.into_iter().map(|check| ((check.key, check.cost), check.ticket)).unzip();
+            facade.check_each_then(keys.iter().zip(tickets).map(|((key, cost), ticket)| {
+                let done = |answer: Result<_, _>| ticket.complete(answer.map(Outcome::Decision));
+                (&**key, *cost, done)
+            }));
+        }
     }
 
     fn check_many(
@@ -89,6 +139,7 @@ impl Completions {
         limiter: Py<Limiter>,
         checks: Checks<'_>,
     ) -> PyResult<()> {
+        self.send();
         let facade = limiter.get().facade().clone();
         let ticket = self.ticket(limiter, future);
         let done = |answer: Result<_, _>| ticket.complete(answer.map(Outcome::Decisions));
@@ -103,6 +154,7 @@ impl Completions {
         #[pyo3(from_py_with = cost)] cost: u64,
         #[pyo3(from_py_with = max_wait)] max_wait: Option<Duration>,
     ) {
+        self.send();
         let facade = limiter.get().facade().clone();
         let ticket = self.ticket(limiter, future);
         let done = |answer: Result<tidegate::Reservation, _>| {
@@ -147,6 +199,7 @@ impl Completions {
     }
 
     fn cancel_reservation(&self, py: Python<'_>, future: Py<PyAny>, reservation: &Reservation) {
+        self.send();
         let ticket = self.ticket(reservation.limiter().clone_ref(py), future);
         let done = |answer: Result<_, _>| ticket.complete(answer.map(Outcome::Cancelled));
         match reservation.take() {
@@ -162,6 +215,7 @@ impl Completions {
         reservation: &Reservation,
         #[pyo3(from_py_with = actual)] actual: u64,
     ) -> PyResult<()> {
+        self.send();
         let made = reservation.take_to_settle(py)?;
         let ticket = self.ticket(reservation.limiter().clone_ref(py), future);
         made.settle_then(actual, |answer| ticket.complete(answer.map(Outcome::Decision)));
@@ -175,8 +229,10 @@ impl Completions {
         if let Some(bell) = &self.0.bell {
             let _ = (&bell.woken).read(&mut [0; 64]);
         }
-        let answers = self.0.answers.lock().as_mut().map(core::mem::take);
-        for answer in answers.into_iter().flatten() {
+        let answers = self.0.answers.lock().as_mut().map(core::mem::take).unwrap_or_default();
+        self.0.pending.fetch_sub(answers.len(), Ordering::Relaxed);
+        self.0.completed.store(answers.len(), Ordering::Relaxed);
+        for answer in answers {
             if let Err(error) = answer.deliver(py) {
                 error.write_unraisable(py, None);
             }
@@ -186,6 +242,7 @@ impl Completions {
 
 impl Completions {
     fn run(&self, future: Py<PyAny>, limiter: Py<Limiter>, key: &Keys<'_>, operation: Operation) {
+        self.send();
         let facade = limiter.get().facade().clone();
         let ticket = self.ticket(limiter, future);
         let done = |answer| ticket.complete(decision(answer).map(Outcome::Decision));
@@ -193,6 +250,7 @@ impl Completions {
     }
 
     fn ticket(&self, limiter: Py<Limiter>, future: Py<PyAny>) -> Ticket {
+        self.0.pending.fetch_add(1, Ordering::Relaxed);
         Ticket(Some((Arc::clone(&self.0), limiter, future)))
     }
 }
@@ -202,6 +260,8 @@ impl Drop for Completions {
         // What nobody takes any more is let go, and with it what refers to the loop.
         let answers = self.0.answers.lock().take();
         drop(answers);
+        let gathered = core::mem::take(&mut *self.0.gathered.lock());
+        drop(gathered);
     }
 }
 
@@ -214,10 +274,9 @@ impl Ticket {
     }
 
     fn put(&mut self, outcome: Result<Outcome, Error>) {
+        let Some((queue, limiter, future)) = self.0.take() else { return };
         let cause = cause(&outcome);
-        if let Some((queue, limiter, future)) = self.0.take()
-            && queue.push(Answer { limiter, future, outcome, cause })
-        {
+        if queue.push(Answer { limiter, future, outcome, cause }) {
             // One wake-up for all that one trip has brought.
             after_batch(move || queue.wake());
         }
@@ -226,11 +285,21 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.put(Err(Error::Store("the answer was lost".to_owned())));
+        if self.0.is_some() {
+            self.put(Err(Error::Store("the answer was lost".to_owned())));
+        }
     }
 }
 
 impl Queue {
+    /// Whether a check is to wait for others of this turn: many callers are at work if calls are
+    /// under way, or if the last answers were several, whose callers go on in this turn.
+    fn expects_more(&self) -> bool {
+        let is_alone = self.pending.load(Ordering::Relaxed) == 0
+            && self.completed.load(Ordering::Relaxed) <= 1;
+        self.bell.is_some() && !is_alone
+    }
+
     /// Whether the loop must be woken: nobody else does it for this answer.
     fn push(&self, answer: Answer) -> bool {
         let mut answers = self.answers.lock();

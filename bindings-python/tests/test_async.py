@@ -13,12 +13,14 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+import redis
 from conftest import RedisServer, in_child
 
 from tidegate import (
     AsyncLimiter,
     CorruptBucket,
     CostTooLarge,
+    Decision,
     FakeClock,
     InvalidArgument,
     Limiter,
@@ -76,6 +78,76 @@ async def test_100_at_once_share_a_bucket_exactly(redis_server: RedisServer, pre
     allowed = [decision for decision in decisions if decision]
     assert sorted(decision.remaining for decision in allowed) == list(range(30))
     assert {decision.source for decision in decisions} == {"redis"}
+
+
+async def test_100_at_a_time_share_trips(own_redis: RedisServer, prefix: str) -> None:
+    limiter = AsyncLimiter("3000/d", store=own_redis.url, prefix=prefix, store_timeout=PATIENT)
+    await limiter.check("k")
+
+    async def check_some() -> None:
+        for _ in range(20):
+            await limiter.check("k")
+
+    with own_redis.client() as client:
+        before = script_calls(client)
+        await asyncio.gather(*(check_some() for _ in range(100)))
+        assert script_calls(client) - before <= 0.05 * 2000
+    assert (await limiter.peek("k")).remaining == 3000 - 2001
+
+
+async def test_calls_are_decided_in_the_order_in_which_they_were_made(
+    redis_server: RedisServer, prefix: str
+) -> None:
+    limiter = limiter_on(redis_server, prefix)
+    calls = [
+        limiter.check("first"),  # under way while the others are made
+        limiter.check("k", 10),
+        limiter.check(b"k", 10),
+        limiter.check("k", 10),
+        limiter.check("k", 1),
+        limiter.check("k", 31),
+        limiter.check(""),
+        limiter.credit("k", 3),
+        limiter.check("k", 1),
+        limiter.check(["k"], 1),
+        limiter.check("k\N{WATER WAVE}", 1),
+        limiter.peek("k"),
+        limiter.reserve("k", max_wait=0),
+        limiter.check("k"),
+        limiter.check_many(["k"]),
+    ]
+    answers = await asyncio.gather(*calls, return_exceptions=True)
+    refused, spent = (False, 0), (True, 0)
+    assert [seen_in(answer) for answer in answers] == [
+        *((True, 29), (True, 20), (True, 10), spent, refused, CostTooLarge, InvalidArgument),
+        *((True, 3), (True, 2), (True, 1), (True, 29), (True, 1), spent, refused, [refused]),
+    ]
+
+
+def seen_in(answer: Any) -> Any:
+    if isinstance(answer, BaseException):
+        return type(answer)
+    if isinstance(answer, list):
+        return [seen_in(each) for each in answer]
+    decision = answer if isinstance(answer, Decision) else answer.decision
+    return decision.allowed, decision.remaining
+
+
+async def test_a_check_made_before_closing_is_answered(
+    redis_server: RedisServer, prefix: str
+) -> None:
+    limiter = limiter_on(redis_server, prefix)
+    checks = [asyncio.create_task(limiter.check("k")) for _ in range(5)]
+    await asyncio.sleep(0)
+    await limiter.close()
+    assert sorted([decision.remaining for decision in await asyncio.gather(*checks)]) == [*range(25, 30)]
+    with pytest.raises(StoreError, match="closed"):
+        await limiter.check("k")
+
+
+def script_calls(client: redis.Redis) -> int:
+    stats: dict[str, Any] = client.info("commandstats")
+    return int(stats.get("cmdstat_evalsha", {"calls": 0})["calls"])
 
 
 async def test_it_shares_with_a_limiter(redis_server: RedisServer, prefix: str) -> None:

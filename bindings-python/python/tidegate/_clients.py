@@ -58,6 +58,7 @@ class _AsyncCarrier:
         self.completions = _Completions(watched=False)
         self._task: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._deadlines = _Deadlines()
 
     def wake(self) -> None:
         """Sees to it that what waits is carried."""
@@ -69,7 +70,9 @@ class _AsyncCarrier:
                 self._loop.call_soon_threadsafe(self.wake)
             return
         if self._task is None or self._task.done() or self._loop is not loop:
-            self._loop = loop
+            if self._loop is not loop:
+                self._loop = loop
+                self._deadlines = _Deadlines()
             self._task = loop.create_task(self._travel())
 
     async def _travel(self) -> None:
@@ -81,6 +84,8 @@ class _AsyncCarrier:
 
     async def _carry(self, trip: _Trip) -> None:
         callers = _Callers(trip, self.completions)
+        deadlines = self._deadlines
+        deadlines.watch(callers)
         try:
             while commands := trip.commands():
                 trip.take([_reply(value) for value in await self._send(commands)])
@@ -91,7 +96,8 @@ class _AsyncCarrier:
         except Exception as error:
             _fail(trip, error)
         finally:
-            callers.are_served()
+            deadlines.forget(callers)
+            self.completions.deliver()
 
     async def _send(self, commands: list[list[str | bytes]]) -> list[Any]:
         if len(commands) == 1:
@@ -111,24 +117,54 @@ class _Callers:
 
     def __init__(self, trip: _Trip, completions: _Completions) -> None:
         self.are_gone = False
-        self._trip = trip
+        self.trip = trip
         self._completions = completions
         self._task = asyncio.current_task()
-        self._loop = asyncio.get_running_loop()
-        self._timer = self._loop.call_later(trip.expire() or 0, self._expire)
 
-    def are_served(self) -> None:
-        self._timer.cancel()
+    def expire(self) -> float | None:
+        """Answers those who have waited long enough; seconds until the next one will have."""
+        left = self.trip.expire()
         self._completions.deliver()
-
-    def _expire(self) -> None:
-        left = self._trip.expire()
-        self._completions.deliver()
-        if left is not None:
-            self._timer = self._loop.call_later(left, self._expire)
-        elif self._task is not None:
+        if left is None and self._task is not None:
             self.are_gone = True
             self._task.cancel()
+        return left
+
+
+class _Deadlines:
+    """When those who wait for the trips under way on a loop have waited long enough.
+
+    One timer for all of them, which is left to run out: setting and cancelling one for each trip
+    takes as long as planning it.
+    """
+
+    def __init__(self) -> None:
+        self._watched: set[_Callers] = set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def watch(self, callers: _Callers) -> None:
+        self._watched.add(callers)
+        # If nobody waits even now, a trip with nothing to send is over before that.
+        self._look_in(callers.trip.expire() or 0)
+
+    def forget(self, callers: _Callers) -> None:
+        self._watched.discard(callers)
+
+    def _look_in(self, left: float) -> None:
+        loop = asyncio.get_running_loop()
+        due = loop.time() + left
+        if self._timer is not None:
+            if self._timer.when() <= due:
+                return
+            self._timer.cancel()
+        self._timer = loop.call_at(due, self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        for callers in list(self._watched):
+            left = callers.expire()
+            if left is not None:
+                self._look_in(left)
 
 
 def _reply(value: Any) -> Any:
