@@ -33,7 +33,7 @@ main() {
 
 up_to_date() {
     [ -e "$STAMP" ] && [ -z "$(find build.sh Cargo.toml src lib ../../core/Cargo.toml ../../core/src \
-        ../../runtime/src/redis/protocol ../../runtime/src/redis/lua ../../runtime/src/error.rs ../../runtime/src/keys.rs \
+        ../../runtime/src \
         ../../Cargo.toml ../../Cargo.lock ../../scripts/wasm-toolchain.sh -newer "$STAMP" -type f -print -quit)" ]
 }
 

@@ -15,6 +15,7 @@ mod limiter;
 mod mapping;
 mod memory;
 mod pressure;
+mod random;
 #[doc(hidden)]
 pub mod redis;
 mod reservation;

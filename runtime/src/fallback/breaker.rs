@@ -1,9 +1,7 @@
 //! One breaker for all threads that use a store.
 
-use core::hash::BuildHasher as _;
 use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
-use std::hash::RandomState;
 
 use parking_lot::Mutex;
 use tidegate_core::{Attempt, Breaker, BreakerPolicy, BreakerState, Clock as _};
@@ -11,6 +9,7 @@ use tidegate_core::{Attempt, Breaker, BreakerPolicy, BreakerState, Clock as _};
 use super::Outage;
 use crate::clock::MonotonicClock;
 use crate::error::Error;
+use crate::random::random;
 
 /// Failures in a row after which calls are no longer made to wait for the next. Few, as each
 /// may have taken the whole store timeout; more than one, as one may be an accident.
@@ -91,7 +90,6 @@ impl StoreBreaker {
     }
 
     pub(super) fn failed(&self, attempt: Attempt, error: &Error) {
-        let random = RandomState::new().hash_one(0);
         let mut troubles = self.troubles.lock();
         troubles.failures += 1;
         troubles.last = match error {
@@ -99,7 +97,7 @@ impl StoreBreaker {
             error => error.to_string(),
         };
         let now = self.now();
-        troubles.breaker.failed(attempt, now, random);
+        troubles.breaker.failed(attempt, now, random());
         self.publish(&mut troubles.breaker);
     }
 
