@@ -21,7 +21,7 @@ main() {
     local bindgen
     bindgen=$(wasm_bindgen)
     say "compiling the engine to WebAssembly"
-    wasm_cargo_build "$PACKAGE" std,panic_abort --locked --config 'profile.wasm.opt-level=2'
+    wasm_cargo_build "$PACKAGE" std,panic_abort --locked --config 'profile.wasm.package.tidegate-core.opt-level=2'
     "$bindgen" --target web --omit-default-module-path --no-typescript --remove-name-section \
         --remove-producers-section --out-dir dist "$(wasm_artifact "$PACKAGE")"
     embed "dist/${NAME}_bg.wasm" >dist/module-bytes.js
