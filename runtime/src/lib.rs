@@ -4,6 +4,7 @@
 
 #[doc(hidden)]
 pub mod answer;
+mod breaker;
 mod bucket;
 mod clock;
 mod error;

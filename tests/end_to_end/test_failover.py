@@ -46,9 +46,8 @@ def fleet(folder: Path, url: str) -> Iterator[Callers]:
         callers.stop()
 
 
-# Until a master that has been replaced and does not know it is told so by the sentinels: most of
-# its clients notice within two seconds, but not all of them have in every run.
-NOTICED_NS = 12 * SECOND
+# Until the clients of a master that has been replaced and does not know it have noticed.
+NOTICED_NS = 2 * SECOND
 
 
 @dataclass

@@ -268,7 +268,7 @@ impl LeaseTrip {
             sent: Vec::new(),
             packed: Packed::default(),
         };
-        let attempt = leases.lock().store.attempt_lease();
+        let attempt = leases.lock().store.attempt_lease(&None);
         match attempt {
             Ok(attempt) => this.attempt = Some(attempt),
             Err(error) => {
@@ -289,16 +289,19 @@ impl LeaseTrip {
     /// Tells the slices, and the breaker what came of it.
     fn conclude(&mut self) {
         let mut leases = self.leases.lock();
-        let mut answers = Vec::with_capacity(self.askings.len());
+        let mut failure = None;
+        let mut success = None;
         for Asking { key, answer, .. } in self.askings.drain(..) {
             let Some(answer) = answer else { continue };
             if let Some(key) = key {
                 leases.take(&key, &answer);
             }
-            answers.push(answer);
+            let told = if answer.is_err() { &mut failure } else { &mut success };
+            *told = Some(answer);
         }
-        if let Some(attempt) = self.attempt.take() {
-            leases.store.leased(attempt, &answers);
+        // Of one trip it is told once.
+        if let (Some(attempt), Some(answer)) = (self.attempt.take(), failure.or(success)) {
+            leases.store.leased(&None, attempt, &answer);
         }
     }
 }

@@ -5,6 +5,7 @@
 //! beside it gives both their public shape, see `README.md`. For buckets in Redis the host
 //! brings a client, and the module says what travels and what follows from it.
 
+mod answer;
 mod buckets;
 mod client;
 mod clock;
@@ -21,6 +22,9 @@ mod trip;
 
 // What travels to Redis is the same as the native client's, and so are its words, and what is
 // answered when that fails.
+#[path = "../../../runtime/src/breaker.rs"]
+#[allow(dead_code, unreachable_pub, reason = "the native client uses more of it")]
+mod breaker;
 #[path = "../../../runtime/src/error.rs"]
 #[allow(dead_code, unreachable_pub, reason = "the native client uses more of it")]
 mod error;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tidegate_core::{Decision, Grant, Limit, Operation, Outcome};
 
 use self::deny_cache::forgetting;
+use crate::breaker::StoreBreaker;
 use crate::error::Error;
 
 #[path = "../../../runtime/src/redis/courier.rs"]
@@ -83,6 +84,15 @@ impl RedisStore {
             }
             _ => None,
         }
+    }
+
+    /// A client finds its own way: its nodes are not known here.
+    pub(crate) const fn breaker_of_node(&self, _: &[Vec<u8>]) -> Option<Arc<StoreBreaker>> {
+        None
+    }
+
+    pub(crate) const fn breakers_of_nodes(&self) -> Vec<Arc<StoreBreaker>> {
+        Vec::new()
     }
 
     pub(crate) async fn ping(&self) -> Result<(), Error> {

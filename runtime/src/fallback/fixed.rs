@@ -4,7 +4,8 @@ use tidegate_core::{
     Cells, Decision, Limit, Operation, Outcome, Reservation, Reserved, Source, apply,
 };
 
-use super::{Asked, Outage};
+use super::Asked;
+use crate::breaker::Outage;
 use crate::error::Error;
 
 /// The answer of a bucket never used. What would have to be kept is the store's error.

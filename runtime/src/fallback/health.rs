@@ -4,7 +4,8 @@ use tidegate_core::BreakerState;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StoreHealth {
-    /// What becomes of calls: they are sent, or answered at once because the store fails.
+    /// What becomes of calls: they are sent, or answered at once because the store fails. In a
+    /// cluster each node has a state of its own; this is the worst among those that serve slots.
     pub state: BreakerState,
     /// Calls that failed, of all limiters that share the store.
     pub failures: u64,

@@ -1,7 +1,6 @@
-//! What a limiter does while its store fails: the breaker that keeps calls from it, and the
-//! answers that are given instead.
+//! What a limiter does while its store fails: calls are kept from it by its breaker, and the
+//! policy's answers are given instead.
 
-mod breaker;
 mod fixed;
 mod health;
 mod leases;
@@ -14,25 +13,35 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
 use std::sync::Arc;
 
-use tidegate_core::{Attempt, Limit, Operation, Outcome, Source};
+use tidegate_core::{Attempt, BreakerState, Limit, Operation, Outcome, Source};
 
+use crate::breaker::{self, StoreBreaker};
 use crate::error::Error;
 use crate::redis::{Ask, RedisStore};
-use breaker::StoreBreaker;
 pub use health::StoreHealth;
 pub use policy::OnStoreError;
 use share::LocalShare;
 
-/// A store, and the breaker that all who share the store share.
+/// A store, and what all who share it know of its failures.
 #[derive(Clone)]
 pub(crate) struct GuardedStore {
     store: RedisStore,
-    breaker: Arc<StoreBreaker>,
+    known: Arc<Known>,
 }
+
+struct Known {
+    /// Of a store that is one server; the nodes of a cluster each have their own.
+    breaker: StoreBreaker,
+    failures: AtomicU64,
+}
+
+/// The breaker of the node that a call goes to; none where the store is one server.
+type OfNode = Option<Arc<StoreBreaker>>;
 
 impl GuardedStore {
     pub(crate) fn new(store: RedisStore, timeout: Duration) -> Self {
-        Self { store, breaker: Arc::new(StoreBreaker::new(timeout)) }
+        let known = Known { breaker: StoreBreaker::new(timeout), failures: AtomicU64::new(0) };
+        Self { store, known: Arc::new(known) }
     }
 
     /// The same store, for a limiter that may be refused so long without asking.
@@ -43,6 +52,28 @@ impl GuardedStore {
 
     pub(crate) async fn ping(&self) -> Result<(), Error> {
         self.store.ping().await
+    }
+
+    fn breaker<'a>(&'a self, of_node: &'a OfNode) -> &'a StoreBreaker {
+        of_node.as_deref().unwrap_or(&self.known.breaker)
+    }
+
+    fn failed(&self, of_node: &OfNode, attempt: Attempt, error: &Error) {
+        self.known.failures.fetch_add(1, Ordering::Relaxed);
+        self.breaker(of_node).failed(attempt, error);
+    }
+
+    /// The worst that a breaker of it does, and how many calls have failed.
+    fn health(&self) -> (BreakerState, u64) {
+        let nodes = self.store.breakers_of_nodes();
+        let states = nodes.iter().map(|node| node.state()).chain([self.known.breaker.state()]);
+        let worst = states.max_by_key(|state| match state {
+            BreakerState::Closed => 0,
+            BreakerState::HalfOpen => 1,
+            BreakerState::Open => 2,
+        });
+        let state = worst.unwrap_or(BreakerState::Closed);
+        (state, self.known.failures.load(Ordering::Relaxed))
     }
 }
 
@@ -117,7 +148,7 @@ impl Guarded {
     ) -> Option<Ask<Sent<D>>> {
         let operation = match operation {
             Operation::Cancel(slot) if slot.decision.source == Source::Fallback => {
-                let all = self.0.policy.cancel(&keys, slot, self.0.store.breaker.now());
+                let all = self.0.policy.cancel(&keys, slot, breaker::now());
                 done(Ok(Outcome::Cancelled(all)));
                 return None;
             }
@@ -129,24 +160,26 @@ impl Guarded {
             return None;
         }
         let asked = Asked::of(&operation);
-        let attempt = match self.0.store.breaker.attempt() {
+        let of_node = self.0.store.store.breaker_of_node(&keys);
+        let breaker = self.0.store.breaker(&of_node);
+        let attempt = match breaker.attempt() {
             Ok(attempt) => attempt,
             Err(error) => {
-                done(self.0.answer(&keys, asked, error));
+                done(self.0.answer(&keys, asked, error, breaker));
                 return None;
             }
         };
         let mut kept = Vec::new();
         if let Policy::Local(share) = &self.0.policy {
-            share.post(&keys, self);
+            share.post(&keys, self, breaker);
             kept.clone_from(&keys);
         }
-        let sent = Sent { inner: Arc::clone(&self.0), attempt, asked, keys: kept, done };
+        let sent = Sent { inner: Arc::clone(&self.0), of_node, attempt, asked, keys: kept, done };
         Some((keys, operation, sent))
     }
 
     pub(crate) fn health(&self) -> StoreHealth {
-        let (state, failures) = self.0.store.breaker.state();
+        let (state, failures) = self.0.store.health();
         StoreHealth { state, failures, fallbacks: self.0.fallbacks.load(Ordering::Relaxed) }
     }
 
@@ -175,6 +208,7 @@ impl Guarded {
 /// A call that the store is asked, and who waits for the answer.
 struct Sent<D> {
     inner: Arc<Inner>,
+    of_node: OfNode,
     attempt: Attempt,
     asked: Asked,
     /// For the share; none where there is none.
@@ -185,12 +219,12 @@ struct Sent<D> {
 impl<D: FnOnce(Result<Outcome, Error>)> Sent<D> {
     /// Tells the breaker what came of it, and the caller; of a failure, what the policy says.
     fn answered(self, outcome: Result<Outcome, Error>) {
-        let Self { inner, attempt, asked, keys, done } = self;
-        let breaker = &inner.store.breaker;
+        let Self { inner, of_node, attempt, asked, keys, done } = self;
+        let breaker = inner.store.breaker(&of_node);
         done(match outcome {
             Err(error @ (Error::Store(_) | Error::StoreTimeout { .. })) => {
-                breaker.failed(attempt, &error);
-                inner.answer(&keys, asked, error)
+                inner.store.failed(&of_node, attempt, &error);
+                inner.answer(&keys, asked, error, breaker)
             }
             Ok(_) | Err(Error::CorruptBucket { .. }) => {
                 breaker.succeeded(attempt);
@@ -207,8 +241,13 @@ impl<D: FnOnce(Result<Outcome, Error>)> Sent<D> {
 
 impl Inner {
     /// The policy's answer to what the store has not done.
-    fn answer(&self, keys: &[Vec<u8>], asked: Asked, error: Error) -> Result<Outcome, Error> {
-        let breaker = &self.store.breaker;
+    fn answer(
+        &self,
+        keys: &[Vec<u8>],
+        asked: Asked,
+        error: Error,
+        breaker: &StoreBreaker,
+    ) -> Result<Outcome, Error> {
         let outcome = match (&self.policy, asked) {
             (Policy::Raise, _) => Err(error),
             // Nothing has come back, which is the truth whatever the policy.
@@ -216,7 +255,7 @@ impl Inner {
             // What cannot be kept is not answered as though it had been.
             (_, Asked::Reset) => Err(error),
             (Policy::Local(share), asked) => Ok(share.run(keys, asked, breaker.outage())),
-            (Policy::Allow, asked) => fixed::allow(&self.limits, asked, breaker.now(), error),
+            (Policy::Allow, asked) => fixed::allow(&self.limits, asked, breaker::now(), error),
             (Policy::Deny, asked) => fixed::deny(&self.limits, asked, breaker.outage(), error),
         };
         if outcome.is_ok() {
@@ -260,13 +299,4 @@ impl Asked {
             _ => Self::Reset,
         }
     }
-}
-
-/// A time in which the store fails, by the breaker's clock.
-#[derive(Clone, Copy, Debug)]
-struct Outage {
-    began: u64,
-    now: u64,
-    /// Until the store is asked again.
-    retry_in: u64,
 }

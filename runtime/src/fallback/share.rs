@@ -14,7 +14,8 @@ use tidegate_core::{
 };
 
 use super::policy::checked_peers;
-use super::{Asked, Guarded, Outage};
+use super::{Asked, Guarded};
+use crate::breaker::{self, Outage, StoreBreaker};
 use crate::error::Error;
 
 /// How many keys a share has room for, of which each takes about 200 bytes: those that
@@ -166,12 +167,11 @@ impl LocalShare {
 
     /// Charges the store for what was spent of these keys while it failed, ahead of a call on
     /// them that is about to be sent.
-    pub(super) fn post(&self, keys: &[Vec<u8>], to: &Guarded) {
-        let breaker = &to.0.store.breaker;
+    pub(super) fn post(&self, keys: &[Vec<u8>], to: &Guarded, breaker: &StoreBreaker) {
         if self.full_at.load(Ordering::Acquire) == 0 || breaker.is_failing() {
             return;
         }
-        for post in self.take_posts(keys, &to.0.limits, breaker.now()) {
+        for post in self.take_posts(keys, &to.0.limits, breaker::now()) {
             post.send(to);
         }
     }
@@ -301,7 +301,7 @@ impl Post {
             let hold =
                 Post { key: self.key.clone(), limits: Arc::clone(&self.limits), tokens: 0, ..self };
             let operation = Operation::Hold { wait: self.hold };
-            let now = to.0.store.breaker.now();
+            let now = breaker::now();
             to.charge(keys(), Arc::clone(&self.limits), operation, move |share| {
                 share.put_back(&hold, now);
             });

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use tidegate_core::{Cells, Decision, Limit, Operation, Outcome, Reserved, Source, apply};
 
+use super::Asked;
 use super::share::LocalShare;
-use super::{Asked, Outage};
+use crate::breaker::Outage;
 
 const MILLI: u64 = 1_000_000;
 const SECOND: u64 = 1_000 * MILLI;

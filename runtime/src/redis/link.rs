@@ -12,6 +12,7 @@ mod slot;
 mod topology;
 
 use core::time::Duration;
+use std::sync::Arc;
 
 use ::redis::{Cmd, RedisResult, Value};
 use tokio::time::Instant;
@@ -22,6 +23,8 @@ use address::Servers;
 use cluster::Cluster;
 use sentinel::Sentinel;
 use server::Server;
+
+use crate::breaker::StoreBreaker;
 
 /// The way to a store. It connects when it is first used, and again whenever it must.
 ///
@@ -69,9 +72,29 @@ impl Link {
             Route::Cluster(cluster) => cluster.send(commands, slot, deadline).await,
         }
     }
+
+    /// The breaker of the node that serves the slot; none where there is one server only.
+    pub(super) fn breaker_of_node(&self, slot: u16) -> Option<Arc<StoreBreaker>> {
+        match &self.route {
+            Route::Cluster(cluster) => Some(cluster.breaker(slot)),
+            Route::Server(_) | Route::Sentinel(_) => None,
+        }
+    }
+
+    /// Those of all nodes of a cluster.
+    pub(super) fn breakers_of_nodes(&self) -> Vec<Arc<StoreBreaker>> {
+        match &self.route {
+            Route::Cluster(cluster) => cluster.breakers(),
+            Route::Server(_) | Route::Sentinel(_) => Vec::new(),
+        }
+    }
 }
 
 impl Address {
+    pub(super) fn is_of_a_cluster(&self) -> bool {
+        matches!(self.servers, Servers::Cluster(_))
+    }
+
     /// The lane of a key: its hash slot in a cluster, where only keys of one slot can travel
     /// in one command; elsewhere all keys have the same.
     pub(crate) fn slot(&self, key: &[u8]) -> u16 {

@@ -8,6 +8,7 @@ pub(crate) mod io;
 mod lane;
 mod lease;
 mod link;
+mod nodes;
 mod protocol;
 mod trip;
 

@@ -3,10 +3,13 @@
 
 use std::time::{Duration, Instant};
 
-use tidegate::{Error, Limiter};
+use tidegate::{BreakerState, Error, Limiter};
 use tidegate_conformance::redis_group::{RedisCluster, wait_until};
 
 const TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Failures in a row after which a node is left alone.
+const FAILURES: u64 = 3;
 
 /// For a thread to be scheduled on a machine that is busy with other tests.
 const SLACK: Duration = Duration::from_secs(1);
@@ -122,6 +125,45 @@ fn a_dead_master_is_an_error_until_its_replica_takes_over() {
     recovers(&limiter, "k");
     assert!(before.elapsed() > Duration::from_millis(500), "the owner was the owner");
     assert_ne!(cluster.owner(slot), owner);
+}
+
+/// The calls on its slots are soon no longer made to fail one by one; those on the other
+/// nodes' slots never notice.
+#[test]
+fn a_dead_node_is_left_alone_and_the_others_are_not() {
+    let mut cluster = RedisCluster::start();
+    let limiter = limiter(&cluster.url(), &["100/s burst 100000"]);
+    let slot = cluster.slot("{k}");
+    let owner = cluster.owner(slot);
+    let other = (0..).map(|number| format!("other {number}"));
+    let other = { other }
+        .find(|key| cluster.owner(cluster.slot(&format!("{{{key}}}"))) != owner)
+        .expect("a key of another node");
+    let state = || limiter.store_health().state;
+    charge(&limiter, "k").expect("a decision");
+    charge(&limiter, &other).expect("a decision");
+    assert_eq!(state(), BreakerState::Closed);
+
+    cluster.nodes[owner].stop();
+    let asked = |error: &Error| !error.to_string().contains("not asked");
+    for _ in 0..FAILURES {
+        let error = charge(&limiter, "k").expect_err("its node is dead");
+        assert!(error.code() == "store_error" && asked(&error), "{error}");
+        assert_eq!(charge(&limiter, &other).map(drop), Ok(()));
+    }
+    let error = charge(&limiter, "k").expect_err("its node is dead");
+    assert!(!asked(&error), "{error}");
+    assert_eq!(state(), BreakerState::Open);
+    for _ in 0..50 {
+        assert_eq!(charge(&limiter, &other).map(drop), Ok(()));
+    }
+    let counted = limiter.store_health().failures;
+    assert!(counted >= FAILURES, "{counted}");
+
+    recovers(&limiter, "k");
+    assert_eq!(state(), BreakerState::Closed, "who has taken over has not failed");
+    charge(&limiter, &other).expect("a decision");
+    assert!(limiter.store_health().failures >= counted, "what was counted stays");
 }
 
 /// As when a machine hangs: nothing is closed, nothing is answered.

@@ -3,9 +3,12 @@
 use std::time::{Duration, Instant};
 
 use tidegate::{Error, Limiter};
-use tidegate_conformance::redis_group::SentinelGroup;
+use tidegate_conformance::redis_group::{SentinelGroup, wait_until};
 
 const TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Until a client has noticed that the sentinels have replaced a master that lives on.
+const NOTICED: Duration = Duration::from_secs(2);
 
 /// For a thread to be scheduled on a machine that is busy with other tests.
 const SLACK: Duration = Duration::from_secs(1);
@@ -65,6 +68,36 @@ fn a_master_that_is_demoted_is_left() {
     let written: Option<String> =
         group.servers[group.master()].ask(redis::cmd("GET").arg("tidegate:{k}"));
     assert!(written.is_some(), "the new master has the bucket");
+}
+
+/// The old master lives on and believes to be one, for the eight seconds that sentinels wait
+/// before they tell it: whoever charges there until then charges nobody.
+#[test]
+fn a_master_that_does_not_know_it_is_replaced_is_left_though_a_sentinel_hangs() {
+    let group = SentinelGroup::start();
+    let limiter = limiter(&group.url());
+    charge(&limiter).expect("a decision");
+    group.sentinels[1].freeze();
+    let old = group.master();
+    let () = group.sentinels[0].ask(redis::cmd("SENTINEL").arg("FAILOVER").arg("gate"));
+    wait_until("a failover", || group.master() != old);
+    let (new, replaced) = (group.master(), Instant::now());
+    let written = |server: usize| -> Option<String> {
+        group.servers[server].ask(redis::cmd("GET").arg("tidegate:{k}"))
+    };
+    let replicated = written(new);
+    while written(new) == replicated {
+        charge(&limiter).expect("one of them serves");
+        std::thread::sleep(Duration::from_millis(5));
+        assert!(replaced.elapsed() < NOTICED + SLACK, "nobody has noticed");
+    }
+    let role: Vec<redis::Value> = group.servers[old].ask(&mut redis::cmd("ROLE"));
+    assert_eq!(role[0], redis::Value::BulkString(b"master".to_vec()), "it was told");
+    let left = written(old);
+    for _ in 0..20 {
+        charge(&limiter).expect("the new master serves");
+    }
+    assert_eq!(written(old), left, "nobody goes back");
 }
 
 #[test]

@@ -14,6 +14,7 @@ use super::pending::Pending;
 use super::rounds::{Answer, Rounds, between};
 use super::server::{Server, timed_out};
 use super::topology::{Node, Topology, read_place, read_slots};
+use crate::breaker::StoreBreaker;
 
 /// How long a node may take to tell the topology.
 const TOPOLOGY_TIMEOUT: Duration = Duration::from_secs(1);
@@ -53,14 +54,14 @@ impl Cluster {
     pub(super) fn new(seeds: &[Place], access: Access, timeout: Duration) -> RedisResult<Self> {
         let seed = |place: &Place| {
             let server = Server::new(access.client(place)?, timeout);
-            Ok(Node { place: place.clone(), server })
+            Ok(Node::new(place, server, timeout))
         };
         let seeds = seeds.iter().map(seed).collect::<RedisResult<_>>()?;
         Ok(Self(Arc::new(Inner {
             seeds,
             access,
             timeout,
-            topology: ArcSwap::from_pointee(Topology::empty()),
+            topology: ArcSwap::from_pointee(Topology::empty(timeout)),
             changing: Mutex::new(()),
             refreshes: Rounds::new(),
         })))
@@ -148,6 +149,15 @@ impl Cluster {
         refreshed && topology.owner(slot).is_some_and(|owner| owner.place != from.place)
     }
 
+    /// What keeps calls from the slot while they fail: each node has its own.
+    pub(super) fn breaker(&self, slot: u16) -> Arc<StoreBreaker> {
+        Arc::clone(self.0.topology.load().breaker(slot))
+    }
+
+    pub(super) fn breakers(&self) -> Vec<Arc<StoreBreaker>> {
+        self.0.topology.load().breakers().cloned().collect()
+    }
+
     async fn owner(&self, slot: u16, deadline: Instant) -> RedisResult<Node> {
         if let Some(node) = self.0.topology.load().owner(slot) {
             return Ok(node.clone());
@@ -158,18 +168,17 @@ impl Cluster {
         owner.ok_or_else(|| (ErrorKind::Io, "no node of the cluster serves the key's slot").into())
     }
 
-    /// A node by its place, known or new.
+    /// A node by its place, known or new. What failed before it was given slots counts no more.
     fn node(&self, place: &Place) -> RedisResult<Node> {
-        let topology = self.0.topology.load();
-        let known =
-            topology.at(place).or_else(|| self.0.seeds.iter().find(|it| it.place == *place));
-        match known {
-            Some(node) => Ok(node.clone()),
-            None => {
-                let server = Server::new(self.0.access.client(place)?, self.0.timeout);
-                Ok(Node { place: place.clone(), server })
-            }
+        if let Some(owner) = self.0.topology.load().at(place) {
+            return Ok(owner.clone());
         }
+        let seed = self.0.seeds.iter().find(|seed| seed.place == *place);
+        let server = match seed {
+            Some(seed) => seed.server.clone(),
+            None => Server::new(self.0.access.client(place)?, self.0.timeout),
+        };
+        Ok(Node::new(place, server, self.0.timeout))
     }
 
     /// The owner itself has said where the slot is; the other slots may have moved too.
@@ -226,7 +235,7 @@ impl Cluster {
             RedisError::from((ErrorKind::Io, "a node of the cluster knows of no slots"))
         })?;
         let _changing = self.0.changing.lock();
-        let mut topology = Topology::empty();
+        let mut topology = Topology::empty(self.0.timeout);
         for range in ranges {
             topology.assign(range.slots(), self.node(range.master())?);
         }

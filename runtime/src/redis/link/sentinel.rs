@@ -16,12 +16,15 @@ use super::pending::Pending;
 use super::rounds::{Answer, Rounds};
 use super::server::{Server, timed_out};
 
-/// How long the sentinels, and the master that they name, may take to answer.
-const SEARCH_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long the sentinels may take until one has answered, and then a server that they name
+/// to say whether it is a master.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Where somebody waits for the master and one has answered, the others have so long to know
-/// better.
+/// Once one sentinel has answered, the others have so long to know better: little where
+/// somebody waits for the master, more while the known one serves. Those who take longer, as
+/// one that hangs does, are not waited for: else nobody would learn of a failover from the rest.
 const PATIENCE: Duration = Duration::from_millis(50);
+const PATIENCE_WHILE_SERVED: Duration = Duration::from_millis(250);
 
 /// While it is used, the master is looked for again this often: an old one may not know yet
 /// that it has been replaced, and what is charged there is lost.
@@ -42,7 +45,7 @@ struct Inner {
 
 #[derive(Clone)]
 struct Master {
-    place: Place,
+    told: Told,
     server: Server,
     /// It may be the master no longer: nobody is to use it before the sentinels are asked.
     doubted: bool,
@@ -50,6 +53,7 @@ struct Master {
 }
 
 /// Where a sentinel holds the master to be.
+#[derive(Clone)]
 struct Told {
     place: Place,
     /// Which failover that comes from; the latest counts.
@@ -64,7 +68,7 @@ impl Sentinel {
         access: Access,
         timeout: Duration,
     ) -> RedisResult<Self> {
-        let server = |place| Ok(Server::new(access_to_sentinels.client(place)?, SEARCH_TIMEOUT));
+        let server = |place| Ok(Server::new(access_to_sentinels.client(place)?, ANSWER_TIMEOUT));
         Ok(Self(Arc::new(Inner {
             sentinels: sentinels.iter().map(server).collect::<RedisResult<_>>()?,
             name,
@@ -132,39 +136,48 @@ impl Sentinel {
     /// Asks all sentinels at once, so that dead ones delay nobody. The one who knows of the
     /// latest failover is right, if its master says of itself that it is one.
     async fn search(&self) -> RedisResult<Server> {
-        let deadline = Instant::now() + SEARCH_TIMEOUT;
-        let mut why = RedisError::from((ErrorKind::Io, "no sentinel answers"));
-        let known = self.0.master.lock().as_ref().is_some_and(|master| !master.doubted);
-        let patience = if known { SEARCH_TIMEOUT } else { PATIENCE };
+        let last = self.0.master.lock().clone();
+        let (mut told, mut why) = self.ask_all(last.as_ref()).await;
+        let heard = !told.is_empty();
+        // Who has not been heard may be the one who knows of the last master.
+        if told.len() < self.0.sentinels.len() {
+            told.extend(last.map(|last| last.told));
+        }
+        told.sort_by_key(|told| core::cmp::Reverse(told.epoch));
+        told.dedup_by(|one, other| one.place == other.place);
+        for told in told {
+            match self.try_master(told).await {
+                Ok(server) => return Ok(server),
+                Err(error) if heard => why = error,
+                Err(_) => {}
+            }
+        }
+        Err(why)
+    }
+
+    /// What the sentinels tell, and why one does not.
+    async fn ask_all(&self, last: Option<&Master>) -> (Vec<Told>, RedisError) {
+        let mut until = Instant::now() + ANSWER_TIMEOUT;
+        let serves = last.is_some_and(|last| !last.doubted);
+        let patience = if serves { PATIENCE_WHILE_SERVED } else { PATIENCE };
+        let latest = last.map_or(0, |last| last.told.epoch);
         let mut asked: FuturesUnordered<_> =
-            self.0.sentinels.iter().map(|sentinel| self.ask(sentinel, deadline)).collect();
-        let (mut told, mut until) = (Vec::<Told>::new(), deadline);
+            self.0.sentinels.iter().map(|sentinel| self.ask(sentinel, until)).collect();
+        let mut told = Vec::new();
+        let mut why = RedisError::from((ErrorKind::Io, "no sentinel answers"));
         while let Ok(Some(answer)) = timeout_at(until, asked.next()).await {
             match answer {
                 Ok(answer) => {
+                    // One that has slept through a failover is no reason to hurry.
+                    if answer.epoch >= latest {
+                        until = until.min(Instant::now() + patience);
+                    }
                     told.push(answer);
-                    until = until.min(Instant::now() + patience);
                 }
                 Err(error) => why = error,
             }
         }
-        // Without sentinels the last master may still be it.
-        if told.is_empty() {
-            let last = self.0.master.lock().clone();
-            return match last {
-                Some(last) => self.try_master(&last.place, deadline).await.map_err(|_| why),
-                None => Err(why),
-            };
-        }
-        told.sort_by_key(|told| core::cmp::Reverse(told.epoch));
-        told.dedup_by(|one, other| one.place == other.place);
-        for Told { place, .. } in told {
-            match self.try_master(&place, deadline).await {
-                Ok(server) => return Ok(server),
-                Err(error) => why = error,
-            }
-        }
-        Err(why)
+        (told, why)
     }
 
     async fn ask(&self, sentinel: &Server, deadline: Instant) -> RedisResult<Told> {
@@ -186,22 +199,21 @@ impl Sentinel {
         }
     }
 
-    async fn try_master(&self, place: &Place, deadline: Instant) -> RedisResult<Server> {
-        let known = self.0.master.lock().clone().filter(|master| master.place == *place);
+    async fn try_master(&self, told: Told) -> RedisResult<Server> {
+        let known = self.0.master.lock().clone().filter(|master| master.told.place == told.place);
         let server = match known {
             Some(master) => master.server,
-            None => Server::new(self.0.access.client(place)?, self.0.timeout),
+            None => Server::new(self.0.access.client(&told.place)?, self.0.timeout),
         };
-        match server.ask_once(&::redis::cmd("ROLE"), deadline).await {
+        match server.ask_once(&::redis::cmd("ROLE"), Instant::now() + ANSWER_TIMEOUT).await {
             Ok(role) if says_master(&role) => {}
             Ok(_) => return Err((ErrorKind::Io, "the sentinels' master is none yet").into()),
             // It may not be asked; then the sentinels' word must do.
             Err(error) if error.kind() == ServerErrorKind::NoPerm.into() => {}
             Err(error) => return Err(error),
         }
-        let place = place.clone();
         *self.0.master.lock() =
-            Some(Master { place, server: server.clone(), doubted: false, found: Instant::now() });
+            Some(Master { told, server: server.clone(), doubted: false, found: Instant::now() });
         Ok(server)
     }
 }

@@ -1,10 +1,14 @@
 //! Which server of a cluster serves which slot.
 
+use core::time::Duration;
+use std::sync::Arc;
+
 use ::redis::Value;
 
 use super::address::Place;
 use super::server::Server;
 use super::slot::SLOTS;
+use crate::breaker::StoreBreaker;
 
 const NOBODY: u16 = u16::MAX;
 
@@ -14,12 +18,16 @@ pub(super) struct Topology {
     owners: Vec<Node>,
     /// For each slot the place in `owners`.
     slots: Vec<u16>,
+    /// Keeps calls from slots that nobody is known to serve.
+    unserved: Arc<StoreBreaker>,
 }
 
 #[derive(Clone)]
 pub(super) struct Node {
     pub(super) place: Place,
     pub(super) server: Server,
+    /// Keeps calls from it while it fails; those to other nodes go on.
+    pub(super) breaker: Arc<StoreBreaker>,
 }
 
 /// Slots from `first` to `last`, and where their master listens.
@@ -31,8 +39,10 @@ pub(super) struct Range {
 }
 
 impl Topology {
-    pub(super) fn empty() -> Self {
-        Self { owners: Vec::new(), slots: vec![NOBODY; usize::from(SLOTS)] }
+    /// Nobody is known to serve anything; calls take `timeout` at most.
+    pub(super) fn empty(timeout: Duration) -> Self {
+        let unserved = Arc::new(StoreBreaker::new(timeout));
+        Self { owners: Vec::new(), slots: vec![NOBODY; usize::from(SLOTS)], unserved }
     }
 
     pub(super) fn nodes(&self) -> &[Node] {
@@ -42,6 +52,15 @@ impl Topology {
     pub(super) fn owner(&self, slot: u16) -> Option<&Node> {
         let owner = self.slots.get(usize::from(slot))?;
         self.owners.get(usize::from(*owner))
+    }
+
+    /// What keeps calls from the slot while they fail.
+    pub(super) fn breaker(&self, slot: u16) -> &Arc<StoreBreaker> {
+        self.owner(slot).map_or(&self.unserved, |node| &node.breaker)
+    }
+
+    pub(super) fn breakers(&self) -> impl Iterator<Item = &Arc<StoreBreaker>> {
+        self.owners.iter().map(|node| &node.breaker).chain([&self.unserved])
     }
 
     pub(super) fn at(&self, place: &Place) -> Option<&Node> {
@@ -59,6 +78,14 @@ impl Topology {
         if let (Ok(at), Some(slots)) = (u16::try_from(at), self.slots.get_mut(first..=last)) {
             slots.fill(at);
         }
+    }
+}
+
+impl Node {
+    /// One that calls go to for `timeout` at most, and that has not failed yet.
+    pub(super) fn new(place: &Place, server: Server, timeout: Duration) -> Self {
+        let breaker = Arc::new(StoreBreaker::new(timeout));
+        Self { place: place.clone(), server, breaker }
     }
 }
 

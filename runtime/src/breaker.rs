@@ -1,12 +1,12 @@
-//! One breaker for all threads that use a store.
+//! One breaker for all threads that use a server: a store's, or in a cluster a node's.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
+use std::sync::OnceLock;
 
 use parking_lot::Mutex;
 use tidegate_core::{Attempt, Breaker, BreakerPolicy, BreakerState, Clock as _};
 
-use super::Outage;
 use crate::clock::MonotonicClock;
 use crate::error::Error;
 use crate::random::random;
@@ -19,8 +19,7 @@ const FIRST_WAIT: u64 = 100 * MILLI;
 /// Short of a second, so that within one all is as before once the store is back.
 const LONGEST_WAIT: u64 = 500 * MILLI;
 
-pub(super) struct StoreBreaker {
-    clock: MonotonicClock,
+pub(crate) struct StoreBreaker {
     /// The generation of attempts while the breaker is sound, which is nearly always: calls
     /// then take no lock. [`TROUBLED`] otherwise.
     sound: AtomicU64,
@@ -29,15 +28,29 @@ pub(super) struct StoreBreaker {
 
 struct Troubles {
     breaker: Breaker,
-    failures: u64,
     last: String,
+}
+
+/// A time in which a server fails, by the breakers' clock.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Outage {
+    pub(crate) began: u64,
+    pub(crate) now: u64,
+    /// Until the server is asked again.
+    pub(crate) retry_in: u64,
+}
+
+/// The time of all breakers of a process.
+pub(crate) fn now() -> u64 {
+    static CLOCK: OnceLock<MonotonicClock> = OnceLock::new();
+    CLOCK.get_or_init(MonotonicClock::new).now()
 }
 
 /// No generation: those have 32 bits.
 const TROUBLED: u64 = u64::MAX;
 
 impl StoreBreaker {
-    pub(super) fn new(timeout: Duration) -> Self {
+    pub(crate) fn new(timeout: Duration) -> Self {
         let timeout = u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX);
         let breaker = Breaker::new(BreakerPolicy {
             failures: FAILURES,
@@ -47,27 +60,22 @@ impl StoreBreaker {
             patience: timeout.saturating_add(LONGEST_WAIT),
         });
         let this = Self {
-            clock: MonotonicClock::new(),
             sound: AtomicU64::new(TROUBLED),
-            troubles: Mutex::new(Troubles { breaker, failures: 0, last: String::new() }),
+            troubles: Mutex::new(Troubles { breaker, last: String::new() }),
         };
         this.publish(&mut this.troubles.lock().breaker);
         this
     }
 
-    pub(super) fn now(&self) -> u64 {
-        self.clock.now()
-    }
-
-    /// Lets a call through to the store.
+    /// Lets a call through to the server.
     ///
     /// # Errors
     /// [`Error::Store`] while the breaker is open; nothing is then sent.
-    pub(super) fn attempt(&self) -> Result<Attempt, Error> {
+    pub(crate) fn attempt(&self) -> Result<Attempt, Error> {
         if let Ok(generation) = u32::try_from(self.sound.load(Ordering::Acquire)) {
             return Ok(Attempt { generation, is_probe: false });
         }
-        let now = self.now();
+        let now = now();
         let mut troubles = self.troubles.lock();
         troubles.breaker.attempt(now).map_err(|until| {
             // Rounded up, as a wait that is too short is worse.
@@ -78,45 +86,42 @@ impl StoreBreaker {
     }
 
     #[inline]
-    pub(super) fn succeeded(&self, attempt: Attempt) {
+    pub(crate) fn succeeded(&self, attempt: Attempt) {
         if self.sound.load(Ordering::Acquire) != u64::from(attempt.generation) {
             self.ended(attempt, Breaker::succeeded);
         }
     }
 
     /// The call was not made after all.
-    pub(super) fn abandoned(&self, attempt: Attempt) {
+    pub(crate) fn abandoned(&self, attempt: Attempt) {
         self.ended(attempt, Breaker::abandoned);
     }
 
-    pub(super) fn failed(&self, attempt: Attempt, error: &Error) {
+    pub(crate) fn failed(&self, attempt: Attempt, error: &Error) {
         let mut troubles = self.troubles.lock();
-        troubles.failures += 1;
         troubles.last = match error {
             Error::Store(message) => message.clone(),
             error => error.to_string(),
         };
-        let now = self.now();
+        let now = now();
         troubles.breaker.failed(attempt, now, random());
         self.publish(&mut troubles.breaker);
     }
 
-    /// What the breaker does, and how many calls have failed.
-    pub(super) fn state(&self) -> (BreakerState, u64) {
-        let troubles = self.troubles.lock();
-        (troubles.breaker.state(), troubles.failures)
+    pub(crate) fn state(&self) -> BreakerState {
+        self.troubles.lock().breaker.state()
     }
 
     /// Whether the last call that counts has failed.
-    pub(super) fn is_failing(&self) -> bool {
+    pub(crate) fn is_failing(&self) -> bool {
         self.sound.load(Ordering::Acquire) == TROUBLED
             && self.troubles.lock().breaker.failing_since().is_some()
     }
 
     /// The present failure; one that is over already began just now.
-    pub(super) fn outage(&self) -> Outage {
+    pub(crate) fn outage(&self) -> Outage {
         let troubles = self.troubles.lock();
-        let now = self.now();
+        let now = now();
         let began = troubles.breaker.failing_since().unwrap_or(now);
         // Before it opens, the next call would ask: but not this one again at once.
         let retry_in = troubles.breaker.retry_at().map_or(FIRST_WAIT, |at| at.saturating_sub(now));

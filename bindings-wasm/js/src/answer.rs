@@ -1,0 +1,6 @@
+use crate::error::Error;
+
+#[cold]
+pub(crate) fn lost() -> Error {
+    Error::Store("the answer was lost".into())
+}
