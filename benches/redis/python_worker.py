@@ -144,11 +144,29 @@ def self_limiters(tokens: int, seconds: int) -> AsyncCheck:
     return check
 
 
+def bare(_tokens: int, _seconds: int) -> Check:
+    """A script that does nothing: what the client and the server take without any limiter."""
+    client = redis.Redis.from_url(URL)
+    script = client.script_load("return 1")
+    return lambda key: client.evalsha(script, 1, key) == 1
+
+
+def bare_async(_tokens: int, _seconds: int) -> AsyncCheck:
+    script = redis.Redis.from_url(URL).script_load("return 1")
+    client = redis.asyncio.Redis.from_url(URL)
+
+    async def check(key: str) -> bool:
+        return (await client.evalsha(script, 1, key)) == 1
+
+    return check
+
+
 SYNC = {
     "tidegate": tidegate_sync,
     "tidegate-redis-py": tidegate_redis_py,
     "limits": limits_sync,
     "throttled-py": throttled_sync,
+    "bare": bare,
 }
 ASYNC = {
     "tidegate-async": tidegate_async,
@@ -156,6 +174,7 @@ ASYNC = {
     "limits-async": limits_async,
     "throttled-py-async": throttled_async,
     "self-limiters": self_limiters,
+    "bare-async": bare_async,
 }
 
 

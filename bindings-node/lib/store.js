@@ -1,5 +1,13 @@
-import { createRequire } from 'node:module';
-
+import {
+  Gathering,
+  callLocally,
+  callRemotely,
+  decideLocally,
+  decideRemotely,
+  decisionOf,
+  loadAddon,
+  sendGathered,
+} from './calls.js';
 import { invalid } from './memory/arguments.js';
 import { Decision } from './memory/decision.js';
 import { errorFrom } from './memory/errors.js';
@@ -8,14 +16,13 @@ import { Pressure } from './memory/pressure.js';
 import { sleepUntil } from './memory/sleep.js';
 import { StoreHealth } from './memory/store-health.js';
 
-const LONGEST_INTERVAL_MS = 2 ** 31 - 1;
-
 /** The buckets of one limiter in a store that processes share, reached by the native addon. */
 export class StoreBuckets {
   #limits;
   #native;
-  #call;
+  #remote;
   #leased;
+  #gathering;
 
   constructor(limits, options) {
     this.#limits = limits;
@@ -24,11 +31,12 @@ export class StoreBuckets {
     const opened = loadAddon().openLimiter({ ...options, limits: named });
     if ('code' in opened) throw errorFrom(opened);
     this.#native = opened;
-    this.#call = opened.isRemote ? callRemote : callLocal;
+    this.#remote = opened.isRemote;
+    this.#gathering = new Gathering(opened, limits);
   }
 
   get synchronous() {
-    if (this.#call === callLocal) return this;
+    if (!this.#remote) return this;
     throw invalid('store', 'it is remote, so it answers by promise only: use the methods without Sync');
   }
 
@@ -44,11 +52,12 @@ export class StoreBuckets {
 
   check(key, cost) {
     checkKeys(key, this.#limits.length);
-    if (this.#call === callLocal) return this.#checkLocal(key, cost);
+    if (!this.#remote) return this.#checkLocal(key, cost);
     if (this.#leased) {
       const numbers = this.#native.checkLeased(key, cost);
       if (numbers != null) return Promise.resolve(this.#decide(numbers, 'lease'));
     }
+    if (typeof key === 'string') return this.#gathering.check(key, cost);
     return this.#decision((queue, id) => this.#native.check(key, cost, queue, id));
   }
 
@@ -110,6 +119,7 @@ export class StoreBuckets {
   }
 
   close() {
+    sendGathered();
     this.#native.close();
   }
 
@@ -126,67 +136,10 @@ export class StoreBuckets {
   }
 
   #decision(start) {
-    const limits = this.#limits;
-    return this.#call(start, (answer) => decisionOf(answer, limits));
+    return this.#remote ? decideRemotely(start, this.#limits) : decideLocally(start, this.#limits);
   }
-}
 
-// One queue of answers for all limiters of this thread, so that a limiter nobody
-// holds any more can be collected, and answers that come together share one wake-up.
-let addon;
-let completions;
-let immediate;
-let keepAlive;
-let lastId = 0;
-const expected = new Map();
-
-function loadAddon() {
-  if (addon === undefined) {
-    addon = createRequire(import.meta.url)('./tidegate.node');
-    completions = new addon.Completions(settleAll);
-    immediate = new addon.Completions();
-    keepAlive = setInterval(() => {}, LONGEST_INTERVAL_MS);
-    keepAlive.unref();
+  #call(start, read) {
+    return this.#remote ? callRemotely(start, read) : callLocally(start, read);
   }
-  return addon;
-}
-
-/** Makes a call of the addon that answers before it returns, and gives what `read` makes of it. */
-function callLocal(start, read) {
-  start(immediate, 0);
-  const [{ answer, failure }] = immediate.take();
-  if (failure === undefined) return read(answer);
-  throw errorFrom(failure);
-}
-
-/** Starts a call of the addon under a number, and promises what `read` makes of its answer. */
-function callRemote(start, read) {
-  return new Promise((resolve, reject) => {
-    lastId = (lastId + 1) >>> 0;
-    start(completions, lastId);
-    // In time: answers are taken by a later turn of the event loop.
-    expect(lastId, { read, resolve, reject });
-  });
-}
-
-// The process stays alive for answers that are on their way, and for nothing else.
-function expect(id, settling) {
-  if (expected.size === 0) keepAlive.ref();
-  expected.set(id, settling);
-}
-
-function settleAll() {
-  for (const { id, answer, failure } of completions.take()) {
-    const { read, resolve, reject } = expected.get(id);
-    expected.delete(id);
-    if (failure === undefined) resolve(read(answer));
-    else reject(errorFrom(failure));
-  }
-  if (expected.size === 0) keepAlive.unref();
-}
-
-function decisionOf({ allowed, tier, limit, remaining, retryAfterMs, resetAfterMs, source }, limits) {
-  // A share of a limit has a smaller burst.
-  const bound = { burst: limit, name: limits[tier].name };
-  return new Decision(allowed, bound, remaining, retryAfterMs, resetAfterMs, source);
 }

@@ -1,7 +1,7 @@
 use napi::bindgen_prelude::Either4;
 use napi_derive::napi;
 use tidegate::answer::Unclaimed;
-use tidegate::{Decision, Error, Reservation};
+use tidegate::{Decision, Error, Reservation, Source};
 
 use crate::reservation::NativeReservation;
 
@@ -46,6 +46,31 @@ pub struct Failure {
     pub reason: Option<&'static str>,
     /// What went wrong, in words.
     pub message: String,
+}
+
+/// How many [`numbers`] a decision is.
+pub(crate) const NUMBERS: usize = 7;
+
+/// A decision as numbers: the index of the limit that bound it, 1 if it is allowed or else 0, the
+/// index of its source in [`SOURCES`], and what an [`Answer`] has of `limit`, `remaining`,
+/// `retry_after_ms` and `reset_after_ms`.
+pub(crate) fn numbers(decision: &Decision) -> [f64; NUMBERS] {
+    let Answer { allowed, tier, limit, remaining, retry_after_ms, reset_after_ms, .. } =
+        Answer::from(decision);
+    let source = SOURCES.iter().position(|source| *source == decision.source).unwrap_or_default();
+    let source = source as f64;
+    let (tier, allowed) = (tier.into(), allowed.into());
+    [tier, allowed, source, limit, remaining, retry_after_ms, reset_after_ms]
+}
+
+/// In the order of their numbers.
+const SOURCES: [Source; 5] =
+    [Source::Memory, Source::Shm, Source::Redis, Source::Lease, Source::Fallback];
+
+/// The names of the sources, in the order of the numbers that stand for them.
+#[napi]
+pub fn source_names() -> Vec<&'static str> {
+    SOURCES.iter().map(|source| source.as_str()).collect()
 }
 
 /// What a limiter answers, on its way to JavaScript.

@@ -4,17 +4,18 @@
 //! when the queue was empty, wakes the event loop. The loop then takes all that has
 //! come in, so one wake-up serves as many promises as have gathered.
 
+use core::mem::take;
 use std::sync::Arc;
 
-use napi::Status;
-use napi::bindgen_prelude::Function;
+use napi::bindgen_prelude::{Float64ArraySlice, Function};
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
+use napi::{Env, Status};
 use napi_derive::napi;
 use parking_lot::Mutex;
-use tidegate::Error;
 use tidegate::answer::after_batch;
+use tidegate::{Decision, Error};
 
-use crate::answer::{Answered, Failure, Reply, hand_over};
+use crate::answer::{Answered, Failure, NUMBERS, Reply, hand_over, numbers};
 
 /// Weak: it does not keep the event loop alive. The JavaScript side does, while
 /// there are promises to settle.
@@ -25,9 +26,16 @@ type Wake = ThreadsafeFunction<(), (), (), Status, false, true>;
 pub struct Completions(Arc<Queue>);
 
 struct Queue {
-    outcomes: Mutex<Vec<(u32, Result<Reply, Error>)>>,
+    outcomes: Mutex<Outcomes>,
     /// None for calls whose answers are there when they return.
     wake: Option<Wake>,
+}
+
+#[derive(Default)]
+struct Outcomes {
+    /// Apart, because nearly all are: they go to JavaScript as numbers.
+    decisions: Vec<(u32, Decision)>,
+    others: Vec<(u32, Result<Reply, Error>)>,
 }
 
 /// What came of the call with this number: an answer or a failure.
@@ -44,7 +52,7 @@ pub struct Completion {
 #[napi]
 impl Completions {
     /// A queue that has `on_answers` called, on the event loop, when there is
-    /// something to [`take`](Self::take). Without it nobody is told, which is for calls
+    /// something to take. Without it nobody is told, which is for calls
     /// of a limiter that is not remote: their answers are there when they return.
     #[napi(constructor)]
     pub fn new(on_answers: Option<Function<'_, (), ()>>) -> napi::Result<Self> {
@@ -56,20 +64,48 @@ impl Completions {
         Ok(Self(Arc::new(Queue { outcomes: Mutex::default(), wake })))
     }
 
-    /// All answers that have come in.
+    /// All decisions that have come in, each as the number that its call was given and the
+    /// numbers of [`numbers`](crate::answer::numbers): an object with names for each takes
+    /// longer to make than all the rest.
     #[napi]
-    pub fn take(&self) -> Vec<Completion> {
-        let outcomes = core::mem::take(&mut *self.0.outcomes.lock());
+    pub fn take_decisions<'env>(&self, env: &'env Env) -> napi::Result<Float64ArraySlice<'env>> {
+        let decisions = take(&mut self.0.outcomes.lock().decisions);
+        let mut taken = Vec::with_capacity(decisions.len() * (1 + NUMBERS));
+        for (id, decision) in decisions {
+            taken.push(f64::from(id));
+            taken.extend(numbers(&decision));
+        }
+        Float64ArraySlice::copy_from(env, taken)
+    }
+
+    /// All other answers that have come in.
+    #[napi]
+    pub fn take_others(&self) -> Vec<Completion> {
+        let others = take(&mut self.0.outcomes.lock().others);
         let completion =
             |(id, outcome): (u32, Result<Reply, Error>)| match outcome.and_then(hand_over) {
                 Ok(answer) => Completion { id, answer: Some(answer), failure: None },
                 Err(error) => Completion { id, answer: None, failure: Some(Failure::from(&error)) },
             };
-        outcomes.into_iter().map(completion).collect()
+        others.into_iter().map(completion).collect()
     }
 }
 
 impl Queue {
+    fn push(self: Arc<Self>, id: u32, outcome: Result<Reply, Error>) {
+        let mut outcomes = self.outcomes.lock();
+        match outcome {
+            Ok(Reply::Decision(decision)) => outcomes.decisions.push((id, decision)),
+            other => outcomes.others.push((id, other)),
+        }
+        let is_first = outcomes.decisions.len() + outcomes.others.len() == 1;
+        drop(outcomes);
+        if is_first && self.wake.is_some() {
+            // One wake-up for all that one trip has brought.
+            after_batch(move || self.wake());
+        }
+    }
+
     fn wake(&self) {
         if let Some(wake) = &self.wake {
             // Fails only when the event loop is gone, and then nobody waits.
@@ -80,35 +116,30 @@ impl Queue {
 
 impl Completions {
     pub(crate) fn ticket(&self, id: u32) -> Ticket {
-        Ticket { queue: Arc::clone(&self.0), id, outcome: None }
+        Ticket { queue: Some(Arc::clone(&self.0)), id }
     }
 }
 
 /// The right to settle one promise; it settles with an error if it is lost, so
 /// that nobody waits for ever.
 pub(crate) struct Ticket {
-    queue: Arc<Queue>,
+    /// None once it has been used.
+    queue: Option<Arc<Queue>>,
     id: u32,
-    outcome: Option<Result<Reply, Error>>,
 }
 
 impl Ticket {
     pub(crate) fn settle(mut self, outcome: Result<Reply, Error>) {
-        self.outcome = Some(outcome);
+        if let Some(queue) = self.queue.take() {
+            queue.push(self.id, outcome);
+        }
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        let lost = || Err(Error::Store("the call was dropped unanswered".into()));
-        let outcome = self.outcome.take().unwrap_or_else(lost);
-        let mut outcomes = self.queue.outcomes.lock();
-        outcomes.push((self.id, outcome));
-        if outcomes.len() == 1 && self.queue.wake.is_some() {
-            drop(outcomes);
-            let queue = Arc::clone(&self.queue);
-            // One wake-up for all that one trip has brought.
-            after_batch(move || queue.wake());
+        if let Some(queue) = self.queue.take() {
+            queue.push(self.id, Err(Error::Store("the call was dropped unanswered".into())));
         }
     }
 }

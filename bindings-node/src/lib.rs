@@ -10,7 +10,7 @@ mod keys;
 mod limiter;
 mod reservation;
 
-pub use answer::{Answer, Failure, Reserved};
+pub use answer::{Answer, Failure, Reserved, source_names};
 pub use completions::{Completion, Completions};
 pub use limiter::{CheckInput, LimitText, NativeLimiter, OpenOptions, open_limiter};
 pub use reservation::NativeReservation;

@@ -1,6 +1,7 @@
 use core::time::Duration;
 
 use napi::Either;
+use napi::bindgen_prelude::{Float64ArraySlice, Utf16String};
 use napi_derive::napi;
 use tidegate::answer::{Unclaimed, decision};
 use tidegate::{
@@ -148,6 +149,32 @@ impl NativeLimiter {
         let ticket = completions.ticket(id);
         let done = move |answer: Result<_, _>| ticket.settle(answer.map(Reply::Decision));
         self.0.check_then(&Lent::from(&key), cost as u64, done);
+    }
+
+    /// The same for checks that came in one turn of the event loop, each answered by itself.
+    /// `keys` are their keys, one after the other; `asked` has for each the number under which
+    /// it is answered, how many units of UTF-16 its key has, and its cost.
+    #[napi]
+    pub fn check_gathered(
+        &self,
+        keys: Utf16String,
+        asked: Float64ArraySlice<'_>,
+        completions: &Completions,
+    ) {
+        let (mut text, mut units) = (String::with_capacity(keys.len()), keys.iter().copied());
+        let checks = asked.chunks_exact(3).map(|asked| {
+            let (id, length, cost) = (asked[0] as u32, asked[1] as usize, asked[2] as u64);
+            let start = text.len();
+            let units = units.by_ref().take(length);
+            let decoded = char::decode_utf16(units);
+            text.extend(decoded.map(|decoded| decoded.unwrap_or(char::REPLACEMENT_CHARACTER)));
+            (start..text.len(), cost, completions.ticket(id))
+        });
+        let checks: Vec<_> = checks.collect();
+        self.0.check_each_then(checks.into_iter().map(|(key, cost, ticket)| {
+            let done = move |answer: Result<_, _>| ticket.settle(answer.map(Reply::Decision));
+            (&text.as_bytes()[key], cost, done)
+        }));
     }
 
     /// Checks on this thread, for a limiter that is not remote. The numbers are twice the

@@ -4,7 +4,11 @@
 //! the queue was empty, writes one byte to a socket that the event loop watches.
 //! The loop then completes all that has come in. So the I/O thread never waits for
 //! the interpreter, and one wake-up serves as many futures as have gathered.
+//!
+//! The other way as well: while answers are on their way, the checks of one turn of the
+//! loop are gathered and sent together.
 
+use core::sync::atomic::{AtomicUsize, Ordering};
 use core::time::Duration;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::AsRawFd as _;
@@ -35,6 +39,10 @@ pub(crate) struct Completions(Arc<Queue>);
 struct Queue {
     /// None once the loop is closed: nobody will complete anything any more.
     answers: Mutex<Option<Vec<Answer>>>,
+    /// How many calls have no answer yet.
+    unanswered: AtomicUsize,
+    /// Checks that have yet to be sent.
+    gathered: Mutex<Vec<Gathered>>,
     /// None where who brings the answers delivers them too.
     bell: Option<Bell>,
 }
@@ -44,6 +52,13 @@ struct Bell {
     wake: UnixStream,
     /// Watched by the event loop; never blocks.
     woken: UnixStream,
+}
+
+struct Gathered {
+    limiter: Py<Limiter>,
+    key: Box<[u8]>,
+    cost: u64,
+    ticket: Ticket,
 }
 
 struct Answer {
@@ -60,7 +75,9 @@ impl Completions {
     #[pyo3(signature = (*, watched))]
     fn new(watched: bool) -> io::Result<Self> {
         let bell = if watched { Some(Bell::new()?) } else { None };
-        Ok(Self(Arc::new(Queue { answers: Mutex::new(Some(Vec::new())), bell })))
+        let (unanswered, gathered) = (AtomicUsize::new(0), Mutex::default());
+        let answers = Mutex::new(Some(Vec::new()));
+        Ok(Self(Arc::new(Queue { answers, unanswered, gathered, bell })))
     }
 
     /// What the event loop watches for reading.
@@ -69,18 +86,50 @@ impl Completions {
         self.0.bell.as_ref().map(|bell| bell.woken.as_raw_fd()).ok_or_else(unwatched)
     }
 
-    /// Each of these starts an operation on the store that completes `future`.
+    /// Each of these starts an operation on the store that completes `future`. A check may
+    /// only be gathered while others are under way; true says that the loop is to call `send` in
+    /// its next turn.
     fn check(
         &self,
+        py: Python<'_>,
         future: Py<PyAny>,
         limiter: Py<Limiter>,
         key: Keys<'_>,
         #[pyo3(from_py_with = cost)] cost: u64,
-    ) {
+    ) -> bool {
+        if let Keys::One(key) = key
+            && self.0.is_busy()
+        {
+            let ticket = self.ticket(limiter.clone_ref(py), future);
+            let mut gathered = self.0.gathered.lock();
+            gathered.push(Gathered { limiter, key: key.into(), cost, ticket });
+            return gathered.len() == 1;
+        }
+        self.send();
         let facade = limiter.get().facade().clone();
         let ticket = self.ticket(limiter, future);
         let done = |answer: Result<_, _>| ticket.complete(answer.map(Outcome::Decision));
         key.lend(|keys| facade.check_then(keys, cost, done));
+        false
+    }
+
+    /// Sends the checks that have been gathered.
+    fn send(&self) {
+        let mut gathered = core::mem::take(&mut *self.0.gathered.lock()).into_iter().peekable();
+        while let Some(first) = gathered.next() {
+            let facade = first.limiter.get().facade().clone();
+            let limiter = first.limiter.as_ptr();
+            let others = core::iter::from_fn(|| {
+                gathered.next_if(|other| core::ptr::eq(other.limiter.as_ptr(), limiter))
+            });
+            let checks: Vec<Gathered> = core::iter::once(first).chain(others).collect();
+            let (keys, tickets): (Vec<_>, Vec<_>) =
+                checks.into_iter().map(|check| ((check.key, check.cost), check.ticket)).unzip();
+            facade.check_each_then(keys.iter().zip(tickets).map(|((key, cost), ticket)| {
+                let done = |answer: Result<_, _>| ticket.complete(answer.map(Outcome::Decision));
+                (&**key, *cost, done)
+            }));
+        }
     }
 
     fn check_many(
@@ -89,6 +138,7 @@ impl Completions {
         limiter: Py<Limiter>,
         checks: Checks<'_>,
     ) -> PyResult<()> {
+        self.send();
         let facade = limiter.get().facade().clone();
         let ticket = self.ticket(limiter, future);
         let done = |answer: Result<_, _>| ticket.complete(answer.map(Outcome::Decisions));
@@ -103,6 +153,7 @@ impl Completions {
         #[pyo3(from_py_with = cost)] cost: u64,
         #[pyo3(from_py_with = max_wait)] max_wait: Option<Duration>,
     ) {
+        self.send();
         let facade = limiter.get().facade().clone();
         let ticket = self.ticket(limiter, future);
         let done = |answer: Result<tidegate::Reservation, _>| {
@@ -147,6 +198,7 @@ impl Completions {
     }
 
     fn cancel_reservation(&self, py: Python<'_>, future: Py<PyAny>, reservation: &Reservation) {
+        self.send();
         let ticket = self.ticket(reservation.limiter().clone_ref(py), future);
         let done = |answer: Result<_, _>| ticket.complete(answer.map(Outcome::Cancelled));
         match reservation.take() {
@@ -162,6 +214,7 @@ impl Completions {
         reservation: &Reservation,
         #[pyo3(from_py_with = actual)] actual: u64,
     ) -> PyResult<()> {
+        self.send();
         let made = reservation.take_to_settle(py)?;
         let ticket = self.ticket(reservation.limiter().clone_ref(py), future);
         made.settle_then(actual, |answer| ticket.complete(answer.map(Outcome::Decision)));
@@ -186,6 +239,7 @@ impl Completions {
 
 impl Completions {
     fn run(&self, future: Py<PyAny>, limiter: Py<Limiter>, key: &Keys<'_>, operation: Operation) {
+        self.send();
         let facade = limiter.get().facade().clone();
         let ticket = self.ticket(limiter, future);
         let done = |answer| ticket.complete(decision(answer).map(Outcome::Decision));
@@ -193,6 +247,7 @@ impl Completions {
     }
 
     fn ticket(&self, limiter: Py<Limiter>, future: Py<PyAny>) -> Ticket {
+        self.0.unanswered.fetch_add(1, Ordering::Relaxed);
         Ticket(Some((Arc::clone(&self.0), limiter, future)))
     }
 }
@@ -202,6 +257,8 @@ impl Drop for Completions {
         // What nobody takes any more is let go, and with it what refers to the loop.
         let answers = self.0.answers.lock().take();
         drop(answers);
+        let gathered = core::mem::take(&mut *self.0.gathered.lock());
+        drop(gathered);
     }
 }
 
@@ -214,10 +271,10 @@ impl Ticket {
     }
 
     fn put(&mut self, outcome: Result<Outcome, Error>) {
+        let Some((queue, limiter, future)) = self.0.take() else { return };
         let cause = cause(&outcome);
-        if let Some((queue, limiter, future)) = self.0.take()
-            && queue.push(Answer { limiter, future, outcome, cause })
-        {
+        queue.unanswered.fetch_sub(1, Ordering::Relaxed);
+        if queue.push(Answer { limiter, future, outcome, cause }) {
             // One wake-up for all that one trip has brought.
             after_batch(move || queue.wake());
         }
@@ -226,11 +283,19 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.put(Err(Error::Store("the answer was lost".to_owned())));
+        if self.0.is_some() {
+            self.put(Err(Error::Store("the answer was lost".to_owned())));
+        }
     }
 }
 
 impl Queue {
+    /// Whether answers are on their way to the loop: what is asked for now can wait for the
+    /// rest of its turn.
+    fn is_busy(&self) -> bool {
+        self.bell.is_some() && self.unanswered.load(Ordering::Relaxed) > 0
+    }
+
     /// Whether the loop must be woken: nobody else does it for this answer.
     fn push(&self, answer: Answer) -> bool {
         let mut answers = self.answers.lock();

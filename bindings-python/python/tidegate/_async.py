@@ -99,7 +99,14 @@ class AsyncLimiter:
             decision = limiter._check_leased(key, cost)
             if decision is not None:
                 return decision
-        return await _start(limiter.check, _Completions.check, limiter, key, cost)
+        loop = asyncio.get_running_loop()
+        completions = _completions_of(loop) if limiter._carrier is None else None
+        if completions is None:
+            return await _start(limiter.check, _Completions.check, limiter, key, cost)
+        future: asyncio.Future[Decision] = loop.create_future()
+        if completions.check(future, limiter, key, cost):
+            loop.call_soon(completions.send)
+        return await future
 
     async def check_many(self, checks: Iterable[_Check]) -> list[Decision]:
         """Many checks in one go, each decided by itself; see `Limiter.check_many`."""
@@ -295,7 +302,7 @@ _O = TypeVar("_O", Limiter, Reservation)
 
 def _start(
     blocking: Callable[_P, _T],
-    starting: Callable[Concatenate[_Completions, asyncio.Future[_T], _O, _P], None],
+    starting: Callable[Concatenate[_Completions, asyncio.Future[_T], _O, _P], object],
     on: _O,
     *arguments: _P.args,
     **named: _P.kwargs,
@@ -309,14 +316,10 @@ def _start(
         # What needs no trip, such as a mistake in the arguments, is answered already.
         carrier.completions.deliver()
         return future
-    watched = _completions.get(loop)
-    completions = watched() if watched is not None else None
+    completions = _completions_of(loop)
     if completions is None:
-        try:
-            completions = _watch(loop)
-        except NotImplementedError:
-            # This loop cannot watch a socket; threads serve any loop, if slower.
-            return loop.run_in_executor(None, lambda: blocking(*arguments, **named))
+        # Threads serve any loop, if slower.
+        return loop.run_in_executor(None, lambda: blocking(*arguments, **named))
     future = loop.create_future()
     starting(completions, future, on, *arguments, **named)
     return future
@@ -332,8 +335,25 @@ def _give_back(reserving: asyncio.Future[Reservation]) -> None:
 _completions: WeakKeyDictionary[asyncio.AbstractEventLoop, ref[_Completions]] = WeakKeyDictionary()
 
 
-def _watch(loop: asyncio.AbstractEventLoop) -> _Completions:
-    completions = _Completions(watched=True)
-    loop.add_reader(completions.fileno(), completions.deliver)
-    _completions[loop] = ref(completions)
+# Of the loop that was asked for last, as most programs have but one.
+_latest: tuple[ref[asyncio.AbstractEventLoop], ref[_Completions]] | None = None
+
+
+def _completions_of(loop: asyncio.AbstractEventLoop) -> _Completions | None:
+    """What completes the loop's futures; None where the loop cannot watch a socket."""
+    global _latest
+    if _latest is not None and _latest[0]() is loop:
+        completions = _latest[1]()
+        if completions is not None:
+            return completions
+    watched = _completions.get(loop)
+    completions = watched() if watched is not None else None
+    if completions is None:
+        completions = _Completions(watched=True)
+        try:
+            loop.add_reader(completions.fileno(), completions.deliver)
+        except NotImplementedError:
+            return None
+        _completions[loop] = ref(completions)
+    _latest = ref(loop), ref(completions)
     return completions

@@ -29,11 +29,14 @@ export class Limiter {
   }
 
   /** Spends `cost` tokens of `key` if every limit allows; never waits for tokens. */
-  async check(key, options) {
-    if (options === undefined) return this.#buckets.check(key, 1);
-    checkFields('options', options, CHECK_OPTIONS);
-    const { cost = 1 } = options;
-    return this.#buckets.check(key, checkCost(cost));
+  check(key, options) {
+    // Not async: that takes two more promises for each of those that buckets give.
+    try {
+      const decision = this.#buckets.check(key, costIn(options));
+      return decision instanceof Promise ? decision : Promise.resolve(decision);
+    } catch (error) {
+      return Promise.reject(error);
+    }
   }
 
   /** `check` without a promise, for buckets in memory. */
@@ -166,6 +169,13 @@ function readChecks(checks) {
     const { key, cost = 1 } = given;
     return { key, cost: checkCost(cost) };
   });
+}
+
+function costIn(options) {
+  if (options === undefined) return 1;
+  checkFields('options', options, CHECK_OPTIONS);
+  const { cost = 1 } = options;
+  return checkCost(cost);
 }
 
 function readReserve(options = {}) {

@@ -81,20 +81,40 @@ impl Limiter {
         cost: u64,
         done: impl FnOnce(Result<Decision, Error>) + Send + 'static,
     ) {
-        match &self.0.buckets {
-            Buckets::Memory(_) | Buckets::Shm(_) => done(self.check(keys, cost)),
-            Buckets::Redis(_) => {
-                let keys = keys.into();
-                if let Some(decision) = self.check_leased(keys, cost) {
-                    return done(Ok(decision));
-                }
-                let note = self.noting(keys, cost);
-                self.run(keys, Operation::Check { cost }, |outcome| {
-                    let answer = decision(outcome);
-                    note(&answer);
-                    done(answer);
-                });
+        self.check_each_then(core::iter::once((keys, cost, done)));
+    }
+
+    /// [`check_then`](Self::check_then) for checks that have come together: each is answered by
+    /// itself, also where its arguments are wrong, and they are sent together.
+    pub fn check_each_then<'k, K: Into<Keys<'k>>, D>(
+        &self,
+        checks: impl IntoIterator<Item = (K, u64, D)>,
+    ) where
+        D: FnOnce(Result<Decision, Error>) + Send + 'static,
+    {
+        let Buckets::Redis(store) = &self.0.buckets else {
+            return checks.into_iter().for_each(|(keys, cost, done)| done(self.check(keys, cost)));
+        };
+        store.run_all(checks.into_iter().filter_map(|(keys, cost, done)| {
+            let (keys, operation) = (keys.into(), Operation::Check { cost });
+            if let Some(decision) = self.check_leased(keys, cost) {
+                done(Ok(decision));
+                return None;
             }
-        }
+            let note = self.noting(keys, cost);
+            let keys = match self.admit(keys, &operation) {
+                Ok(keys) => keys.in_redis(&self.0.prefix),
+                Err(error) => {
+                    done(Err(error));
+                    return None;
+                }
+            };
+            let answered = move |outcome| {
+                let answer = decision(outcome);
+                note(&answer);
+                done(answer);
+            };
+            Some((keys, operation, answered))
+        }));
     }
 }

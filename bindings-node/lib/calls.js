@@ -1,0 +1,177 @@
+// How calls of the addon are made, and how their answers find who waits for them.
+
+import { createRequire } from 'node:module';
+
+import { Decision } from './memory/decision.js';
+import { errorFrom } from './memory/errors.js';
+
+const LONGEST_INTERVAL_MS = 2 ** 31 - 1;
+// Of the numbers of a decision, the one of its call included: see the addon.
+const NUMBERS = 8;
+// Enough to share what a call of the addon takes, few enough that Redis is not kept waiting.
+const MOST_GATHERED = 512;
+// How many numbers of calls are kept for later ones.
+const MOST_SPARE = 4096;
+
+// One queue of answers for all limiters of this thread, so that a limiter nobody
+// holds any more can be collected, and answers that come together share one wake-up.
+let addon;
+let completions;
+let immediate;
+let keepAlive;
+let sources;
+
+export function loadAddon() {
+  if (addon === undefined) {
+    addon = createRequire(import.meta.url)('./tidegate.node');
+    completions = new addon.Completions(settleAll);
+    immediate = new addon.Completions();
+    sources = addon.sourceNames();
+    keepAlive = setInterval(() => {}, LONGEST_INTERVAL_MS);
+    keepAlive.unref();
+  }
+  return addon;
+}
+
+/** Makes a call of the addon that answers with a decision before it returns. */
+export function decideLocally(start, limits) {
+  start(immediate, 0);
+  const numbers = immediate.takeDecisions();
+  if (numbers.length > 0) return decisionAt(numbers, 0, limits);
+  return takeOther();
+}
+
+/** Makes a call of the addon that answers before it returns, and gives what `read` makes of it. */
+export function callLocally(start, read) {
+  start(immediate, 0);
+  return read(takeOther());
+}
+
+function takeOther() {
+  const [{ answer, failure }] = immediate.takeOthers();
+  if (failure === undefined) return answer;
+  throw errorFrom(failure);
+}
+
+/** Starts a call of the addon under a number, and promises the decision. */
+export function decideRemotely(start, limits) {
+  return startRemotely(start, { limits });
+}
+
+/** Starts a call of the addon under a number, and promises what `read` makes of its answer. */
+export function callRemotely(start, read) {
+  return startRemotely(start, { read });
+}
+
+function startRemotely(start, how) {
+  // Calls are answered in the order in which they were made.
+  sendGathered();
+  return new Promise((resolve, reject) => {
+    // Expected in time: answers are taken by a later turn of the event loop.
+    start(completions, expect({ ...how, resolve, reject }));
+  });
+}
+
+/** The checks of one limiter in one turn of the event loop: one call of the addon, and one trip. */
+export class Gathering {
+  #native;
+  #limits;
+  #keys = '';
+  #asked = [];
+
+  constructor(native, limits) {
+    this.#native = native;
+    this.#limits = limits;
+  }
+
+  /** Promises the decision. */
+  check(key, cost) {
+    return new Promise((resolve, reject) => {
+      const id = expect({ limits: this.#limits, resolve, reject });
+      this.#keys += key;
+      const size = this.#asked.push(id, key.length, cost);
+      if (size === 3) gather(this);
+      else if (size === 3 * MOST_GATHERED) this.send();
+    });
+  }
+
+  /** Sends what has been gathered. */
+  send() {
+    if (this.#asked.length === 0) return;
+    const [keys, asked] = [this.#keys, this.#asked];
+    this.#keys = '';
+    this.#asked = [];
+    this.#native.checkGathered(keys, new Float64Array(asked), completions);
+  }
+}
+
+let gathered = [];
+
+function gather(gathering) {
+  // After all that this turn of the event loop goes on with: what it asks for travels together.
+  if (gathered.push(gathering) === 1) process.nextTick(sendGathered);
+}
+
+/** Sends all that has been gathered. */
+export function sendGathered() {
+  if (gathered.length === 0) return;
+  const all = gathered;
+  gathered = [];
+  for (const gathering of all) gathering.send();
+}
+
+// Who waits for an answer, by the number of the call, and the numbers that are free again.
+const waiting = [];
+const free = [];
+
+// The process stays alive for answers that are on their way, and for nothing else.
+function expect(settling) {
+  if (waiting.length === free.length) keepAlive.ref();
+  const id = free.length > 0 ? free.pop() : waiting.length;
+  waiting[id] = settling;
+  return id;
+}
+
+function expected(id) {
+  const settling = waiting[id];
+  waiting[id] = undefined;
+  free.push(id);
+  return settling;
+}
+
+function settleAll() {
+  const numbers = completions.takeDecisions();
+  for (let at = 0; at < numbers.length; at += NUMBERS) {
+    const { limits, resolve } = expected(numbers[at]);
+    resolve(decisionAt(numbers, at, limits));
+  }
+  for (const { id, answer, failure } of completions.takeOthers()) {
+    const { read, resolve, reject } = expected(id);
+    if (failure === undefined) resolve(read(answer));
+    else reject(errorFrom(failure));
+  }
+  if (waiting.length > free.length) return;
+  keepAlive.unref();
+  if (free.length > MOST_SPARE) waiting.length = free.length = 0;
+}
+
+function decisionAt(numbers, at, limits) {
+  const bound = limits[numbers[at + 1]];
+  const limit = numbers[at + 4];
+  const [allowed, source] = [numbers[at + 2] === 1, sources[numbers[at + 3]]];
+  return new Decision(
+    allowed,
+    // A share of a limit has a smaller burst.
+    limit === bound.burst ? bound : { burst: limit, name: bound.name },
+    numbers[at + 5],
+    numbers[at + 6],
+    numbers[at + 7],
+    source,
+  );
+}
+
+/** The decision in an answer that has others as well. */
+export function decisionOf({ allowed, tier, limit, remaining, retryAfterMs, resetAfterMs, source }, limits) {
+  const bound = { burst: limit, name: limits[tier].name };
+  return new Decision(allowed, bound, remaining, retryAfterMs, resetAfterMs, source);
+}
