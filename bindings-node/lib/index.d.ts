@@ -1,4 +1,4 @@
-import type { ClientOptions, Clock, LimitInput, Limiter, LimiterOptions, MemoryLimiter } from './memory/index.js';
+import type { ClientOptions, Clock, LimitInput, Limiter, LimiterOptions, MemoryLimiter, RedisOptions } from './memory/index.js';
 
 export * from './memory/index.js';
 
@@ -13,7 +13,7 @@ export interface MemoryOptions extends LimiterOptions {
 }
 
 /** Options for buckets in memory that all processes of this host share; on Linux and macOS. */
-export interface SharedMemoryOptions extends Omit<StoreOptions, 'store' | 'clock' | 'onStoreError' | 'peers' | 'denyCacheMs' | 'lease'> {
+export interface SharedMemoryOptions extends Omit<StoreOptions, 'store' | 'clock' | keyof RedisOptions> {
   /**
    * `shm://name`, and after it `?max_keys=100000` (keys that owe something, 1 to 100,000,000),
    * `&on_full=evict_idlest` or `deny`, `&mode=600` (or 660, 666: who may share), `&dir=/path`.
@@ -23,7 +23,7 @@ export interface SharedMemoryOptions extends Omit<StoreOptions, 'store' | 'clock
 }
 
 /** Options for buckets in a store that a fleet shares. */
-export interface StoreOptions {
+export interface StoreOptions extends RedisOptions {
   /** One to four limits, all of which must allow; otherwise nothing is charged. */
   readonly limits: LimitInput | readonly LimitInput[];
   /**
@@ -39,42 +39,9 @@ export interface StoreOptions {
   readonly prefix?: string;
   /** How long a call may take: whole milliseconds, 1 to 60000, default 50. */
   readonly storeTimeoutMs?: number;
-  /**
-   * What is answered while Redis fails: `"raise"` (the default) rejects with `StoreError`; `"allow"`
-   * or `"deny"` everything; `"local"` goes on in this process with its share of each limit. Answers
-   * that Redis has not given have the source `"fallback"`.
-   */
-  readonly onStoreError?: OnStoreError;
-  /**
-   * For `onStoreError: "local"`, which needs it: how many processes use the bucket, each of which
-   * then has one of so many equal shares. A whole number, 1 to 1,000,000.
-   */
-  readonly peers?: number;
-  /**
-   * How long a key that Redis has refused may be refused again without asking, until its time has
-   * come: whole milliseconds, 0 (always ask) to 60000, default 100. What this process gives back is
-   * known at once, what others give back so much later.
-   */
-  readonly denyCacheMs?: number;
-  /**
-   * Debits tokens of a key that is asked for often ahead of time, spends them in this process at a
-   * pace without asking Redis, and renews its slice in the background. For `check`; the source is
-   * then `"lease"`. For Redis only.
-   */
-  readonly lease?: LeaseOptions;
   /** For `memory://` only; a shared store has a clock of its own. */
   readonly clock?: Clock;
 }
-
-/** How buckets are leased. */
-export interface LeaseOptions {
-  /** How long a slice lives: whole milliseconds, 100 to 60000. A crashed process wastes its slice for as long. */
-  readonly ttlMs: number;
-  /** The largest part of the rate that one process takes: 0.001 to 1, default 1. */
-  readonly maxShare?: number;
-}
-
-export type OnStoreError = 'raise' | 'allow' | 'deny' | 'local';
 
 /**
  * Builds a limiter. Does no I/O: a shared store is connected to at the first check, and again

@@ -98,6 +98,11 @@ export class StoreBuckets {
     return this.#decision((queue, id) => this.#native.settle(key, charged, actual, queue, id));
   }
 
+  /** Settles what a slot has charged. */
+  settleSlot({ native }, actual) {
+    return this.#decision((queue, id) => native.settle(actual, queue, id));
+  }
+
   credit(key, tokens) {
     checkKeys(key, this.#limits.length);
     return this.#decision((queue, id) => this.#native.credit(key, tokens, queue, id));

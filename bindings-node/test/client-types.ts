@@ -10,9 +10,14 @@ const overItsCluster: Limiter = createLimiter({ limits, store: new Cluster([]) }
 const overNodeRedis: Limiter = createLimiter({ limits, store: createClient() });
 const overThatCluster: Limiter = createLimiter({ limits, store: createCluster({ rootNodes: [] }) });
 const overUpstash: Limiter = createLimiter({ limits, store: new Upstash({ url: '', token: '' }) });
-console.log(overIoredis, overItsCluster, overNodeRedis, overThatCluster, overUpstash);
+const failing: Limiter = createLimiter({
+  limits, store: createClient(), onStoreError: 'local', peers: 3, denyCacheMs: 0, lease: { ttlMs: 1000, maxShare: 0.5 },
+});
+console.log(failing, overIoredis, overItsCluster, overNodeRedis, overThatCluster, overUpstash);
 
 // @ts-expect-error over a client there are promises only
 overIoredis.checkSync('key');
+// @ts-expect-error an unknown policy
+createLimiter({ limits, store: createClient(), onStoreError: 'ignore' });
 // @ts-expect-error no client
 createLimiter({ limits, store: {} });

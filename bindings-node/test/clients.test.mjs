@@ -3,9 +3,8 @@
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, describe, test } from 'node:test';
 
-import { Redis as Upstash } from '@upstash/redis';
 import { Cluster, Redis as Ioredis } from 'ioredis';
-import { createClient, createCluster } from 'redis';
+import { createCluster } from 'redis';
 import {
   CorruptBucket,
   CostTooLarge,
@@ -17,7 +16,7 @@ import {
 } from 'tidegate';
 
 import { readOperations, readVectors } from '../../bindings-wasm/js/test/conformance.mjs';
-import { startForwarder } from '../../tests/end_to_end/upstash_forwarder.mjs';
+import { CLIENTS } from './client-kinds.mjs';
 import { ClockedClient, isInMicros, replayOver } from './clocked-client.mjs';
 import { RedisCluster, RedisServer, until } from './redis-server.mjs';
 
@@ -25,27 +24,7 @@ const PATIENT_MS = 30_000;
 const SLACK_MS = 300;
 const HOUR_MS = 3_600_000;
 
-/** How each kind of client is made and ended. */
-const KINDS = {
-  async ioredis({ port }) {
-    const client = new Ioredis({ port, maxRetriesPerRequest: 0, retryStrategy: () => 50 });
-    client.on('error', () => {});
-    return { client, end: () => client.disconnect() };
-  },
-  async 'node-redis'({ port }) {
-    const client = createClient({ socket: { port, reconnectStrategy: () => 50 }, disableOfflineQueue: true });
-    client.on('error', () => {});
-    await client.connect();
-    return { client, end: () => client.destroy() };
-  },
-  async upstash({ port }) {
-    const { url, close } = await startForwarder({ redisPort: port, token: 'secret' });
-    const client = new Upstash({ url, token: 'secret', retry: false, enableTelemetry: false });
-    return { client, end: close };
-  },
-};
-
-for (const [kind, connect] of Object.entries(KINDS)) {
+for (const [kind, connect] of Object.entries(CLIENTS)) {
   describe(kind, () => {
     let redis;
     let store;
@@ -63,8 +42,8 @@ for (const [kind, connect] of Object.entries(KINDS)) {
 
     beforeEach(() => redis.run('FLUSHALL'));
 
-    const over = (options) => createLimiter({ store, storeTimeoutMs: PATIENT_MS, ...options });
-    const native = (limits) => createLimiter({ limits, store: redis.url, storeTimeoutMs: PATIENT_MS });
+    const over = (options) => createLimiter({ store, storeTimeoutMs: PATIENT_MS, denyCacheMs: 0, ...options });
+    const native = (limits) => createLimiter({ limits, store: redis.url, storeTimeoutMs: PATIENT_MS, denyCacheMs: 0 });
     const calls = () => {
       const [, count] = /cmdstat_evalsha:calls=(\d+)/.exec(redis.run('INFO', 'commandstats')) ?? [0, 0];
       return Number(count);
@@ -206,6 +185,44 @@ for (const [kind, connect] of Object.entries(KINDS)) {
       await until('it answers again', () => limiter.check('k').then(() => true, () => false));
     });
 
+    test('the shorter of two timeouts on one client holds', async () => {
+      const [patient, hasty] = [over({ limits: '100/d' }), over({ limits: '100/d', storeTimeoutMs: 100 })];
+      await Promise.all([patient.check('k'), hasty.check('k')]);
+      redis.freeze();
+      try {
+        const answers = [patient.check('k')];
+        await new Promise((resolve) => setTimeout(resolve, 50));
+        const started = performance.now();
+        await assert.rejects(hasty.check('k'), StoreTimeout);
+        const passed = performance.now() - started;
+        assert.ok(passed >= 99 && passed < 100 + SLACK_MS, `${passed} ms`);
+        redis.resume();
+        assert.equal((await answers[0]).allowed, true);
+      } finally {
+        redis.resume();
+      }
+    });
+
+    test('a refusal is kept until its time, or something is given back', async () => {
+      const limiter = over({ limits: '2/h', denyCacheMs: 60_000 });
+      assert.equal((await limiter.check('k', { cost: 2 })).allowed, true);
+      const refused = await limiter.check('k');
+      const before = calls();
+      const kept = await limiter.check('k');
+      assert.deepEqual([refused.allowed, kept.allowed, kept.source, kept.remaining], [false, false, 'redis', 0]);
+      assert.ok(kept.retryAfterMs > 0 && kept.retryAfterMs <= refused.retryAfterMs);
+      assert.deepEqual((await limiter.checkMany(['k', 'k'])).map(({ allowed }) => allowed), [false, false]);
+      assert.equal(calls(), before, 'nothing was asked');
+      assert.equal((await limiter.peek('k')).remaining, 0);
+      assert.equal(calls(), before + 1, 'a look asks');
+      await limiter.credit('k', 1);
+      assert.equal((await limiter.check('k')).allowed, true);
+      assert.equal((await limiter.check('k')).allowed, false);
+      await native('2/h').reset('k');
+      assert.equal((await limiter.check('k')).allowed, false, 'what others give back is not known yet');
+      assert.equal((await over({ limits: '2/h' }).check('k')).allowed, true);
+    });
+
     test('under load nobody is given up who is answered in time', async () => {
       const limiter = over({ limits: '1000000/d', storeTimeoutMs: 500 });
       const end = performance.now() + 1200;
@@ -267,7 +284,7 @@ describe('operations.json over a client', () => {
 
   for (const [number, trace] of traces.entries()) {
     test(trace.name, async () => {
-      const options = { prefix: String(number), storeTimeoutMs: PATIENT_MS };
+      const options = { prefix: String(number), storeTimeoutMs: PATIENT_MS, denyCacheMs: 0 };
       assert.deepEqual(await replayOver(new ClockedClient(client), trace, options), []);
     });
   }
@@ -322,7 +339,4 @@ test('what is no client', () => {
   const client = { sendCommand() {} };
   assert.throws(() => createLimiter({ limits: '1/s', store: client, clock: { now: () => 0n } }), InvalidArgument);
   assert.throws(() => createLimiter({ limits: '1/s', store: client, prefix: '' }), InvalidArgument);
-  assert.throws(() => createLimiter({ limits: '1/s', store: client, onStoreError: 'allow' }), InvalidArgument);
-  assert.throws(() => createLimiter({ limits: '1/s', store: client, denyCacheMs: 5 }), InvalidArgument);
-  assert.throws(() => createLimiter({ limits: '1/s', store: client, lease: { ttlMs: 500 } }), InvalidArgument);
 });

@@ -1,57 +1,132 @@
-// Leases on a real Redis, by one process.
+// Leases on a real Redis, by one process: over a URL, and over clients of the program's own.
 
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { execFile } from 'node:child_process';
+import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { promisify } from 'node:util';
 
 import { CostTooLarge, InvalidArgument, StoreError, createLimiter } from 'tidegate';
 
-import { RedisServer } from './redis-server.mjs';
+import { STORES } from './client-kinds.mjs';
+import { RedisServer, until } from './redis-server.mjs';
 
 const LEASE = { ttlMs: 400 };
 const DEADLINE_MS = 20_000;
 
-let redis;
+for (const [kind, connect] of Object.entries(STORES)) {
+  describe(kind, () => {
+    let redis;
+    let store;
+    let end;
 
-before(async () => {
-  redis = await RedisServer.start();
-});
+    before(async () => {
+      redis = await RedisServer.start();
+      ({ client: store, end } = await connect(redis));
+    });
 
-after(() => redis.remove());
+    after(async () => {
+      await end();
+      await redis.remove();
+    });
 
-function leased(limits) {
-  return createLimiter({ limits, store: redis.url, storeTimeoutMs: 30_000, lease: LEASE });
+    const leased = (limits) => createLimiter({ limits, store, storeTimeoutMs: 30_000, lease: LEASE });
+
+    test('a hot key is spent from a slice', async () => {
+      const limiter = leased('1000/s');
+      await warm(limiter, 'hot');
+      const decision = await limiter.check('hot');
+      assert.deepEqual([decision.source, decision.limit, decision.limitName], ['lease', 1000, '1000/s']);
+      assert.equal((await limiter.peek('hot')).source, 'redis');
+      const sources = (await limiter.checkMany(['hot', 'cold'])).map(({ source }) => source);
+      assert.deepEqual(sources, ['lease', 'redis']);
+      await assert.rejects(limiter.check('hot', { cost: 1001 }), CostTooLarge);
+      limiter.close();
+      await assert.rejects(limiter.check('hot'), StoreError);
+    });
+
+    test('a slice is renewed without a trip for each check', async () => {
+      const limiter = leased('1000/s');
+      await warm(limiter, 'busy');
+      const before = evals(redis);
+      let allowed = 0;
+      const end = performance.now() + 4 * LEASE.ttlMs;
+      while (performance.now() < end) {
+        allowed += (await limiter.check('busy')).allowed;
+        await sleep(2);
+      }
+      const trips = evals(redis) - before;
+      assert.ok(allowed > 100, `${allowed} allowed`);
+      assert.ok(trips >= 2 && trips <= allowed / 3, `${trips} trips for ${allowed} calls`);
+      limiter.close();
+    });
+
+    test('closing gives the slice back', async () => {
+      const limiter = leased('100/s burst 100');
+      await warm(limiter, 'k');
+      limiter.close();
+      const direct = createLimiter({ limits: '100/s burst 100', store: redis.url });
+      await until('it is given back', () => redis.run('HLEN', 'tidegate:{k}:leases') === '0');
+      assert.ok((await direct.peek('k')).remaining >= 90);
+      direct.close();
+    });
+
+    test('while the store fails a slice is spent to its end', async () => {
+      const limiter = createLimiter({ limits: '1000/s', store, storeTimeoutMs: 50, onStoreError: 'deny', lease: LEASE });
+      await warm(limiter, 'failing');
+      redis.freeze();
+      try {
+        assert.equal((await limiter.check('failing')).source, 'lease');
+        await until('its end', async () => (await limiter.check('failing')).source === 'fallback');
+      } finally {
+        redis.resume();
+      }
+      await warm(limiter, 'failing');
+      limiter.close();
+    });
+  });
 }
+
+test('a limiter with leases keeps no process alive, and can be collected', async () => {
+  const redis = await RedisServer.start();
+  const program = `
+    import { Redis } from 'ioredis';
+    import { createLimiter } from 'tidegate';
+    const client = new Redis({ port: ${redis.port} });
+    let collected = 0;
+    const registry = new FinalizationRegistry(() => { collected++; });
+    for (let number = 0; number < 10; number++) {
+      const limiter = createLimiter({ limits: '1000/s', store: client, storeTimeoutMs: 5000, lease: { ttlMs: 1000 } });
+      while ((await limiter.check('key')).source !== 'lease') await new Promise((resolve) => setTimeout(resolve, 1));
+      registry.register(limiter);
+    }
+    const deadline = Date.now() + 5000;
+    while (collected < 5 && Date.now() < deadline) {
+      gc();
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+    console.log(collected >= 5);
+    globalThis.held = createLimiter({ limits: '1000/s', store: client, storeTimeoutMs: 5000, lease: { ttlMs: 60_000 } });
+    while ((await held.check('key')).source !== 'lease') await new Promise((resolve) => setTimeout(resolve, 1));
+    client.disconnect();
+  `;
+  try {
+    const flags = ['--expose-gc', '--input-type=module', '--eval', program];
+    const { stdout } = await promisify(execFile)(process.execPath, flags, { cwd: import.meta.dirname, timeout: 20_000 });
+    assert.equal(stdout, 'true\n');
+  } finally {
+    await redis.remove();
+  }
+});
 
 async function warm(limiter, key) {
-  const end = performance.now() + DEADLINE_MS;
-  while ((await limiter.check(key)).source !== 'lease') {
-    assert.ok(performance.now() < end, 'no slice came');
-    await sleep(1);
-  }
+  await until('a slice', async () => (await limiter.check(key)).source === 'lease', DEADLINE_MS);
 }
 
-test('a hot key is spent from a slice', async () => {
-  const limiter = leased('1000/s');
-  await warm(limiter, 'hot');
-  const decision = await limiter.check('hot');
-  assert.deepEqual([decision.source, decision.limit, decision.limitName], ['lease', 1000, '1000/s']);
-  assert.equal((await limiter.peek('hot')).source, 'redis');
-  const sources = (await limiter.checkMany(['hot', 'cold'])).map(({ source }) => source);
-  assert.deepEqual(sources, ['lease', 'redis']);
-  await assert.rejects(limiter.check('hot', { cost: 1001 }), CostTooLarge);
-  limiter.close();
-  await assert.rejects(limiter.check('hot'), StoreError);
-});
-
-test('closing gives the slice back', async () => {
-  const limiter = leased('100/s burst 100');
-  await warm(limiter, 'k');
-  limiter.close();
-  const direct = createLimiter({ limits: '100/s burst 100', store: redis.url });
-  assert.ok((await direct.peek('k')).remaining >= 90);
-  direct.close();
-});
+function evals(redis) {
+  const [, count] = /cmdstat_evalsha:calls=(\d+)/.exec(redis.run('INFO', 'commandstats')) ?? [0, 0];
+  return Number(count);
+}
 
 test('options out of bounds are named', () => {
   const build = (lease, limits = '100/s', store = 'redis://127.0.0.1:1') => createLimiter({ limits, store, lease });
@@ -60,7 +135,9 @@ test('options out of bounds are named', () => {
     { ttlMs: 1000, maxShare: 1.1 }, { ttlMs: 1000, maxShare: NaN }, { ttlMs: 1000, share: 1 },
   ];
   for (const lease of bad) assert.throws(() => build(lease), InvalidArgument, JSON.stringify(lease));
-  assert.throws(() => build({ ttlMs: 1000 }, '9/s'), { name: 'InvalidArgument', message: /10 tokens/ });
+  for (const store of ['redis://127.0.0.1:1', { sendCommand() {} }]) {
+    assert.throws(() => build({ ttlMs: 1000 }, '9/s', store), { name: 'InvalidArgument', message: /10 tokens/ });
+  }
   assert.throws(() => build({ ttlMs: 1000 }, '100/s', 'memory://'), { name: 'InvalidArgument', message: /Redis/ });
   assert.throws(() => build({ ttlMs: 1000 }, '100/s', 'shm://leases'), { name: 'InvalidArgument', message: /Redis/ });
 });

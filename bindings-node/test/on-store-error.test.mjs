@@ -1,8 +1,10 @@
 // What a limiter answers while its Redis fails.
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { describe, test } from 'node:test';
+
 import { InvalidArgument, RateLimited, StoreError, StoreHealth, createLimiter } from 'tidegate';
 
+import { CLIENTS, STORES } from './client-kinds.mjs';
 import { RedisServer, until } from './redis-server.mjs';
 
 const NOBODY = 'redis://127.0.0.1:1';
@@ -10,53 +12,111 @@ const FAILURES_TO_OPEN = 3;
 
 const limiterOn = (store, options) => createLimiter({ limits: '60/s', store, storeTimeoutMs: 50, ...options });
 
-test('errors are the default, and say when the store is asked again', async () => {
-  const limiter = limiterOn(NOBODY);
-  for (let turn = 0; turn < FAILURES_TO_OPEN; turn++) await assert.rejects(limiter.check('k'), StoreError);
-  await assert.rejects(limiter.check('k'), /not asked, as it keeps failing \(.*\); again in \d+ ms/);
-  assert.ok(limiter.storeHealth instanceof StoreHealth);
-  assert.deepEqual({ ...limiter.storeHealth }, { state: 'open', failures: FAILURES_TO_OPEN, fallbacks: 0 });
-});
+for (const [kind, connect] of Object.entries(STORES)) {
+  describe(kind, () => {
+    /** Runs `use` with a server of its own and a store of this kind that is on it. */
+    const withStore = async (use) => {
+      const server = await RedisServer.start();
+      const { client, end } = await connect(server);
+      try {
+        await use(client, server);
+      } finally {
+        await end();
+        await server.remove();
+      }
+    };
+    const withDeadStore = (use) => withStore(async (store, server) => {
+      await server.kill();
+      await use(store);
+    });
 
-test('allow and deny answer for the store', async () => {
-  const allow = limiterOn(NOBODY, { onStoreError: 'allow' });
-  for (let turn = 0; turn < 20; turn++) {
-    const { allowed, remaining, source } = await allow.check('k', { cost: 40 });
-    assert.deepEqual([allowed, remaining, source], [true, 20, 'fallback']);
-  }
-  assert.equal((await allow.reserve('k', { cost: 60 })).delayMs, 0);
-  await assert.rejects(allow.settle('k', 1, 2), StoreError);
-  const deny = limiterOn(NOBODY, { onStoreError: 'deny' });
-  const { allowed, retryAfterMs, source } = await deny.check('k');
-  assert.deepEqual([allowed, source], [false, 'fallback']);
-  assert.ok(retryAfterMs > 0 && retryAfterMs <= 1000);
-  await assert.rejects(deny.acquire('k'), RateLimited);
-  assert.equal(deny.storeHealth.fallbacks, 2);
-});
+    test('errors are the default, and say when the store is asked again', () => withDeadStore(async (store) => {
+      const limiter = limiterOn(store);
+      for (let turn = 0; turn < FAILURES_TO_OPEN; turn++) await assert.rejects(limiter.check('k'), StoreError);
+      await assert.rejects(limiter.check('k'), /not asked, as it keeps failing \(.*\); again in \d+ ms/);
+      assert.ok(limiter.storeHealth instanceof StoreHealth);
+      assert.deepEqual({ ...limiter.storeHealth }, { state: 'open', failures: FAILURES_TO_OPEN, fallbacks: 0 });
+    }));
 
-test('local decides by a share of the limit', async () => {
-  const limiter = limiterOn(NOBODY, { onStoreError: 'local', peers: 3 });
-  const first = await limiter.check('k');
-  assert.deepEqual([first.allowed, first.limit, first.limitName, first.source], [false, 20, '60/s', 'fallback']);
-  const later = await limiter.acquire('k');
-  assert.deepEqual([later.allowed, later.source], [true, 'fallback']);
-  assert.ok(await (await limiter.reserve('k')).cancel());
-});
+    test('allow and deny answer for the store', () => withDeadStore(async (store) => {
+      const allow = limiterOn(store, { onStoreError: 'allow' });
+      for (let turn = 0; turn < 20; turn++) {
+        const { allowed, remaining, source } = await allow.check('k', { cost: 40 });
+        assert.deepEqual([allowed, remaining, source], [true, 20, 'fallback']);
+      }
+      const reservation = await allow.reserve('k', { cost: 60 });
+      assert.equal(reservation.delayMs, 0);
+      assert.equal(await reservation.cancel(), true);
+      await assert.rejects(allow.settle('k', 1, 2), StoreError);
+      const deny = limiterOn(store, { onStoreError: 'deny' });
+      const { allowed, retryAfterMs, source } = await deny.check('k');
+      assert.deepEqual([allowed, source], [false, 'fallback']);
+      assert.ok(retryAfterMs > 0 && retryAfterMs <= 1000);
+      await assert.rejects(deny.acquire('k'), RateLimited);
+      assert.equal(deny.storeHealth.fallbacks, 2);
+    }));
 
-test('a hung server is not waited for, and comes back', async () => {
+    test('local decides by a share of the limit', () => withDeadStore(async (store) => {
+      const limiter = limiterOn(store, { onStoreError: 'local', peers: 3 });
+      const first = await limiter.check('k');
+      assert.deepEqual([first.allowed, first.limit, first.limitName, first.source], [false, 20, '60/s', 'fallback']);
+      const later = await limiter.acquire('k');
+      assert.deepEqual([later.allowed, later.source], [true, 'fallback']);
+      assert.ok(await (await limiter.reserve('k')).cancel());
+    }));
+
+    test('what was spent of a share is charged when the store is back', () => withStore(async (store, server) => {
+      const limiter = limiterOn(store, { limits: '60/min burst 60', onStoreError: 'local', peers: 1 });
+      await until('the first answer', async () => (await limiter.peek('k')).source === 'redis');
+      await server.kill();
+      await until('its failure', async () => (await limiter.peek('k')).source === 'fallback');
+      assert.equal((await limiter.acquire('k', { cost: 2 })).source, 'fallback');
+      await server.start();
+      await until('its return', async () => (await limiter.peek('k')).source === 'redis');
+      let look;
+      await until('the charge', async () => (look = await limiter.peek('k')).remaining < 60);
+      assert.deepEqual([look.source, look.remaining], ['redis', 58]);
+    }));
+
+    test('what was allowed meanwhile is charged when it is settled', () => withStore(async (store, server) => {
+      const limiter = limiterOn(store, { limits: '60/d', onStoreError: 'allow' });
+      await until('the first answer', async () => (await limiter.peek('k')).source === 'redis');
+      await server.kill();
+      await until('its failure', async () => (await limiter.peek('k')).source === 'fallback');
+      const reservation = await limiter.reserve('k', { cost: 10 });
+      assert.equal(reservation.decision.source, 'fallback');
+      await server.start();
+      await until('its return', async () => (await limiter.peek('k')).source === 'redis');
+      assert.equal((await reservation.settle(3)).remaining, 57);
+    }));
+
+    test('a hung server is not waited for, and comes back', () => withStore(async (store, server) => {
+      const limiter = limiterOn(store, { onStoreError: 'deny' });
+      await until('the first answer', async () => (await limiter.check('k')).source === 'redis');
+      server.freeze();
+      await until('its failure', async () => (await limiter.check('k')) && limiter.storeHealth.state !== 'closed');
+      const began = performance.now();
+      for (let turn = 0; turn < 1000; turn++) assert.equal((await limiter.check('k')).source, 'fallback');
+      assert.ok(performance.now() - began < 5000, 'a thousand timeouts are 50 s');
+      server.resume();
+      await until('its return', async () => (await limiter.check('k')).source === 'redis');
+      limiter.close();
+    }));
+  });
+}
+
+test('limiters of one client and timeout share what is known of it', async () => {
   const server = await RedisServer.start();
+  const { client, end } = await CLIENTS.ioredis(server);
   try {
-    const limiter = limiterOn(server.url, { onStoreError: 'deny' });
-    await until('the first answer', async () => (await limiter.check('k')).source === 'redis');
-    server.freeze();
-    await until('its failure', async () => (await limiter.check('k')) && limiter.storeHealth.state !== 'closed');
-    const began = performance.now();
-    for (let turn = 0; turn < 1000; turn++) assert.equal((await limiter.check('k')).source, 'fallback');
-    assert.ok(performance.now() - began < 5000, 'a thousand timeouts are 50 s');
-    server.resume();
-    await until('its return', async () => (await limiter.check('k')).source === 'redis');
-    limiter.close();
+    await server.kill();
+    const [one, other] = [limiterOn(client), limiterOn(client, { onStoreError: 'deny' })];
+    for (let turn = 0; turn < FAILURES_TO_OPEN; turn++) await assert.rejects(one.check('k'), StoreError);
+    assert.equal(other.storeHealth.state, 'open');
+    assert.equal((await other.check('k')).source, 'fallback');
+    assert.equal(limiterOn(client, { storeTimeoutMs: 51 }).storeHealth.state, 'closed');
   } finally {
+    end();
     await server.remove();
   }
 });
@@ -74,8 +134,10 @@ test('mistakes are named', () => {
     [{ onStoreError: 'deny', store: 'shm://x' }, /onStoreError: it is for a Redis store only/],
   ];
   for (const [options, told] of cases) {
-    const build = () => limiterOn(NOBODY, options);
-    assert.throws(build, (error) => error instanceof InvalidArgument && told.test(error.message));
+    for (const store of [NOBODY, { sendCommand() {} }]) {
+      const build = () => limiterOn(store, options);
+      assert.throws(build, (error) => error instanceof InvalidArgument && told.test(error.message));
+    }
   }
   assert.deepEqual({ ...createLimiter({ limits: '1/s', onStoreError: 'raise' }).storeHealth },
     { state: 'closed', failures: 0, fallbacks: 0 });

@@ -21,7 +21,7 @@ main() {
     local bindgen
     bindgen=$(wasm_bindgen)
     say "compiling the engine to WebAssembly"
-    wasm_cargo_build "$PACKAGE" std,panic_abort --locked --config 'profile.wasm.opt-level=2'
+    wasm_cargo_build "$PACKAGE" std,panic_abort --locked --config 'profile.wasm.package.tidegate-core.opt-level=2'
     "$bindgen" --target web --omit-default-module-path --no-typescript --remove-name-section \
         --remove-producers-section --out-dir dist "$(wasm_artifact "$PACKAGE")"
     embed "dist/${NAME}_bg.wasm" >dist/module-bytes.js
@@ -33,7 +33,7 @@ main() {
 
 up_to_date() {
     [ -e "$STAMP" ] && [ -z "$(find build.sh Cargo.toml src lib ../../core/Cargo.toml ../../core/src \
-        ../../runtime/src/redis/protocol ../../runtime/src/redis/lua ../../runtime/src/error.rs ../../runtime/src/keys.rs \
+        ../../runtime/src \
         ../../Cargo.toml ../../Cargo.lock ../../scripts/wasm-toolchain.sh -newer "$STAMP" -type f -print -quit)" ]
 }
 

@@ -1,9 +1,7 @@
 //! One breaker for all threads that use a server: a store's, or in a cluster a node's.
 
-use core::hash::BuildHasher as _;
 use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
-use std::hash::RandomState;
 use std::sync::OnceLock;
 
 use parking_lot::Mutex;
@@ -11,6 +9,7 @@ use tidegate_core::{Attempt, Breaker, BreakerPolicy, BreakerState, Clock as _};
 
 use crate::clock::MonotonicClock;
 use crate::error::Error;
+use crate::random::random;
 
 /// Failures in a row after which calls are no longer made to wait for the next. Few, as each
 /// may have taken the whole store timeout; more than one, as one may be an accident.
@@ -99,14 +98,13 @@ impl StoreBreaker {
     }
 
     pub(crate) fn failed(&self, attempt: Attempt, error: &Error) {
-        let random = RandomState::new().hash_one(0);
         let mut troubles = self.troubles.lock();
         troubles.last = match error {
             Error::Store(message) => message.clone(),
             error => error.to_string(),
         };
         let now = now();
-        troubles.breaker.failed(attempt, now, random);
+        troubles.breaker.failed(attempt, now, random());
         self.publish(&mut troubles.breaker);
     }
 

@@ -2,12 +2,14 @@ mod discipline;
 mod fast;
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use tidegate_core::Clock;
 
 pub use fast::FastClock;
 pub(crate) use fast::Timebase;
+/// For what also runs where the system's cannot be read, as in WebAssembly.
+pub(crate) use std::time::Instant;
 
 /// The operating system's monotonic clock, aligned to the Unix epoch once, when
 /// the clock is made.

@@ -17,6 +17,7 @@ mod mapping;
 mod memory;
 mod pressure;
 mod process;
+mod random;
 #[doc(hidden)]
 pub mod redis;
 mod reservation;

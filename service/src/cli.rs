@@ -95,6 +95,46 @@ pub(crate) struct ServeOptions {
     )]
     pub(crate) store_timeout: Duration,
 
+    /// What is answered while Redis fails
+    #[arg(
+        long,
+        value_enum,
+        value_name = "POLICY",
+        env = "TIDEGATE_ON_STORE_ERROR",
+        default_value_t
+    )]
+    pub(crate) on_store_error: OnStoreError,
+
+    /// With --on-store-error local: how many processes use the buckets, each of which then has
+    /// one of so many equal shares: 1 to 1000000
+    #[arg(
+        long,
+        value_name = "COUNT",
+        env = "TIDEGATE_PEERS",
+        value_parser = clap::value_parser!(u32).range(1..=1_000_000)
+    )]
+    pub(crate) peers: Option<u32>,
+
+    /// How long a key that Redis has refused may be refused again without asking, until its time
+    /// has come: 0s (always ask) to 60s; 100ms unless given
+    #[arg(long, value_name = "TIME", env = "TIDEGATE_DENY_CACHE", value_parser = deny_cache)]
+    pub(crate) deny_cache: Option<Duration>,
+
+    /// Takes tokens of busy keys ahead of time, for so long, and spends them without asking
+    /// Redis: 100ms to 60s, in whole milliseconds
+    #[arg(long, value_name = "TIME", env = "TIDEGATE_LEASE_TTL", value_parser = lease_ttl)]
+    pub(crate) lease_ttl: Option<Duration>,
+
+    /// With --lease-ttl: the largest part of the rate that this process takes: 0.001 to 1
+    #[arg(
+        long,
+        value_name = "PART",
+        env = "TIDEGATE_LEASE_MAX_SHARE",
+        default_value_t = 1.0,
+        value_parser = max_share
+    )]
+    pub(crate) lease_max_share: f64,
+
     /// The longest that a request may take: 1ms to 60s
     #[arg(
         long,
@@ -163,6 +203,31 @@ pub(crate) struct ServeOptions {
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OnStoreError {
+    /// The store's error, as a gRPC error
+    #[default]
+    Raise,
+    /// Everything is allowed
+    Allow,
+    /// Everything is over the limit
+    Deny,
+    /// This process goes on with its share of each limit; needs --peers
+    Local,
+}
+
+impl OnStoreError {
+    /// As in every language.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Raise => "raise",
+            Self::Allow => "allow",
+            Self::Deny => "deny",
+            Self::Local => "local",
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LogFormat {
     /// One line of text per event
     #[default]
@@ -173,6 +238,22 @@ pub(crate) enum LogFormat {
 
 fn store_timeout(text: &str) -> Result<Duration, String> {
     duration_within(text, Duration::from_millis(1), Duration::from_secs(60))
+}
+
+fn deny_cache(text: &str) -> Result<Duration, String> {
+    duration_within(text, Duration::ZERO, Duration::from_secs(60))
+}
+
+fn lease_ttl(text: &str) -> Result<Duration, String> {
+    duration_within(text, Duration::from_millis(100), Duration::from_secs(60))
+}
+
+fn max_share(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(part) if (0.001..=1.0).contains(&part) => Ok(part),
+        Ok(part) => Err(format!("it must be 0.001 to 1, but is {part}")),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 fn request_timeout(text: &str) -> Result<Duration, String> {
@@ -225,6 +306,8 @@ mod tests {
         assert_eq!(options.limit, ["10/s", " 1000/d"]);
         assert_eq!(options.prefix, "tidegate");
         assert_eq!(options.store_timeout, Duration::from_millis(50));
+        assert_eq!((options.on_store_error, options.peers), (OnStoreError::Raise, None));
+        assert_eq!((options.deny_cache, options.lease_ttl), (None, None));
         assert_eq!(options.request_timeout, Duration::from_secs(1));
         assert_eq!(options.drain, Duration::from_secs(10));
         assert_eq!(options.grpc_listen.to_string(), "127.0.0.1:8081");
@@ -255,6 +338,11 @@ mod tests {
         };
         for (arguments, said) in [
             (&["--store-timeout", "2min"][..], "--store-timeout <TIME>': it must be 1ms to 1m"),
+            (&["--on-store-error", "ignore"], "[possible values: raise, allow, deny, local]"),
+            (&["--peers", "0"], "0 is not in 1..=1000000"),
+            (&["--deny-cache", "61s"], "--deny-cache <TIME>': it must be 0s to 1m"),
+            (&["--lease-ttl", "99ms"], "--lease-ttl <TIME>': it must be 100ms to 1m"),
+            (&["--lease-max-share", "1.1"], "it must be 0.001 to 1, but is 1.1"),
             (&["--request-timeout", "0s"], "--request-timeout <TIME>': it must be 1ms to 1m"),
             (&["--drain", "11min"], "--drain <TIME>': it must be 0s to 10m"),
             (&["--keepalive", "soon"], "write a number and a unit"),

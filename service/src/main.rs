@@ -4,12 +4,14 @@
 
 mod answer;
 mod bucket_key;
+mod buckets;
 mod cli;
 mod counters;
 mod failure;
 mod health;
 mod listeners;
 mod logging;
+mod metrics;
 mod quota_service;
 mod rules;
 mod rules_file;

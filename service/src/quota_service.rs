@@ -7,7 +7,7 @@ use envoy_types::pb::envoy::service::ratelimit::v3::rate_limit_response::{Code, 
 use envoy_types::pb::envoy::service::ratelimit::v3::rate_limit_service_server::RateLimitService;
 use envoy_types::pb::envoy::service::ratelimit::v3::{RateLimitRequest, RateLimitResponse};
 use futures_util::future::try_join_all;
-use tidegate::Error;
+use tidegate::{Decision, Error, Source};
 use tonic::{Request, Response, Status};
 use tracing::{debug, info, warn};
 
@@ -131,7 +131,7 @@ impl QuotaService {
             Step::Check { at, rule, key, cost } => (at, rule, key, cost),
         };
         let answer = rule.limiter.check_async(&key, cost).await;
-        self.watch_store(rule, answer.as_ref().err());
+        self.watch_store(rule, &answer);
         match answer {
             Ok(decision) => {
                 debug!(
@@ -161,18 +161,25 @@ impl QuotaService {
         answer::unlimited()
     }
 
-    fn watch_store(&self, rule: &Rule, error: Option<&Error>) {
+    fn watch_store(&self, rule: &Rule, answer: &Result<Decision, Error>) {
         let now = self.started.elapsed();
-        match error {
-            Some(error @ (Error::Store(_) | Error::StoreTimeout { .. })) => {
+        match answer {
+            Err(error @ (Error::Store(_) | Error::StoreTimeout { .. })) => {
                 if let Some(failures) = self.store_watch.failed(now) {
                     warn!(code = error.code(), failures, %error, "the store does not answer");
                 }
             }
+            Ok(Decision { source: Source::Fallback, .. }) => {
+                if let Some(fallbacks) = self.store_watch.failed(now) {
+                    warn!(fallbacks, "the store does not answer; --on-store-error does");
+                }
+            }
             // Its message names the key, which may be a client's credential.
-            Some(error @ Error::CorruptBucket { .. }) => {
+            Err(error @ Error::CorruptBucket { .. }) => {
                 warn!(code = error.code(), rule = rule.name, "a bucket is corrupt");
             }
+            // A slice is spent without asking.
+            Ok(Decision { source: Source::Lease, .. }) => {}
             _ => {
                 if self.store_watch.answered(now) {
                     info!("the store answers again");

@@ -1,9 +1,10 @@
 use std::path::Path;
 
 use envoy_types::pb::envoy::extensions::common::ratelimit::v3::rate_limit_descriptor::Entry;
-use tidegate::{Limiter, NamedLimit, Store};
+use tidegate::{Limiter, NamedLimit};
 
 use crate::bucket_key::BucketKey;
+use crate::buckets::{Buckets, option_of};
 use crate::rules_file::{EntryText, LimitText, RuleText, RulesFile};
 
 /// The most rules a file may hold: they are tried one after the other.
@@ -31,14 +32,20 @@ impl RuleSet {
     ///
     /// # Errors
     /// A sentence that names the option and its bound.
-    pub(crate) fn of_one(limits: &[String], prefix: &str, store: &Store) -> Result<Self, String> {
-        let mut builder = Limiter::builder().store(store.clone()).prefix(prefix);
+    pub(crate) fn of_one(
+        limits: &[String],
+        prefix: &str,
+        buckets: &Buckets,
+    ) -> Result<Self, String> {
+        let mut builder = buckets.limiter(prefix);
         for text in limits {
             let limit = NamedLimit::parse(text.trim(), None)
                 .map_err(|error| format!("--limit: {error}"))?;
             builder = builder.add_limit(limit);
         }
-        let limiter = builder.build().map_err(|error| format!("--limit, --prefix: {error}"))?;
+        let limiter = builder.build().map_err(|error| {
+            format!("{}: {error}", option_of(&error).unwrap_or("--limit, --prefix"))
+        })?;
         Ok(Self(vec![Rule {
             name: "--limit".to_owned(),
             limiter,
@@ -54,14 +61,14 @@ impl RuleSet {
     ///
     /// # Errors
     /// A sentence that names the file, the field and its bound.
-    pub(crate) fn read(path: &Path, store: &Store) -> Result<Self, String> {
+    pub(crate) fn read(path: &Path, buckets: &Buckets) -> Result<Self, String> {
         let file = path.display();
         let text =
             std::fs::read_to_string(path).map_err(|error| format!("--rules: {file}: {error}"))?;
-        Self::parse(&text, store).map_err(|message| format!("{file}: {message}"))
+        Self::parse(&text, buckets).map_err(|message| format!("{file}: {message}"))
     }
 
-    fn parse(text: &str, store: &Store) -> Result<Self, String> {
+    fn parse(text: &str, buckets: &Buckets) -> Result<Self, String> {
         let file: RulesFile =
             toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())?;
         if !(1..=MAX_RULES).contains(&file.rules.len()) {
@@ -70,7 +77,7 @@ impl RuleSet {
         }
         let mut rules = Vec::with_capacity(file.rules.len());
         for (index, rule) in file.rules.into_iter().enumerate() {
-            let rule = Rule::build(format!("rules[{index}]"), rule, store)?;
+            let rule = Rule::build(format!("rules[{index}]"), rule, buckets)?;
             check_buckets_are_apart(&rules, &rule)?;
             rules.push(rule);
         }
@@ -80,6 +87,11 @@ impl RuleSet {
     /// The first rule for a descriptor with these entries.
     pub(crate) fn find(&self, domain: &str, entries: &[Entry]) -> Option<&Rule> {
         self.0.iter().find(|rule| rule.matches(domain, entries))
+    }
+
+    /// The limiter of each rule.
+    pub(crate) fn limiters(&self) -> impl Iterator<Item = &Limiter> {
+        self.0.iter().map(|rule| &rule.limiter)
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -94,7 +106,7 @@ impl Rule {
         self.key.write(&values)
     }
 
-    fn build(name: String, rule: RuleText, store: &Store) -> Result<Self, String> {
+    fn build(name: String, rule: RuleText, buckets: &Buckets) -> Result<Self, String> {
         let at =
             |field: &str, message: &dyn core::fmt::Display| format!("{name}.{field}: {message}");
         if rule.domain.as_deref() == Some("") {
@@ -118,7 +130,10 @@ impl Rule {
             }
         };
         let prefix = rule.prefix.unwrap_or_else(|| "tidegate".to_owned());
-        let mut builder = Limiter::builder().store(store.clone()).prefix(&prefix);
+        let mut builder = match rule.lease {
+            true => buckets.limiter(&prefix),
+            false => buckets.unleased().limiter(&prefix),
+        };
         for (index, LimitText { name, limit }) in rule.limits.iter().enumerate() {
             let limit = NamedLimit::parse(limit, name.as_deref())
                 .map_err(|error| at(&format!("limits[{index}]"), &error))?;
@@ -126,7 +141,10 @@ impl Rule {
         }
         let limiter = builder.build().map_err(|error| {
             let field = if error.code() == "invalid_limit" { "limits" } else { "prefix" };
-            at(field, &error)
+            match option_of(&error) {
+                Some(option) => at("limits", &format!("with {option}: {error}")),
+                None => at(field, &error),
+            }
         })?;
         let (domain, entries, shadow) = (rule.domain, rule.entries, rule.shadow);
         Ok(Self { name, limiter, shadow, domain, entries, key, prefix })
@@ -160,14 +178,20 @@ fn check_buckets_are_apart(earlier: &[Rule], rule: &Rule) -> Result<(), String> 
 
 #[cfg(test)]
 mod tests {
-    use core::time::Duration;
+    use clap::Parser as _;
 
     use super::*;
+    use crate::cli::{Cli, Command};
 
     fn parse(text: &str) -> Result<RuleSet, String> {
-        let store = Store::open("memory://", Duration::from_millis(50))
-            .map_err(|error| error.to_string())?;
-        RuleSet::parse(text, &store)
+        parse_with(&["--store", "memory://"], text)
+    }
+
+    fn parse_with(options: &[&str], text: &str) -> Result<RuleSet, String> {
+        let words = [&["tidegate", "serve", "--limit", "1/s"], options].concat();
+        let cli = Cli::try_parse_from(words).map_err(|error| error.to_string())?;
+        let Command::Serve(options) = cli.command;
+        RuleSet::parse(text, &Buckets::open(&options)?)
     }
 
     fn entries(pairs: &[(&str, &str)]) -> Vec<Entry> {
@@ -241,6 +265,20 @@ mod tests {
     fn a_rule_without_domain_and_match_takes_all() -> Result<(), String> {
         let rules = parse("[[rules]]\nlimits = [\"1/s\"]")?;
         assert!(rules.find("any", &entries(&[("a", "1"), ("b", "2")])).is_some());
+        Ok(())
+    }
+
+    #[test]
+    fn what_a_rule_cannot_have_of_the_options_is_named() -> Result<(), String> {
+        let leased = ["--store", "redis://127.0.0.1:1", "--lease-ttl", "1s"];
+        let slow = "[[rules]]\nlimits = [\"5/min\"]\n";
+        let message = parse_with(&leased, slow).err().unwrap_or_default();
+        assert!(message.starts_with("rules[0].limits: with --lease-ttl"), "{message}");
+        parse_with(&leased, &format!("{slow}lease = false"))?;
+        let shared = ["--on-store-error", "local", "--peers", "1000000"];
+        let options = [&["--store", "redis://127.0.0.1:1"], &shared[..]].concat();
+        let message = parse_with(&options, "[[rules]]\nlimits = [\"5/d\"]").err();
+        assert!(message.unwrap_or_default().starts_with("rules[0].limits: with --peers: "));
         Ok(())
     }
 

@@ -24,6 +24,12 @@ pub(crate) struct RuleText {
     pub(crate) key: Option<String>,
     #[serde(default)]
     pub(crate) shadow: bool,
+    #[serde(default = "yes")]
+    pub(crate) lease: bool,
+}
+
+const fn yes() -> bool {
+    true
 }
 
 /// `"api_key"`, or `{ key = "path", value = "/login" }`.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use envoy_types::pb::envoy::service::ratelimit::v3::rate_limit_service_server::RateLimitServiceServer;
-use tidegate::Store;
+use tidegate::Limiter;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -13,11 +13,13 @@ use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Identity, Server, ServerTlsConfig};
 use tracing::{info, warn};
 
+use crate::buckets::Buckets;
 use crate::cli::ServeOptions;
 use crate::counters::Counters;
 use crate::failure::Failure;
 use crate::health;
 use crate::listeners::{Listeners, PortsFile};
+use crate::metrics::Metrics;
 use crate::quota_service::QuotaService;
 use crate::rules::RuleSet;
 use crate::store_url;
@@ -35,14 +37,14 @@ pub(crate) fn run(options: &ServeOptions) -> Result<(), Failure> {
 }
 
 async fn serve(options: &ServeOptions) -> Result<(), Failure> {
-    let store = Store::open(&options.store, options.store_timeout)
-        .map_err(|error| Failure::Configuration(format!("--store: {error}")))?;
+    let buckets = Buckets::open(options).map_err(Failure::Configuration)?;
     let rules = match &options.rules {
-        Some(path) => RuleSet::read(path, &store),
-        None => RuleSet::of_one(&options.limit, &options.prefix, &store),
+        Some(path) => RuleSet::read(path, &buckets),
+        None => RuleSet::of_one(&options.limit, &options.prefix, &buckets),
     }
     .map_err(Failure::Configuration)?;
     let rule_count = rules.len();
+    let limiters: Arc<[Limiter]> = rules.limiters().cloned().collect();
     let grpc_server = grpc_server(options)?;
     let ports_file = options.ports_file.as_deref().map(PortsFile::claim).transpose()?;
     let mut stop = StopSignal::install()?;
@@ -68,7 +70,8 @@ async fn serve(options: &ServeOptions) -> Result<(), Failure> {
                 until_set(drain_seen.clone()),
             ),
     );
-    let routes = health::routes(store, drain_seen);
+    let metrics = Metrics::new(Arc::clone(&counters), Arc::clone(&limiters));
+    let routes = health::routes(buckets, metrics, drain_seen);
     let mut http = spawn_http(listeners.http, routes, http_stopped);
     if let Some(file) = ports_file {
         file.write(grpc_address.port(), http_address.port())?;
@@ -100,6 +103,9 @@ async fn serve(options: &ServeOptions) -> Result<(), Failure> {
     if tokio::time::timeout(Duration::from_secs(1), &mut http).await.is_err() {
         http.abort();
     }
+    // Not here: what is leased is given back and waited for.
+    let closing = std::thread::spawn(move || limiters.iter().for_each(Limiter::close));
+    _ = tokio::task::spawn_blocking(|| closing.join()).await;
     info!(
         ok = counters.ok.get(),
         over_limit = counters.over_limit.get(),

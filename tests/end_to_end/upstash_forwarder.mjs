@@ -78,17 +78,16 @@ function inBase64(value) {
 
 class RedisError extends Error {}
 
-/** One connection, whose answers come in the order of the commands. */
+/** One connection, made again when it is gone, whose answers come in the order of the commands. */
 class RedisConnection {
+  #port;
   #socket;
-  #waiting = [];
-  #received = Buffer.alloc(0);
+  #waiting;
+  #received;
 
   constructor(port) {
-    this.#socket = connect(port, '127.0.0.1');
-    this.#socket.setNoDelay(true);
-    this.#socket.on('data', (data) => this.#take(data));
-    for (const event of ['error', 'close']) this.#socket.on(event, () => this.#fail());
+    this.#port = port;
+    this.#connect();
   }
 
   send(command) {
@@ -96,7 +95,7 @@ class RedisConnection {
     const head = Buffer.from(`*${parts.length}${CRLF}`);
     const bulks = parts.flatMap((part) => [Buffer.from(`$${part.length}${CRLF}`), part, Buffer.from(CRLF)]);
     return new Promise((resolve, reject) => {
-      if (this.#socket.destroyed) return reject(new Error('the connection to Redis is gone'));
+      if (this.#socket.destroyed) this.#connect();
       this.#waiting.push({ resolve, reject });
       this.#socket.write(Buffer.concat([head, ...bulks]));
     });
@@ -104,6 +103,22 @@ class RedisConnection {
 
   close() {
     this.#socket.destroy();
+  }
+
+  #connect() {
+    const waiting = [];
+    this.#waiting = waiting;
+    this.#received = Buffer.alloc(0);
+    const socket = connect(this.#port, '127.0.0.1');
+    this.#socket = socket;
+    socket.setNoDelay(true);
+    socket.on('data', (data) => this.#take(data));
+    for (const event of ['error', 'close']) {
+      socket.on(event, () => {
+        socket.destroy();
+        for (const { reject } of waiting.splice(0)) reject(new Error('the connection to Redis is gone'));
+      });
+    }
   }
 
   #take(data) {
@@ -114,11 +129,6 @@ class RedisConnection {
       this.#waiting.shift().resolve(read.value);
     }
     this.#received = this.#received.subarray(at);
-  }
-
-  #fail() {
-    this.#socket.destroy();
-    for (const { reject } of this.#waiting.splice(0)) reject(new Error('the connection to Redis is gone'));
   }
 }
 

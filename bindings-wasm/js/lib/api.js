@@ -3,6 +3,7 @@ import { readLimits } from './limit.js';
 import { Limiter } from './limiter.js';
 import { MemoryBuckets } from './memory.js';
 import { SharedBuckets } from './shared.js';
+import { STORE_OPTIONS, checkNotRemote, checkStoreOptions } from './store-options.js';
 
 export { FakeClock } from './clock.js';
 export { Decision } from './decision.js';
@@ -13,7 +14,7 @@ export { Reservation } from './reservation.js';
 export { StoreHealth } from './store-health.js';
 export { Limiter };
 
-const OPTIONS = ['limits', 'store', 'prefix', 'storeTimeoutMs', 'clock'];
+const OPTIONS = ['limits', 'store', 'prefix', 'storeTimeoutMs', 'clock', ...STORE_OPTIONS];
 const MEMORY = 'memory://';
 
 /** Builds a limiter whose buckets are in this runtime's memory, or in a Redis that a client reaches. */
@@ -22,11 +23,15 @@ export function createLimiter(options) {
   const { limits, store = MEMORY, prefix, storeTimeoutMs, clock } = options;
   checkPrefix(prefix);
   checkTimeout(storeTimeoutMs);
+  checkStoreOptions(options);
   const read = readLimits(limits);
-  if (store === MEMORY) return new Limiter(read, new MemoryBuckets(read, clock));
+  if (store === MEMORY) {
+    checkNotRemote(options);
+    return new Limiter(read, new MemoryBuckets(read, clock));
+  }
   if (clock !== undefined) throw invalid('clock', 'a shared store has a clock of its own; leave it out');
   if (typeof store === 'string') {
     throw invalid('store', 'this package opens no connections: give it a client of ioredis, node-redis or Upstash');
   }
-  return new Limiter(read, new SharedBuckets(read, { client: store, prefix, storeTimeoutMs }));
+  return new Limiter(read, new SharedBuckets(read, { ...options, client: store }));
 }

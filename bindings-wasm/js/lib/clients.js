@@ -17,6 +17,21 @@ export function senderOf(client) {
   throw invalid('store', 'it must be a URL, or a client of ioredis, node-redis or Upstash');
 }
 
+/** Whether its commands travel as JSON, which has no bytes but those of a text. */
+export function isTextOnly(client) {
+  return typeof client.callBuffer !== 'function' && typeof client.sendCommand !== 'function';
+}
+
+/** Refuses a key that a client which is text only cannot send. */
+export function checkIsText(key) {
+  if (typeof key === 'string') return;
+  try {
+    strict.decode(key);
+  } catch {
+    throw invalid('key', 'it must be text: over the REST API no other bytes can be sent');
+  }
+}
+
 /** Whether it is for a cluster, where calls for different keys go to different servers. */
 export function isCluster(client) {
   return client.isCluster === true || 'masters' in client;
@@ -62,15 +77,8 @@ function sendAsNodeRedis(client, words) {
   return client.sendCommand(firstKey, false, command);
 }
 
-// Its commands travel as JSON, which has no bytes.
 function sendAsUpstash(client, words) {
-  let texts;
-  try {
-    texts = words.map((word) => strict.decode(word));
-  } catch {
-    throw invalid('key', 'it must be text: over the REST API no other bytes can be sent');
-  }
-  const [name, script, count, ...rest] = texts;
+  const [name, script, count, ...rest] = words.map((word) => decoder.decode(word));
   const [keys, values] = [rest.slice(0, Number(count)), rest.slice(Number(count))];
   return name === 'EVAL' ? client.eval(script, keys, values) : client.evalsha(script, keys, values);
 }

@@ -1,6 +1,6 @@
-import { isCluster, isTimeout, partsOf, refusalOf, senderOf } from './clients.js';
-import { InvalidArgument, StoreTimeout } from './errors.js';
-import { Trip } from './tidegate_wasm.js';
+import { isCluster, isTextOnly, isTimeout, partsOf, refusalOf, senderOf } from './clients.js';
+import { StoreTimeout } from './errors.js';
+import { Client } from './tidegate_wasm.js';
 
 /** The most requests that travel together. */
 const MOST_REQUESTS = 8192;
@@ -12,145 +12,150 @@ const couriers = new WeakMap();
 export function courierOf(client) {
   const known = couriers.get(client);
   if (known !== undefined) return known;
-  const courier = new Courier(senderOf(client), isCluster(client) ? 1 : MOST_REQUESTS);
+  const courier = new Courier(client);
   couriers.set(client, courier);
   return courier;
 }
 
 /**
  * Gathers the requests of one turn of the event loop and sends them in one trip; those that come
- * while it is under way go with the next.
+ * while it is under way go with the next. What is sent, and what follows from the replies, the
+ * engine says.
  */
 class Courier {
+  /** The engine's part. */
+  engine = new Client();
   #send;
   #mostRequests;
-  #waiting = [];
+  #lastId = 0;
+  // Who waits for the answer of which number.
+  #expected = new Map();
   #underWay = new Set();
   #moving = false;
   #timer;
+  #timerAt = Infinity;
 
-  constructor(send, mostRequests) {
-    this.#send = send;
-    this.#mostRequests = mostRequests;
+  constructor(client) {
+    this.#send = senderOf(client);
+    this.#mostRequests = isCluster(client) ? 1 : MOST_REQUESTS;
+    /** Whether no other bytes can be sent than those of a text. */
+    this.textOnly = isTextOnly(client);
   }
 
-  /** Promises what `read` makes of the answer to the request that `add` adds to a trip. */
-  ask({ add, read, timeoutMs }) {
+  /** Promises what `read` makes of the answer to the call that `start` makes under a number. */
+  ask(start, read, timeoutMs) {
     return new Promise((resolve, reject) => {
-      const deadline = performance.now() + timeoutMs;
-      this.#waiting.push({ add, read, timeoutMs, deadline, resolve, reject, open: true });
-      this.#expireLater(timeoutMs);
-      if (this.#moving) return;
+      this.#lastId = (this.#lastId + 1) >>> 0;
+      this.#expected.set(this.#lastId, { read, resolve, reject });
+      start(this.#lastId);
+      this.#tell();
+      if (this.#expected.size > 0) this.#expireLater(timeoutMs);
+      if (this.#moving || this.engine.waiting() === 0) return;
       this.#moving = true;
       soon(() => this.#move());
     });
   }
 
+  /** Sends what a trip of the engine's says, until it says no more. */
+  async carry(trip) {
+    try {
+      for (let count = trip.commands(); count > 0; count = trip.commands()) {
+        const replies = await Promise.allSettled(wordsOf(trip).map(async (words) => this.#send(words)));
+        replies.forEach((reply, command) => this.#tell(take(trip, command, reply)));
+      }
+    } catch (error) {
+      trip.end(`${error.name}: ${error.message}`);
+      this.#tell(error);
+    }
+  }
+
   async #move() {
-    while (this.#waiting.length > 0) {
-      const all = this.#waiting;
-      this.#waiting = [];
+    while (this.engine.waiting() > 0) {
       // Of a cluster each goes its own way, at the same time.
       const trips = [];
-      for (let at = 0; at < all.length; at += this.#mostRequests) {
-        trips.push(this.#travel(all.slice(at, at + this.#mostRequests)));
-      }
+      for (let trip = this.#depart(); trip !== undefined; trip = this.#depart()) trips.push(this.#travel(trip));
       await Promise.all(trips);
     }
     this.#moving = false;
   }
 
-  async #travel(waiting) {
-    this.#expire();
-    const requests = waiting.filter((request) => request.open);
-    if (requests.length === 0) return;
-    const travelling = { requests };
-    this.#underWay.add(travelling);
-    const abandoned = new Promise((resolve) => { travelling.abandon = resolve; });
-    await Promise.race([this.#carry(requests), abandoned]);
-    this.#underWay.delete(travelling);
-    if (this.#underWay.size === 0 && this.#waiting.length === 0) this.#stopTimer();
+  #depart() {
+    const trip = this.engine.depart(this.#mostRequests);
+    this.#tell();
+    return trip;
   }
 
-  async #carry(requests) {
-    const trip = new Trip();
-    let cause;
-    try {
-      const places = requests.map((request) => request.add(trip));
-      for (let count = trip.commands(); count > 0; count = trip.commands()) {
-        const replies = await Promise.allSettled(wordsOf(trip).map(async (words) => this.#send(words)));
-        replies.forEach(({ value, reason }, command) => {
-          if (reason === undefined && Array.isArray(value)) {
-            const { bytes, lengths } = partsOf(value);
-            trip.take(command, bytes, lengths);
-            return;
-          }
-          cause = reason ?? new TypeError('a reply has another form');
-          const refusal = refusalOf(cause);
-          if (refusal === undefined) trip.fail(command, `${cause.name}: ${cause.message}`);
-          else trip.refuse(command, refusal);
-        });
+  async #travel(trip) {
+    const travelling = { trip };
+    this.#underWay.add(travelling);
+    const abandoned = new Promise((resolve) => { travelling.abandon = resolve; });
+    await Promise.race([this.carry(trip), abandoned]);
+    this.#underWay.delete(travelling);
+  }
+
+  /** Settles the promises whose answers are there; an error of the store is due to `cause`. */
+  #tell(cause) {
+    for (let id = this.engine.take_answer(); id !== undefined; id = this.engine.take_answer()) {
+      const { read, resolve, reject } = this.#expected.get(id);
+      this.#expected.delete(id);
+      try {
+        resolve(read(this.engine));
+      } catch (error) {
+        reject(because(error, cause));
       }
-      requests.forEach((request, number) => settle(request, trip, places[number], cause));
-    } catch (error) {
-      for (const { reject } of requests) reject(error);
-    } finally {
-      trip.free();
     }
+    if (this.#expected.size === 0) this.#stopTimer();
   }
 
   #expireLater(ms) {
-    this.#timer ??= setTimeout(() => {
-      this.#timer = undefined;
+    const at = performance.now() + ms;
+    if (at >= this.#timerAt) return;
+    clearTimeout(this.#timer);
+    this.#timerAt = at;
+    this.#timer = setTimeout(() => {
+      this.#timerAt = Infinity;
       this.#expire();
     }, ms);
   }
 
   #stopTimer() {
     clearTimeout(this.#timer);
-    this.#timer = undefined;
+    this.#timerAt = Infinity;
   }
 
-  // Rejects those who have waited long enough. A trip for which nobody waits any more is left to
+  // Answers those who have waited long enough. A trip for which nobody waits any more is left to
   // itself: the next can begin.
   #expire() {
-    const now = performance.now();
-    let next = Infinity;
-    const expire = (request) => {
-      if (!request.open) return;
-      if (request.deadline > now) {
-        next = Math.min(next, request.deadline);
-        return;
-      }
-      request.open = false;
-      request.reject(new StoreTimeout(`the store did not answer within ${request.timeoutMs} ms`));
-    };
-    this.#waiting.forEach(expire);
-    for (const { requests, abandon } of this.#underWay) {
-      requests.forEach(expire);
-      if (!requests.some(({ open }) => open)) abandon();
+    let next = this.engine.expire() ?? Infinity;
+    for (const { trip, abandon } of this.#underWay) {
+      const left = trip.expire();
+      if (left === undefined) abandon();
+      else next = Math.min(next, left);
     }
-    if (next < Infinity) this.#expireLater(Math.ceil(next - now));
+    this.#tell();
+    if (next < Infinity && this.#expected.size > 0) this.#expireLater(next);
   }
 }
 
-function settle(request, trip, place, cause) {
-  if (!request.open) return;
-  request.open = false;
-  try {
-    request.resolve(request.read(trip, place));
-  } catch (error) {
-    request.reject(because(error, cause));
+/** Hands a reply over, and returns the error that it is or shows. */
+function take(trip, command, { value, reason }) {
+  if (reason === undefined && Array.isArray(value)) {
+    const { bytes, lengths } = partsOf(value);
+    trip.take(command, bytes, lengths);
+    return undefined;
   }
+  const cause = reason ?? new TypeError('a reply has another form');
+  const refusal = refusalOf(cause);
+  if (refusal === undefined) trip.fail(command, `${cause.name}: ${cause.message}`, isTimeout(cause));
+  else trip.refuse(command, refusal);
+  return cause;
 }
 
-// An error of the store is due to what the client has thrown.
 function because(error, cause) {
-  if (error.code !== 'store_error' || cause === undefined) return error;
-  if (cause instanceof InvalidArgument) return cause;
-  const due = isTimeout(cause) ? new StoreTimeout(error.message) : error;
-  Object.defineProperty(due, 'cause', { value: cause, configurable: true, writable: true });
-  return due;
+  if (cause !== undefined && (error.code === 'store_error' || error instanceof StoreTimeout)) {
+    Object.defineProperty(error, 'cause', { value: cause, configurable: true, writable: true });
+  }
+  return error;
 }
 
 /** The words of each command that is to be sent now. */

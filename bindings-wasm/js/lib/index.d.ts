@@ -341,8 +341,45 @@ export interface UpstashClient {
   eval(script: string, keys: string[], args: any[]): Promise<unknown>;
 }
 
+/** What only buckets in Redis have. */
+export interface RedisOptions {
+  /**
+   * What is answered while Redis fails: `"raise"` (the default) rejects with `StoreError`; `"allow"`
+   * or `"deny"` everything; `"local"` goes on in this process with its share of each limit. Answers
+   * that Redis has not given have the source `"fallback"`.
+   */
+  readonly onStoreError?: OnStoreError;
+  /**
+   * For `onStoreError: "local"`, which needs it: how many processes use the bucket, each of which
+   * then has one of so many equal shares. A whole number, 1 to 1,000,000.
+   */
+  readonly peers?: number;
+  /**
+   * How long a key that Redis has refused may be refused again without asking, until its time has
+   * come: whole milliseconds, 0 (always ask) to 60000, default 100. What this process gives back is
+   * known at once, what others give back so much later.
+   */
+  readonly denyCacheMs?: number;
+  /**
+   * Debits tokens of a key that is asked for often ahead of time, spends them in this process at a
+   * pace without asking Redis, and renews its slice in the background. For `check`; the source is
+   * then `"lease"`.
+   */
+  readonly lease?: LeaseOptions;
+}
+
+/** How buckets are leased. */
+export interface LeaseOptions {
+  /** How long a slice lives: whole milliseconds, 100 to 60000. A crashed process wastes its slice for as long. */
+  readonly ttlMs: number;
+  /** The largest part of the rate that one process takes: 0.001 to 1, default 1. */
+  readonly maxShare?: number;
+}
+
+export type OnStoreError = 'raise' | 'allow' | 'deny' | 'local';
+
 /** Options for buckets in a Redis that is reached over a client of the program's own. */
-export interface ClientOptions {
+export interface ClientOptions extends RedisOptions {
   /** One to four limits, all of which must allow; otherwise nothing is charged. */
   readonly limits: LimitInput | readonly LimitInput[];
   /** The client. */

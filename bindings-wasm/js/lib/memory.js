@@ -117,6 +117,11 @@ export class MemoryBuckets {
     return restored === 1;
   }
 
+  /** Settles what a slot has charged. */
+  settleSlot({ key, cost }, actual) {
+    return this.settle(key, cost, actual);
+  }
+
   settle(key, charged, actual) {
     const now = this.#now();
     return this.#decision(this.#engine.settle(this.#write(key), ...now, charged, actual));

@@ -52,6 +52,6 @@ export class Reservation {
       throw invalid('reservation', 'it was refused, cancelled or settled, so there is no charge to settle');
     }
     this.#slot = undefined;
-    return buckets.settle(slot.key, slot.cost, actual);
+    return buckets.settleSlot(slot, actual);
   }
 }

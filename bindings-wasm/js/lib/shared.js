@@ -1,35 +1,45 @@
 import { invalid } from './arguments.js';
-import { joined } from './clients.js';
+import { checkIsText, joined } from './clients.js';
 import { NANOS_PER_MILLI, splitMillis } from './clock.js';
 import { courierOf } from './courier.js';
 import { Decision } from './decision.js';
 import { raise, view } from './engine.js';
 import { StoreError } from './errors.js';
 import { checkKeys, ownKeys } from './keys.js';
+import { LeaseKeeper } from './leases.js';
 import { Pressure } from './pressure.js';
 import { sleepUntil } from './sleep.js';
 import { StoreHealth } from './store-health.js';
-import { SharedLimits } from './tidegate_wasm.js';
+import { SharedBuckets as Engine, SharedOptions } from './tidegate_wasm.js';
 
 const FAILED = 0xffff_ffff;
 const SLOT_WORDS = 9;
+/** Of the doubles of an answer: those before these two are the same for every store. */
+const [LIMIT, SOURCE] = [5, 6];
+const ANSWER_DOUBLES = 7;
+const SOURCES = ['redis', 'lease', 'fallback'];
+const STATES = ['closed', 'open', 'half_open'];
 const DEFAULT_PREFIX = 'tidegate';
 const DEFAULT_TIMEOUT_MS = 50;
+const DEFAULT_DENY_CACHE_MS = 100;
 const encoder = new TextEncoder();
 
 /** The buckets of one limiter in a Redis, over a client that the program has made. */
 export class SharedBuckets {
   #limits;
-  #shared;
+  #engine;
   #courier;
   #timeoutMs;
+  #keeper;
+  #isClosed = false;
 
-  constructor(limits, { client, prefix = DEFAULT_PREFIX, storeTimeoutMs = DEFAULT_TIMEOUT_MS }) {
+  constructor(limits, { client, storeTimeoutMs = DEFAULT_TIMEOUT_MS, ...options }) {
     this.#limits = limits;
     this.#timeoutMs = storeTimeoutMs;
     this.#courier = courierOf(client);
-    this.#shared = new SharedLimits(limits.join('\n'), prefix);
-    raise(this.#shared);
+    this.#engine = new Engine(this.#courier.engine, optionsOf(limits, storeTimeoutMs, options));
+    raise(this.#engine);
+    if (options.lease !== undefined) this.#keeper = new LeaseKeeper(this.#engine, this.#courier, storeTimeoutMs);
   }
 
   get synchronous() {
@@ -41,33 +51,36 @@ export class SharedBuckets {
     return new Pressure(0, 0);
   }
 
-  /** A client has its own ways of knowing. */
   get storeHealth() {
-    return new StoreHealth('closed', 0, 0);
+    return new StoreHealth(STATES[this.#engine.health_state()], this.#engine.failures(), this.#engine.fallbacks());
   }
 
   check(key, cost) {
-    return this.#decide(key, (trip, ...of) => trip.check(...of, cost));
+    const of = this.#of(key);
+    const decision = this.#decide((id) => this.#engine.check(...of, cost, id));
+    this.#keeper?.look();
+    return decision;
   }
 
   async checkMany(checks) {
     for (const { key, cost } of checks) {
       this.#of(key);
-      if (this.#shared.check_cost(cost) === FAILED) raise(this.#shared);
+      if (this.#engine.check_cost(cost) === FAILED) raise(this.#engine);
     }
     return Promise.all(checks.map(({ key, cost }) => this.check(key, cost)));
   }
 
   /** A slot, or why there is none: then it is not allowed, and cannot be waited for or cancelled. */
   reserve(key, cost, maxWaitMs) {
+    const of = this.#of(key);
+    const own = ownKeys(key);
     const [millis, nanos] = splitMillis(maxWaitMs);
-    const add = (trip, ...of) => trip.reserve(...of, cost, millis, nanos);
-    return this.#ask(key, add, (trip, place) => {
-      const { decision, tier } = this.#read(trip, place);
+    return this.#ask((id) => this.#engine.reserve(...of, cost, millis, nanos, id), (answer) => {
+      const { decision, tier } = this.#read(answer);
       if (!decision.allowed) return { decision, cost, tier };
-      const words = view(BigUint64Array, trip.slot_pointer(), SLOT_WORDS).slice();
+      const words = view(BigUint64Array, answer.slot_pointer(), SLOT_WORDS).slice();
       const delayMs = Number((words[0] + NANOS_PER_MILLI - 1n) / NANOS_PER_MILLI);
-      return { decision, tier, cost, key: ownKeys(key), delayMs, due: performance.now() + delayMs, words };
+      return { decision, tier, cost, key: own, delayMs, due: performance.now() + delayMs, words };
     });
   }
 
@@ -76,60 +89,86 @@ export class SharedBuckets {
     return delayMs === 0 ? undefined : sleepUntil(due, signal);
   }
 
-  cancel({ key, words }) {
-    const add = (trip, ...of) => trip.cancel(...of, words);
-    return this.#ask(key, add, (trip, place) => {
-      const restored = trip.outcome(place);
-      if (restored === FAILED) raise(trip);
+  cancel(slot) {
+    const of = this.#of(slot.key);
+    return this.#ask((id) => this.#engine.cancel(...of, slot.words, slot.cost, isFallback(slot), id), (answer) => {
+      const restored = answer.outcome();
+      if (restored === FAILED) raise(answer);
       return restored === 1;
     });
   }
 
   settle(key, charged, actual) {
-    return this.#decide(key, (trip, ...of) => trip.settle(...of, charged, actual));
+    const of = this.#of(key);
+    return this.#decide((id) => this.#engine.settle(...of, charged, actual, id));
+  }
+
+  /** Settles what a slot has charged. */
+  settleSlot(slot, actual) {
+    const of = this.#of(slot.key);
+    return this.#decide((id) => this.#engine.settle_slot(...of, slot.cost, isFallback(slot), actual, id));
   }
 
   credit(key, tokens) {
-    return this.#decide(key, (trip, ...of) => trip.credit(...of, tokens));
+    const of = this.#of(key);
+    return this.#decide((id) => this.#engine.credit(...of, tokens, id));
   }
 
   hold(key, waitMs) {
+    const of = this.#of(key);
     const [millis, nanos] = splitMillis(waitMs);
-    return this.#decide(key, (trip, ...of) => trip.hold(...of, millis, nanos));
+    return this.#decide((id) => this.#engine.hold(...of, millis, nanos, id));
   }
 
   reset(key) {
-    return this.#decide(key, (trip, ...of) => trip.reset(...of));
+    const of = this.#of(key);
+    return this.#decide((id) => this.#engine.reset(...of, id));
   }
 
   close() {
-    // Not freed: requests that wait still need it. The collector does it.
-    this.#shared = undefined;
+    if (!this.#isClosed) this.#keeper?.close();
+    this.#isClosed = true;
   }
 
-  #decide(key, add) {
-    return this.#ask(key, add, (trip, place) => this.#read(trip, place).decision);
+  #decide(start) {
+    return this.#ask(start, (answer) => this.#read(answer).decision);
   }
 
-  #ask(key, add, read) {
-    const of = this.#of(key);
-    return this.#courier.ask({ add: (trip) => add(trip, ...of), read, timeoutMs: this.#timeoutMs });
+  #ask(start, read) {
+    return this.#courier.ask(start, read, this.#timeoutMs);
   }
 
-  // What a trip is told of the buckets: their limits, and the bytes and lengths of the keys.
+  // The bytes of the keys, one after the other, and the length of each.
   #of(key) {
-    if (this.#shared === undefined) throw new StoreError('store error: the limiter is closed');
+    if (this.#isClosed) throw new StoreError('store error: the limiter is closed');
     checkKeys(key, this.#limits.length);
-    const keys = (Array.isArray(key) ? key : [key]).map((each) => (typeof each === 'string' ? encoder.encode(each) : each));
-    return [this.#shared, joined(keys), Uint32Array.from(keys, ({ length }) => length)];
+    const keys = Array.isArray(key) ? key : [key];
+    if (this.#courier.textOnly) keys.forEach(checkIsText);
+    const bytes = keys.map((each) => (typeof each === 'string' ? encoder.encode(each) : each));
+    return [joined(bytes), Uint32Array.from(bytes, ({ length }) => length)];
   }
 
-  #read(trip, place) {
-    const status = trip.outcome(place);
-    if (status === FAILED) raise(trip);
-    const [remaining, retryAfterMs, resetAfterMs] = view(Float64Array, trip.answer_pointer(), 3);
+  #read(answer) {
+    const status = answer.outcome();
+    if (status === FAILED) raise(answer);
+    const numbers = view(Float64Array, answer.answer_pointer(), ANSWER_DOUBLES);
+    const [remaining, retryAfterMs, resetAfterMs] = numbers;
     const [allowed, tier] = [(status & 1) === 1, status >>> 1];
-    const decision = new Decision(allowed, this.#limits[tier], remaining, retryAfterMs, resetAfterMs, 'redis');
-    return { decision, tier };
+    // A share of a limit has a smaller burst.
+    const bound = { burst: numbers[LIMIT], name: this.#limits[tier].name };
+    const source = SOURCES[numbers[SOURCE]];
+    return { decision: new Decision(allowed, bound, remaining, retryAfterMs, resetAfterMs, source), tier };
   }
+}
+
+function isFallback({ decision }) {
+  return decision.source === 'fallback';
+}
+
+function optionsOf(limits, timeoutMs, { prefix = DEFAULT_PREFIX, onStoreError = 'raise', peers, denyCacheMs, lease }) {
+  const options = new SharedOptions(limits.join('\n'), prefix, timeoutMs);
+  options.on_store_error(onStoreError, peers);
+  options.deny_cache(denyCacheMs ?? DEFAULT_DENY_CACHE_MS);
+  if (lease !== undefined) options.lease(lease.ttlMs, lease.maxShare ?? 1);
+  return options;
 }

@@ -4,7 +4,7 @@ use indexmap::IndexMap;
 use siphasher::sip::SipHasher13;
 use tidegate_core::{Cells, Limit};
 
-use crate::keys::Keys;
+use crate::key_room::Keys;
 
 /// How many old keys are looked at when a new one comes in.
 const SWEPT_PER_INSERT: usize = 2;

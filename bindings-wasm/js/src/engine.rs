@@ -6,7 +6,7 @@ use wasm_bindgen::prelude::wasm_bindgen;
 
 use crate::buckets::{Buckets, Seed};
 use crate::failure::Failure;
-use crate::keys::KeyRoom;
+use crate::key_room::KeyRoom;
 
 const NANOS_PER_MILLI: u64 = 1_000_000;
 /// What a call returns when there is no answer.

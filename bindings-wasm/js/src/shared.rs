@@ -1,34 +1,108 @@
-use std::borrow::Cow;
+use core::time::Duration;
 use std::sync::Arc;
 
-use tidegate_core::{Cells, Limit, Operation, Outcome, Reserved, decide_tiers};
+use parking_lot::Mutex;
+use tidegate_core::{
+    BreakerState, Cells, Decision, Limit, Operation, Outcome, Source, decide_tiers,
+};
 use wasm_bindgen::prelude::wasm_bindgen;
 
-use crate::engine::{Answer, FAILED, Slot, in_nanos, parse_lines, status};
+use crate::client::{Answers, Client};
+use crate::engine::{FAILED, Slot, in_nanos, parse_lines};
 use crate::error::Error;
 use crate::failure::Failure;
-use crate::protocol::{Exchange, Part, Reply, Request, plan};
-use crate::shared_keys::Keys;
+use crate::fallback::{Guarded, GuardedStore, OnStoreError};
+use crate::keys::{Keys, RedisKeys};
+use crate::lease_options::LeaseOptions;
+use crate::leases::{LeaseTrip, Leases};
 
-/// What the buckets of one limiter in Redis have in common.
+/// One limiter's buckets in Redis.
+///
+/// A call's keys come one after the other, with their lengths: one key for all limits or one
+/// for each. Its answer comes to the [`Client`] under the number `id`: now, or when a trip
+/// has brought it.
 #[wasm_bindgen]
-pub struct SharedLimits {
+pub struct SharedBuckets {
     limits: Arc<[Limit]>,
     prefix: String,
+    answers: Arc<Answers>,
+    guarded: Option<Guarded>,
+    leases: Option<Arc<Mutex<Leases>>>,
+    failure: Option<Failure>,
+}
+
+/// What is the same for all calls: which limits, and what is done when Redis fails.
+#[wasm_bindgen]
+pub struct SharedOptions {
+    limits: Box<[Limit]>,
+    prefix: String,
+    timeout_ms: u32,
+    on_store_error: OnStoreError,
+    keep_refusals: Duration,
+    lease: Option<(u32, f64)>,
     failure: Option<Failure>,
 }
 
 #[wasm_bindgen]
-impl SharedLimits {
-    /// For limits in canonical text, one per line. Check for
-    /// [`take_failure`](Self::take_failure) before use.
+impl SharedOptions {
+    /// For limits in canonical text, one per line.
     #[wasm_bindgen(constructor)]
-    pub fn new(limits: &str, prefix: String) -> Self {
+    pub fn new(limits: &str, prefix: String, timeout_ms: u32) -> Self {
         let (limits, failure) = match parse_lines(limits) {
             Ok(limits) => (limits, None),
             Err(failure) => (Box::default(), Some(failure)),
         };
-        Self { limits: limits.into(), prefix, failure }
+        let (on_store_error, keep_refusals) = (OnStoreError::Raise, Duration::ZERO);
+        Self { limits, prefix, timeout_ms, on_store_error, keep_refusals, lease: None, failure }
+    }
+
+    /// What is answered while Redis fails, and in how many shares the limits are divided then.
+    pub fn on_store_error(&mut self, policy: &str, peers: Option<u32>) {
+        match OnStoreError::parse(policy, peers.map(u64::from)) {
+            Ok(policy) => self.on_store_error = policy,
+            Err(error) => self.failure = Some(error.into()),
+        }
+    }
+
+    /// For how long a refusal is kept.
+    pub fn deny_cache(&mut self, longest_ms: u32) {
+        self.keep_refusals = Duration::from_millis(longest_ms.into());
+    }
+
+    /// How buckets are leased.
+    pub fn lease(&mut self, ttl_ms: u32, max_share: f64) {
+        self.lease = Some((ttl_ms, max_share));
+    }
+}
+
+#[wasm_bindgen]
+impl SharedBuckets {
+    /// Over a client. Check for [`take_failure`](Self::take_failure) before use.
+    #[wasm_bindgen(constructor)]
+    pub fn new(client: &mut Client, options: SharedOptions) -> Self {
+        let SharedOptions { limits, prefix, timeout_ms, on_store_error, .. } = options;
+        let limits: Arc<[Limit]> = limits.into();
+        let mut this = Self {
+            limits: Arc::clone(&limits),
+            prefix,
+            answers: client.answers(),
+            guarded: None,
+            leases: None,
+            failure: options.failure,
+        };
+        if this.failure.is_none() {
+            let store = client.store(timeout_ms);
+            let opened = this
+                .leases_of(&store, options.lease)
+                .and_then(|leases| {
+                    this.leases = leases;
+                    let store = store.keeping_refusals(options.keep_refusals);
+                    Guarded::new(store, limits, on_store_error)
+                })
+                .map(|guarded| this.guarded = Some(guarded));
+            this.failure = opened.err().map(Failure::from);
+        }
+        this
     }
 
     /// As [`Engine::check_cost`](crate::Engine::check_cost).
@@ -42,270 +116,198 @@ impl SharedLimits {
         }
     }
 
-    /// What is wrong with the limits, or with a cost.
+    /// What is wrong with the limits, an option, or a cost.
     pub fn take_failure(&mut self) -> Option<Failure> {
         self.failure.take()
     }
-}
 
-/// Requests that travel together over a client of the host's, and their answers.
-///
-/// The host adds requests, then sends [`commands`](Self::commands) in one go and hands over
-/// each reply, until there are no more. Then each request's answer is at
-/// [`outcome`](Self::outcome).
-///
-/// A request's keys come one after the other, with their lengths: one key for all limits or
-/// one for each. Adding returns the request's place.
-#[wasm_bindgen]
-pub struct Trip {
-    /// Those that have been added and not sent, with their places.
-    requests: Vec<(usize, Request)>,
-    exchange: Exchange,
-    /// The places of the requests under way.
-    places: Vec<usize>,
-    outcomes: Vec<Result<Outcome, Error>>,
-    words: Vec<u8>,
-    lengths: Vec<u32>,
-    answer: Box<Answer>,
-    slot: Box<Slot>,
-    failure: Option<Failure>,
-}
-
-#[wasm_bindgen]
-impl Trip {
-    /// Without requests.
-    #[wasm_bindgen(constructor)]
-    #[allow(clippy::new_without_default, reason = "JavaScript knows no defaults")]
-    pub fn new() -> Self {
-        Self {
-            requests: Vec::new(),
-            exchange: Exchange::new(Vec::new()),
-            places: Vec::new(),
-            outcomes: Vec::new(),
-            words: Vec::new(),
-            lengths: Vec::new(),
-            answer: Box::default(),
-            slot: Box::default(),
-            failure: None,
+    /// What becomes of calls: 0 they are sent, 1 answered at once, 2 one finds out.
+    pub fn health_state(&self) -> u32 {
+        match self.guarded.as_ref().map(|guarded| guarded.health().state) {
+            Some(BreakerState::Open) => 1,
+            Some(BreakerState::HalfOpen) => 2,
+            _ => 0,
         }
     }
 
-    /// Adds a check.
-    pub fn check(&mut self, of: &SharedLimits, keys: &[u8], lengths: &[u32], cost: f64) -> u32 {
-        self.add(of, keys, lengths, Operation::Check { cost: cost as u64 })
+    /// Calls that failed, of all limiters that share the client and the timeout.
+    pub fn failures(&self) -> f64 {
+        self.guarded.as_ref().map_or(0.0, |guarded| guarded.health().failures as f64)
     }
 
-    /// Adds a reserve.
+    /// Calls that this limiter has answered itself.
+    pub fn fallbacks(&self) -> f64 {
+        self.guarded.as_ref().map_or(0.0, |guarded| guarded.health().fallbacks as f64)
+    }
+
+    /// Spends `cost` tokens if every limit allows. A slice that can decide it does.
+    pub fn check(&self, keys: &[u8], lengths: &[u32], cost: f64, id: u32) {
+        let cost = cost as u64;
+        let Some(leases) = self.leases.as_ref().filter(|_| lengths.len() == 1) else {
+            return self.run(keys, lengths, Operation::Check { cost }, id);
+        };
+        if let Some(decision) = leases.lock().spend(keys, cost) {
+            return self.answers.put(id, Ok(Outcome::Decision(decision)));
+        }
+        let (leases, key) = (Arc::clone(leases), keys.to_vec());
+        let answers = Arc::clone(&self.answers);
+        self.run_then(keys, lengths, Operation::Check { cost }, move |outcome| {
+            let allowed = matches!(
+                outcome,
+                Ok(Outcome::Decision(Decision { allowed: true, source: Source::Redis, .. }))
+            );
+            if cost > 0 {
+                leases.lock().answered_directly(&key, cost, allowed);
+            }
+            answers.put(id, outcome);
+        });
+    }
+
+    /// Takes the next slot for `cost` tokens if it is at most so far away.
     pub fn reserve(
-        &mut self,
-        of: &SharedLimits,
+        &self,
         keys: &[u8],
         lengths: &[u32],
         cost: f64,
         max_wait_millis: f64,
         max_wait_nanos: u32,
-    ) -> u32 {
+        id: u32,
+    ) {
         let max_wait = in_nanos(max_wait_millis, max_wait_nanos);
-        self.add(of, keys, lengths, Operation::Reserve { cost: cost as u64, max_wait })
+        self.run(keys, lengths, Operation::Reserve { cost: cost as u64, max_wait }, id);
     }
 
-    /// Adds the cancelling of a reservation, whose words were at
-    /// [`slot_pointer`](Self::slot_pointer).
+    /// Cancels a reservation, whose words were at [`Client::slot_pointer`].
     pub fn cancel(
-        &mut self,
-        of: &SharedLimits,
+        &self,
         keys: &[u8],
         lengths: &[u32],
         words: &[u64],
-    ) -> u32 {
-        let slot = Slot::read(words).unwrap_or_default();
-        self.add(of, keys, lengths, Operation::Cancel(slot.reservation()))
+        cost: f64,
+        is_fallback: bool,
+        id: u32,
+    ) {
+        let mut reservation = Slot::read(words).unwrap_or_default().reservation();
+        reservation.cost = cost as u64;
+        reservation.decision.source = if is_fallback { Source::Fallback } else { Source::Redis };
+        self.run(keys, lengths, Operation::Cancel(reservation), id);
     }
 
-    /// Adds the correction of a charge.
-    pub fn settle(
-        &mut self,
-        of: &SharedLimits,
+    /// Corrects a charge of `charged` tokens to the `actual` ones.
+    pub fn settle(&self, keys: &[u8], lengths: &[u32], charged: f64, actual: f64, id: u32) {
+        let (charged, actual) = (charged as u64, actual as u64);
+        self.run(keys, lengths, Operation::Settle { charged, actual }, id);
+    }
+
+    /// The same for a reservation of `cost` tokens.
+    pub fn settle_slot(
+        &self,
         keys: &[u8],
         lengths: &[u32],
-        charged: f64,
+        cost: f64,
+        is_fallback: bool,
         actual: f64,
-    ) -> u32 {
-        let operation = Operation::Settle { charged: charged as u64, actual: actual as u64 };
-        self.add(of, keys, lengths, operation)
+        id: u32,
+    ) {
+        // What the policy for a failing store has granted may be charged nowhere.
+        let grants_uncharged = self.guarded.as_ref().is_some_and(Guarded::grants_uncharged);
+        let charged = if is_fallback && grants_uncharged { 0.0 } else { cost };
+        self.settle(keys, lengths, charged, actual, id);
     }
 
-    /// Adds a credit.
-    pub fn credit(&mut self, of: &SharedLimits, keys: &[u8], lengths: &[u32], tokens: f64) -> u32 {
-        self.add(of, keys, lengths, Operation::Credit { tokens: tokens as u64 })
+    /// Gives `tokens` back.
+    pub fn credit(&self, keys: &[u8], lengths: &[u32], tokens: f64, id: u32) {
+        self.run(keys, lengths, Operation::Credit { tokens: tokens as u64 }, id);
     }
 
-    /// Adds a pause.
-    pub fn hold(
-        &mut self,
-        of: &SharedLimits,
-        keys: &[u8],
-        lengths: &[u32],
-        wait_millis: f64,
-        wait_nanos: u32,
-    ) -> u32 {
+    /// Pauses for so long.
+    pub fn hold(&self, keys: &[u8], lengths: &[u32], wait_millis: f64, wait_nanos: u32, id: u32) {
         let wait = in_nanos(wait_millis, wait_nanos);
-        self.add(of, keys, lengths, Operation::Hold { wait })
+        self.run(keys, lengths, Operation::Hold { wait }, id);
     }
 
-    /// Adds a reset.
-    pub fn reset(&mut self, of: &SharedLimits, keys: &[u8], lengths: &[u32]) -> u32 {
-        self.add(of, keys, lengths, Operation::Reset)
+    /// Forgets all that is owed.
+    pub fn reset(&self, keys: &[u8], lengths: &[u32], id: u32) {
+        self.run(keys, lengths, Operation::Reset, id);
     }
 
-    /// How many commands are to be sent now; 0 when every request has its answer. Their words
-    /// are at [`words`](Self::words).
-    pub fn commands(&mut self) -> usize {
-        if !self.requests.is_empty() {
-            self.depart();
-        }
-        self.words.clear();
-        self.lengths.clear();
-        let commands = self.exchange.commands();
-        for command in &commands {
-            self.lengths.push(command.len() as u32);
-            self.lengths.extend(command.iter().map(|word| word.len() as u32));
-            command.iter().for_each(|word: &Cow<'_, [u8]>| self.words.extend_from_slice(word));
-        }
-        commands.len()
+    /// Milliseconds until slices are to be looked at with [`renew`](Self::renew); nothing
+    /// while there are none.
+    pub fn renew_in(&self) -> Option<f64> {
+        self.leases.as_ref()?.lock().renew_in()
     }
 
-    /// The words of all commands, one after the other.
-    pub fn words(&self) -> Vec<u8> {
-        self.words.clone()
+    /// What slices are to be asked for now, if anything.
+    pub fn renew(&self) -> Option<LeaseTrip> {
+        LeaseTrip::renewing(self.leases.as_ref()?)
     }
 
-    /// For each command the number of its words, then the length of each.
-    pub fn word_lengths(&self) -> Vec<u32> {
-        self.lengths.clone()
-    }
-
-    /// Takes a script's answer: its parts, one after the other, and the length of each; -1
-    /// where there is no value.
-    pub fn take(&mut self, command: usize, bytes: &[u8], lengths: &[i32]) {
-        let mut rest = bytes;
-        let mut part = |&length: &i32| {
-            let Ok(length) = usize::try_from(length) else { return Part::Nil };
-            let (bytes, others) = rest.split_at_checked(length).unwrap_or((rest, &[]));
-            rest = others;
-            Part::Bytes(bytes.to_vec())
-        };
-        let parts = lengths.iter().map(&mut part).collect();
-        self.reply(command, Reply::Parts(parts));
-    }
-
-    /// Takes the server's error, its code first.
-    pub fn refuse(&mut self, command: usize, text: String) {
-        self.reply(command, Reply::Refusal(text));
-    }
-
-    /// Takes what went wrong on the way.
-    pub fn fail(&mut self, command: usize, message: String) {
-        self.reply(command, Reply::Failure(Error::Store(message)));
-    }
-
-    /// The answer to the request of that place. A status as that of [`Engine`](crate::Engine);
-    /// of a cancel 1 if all came back, 0 if not.
-    pub fn outcome(&mut self, place: usize) -> u32 {
-        let missing = || Err(Error::Store("the answer was lost".into()));
-        let outcome = match self.outcomes.get_mut(place) {
-            Some(outcome) => core::mem::replace(outcome, missing()),
-            None => missing(),
-        };
-        let decision = match outcome {
-            Ok(Outcome::Decision(decision) | Outcome::Reserved(Reserved::TooFar(decision))) => {
-                decision
-            }
-            Ok(Outcome::Reserved(Reserved::Slot(slot))) => {
-                *self.slot = Slot::of(&slot);
-                slot.decision
-            }
-            Ok(Outcome::Cancelled(all)) => return all.into(),
-            Ok(_) => return self.failed(Failure::unexpected()),
-            Err(error) => return self.failed(error.into()),
-        };
-        *self.answer = Answer::of(&decision);
-        status(&decision)
-    }
-
-    /// As [`Engine::answer_pointer`](crate::Engine::answer_pointer).
-    pub fn answer_pointer(&self) -> *const f64 {
-        (&raw const *self.answer).cast()
-    }
-
-    /// As [`Engine::slot_pointer`](crate::Engine::slot_pointer).
-    pub fn slot_pointer(&self) -> *const u64 {
-        (&raw const *self.slot).cast()
-    }
-
-    /// Why the last outcome was none.
-    pub fn take_failure(&mut self) -> Option<Failure> {
-        self.failure.take()
+    /// What gives all slices back, if there are any.
+    pub fn give_back(&self) -> Option<LeaseTrip> {
+        LeaseTrip::giving_back(self.leases.as_ref()?)
     }
 }
 
-impl Trip {
-    fn add(
-        &mut self,
-        of: &SharedLimits,
+impl SharedBuckets {
+    fn leases_of(
+        &self,
+        store: &GuardedStore,
+        lease: Option<(u32, f64)>,
+    ) -> Result<Option<Arc<Mutex<Leases>>>, Error> {
+        let Some((ttl_ms, max_share)) = lease else { return Ok(None) };
+        let terms = LeaseOptions::new(Duration::from_millis(ttl_ms.into()))
+            .max_share(max_share)
+            .terms(&self.limits)?;
+        let (store, limits) = (store.clone(), Arc::clone(&self.limits));
+        let leases = Leases::new(store, limits, terms, self.prefix.clone());
+        Ok(Some(Arc::new(Mutex::new(leases))))
+    }
+
+    fn run(&self, keys: &[u8], lengths: &[u32], operation: Operation, id: u32) {
+        let answers = Arc::clone(&self.answers);
+        self.run_then(keys, lengths, operation, move |outcome| answers.put(id, outcome));
+    }
+
+    fn run_then(
+        &self,
         keys: &[u8],
         lengths: &[u32],
         operation: Operation,
-    ) -> u32 {
-        let place = self.outcomes.len();
-        let lost = Error::Store("the answer was lost".into());
-        let keys = in_redis(keys, lengths, of);
-        let request = keys.and_then(|keys| Request::new(keys, Arc::clone(&of.limits), operation));
-        self.outcomes.push(Err(match request {
-            Ok(request) => {
-                self.requests.push((place, request));
-                lost
+        done: impl FnOnce(Result<Outcome, Error>) + Send + 'static,
+    ) {
+        let Some(guarded) = &self.guarded else {
+            return done(Err(Error::Store("the limiter is not open".into())));
+        };
+        match self.admit(keys, lengths, &operation) {
+            Ok(keys) => guarded.run(keys, operation, done),
+            Err(error) => done(Err(error)),
+        }
+    }
+
+    /// The keys in Redis, of a call that it should be asked.
+    fn admit(
+        &self,
+        bytes: &[u8],
+        lengths: &[u32],
+        operation: &Operation,
+    ) -> Result<RedisKeys, Error> {
+        if let Operation::Check { cost } | Operation::Reserve { cost, .. } = *operation {
+            let burst = self.limits.iter().map(Limit::burst).min().unwrap_or(0);
+            if cost > burst {
+                return Err(Error::CostTooLarge { cost, burst });
             }
-            Err(error) => error,
-        }));
-        place as u32
+        }
+        let mut rest = bytes;
+        let mut keys = Vec::with_capacity(lengths.len());
+        for &length in lengths {
+            let (key, others) = rest.split_at_checked(length as usize).unwrap_or((rest, &[]));
+            keys.push(key);
+            rest = others;
+        }
+        let keys = match keys[..] {
+            [key] => Keys::One(key),
+            _ => Keys::Each(&keys),
+        };
+        Ok(keys.checked(self.limits.len())?.in_redis(&self.prefix))
     }
-
-    fn depart(&mut self) {
-        let (places, requests): (Vec<_>, Vec<_>) = self.requests.drain(..).unzip();
-        let outcomes = &mut self.outcomes;
-        let calls = plan(requests, |request, refusal| outcomes[places[request]] = refusal);
-        self.exchange = Exchange::new(calls);
-        self.places = places;
-    }
-
-    fn reply(&mut self, command: usize, reply: Reply) {
-        let Self { exchange, places, outcomes, .. } = self;
-        exchange.take(
-            command,
-            reply,
-            |request, outcome| outcomes[places[request]] = outcome,
-            |_| {},
-        );
-    }
-
-    fn failed(&mut self, failure: Failure) -> u32 {
-        self.failure = Some(failure);
-        FAILED
-    }
-}
-
-fn in_redis(bytes: &[u8], lengths: &[u32], of: &SharedLimits) -> Result<Vec<Vec<u8>>, Error> {
-    let mut rest = bytes;
-    let mut keys = Vec::with_capacity(lengths.len());
-    for &length in lengths {
-        let (key, others) = rest.split_at_checked(length as usize).unwrap_or((rest, &[]));
-        keys.push(key);
-        rest = others;
-    }
-    let keys = match keys[..] {
-        [key] => Keys::One(key),
-        _ => Keys::Each(&keys),
-    };
-    Ok(keys.checked(of.limits.len())?.in_redis(&of.prefix))
 }

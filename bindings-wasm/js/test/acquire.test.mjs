@@ -39,7 +39,7 @@ test('waiters come in order, each at its slot and none before', async () => {
 });
 
 test('a timer that fires early is set again for the rest', async () => {
-  const limiter = createLimiter({ limits: '20/s burst 1' });
+  const limiter = createLimiter({ limits: '4/s burst 1' });
   let timers = 0;
   const waited = await withTimers((real, callback, ms) => {
     timers++;
@@ -50,7 +50,7 @@ test('a timer that fires early is set again for the rest', async () => {
     await limiter.acquire('key');
     return performance.now() - started;
   });
-  assert.ok(waited >= 50, `waited ${waited} ms`);
+  assert.ok(waited >= 250, `waited ${waited} ms`);
   assert.ok(timers > 1 && timers <= 20, `${timers} timers`);
 });
 

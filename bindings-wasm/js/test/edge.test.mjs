@@ -65,6 +65,33 @@ const reservation = await limiter.reserve('other', { cost: 60 });
 console.log(reservation.allowed, await reservation.cancel(), (await limiter.peek('other')).remaining);
 `;
 
+const FAILING = `
+const { createLimiter } = await import('tidegate-wasm');
+const { Redis } = await import('@upstash/redis/cloudflare');
+const store = new Redis({ url: 'http://127.0.0.1:1', token: 'secret', retry: false, enableTelemetry: false });
+const options = { limits: '60/s', store, storeTimeoutMs: 1000 };
+const policies = [{}, { onStoreError: 'allow' }, { onStoreError: 'deny' }, { onStoreError: 'local', peers: 3 }];
+const limiters = policies.map((policy) => createLimiter({ ...options, ...policy }));
+beginRequest();
+for (const limiter of limiters) {
+  const { allowed, source, limit } = await limiter.check('key').catch(({ code }) => ({ source: code }));
+  console.log(allowed, source, limit);
+}
+console.log(limiters[0].storeHealth.state, limiters[3].storeHealth.fallbacks);
+`;
+
+const LEASED = `
+const { createLimiter } = await import('tidegate-wasm');
+const { Redis } = await import('@upstash/redis/cloudflare');
+const store = new Redis({ url: process.env.URL, token: 'secret', retry: false, enableTelemetry: false });
+const limiter = createLimiter({ limits: '1000/s', store, storeTimeoutMs: 30_000, lease: { ttlMs: 1000 } });
+beginRequest();
+const deadline = Date.now() + 20_000;
+while ((await limiter.check('key')).source !== 'lease' && Date.now() < deadline) await new Promise((resolve) => setTimeout(resolve, 1));
+console.log((await limiter.check('key')).source);
+limiter.close();
+`;
+
 test('the limiter works under the rules of an edge runtime', () => {
   const output = runAtTheEdge(PROGRAM);
   assert.equal(output, '0 2/d window true false\nrate_limited true\n');
@@ -79,6 +106,23 @@ test('a shared bucket works there, over the REST API of Upstash', async () => {
     assert.equal(output, '60 redis 0\ntrue true 60\n');
     assert.equal(redis.run('EXISTS', 'edge:{key}'), '1');
     assert.match(redis.run('INFO', 'commandstats'), /cmdstat_mget:calls=2,/, 'one call for the checks, one for the peek');
+  } finally {
+    forwarder.kill();
+    await redis.remove();
+  }
+});
+
+test('while Redis fails the policy answers', () => {
+  const output = runAtTheEdge(FAILING);
+  assert.equal(output, 'undefined store_error undefined\ntrue fallback 60\nfalse fallback 60\nfalse fallback 20\nopen 1\n');
+});
+
+test('a shared bucket is leased there', async () => {
+  const redis = await RedisServer.start();
+  const forwarder = spawn(process.execPath, [FORWARDER, String(redis.port), 'secret'], { stdio: ['pipe', 'pipe', 'inherit'] });
+  try {
+    const [port] = await once(forwarder.stdout, 'data');
+    assert.equal(runAtTheEdge(LEASED, { URL: `http://127.0.0.1:${String(port).trim()}` }), 'lease\n');
   } finally {
     forwarder.kill();
     await redis.remove();

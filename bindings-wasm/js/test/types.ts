@@ -1,7 +1,7 @@
 // Compiled, never run: what the type declarations must accept and refuse.
 import { CostTooLarge, FakeClock, InvalidLimit, RateLimited, TidegateError } from 'tidegate-wasm';
 import { Limit, Limiter, Reservation, createLimiter, limit } from 'tidegate-wasm';
-import type { CheckInput, Decision, Keys, LimitInput, MemoryLimiter, MemoryReservation } from 'tidegate-wasm';
+import type { CheckInput, Decision, Keys, LimitInput, LeaseOptions, MemoryLimiter, MemoryReservation, OnStoreError, UpstashClient } from 'tidegate-wasm';
 
 const stepped: LimitInput = { tokens: 5, periodMs: 60_000, shape: 'stepped' };
 const limits: readonly LimitInput[] = ['10/s', stepped, limit('1/d', { name: 'daily' })];
@@ -38,6 +38,13 @@ const held = [limiter.holdSync('a', 0.5), limiter.resetSync('a'), limiter.credit
 const promised = [general.hold('a', 5), general.reset('a'), general.credit('a', 1), general.settle(keys, 2, 1)];
 console.log(many, later, gaveBack, memory, acquired, held satisfies Decision[], promised satisfies Promise<Decision>[]);
 
+declare const client: UpstashClient;
+const policy: OnStoreError = 'local';
+const lease: LeaseOptions = { ttlMs: 1000 };
+const remote: Limiter = createLimiter({ limits, store: client, onStoreError: policy, peers: 3, denyCacheMs: 0, lease });
+console.log(remote);
+// @ts-expect-error memory does not fail
+createLimiter({ limits, onStoreError: 'allow' });
 // @ts-expect-error limits are needed
 createLimiter({});
 // @ts-expect-error an unknown option

@@ -12,11 +12,9 @@ mod tests;
 use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
 use std::sync::Arc;
-use std::time::Instant;
 
 use tidegate_core::{Attempt, BreakerState, Limit, Operation, Outcome, Source};
 
-use crate::answer::Awaited;
 use crate::breaker::{self, StoreBreaker};
 use crate::error::Error;
 use crate::keys::RedisKeys;
@@ -184,21 +182,8 @@ impl Guarded {
         Some((keys, operation, sent))
     }
 
-    /// Waits for an answer of the store; not for ever, where the waiting thread may be the one
-    /// that is to do the I/O.
-    pub(crate) fn wait<T>(&self, awaited: Awaited<T>) -> Result<T, Error> {
-        /// For a thread that is busy, and answers late.
-        const SPARE: Duration = Duration::from_secs(1);
-        let Some(longest) = self.0.store.store.longest_wait() else { return awaited.wait() };
-        let deadline = Instant::now() + longest + SPARE;
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            match awaited.within(left) {
-                Some(answer) => return answer,
-                None if left.is_zero() => return Err(Error::StoreTimeout { after: longest }),
-                None => {}
-            }
-        }
+    pub(crate) fn store(&self) -> &RedisStore {
+        &self.0.store.store
     }
 
     pub(crate) fn health(&self) -> StoreHealth {

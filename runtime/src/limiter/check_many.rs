@@ -4,6 +4,7 @@ use parking_lot::Mutex;
 use tidegate_core::{Decision, Operation};
 use tokio::sync::oneshot;
 
+use super::run::wait;
 use super::{Buckets, Limiter};
 use crate::answer::{awaited, decision, lost};
 use crate::error::Error;
@@ -36,7 +37,7 @@ impl Limiter {
             Buckets::Redis(guarded) => {
                 let (answerer, awaited) = awaited();
                 self.check_many_then(checks, move |answer| answerer.answer(answer));
-                guarded.wait(awaited)
+                wait(guarded, awaited)
             }
         }
     }

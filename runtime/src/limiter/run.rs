@@ -2,13 +2,16 @@
 //! callback, blocking, and as a future.
 
 use core::sync::atomic::Ordering;
+use core::time::Duration;
+use std::time::Instant;
 
 use tidegate_core::{Limit, Operation, Outcome};
 use tokio::sync::oneshot;
 
 use super::{Buckets, Limiter};
-use crate::answer::{awaited, lost};
+use crate::answer::{Awaited, awaited, lost};
 use crate::error::Error;
+use crate::fallback::Guarded;
 use crate::keys::Keys;
 
 impl Limiter {
@@ -53,7 +56,7 @@ impl Limiter {
             Buckets::Redis(guarded) => {
                 let (answerer, awaited) = awaited();
                 self.run(keys, operation, move |outcome| answerer.answer(outcome));
-                guarded.wait(awaited)
+                wait(guarded, awaited)
             }
         }
     }
@@ -98,5 +101,22 @@ impl Limiter {
             }
         }
         keys.checked(self.0.limits.len())
+    }
+}
+
+/// Waits for an answer of the store; not for ever, where the waiting thread may be the one that
+/// is to do the I/O.
+pub(super) fn wait<T>(guarded: &Guarded, awaited: Awaited<T>) -> Result<T, Error> {
+    /// For a thread that is busy, and answers late.
+    const SPARE: Duration = Duration::from_secs(1);
+    let Some(longest) = guarded.store().longest_wait() else { return awaited.wait() };
+    let deadline = Instant::now() + longest + SPARE;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match awaited.within(left) {
+            Some(answer) => return answer,
+            None if left.is_zero() => return Err(Error::StoreTimeout { after: longest }),
+            None => {}
+        }
     }
 }

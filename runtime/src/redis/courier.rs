@@ -3,14 +3,15 @@
 
 use core::time::Duration;
 use std::borrow::Cow;
+use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Instant;
 
 use tidegate_core::Outcome;
 
+use super::Done;
 use super::deny_cache::DenyCache;
-use super::lane::Done;
 use super::protocol::{Exchange, Reply, Request, plan};
+use crate::clock::Instant;
 use crate::error::Error;
 
 /// Has errands run over a client of its own.
@@ -32,6 +33,52 @@ struct Caller {
     deadline: Instant,
     timeout: Duration,
     done: Option<Done>,
+}
+
+/// Errands that wait for the next trip.
+#[derive(Default)]
+pub struct Outbox(VecDeque<Errand>);
+
+impl Outbox {
+    /// Puts errands behind those that wait.
+    pub fn put(&mut self, errands: Vec<Errand>) {
+        self.0.extend(errands);
+    }
+
+    /// How many wait.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether none waits.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The first of them, up to a number.
+    pub fn leave(&mut self, most: usize) -> Vec<Errand> {
+        let count = self.0.len().min(most);
+        self.0.drain(..count).collect()
+    }
+
+    /// Takes out those that have waited long enough: to [give up](Errand::give_up) on, once
+    /// nobody is kept from the outbox by it. And how long the next one still waits.
+    pub fn expire(&mut self) -> (Vec<Errand>, Option<Duration>) {
+        let now = Instant::now();
+        let (late, waiting) = core::mem::take(&mut self.0)
+            .into_iter()
+            .partition(|errand| errand.caller.deadline <= now);
+        self.0 = waiting;
+        let next = self.0.iter().map(|errand| errand.caller.deadline - now).min();
+        (Vec::from(late), next)
+    }
+}
+
+impl Errand {
+    /// Tells its caller that there was no answer in time.
+    pub fn give_up(mut self) {
+        self.caller.give_up();
+    }
 }
 
 /// A Redis that a courier reaches, for any number of limiters.
@@ -99,15 +146,20 @@ impl Trip {
 
     /// Takes the reply to each command that was asked for last.
     pub fn take(&mut self, replies: impl IntoIterator<Item = Reply>) {
-        let Self { exchange, callers, sent, refused } = self;
         for (command, reply) in replies.into_iter().enumerate() {
-            let give = |place: usize, outcome| callers[place].answer(outcome);
-            exchange.take(command, reply, give, |refusal| {
-                if let Some(refused) = &refused {
-                    refused.keep(refusal, *sent);
-                }
-            });
+            self.take_one(command, reply);
         }
+    }
+
+    /// Takes the reply to the command of that place.
+    pub fn take_one(&mut self, command: usize, reply: Reply) {
+        let Self { exchange, callers, sent, refused } = self;
+        let give = |place: usize, outcome| callers[place].answer(outcome);
+        exchange.take(command, reply, give, |refusal| {
+            if let Some(refused) = &refused {
+                refused.keep(refusal, *sent);
+            }
+        });
     }
 
     /// Gives the error to all that have not been answered: the trip is over.

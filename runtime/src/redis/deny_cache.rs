@@ -11,13 +11,15 @@
 use core::hash::BuildHasher as _;
 use core::time::Duration;
 use std::sync::Arc;
-use std::time::Instant;
 
 use foldhash::fast::RandomState;
 use parking_lot::Mutex;
-use tidegate_core::{Decision, Limit, Operation, Source, decide_tiers};
+use tidegate_core::{Decision, Limit, Operation, Outcome, Source, decide_tiers};
 
+use super::Done;
 use super::protocol::Refusal;
+use crate::clock::Instant;
+use crate::error::Error;
 
 /// One place for each of so many keys; of two that share one, the later refusal is kept.
 const PLACES: usize = 1024;
@@ -82,8 +84,27 @@ impl DenyCache {
     }
 }
 
+/// Forgets the keys of an operation that may give something back: now, and again before its
+/// caller is told, as a trip that was under way may have brought a refusal meanwhile.
+pub(super) fn forgetting(
+    refused: &Arc<DenyCache>,
+    keys: &[Vec<u8>],
+    operation: &Operation,
+    done: impl FnOnce(Result<Outcome, Error>) + Send + 'static,
+) -> Done {
+    if !gives_back(operation) {
+        return Box::new(done);
+    }
+    let (refused, keys) = (Arc::clone(refused), keys.to_vec());
+    keys.iter().for_each(|key| refused.forget(key));
+    Box::new(move |outcome| {
+        keys.iter().for_each(|key| refused.forget(key));
+        done(outcome);
+    })
+}
+
 /// Whether an operation may leave a bucket owing less than it did.
-pub(super) fn gives_back(operation: &Operation) -> bool {
+fn gives_back(operation: &Operation) -> bool {
     match operation {
         Operation::Check { .. } | Operation::Reserve { .. } | Operation::Hold { .. } => false,
         Operation::Settle { charged, actual } => actual < charged,

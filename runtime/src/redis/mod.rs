@@ -21,14 +21,14 @@ use parking_lot::Mutex;
 use tidegate_core::{Decision, Limit, Operation, Outcome};
 use tokio::runtime::Handle;
 
-use self::deny_cache::{DenyCache, gives_back};
+use self::deny_cache::{DenyCache, forgetting};
 use self::lane::{Done, Lanes};
 use self::link::Link;
 use crate::answer::lost;
 use crate::error::Error;
 use crate::keys::RedisKeys;
 
-pub use courier::{Carriage, Courier, Errand, Trip};
+pub use courier::{Carriage, Courier, Errand, Outbox, Trip};
 pub(crate) use link::Address;
 pub use protocol::*;
 
@@ -202,12 +202,11 @@ impl Path<'_> {
         limits: &Arc<[Limit]>,
         (keys, operation, done): Ask<D>,
     ) -> Option<Ready> {
-        let forget = gives_back(&operation).then(|| (Arc::clone(self.refused()), keys.clone()));
-        forget.iter().for_each(forget_all);
+        let done = forgetting(self.refused(), &keys, &operation, done);
         let slot = self.slot_of(&keys);
         let request = Request::new(keys, Arc::clone(limits), operation);
         match slot.and_then(|slot| Ok((slot, request?))) {
-            Ok((slot, request)) => Some((slot, request, forgetting(forget, done))),
+            Ok((slot, request)) => Some((slot, request, done)),
             Err(error) => {
                 done(Err(error));
                 None
@@ -290,26 +289,6 @@ impl Connected {
                        the same hash tag, a part in braces, as in {org:7}user:1 and {org:7}";
         Err(Error::argument("key", message))
     }
-}
-
-/// Keys to which something is given back, and where their refusals are kept.
-type Forget = (Arc<DenyCache>, RedisKeys);
-
-fn forget_all((refused, keys): &Forget) {
-    keys.iter().for_each(|key| refused.forget(key));
-}
-
-/// Forgets keys again once something has been given back, before anybody is told: a trip
-/// that was under way may have brought a refusal meanwhile.
-fn forgetting(
-    forget: Option<Forget>,
-    done: impl FnOnce(Result<Outcome, Error>) + Send + 'static,
-) -> Done {
-    let Some(forget) = forget else { return Box::new(done) };
-    Box::new(move |outcome| {
-        forget_all(&forget);
-        done(outcome);
-    })
 }
 
 async fn within<T>(

@@ -23,6 +23,26 @@ fn a_wrong_command_line_exits_with_2_and_names_the_option() -> TestResult {
         ([&["--store", "memory://", "--store-timeout", "0ms"][..], &limit].concat(), "1ms to 1m"),
         ([&["--store", "memory://", "--prefix", ""][..], &limit].concat(), "invalid prefix"),
         (
+            [&["--store", "memory://", "--on-store-error", "deny"][..], &limit].concat(),
+            "--on-store-error: invalid on_store_error: it is for a Redis store only",
+        ),
+        (
+            [&["--store", "redis://x", "--on-store-error", "local"][..], &limit].concat(),
+            "--peers: invalid peers",
+        ),
+        (
+            [&["--store", "redis://x", "--peers", "3"][..], &limit].concat(),
+            "--peers: invalid peers: it is for",
+        ),
+        (
+            [&["--store", "memory://", "--deny-cache", "1s"][..], &limit].concat(),
+            "--deny-cache: invalid deny_cache",
+        ),
+        (
+            [&["--store", "redis://x", "--lease-ttl", "1s"][..], &limit].concat(),
+            "--lease-ttl, --lease-max-share: invalid lease",
+        ),
+        (
             [
                 &["--store", "memory://", "--tls-cert", "/no.pem", "--tls-key", "/no.key"],
                 &limit[..],

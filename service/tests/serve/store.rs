@@ -93,6 +93,122 @@ async fn a_redis_that_goes_and_comes_back() -> TestResult {
     Ok(())
 }
 
+/// The value of a metric.
+fn metric(service: &Service, name: &str) -> Result<u64, Failed> {
+    let (status, text) = service.get("/metrics")?;
+    assert_eq!(status, 200);
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    Ok(line.ok_or(format!("no {name} in {text}"))?.parse()?)
+}
+
+#[tokio::test]
+async fn while_redis_is_away_the_policy_answers() -> TestResult {
+    for (policy, code) in [
+        (&["--on-store-error", "allow"][..], Code::Ok),
+        (&["--on-store-error", "deny"], Code::OverLimit),
+        // A share is empty when the failure begins.
+        (&["--on-store-error", "local", "--peers", "4"], Code::OverLimit),
+    ] {
+        let mut redis = Redis::start().await?;
+        let mut service = on(&redis, policy).await?;
+        let client = &mut service.client().await?;
+        assert_eq!(check(client, "user", 1).await?.1.limit_remaining, 39);
+        assert_eq!(service.get("/readyz")?, (200, "ready".to_owned()));
+        assert_eq!(metric(&service, "tidegate_store_state{state=\"closed\"}")?, 1);
+        assert_eq!(metric(&service, "tidegate_fallbacks_total")?, 0);
+
+        redis.kill()?;
+        for _ in 0..5 {
+            assert_eq!(check(client, "user", 1).await?.0, code, "{policy:?}");
+        }
+        let ready = service.get("/readyz")?;
+        assert_eq!(ready, (200, "ready, without the store: store_error".to_owned()));
+        assert_eq!(metric(&service, "tidegate_fallbacks_total")?, 5);
+        assert!(metric(&service, "tidegate_store_failures_total")? >= 3);
+        assert_eq!(metric(&service, "tidegate_store_state{state=\"closed\"}")?, 0);
+
+        redis.restart().await?;
+        eventually(async || {
+            check(&mut service.client().await?, "back", 1).await?;
+            match metric(&service, "tidegate_store_state{state=\"closed\"}")? {
+                1 => Ok(()),
+                _ => Err("the breaker is not closed".into()),
+            }
+        })
+        .await?;
+        assert_eq!(check(client, "user", 40).await?.0, Code::Ok, "its data is lost");
+        assert_eq!(check(client, "user", 1).await?.0, Code::OverLimit);
+
+        service.send("TERM")?;
+        assert!(service.exited().await?.success());
+        let log = service.log()?;
+        assert_eq!(
+            log.matches("the store does not answer; --on-store-error does").count(),
+            1,
+            "{log}"
+        );
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_share_goes_on_while_redis_is_away() -> TestResult {
+    let mut redis = Redis::start().await?;
+    let url = redis.url();
+    let base = ["--store", &url, "--store-timeout", "2s", "--limit", "400/s burst 400"];
+    let share = ["--on-store-error", "local", "--peers", "4"];
+    let service = Service::start(&[&base[..], &share].concat()).await?;
+    let client = &mut service.client().await?;
+    check(client, "user", 1).await?;
+    redis.kill()?;
+    eventually(async || match check(&mut service.client().await?, "user", 1).await? {
+        (Code::Ok, status) if status.limit_remaining < 100 => Ok(()),
+        other => Err(format!("{other:?}").into()),
+    })
+    .await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_refusal_is_kept_for_as_long_as_it_may() -> TestResult {
+    for (deny_cache, code) in [("60s", Code::OverLimit), ("0s", Code::Ok)] {
+        let redis = Redis::start().await?;
+        let service = on(&redis, &["--deny-cache", deny_cache]).await?;
+        let client = &mut service.client().await?;
+        check(client, "user", 40).await?;
+        assert_eq!(check(client, "user", 1).await?.0, Code::OverLimit);
+        redis.command("FLUSHALL")?;
+        assert_eq!(check(client, "user", 1).await?.0, code, "--deny-cache {deny_cache}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_busy_key_is_leased_and_given_back_at_the_end() -> TestResult {
+    let redis = Redis::start().await?;
+    let url = redis.url();
+    let base = ["--store", &url, "--store-timeout", "2s", "--limit", "1000/s"];
+    let mut service = Service::start(&[&base[..], &["--lease-ttl", "1s"]].concat()).await?;
+    eventually(async || {
+        check(&mut service.client().await?, "user", 1).await?;
+        match redis.command("HLEN tidegate:{user}:leases")?.as_str() {
+            ":1" => Ok(()),
+            other => Err(other.to_owned().into()),
+        }
+    })
+    .await?;
+    // At its pace.
+    eventually(async || match check(&mut service.client().await?, "user", 1).await?.0 {
+        Code::Ok => Ok(()),
+        other => Err(format!("{other:?}").into()),
+    })
+    .await?;
+    service.send("TERM")?;
+    assert!(service.exited().await?.success());
+    assert_eq!(redis.command("HLEN tidegate:{user}:leases")?, ":0");
+    Ok(())
+}
+
 #[tokio::test]
 async fn it_starts_while_redis_is_down() -> TestResult {
     let mut redis = Redis::start().await?;

@@ -418,9 +418,12 @@ pub fn edges() -> [Case; 2] {
 /// delay, by either branch; a whole millisecond is also the one before and a million
 /// nanoseconds, which compare and add up alike; `%s` writes fourteen digits, which a step
 /// (below 10^13) and seconds (below 10^11) do not exceed; a check that is not done quickly is
-/// done slowly; what ends in the clock's last millisecond ends on a whole one.
+/// done slowly, and one check is the least of one and of those there is room for; what ends in
+/// the clock's last millisecond ends on a whole one.
 pub const EQUIVALENT_MUTANTS: &[&str] = &[
+    r#"if count > 1 then charge = charge * min(count, (room - fmod(room, charge)) / charge) end [14: " > " -> " >= "]"#,
     r#"if missing > 0 then [12: " > " -> " >= "]"#,
+    r#"if not cost then [2: "if not " -> "if "]"#,
     r#"if rest < 0 then [13: " < " -> " <= "]"#,
     r#"return format('%s@%.0f%09.0f', ARGV[2 * tier], at_sec, at_nanos), math.ceil(debt / MILLI) [20: "%.0f" -> "%s"]"#,
     r#"return format('%s@%.0f+%.0f', ARGV[2 * tier], floor(now_ms / period), debt), full_in [22: "%.0f" -> "%s"]"#,

@@ -1,0 +1,33 @@
+// The clients that a program may have made, and a URL beside them.
+
+import { Redis as Upstash } from '@upstash/redis';
+import { Redis as Ioredis } from 'ioredis';
+import { createClient } from 'redis';
+
+import { startForwarder } from '../../tests/end_to_end/upstash_forwarder.mjs';
+
+/** How each kind of client is made and ended. */
+export const CLIENTS = {
+  async ioredis({ port }) {
+    const client = new Ioredis({ port, maxRetriesPerRequest: 0, retryStrategy: () => 50 });
+    client.on('error', () => {});
+    return { client, end: () => client.disconnect() };
+  },
+  async 'node-redis'({ port }) {
+    const client = createClient({ socket: { port, reconnectStrategy: () => 50 }, disableOfflineQueue: true });
+    client.on('error', () => {});
+    await client.connect();
+    return { client, end: () => client.destroy() };
+  },
+  async upstash({ port }) {
+    const { url, close } = await startForwarder({ redisPort: port, token: 'secret' });
+    const client = new Upstash({ url, token: 'secret', retry: false, enableTelemetry: false });
+    return { client, end: close };
+  },
+};
+
+/** Every way to give a limiter its store. */
+export const STORES = {
+  url: async ({ url }) => ({ client: url, end() {} }),
+  ...CLIENTS,
+};

@@ -1,0 +1,58 @@
+// The options that only a Redis has.
+
+import { checkFields, describe, invalid } from './arguments.js';
+
+/** Their names. */
+export const STORE_OPTIONS = ['onStoreError', 'peers', 'denyCacheMs', 'lease'];
+
+const POLICIES = ['raise', 'allow', 'deny', 'local'];
+const MAX_PEERS = 1_000_000;
+const MAX_DENY_CACHE_MS = 60_000;
+const LEASE = ['ttlMs', 'maxShare'];
+const MIN_LEASE_MS = 100;
+const MAX_LEASE_MS = 60_000;
+
+export function checkStoreOptions({ onStoreError, peers, denyCacheMs, lease }) {
+  checkOnStoreError(onStoreError, peers);
+  checkDenyCache(denyCacheMs);
+  checkLease(lease);
+}
+
+/** For buckets in memory, shared or not. */
+export function checkNotRemote({ onStoreError = 'raise', denyCacheMs, lease }) {
+  if (onStoreError !== 'raise') throw invalid('onStoreError', 'it is for a Redis store only; memory does not fail');
+  if (denyCacheMs !== undefined) throw invalid('denyCacheMs', 'it is for a Redis store only; leave it out');
+  if (lease !== undefined) throw invalid('lease', 'it is a slice of a bucket in Redis, which other stores are not');
+}
+
+function checkOnStoreError(policy = 'raise', peers) {
+  if (!POLICIES.includes(policy)) {
+    const named = POLICIES.map((each) => `"${each}"`).join(', ');
+    throw invalid('onStoreError', `it must be one of ${named}, but is ${describe(policy)}`);
+  }
+  if (policy === 'local' && peers === undefined) {
+    throw invalid('peers', 'onStoreError "local" needs the number of processes that share the limits');
+  }
+  if (policy !== 'local' && peers !== undefined) {
+    throw invalid('peers', 'it is for onStoreError "local" only');
+  }
+  if (peers === undefined || (Number.isInteger(peers) && peers >= 1 && peers <= MAX_PEERS)) return;
+  throw invalid('peers', `it must be a whole number from 1 to ${MAX_PEERS}, but is ${describe(peers)}`);
+}
+
+function checkDenyCache(ms) {
+  if (ms === undefined || (Number.isInteger(ms) && ms >= 0 && ms <= MAX_DENY_CACHE_MS)) return;
+  throw invalid('denyCacheMs', `it must be a whole number from 0 to ${MAX_DENY_CACHE_MS}, but is ${describe(ms)}`);
+}
+
+function checkLease(lease) {
+  if (lease === undefined) return;
+  checkFields('lease', lease, LEASE);
+  const { ttlMs, maxShare = 1 } = lease;
+  if (!Number.isInteger(ttlMs) || ttlMs < MIN_LEASE_MS || ttlMs > MAX_LEASE_MS) {
+    const bounds = `ttlMs must be a whole number from ${MIN_LEASE_MS} to ${MAX_LEASE_MS}`;
+    throw invalid('lease', `${bounds}, but is ${describe(ttlMs)}`);
+  }
+  if (typeof maxShare === 'number' && maxShare >= 0.001 && maxShare <= 1) return;
+  throw invalid('lease', `maxShare must be a number from 0.001 to 1, but is ${describe(maxShare)}`);
+}

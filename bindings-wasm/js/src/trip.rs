@@ -1,0 +1,78 @@
+use core::time::Duration;
+
+use wasm_bindgen::prelude::wasm_bindgen;
+
+use crate::client::in_millis;
+use crate::error::Error;
+use crate::packed::{Packed, parts};
+use crate::redis::{self, Errand, Reply};
+
+/// Requests that travel together over a client of the host's.
+///
+/// The host sends [`commands`](Self::commands) in one go and hands over each reply, until
+/// there are no more. The answers that follow are at the [`Client`](crate::Client).
+#[wasm_bindgen]
+pub struct Trip {
+    trip: redis::Trip,
+    packed: Packed,
+}
+
+#[wasm_bindgen]
+impl Trip {
+    /// How many commands are to be sent now; 0 when every request has its answer. Their words
+    /// are at [`words`](Self::words).
+    pub fn commands(&mut self) -> usize {
+        self.packed.pack(self.trip.commands())
+    }
+
+    /// The words of all commands, one after the other.
+    pub fn words(&self) -> Vec<u8> {
+        self.packed.words()
+    }
+
+    /// For each command the number of its words, then the length of each.
+    pub fn word_lengths(&self) -> Vec<u32> {
+        self.packed.lengths()
+    }
+
+    /// Takes a script's answer: its parts, one after the other, and the length of each; -1
+    /// where there is no value.
+    pub fn take(&mut self, command: usize, bytes: &[u8], lengths: &[i32]) {
+        self.trip.take_one(command, Reply::Parts(parts(bytes, lengths)));
+    }
+
+    /// Takes the server's error, its code first.
+    pub fn refuse(&mut self, command: usize, text: String) {
+        self.trip.take_one(command, Reply::Refusal(text));
+    }
+
+    /// Takes what went wrong on the way.
+    pub fn fail(&mut self, command: usize, message: String, timed_out: bool) {
+        self.trip.take_one(command, Reply::Failure(store_error(message, timed_out)));
+    }
+
+    /// Answers those who have waited long enough; milliseconds until the next one will have, or
+    /// nothing when nobody waits any more.
+    pub fn expire(&mut self) -> Option<f64> {
+        self.trip.expire().map(in_millis)
+    }
+
+    /// Ends the trip: none of those who still wait gets an answer.
+    pub fn end(&mut self, message: String) {
+        self.trip.fail(&Error::Store(message));
+    }
+}
+
+impl Trip {
+    pub(crate) fn new(errands: Vec<Errand>) -> Self {
+        Self { trip: redis::Trip::new(errands), packed: Packed::default() }
+    }
+}
+
+pub(crate) fn store_error(message: String, timed_out: bool) -> Error {
+    match timed_out {
+        // Each caller's own timeout is filled in.
+        true => Error::StoreTimeout { after: Duration::ZERO },
+        false => Error::Store(message),
+    }
+}
