@@ -94,7 +94,9 @@ def cases(effort: Effort) -> Iterator[Case]:
             yield Case("node", NODE, keys, outcome, 1)
             yield Case("node", NODE, keys, outcome, 100)
         for keys in (1, IN_FLIGHT):
-            yield Case("rust", RUST, keys, outcome, IN_FLIGHT)
+            # All at once by one call, and by as many tasks as come.
+            for ours in ("tidegate-many", "tidegate-asking"):
+                yield Case("rust", (ours, "redis_rate"), keys, outcome, IN_FLIGHT)
 
 
 @dataclass(frozen=True)

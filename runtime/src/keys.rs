@@ -1,3 +1,5 @@
+use core::ops::Deref;
+
 use crate::error::Error;
 
 /// The longest key, in bytes.
@@ -72,9 +74,9 @@ impl<'k> Keys<'k> {
     /// The keys in Redis: one for all tiers, or one per tier, marked with it as no key for
     /// all tiers is. A key may be that of two tiers, and those with a hash tag in common can
     /// be in one slot of a cluster.
-    pub(crate) fn in_redis(self, prefix: &str) -> Vec<Vec<u8>> {
+    pub(crate) fn in_redis(self, prefix: &str) -> RedisKeys {
         match self {
-            Self::One(key) => vec![redis_key(prefix, key)],
+            Self::One(key) => RedisKeys::One(redis_key(prefix, key)),
             Self::Each(keys) => {
                 let of_tier = |(tier, key): (usize, &&[u8])| {
                     let mut full = match hash_tag(key) {
@@ -89,9 +91,54 @@ impl<'k> Keys<'k> {
                     full.extend_from_slice(format!(":{tier}").as_bytes());
                     full
                 };
-                keys.iter().enumerate().map(of_tier).collect()
+                RedisKeys::Each(keys.iter().enumerate().map(of_tier).collect())
             }
         }
+    }
+}
+
+/// The keys of an operation in Redis.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RedisKeys {
+    /// The key of a bucket that holds all tiers.
+    One(Vec<u8>),
+    /// The key of each tier's bucket.
+    Each(Vec<Vec<u8>>),
+}
+
+impl RedisKeys {
+    pub(crate) const NONE: Self = Self::Each(Vec::new());
+
+    /// The first key, which is the only one where there is one for all tiers.
+    pub(crate) fn into_first(self) -> Vec<u8> {
+        match self {
+            Self::One(key) => key,
+            Self::Each(keys) => keys.into_iter().next().unwrap_or_default(),
+        }
+    }
+
+    pub(crate) fn into_vec(self) -> Vec<Vec<u8>> {
+        match self {
+            Self::One(key) => vec![key],
+            Self::Each(keys) => keys,
+        }
+    }
+}
+
+impl Deref for RedisKeys {
+    type Target = [Vec<u8>];
+
+    fn deref(&self) -> &[Vec<u8>] {
+        match self {
+            Self::One(key) => core::slice::from_ref(key),
+            Self::Each(keys) => keys,
+        }
+    }
+}
+
+impl From<Vec<Vec<u8>>> for RedisKeys {
+    fn from(keys: Vec<Vec<u8>>) -> Self {
+        Self::Each(keys)
     }
 }
 
@@ -223,7 +270,7 @@ mod tests {
 
     fn in_redis(keys: &[&[u8]]) -> Vec<String> {
         let text = |key| String::from_utf8(key).expect("UTF-8");
-        Keys::Each(keys).in_redis("p").into_iter().map(text).collect()
+        Keys::Each(keys).in_redis("p").into_vec().into_iter().map(text).collect()
     }
 
     #[test]

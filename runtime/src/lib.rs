@@ -16,6 +16,7 @@ mod limiter;
 mod mapping;
 mod memory;
 mod pressure;
+mod process;
 #[doc(hidden)]
 pub mod redis;
 mod reservation;

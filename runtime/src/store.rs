@@ -45,6 +45,52 @@ impl Store {
     /// [`Error::InvalidArgument`] for a URL or timeout that cannot be used. The
     /// message never repeats the URL's user or password.
     pub fn open(url: &str, timeout: Duration) -> Result<Self, Error> {
+        Self::open_with(url, timeout, None)
+    }
+
+    /// [`open`](Self::open) for a Redis whose I/O is to run on a Tokio runtime of the
+    /// program's own, with its I/O and time drivers, instead of on Tidegate's thread: checks
+    /// made by tasks there then cross no thread, which costs the fewest cycles. Busy tasks
+    /// keep it waiting, though, so that a timeout may be noticed late.
+    ///
+    /// Where a blocking method is called on that runtime's only thread, it answers
+    /// [`Error::StoreTimeout`] after a second, as nobody is left to do the I/O; when the runtime
+    /// has been shut down, calls answer [`Error::Store`]. Timers, leases and the child of a fork
+    /// use Tidegate's thread.
+    ///
+    /// ```no_run
+    /// use core::time::Duration;
+    /// use tidegate::{Limiter, Store};
+    /// # async fn example() -> Result<(), tidegate::Error> {
+    /// let runtime = tokio::runtime::Handle::current();
+    /// let store = Store::open_on("redis://127.0.0.1", Duration::from_millis(50), &runtime)?;
+    /// let limiter = Limiter::builder().limit("100/s").store(store).build()?;
+    /// limiter.check_async("user:42", 1).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), and [`Error::InvalidArgument`] for memory, which does no I/O.
+    pub fn open_on(
+        url: &str,
+        timeout: Duration,
+        runtime: &tokio::runtime::Handle,
+    ) -> Result<Self, Error> {
+        let store = Self::open_with(url, timeout, Some(runtime))?;
+        match store.0 {
+            Backend::Redis(_) => Ok(store),
+            Backend::Memory | Backend::Shm(_) => {
+                Err(Error::argument("runtime", "it is for a Redis store only; memory does no I/O"))
+            }
+        }
+    }
+
+    fn open_with(
+        url: &str,
+        timeout: Duration,
+        runtime: Option<&tokio::runtime::Handle>,
+    ) -> Result<Self, Error> {
         check_timeout(timeout)?;
         let Some((scheme, rest)) = url.split_once("://") else {
             return Err(unknown_url("it has no scheme"));
@@ -54,7 +100,7 @@ impl Store {
             "memory" => Err(unknown_url("nothing may follow memory://")),
             "shm" => Ok(Self(Backend::Shm(ShmOptions::parse(rest)?))),
             scheme if Address::has_scheme(scheme) => {
-                let redis = RedisStore::open(url, timeout)?;
+                let redis = RedisStore::open(url, timeout, runtime)?;
                 Ok(Self(Backend::Redis(GuardedStore::new(redis, timeout))))
             }
             // Not repeated: what stands there may be a misplaced password.

@@ -6,6 +6,8 @@ use core::time::Duration;
 use redis::aio::MultiplexedConnection;
 use redis::{RedisError, Script};
 
+use tokio::runtime::Handle;
+
 use crate::Result;
 
 /// A limit as each contender writes it: so many tokens per seconds.
@@ -41,22 +43,23 @@ pub(crate) trait Contender: Send + Sync + 'static {
 pub(crate) struct Tidegate([tidegate::Limiter; 3]);
 
 impl Tidegate {
-    pub(crate) fn new(url: &str) -> Result<Self> {
-        Self::keeping_refusals(url, Duration::from_secs(1))
+    pub(crate) fn new(url: &str, runtime: &Handle) -> Result<Self> {
+        Self::keeping_refusals(url, runtime, Duration::from_secs(1))
     }
 
     /// One that asks the server for every check.
-    pub(crate) fn asking(url: &str) -> Result<Self> {
-        Self::keeping_refusals(url, Duration::ZERO)
+    pub(crate) fn asking(url: &str, runtime: &Handle) -> Result<Self> {
+        Self::keeping_refusals(url, runtime, Duration::ZERO)
     }
 
-    fn keeping_refusals(url: &str, keep: Duration) -> Result<Self> {
+    fn keeping_refusals(url: &str, runtime: &Handle, keep: Duration) -> Result<Self> {
+        // As the others' connection, on the runtime of those who call.
+        let store = tidegate::Store::open_on(url, Duration::from_secs(10), runtime)?;
         let open = |Rate { tokens, seconds }| {
             tidegate::Limiter::builder()
                 .limit(&format!("{tokens}/{seconds}s"))
-                .store_url(url)
+                .store(store.clone())
                 .prefix(&format!("rust-{tokens}"))
-                .store_timeout(Duration::from_secs(10))
                 .deny_cache(keep)
                 .build()
         };
@@ -71,6 +74,16 @@ impl Tidegate {
             SPREAD => spread,
             _ => exhausted,
         }
+    }
+}
+
+impl Tidegate {
+    /// Asks for one token of each key in one call, and tells how many were allowed.
+    pub(crate) async fn check_many(&self, rate: Rate, keys: &[u64]) -> Result<u64> {
+        let names: Vec<String> = keys.iter().map(|key| format!("user:{key}")).collect();
+        let checks = names.iter().map(|name| (name, 1));
+        let decisions = self.limiter(rate).check_many_async(checks).await?;
+        Ok(decisions.iter().map(|decision| u64::from(decision.allowed)).sum())
     }
 }
 

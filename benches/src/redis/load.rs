@@ -9,7 +9,7 @@ use rustix::time::{ClockId, clock_gettime};
 use tokio::runtime::Runtime;
 
 use crate::Result;
-use crate::contenders::{Contender, EXHAUSTED, Rate};
+use crate::contenders::{Contender, EXHAUSTED, Rate, Tidegate};
 
 pub(crate) struct Load {
     /// How many keys are asked for in turn; one for each task where they are as many.
@@ -39,11 +39,15 @@ impl Load {
         runtime: &Runtime,
         contender: &Arc<C>,
     ) -> Result<Sample> {
+        self.sample(|| match self.concurrency {
+            1 => self.one_thread(runtime, contender),
+            _ => self.tasks(runtime, contender),
+        })
+    }
+
+    fn sample(&self, calls: impl FnOnce() -> Result<Measured>) -> Result<Sample> {
         let (cpu, start) = (cpu_seconds(), Instant::now());
-        let (mut nanos, allowed) = match self.concurrency {
-            1 => self.one_thread(runtime, contender)?,
-            _ => self.tasks(runtime, contender)?,
-        };
+        let (mut nanos, allowed) = calls()?;
         let seconds = start.elapsed().as_secs_f64();
         let cpu_seconds = cpu_seconds() - cpu;
         nanos.sort_unstable();
@@ -67,6 +71,28 @@ impl Load {
             before = after;
         }
         Ok((nanos, allowed))
+    }
+
+    /// One call of as many checks as are to be in flight after the other.
+    pub(crate) fn run_many(&self, runtime: &Runtime, tidegate: &Arc<Tidegate>) -> Result<Sample> {
+        let keys: Vec<u64> = (0..self.concurrency).map(|nth| nth % self.keys).collect();
+        let (tidegate, limit, slice) = (Arc::clone(tidegate), self.limit, self.slice);
+        self.sample(|| {
+            let calls = async move {
+                let end = Instant::now() + slice;
+                let (mut nanos, mut allowed) = (Vec::new(), 0);
+                let mut before = Instant::now();
+                while before < end {
+                    allowed += tidegate.check_many(limit, &keys).await?;
+                    let after = Instant::now();
+                    let taken = saturating_nanos(after - before);
+                    nanos.extend(core::iter::repeat_n(taken, keys.len()));
+                    before = after;
+                }
+                Ok((nanos, allowed))
+            };
+            runtime.block_on(runtime.spawn(calls))?
+        })
     }
 
     fn tasks<C: Contender>(&self, runtime: &Runtime, contender: &Arc<C>) -> Result<Measured> {

@@ -25,13 +25,13 @@ type Result<T> = core::result::Result<T, Box<dyn Error + Send + Sync>>;
 fn main() -> Result<()> {
     let url = std::env::var("REDIS_URL")?;
     let script = std::fs::read_to_string(std::env::var("REDIS_RATE_SCRIPT")?)?;
-    // One thread for the I/O, as the limiter has.
+    // One thread, on which both the tasks and the I/O of all contenders run.
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let client = redis::Client::open(url.as_str())?;
     let connection = runtime.block_on(client.get_multiplexed_async_connection())?;
-    let tidegate = Arc::new(Tidegate::new(&url)?);
-    let asking = Arc::new(Tidegate::asking(&url)?);
+    let tidegate = Arc::new(Tidegate::new(&url, runtime.handle())?);
+    let asking = Arc::new(Tidegate::asking(&url, runtime.handle())?);
     let redis_rate = Arc::new(RedisRate::new(connection.clone(), &script));
     let bare = Arc::new(Bare::new(connection));
 
@@ -43,6 +43,10 @@ fn main() -> Result<()> {
         let sample = match contender {
             "tidegate" => answer(&runtime, &tidegate, &words),
             "tidegate-asking" => answer(&runtime, &asking, &words),
+            "tidegate-many" => match load_of(&words)? {
+                Some(load) => load.run_many(&runtime, &asking),
+                None => answer(&runtime, &asking, &words),
+            },
             "redis_rate" => answer(&runtime, &redis_rate, &words),
             "bare" => answer(&runtime, &bare, &words),
             other => Err(format!("no such contender: {other}").into()),
@@ -54,21 +58,24 @@ fn main() -> Result<()> {
 }
 
 fn answer<C: Contender>(runtime: &Runtime, contender: &Arc<C>, words: &[&str]) -> Result<Sample> {
-    match *words {
-        ["exhaust", _, keys] => {
+    match (load_of(words)?, words) {
+        (Some(load), _) => load.run(runtime, contender),
+        (None, ["exhaust", _, keys]) => {
             load::exhaust(runtime, contender, keys.parse()?)?;
             Ok(Sample::default())
         }
-        ["run", _, keys, outcome, concurrency, milliseconds] => {
-            let keys: u64 = keys.parse()?;
-            let limit = match outcome {
-                "deny" => contenders::EXHAUSTED,
-                _ if keys <= 64 => contenders::HOT,
-                _ => contenders::SPREAD,
-            };
-            let slice = Duration::from_millis(milliseconds.parse()?);
-            Load { keys, limit, concurrency: concurrency.parse()?, slice }.run(runtime, contender)
-        }
         _ => Err("neither exhaust nor run".into()),
     }
+}
+
+fn load_of(words: &[&str]) -> Result<Option<Load>> {
+    let ["run", _, keys, outcome, concurrency, milliseconds] = *words else { return Ok(None) };
+    let keys: u64 = keys.parse()?;
+    let limit = match outcome {
+        "deny" => contenders::EXHAUSTED,
+        _ if keys <= 64 => contenders::HOT,
+        _ => contenders::SPREAD,
+    };
+    let slice = Duration::from_millis(milliseconds.parse()?);
+    Ok(Some(Load { keys, limit, concurrency: concurrency.parse()?, slice }))
 }

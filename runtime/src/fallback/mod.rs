@@ -12,12 +12,15 @@ mod tests;
 use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
 use std::sync::Arc;
+use std::time::Instant;
 
 use tidegate_core::{Attempt, BreakerState, Limit, Operation, Outcome, Source};
 
+use crate::answer::Awaited;
 use crate::breaker::{self, StoreBreaker};
 use crate::error::Error;
-use crate::redis::{Ask, RedisStore};
+use crate::keys::RedisKeys;
+use crate::redis::{Ask, RedisStore, Way};
 pub use health::StoreHealth;
 pub use policy::OnStoreError;
 use share::LocalShare;
@@ -113,15 +116,18 @@ impl Guarded {
         Ok(Self(Arc::new(Inner { store, limits, policy, fallbacks: AtomicU64::new(0) })))
     }
 
-    /// Runs an operation on the buckets of `keys`, one key that holds all tiers or one for
-    /// each, and calls `done` on the I/O thread; at once where the store is not asked.
+    /// Runs an operation on the buckets of `keys`, and calls `done` on the I/O thread; at once
+    /// where the store is not asked.
     pub(crate) fn run(
         &self,
-        keys: Vec<Vec<u8>>,
+        keys: RedisKeys,
         operation: Operation,
         done: impl FnOnce(Result<Outcome, Error>) + Send + 'static,
     ) {
-        self.run_all(core::iter::once((keys, operation, done)));
+        let way = self.0.store.store.way();
+        if let Some((keys, operation, sent)) = self.guard(&way, (keys, operation, done)) {
+            way.run(keys, &self.0.limits, operation, move |outcome| sent.answered(outcome));
+        }
     }
 
     /// Runs operations one after the other, in as few trips as can be.
@@ -129,11 +135,12 @@ impl Guarded {
         &self,
         asked: impl IntoIterator<Item = Ask<D>>,
     ) {
-        let to_send = asked.into_iter().filter_map(|(keys, operation, done)| {
-            let (keys, operation, sent) = self.guard(keys, operation, done)?;
+        let way = self.0.store.store.way();
+        let to_send = asked.into_iter().filter_map(|ask| {
+            let (keys, operation, sent) = self.guard(&way, ask)?;
             Some((keys, operation, move |outcome| sent.answered(outcome)))
         });
-        self.0.store.store.run_all(&self.0.limits, to_send);
+        way.run_all(&self.0.limits, to_send);
     }
 
     /// Answers what the store is not to be asked; what it is, with who waits for the answer.
@@ -142,9 +149,8 @@ impl Guarded {
     /// kind could be answered by a server that refuses the caller's.
     fn guard<D: FnOnce(Result<Outcome, Error>)>(
         &self,
-        keys: Vec<Vec<u8>>,
-        operation: Operation,
-        done: D,
+        way: &Way<'_>,
+        (keys, operation, done): Ask<D>,
     ) -> Option<Ask<Sent<D>>> {
         let operation = match operation {
             Operation::Cancel(slot) if slot.decision.source == Source::Fallback => {
@@ -155,7 +161,7 @@ impl Guarded {
             operation => operation,
         };
         // Before the breaker: it would take this for an answer of the store.
-        if let Some(decision) = self.0.store.store.refuse(&keys, &self.0.limits, &operation) {
+        if let Some(decision) = way.refuse(&keys, &self.0.limits, &operation) {
             done(Ok(Outcome::Decision(decision)));
             return None;
         }
@@ -169,13 +175,30 @@ impl Guarded {
                 return None;
             }
         };
-        let mut kept = Vec::new();
+        let mut kept = RedisKeys::NONE;
         if let Policy::Local(share) = &self.0.policy {
             share.post(&keys, self, breaker);
             kept.clone_from(&keys);
         }
         let sent = Sent { inner: Arc::clone(&self.0), of_node, attempt, asked, keys: kept, done };
         Some((keys, operation, sent))
+    }
+
+    /// Waits for an answer of the store; not for ever, where the waiting thread may be the one
+    /// that is to do the I/O.
+    pub(crate) fn wait<T>(&self, awaited: Awaited<T>) -> Result<T, Error> {
+        /// For a thread that is busy, and answers late.
+        const SPARE: Duration = Duration::from_secs(1);
+        let Some(longest) = self.0.store.store.longest_wait() else { return awaited.wait() };
+        let deadline = Instant::now() + longest + SPARE;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match awaited.within(left) {
+                Some(answer) => return answer,
+                None if left.is_zero() => return Err(Error::StoreTimeout { after: longest }),
+                None => {}
+            }
+        }
     }
 
     pub(crate) fn health(&self) -> StoreHealth {
@@ -191,13 +214,13 @@ impl Guarded {
     /// Charges the store for what was spent here while it failed; `failed` when it still does.
     fn charge(
         &self,
-        keys: Vec<Vec<u8>>,
-        limits: Arc<[Limit]>,
+        keys: RedisKeys,
+        limits: &Arc<[Limit]>,
         operation: Operation,
         failed: impl FnOnce(&LocalShare) + Send + 'static,
     ) {
         let inner = Arc::clone(&self.0);
-        self.0.store.store.run(keys, limits, operation, move |outcome| {
+        self.0.store.store.way().run(keys, limits, operation, move |outcome| {
             if let (Err(_), Policy::Local(share)) = (outcome, &inner.policy) {
                 failed(share);
             }
@@ -212,7 +235,7 @@ struct Sent<D> {
     attempt: Attempt,
     asked: Asked,
     /// For the share; none where there is none.
-    keys: Vec<Vec<u8>>,
+    keys: RedisKeys,
     done: D,
 }
 

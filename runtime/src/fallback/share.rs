@@ -17,6 +17,7 @@ use super::policy::checked_peers;
 use super::{Asked, Guarded};
 use crate::breaker::{self, Outage, StoreBreaker};
 use crate::error::Error;
+use crate::keys::RedisKeys;
 
 /// How many keys a share has room for, of which each takes about 200 bytes: those that
 /// were used while the store failed, and have not refilled since.
@@ -295,14 +296,14 @@ pub(super) struct Post {
 
 impl Post {
     fn send(self, to: &Guarded) {
-        let keys = || vec![self.key.clone()];
+        let keys = || RedisKeys::One(self.key.clone());
         // A charge that comes too late for the call behind it comes in time for the next.
         if self.hold > 0 {
             let hold =
                 Post { key: self.key.clone(), limits: Arc::clone(&self.limits), tokens: 0, ..self };
             let operation = Operation::Hold { wait: self.hold };
             let now = breaker::now();
-            to.charge(keys(), Arc::clone(&self.limits), operation, move |share| {
+            to.charge(keys(), &self.limits, operation, move |share| {
                 share.put_back(&hold, now);
             });
         }
@@ -310,7 +311,7 @@ impl Post {
             let operation = Operation::Settle { charged: 0, actual: self.tokens };
             let (keys, limits) = (keys(), Arc::clone(&self.limits));
             let post = Post { hold: 0, ..self };
-            to.charge(keys, limits, operation, move |share| share.put_back(&post, 0));
+            to.charge(keys, &limits, operation, move |share| share.put_back(&post, 0));
         }
     }
 }

@@ -68,7 +68,7 @@ impl Contract {
             Next::Ask => {
                 let ask = slice.ask(now);
                 drop(slice);
-                let call = self.call(node, &leased, &ask)?;
+                let call = self.call(node, &leased, &ask);
                 Some(Asking { call, leased: Some(leased) })
             }
             Next::Leave => {
@@ -96,12 +96,12 @@ impl Contract {
 
     fn leave(&self, node: &Node, leased: &Leased, returned: u64) -> Option<Asking> {
         let ask = LeaseAsk { returned, ..LeaseAsk::default() };
-        Some(Asking { call: self.call(node, leased, &ask)?, leased: None })
+        Some(Asking { call: self.call(node, leased, &ask), leased: None })
     }
 
-    fn call(&self, node: &Node, leased: &Leased, ask: &LeaseAsk) -> Option<LeaseCall> {
-        let key = self.stored_key(&leased.key).ok()?;
-        Some(LeaseCall::new(&key, &self.limits, &self.terms, node.id, ask))
+    fn call(&self, node: &Node, leased: &Leased, ask: &LeaseAsk) -> LeaseCall {
+        let key = self.stored_key(&leased.key);
+        LeaseCall::new(&key, &self.limits, &self.terms, node.id, ask)
     }
 }
 

@@ -13,7 +13,6 @@ use tidegate_core::{Clock as _, Decision, LeaseTerms, Limit, Slice, Source, Spen
 use tokio::sync::Notify;
 
 use crate::clock::FastClock;
-use crate::error::Error;
 use crate::fallback::GuardedStore;
 use crate::keys::Keys;
 
@@ -110,7 +109,7 @@ impl Leases {
     /// Gives all slices back, and waits until they are or the store's timeout is over.
     pub(crate) fn give_back(&self) {
         let node = self.node.load();
-        if let Some(node) = node.as_ref().filter(|node| node.process == std::process::id()) {
+        if let Some(node) = node.as_ref().filter(|node| node.process == crate::process::id()) {
             agent::give_back(node, &self.contract);
         }
     }
@@ -151,7 +150,7 @@ impl Leases {
     }
 
     fn node(&self) -> Arc<Node> {
-        let process = std::process::id();
+        let process = crate::process::id();
         if let Some(node) = self.node.load().as_ref().filter(|node| node.process == process) {
             return Arc::clone(node);
         }
@@ -207,8 +206,7 @@ pub(crate) fn one_key<'k>(keys: Keys<'k>) -> Option<&'k [u8]> {
 }
 
 impl Contract {
-    fn stored_key(&self, key: &[u8]) -> Result<Vec<u8>, Error> {
-        let mut keys = Keys::One(key).in_redis(&self.prefix);
-        keys.pop().ok_or_else(|| Error::argument("key", "there is none"))
+    fn stored_key(&self, key: &[u8]) -> Vec<u8> {
+        Keys::One(key).in_redis(&self.prefix).into_first()
     }
 }

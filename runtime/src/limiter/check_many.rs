@@ -33,10 +33,10 @@ impl Limiter {
         match &self.0.buckets {
             Buckets::Memory(tables) => tables.check_many(&self.admit_all(checks)?),
             Buckets::Shm(shared) => shared.tables().check_many(&self.admit_all(checks)?),
-            Buckets::Redis(_) => {
+            Buckets::Redis(guarded) => {
                 let (answerer, awaited) = awaited();
                 self.check_many_then(checks, move |answer| answerer.answer(answer));
-                awaited.wait()
+                guarded.wait(awaited)
             }
         }
     }

@@ -50,10 +50,10 @@ impl Limiter {
             Buckets::Shm(shared) => {
                 shared.tables().run(self.admit(keys.into(), &operation)?, operation)
             }
-            Buckets::Redis(_) => {
+            Buckets::Redis(guarded) => {
                 let (answerer, awaited) = awaited();
                 self.run(keys, operation, move |outcome| answerer.answer(outcome));
-                awaited.wait()
+                guarded.wait(awaited)
             }
         }
     }

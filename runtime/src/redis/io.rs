@@ -19,7 +19,7 @@ struct Io {
 /// The I/O thread's runtime. After a fork the child, which inherits no thread,
 /// starts its own.
 pub(crate) fn handle() -> Result<Handle, Error> {
-    let process = std::process::id();
+    let process = crate::process::id();
     let of_this_process = || {
         let io = IO.load();
         io.as_ref().filter(|io| io.process == process).map(|io| io.handle.clone())

@@ -1,18 +1,22 @@
 //! Where requests wait for the next trip. One trip is under way at a time; what comes
 //! meanwhile travels together in the next.
 
+use core::pin::pin;
 use core::time::Duration;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
+use futures_util::future::join;
 use parking_lot::Mutex;
 use tidegate_core::Outcome;
 use tokio::runtime::Handle;
+use tokio::task::yield_now;
+use tokio::time::timeout_at;
 
 use super::deny_cache::DenyCache;
 use super::link::Link;
-use super::protocol::{Request, plan};
+use super::protocol::{Call, Request, Seen, plan};
 use super::trip::{self, Known};
 use crate::answer::batch;
 use crate::error::Error;
@@ -26,8 +30,9 @@ pub(super) type Done = Box<dyn FnOnce(Result<Outcome, Error>) + Send>;
 /// can travel in one call.
 #[derive(Clone)]
 pub(super) struct Lanes {
-    shared: Arc<Shared>,
-    lanes: Arc<Mutex<HashMap<u16, Lane>>>,
+    /// That of slot 0, in which all keys are outside of a cluster.
+    first: Lane,
+    others: Arc<Mutex<HashMap<u16, Lane>>>,
 }
 
 /// What all lanes have.
@@ -69,14 +74,14 @@ struct Caller {
 impl Lanes {
     pub(super) fn new(link: Link, timeout: Duration, refused: Arc<DenyCache>) -> Self {
         let shared = Arc::new(Shared { link, timeout, refused, known: Known::default() });
-        Self { shared, lanes: Arc::default() }
+        Self { first: Lane::new(0, shared), others: Arc::default() }
     }
 
     /// Sends requests with the next trip of their slots, in order, and calls each one's `Done`
     /// on the I/O thread, within the timeout.
-    pub(super) fn push(&self, io: &Handle, requests: Vec<(u16, Request, Done)>) {
-        let deadline = Instant::now() + self.shared.timeout;
-        let mut requests = requests.into_iter().peekable();
+    pub(super) fn push(&self, io: &Handle, requests: impl Iterator<Item = (u16, Request, Done)>) {
+        let deadline = Instant::now() + self.first.0.shared.timeout;
+        let mut requests = requests.peekable();
         while let Some(&(slot, ..)) = requests.peek() {
             let of_slot = core::iter::from_fn(|| requests.next_if(|(of, ..)| *of == slot));
             let waiting = of_slot.map(|(_, request, done)| {
@@ -88,15 +93,19 @@ impl Lanes {
     }
 
     fn lane(&self, slot: u16) -> Lane {
-        let new = || {
-            let (shared, queue) = (Arc::clone(&self.shared), Mutex::default());
-            Lane(Arc::new(Inner { slot, shared, queue }))
-        };
-        self.lanes.lock().entry(slot).or_insert_with(new).clone()
+        if slot == 0 {
+            return self.first.clone();
+        }
+        let new = || Lane::new(slot, Arc::clone(&self.first.0.shared));
+        self.others.lock().entry(slot).or_insert_with(new).clone()
     }
 }
 
 impl Lane {
+    fn new(slot: u16, shared: Arc<Shared>) -> Self {
+        Self(Arc::new(Inner { slot, shared, queue: Mutex::default() }))
+    }
+
     fn push(&self, io: &Handle, waiting: impl Iterator<Item = Waiting>) {
         let mut queue = self.0.queue.lock();
         queue.waiting.extend(waiting);
@@ -111,19 +120,23 @@ impl Lane {
         io.spawn(moving.run());
     }
 
-    /// What travels next; nothing, and the lane is at rest, if nobody waits.
+    /// What travels next, if anybody waits.
     fn next(&self) -> Option<Vec<Waiting>> {
         let mut queue = self.0.queue.lock();
-        if queue.waiting.is_empty() {
-            queue.moving = false;
-            return None;
-        }
         let count = queue.waiting.len().min(MOST_REQUESTS);
-        Some(queue.waiting.drain(..count).collect())
+        (count > 0).then(|| queue.waiting.drain(..count).collect())
+    }
+
+    /// Whether the lane is now at rest, as nobody waits.
+    fn rest(&self) -> bool {
+        let mut queue = self.0.queue.lock();
+        queue.moving = !queue.waiting.is_empty();
+        !queue.moving
     }
 }
 
-/// A lane at work. Should an answer's receiver panic, another task takes over.
+/// A lane at work. Should an answer's receiver panic, another task takes over; when the
+/// runtime shuts down, those who wait are told that their answer is lost.
 struct Moving {
     lane: Lane,
     io: Handle,
@@ -132,8 +145,20 @@ struct Moving {
 
 impl Moving {
     async fn run(mut self) {
-        while let Some(waiting) = self.lane.next() {
-            travel(&self.lane, waiting).await;
+        let shared = Arc::clone(&self.lane.0.shared);
+        let mut landed: Option<Landed> = None;
+        loop {
+            let Some(waiting) = self.lane.next() else {
+                match landed.take() {
+                    Some(landed) => landed.answer(&shared),
+                    None if self.lane.rest() => break,
+                    None => {}
+                }
+                continue;
+            };
+            let trip = Trip::new(waiting, shared.timeout).fly(&shared, self.lane.0.slot);
+            // The next trip is under way while those of the last one are answered.
+            (landed, ()) = join(trip, answer_once_sent(landed.take(), &shared)).await;
         }
         self.idle = true;
     }
@@ -141,54 +166,94 @@ impl Moving {
 
 impl Drop for Moving {
     fn drop(&mut self) {
-        if !self.idle {
-            self.lane.start(&self.io);
+        if self.idle {
+            return;
         }
+        if std::thread::panicking() {
+            return self.lane.start(&self.io);
+        }
+        let mut queue = self.lane.0.queue.lock();
+        let lost = core::mem::take(&mut *queue);
+        // Not under the lock: those who wait may ask again.
+        drop(queue);
+        drop(lost);
     }
 }
 
-/// Runs a trip and answers each caller by its deadline, whatever comes.
-async fn travel(lane: &Lane, waiting: Vec<Waiting>) {
-    let sent = Instant::now();
-    let Shared { link, timeout, refused, known } = &*lane.0.shared;
-    let timeout = *timeout;
-    let mut callers = Vec::with_capacity(waiting.len());
-    let mut requests = Vec::with_capacity(waiting.len());
-    for Waiting { request, mut caller } in waiting {
-        // Who has waited too long for a trip to begin is not charged.
-        if caller.deadline <= sent {
-            caller.answer(Err(Error::StoreTimeout { after: timeout }));
-            continue;
-        }
-        requests.push(request);
-        callers.push(caller);
+async fn answer_once_sent(landed: Option<Landed>, shared: &Shared) {
+    if let Some(landed) = landed {
+        // Lets the connection's task send what it has been given.
+        yield_now().await;
+        landed.answer(shared);
     }
-    let calls = plan(requests, |place, refusal| callers[place].answer(refusal));
-    let seen = {
-        let mut running = core::pin::pin!(trip::run(link, known, lane.0.slot, &calls));
-        // Callers stand in order of arrival, and so of their deadlines.
-        let mut due = 0;
-        loop {
-            // When nobody waits any more, neither do those behind them.
-            let Some(next) = callers.get_mut(due) else { return };
-            let deadline = tokio::time::Instant::from_std(next.deadline);
-            match tokio::time::timeout_at(deadline, &mut running).await {
-                Ok(seen) => break seen,
-                Err(_) => next.answer(Err(Error::StoreTimeout { after: timeout })),
+}
+
+/// Requests that travel together.
+struct Trip {
+    calls: Vec<Call>,
+    callers: Vec<Caller>,
+    sent: Instant,
+}
+
+/// A trip that has come back.
+struct Landed {
+    trip: Trip,
+    seen: Vec<Result<Seen, Error>>,
+}
+
+impl Trip {
+    fn new(waiting: Vec<Waiting>, timeout: Duration) -> Self {
+        let sent = Instant::now();
+        let mut callers = Vec::with_capacity(waiting.len());
+        let mut requests = Vec::with_capacity(waiting.len());
+        for Waiting { request, mut caller } in waiting {
+            // Who has waited too long for a trip to begin is not charged.
+            if caller.deadline <= sent {
+                caller.answer(Err(Error::StoreTimeout { after: timeout }));
+                continue;
             }
-            due += 1;
+            requests.push(request);
+            callers.push(caller);
         }
-    };
-    batch(|| {
-        for (call, seen) in calls.into_iter().zip(seen) {
-            let seen = seen.map_err(|error| match error {
-                Error::StoreTimeout { .. } => Error::StoreTimeout { after: timeout },
-                error => error,
-            });
-            let give = |place: usize, outcome| callers[place].answer(outcome);
-            call.answer(seen, give, |refusal| refused.keep(refusal, sent));
-        }
-    });
+        let calls = plan(requests, |place, refusal| callers[place].answer(refusal));
+        Self { calls, callers, sent }
+    }
+
+    /// Makes the trip. Whoever's time is up meanwhile is told so; when nobody waits any more,
+    /// neither does the trip.
+    async fn fly(mut self, shared: &Shared, slot: u16) -> Option<Landed> {
+        let seen = {
+            let mut running = pin!(trip::run(&shared.link, &shared.known, slot, &self.calls));
+            // Callers stand in order of arrival, and so of their deadlines.
+            let mut due = 0;
+            loop {
+                let next = self.callers.get_mut(due)?;
+                let deadline = tokio::time::Instant::from_std(next.deadline);
+                match timeout_at(deadline, &mut running).await {
+                    Ok(seen) => break seen,
+                    Err(_) => next.answer(Err(Error::StoreTimeout { after: shared.timeout })),
+                }
+                due += 1;
+            }
+        };
+        Some(Landed { trip: self, seen })
+    }
+}
+
+impl Landed {
+    fn answer(self, Shared { timeout, refused, .. }: &Shared) {
+        let Self { trip: Trip { calls, mut callers, sent }, seen } = self;
+        batch(|| {
+            for (call, seen) in calls.into_iter().zip(seen) {
+                let seen = seen.map_err(|error| match error {
+                    Error::StoreTimeout { .. } => Error::StoreTimeout { after: *timeout },
+                    error => error,
+                });
+                let give = |place: usize, outcome| callers[place].answer(outcome);
+                call.answer(seen, give, |refusal| refused.keep(refusal, sent));
+            }
+        });
+    }
 }
 
 impl Caller {

@@ -19,12 +19,14 @@ use ::redis::RedisError;
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 use tidegate_core::{Decision, Limit, Operation, Outcome};
+use tokio::runtime::Handle;
 
 use self::deny_cache::{DenyCache, gives_back};
 use self::lane::{Done, Lanes};
 use self::link::Link;
 use crate::answer::lost;
 use crate::error::Error;
+use crate::keys::RedisKeys;
 
 pub use courier::{Carriage, Courier, Errand, Trip};
 pub(crate) use link::Address;
@@ -38,9 +40,8 @@ pub(crate) struct RedisStore {
     keep_refusals: Duration,
 }
 
-/// Keys, one that holds all tiers or one for each, what is asked of them, and who wants to
-/// know.
-pub(crate) type Ask<D> = (Vec<Vec<u8>>, Operation, D);
+/// Keys, what is asked of them, and who wants to know.
+pub(crate) type Ask<D> = (RedisKeys, Operation, D);
 
 /// How it is reached.
 #[derive(Clone)]
@@ -56,24 +57,39 @@ struct Connected(Arc<Inner>);
 struct Inner {
     address: Address,
     timeout: Duration,
+    runtime: Option<GivenRuntime>,
     /// The link, and the process that made it: a fork makes its own.
     live: ArcSwapOption<Live>,
     making: Mutex<()>,
 }
 
+/// A runtime of the program's own, and the process in which it runs: a fork inherits none of
+/// its threads.
+struct GivenRuntime {
+    handle: Handle,
+    process: u32,
+}
+
 struct Live {
     process: u32,
-    io: tokio::runtime::Handle,
+    io: Handle,
     link: Link,
     lanes: Lanes,
     refused: Arc<DenyCache>,
 }
 
 impl RedisStore {
-    pub(crate) fn open(url: &str, timeout: Duration) -> Result<Self, Error> {
+    /// Its I/O runs on `runtime`, or on Tidegate's own thread.
+    pub(crate) fn open(
+        url: &str,
+        timeout: Duration,
+        runtime: Option<&Handle>,
+    ) -> Result<Self, Error> {
         let (live, making) = (ArcSwapOption::empty(), Mutex::new(()));
         let address = Address::parse(url)?;
-        let inner = Arc::new(Inner { address, timeout, live, making });
+        let process = crate::process::id();
+        let runtime = runtime.map(|handle| GivenRuntime { handle: handle.clone(), process });
+        let inner = Arc::new(Inner { address, timeout, runtime, live, making });
         let reach = Reach::Connected(Connected(inner));
         Ok(Self { reach, keep_refusals: Duration::ZERO })
     }
@@ -87,56 +103,22 @@ impl RedisStore {
         Self { keep_refusals, ..self }
     }
 
-    /// Runs an operation on the buckets of `keys`, one key that holds all tiers or one for
-    /// each, and calls `done` on the I/O thread; at once if there is nothing to be sent.
-    pub(crate) fn run(
-        &self,
-        keys: Vec<Vec<u8>>,
-        limits: Arc<[Limit]>,
-        operation: Operation,
-        done: impl FnOnce(Result<Outcome, Error>) + Send + 'static,
-    ) {
-        self.run_all(&limits, core::iter::once((keys, operation, done)));
-    }
-
-    /// Runs operations one after the other, in as few trips as can be.
-    pub(crate) fn run_all<D: FnOnce(Result<Outcome, Error>) + Send + 'static>(
-        &self,
-        limits: &Arc<[Limit]>,
-        asked: impl IntoIterator<Item = Ask<D>>,
-    ) {
-        let path = match self.reach.path() {
-            Ok(path) => path,
-            Err(error) => return asked.into_iter().for_each(|(.., done)| done(Err(error.clone()))),
+    /// The way there, for the operations of one call.
+    pub(crate) fn way(&self) -> Way<'_> {
+        let path = match &self.reach {
+            Reach::Connected(server) => server.live().map(|live| Path::Lanes(server, live)),
+            Reach::Carried { carriage, timeout } => {
+                Ok(Path::Courier { carriage, timeout: *timeout })
+            }
         };
-        // What is not sent is answered here, outside the lane's lock.
-        let mut ready: Vec<(u16, Request, Done)> = Vec::new();
-        for (keys, operation, done) in asked {
-            let forget = gives_back(&operation).then(|| (Arc::clone(path.refused()), keys.clone()));
-            forget.iter().for_each(forget_all);
-            let slot = path.slot_of(&keys);
-            let request = Request::new(keys, Arc::clone(limits), operation);
-            match slot.and_then(|slot| Ok((slot, request?))) {
-                Ok((slot, request)) => ready.push((slot, request, forgetting(forget, done))),
-                Err(error) => done(Err(error)),
-            }
-        }
-        path.send(ready);
+        Way { path, keep_refusals: self.keep_refusals }
     }
 
-    /// The refusal of a check that needs no asking.
-    pub(crate) fn refuse(
-        &self,
-        keys: &[Vec<u8>],
-        limits: &Arc<[Limit]>,
-        operation: &Operation,
-    ) -> Option<Decision> {
-        match (operation, keys) {
-            _ if self.keep_refusals.is_zero() => None,
-            (&Operation::Check { cost: cost @ 1.. }, [key]) => {
-                let path = self.reach.path().ok()?;
-                path.refused().refuse(key, limits, cost, self.keep_refusals)
-            }
+    /// The longest that a thread may wait for an answer, where nobody knows whether the I/O
+    /// runs: that thread may be the one that is to do it.
+    pub(crate) fn longest_wait(&self) -> Option<Duration> {
+        match &self.reach {
+            Reach::Connected(Connected(inner)) if inner.runtime.is_some() => Some(inner.timeout),
             _ => None,
         }
     }
@@ -151,21 +133,88 @@ impl RedisStore {
 }
 
 /// Where requests are handed over now.
+pub(crate) struct Way<'a> {
+    path: Result<Path<'a>, Error>,
+    keep_refusals: Duration,
+}
+
 enum Path<'a> {
     Lanes(&'a Connected, Arc<Live>),
     Courier { carriage: &'a Carriage, timeout: Duration },
 }
 
-impl Reach {
-    fn path(&self) -> Result<Path<'_>, Error> {
-        Ok(match self {
-            Self::Connected(server) => Path::Lanes(server, server.live()?),
-            Self::Carried { carriage, timeout } => Path::Courier { carriage, timeout: *timeout },
-        })
+impl Way<'_> {
+    /// Runs an operation on the buckets of `keys`, and calls `done` on the I/O thread; at once
+    /// if there is nothing to be sent.
+    pub(crate) fn run(
+        &self,
+        keys: RedisKeys,
+        limits: &Arc<[Limit]>,
+        operation: Operation,
+        done: impl FnOnce(Result<Outcome, Error>) + Send + 'static,
+    ) {
+        match &self.path {
+            Ok(path) => path.send(path.prepare(limits, (keys, operation, done))),
+            Err(error) => done(Err(error.clone())),
+        }
+    }
+
+    /// Runs operations one after the other, in as few trips as can be.
+    pub(crate) fn run_all<D: FnOnce(Result<Outcome, Error>) + Send + 'static>(
+        &self,
+        limits: &Arc<[Limit]>,
+        asked: impl IntoIterator<Item = Ask<D>>,
+    ) {
+        match &self.path {
+            Ok(path) => {
+                // What is not sent is answered here, outside the lane's lock.
+                let ready = asked.into_iter().filter_map(|ask| path.prepare(limits, ask));
+                path.send(ready.collect::<Vec<_>>());
+            }
+            Err(error) => asked.into_iter().for_each(|(.., done)| done(Err(error.clone()))),
+        }
+    }
+
+    /// The refusal of a check that needs no asking.
+    pub(crate) fn refuse(
+        &self,
+        keys: &[Vec<u8>],
+        limits: &Arc<[Limit]>,
+        operation: &Operation,
+    ) -> Option<Decision> {
+        match (operation, keys, &self.path) {
+            _ if self.keep_refusals.is_zero() => None,
+            (&Operation::Check { cost: cost @ 1.. }, [key], Ok(path)) => {
+                path.refused().refuse(key, limits, cost, self.keep_refusals)
+            }
+            _ => None,
+        }
     }
 }
 
+/// A request, the slot of its keys, and who waits for the answer.
+type Ready = (u16, Request, Done);
+
 impl Path<'_> {
+    /// What is to be sent; what cannot be is answered.
+    fn prepare<D: FnOnce(Result<Outcome, Error>) + Send + 'static>(
+        &self,
+        limits: &Arc<[Limit]>,
+        (keys, operation, done): Ask<D>,
+    ) -> Option<Ready> {
+        let forget = gives_back(&operation).then(|| (Arc::clone(self.refused()), keys.clone()));
+        forget.iter().for_each(forget_all);
+        let slot = self.slot_of(&keys);
+        let request = Request::new(keys, Arc::clone(limits), operation);
+        match slot.and_then(|slot| Ok((slot, request?))) {
+            Ok((slot, request)) => Some((slot, request, forgetting(forget, done))),
+            Err(error) => {
+                done(Err(error));
+                None
+            }
+        }
+    }
+
     fn refused(&self) -> &Arc<DenyCache> {
         match self {
             Self::Lanes(_, live) => &live.refused,
@@ -181,12 +230,12 @@ impl Path<'_> {
         }
     }
 
-    fn send(&self, requests: Vec<(u16, Request, Done)>) {
+    fn send(&self, requests: impl IntoIterator<Item = Ready>) {
         match self {
-            Self::Lanes(_, live) => live.lanes.push(&live.io, requests),
+            Self::Lanes(_, live) => live.lanes.push(&live.io, requests.into_iter()),
             Self::Courier { carriage, timeout } => {
-                carriage
-                    .send(requests.into_iter().map(|(_, request, done)| (request, done)), *timeout);
+                let errands = requests.into_iter().map(|(_, request, done)| (request, done));
+                carriage.send(errands, *timeout);
             }
         }
     }
@@ -206,7 +255,7 @@ impl Connected {
     }
 
     fn live(&self) -> Result<Arc<Live>, Error> {
-        let process = std::process::id();
+        let process = crate::process::id();
         let of_this_process = || self.0.live.load_full().filter(|live| live.process == process);
         if let Some(live) = of_this_process() {
             return Ok(live);
@@ -218,7 +267,11 @@ impl Connected {
         let link = Link::new(&self.0.address, self.0.timeout).map_err(store_error)?;
         let refused = Arc::new(DenyCache::new());
         let lanes = Lanes::new(link.clone(), self.0.timeout, Arc::clone(&refused));
-        let live = Arc::new(Live { process, io: io::handle()?, link, lanes, refused });
+        let io = match &self.0.runtime {
+            Some(given) if given.process == process => given.handle.clone(),
+            _ => io::handle()?,
+        };
+        let live = Arc::new(Live { process, io, link, lanes, refused });
         if let Some(parents) = self.0.live.swap(Some(Arc::clone(&live))) {
             // The parent's socket and tasks are not this process's to close.
             core::mem::forget(parents);
@@ -240,7 +293,7 @@ impl Connected {
 }
 
 /// Keys to which something is given back, and where their refusals are kept.
-type Forget = (Arc<DenyCache>, Vec<Vec<u8>>);
+type Forget = (Arc<DenyCache>, RedisKeys);
 
 fn forget_all((refused, keys): &Forget) {
     keys.iter().for_each(|key| refused.forget(key));

@@ -215,7 +215,7 @@ impl Checks {
 /// # Errors
 /// Those of the operation.
 pub fn call(keys: usize, limits: &[Limit], operation: Operation) -> Result<Call, tidegate::Error> {
-    let keys = (0..keys).map(|key| format!("bucket{key}").into_bytes()).collect();
+    let keys: Vec<_> = (0..keys).map(|key| format!("bucket{key}").into_bytes()).collect();
     Call::new(Request::new(keys, limits.into(), operation)?)
 }
 

@@ -139,21 +139,33 @@ impl Server {
         deadline: Instant,
     ) -> Vec<RedisResult<Value>> {
         self.0.begins(line);
-        let mut message = Pipeline::with_capacity(commands.len());
-        for command in commands {
-            if asking {
-                message.cmd("ASKING");
+        let answering = async {
+            if let ([command], false) = (commands, asking) {
+                // Most trips are one call; it needs no copy.
+                return match connection.send_packed_command(command).await {
+                    Ok(value) => Ok(vec![answer(value)]),
+                    Err(error) if is_of_server(&error) => Ok(vec![Err(error)]),
+                    Err(error) => Err(error),
+                };
             }
-            message.add_command(command.clone());
-        }
-        let answer_each = if asking { 2 } else { 1 };
-        let count = commands.len() * answer_each;
-        let sent = pin!(connection.send_packed_commands(&message, 0, count));
-        let error = match timeout_at(deadline, select(sent, pin!(line.left.notified()))).await {
-            Ok(Either::Left((Ok(answers), _))) if answers.len() == count => {
+            let answer_each = if asking { 2 } else { 1 };
+            let mut message = Pipeline::with_capacity(commands.len() * answer_each);
+            for command in commands {
+                if asking {
+                    message.cmd("ASKING");
+                }
+                message.add_command(command.clone());
+            }
+            let count = commands.len() * answer_each;
+            let answers = connection.send_packed_commands(&message, 0, count).await?;
+            let own = answers.into_iter().skip(answer_each - 1).step_by(answer_each);
+            Ok(own.map(answer).collect::<Vec<_>>())
+        };
+        let left = line.left.notified();
+        let error = match timeout_at(deadline, select(pin!(answering), pin!(left))).await {
+            Ok(Either::Left((Ok(answers), _))) if answers.len() == commands.len() => {
                 line.asking_since.store(0, Ordering::Relaxed);
-                let own = answers.into_iter().skip(answer_each - 1).step_by(answer_each);
-                return own.map(answer).collect();
+                return answers;
             }
             Ok(Either::Left((Err(error), _))) => error,
             Ok(_) => gone(),
@@ -320,6 +332,11 @@ fn answer(value: Value) -> RedisResult<Value> {
         Value::ServerError(error) => Err(error.into()),
         value => Ok(value),
     }
+}
+
+/// Whether it is the server's answer to a command.
+fn is_of_server(error: &RedisError) -> bool {
+    matches!(error.kind(), ErrorKind::Server(_) | ErrorKind::Extension)
 }
 
 /// Whether the connection is of no use any more: it is gone, or what comes is no protocol.

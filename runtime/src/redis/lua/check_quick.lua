@@ -5,8 +5,8 @@
 --
 -- A key that holds something else is left as it is; 0 stands for a value of another type.
 --
--- Here is done what most checks are: one of a bucket of one smooth tier, written under its
--- limit. What is left is done after this.
+-- Here is done what most checks are: those of one cost, of a bucket of one smooth tier, written
+-- under its limit. What is left is done after this.
 
 local call = redis.call
 local values = call('MGET', unpack(KEYS))
@@ -19,11 +19,17 @@ local pattern = width and '^' .. ARGV[2] .. '@(%d%d%d%d%d%d%d%d%d%d)(%d%d%d%d%d%
 local form = width and ARGV[2] .. '@%d%09d'
 for key = 1, #KEYS do
   local value, spec = values[key], next_costs and next_costs() or ARGV[1]
-  local cost, at_sec, at_nanos = tonumber(spec), sec, nanos
+  local cost, count, at_sec, at_nanos = tonumber(spec), 1, sec, nanos
+  if not cost then
+    cost, count = match(spec, '^(%d+)%*(%d+)$')
+    cost, count = tonumber(cost), tonumber(count)
+  end
   if value and width then at_sec, at_nanos = match(value, pattern) end
   if width and at_sec and cost and cost > 0 then
     local charge, debt = cost * width, max((at_sec - sec) * SECOND + (at_nanos - nanos), 0)
-    if debt <= span - charge then
+    local room = span - debt
+    if charge <= room then
+      if count > 1 then charge = charge * min(count, (room - fmod(room, charge)) / charge) end
       local owed = debt + charge
       local rest = fmod(owed, SECOND)
       local full_sec, full_nanos = sec + (owed - rest) / SECOND, nanos + rest

@@ -1,9 +1,11 @@
-use std::collections::HashMap;
+use core::fmt::Write as _;
 use std::sync::Arc;
 
+use indexmap::IndexMap;
 use tidegate_core::{Cells, Decision, Limit, MAX_SPAN, Operation, Outcome};
 
 use super::replay::{from_redis, step};
+use super::request::Step;
 use super::script::{CANCEL, CHECK, CHECK_EACH, HOLD, RESERVE, RESET, SETTLE, Script};
 use super::{Request, Seen, value};
 use crate::error::Error;
@@ -29,9 +31,9 @@ pub struct Call {
 struct Asked {
     /// Its place among the requests of the trip.
     place: usize,
-    operation: Operation,
     /// Of a check of many, which of the keys it is about.
     key: usize,
+    step: Step,
 }
 
 /// A key that was refused, and the bucket as it then was.
@@ -65,7 +67,8 @@ impl Call {
 
     /// The call of a request that travels in a call of its own.
     pub(super) fn of_one(place: usize, request: Request) -> Result<Self, Error> {
-        let Request { keys, limits, operation } = request;
+        let Request { keys, limits, step } = request;
+        let operation = step.into_operation();
         let (script, own, repeatable) = match &operation {
             Operation::Check { cost } => (&CHECK_EACH, cost.to_string(), true),
             Operation::Reserve { cost, max_wait } => {
@@ -88,7 +91,9 @@ impl Call {
             _ => return Err(Error::Store("not an operation of shared buckets".into())),
         };
         let arguments = arguments(own, &limits);
-        let asked = vec![Asked { place, operation, key: 0 }];
+        let step = Step::Other(Box::new(operation));
+        let asked = vec![Asked { place, key: 0, step }];
+        let keys = keys.into_vec();
         Ok(Self { script, keys, arguments, repeatable, limits, asked })
     }
 
@@ -118,9 +123,9 @@ impl Call {
             })
             .collect();
         let mut last_refused = None;
-        for Asked { place, operation, key } in core::mem::take(&mut self.asked) {
+        for Asked { place, key, step: asked } in core::mem::take(&mut self.asked) {
             let outcome = match buckets.get_mut(key) {
-                Some(Ok(stored)) => step(stored, &self.limits, seen.now, operation)
+                Some(Ok(stored)) => step(stored, &self.limits, seen.now, asked.into_operation())
                     .map_err(Error::from_engine)
                     .map(|(outcome, cells)| {
                         stored.cells = cells;
@@ -163,69 +168,89 @@ impl Call {
 /// Checks of buckets that each hold all tiers, under the same limits, that travel in one call.
 pub(super) struct Checks {
     limits: Arc<[Limit]>,
-    keys: Vec<Vec<u8>>,
-    places: HashMap<Vec<u8>, usize, foldhash::fast::RandomState>,
-    /// By key: the costs in order of arrival, and how many of each there are in a row.
-    costs: Vec<Vec<(u64, u64)>>,
+    keys: IndexMap<Vec<u8>, Costs, foldhash::fast::RandomState>,
     asked: Vec<Asked>,
+}
+
+/// The costs of a key's checks in order of arrival, and how many of each there are in a row.
+#[derive(PartialEq, Eq)]
+struct Costs {
+    last: (u64, u64),
+    before: Vec<(u64, u64)>,
 }
 
 impl Checks {
     /// Checks like this one.
     pub(super) fn new(request: &Request) -> Self {
-        let limits = Arc::clone(&request.limits);
-        let places = HashMap::default();
-        Self { limits, keys: Vec::new(), places, costs: Vec::new(), asked: Vec::new() }
+        let (limits, keys) = (Arc::clone(&request.limits), IndexMap::default());
+        Self { limits, keys, asked: Vec::new() }
     }
 
     /// Whether a check can join: only one of the same limiter, so that keys which one
     /// limiter may not touch fail no other's.
     pub(super) fn take(&self, request: &Request, most_keys: usize) -> bool {
         Arc::ptr_eq(&self.limits, &request.limits)
-            && (self.keys.len() < most_keys || self.places.contains_key(&request.keys[0]))
+            && (self.keys.len() < most_keys || self.keys.contains_key(&request.keys[0]))
     }
 
     /// Adds a check, after those that came before.
     pub(super) fn add(&mut self, place: usize, request: Request) {
         let cost = request.plain_check().unwrap_or(0);
-        for name in request.keys {
-            let key = match self.places.get(&name) {
-                Some(&key) => key,
-                None => {
-                    self.keys.push(name.clone());
-                    self.costs.push(Vec::new());
-                    self.places.insert(name, self.keys.len() - 1);
-                    self.keys.len() - 1
-                }
-            };
-            match self.costs[key].last_mut() {
-                Some((last, count)) if *last == cost => *count += 1,
-                _ => self.costs[key].push((cost, 1)),
-            }
-            self.asked.push(Asked { place, operation: Operation::Check { cost }, key });
-        }
+        let known = self.keys.entry(request.keys.into_first());
+        let key = known.index();
+        known.and_modify(|costs| costs.add(cost)).or_insert_with(|| Costs::of_one(cost));
+        self.asked.push(Asked { place, key, step: Step::Check { cost } });
     }
 
     pub(super) fn into_call(self) -> Call {
-        let first = self.costs.first().cloned().unwrap_or_default();
-        let own = match first.as_slice() {
-            [(cost, 1)] if self.costs.iter().all(|costs| *costs == first) => cost.to_string(),
-            _ => self.costs.iter().map(|costs| costs_text(costs)).collect::<Vec<_>>().join(" "),
+        let Self { limits, keys, asked } = self;
+        let first = keys.first().and_then(|(_, costs)| costs.only());
+        let own = match first {
+            Some(cost) if keys.values().all(|costs| costs.only() == first) => cost.to_string(),
+            _ => texts(keys.values()),
         };
-        let arguments = arguments(own, &self.limits);
-        let Self { limits, keys, asked, .. } = self;
+        let (arguments, keys) = (arguments(own, &limits), keys.into_keys().collect());
         Call { script: &CHECK, keys, arguments, repeatable: true, limits, asked }
     }
 }
 
-fn costs_text(costs: &[(u64, u64)]) -> String {
-    match *costs {
-        [(cost, 1)] => cost.to_string(),
-        _ => {
-            let run = |(cost, count): &(u64, u64)| format!("{cost}*{count}");
-            costs.iter().map(run).collect::<Vec<_>>().join(",")
+impl Costs {
+    fn of_one(cost: u64) -> Self {
+        Self { last: (cost, 1), before: Vec::new() }
+    }
+
+    fn add(&mut self, cost: u64) {
+        if self.last.0 == cost {
+            self.last.1 += 1;
+        } else {
+            self.before.push(core::mem::replace(&mut self.last, (cost, 1)));
         }
     }
+
+    /// The cost of a key's only check.
+    fn only(&self) -> Option<u64> {
+        (self.before.is_empty() && self.last.1 == 1).then_some(self.last.0)
+    }
+}
+
+/// The costs of each key's checks, as the script reads them.
+fn texts<'c>(of_keys: impl Iterator<Item = &'c Costs>) -> String {
+    let mut text = String::new();
+    for costs in of_keys {
+        if !text.is_empty() {
+            text.push(' ');
+        }
+        if let Some(cost) = costs.only() {
+            _ = write!(text, "{cost}");
+            continue;
+        }
+        for (cost, count) in &costs.before {
+            _ = write!(text, "{cost}*{count},");
+        }
+        let (cost, count) = costs.last;
+        _ = write!(text, "{cost}*{count}");
+    }
+    text
 }
 
 fn arguments(own: String, limits: &[Limit]) -> Vec<String> {

@@ -3,13 +3,21 @@ use std::sync::Arc;
 use tidegate_core::{Limit, Operation};
 
 use crate::error::Error;
+use crate::keys::RedisKeys;
 
 /// An operation on shared buckets.
 #[derive(Debug)]
 pub struct Request {
-    pub(super) keys: Vec<Vec<u8>>,
+    pub(super) keys: RedisKeys,
     pub(super) limits: Arc<[Limit]>,
-    pub(super) operation: Operation,
+    pub(super) step: Step,
+}
+
+/// An operation, small where it is what nearly all are.
+#[derive(Debug)]
+pub(super) enum Step {
+    Check { cost: u64 },
+    Other(Box<Operation>),
 }
 
 impl Request {
@@ -20,10 +28,11 @@ impl Request {
     /// one bucket of two tiers one would overwrite the other. [`Error::CostTooLarge`]: no
     /// server is asked for what can never be.
     pub fn new(
-        keys: Vec<Vec<u8>>,
+        keys: impl Into<RedisKeys>,
         limits: Arc<[Limit]>,
         operation: Operation,
     ) -> Result<Self, Error> {
+        let keys = keys.into();
         let tiers = limits.len();
         if keys.len() != 1 && keys.len() != tiers {
             let message = format!("one key or {tiers} are needed, but {} were given", keys.len());
@@ -38,7 +47,11 @@ impl Request {
                 return Err(Error::CostTooLarge { cost, burst });
             }
         }
-        Ok(Self { keys, limits, operation })
+        let step = match operation {
+            Operation::Check { cost } => Step::Check { cost },
+            other => Step::Other(Box::new(other)),
+        };
+        Ok(Self { keys, limits, step })
     }
 
     /// The keys.
@@ -48,9 +61,18 @@ impl Request {
 
     /// The cost of a check of one bucket that holds all tiers.
     pub(super) fn plain_check(&self) -> Option<u64> {
-        match self.operation {
-            Operation::Check { cost } if self.keys.len() == 1 => Some(cost),
+        match self.step {
+            Step::Check { cost } if self.keys.len() == 1 => Some(cost),
             _ => None,
+        }
+    }
+}
+
+impl Step {
+    pub(super) fn into_operation(self) -> Operation {
+        match self {
+            Self::Check { cost } => Operation::Check { cost },
+            Self::Other(operation) => *operation,
         }
     }
 }
