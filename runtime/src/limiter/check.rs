@@ -52,9 +52,7 @@ impl Limiter {
                 if let Some(decision) = self.check_leased(keys, cost) {
                     return Ok(decision);
                 }
-                let answer = decision(self.run_blocking(keys, Operation::Check { cost }));
-                self.note_direct(keys, cost, &answer);
-                answer
+                decision(self.run_blocking(keys, Operation::Check { cost }))
             }
         }
     }
@@ -88,12 +86,7 @@ impl Limiter {
                 if let Some(decision) = self.check_leased(keys, cost) {
                     return done(Ok(decision));
                 }
-                let note = self.noting(keys, cost);
-                self.run(keys, Operation::Check { cost }, |outcome| {
-                    let answer = decision(outcome);
-                    note(&answer);
-                    done(answer);
-                });
+                self.run(keys, Operation::Check { cost }, |outcome| done(decision(outcome)));
             }
         }
     }
