@@ -52,9 +52,7 @@ impl Limiter {
                 if let Some(decision) = self.check_leased(keys, cost) {
                     return Ok(decision);
                 }
-                let answer = decision(self.run_blocking(keys, Operation::Check { cost }));
-                self.note_direct(keys, cost, &answer);
-                answer
+                decision(self.run_blocking(keys, Operation::Check { cost }))
             }
         }
     }
@@ -81,7 +79,16 @@ impl Limiter {
         cost: u64,
         done: impl FnOnce(Result<Decision, Error>) + Send + 'static,
     ) {
-        self.check_each_then(core::iter::once((keys, cost, done)));
+        match &self.0.buckets {
+            Buckets::Memory(_) | Buckets::Shm(_) => done(self.check(keys, cost)),
+            Buckets::Redis(_) => {
+                let keys = keys.into();
+                if let Some(decision) = self.check_leased(keys, cost) {
+                    return done(Ok(decision));
+                }
+                self.run(keys, Operation::Check { cost }, |outcome| done(decision(outcome)));
+            }
+        }
     }
 
     /// [`check_then`](Self::check_then) for checks that have come together: each is answered by
@@ -101,20 +108,19 @@ impl Limiter {
                 done(Ok(decision));
                 return None;
             }
-            let note = self.noting(keys, cost);
-            let keys = match self.admit(keys, &operation) {
+            let stored = match self.admit(keys, &operation) {
                 Ok(keys) => keys.in_redis(&self.0.prefix),
                 Err(error) => {
                     done(Err(error));
                     return None;
                 }
             };
+            let note = self.noting(keys, cost);
             let answered = move |outcome| {
-                let answer = decision(outcome);
-                note(&answer);
-                done(answer);
+                note(&outcome);
+                done(decision(outcome));
             };
-            Some((keys, operation, answered))
+            Some((stored, operation, answered))
         }));
     }
 }

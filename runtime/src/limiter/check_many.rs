@@ -89,9 +89,8 @@ impl Limiter {
             }
             let note = self.noting(keys, cost);
             let put = move |outcome| {
-                let answer = decision(outcome);
-                note(&answer);
-                gathering.put(place, answer);
+                note(&outcome);
+                gathering.put(place, decision(outcome));
             };
             Some((keys.in_redis(&self.0.prefix), Operation::Check { cost }, put))
         });

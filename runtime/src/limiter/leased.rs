@@ -2,7 +2,7 @@
 
 use core::sync::atomic::Ordering;
 
-use tidegate_core::{Decision, Source};
+use tidegate_core::{Decision, Outcome, Source};
 
 use super::Limiter;
 use crate::error::Error;
@@ -34,24 +34,20 @@ impl Limiter {
         self.0.leases.as_ref()?.spend(key, cost)
     }
 
-    /// Tells the leases what the bucket has answered without them.
-    pub(super) fn note_direct(&self, keys: Keys<'_>, cost: u64, answer: &Result<Decision, Error>) {
-        let of_bucket = |decision: &Decision| decision.allowed && decision.source == Source::Redis;
-        if let (Some(leases), Some(key), true) = (&self.0.leases, one_key(keys), cost > 0) {
-            leases.answered_directly(key, cost, answer.as_ref().is_ok_and(of_bucket));
-        }
-    }
-
-    /// [`note_direct`](Self::note_direct) for an answer that is still to come.
+    /// Tells the leases what the bucket answers to a check that was not a slice's.
     pub(super) fn noting(
         &self,
         keys: Keys<'_>,
         cost: u64,
-    ) -> impl FnOnce(&Result<Decision, Error>) + Send + 'static {
-        let noted = self.0.leases.is_some().then(|| (self.clone(), keys.to_owned()));
-        move |answer| {
-            if let Some((limiter, keys)) = noted {
-                keys.lend(|keys| limiter.note_direct(keys, cost, answer));
+    ) -> impl FnOnce(&Result<Outcome, Error>) + Send + 'static {
+        let leased = self.0.leases.is_some() && cost > 0;
+        let noted = leased.then(|| one_key(keys).map(|key| (self.clone(), Box::<[u8]>::from(key))));
+        move |outcome| {
+            let Some((limiter, key)) = noted.flatten() else { return };
+            let allowed = matches!(outcome, Ok(Outcome::Decision(decision))
+                if decision.allowed && decision.source == Source::Redis);
+            if let Some(leases) = &limiter.0.leases {
+                leases.answered_directly(&key, cost, allowed);
             }
         }
     }

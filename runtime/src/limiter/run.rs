@@ -33,7 +33,17 @@ impl Limiter {
             Buckets::Memory(tables) => done(tables.run(keys, operation)),
             Buckets::Shm(shared) => done(shared.tables().run(keys, operation)),
             Buckets::Redis(guarded) => {
-                guarded.run(keys.in_redis(&self.0.prefix), operation, done);
+                let stored = keys.in_redis(&self.0.prefix);
+                match operation {
+                    Operation::Check { cost } if self.is_leased() => {
+                        let note = self.noting(keys, cost);
+                        guarded.run(stored, operation, |outcome| {
+                            note(&outcome);
+                            done(outcome);
+                        });
+                    }
+                    _ => guarded.run(stored, operation, done),
+                }
             }
         }
     }
