@@ -39,13 +39,13 @@ main() {
 
 # Every mutant is built in a copy with a target directory of its own; a failure need not be made
 # small. A little optimized, the tests take a tenth of the time, and the builds hardly longer; what
-# the machine checks at run time stays checked.
+# the machine checks at run time stays checked. On a busy machine tests take long that do not hang.
 mutate() {
     local status=0
     env -u CARGO_TARGET_DIR PROPTEST_MAX_SHRINK_ITERS=0 CARGO_PROFILE_DEV_OPT_LEVEL=1 \
         CARGO_PROFILE_DEV_DEBUG=false "$ROOT/bin/cargo-mutants" mutants \
         --package tidegate-core --jobs "$(getconf _NPROCESSORS_ONLN)" --colors never \
-        --cargo-arg=--locked "$@" || status=$?
+        --minimum-test-timeout 60 --cargo-arg=--locked "$@" || status=$?
     [ "$status" -eq 0 ] || [ "$status" -eq "$STATUS_TIMEOUTS" ]
 }
 
