@@ -177,11 +177,13 @@ impl<'s, S: Segments + ?Sized> Table<'s, S> {
                 count = 0;
                 for index in 0..missing_so_far {
                     let fingerprint = missing[index];
-                    let mut entries = window(slots, fingerprint, choice).entries();
-                    if !entries.any(|entry| entry.word.is_of(fingerprint)) {
-                        missing[count] = fingerprint;
-                        count += 1;
-                    }
+                    // Without a way out half-way, which no processor can foresee.
+                    let slots = window(slots, fingerprint, choice).slots;
+                    let found = slots
+                        .iter()
+                        .fold(false, |found, slot| found | Entry::of(slot).word.is_of(fingerprint));
+                    missing[count] = fingerprint;
+                    count += usize::from(!found);
                 }
             }
         }
