@@ -3,8 +3,8 @@
 #![allow(clippy::panic, reason = "how a test fails")]
 
 use tidegate_core::{
-    Cells, Error, Limit, Operation, Outcome, Reserved, Source, apply, credit, decide_tiers, hold,
-    reserve, reset,
+    Cells, Clock, Error, Limit, ManualClock, Operation, Outcome, Reserved, Source, apply, credit,
+    decide_tiers, hold, reserve, reset,
 };
 
 const SECOND: u64 = 1_000_000_000;
@@ -62,6 +62,32 @@ fn the_tier_with_the_longest_delay_binds_a_reservation() -> Result<(), Error> {
         assert_eq!((slot.delay, slot.decision.tier), (delay, binding), "{texts:?}");
     }
     Ok(())
+}
+
+/// Not before: the slot behind it is fixed. And the cell stays as it is, to the integer.
+#[test]
+fn a_reservation_with_another_behind_it_comes_back_when_time_has_paid_for_both() -> Result<(), Error>
+{
+    let limits = limits(["2/s burst 1"]);
+    let paid = NOW + SECOND;
+    for (now, comes_back) in [(NOW, false), (paid - 1, false), (paid, true)] {
+        let mut cells = Cells::default();
+        let mut taken = || reserve(&limits, &mut cells, NOW, 1, SECOND);
+        let (Reserved::Slot(first), Reserved::Slot(_)) = (taken()?, taken()?) else { panic!() };
+        let outcome = apply(&limits, &mut cells, now, Operation::Cancel(first))?;
+        assert_eq!(outcome, Outcome::Cancelled(comes_back), "at {now}");
+        assert_eq!(cells, [paid, 0, 0, 0]);
+    }
+    Ok(())
+}
+
+#[test]
+fn a_manual_clock_is_advanced_to_a_later_time_only() {
+    let clock = ManualClock::new(NOW);
+    for (to, shows) in [(NOW - 1, NOW), (NOW + 1, NOW + 1), (NOW, NOW + 1)] {
+        clock.advance_to(to);
+        assert_eq!(clock.now(), shows);
+    }
 }
 
 /// A store writes its name there.

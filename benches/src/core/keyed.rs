@@ -3,6 +3,7 @@
 use core::hint::black_box;
 use core::num::NonZeroU32;
 use std::collections::HashMap;
+use std::process::ExitCode;
 use std::sync::Mutex;
 use std::time::Instant;
 
@@ -34,6 +35,15 @@ pub(crate) fn run(effort: Effort) {
         shared(effort, size);
     }
     inserting(effort);
+}
+
+/// The cases of so many keys alone.
+pub(crate) fn run_one(keys: &str) -> ExitCode {
+    let Ok(size) = keys.parse() else { return ExitCode::from(2) };
+    check(Effort::Full, size);
+    many(Effort::Full, size);
+    shared(Effort::Full, size);
+    ExitCode::SUCCESS
 }
 
 /// What a second limit costs: the peer is ours with one.

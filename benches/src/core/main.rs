@@ -22,9 +22,10 @@ fn main() -> ExitCode {
         ["--quick"] => (Effort::Quick, None),
         ["--full"] => (Effort::Full, None),
         ["--full", part] => (Effort::Full, Some(part)),
+        ["--full", "keyed", keys] => return keyed::run_one(keys),
         ["--footprint", kind, keys] => return footprint::child(kind, keys),
         _ => {
-            eprintln!("usage: core [--quick | --full [direct | keyed | tiers | footprint]]");
+            eprintln!("usage: core [--quick | --full [direct | keyed [KEYS] | tiers | footprint]]");
             return ExitCode::from(2);
         }
     };

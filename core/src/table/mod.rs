@@ -177,11 +177,13 @@ impl<'s, S: Segments + ?Sized> Table<'s, S> {
                 count = 0;
                 for index in 0..missing_so_far {
                     let fingerprint = missing[index];
-                    let mut entries = window(slots, fingerprint, choice).entries();
-                    if !entries.any(|entry| entry.word.is_of(fingerprint)) {
-                        missing[count] = fingerprint;
-                        count += 1;
-                    }
+                    // Without a way out half-way, which no processor can foresee.
+                    let slots = window(slots, fingerprint, choice).slots;
+                    let found = slots
+                        .iter()
+                        .fold(false, |found, slot| found | Entry::of(slot).word.is_of(fingerprint));
+                    missing[count] = fingerprint;
+                    count += usize::from(!found);
                 }
             }
         }
@@ -197,6 +199,8 @@ impl<'s, S: Segments + ?Sized> Table<'s, S> {
                 return Some(entry);
             }
         }
+        // Not rare, but what the other way needs then stays in registers there.
+        core::hint::cold_path();
         find_live_anywhere(self.segments, fingerprint)
     }
 
@@ -222,9 +226,23 @@ impl<'s, S: Segments + ?Sized> Table<'s, S> {
     }
 }
 
+// Loops, since this is the way of every third key of a large table, and adapters of iterators in
+// each other take several times as long.
 #[inline(never)]
 fn find_live_anywhere<S: Segments + ?Sized>(segments: &S, fingerprint: u64) -> Option<Entry<'_>> {
-    entries(segments, fingerprint).find(|entry| entry.word.is_live_of(fingerprint))
+    for segment in (0..segments.count()).rev() {
+        let slots = segments.segment(segment);
+        for choice in 0..CHOICES {
+            let window = window(slots, fingerprint, choice);
+            for step in 0..WINDOW {
+                let Some(entry) = window.entry(step) else { continue };
+                if entry.word.is_live_of(fingerprint) {
+                    return Some(entry);
+                }
+            }
+        }
+    }
+    None
 }
 
 /// Every slot that the key may be in, newest segment first.

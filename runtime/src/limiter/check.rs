@@ -18,25 +18,34 @@ impl Limiter {
     // Inlined, a caller that reads only part of the decision pays only for that.
     #[inline(always)]
     pub fn check<'k>(&self, keys: impl Into<Keys<'k>>, cost: u64) -> Result<Decision, Error> {
-        let keys = keys.into();
-        if let Keys::One(key) = keys
-            && (1..=MAX_KEY).contains(&key.len())
-            && !self.0.closed.load(Ordering::Acquire)
-        {
-            let decision = match &self.0.buckets {
-                Buckets::Memory(tables) => tables.check_affordable(key, cost),
-                Buckets::Shm(shared) => shared.tables().check_affordable(key, cost),
-                // Not here: where one answer travels through memory, all of them do.
-                Buckets::Redis(_) => None,
-            };
-            if let Some(decision) = decision {
-                return Ok(decision);
-            }
+        match keys.into() {
+            Keys::One(key) => match self.check_affordable(key, cost) {
+                Some(decision) => Ok(decision),
+                None => self.check_one(key, cost),
+            },
+            keys => self.check_as_any(keys, cost),
         }
-        match self.check_as_any(keys, cost) {
-            Ok(decision) => Ok(decision),
-            Err(error) => Err(error),
+    }
+
+    /// None where there is more to do or to say: then nothing is done.
+    #[inline(always)]
+    fn check_affordable(&self, key: &[u8], cost: u64) -> Option<Decision> {
+        if !(1..=MAX_KEY).contains(&key.len()) || self.0.closed.load(Ordering::Acquire) {
+            return None;
         }
+        match &self.0.buckets {
+            Buckets::Memory(tables) => tables.check_affordable(key, cost),
+            Buckets::Shm(shared) => shared.tables().check_affordable(key, cost),
+            // Not here: where one answer travels through memory, all of them do.
+            Buckets::Redis(_) => None,
+        }
+    }
+
+    // The key by itself, not `Keys`, which would be written to memory before it is known that
+    // anybody needs them: a compare-and-swap waits for all that was.
+    #[inline(never)]
+    fn check_one(&self, key: &[u8], cost: u64) -> Result<Decision, Error> {
+        self.check_as_any(Keys::One(key), cost)
     }
 
     #[inline(never)]
