@@ -12,7 +12,7 @@ use pyo3::exceptions::PyBaseException;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyInt, PyList, PyString};
-use tidegate::redis::{Courier, Errand, Part, Reply, Trip as Travelling};
+use tidegate::redis::{Courier, Errand, Outbox as Waiting, Part, Reply, Trip as Travelling};
 use tidegate::{Error, Store};
 
 /// How the limiters of one client reach it.
@@ -74,7 +74,7 @@ impl Courier for Client {
             let carrier = self.carrier.bind(py);
             let taken = match &self.outbox {
                 Some(outbox) => {
-                    outbox.get().0.lock().extend(errands);
+                    outbox.get().0.lock().put(errands);
                     carrier.call_method0(intern!(py, "wake")).map(drop)
                 }
                 None => trips(errands, self.apart).into_iter().try_for_each(|trip| {
@@ -90,7 +90,7 @@ impl Courier for Client {
 
 /// The errands that wait for the next trip.
 #[pyclass(frozen, module = "tidegate._tidegate", name = "_Outbox")]
-pub(crate) struct Outbox(Mutex<Vec<Errand>>);
+pub(crate) struct Outbox(Mutex<Waiting>);
 
 /// The most requests that travel together.
 const MOST_ERRANDS: usize = 8192;
@@ -105,11 +105,23 @@ impl Outbox {
     /// Those that wait, up to a number, as one trip or each as one; none if nobody waits.
     #[pyo3(signature = (*, apart))]
     fn depart(&self, apart: bool) -> Vec<Trip> {
-        let mut waiting = self.0.lock();
-        let count = waiting.len().min(MOST_ERRANDS);
-        let leaving: Vec<Errand> = waiting.drain(..count).collect();
-        drop(waiting);
+        let leaving = self.0.lock().leave(MOST_ERRANDS);
         trips(leaving, apart)
+    }
+
+    /// Seconds until somebody has waited long enough for a trip to begin, or None when nobody
+    /// waits.
+    fn left(&self) -> Option<f64> {
+        self.0.lock().left().map(|left| left.as_secs_f64())
+    }
+
+    /// Answers those who have waited long enough for a trip to begin; seconds until the next
+    /// one will have, or None when nobody waits.
+    fn expire(&self) -> Option<f64> {
+        forget_cause();
+        let (late, left) = self.0.lock().expire();
+        late.into_iter().for_each(Errand::give_up);
+        left.map(|left| left.as_secs_f64())
     }
 }
 

@@ -425,6 +425,31 @@ async def test_the_store_timeout_in_asyncio(own_redis: RedisServer, prefix: str)
                 assert time.monotonic() < deadline
 
 
+async def test_the_shorter_of_two_timeouts_on_one_client_holds(
+    own_redis: RedisServer, prefix: str
+) -> None:
+    async with redis.asyncio.Redis(port=own_redis.port) as client:
+        patient = AsyncLimiter("100/d", store=client, prefix=prefix, store_timeout=PATIENT)
+        hasty = AsyncLimiter("100/d", store=client, prefix=prefix, store_timeout=0.3)
+        assert await asyncio.gather(patient.check("k"), hasty.check("k"))
+        own_redis.freeze()
+        try:
+            together = [asyncio.create_task(of.check("k")) for of in (patient, hasty)]
+            start = time.monotonic()
+            await asyncio.sleep(0.1)
+            later = asyncio.create_task(hasty.check("k"))
+            with pytest.raises(StoreTimeout, match="300 ms"):
+                await together[1]
+            assert 0.29 < time.monotonic() - start < 0.3 + SLACK
+            with pytest.raises(StoreTimeout, match="300 ms"):
+                await later
+            assert 0.39 < time.monotonic() - start < 0.4 + SLACK
+            assert not together[0].done()
+        finally:
+            own_redis.thaw()
+        assert await together[0]
+
+
 async def test_a_cancelled_check_disturbs_no_other(own_redis: RedisServer, prefix: str) -> None:
     async with redis.asyncio.Redis(port=own_redis.port) as client:
         limiter = AsyncLimiter("100/d", store=client, prefix=prefix, store_timeout=PATIENT)

@@ -1,5 +1,5 @@
-//! Who is measured: ours, one script call per check as `redis_rate` makes it, and a call of a
-//! script that does nothing.
+//! Who is measured: ours, `governor` in process, one script call per check as `redis_rate` makes
+//! it, and a call of a script that does nothing.
 
 use core::time::Duration;
 
@@ -45,6 +45,18 @@ pub(crate) struct Tidegate([tidegate::Limiter; 3]);
 impl Tidegate {
     pub(crate) fn new(url: &str, runtime: &Handle) -> Result<Self> {
         Self::keeping_refusals(url, runtime, Duration::from_secs(1))
+    }
+
+    /// One that takes slices of the hot bucket. The others give too few tokens to be leased.
+    pub(crate) fn leased(url: &str, runtime: &Handle) -> Result<Self> {
+        let Self([_, spread, exhausted]) = Self::new(url, runtime)?;
+        let hot = tidegate::Limiter::builder()
+            .limit(&format!("{}/{}s", HOT.tokens, HOT.seconds))
+            .store_url(url)
+            .prefix("rust-leased")
+            .lease(tidegate::LeaseOptions::new(Duration::from_secs(1)))
+            .build()?;
+        Ok(Self([hot, spread, exhausted]))
     }
 
     /// One that asks the server for every check.
@@ -95,6 +107,26 @@ impl Contender for Tidegate {
 
     fn check_blocking(&self, _: &tokio::runtime::Runtime, rate: Rate, key: u64) -> Result<bool> {
         Ok(self.limiter(rate).check(&*format!("user:{key}"), 1)?.allowed)
+    }
+}
+
+/// Buckets of this process alone, all of the hot limit.
+pub(crate) struct Governor(governor::DefaultKeyedRateLimiter<String>);
+
+impl Governor {
+    pub(crate) fn new() -> Result<Self> {
+        let tokens = u32::try_from(HOT.tokens / HOT.seconds)?.try_into()?;
+        Ok(Self(governor::RateLimiter::keyed(governor::Quota::per_second(tokens))))
+    }
+}
+
+impl Contender for Governor {
+    fn check(&self, _: Rate, key: u64) -> impl Future<Output = Result<bool>> + Send + 'static {
+        core::future::ready(Ok(self.0.check_key(&format!("user:{key}")).is_ok()))
+    }
+
+    fn check_blocking(&self, _: &tokio::runtime::Runtime, _: Rate, key: u64) -> Result<bool> {
+        Ok(self.0.check_key(&format!("user:{key}")).is_ok())
     }
 }
 

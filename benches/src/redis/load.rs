@@ -17,6 +17,8 @@ pub(crate) struct Load {
     pub(crate) limit: Rate,
     pub(crate) concurrency: u64,
     pub(crate) slice: Duration,
+    /// How long one thread rests before each call.
+    pub(crate) rest: Duration,
 }
 
 /// What the calls of one slice took.
@@ -64,6 +66,10 @@ impl Load {
         let (mut nanos, mut allowed) = (Vec::new(), 0);
         let mut before = Instant::now();
         while before < end {
+            if !self.rest.is_zero() {
+                std::thread::sleep(self.rest);
+                before = Instant::now();
+            }
             let key = nth_key(nanos.len() as u64, self.keys);
             allowed += u64::from(contender.check_blocking(runtime, self.limit, key)?);
             let after = Instant::now();
@@ -115,7 +121,7 @@ impl Load {
         next: Arc<AtomicU64>,
         contender: Arc<C>,
     ) -> impl Future<Output = Result<Measured>> + Send + 'static {
-        let Self { keys, limit, concurrency, slice } = *self;
+        let Self { keys, limit, concurrency, slice, .. } = *self;
         async move {
             let end = Instant::now() + slice;
             let (mut nanos, mut allowed) = (Vec::new(), 0);

@@ -3,8 +3,10 @@
 //!
 //! ```text
 //! exhaust <contender> <keys>
-//! run     <contender> <keys> <allow|deny> <concurrency> <milliseconds>
+//! run     <contender> <keys> <allow|deny|paced> <concurrency> <milliseconds>
 //! ```
+//!
+//! Paced is allowed too, by one thread that rests for a millisecond before each call.
 //!
 //! `REDIS_URL` names the server, `REDIS_RATE_SCRIPT` the file with `redis_rate`'s script.
 
@@ -16,7 +18,7 @@ use core::time::Duration;
 use std::io::{BufRead as _, Write as _};
 use std::sync::Arc;
 
-use contenders::{Bare, Contender, RedisRate, Tidegate};
+use contenders::{Bare, Contender, Governor, RedisRate, Tidegate};
 use load::{Load, Sample};
 use tokio::runtime::Runtime;
 
@@ -32,6 +34,8 @@ fn main() -> Result<()> {
     let connection = runtime.block_on(client.get_multiplexed_async_connection())?;
     let tidegate = Arc::new(Tidegate::new(&url, runtime.handle())?);
     let asking = Arc::new(Tidegate::asking(&url, runtime.handle())?);
+    let leased = Arc::new(Tidegate::leased(&url, runtime.handle())?);
+    let governor = Arc::new(Governor::new()?);
     let redis_rate = Arc::new(RedisRate::new(connection.clone(), &script));
     let bare = Arc::new(Bare::new(connection));
 
@@ -47,6 +51,8 @@ fn main() -> Result<()> {
                 Some(load) => load.run_many(&runtime, &asking),
                 None => answer(&runtime, &asking, &words),
             },
+            "tidegate-leased" => answer(&runtime, &leased, &words),
+            "governor" => answer(&runtime, &governor, &words),
             "redis_rate" => answer(&runtime, &redis_rate, &words),
             "bare" => answer(&runtime, &bare, &words),
             other => Err(format!("no such contender: {other}").into()),
@@ -77,5 +83,6 @@ fn load_of(words: &[&str]) -> Result<Option<Load>> {
         _ => contenders::SPREAD,
     };
     let slice = Duration::from_millis(milliseconds.parse()?);
-    Ok(Some(Load { keys, limit, concurrency: concurrency.parse()?, slice }))
+    let rest = Duration::from_millis(u64::from(outcome == "paced"));
+    Ok(Some(Load { keys, limit, concurrency: concurrency.parse()?, slice, rest }))
 }

@@ -58,7 +58,7 @@ class _AsyncCarrier:
         self.completions = _Completions(watched=False)
         self._task: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._deadlines = _Deadlines()
+        self._deadlines = _Deadlines(self.outbox, self.completions)
 
     def wake(self) -> None:
         """Sees to it that what waits is carried."""
@@ -72,8 +72,10 @@ class _AsyncCarrier:
         if self._task is None or self._task.done() or self._loop is not loop:
             if self._loop is not loop:
                 self._loop = loop
-                self._deadlines = _Deadlines()
+                self._deadlines = _Deadlines(self.outbox, self.completions)
             self._task = loop.create_task(self._travel())
+        else:
+            self._deadlines.watch_waiting()
 
     async def _travel(self) -> None:
         while trips := self.outbox.depart(apart=self.apart):
@@ -132,13 +134,15 @@ class _Callers:
 
 
 class _Deadlines:
-    """When those who wait for the trips under way on a loop have waited long enough.
+    """When those who wait on a loop, for a trip to begin or to end, have waited long enough.
 
     One timer for all of them, which is left to run out: setting and cancelling one for each trip
     takes as long as planning it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, outbox: _Outbox, completions: _Completions) -> None:
+        self._outbox = outbox
+        self._completions = completions
         self._watched: set[_Callers] = set()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -149,6 +153,12 @@ class _Deadlines:
 
     def forget(self, callers: _Callers) -> None:
         self._watched.discard(callers)
+
+    def watch_waiting(self) -> None:
+        """Those who wait for the next trip may not want to for as long as this one takes."""
+        left = self._outbox.left()
+        if left is not None:
+            self._look_in(left)
 
     def _look_in(self, left: float) -> None:
         loop = asyncio.get_running_loop()
@@ -161,8 +171,9 @@ class _Deadlines:
 
     def _look(self) -> None:
         self._timer = None
-        for callers in list(self._watched):
-            left = callers.expire()
+        waiting = self._outbox.expire()
+        self._completions.deliver()
+        for left in [waiting, *(callers.expire() for callers in list(self._watched))]:
             if left is not None:
                 self._look_in(left)
 

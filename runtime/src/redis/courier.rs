@@ -37,41 +37,58 @@ struct Caller {
 
 /// Errands that wait for the next trip.
 #[derive(Default)]
-pub struct Outbox(VecDeque<Errand>);
+pub struct Outbox {
+    waiting: VecDeque<Errand>,
+    /// When the first of them will have waited long enough.
+    due: Option<Instant>,
+}
 
 impl Outbox {
     /// Puts errands behind those that wait.
     pub fn put(&mut self, errands: Vec<Errand>) {
-        self.0.extend(errands);
+        self.due = self.due.into_iter().chain(earliest(&errands)).min();
+        self.waiting.extend(errands);
     }
 
     /// How many wait.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.waiting.len()
     }
 
     /// Whether none waits.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.waiting.is_empty()
     }
 
     /// The first of them, up to a number.
     pub fn leave(&mut self, most: usize) -> Vec<Errand> {
-        let count = self.0.len().min(most);
-        self.0.drain(..count).collect()
+        let count = self.waiting.len().min(most);
+        let leaving = self.waiting.drain(..count).collect();
+        self.due = earliest(&self.waiting);
+        leaving
+    }
+
+    /// How long the next one still waits that may [expire](Self::expire).
+    pub fn left(&self) -> Option<Duration> {
+        let now = Instant::now();
+        self.due.map(|due| if due > now { due - now } else { Duration::ZERO })
     }
 
     /// Takes out those that have waited long enough: to [give up](Errand::give_up) on, once
     /// nobody is kept from the outbox by it. And how long the next one still waits.
     pub fn expire(&mut self) -> (Vec<Errand>, Option<Duration>) {
         let now = Instant::now();
-        let (late, waiting) = core::mem::take(&mut self.0)
+        let (late, waiting) = core::mem::take(&mut self.waiting)
             .into_iter()
             .partition(|errand| errand.caller.deadline <= now);
-        self.0 = waiting;
-        let next = self.0.iter().map(|errand| errand.caller.deadline - now).min();
-        (Vec::from(late), next)
+        self.waiting = waiting;
+        self.due = earliest(&self.waiting);
+        (Vec::from(late), self.due.map(|due| due - now))
     }
+}
+
+fn earliest<'e>(errands: impl IntoIterator<Item = &'e Errand>) -> Option<Instant> {
+    errands.into_iter().map(|errand| errand.caller.deadline).min()
 }
 
 impl Errand {
@@ -172,14 +189,16 @@ impl Trip {
     /// still does; nothing when nobody waits any more.
     pub fn expire(&mut self) -> Option<Duration> {
         let now = Instant::now();
-        let mut waiting = self.callers.iter_mut().filter(|caller| caller.done.is_some());
-        loop {
-            let caller = waiting.next()?;
+        // Limiters of one client may differ in how long they would wait.
+        let waiting = self.callers.iter_mut().filter(|caller| caller.done.is_some());
+        let left = waiting.filter_map(|caller| {
             if caller.deadline > now {
                 return Some(caller.deadline - now);
             }
             caller.give_up();
-        }
+            None
+        });
+        left.min()
     }
 }
 
