@@ -65,7 +65,7 @@ impl Completions {
     }
 
     /// All decisions that have come in, each as the number that its call was given and the
-    /// numbers of [`numbers`](crate::answer::numbers): an object with names for each takes
+    /// numbers of `answer::numbers`: an object with names for each takes
     /// longer to make than all the rest.
     #[napi]
     pub fn take_decisions<'env>(&self, env: &'env Env) -> napi::Result<Float64ArraySlice<'env>> {
