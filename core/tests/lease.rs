@@ -142,10 +142,13 @@ proptest! {
 
 /// A slice that has just been given so many tokens.
 fn warm(now: u64, tokens: u64, pace: u64) -> Slice {
-    let mut slice = Slice::new(terms(SECOND), now);
-    assert_eq!(slice.spend(now, 1), Spent::Outside);
+    // Watched for a twentieth of the ttl.
+    let began = now - SECOND / 20;
+    let mut slice = Slice::new(terms(SECOND), began);
+    assert_eq!(slice.spend(began, 1), Spent::Outside);
     assert_eq!(slice.next(now), Next::Nothing);
-    assert_eq!(slice.spend(now, 1), Spent::Outside);
+    assert_eq!(slice.spend(began + 1, 1), Spent::Outside);
+    assert_eq!(slice.next(now - 1), Next::Nothing);
     assert_eq!(slice.next(now), Next::Ask);
     let ask = slice.ask(now);
     assert!(ask.is_new && ask.held == 0 && ask.returned == 0);

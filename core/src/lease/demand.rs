@@ -9,6 +9,9 @@ const BINS_PER_TTL: u64 = 16;
 const SHORTEST: u64 = 2;
 const SHORTEST_AT_FIRST: u64 = 4;
 
+/// So many early tokens are.
+pub(super) const MANY: u64 = 16;
+
 /// A change counts as one when it is this many times the variance that arrivals by chance
 /// have: 4.6 % of the times it is none.
 const CERTAIN: u64 = 4;
@@ -44,6 +47,11 @@ impl Demand {
         self.bins.iter().fold(0, |sum, bin| sum.saturating_add(*bin))
     }
 
+    /// How long it has been watched.
+    pub(super) const fn age(&self, now: u64) -> u64 {
+        now.saturating_sub(self.started)
+    }
+
     /// When anything was asked for last.
     pub(super) const fn last(&self) -> u64 {
         self.last
@@ -71,9 +79,13 @@ impl Demand {
     }
 
     fn per_second(&self, tokens: u64, time: u64, now: u64) -> u64 {
-        let at_first = now.saturating_sub(self.started) < SHORTEST_AT_FIRST * self.bin;
-        let shortest = if at_first { SHORTEST_AT_FIRST } else { SHORTEST };
-        let rate = u128::from(tokens) * RATE_NANOS / u128::from(time.max(shortest * self.bin));
+        let time = match self.age(now) < SHORTEST_AT_FIRST * self.bin {
+            // So few tell the rate to within a quarter, and less than it would be refused.
+            true if tokens >= MANY => time - time / 5,
+            true => time.max(SHORTEST_AT_FIRST * self.bin),
+            false => time.max(SHORTEST * self.bin),
+        };
+        let rate = u128::from(tokens) * RATE_NANOS / u128::from(time.max(1));
         u64::try_from(rate).unwrap_or(u64::MAX)
     }
 

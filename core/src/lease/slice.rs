@@ -1,6 +1,6 @@
 //! A node's slice: tokens that are its own for a time, and the pace to spend them at.
 
-use super::demand::Demand;
+use super::demand::{Demand, MANY};
 use super::grant::{Grant, LeaseAsk, Part};
 use super::second::Second;
 use super::{LeaseTerms, RATE_NANOS, milli_tokens};
@@ -18,7 +18,8 @@ const CATCH_UP: u64 = 5;
 /// that was taken for less refuses what the bucket would allow.
 const MATTERS: u64 = 10_000;
 
-/// A key that is asked for so many tokens within a ttl gets a slice.
+/// A key that is asked for so many tokens within a ttl gets a slice, once it has been watched for
+/// long enough to see how many it will be, or they are many.
 const WARM: u64 = 2;
 
 /// One node's slice of one shared bucket.
@@ -195,10 +196,9 @@ impl Slice {
         }
         let may_ask = self.may_ask(now);
         if now >= self.until {
-            let tokens = self.demand.total(now);
-            return if tokens >= WARM && may_ask {
+            return if may_ask && self.is_warm(now) {
                 Next::Ask
-            } else if tokens == 0 {
+            } else if self.demand.total(now) == 0 {
                 Next::Forget
             } else {
                 Next::Nothing
@@ -217,8 +217,13 @@ impl Slice {
     /// Whether to ask sooner than at the next [`tick`](Self::tick), after a check that was not
     /// allowed: there is no slice, or it has run dry.
     pub fn is_urgent(&mut self, now: u64) -> bool {
-        let needed = if now < self.until { self.is_dry } else { self.demand.total(now) >= WARM };
+        let needed = if now < self.until { self.is_dry } else { self.is_warm(now) };
         needed && !self.is_asking && self.may_ask(now)
+    }
+
+    fn is_warm(&mut self, now: u64) -> bool {
+        let tokens = self.demand.total(now);
+        tokens >= MANY || tokens >= WARM && self.demand.age(now) >= self.least_interval()
     }
 
     fn may_ask(&self, now: u64) -> bool {
@@ -285,8 +290,10 @@ impl Slice {
         self.change_pace(now, grant);
         self.change_most(grant);
         if first {
-            // No pause has been saved up, and what was spent directly counts.
-            let spent = self.direct.saturating_mul(self.gap).saturating_add(self.slack());
+            // No pause has been saved up, and what was spent directly counts where others want
+            // it too.
+            let direct = if grant.part == Part::Whole { 0 } else { self.direct };
+            let spent = direct.saturating_mul(self.gap).saturating_add(self.slack());
             self.paced = now.saturating_add(spent.min(self.terms.ttl()));
             self.direct = 0;
         }

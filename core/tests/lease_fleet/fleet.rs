@@ -172,6 +172,7 @@ impl Fleet {
         };
         for node in 0..fleet.slices.len() {
             let at = START + fleet.random.below(fleet.scene.starts_within);
+            fleet.slices[node] = Slice::new(terms, at);
             fleet.put(at, Event::Arrival(node));
             fleet.put(at, Event::Tick(node));
         }

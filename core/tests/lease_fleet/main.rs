@@ -210,5 +210,8 @@ fn a_small_demand_on_a_large_limit_is_met_soon() {
         let late = START + 300 * MILLI;
         let admitted = fleet.admitted.iter().filter(|(at, _)| *at >= late).count();
         assert!(admitted >= 1_690, "{admitted} of 1700 after the start: {:?}", fleet.scene);
+        let begun = fleet.admitted.first().map_or(0, |(at, _)| *at);
+        let soon = fleet.admitted.iter().filter(|(at, _)| *at < begun + 200 * MILLI).count();
+        assert!(soon >= 180, "{soon} of the first 200: {:?}", fleet.scene);
     }
 }
