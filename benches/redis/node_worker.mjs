@@ -67,7 +67,7 @@ let lastClient = 0;
 function overClient(store, tokens, seconds) {
   lastClient += 1;
   const options = { limits: `${tokens}/${seconds}s`, prefix: `client-${lastClient}`, storeTimeoutMs: 10_000 };
-  const limiter = createLimiter({ ...options, store });
+  const limiter = createLimiter({ ...options, store, denyCacheMs: 0 });
   return async (key) => (await limiter.check(key)).allowed;
 }
 
