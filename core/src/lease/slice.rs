@@ -164,7 +164,8 @@ impl Slice {
     }
 
     /// Counts what the bucket has answered to a check of so many tokens that was not the
-    /// slice's. Those it gave while there was no slice are spent from the pace of the first one.
+    /// slice's. Those it gave count in their second; and where there was no slice yet, in the
+    /// pace of the first one, unless that is all that was wanted.
     pub fn answered_directly(&mut self, now: u64, tokens: u64, allowed: bool) {
         self.unanswered = self.unanswered.saturating_sub(tokens);
         if allowed {
