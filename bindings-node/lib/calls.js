@@ -9,7 +9,7 @@ const LONGEST_INTERVAL_MS = 2 ** 31 - 1;
 // Of the numbers of a decision, the one of its call included: see the addon.
 const NUMBERS = 8;
 // Enough to share what a call of the addon takes, few enough that Redis is not kept waiting.
-const MOST_GATHERED = 512;
+const [LEAST_PORTION, MOST_GATHERED] = [32, 512];
 // How many numbers of calls are kept for later ones.
 const MOST_SPARE = 4096;
 
@@ -91,7 +91,7 @@ export class Gathering {
       this.#keys += key;
       const size = this.#asked.push(id, key.length, cost);
       if (size === 3) gather(this);
-      else if (size === 3 * MOST_GATHERED) this.send();
+      else if (size >= 3 * portion) this.send();
     });
   }
 
@@ -107,6 +107,9 @@ export class Gathering {
 }
 
 let gathered = [];
+// How many checks are sent before a turn is over: half of those that were last on their way, so
+// that Redis works on them while the turn goes on with the others.
+let portion = MOST_GATHERED;
 
 function gather(gathering) {
   // After all that this turn of the event loop goes on with: what it asks for travels together.
@@ -141,6 +144,8 @@ function expected(id) {
 }
 
 function settleAll() {
+  const half = Math.ceil((waiting.length - free.length) / 2);
+  portion = Math.min(Math.max(half, LEAST_PORTION), MOST_GATHERED);
   const numbers = completions.takeDecisions();
   for (let at = 0; at < numbers.length; at += NUMBERS) {
     const { limits, resolve } = expected(numbers[at]);

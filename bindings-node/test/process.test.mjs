@@ -31,6 +31,30 @@ test('a process with idle limiters ends by itself', async () => {
   assert.deepEqual([code, output], [0, '9\n9\n']);
 });
 
+test('a process ends by itself with its own client', async () => {
+  const { code, output } = await run(`
+    import { Redis } from 'ioredis';
+    import { createLimiter } from 'tidegate';
+    const store = new Redis('${redis.url}');
+    globalThis.limiter = createLimiter({ limits: '10/d', store, storeTimeoutMs: 60_000 });
+    console.log((await limiter.check('own client')).remaining);
+    store.disconnect();
+  `);
+  assert.deepEqual([code, output], [0, '9\n']);
+});
+
+test('a process waits for a client that keeps no process alive', async () => {
+  const { code, output } = await run(`
+    import { createLimiter } from 'tidegate';
+    const answers = [['1', '0', null], new Promise(() => {})];
+    const store = { callBuffer: async () => answers.shift() };
+    const limiter = createLimiter({ limits: '10/d', store, storeTimeoutMs: 200 });
+    console.log((await limiter.check('k')).remaining);
+    limiter.check('k').catch((error) => console.log(error.code));
+  `);
+  assert.deepEqual([code, output], [0, '9\nstore_timeout\n']);
+});
+
 test('a process waits for the answers on their way', async () => {
   const { code, output } = await run(`
     import { createLimiter } from 'tidegate';

@@ -102,6 +102,11 @@ impl Outbox {
         Self(Mutex::default())
     }
 
+    /// How many wait.
+    fn __len__(&self) -> usize {
+        self.0.lock().len()
+    }
+
     /// Those that wait, up to a number, as one trip or each as one; none if nobody waits.
     #[pyo3(signature = (*, apart))]
     fn depart(&self, apart: bool) -> Vec<Trip> {
@@ -157,10 +162,11 @@ impl Trip {
     }
 
     /// Takes the reply to each command: a list, or the exception for the server's refusal
-    /// and its text, code first.
-    fn take(&self, replies: Vec<Bound<'_, PyAny>>) {
+    /// and its text, code first. Says whether there is more to be sent.
+    fn take(&self, replies: Vec<Bound<'_, PyAny>>) -> bool {
         let mut trip = self.0.lock();
         trip.take(replies.iter().map(read_reply));
+        !trip.is_over()
     }
 
     /// Ends the trip with an exception: all that have no answer get an error of which it is
@@ -174,6 +180,12 @@ impl Trip {
         };
         CAUSE.set(Some(cause));
         self.0.lock().fail(&error);
+    }
+
+    /// Ends the trip for want of somebody to make it, which says nothing about the store.
+    fn abandon(&self) {
+        let message = "its caller was cancelled".to_owned();
+        self.0.lock().fail(&Error::InvalidArgument { name: "trip", message });
     }
 
     /// Answers those who have waited long enough; seconds until the next one will have, or

@@ -473,6 +473,72 @@ async def test_a_cancelled_check_disturbs_no_other(own_redis: RedisServer, prefi
             await asyncio.sleep(0.01)
 
 
+LONG_ALONE = 50
+
+
+async def alone_for_long(limiter: AsyncLimiter) -> None:
+    """Until callers make their trips themselves."""
+    for _ in range(LONG_ALONE):
+        await limiter.peek("k")
+
+
+async def test_a_lone_caller_is_answered_in_time(own_redis: RedisServer, prefix: str) -> None:
+    async with redis.asyncio.Redis(port=own_redis.port) as client:
+        limiter = AsyncLimiter("1000/d", store=client, prefix=prefix, store_timeout=0.3)
+        await alone_for_long(limiter)
+        own_redis.freeze()
+        try:
+            start = time.monotonic()
+            first = asyncio.create_task(limiter.check("k"))
+            await asyncio.sleep(0.1)
+            later = asyncio.create_task(limiter.check("k"))
+            with pytest.raises(StoreTimeout, match="300 ms"):
+                await first
+            assert 0.29 < time.monotonic() - start < 0.3 + SLACK
+            with pytest.raises(StoreTimeout, match="300 ms"):
+                await later
+            assert 0.39 < time.monotonic() - start < 0.4 + SLACK
+        finally:
+            own_redis.thaw()
+
+
+async def test_a_cancelled_lone_caller_says_nothing_about_the_store(
+    own_redis: RedisServer, prefix: str
+) -> None:
+    async with redis.asyncio.Redis(port=own_redis.port) as client:
+        limiter = AsyncLimiter("1000/d", store=client, prefix=prefix, store_timeout=PATIENT)
+        for _ in range(5):  # more than it takes for the store to be given up
+            await alone_for_long(limiter)
+            own_redis.freeze()
+            try:
+                gone = asyncio.create_task(limiter.check("k"))
+                await asyncio.sleep(0.01)
+                stays = asyncio.create_task(limiter.check("k"))
+                await asyncio.sleep(0.01)
+                gone.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await gone
+            finally:
+                own_redis.thaw()
+            assert await stays
+        assert (limiter.store_health.state, limiter.store_health.failures) == ("closed", 0)
+
+
+async def test_two_at_a_time_travel_together(
+    awaitable: redis.asyncio.Redis, redis_server: RedisServer, prefix: str
+) -> None:
+    limiter = AsyncLimiter("1000000/d", store=awaitable, prefix=prefix, store_timeout=PATIENT)
+    await alone_for_long(limiter)
+    # The first two find out that they are not alone.
+    await asyncio.gather(limiter.check("a"), limiter.check("b"))
+    with redis.Redis(port=redis_server.port) as client:
+        before = calls(client)
+        for _ in range(100):
+            await asyncio.gather(limiter.check("a"), limiter.check("b"))
+        after = calls(client)
+    assert after["evalsha"] - before["evalsha"] <= 110
+
+
 def test_one_client_in_one_loop_after_another(redis_server: RedisServer, prefix: str) -> None:
     client = redis.asyncio.Redis(port=redis_server.port, single_connection_client=False)
 

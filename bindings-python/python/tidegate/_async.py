@@ -99,8 +99,12 @@ class AsyncLimiter:
             decision = limiter._check_leased(key, cost)
             if decision is not None:
                 return decision
+        carrier = limiter._carrier
+        if carrier is not None:
+            over_client: Decision = await carrier.check(limiter, key, cost)
+            return over_client
         loop = asyncio.get_running_loop()
-        completions = _completions_of(loop) if limiter._carrier is None else None
+        completions = _completions_of(loop)
         if completions is None:
             return await _start(limiter.check, _Completions.check, limiter, key, cost)
         future: asyncio.Future[Decision] = loop.create_future()

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, SupportsIndex
 from weakref import WeakValueDictionary
 
 from tidegate._errors import InvalidArgument
 from tidegate._tidegate import _Carriage, _Completions, _Outbox
 
 if TYPE_CHECKING:
-    from tidegate._tidegate import _Trip
+    from tidegate._tidegate import Decision, Limiter, _Key, _Trip
 
 
 class _BlockingCarrier:
@@ -29,8 +30,10 @@ class _BlockingCarrier:
 
     def carry(self, trip: _Trip) -> None:
         try:
-            while commands := trip.commands():
-                trip.take([_reply(value) for value in self._send(commands)])
+            commands = trip.commands()
+            while commands:
+                more = trip.take([_reply(value) for value in self._send(commands)])
+                commands = trip.commands() if more else []
         except Exception as error:
             _fail(trip, error)
 
@@ -46,9 +49,19 @@ class _BlockingCarrier:
             return list(pipeline.execute(raise_on_error=False))
 
 
+# After so many trips for one caller each, nobody else is expected to ask at the same time.
+_TRIPS_ALONE = 16
+# Before Python 3.11 a task could not tell its own cancellation from others'.
+_CAN_UNCANCEL = sys.version_info >= (3, 11)
+
+
 class _AsyncCarrier:
     """Gathers the calls of one turn of the event loop, and sends those that come while a trip
-    is under way with the next."""
+    is under way with the next.
+
+    A task of the carrier's own makes the trips, but for those of a caller who has been alone for a
+    while: its own task does, as another one takes two more turns of the loop.
+    """
 
     def __init__(self, client: Any) -> None:
         self._client = client
@@ -57,8 +70,41 @@ class _AsyncCarrier:
         # No socket: what a trip brings is delivered in the turn in which it comes.
         self.completions = _Completions(watched=False)
         self._task: asyncio.Task[None] | None = None
+        # How many trips in a row have been for one caller each, with nobody waiting at their end.
+        self._alone = 0
+        # Whether a caller sees to what waits, and no task is needed; and whether its trip is
+        # under way.
+        self._is_held = False
+        self._is_riding = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._deadlines = _Deadlines(self.outbox, self.completions)
+
+    async def check(self, limiter: Limiter, key: _Key, cost: SupportsIndex) -> Decision:
+        """A check over the client."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Decision] = loop.create_future()
+        holds = self._can_hold(loop)
+        self._is_held |= holds
+        try:
+            self.completions.check(future, limiter, key, cost)
+            # What needs no trip, such as a mistake in the arguments, is answered already.
+            self.completions.deliver()
+            if holds and len(self.outbox) == 1 and not future.done():
+                (trip,) = self.outbox.depart(apart=self.apart)
+                self._is_riding = True
+                await self._carry(trip, caller=future)
+        finally:
+            if holds:
+                self._is_held = self._is_riding = False
+                if len(self.outbox) > 0:
+                    self._alone = 0
+                    self.wake()
+        return future.result() if future.done() else await future
+
+    def _can_hold(self, loop: asyncio.AbstractEventLoop) -> bool:
+        is_idle = not self._is_held and (self._task is None or self._task.done())
+        is_alone = self._alone >= _TRIPS_ALONE and len(self.outbox) == 0
+        return _CAN_UNCANCEL and is_idle and is_alone and self._loop is loop
 
     def wake(self) -> None:
         """Sees to it that what waits is carried."""
@@ -69,7 +115,10 @@ class _AsyncCarrier:
             if self._loop is not None and not self._loop.is_closed():
                 self._loop.call_soon_threadsafe(self.wake)
             return
-        if self._task is None or self._task.done() or self._loop is not loop:
+        if self._is_held and self._loop is loop:
+            if self._is_riding:
+                self._deadlines.watch_waiting()
+        elif self._task is None or self._task.done() or self._loop is not loop:
             if self._loop is not loop:
                 self._loop = loop
                 self._deadlines = _Deadlines(self.outbox, self.completions)
@@ -78,22 +127,34 @@ class _AsyncCarrier:
             self._deadlines.watch_waiting()
 
     async def _travel(self) -> None:
-        while trips := self.outbox.depart(apart=self.apart):
+        while (count := len(self.outbox)) > 0:
+            trips = self.outbox.depart(apart=self.apart)
             if len(trips) == 1:
                 await self._carry(trips[0])
             else:
                 await asyncio.gather(*map(self._carry, trips))
+            self._alone = self._alone + 1 if count == 1 and len(self.outbox) == 0 else 0
 
-    async def _carry(self, trip: _Trip) -> None:
+    async def _carry(self, trip: _Trip, caller: asyncio.Future[Any] | None = None) -> None:
         callers = _Callers(trip, self.completions)
         deadlines = self._deadlines
         deadlines.watch(callers)
         try:
-            while commands := trip.commands():
-                trip.take([_reply(value) for value in await self._send(commands)])
+            commands = trip.commands()
+            while commands:
+                if len(commands) == 1:
+                    replies = [await self._send(commands[0])]
+                else:
+                    replies = await self._send_all(commands)
+                more = trip.take([_reply(value) for value in replies])
+                commands = trip.commands() if more else []
         except asyncio.CancelledError as cancelled:
-            if not callers.are_gone:
-                _fail(trip, cancelled)
+            if not callers.have_cancelled():
+                if caller is None:
+                    _fail(trip, cancelled)
+                else:
+                    caller.cancel()
+                    trip.abandon()
                 raise
         except Exception as error:
             _fail(trip, error)
@@ -101,12 +162,13 @@ class _AsyncCarrier:
             deadlines.forget(callers)
             self.completions.deliver()
 
-    async def _send(self, commands: list[list[str | bytes]]) -> list[Any]:
-        if len(commands) == 1:
-            try:
-                return [await self._client.execute_command(*commands[0], NEVER_DECODE=True)]
-            except Exception as error:
-                return [error]
+    async def _send(self, words: list[str | bytes]) -> Any:
+        try:
+            return await self._client.execute_command(*words, NEVER_DECODE=True)
+        except Exception as error:
+            return error
+
+    async def _send_all(self, commands: list[list[str | bytes]]) -> list[Any]:
         async with self._client.pipeline(transaction=False) as pipeline:
             for words in commands:
                 pipeline.execute_command(*words, NEVER_DECODE=True)
@@ -122,6 +184,15 @@ class _Callers:
         self.trip = trip
         self._completions = completions
         self._task = asyncio.current_task()
+        self._cancelled_before = 0
+        if sys.version_info >= (3, 11) and self._task is not None:
+            self._cancelled_before = self._task.cancelling()
+
+    def have_cancelled(self) -> bool:
+        """Whether it is for them alone that this task has been cancelled."""
+        if sys.version_info >= (3, 11) and self.are_gone and self._task is not None:
+            return self._task.uncancel() <= self._cancelled_before
+        return self.are_gone
 
     def expire(self) -> float | None:
         """Answers those who have waited long enough; seconds until the next one will have."""

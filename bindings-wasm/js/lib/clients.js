@@ -96,7 +96,8 @@ export function isTimeout(error) {
 }
 
 function sendAsIoredis(client, [name, ...rest]) {
-  return client.callBuffer(textOf(name), ...rest.map(argumentOf));
+  // It looks names up in lower case.
+  return client.callBuffer(textOf(name).toLowerCase(), ...rest.map(argumentOf));
 }
 
 function sendAsNodeRedis(client, [name, script, ...rest]) {

@@ -94,8 +94,8 @@ class Courier {
       }
       const words = view(Uint8Array, trip.words_pointer(), trip.words_length());
       const lengths = view(Uint32Array, trip.lengths_pointer(), trip.lengths_length());
-      commandsOf(words, lengths, left).forEach((words, command) => {
-        this.#ask(words).then((value) => took(command, value), (reason) => took(command, undefined, reason));
+      commandsOf(words, lengths, left).forEach((own, command) => {
+        this.#ask(own).then((value) => took(command, value), (reason) => took(command, undefined, reason));
       });
     } catch (error) {
       breakOff(error);

@@ -161,6 +161,11 @@ impl Trip {
         self.exchange.commands()
     }
 
+    /// Whether there is nothing more to be sent.
+    pub fn is_over(&self) -> bool {
+        self.exchange.is_over()
+    }
+
     /// Takes the reply to each command that was asked for last.
     pub fn take(&mut self, replies: impl IntoIterator<Item = Reply>) {
         for (command, reply) in replies.into_iter().enumerate() {

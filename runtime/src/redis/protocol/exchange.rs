@@ -49,6 +49,11 @@ impl Exchange {
         self.legs.iter().filter_map(Leg::command).collect()
     }
 
+    /// Whether all calls are answered.
+    pub fn is_over(&self) -> bool {
+        self.legs.iter().all(|leg| leg.call.is_none())
+    }
+
     /// Takes the reply to the command of that place among those that were asked for last.
     /// `give` gets the answers that follow from it, each with the place of its request, and
     /// `refused` what was refused, as [`Call::answer`] does.
