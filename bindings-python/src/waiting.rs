@@ -21,6 +21,10 @@ pub(crate) fn await_store<T: Send>(
     forget_cause();
     start(answerer);
     raise_interrupt()?;
+    // It is there if this thread has carried it: no other is to take the interpreter in between.
+    if let Some(answer) = awaited.now() {
+        return Ok(answer);
+    }
     loop {
         if let Some(answer) = py.detach(|| awaited.within(SIGNAL_INTERVAL)) {
             return Ok(answer);

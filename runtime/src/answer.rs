@@ -46,6 +46,11 @@ impl<T> Awaited<T> {
         }
     }
 
+    /// The answer, if it has come.
+    pub fn now(&self) -> Option<Answer<T>> {
+        self.0.answer.lock().take()
+    }
+
     /// The answer, if it comes in time.
     pub fn within(&self, timeout: Duration) -> Option<Answer<T>> {
         let mut answer = self.0.answer.lock();
