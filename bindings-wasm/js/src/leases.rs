@@ -6,31 +6,20 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use tidegate_core::{
-    Attempt, Clock as _, Decision, Grant, LeaseAsk, LeaseTerms, Limit, Next, Slice, Source, Spent,
-};
+use tidegate_core::{Decision, Grant, LeaseAsk, Next, Slice, Spent};
+use tidegate_protocol::{Contract, Error, Host as _, LeaseAttempt, LeaseCall, Part};
 use wasm_bindgen::prelude::wasm_bindgen;
 
-use crate::clock::MonotonicClock;
-use crate::error::Error;
-use crate::fallback::GuardedStore;
-use crate::keys::Keys;
+use crate::host::{GuardedStore, JavaScript};
 use crate::packed::{Packed, parts};
-use crate::random::random;
-use crate::redis::{LeaseCall, Part};
 use crate::trip::store_error;
 
-/// The most keys of a limiter that are watched. Others are checked at the bucket each time.
-const MAX_KEYS: usize = 4_096;
-const CLOCK: MonotonicClock = MonotonicClock::new();
 const NANOS_PER_MILLI: u64 = 1_000_000;
 
 /// The leases of one limiter.
 pub(crate) struct Leases {
     store: GuardedStore,
-    limits: Arc<[Limit]>,
-    terms: LeaseTerms,
-    prefix: String,
+    contract: Contract,
     /// By which the bucket knows this limiter; drawn at the first use, as some hosts have no
     /// randomness before.
     id: Option<u64>,
@@ -41,44 +30,39 @@ pub(crate) struct Leases {
 }
 
 impl Leases {
-    pub(crate) fn new(
-        store: GuardedStore,
-        limits: Arc<[Limit]>,
-        terms: LeaseTerms,
-        prefix: String,
-    ) -> Self {
+    pub(crate) fn new(store: GuardedStore, contract: Contract) -> Self {
         let (id, slices, urgent, last_round) = Default::default();
-        Self { store, limits, terms, prefix, id, slices, urgent, last_round }
+        Self { store, contract, id, slices, urgent, last_round }
     }
 
     /// The decision, if it is the slice's to take: without a slice, and for a cost that it
     /// never spends at once, the bucket must be asked.
     pub(crate) fn spend(&mut self, key: &[u8], cost: u64) -> Option<Decision> {
-        if cost == 0 || cost > self.limits.iter().map(Limit::burst).min()? {
+        if !self.contract.covers(cost) {
             return None;
         }
-        let now = CLOCK.now();
+        let now = JavaScript::now();
         if !self.slices.contains_key(key) {
-            if self.slices.len() >= MAX_KEYS {
+            if self.slices.len() >= Contract::MAX_KEYS {
                 return None;
             }
-            self.slices.insert(key.into(), Slice::new(self.terms, now));
+            self.slices.insert(key.into(), Slice::new(*self.contract.terms(), now));
         }
         let slice = self.slices.get_mut(key)?;
         let spent = slice.spend(now, cost);
         if !matches!(spent, Spent::Allowed { .. })
             && slice.is_urgent(now)
-            && self.urgent.len() < MAX_KEYS
+            && self.urgent.len() < Contract::MAX_KEYS
         {
             self.urgent.push(key.into());
         }
-        self.decision(spent)
+        self.contract.decision(spent)
     }
 
     /// Notes what the bucket has answered to a check that was not the slice's.
     pub(crate) fn answered_directly(&mut self, key: &[u8], cost: u64, allowed: bool) {
         if let Some(slice) = self.slices.get_mut(key) {
-            slice.answered_directly(CLOCK.now(), cost, allowed);
+            slice.answered_directly(JavaScript::now(), cost, allowed);
         }
     }
 
@@ -90,17 +74,17 @@ impl Leases {
             return Some(0.0);
         }
         let due = self.last_round.saturating_add(self.tick());
-        Some(due.saturating_sub(CLOCK.now()).div_ceil(NANOS_PER_MILLI) as f64)
+        Some(due.saturating_sub(JavaScript::now()).div_ceil(NANOS_PER_MILLI) as f64)
     }
 
     /// How often slices are looked at.
     const fn tick(&self) -> u64 {
-        self.terms.ttl() / 16
+        self.contract.terms().ttl() / 16
     }
 
     /// What is to be asked now: all that is due, together.
     fn due(&mut self) -> Vec<Asking> {
-        let now = CLOCK.now();
+        let now = JavaScript::now();
         let mut keys = core::mem::take(&mut self.urgent);
         if now >= self.last_round.saturating_add(self.tick()) {
             self.last_round = now;
@@ -124,23 +108,22 @@ impl Leases {
     }
 
     fn asking(&mut self, key: Box<[u8]>, ask: &LeaseAsk, is_awaited: bool) -> Option<Asking> {
-        let stored = Keys::One(&key).in_redis(&self.prefix).into_first();
-        let id = *self.id.get_or_insert_with(random);
-        let call = LeaseCall::new(&stored, &self.limits, &self.terms, id, ask);
+        let id = *self.id.get_or_insert_with(JavaScript::random);
+        let call = self.contract.call(id, &key, ask);
         Some(Asking { call, key: is_awaited.then_some(key), by_text: false, answer: None })
     }
 
     fn take(&mut self, key: &[u8], answer: &Result<Grant, Error>) {
         let Some(slice) = self.slices.get_mut(key) else { return };
         match answer {
-            Ok(grant) => slice.granted(CLOCK.now(), grant),
+            Ok(grant) => slice.granted(JavaScript::now(), grant),
             // A check that finds no slice asks the bucket, and is told.
             Err(_) => slice.failed(),
         }
     }
 
     fn give_back(&mut self) -> Vec<Asking> {
-        let now = CLOCK.now();
+        let now = JavaScript::now();
         let slices = core::mem::take(&mut self.slices);
         let asked = slices.into_iter().filter(|(_, slice)| slice.has_asked());
         asked
@@ -149,20 +132,6 @@ impl Leases {
                 self.asking(key, &ask, false)
             })
             .collect()
-    }
-
-    fn decision(&self, spent: Spent) -> Option<Decision> {
-        let tier = self.terms.tier();
-        let limit = self.limits.get(usize::from(tier))?.burst();
-        let (allowed, remaining, retry_after, reset_after) = match spent {
-            Spent::Allowed { remaining, reset_after } => (true, remaining, 0, reset_after),
-            Spent::Refused { remaining, retry_after, reset_after } => {
-                (false, remaining, retry_after, reset_after)
-            }
-            Spent::Outside => return None,
-        };
-        let source = Source::Lease;
-        Some(Decision { allowed, limit, remaining, retry_after, reset_after, tier, source })
     }
 }
 
@@ -182,7 +151,7 @@ struct Asking {
 #[wasm_bindgen]
 pub struct LeaseTrip {
     leases: Arc<Mutex<Leases>>,
-    attempt: Option<Attempt>,
+    attempt: Option<LeaseAttempt>,
     askings: Vec<Asking>,
     /// Those of the commands that were asked for last.
     sent: Vec<usize>,
@@ -268,7 +237,8 @@ impl LeaseTrip {
             sent: Vec::new(),
             packed: Packed::default(),
         };
-        let attempt = leases.lock().store.attempt_lease(&None);
+        let keys = this.askings.first().map_or(&[][..], |asking| &asking.call.keys);
+        let attempt = leases.lock().store.attempt_lease(keys);
         match attempt {
             Ok(attempt) => this.attempt = Some(attempt),
             Err(error) => {
@@ -289,19 +259,16 @@ impl LeaseTrip {
     /// Tells the slices, and the breaker what came of it.
     fn conclude(&mut self) {
         let mut leases = self.leases.lock();
-        let mut failure = None;
-        let mut success = None;
+        let mut answers = Vec::with_capacity(self.askings.len());
         for Asking { key, answer, .. } in self.askings.drain(..) {
             let Some(answer) = answer else { continue };
             if let Some(key) = key {
                 leases.take(&key, &answer);
             }
-            let told = if answer.is_err() { &mut failure } else { &mut success };
-            *told = Some(answer);
+            answers.push(answer);
         }
-        // Of one trip it is told once.
-        if let (Some(attempt), Some(answer)) = (self.attempt.take(), failure.or(success)) {
-            leases.store.leased(&None, attempt, &answer);
+        if let Some(attempt) = self.attempt.take() {
+            leases.store.leased(attempt, &answers);
         }
     }
 }

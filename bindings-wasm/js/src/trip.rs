@@ -1,11 +1,11 @@
 use core::time::Duration;
 
+use tidegate_protocol::{Errand, Error, Host as _, Reply};
 use wasm_bindgen::prelude::wasm_bindgen;
 
 use crate::client::in_millis;
-use crate::error::Error;
+use crate::host::JavaScript;
 use crate::packed::{Packed, parts};
-use crate::redis::{self, Errand, Reply};
 
 /// Requests that travel together over a client of the host's.
 ///
@@ -13,7 +13,7 @@ use crate::redis::{self, Errand, Reply};
 /// there are no more. The answers that follow are at the [`Client`](crate::Client).
 #[wasm_bindgen]
 pub struct Trip {
-    trip: redis::Trip,
+    trip: tidegate_protocol::Trip,
     packed: Packed,
 }
 
@@ -54,7 +54,7 @@ impl Trip {
     /// Answers those who have waited long enough; milliseconds until the next one will have, or
     /// nothing when nobody waits any more.
     pub fn expire(&mut self) -> Option<f64> {
-        self.trip.expire().map(in_millis)
+        self.trip.expire(JavaScript::now()).map(in_millis)
     }
 
     /// Ends the trip: none of those who still wait gets an answer.
@@ -65,7 +65,8 @@ impl Trip {
 
 impl Trip {
     pub(crate) fn new(errands: Vec<Errand>) -> Self {
-        Self { trip: redis::Trip::new(errands), packed: Packed::default() }
+        let trip = tidegate_protocol::Trip::new(errands, JavaScript::now());
+        Self { trip, packed: Packed::default() }
     }
 }
 

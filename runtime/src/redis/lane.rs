@@ -10,21 +10,19 @@ use std::time::Instant;
 use futures_util::future::join;
 use parking_lot::Mutex;
 use tidegate_core::Outcome;
+use tidegate_protocol::{DenyCache, Done};
 use tokio::runtime::Handle;
 use tokio::task::yield_now;
 use tokio::time::timeout_at;
 
-use super::deny_cache::DenyCache;
 use super::link::Link;
-use super::protocol::{Call, Request, Seen, plan};
 use super::trip::{self, Known};
+use super::{Call, Request, Seen, plan};
 use crate::answer::batch;
-use crate::error::Error;
+use crate::{Error, host};
 
 /// The most requests that travel together.
 const MOST_REQUESTS: usize = 8192;
-
-pub(super) type Done = Box<dyn FnOnce(Result<Outcome, Error>) + Send>;
 
 /// The lanes of a link: one, or in a cluster one for each hash slot, as only keys of one slot
 /// can travel in one call.
@@ -192,7 +190,8 @@ async fn answer_once_sent(landed: Option<Landed>, shared: &Shared) {
 struct Trip {
     calls: Vec<Call>,
     callers: Vec<Caller>,
-    sent: Instant,
+    /// By the clock of refusals.
+    sent: u64,
 }
 
 /// A trip that has come back.
@@ -216,7 +215,7 @@ impl Trip {
             callers.push(caller);
         }
         let calls = plan(requests, |place, refusal| callers[place].answer(refusal));
-        Self { calls, callers, sent }
+        Self { calls, callers, sent: host::at(sent) }
     }
 
     /// Makes the trip. Whoever's time is up meanwhile is told so; when nobody waits any more,

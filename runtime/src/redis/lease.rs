@@ -4,29 +4,29 @@ use ::redis::{Cmd, ErrorKind, RedisResult, ServerErrorKind, Value};
 use tidegate_core::Grant;
 
 use super::link::Link;
-use super::{Connected, LeaseCall, Reach, RedisStore, store_error, within};
+use super::{Connected, LeaseCall, RedisStore, store_error, within};
+use crate::Error;
 use crate::answer::lost;
-use crate::error::Error;
 
 impl RedisStore {
     /// Whether leases can be renewed: by the I/O thread, over a connection of its own.
     pub(crate) fn is_leasable(&self) -> bool {
-        matches!(self.reach, Reach::Connected(_))
+        matches!(self, Self::Connected(_))
     }
 
     /// Calls of one lane travel together: in a cluster those of one hash slot.
     pub(crate) fn lane_of(&self, call: &LeaseCall) -> u16 {
-        match &self.reach {
-            Reach::Connected(connected) => connected.lane_of(call),
-            Reach::Carried { .. } => 0,
+        match self {
+            Self::Connected(connected) => connected.lane_of(call),
+            Self::Carried(_) => 0,
         }
     }
 
     /// Sends calls, all of one lane, in one message, and gives an answer for each.
     pub(crate) async fn lease(&self, calls: Vec<LeaseCall>) -> Vec<Result<Grant, Error>> {
-        match &self.reach {
-            Reach::Connected(connected) => connected.lease(calls).await,
-            Reach::Carried { .. } => calls.iter().map(|_| Err(lost())).collect(),
+        match self {
+            Self::Connected(connected) => connected.lease(calls).await,
+            Self::Carried(_) => calls.iter().map(|_| Err(lost())).collect(),
         }
     }
 }

@@ -5,9 +5,8 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 use ::redis::{Cmd, ErrorKind, RedisError, RedisResult, ServerErrorKind, Value};
 
 use super::link::Link;
-use super::protocol::{Call, Part, SCRIPTS, Seen};
-use super::store_error;
-use crate::error::Error;
+use super::{Call, Part, SCRIPTS, Seen, store_error};
+use crate::Error;
 
 /// How often a call is sent at most: by its hash, once more where the connection broke, and
 /// by its text where the server does not know it (any more).

@@ -2,9 +2,9 @@
 
 use tidegate_core::{Grant, LeaseAsk, LeaseTerms, Limit, Part};
 
-use super::script::LEASE;
-use super::{Script, value};
 use crate::error::Error;
+use crate::script::{LEASE, Script};
+use crate::value;
 
 const MILLI: u64 = 1_000_000;
 
