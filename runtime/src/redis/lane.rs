@@ -1,13 +1,15 @@
-//! Where requests wait for the next trip. One trip is under way at a time; what comes
+//! Where requests wait for the next trip. Two trips are under way at most; what comes
 //! meanwhile travels together in the next.
 
-use core::pin::pin;
+use core::future::poll_fn;
+use core::pin::{Pin, pin};
+use core::task::{Context, Poll, Waker};
 use core::time::Duration;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
-use futures_util::future::join;
+use futures_util::future::{MaybeDone, maybe_done};
 use parking_lot::Mutex;
 use tidegate_core::Outcome;
 use tidegate_protocol::{DenyCache, Done};
@@ -23,6 +25,10 @@ use crate::{Error, host};
 
 /// The most requests that travel together.
 const MOST_REQUESTS: usize = 8192;
+
+/// The most trips of a lane under way: while the server works on one, the answers of the other
+/// are given, and whoever then asks again is on the way before the server is done.
+const MOST_TRIPS: usize = 2;
 
 /// The lanes of a link: one, or in a cluster one for each hash slot, as only keys of one slot
 /// can travel in one call.
@@ -55,6 +61,8 @@ struct Inner {
 struct Queue {
     /// Whether a task is at work that will also take what is put here now.
     moving: bool,
+    /// That task, if it would take it at once.
+    ready: Option<Waker>,
     waiting: VecDeque<Waiting>,
 }
 
@@ -107,9 +115,16 @@ impl Lane {
     fn push(&self, io: &Handle, waiting: impl Iterator<Item = Waiting>) {
         let mut queue = self.0.queue.lock();
         queue.waiting.extend(waiting);
-        if !queue.waiting.is_empty() && !core::mem::replace(&mut queue.moving, true) {
-            drop(queue);
-            self.start(io);
+        if queue.waiting.is_empty() {
+            return;
+        }
+        let is_moving = core::mem::replace(&mut queue.moving, true);
+        let ready = queue.ready.take();
+        drop(queue);
+        match ready {
+            Some(ready) => ready.wake(),
+            None if is_moving => {}
+            None => self.start(io),
         }
     }
 
@@ -118,11 +133,38 @@ impl Lane {
         io.spawn(moving.run());
     }
 
-    /// What travels next, if anybody waits.
-    fn next(&self) -> Option<Vec<Waiting>> {
+    /// What travels next, beside so many requests that are under way.
+    fn next(&self, flying: usize) -> Option<Vec<Waiting>> {
         let mut queue = self.0.queue.lock();
-        let count = queue.waiting.len().min(MOST_REQUESTS);
+        queue.ready = None;
+        let waiting = queue.waiting.len();
+        // No more than the half of all, beside others: what is left goes when those are back, so
+        // that both trips come to be of one size.
+        let most = if flying == 0 { waiting } else { (flying + waiting).div_ceil(2) };
+        let count = waiting.min(most).min(MOST_REQUESTS);
         (count > 0).then(|| queue.waiting.drain(..count).collect())
+    }
+
+    /// Lets those who have been answered run, so that who of them asks again at once travels
+    /// together. A runtime may come back here before all of so many have had their turn.
+    async fn gather(&self, answered: usize) {
+        let mut before = 0;
+        loop {
+            yield_now().await;
+            let waiting = self.0.queue.lock().waiting.len();
+            if waiting == before || waiting >= answered {
+                break;
+            }
+            before = waiting;
+        }
+    }
+
+    /// Whether somebody waits; otherwise the task is woken when somebody does.
+    fn is_awaited(&self, task: &Context<'_>) -> bool {
+        let mut queue = self.0.queue.lock();
+        let is_awaited = !queue.waiting.is_empty();
+        queue.ready = (!is_awaited).then(|| task.waker().clone());
+        is_awaited
     }
 
     /// Whether the lane is now at rest, as nobody waits.
@@ -141,22 +183,45 @@ struct Moving {
     idle: bool,
 }
 
+/// A trip under way, of so many requests.
+struct Flight<F: Future> {
+    requests: usize,
+    trip: Pin<Box<MaybeDone<F>>>,
+}
+
+/// What a lane at work waits for.
+enum Event {
+    /// The trip of that place is over; nothing is left where nobody waited for it any more.
+    Over(usize, Option<Landed>),
+    /// Somebody waits, and another trip can leave.
+    Asked,
+}
+
 impl Moving {
     async fn run(mut self) {
         let shared = Arc::clone(&self.lane.0.shared);
-        let mut landed: Option<Landed> = None;
+        let mut flights = Vec::with_capacity(MOST_TRIPS);
         loop {
-            let Some(waiting) = self.lane.next() else {
-                match landed.take() {
-                    Some(landed) => landed.answer(&shared),
-                    None if self.lane.rest() => break,
-                    None => {}
+            let flying = flights.iter().map(|flight: &Flight<_>| flight.requests).sum();
+            if flights.len() < MOST_TRIPS
+                && let Some(waiting) = self.lane.next(flying)
+            {
+                let requests = waiting.len();
+                let trip = Trip::new(waiting, shared.timeout).fly(&shared, self.lane.0.slot);
+                flights.push(Flight { requests, trip: Box::pin(maybe_done(trip)) });
+            } else if flights.is_empty() && self.lane.rest() {
+                break;
+            }
+            let event = poll_fn(|task| look(&self.lane, &mut flights, task));
+            if let Event::Over(place, landed) = event.await {
+                let together = flights.remove(place).requests;
+                if let Some(landed) = landed {
+                    landed.answer(&shared);
                 }
-                continue;
-            };
-            let trip = Trip::new(waiting, shared.timeout).fly(&shared, self.lane.0.slot);
-            // The next trip is under way while those of the last one are answered.
-            (landed, ()) = join(trip, answer_once_sent(landed.take(), &shared)).await;
+                if together > 1 {
+                    self.lane.gather(together).await;
+                }
+            }
         }
         self.idle = true;
     }
@@ -178,11 +243,22 @@ impl Drop for Moving {
     }
 }
 
-async fn answer_once_sent(landed: Option<Landed>, shared: &Shared) {
-    if let Some(landed) = landed {
-        // Lets the connection's task send what it has been given.
-        yield_now().await;
-        landed.answer(shared);
+/// All trips are looked at, in their order, so that they are sent, and sent again, in it.
+fn look<F: Future<Output = Option<Landed>>>(
+    lane: &Lane,
+    flights: &mut [Flight<F>],
+    task: &mut Context<'_>,
+) -> Poll<Event> {
+    for flight in &mut *flights {
+        _ = flight.trip.as_mut().poll(task);
+    }
+    let over = |(place, flight): (usize, &mut Flight<F>)| {
+        flight.trip.as_mut().take_output().map(|landed| Event::Over(place, landed))
+    };
+    match flights.iter_mut().enumerate().find_map(over) {
+        Some(over) => Poll::Ready(over),
+        None if flights.len() < MOST_TRIPS && lane.is_awaited(task) => Poll::Ready(Event::Asked),
+        None => Poll::Pending,
     }
 }
 

@@ -1,7 +1,10 @@
 //! Group commit and the deny cache on a real Redis: fewer trips, the same answers.
 
+use std::io::{BufReader, Write as _};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -117,6 +120,102 @@ fn operations_of_one_caller_keep_their_order() {
     for round in answers.lock().chunks(7) {
         let round: Vec<bool> = round.iter().map(allowed).collect();
         assert_eq!(round, [true, false, true, true, true, false, true]);
+    }
+}
+
+/// A server of the test's own, whose scripts end when the test says so, in order.
+struct Scripted {
+    listener: TcpListener,
+    /// How many keys each call has, as they come.
+    calls: Receiver<usize>,
+    comes: Sender<usize>,
+}
+
+impl Scripted {
+    fn start() -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let (comes, calls) = channel();
+        Self { listener, calls, comes }
+    }
+
+    fn url(&self) -> String {
+        format!("redis://{}/", self.listener.local_addr().expect("its address"))
+    }
+
+    /// The client's connection, once it is there.
+    fn accept(&self) -> TcpStream {
+        let (connection, _) = self.listener.accept().expect("a client");
+        let (mut answers, comes) = (connection.try_clone().expect("a clone"), self.comes.clone());
+        let mut commands = BufReader::new(connection.try_clone().expect("a clone"));
+        std::thread::spawn(move || {
+            while let Some(words) = command(&mut commands) {
+                match (&*words[0], words.get(2)) {
+                    ("EVAL" | "EVALSHA", Some(keys)) => {
+                        let _ = comes.send(keys.parse().expect("how many keys"));
+                    }
+                    _ => answers.write_all(b"+OK\r\n").expect("a client"),
+                }
+            }
+        });
+        connection
+    }
+
+    /// How many keys the next call has.
+    fn arrives(&self) -> usize {
+        self.calls.recv_timeout(Duration::from_secs(10)).expect("a call")
+    }
+}
+
+/// The words of the next command.
+fn command(commands: &mut impl std::io::BufRead) -> Option<Vec<String>> {
+    let mut number = |sign| {
+        let mut line = String::new();
+        commands.read_line(&mut line).ok()?;
+        let number: usize = line.strip_prefix(sign)?.trim_end().parse().ok()?;
+        let mut word = vec![0; if sign == '$' { number + 2 } else { 0 }];
+        commands.read_exact(&mut word).ok()?;
+        Some((number, String::from_utf8_lossy(&word).trim_end().to_owned()))
+    };
+    let (words, _) = number('*')?;
+    (0..words).map(|_| number('$').map(|(_, word)| word)).collect()
+}
+
+/// A call that finds one trip under way leaves at once; those that find two wait for one of
+/// them, and travel together.
+#[test]
+fn two_trips_are_under_way_and_no_more() {
+    let server = Scripted::start();
+    let limiter = Limiter::builder()
+        .limit(NEVER_REFILLS)
+        .store_url(&server.url())
+        .store_timeout(Duration::from_secs(10))
+        .build()
+        .expect("a limiter");
+    let (answered, answers) = channel();
+    let ask = |key: &str| {
+        let answered = answered.clone();
+        limiter.check_then(key, 1, move |answer| {
+            let _ = answered.send(answer.expect("a decision").allowed);
+        });
+    };
+    ask("first");
+    let mut connection = server.accept();
+    let mut answer = |keys| {
+        let now = "*{}\r\n$10\r\n1764000000\r\n$1\r\n0\r\n".replace("{}", &format!("{}", 2 + keys));
+        let bytes = now + &"$-1\r\n".repeat(keys);
+        connection.write_all(bytes.as_bytes()).expect("a client");
+    };
+    assert_eq!(server.arrives(), 1);
+    ask("second");
+    assert_eq!(server.arrives(), 1);
+    ask("third");
+    ask("fourth");
+    answer(1);
+    assert_eq!(server.arrives(), 2, "the third and the fourth");
+    answer(1);
+    answer(2);
+    for _ in 0..4 {
+        assert!(answers.recv_timeout(Duration::from_secs(10)).expect("an answer"));
     }
 }
 
