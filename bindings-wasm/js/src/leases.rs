@@ -1,13 +1,12 @@
 //! Slices of shared buckets, spent here at a pace. The host says when to look at them, and
 //! sends what they ask for.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use tidegate_core::{Decision, Grant, LeaseAsk, Next, Slice, Spent};
-use tidegate_protocol::{Contract, Error, Host as _, LeaseAttempt, LeaseCall, Part};
+use tidegate_protocol::{Contract, Error, Exchange, Host as _, LeaseAttempt, LeaseCall, Reply};
 use wasm_bindgen::prelude::wasm_bindgen;
 
 use crate::host::{GuardedStore, JavaScript};
@@ -110,7 +109,7 @@ impl Leases {
     fn asking(&mut self, key: Box<[u8]>, ask: &LeaseAsk, is_awaited: bool) -> Option<Asking> {
         let id = *self.id.get_or_insert_with(JavaScript::random);
         let call = self.contract.call(id, &key, ask);
-        Some(Asking { call, key: is_awaited.then_some(key), by_text: false, answer: None })
+        Some((call, is_awaited.then_some(key)))
     }
 
     fn take(&mut self, key: &[u8], answer: &Result<Grant, Error>) {
@@ -140,21 +139,17 @@ fn leaving(slice: &mut Slice, now: u64) -> LeaseAsk {
 }
 
 /// A question, and whose answer it is; nobody's, if the slice was given up.
-struct Asking {
-    call: LeaseCall,
-    key: Option<Box<[u8]>>,
-    by_text: bool,
-    answer: Option<Result<Grant, Error>>,
-}
+type Asking = (LeaseCall, Option<Box<[u8]>>);
 
 /// What slices are asked for together. To be sent as a [`Trip`](crate::Trip).
 #[wasm_bindgen]
 pub struct LeaseTrip {
     leases: Arc<Mutex<Leases>>,
     attempt: Option<LeaseAttempt>,
-    askings: Vec<Asking>,
-    /// Those of the commands that were asked for last.
-    sent: Vec<usize>,
+    exchange: Exchange<LeaseCall>,
+    /// By the place of the question.
+    whose: Vec<Option<Box<[u8]>>>,
+    answers: Vec<Result<Grant, Error>>,
     packed: Packed,
 }
 
@@ -162,10 +157,7 @@ pub struct LeaseTrip {
 impl LeaseTrip {
     /// As [`Trip::commands`](crate::Trip::commands).
     pub fn commands(&mut self) -> usize {
-        let is_open = |&at: &usize| self.askings[at].answer.is_none();
-        self.sent = (0..self.askings.len()).filter(is_open).collect();
-        let commands = self.sent.iter().map(|&at| self.askings[at].command());
-        let count = self.packed.pack(commands);
+        let count = self.packed.pack(self.exchange.commands());
         if count == 0 {
             self.conclude();
         }
@@ -184,33 +176,25 @@ impl LeaseTrip {
 
     /// As [`Trip::take`](crate::Trip::take).
     pub fn take(&mut self, command: usize, bytes: &[u8], lengths: &[i32]) {
-        let grant = match parts(bytes, lengths).pop() {
-            Some(Part::Bytes(grant)) => LeaseCall::grant(&grant),
-            _ => LeaseCall::grant(b""),
-        };
-        self.answer(command, grant);
+        self.receive(command, Reply::Parts(parts(bytes, lengths)));
     }
 
     /// As [`Trip::refuse`](crate::Trip::refuse).
     pub fn refuse(&mut self, command: usize, text: String) {
-        let asking = self.sent.get(command).and_then(|&at| self.askings.get_mut(at));
-        match asking {
-            Some(asking) if text.starts_with("NOSCRIPT") && !asking.by_text => {
-                asking.by_text = true;
-            }
-            _ => self.answer(command, Err(Error::Store(text))),
-        }
+        self.receive(command, Reply::Refusal(text));
     }
 
     /// As [`Trip::fail`](crate::Trip::fail).
     pub fn fail(&mut self, command: usize, message: String, timed_out: bool) {
-        self.answer(command, Err(store_error(message, timed_out)));
+        self.receive(command, Reply::Failure(store_error(message, timed_out)));
     }
 
     /// Ends the trip: what has no answer gets none.
     pub fn end(&mut self, message: String) {
-        let open = self.askings.iter_mut().filter(|asking| asking.answer.is_none());
-        open.for_each(|asking| asking.answer = Some(Err(Error::Store(message.clone()))));
+        let open: Vec<usize> = self.exchange.give_up().map(|(place, _)| place).collect();
+        for place in open {
+            self.answer(place, Err(Error::Store(message.clone())));
+        }
         self.conclude();
     }
 }
@@ -227,18 +211,17 @@ impl LeaseTrip {
     }
 
     fn new(leases: &Arc<Mutex<Leases>>, askings: Vec<Asking>) -> Option<Self> {
-        if askings.is_empty() {
-            return None;
-        }
+        let (bucket, _) = askings.first()?;
+        let attempt = leases.lock().store.attempt_lease(&bucket.keys);
+        let (calls, whose) = askings.into_iter().unzip();
         let mut this = Self {
             leases: Arc::clone(leases),
             attempt: None,
-            askings,
-            sent: Vec::new(),
+            exchange: Exchange::new(calls),
+            whose,
+            answers: Vec::new(),
             packed: Packed::default(),
         };
-        let keys = this.askings.first().map_or(&[][..], |asking| &asking.call.keys);
-        let attempt = leases.lock().store.attempt_lease(keys);
         match attempt {
             Ok(attempt) => this.attempt = Some(attempt),
             Err(error) => {
@@ -249,41 +232,23 @@ impl LeaseTrip {
         Some(this)
     }
 
-    fn answer(&mut self, command: usize, answer: Result<Grant, Error>) {
-        let asking = self.sent.get(command).and_then(|&at| self.askings.get_mut(at));
-        if let Some(asking) = asking.filter(|asking| asking.answer.is_none()) {
-            asking.answer = Some(answer);
+    fn receive(&mut self, command: usize, reply: Reply) {
+        if let Some((place, _, reply)) = self.exchange.take(command, reply) {
+            self.answer(place, reply.grant());
         }
     }
 
-    /// Tells the slices, and the breaker what came of it.
+    fn answer(&mut self, place: usize, answer: Result<Grant, Error>) {
+        if let Some(key) = self.whose.get_mut(place).and_then(Option::take) {
+            self.leases.lock().take(&key, &answer);
+        }
+        self.answers.push(answer);
+    }
+
+    /// Tells the breaker what came of it.
     fn conclude(&mut self) {
-        let mut leases = self.leases.lock();
-        let mut answers = Vec::with_capacity(self.askings.len());
-        for Asking { key, answer, .. } in self.askings.drain(..) {
-            let Some(answer) = answer else { continue };
-            if let Some(key) = key {
-                leases.take(&key, &answer);
-            }
-            answers.push(answer);
-        }
         if let Some(attempt) = self.attempt.take() {
-            leases.store.leased(attempt, &answers);
+            self.leases.lock().store.leased(attempt, &self.answers);
         }
-    }
-}
-
-impl Asking {
-    fn command(&self) -> Vec<Cow<'_, [u8]>> {
-        let script = LeaseCall::script();
-        let head = match self.by_text {
-            true => ["EVAL", script.text()],
-            false => ["EVALSHA", script.hash()],
-        };
-        let texts = head.into_iter().map(|text| Cow::Borrowed(text.as_bytes()));
-        let count = core::iter::once(Cow::Owned(self.call.keys.len().to_string().into_bytes()));
-        let keys = self.call.keys.iter().map(|key| Cow::Borrowed(key.as_slice()));
-        let arguments = self.call.arguments.iter().map(|text| Cow::Borrowed(text.as_bytes()));
-        texts.chain(count).chain(keys).chain(arguments).collect()
     }
 }

@@ -9,6 +9,7 @@ use super::request::Step;
 use super::script::{CANCEL, CHECK, CHECK_EACH, HOLD, RESERVE, RESET, SETTLE, Script};
 use super::{Request, Seen, value};
 use crate::error::Error;
+use crate::exchange::ScriptCall;
 
 /// One call of a script: an operation, or the checks of many.
 #[derive(Debug)]
@@ -162,6 +163,20 @@ impl Call {
         let number = detail.split(' ').nth(1).and_then(|number| number.parse::<usize>().ok());
         let named = number.and_then(|number| self.keys.get(number.checked_sub(1)?));
         corrupt_bucket(named.or(self.keys.first()).map_or(&[], Vec::as_slice))
+    }
+}
+
+impl ScriptCall for Call {
+    fn script(&self) -> &'static Script {
+        self.script
+    }
+
+    fn keys(&self) -> &[Vec<u8>] {
+        &self.keys
+    }
+
+    fn arguments(&self) -> &[String] {
+        &self.arguments
     }
 }
 

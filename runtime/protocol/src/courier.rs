@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use tidegate_core::Outcome;
 
+use crate::call::Call;
 use crate::deny_cache::DenyCache;
 use crate::error::Error;
 use crate::exchange::{Exchange, Reply};
@@ -135,7 +136,7 @@ impl Carriage {
 
 /// Errands that travel together. Their callers are answered as the replies come.
 pub struct Trip {
-    exchange: Exchange,
+    exchange: Exchange<Call>,
     callers: Vec<Caller>,
     sent: u64,
     refused: Option<Arc<DenyCache>>,
@@ -176,8 +177,10 @@ impl Trip {
     /// Takes the reply to the command of that place.
     pub fn take_one(&mut self, command: usize, reply: Reply) {
         let Self { exchange, callers, sent, refused } = self;
+        let Some((_, call, reply)) = exchange.take(command, reply) else { return };
         let give = |place: usize, outcome| callers[place].answer(outcome);
-        exchange.take(command, reply, give, |refusal| {
+        let seen = reply.seen(&call);
+        call.answer(seen, give, |refusal| {
             if let Some(refused) = &refused {
                 refused.keep(refusal, *sent);
             }
@@ -187,7 +190,13 @@ impl Trip {
     /// Gives the error to all that have not been answered: the trip is over.
     pub fn fail(&mut self, error: &Error) {
         let Self { exchange, callers, .. } = self;
-        exchange.fail(error, |place, outcome| callers[place].answer(outcome));
+        for (_, call) in exchange.give_up() {
+            call.answer(
+                Err(error.clone()),
+                |place, outcome| callers[place].answer(outcome),
+                |_| {},
+            );
+        }
     }
 
     /// Answers those who have waited for as long as they would, and says how long the next one

@@ -1,9 +1,38 @@
 use std::borrow::Cow;
 
-use tidegate_core::Outcome;
+use tidegate_core::Grant;
 
-use super::{Call, Part, Refusal, Seen};
+use crate::call::Call;
 use crate::error::Error;
+use crate::lease::LeaseCall;
+use crate::script::Script;
+use crate::seen::{Part, Seen};
+
+/// A script with its keys and arguments, ready to be sent.
+pub trait ScriptCall {
+    /// What runs.
+    fn script(&self) -> &'static Script;
+
+    /// `KEYS`.
+    fn keys(&self) -> &[Vec<u8>];
+
+    /// `ARGV`.
+    fn arguments(&self) -> &[String];
+
+    /// The words of the command: by the script's hash, or by its text, which a server needs
+    /// that does not know it.
+    fn words(&self, by_text: bool) -> impl Iterator<Item = Cow<'_, [u8]>> {
+        let head = match by_text {
+            true => ["EVAL", self.script().text()],
+            false => ["EVALSHA", self.script().hash()],
+        };
+        let head = head.into_iter().map(|word| Cow::Borrowed(word.as_bytes()));
+        let number = core::iter::once(Cow::Owned(self.keys().len().to_string().into_bytes()));
+        let keys = self.keys().iter().map(|key| Cow::Borrowed(key.as_slice()));
+        let arguments = self.arguments().iter().map(|text| Cow::Borrowed(text.as_bytes()));
+        head.chain(number).chain(keys).chain(arguments)
+    }
+}
 
 /// The calls of one trip over whatever client: what is to be sent, and what has come back.
 ///
@@ -11,16 +40,16 @@ use crate::error::Error;
 /// there are none: a call whose script the server does not know (any more) is sent again with
 /// its text.
 #[derive(Debug)]
-pub struct Exchange {
-    legs: Vec<Leg>,
+pub struct Exchange<C> {
+    legs: Vec<Leg<C>>,
     /// The legs of the commands that were asked for last.
     sent: Vec<usize>,
 }
 
 /// A call until it is answered.
 #[derive(Debug)]
-struct Leg {
-    call: Option<Call>,
+struct Leg<C> {
+    call: Option<C>,
     by_text: bool,
 }
 
@@ -35,78 +64,75 @@ pub enum Reply {
     Failure(Error),
 }
 
-impl Exchange {
+impl<C: ScriptCall> Exchange<C> {
     /// Calls to be sent together.
-    pub fn new(calls: Vec<Call>) -> Self {
+    pub fn new(calls: Vec<C>) -> Self {
         let legs = calls.into_iter().map(|call| Leg { call: Some(call), by_text: false });
         Self { legs: legs.collect(), sent: Vec::new() }
     }
 
     /// What is to be sent now, in one pipeline: the words of each command.
     pub fn commands(&mut self) -> Vec<Vec<Cow<'_, [u8]>>> {
-        let open = |&leg: &usize| self.legs[leg].call.is_some();
-        self.sent = (0..self.legs.len()).filter(open).collect();
-        self.legs.iter().filter_map(Leg::command).collect()
+        self.sent.clear();
+        let mut commands = Vec::new();
+        for (place, leg) in self.legs.iter().enumerate() {
+            if let Some(call) = &leg.call {
+                self.sent.push(place);
+                commands.push(call.words(leg.by_text).collect());
+            }
+        }
+        commands
     }
 
-    /// Takes the reply to the command of that place among those that were asked for last.
-    /// `give` gets the answers that follow from it, each with the place of its request, and
-    /// `refused` what was refused, as [`Call::answer`] does.
-    pub fn take(
-        &mut self,
-        command: usize,
-        reply: Reply,
-        give: impl FnMut(usize, Result<Outcome, Error>),
-        refused: impl FnMut(Refusal),
-    ) {
-        let leg = self.sent.get(command).and_then(|&leg| self.legs.get_mut(leg));
-        if let Some(leg) = leg {
-            leg.take(reply, give, refused);
+    /// Takes the reply to the command of that place among those that were asked for last. Gives
+    /// the call back with it, and the call's place; nothing while it is to be sent again.
+    pub fn take(&mut self, command: usize, reply: Reply) -> Option<(usize, C, Reply)> {
+        let place = *self.sent.get(command)?;
+        let leg = self.legs.get_mut(place)?;
+        match &reply {
+            Reply::Refusal(text) if text.starts_with("NOSCRIPT") && !leg.by_text => {
+                leg.by_text = true;
+                None
+            }
+            _ => leg.call.take().map(|call| (place, call, reply)),
         }
     }
 
-    /// Gives the error to all that have not been answered.
-    pub fn fail(&mut self, error: &Error, mut give: impl FnMut(usize, Result<Outcome, Error>)) {
-        for call in self.legs.iter_mut().filter_map(|leg| leg.call.take()) {
-            call.answer(Err(error.clone()), &mut give, |_| {});
-        }
+    /// Gives all calls back that have not been answered, with their places.
+    pub fn give_up(&mut self) -> impl Iterator<Item = (usize, C)> {
+        let legs = self.legs.iter_mut().enumerate();
+        legs.filter_map(|(place, leg)| leg.call.take().map(|call| (place, call)))
     }
 }
 
-impl Leg {
-    fn command(&self) -> Option<Vec<Cow<'_, [u8]>>> {
-        let call = self.call.as_ref()?;
-        let (name, script) = match self.by_text {
-            true => ("EVAL", call.script.text()),
-            false => ("EVALSHA", call.script.hash()),
-        };
-        let number = call.keys.len().to_string();
-        let head = [Cow::Borrowed(name.as_bytes()), Cow::Borrowed(script.as_bytes())];
-        let keys = call.keys.iter().map(|key| Cow::Borrowed(key.as_slice()));
-        let arguments = call.arguments.iter().map(|text| Cow::Borrowed(text.as_bytes()));
-        let number = core::iter::once(Cow::Owned(number.into_bytes()));
-        Some(head.into_iter().chain(number).chain(keys).chain(arguments).collect())
-    }
-
-    fn take(
-        &mut self,
-        reply: Reply,
-        give: impl FnMut(usize, Result<Outcome, Error>),
-        refused: impl FnMut(Refusal),
-    ) {
-        let Some(call) = self.call.take() else { return };
-        let seen = match reply {
-            Reply::Parts(parts) => Seen::read(parts, call.keys.len()),
-            Reply::Refusal(text) if text.starts_with("NOSCRIPT") && !self.by_text => {
-                *self = Self { call: Some(call), by_text: true };
-                return;
-            }
-            Reply::Refusal(text) => Err(match text.strip_prefix("CORRUPT ") {
+impl Reply {
+    /// What the script of `call` saw.
+    ///
+    /// # Errors
+    /// What came instead.
+    pub fn seen(self, call: &Call) -> Result<Seen, Error> {
+        match self {
+            Self::Parts(parts) => Seen::read(parts, call.keys.len()),
+            Self::Refusal(text) => Err(match text.strip_prefix("CORRUPT ") {
                 Some(detail) => call.corrupt(detail),
                 None => Error::Store(text),
             }),
-            Reply::Failure(error) => Err(error),
-        };
-        call.answer(seen, give, refused);
+            Self::Failure(error) => Err(error),
+        }
+    }
+
+    /// What a slice was granted.
+    ///
+    /// # Errors
+    /// What came instead.
+    pub fn grant(self) -> Result<Grant, Error> {
+        match self {
+            Self::Parts(mut parts) => match parts.pop() {
+                Some(Part::Bytes(grant)) => LeaseCall::grant(&grant),
+                _ => LeaseCall::grant(b""),
+            },
+            Self::Refusal(text) => Err(Error::Store(text)),
+            Self::Failure(error) => Err(error),
+        }
     }
 }

@@ -27,7 +27,7 @@ pub use carried::Carried;
 pub use courier::{Carriage, Courier, Errand, Outbox, Trip};
 pub use deny_cache::DenyCache;
 pub use error::Error;
-pub use exchange::{Exchange, Reply};
+pub use exchange::{Exchange, Reply, ScriptCall};
 pub use fallback::{Guarded, GuardedStore, LeaseAttempt, OnStoreError, StoreHealth};
 pub use keys::{Keys, MAX_KEY, OwnedKeys, RedisKeys, check_prefix, hash_tag};
 pub use lease::{Contract, LeaseCall, LeaseOptions};

@@ -27,8 +27,8 @@ use crate::host::Process;
 pub(crate) use link::Address;
 pub use tidegate_protocol::{
     CANCEL, CHECK, CHECK_EACH, Call, Carriage, Courier, Errand, Exchange, HOLD, LEASE, LeaseCall,
-    MAX_KEYS, Outbox, Part, RESERVE, RESET, Refusal, Reply, Request, SCRIPTS, SETTLE, Script, Seen,
-    Trip, plan, step, value,
+    MAX_KEYS, Outbox, Part, RESERVE, RESET, Refusal, Reply, Request, SCRIPTS, SETTLE, Script,
+    ScriptCall, Seen, Trip, plan, step, value,
 };
 
 /// The time by which errands wait, in nanoseconds.

@@ -3,6 +3,7 @@
 use tidegate_core::{Grant, LeaseAsk, LeaseTerms, Limit, Part};
 
 use crate::error::Error;
+use crate::exchange::ScriptCall;
 use crate::script::{LEASE, Script};
 use crate::value;
 
@@ -18,11 +19,6 @@ pub struct LeaseCall {
 }
 
 impl LeaseCall {
-    /// What runs.
-    pub fn script() -> &'static Script {
-        &LEASE
-    }
-
     /// What the node `id` asks the bucket under `key` for.
     pub fn new(key: &[u8], limits: &[Limit], terms: &LeaseTerms, id: u64, ask: &LeaseAsk) -> Self {
         let LeaseAsk { want, spent, is_new, held, returned, bound } = *ask;
@@ -46,6 +42,20 @@ impl LeaseCall {
     pub fn grant(answer: &[u8]) -> Result<Grant, Error> {
         read_grant(answer)
             .ok_or_else(|| Error::Store("the script's answer has another form".into()))
+    }
+}
+
+impl ScriptCall for LeaseCall {
+    fn script(&self) -> &'static Script {
+        &LEASE
+    }
+
+    fn keys(&self) -> &[Vec<u8>] {
+        &self.keys
+    }
+
+    fn arguments(&self) -> &[String] {
+        &self.arguments
     }
 }
 
