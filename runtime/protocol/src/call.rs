@@ -268,7 +268,8 @@ fn texts<'c>(of_keys: impl Iterator<Item = &'c Costs>) -> String {
     text
 }
 
-fn arguments(own: String, limits: &[Limit]) -> Vec<String> {
+/// `ARGV`: what is the call's own, then the limits.
+pub(crate) fn arguments(own: String, limits: &[Limit]) -> Vec<String> {
     let mut arguments = Vec::with_capacity(1 + 2 * limits.len());
     arguments.push(own);
     for limit in limits {

@@ -2,6 +2,9 @@
 //! travels and what follows from it is decided here. `now` is always the program's clock's,
 //! in nanoseconds.
 
+#[cfg(test)]
+mod tests;
+
 use core::time::Duration;
 use std::borrow::Cow;
 use std::collections::VecDeque;

@@ -136,3 +136,83 @@ impl Reply {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::script::LEASE;
+
+    struct Asked([Vec<u8>; 1], [String; 1]);
+
+    impl ScriptCall for Asked {
+        fn script(&self) -> &'static Script {
+            &LEASE
+        }
+
+        fn keys(&self) -> &[Vec<u8>] {
+            &self.0
+        }
+
+        fn arguments(&self) -> &[String] {
+            &self.1
+        }
+    }
+
+    fn exchange(keys: &[&str]) -> Exchange<Asked> {
+        Exchange::new(keys.iter().map(|&key| Asked([key.into()], ["7".into()])).collect())
+    }
+
+    fn names(exchange: &mut Exchange<Asked>) -> Vec<(String, String)> {
+        let text = |word: &[u8]| String::from_utf8_lossy(word).into_owned();
+        exchange.commands().iter().map(|words| (text(&words[0]), text(&words[3]))).collect()
+    }
+
+    fn unknown() -> Reply {
+        Reply::Refusal("NOSCRIPT No matching script.".into())
+    }
+
+    #[test]
+    fn a_command_names_the_script_then_counts_the_keys() {
+        let call = Asked(["k".into()], ["7".into()]);
+        let words: Vec<_> = call.words(false).collect();
+        let hash = LEASE.hash().as_bytes();
+        assert_eq!(words, [b"EVALSHA".as_slice(), hash, b"1", b"k", b"7"]);
+        let words: Vec<_> = call.words(true).collect();
+        assert_eq!(words[..2], [b"EVAL".as_slice(), LEASE.text().as_bytes()]);
+    }
+
+    #[test]
+    fn only_what_the_server_does_not_know_is_sent_again_by_its_text_and_once() {
+        let mut exchange = exchange(&["a", "b", "c"]);
+        assert_eq!(names(&mut exchange).len(), 3);
+        assert!(exchange.take(1, unknown()).is_none());
+        let (place, _, _) = exchange.take(0, Reply::Parts(Vec::new())).unwrap_or_else(never);
+        assert_eq!(place, 0);
+        let other = Reply::Refusal("READONLY".into());
+        let (place, _, _) = exchange.take(2, other).unwrap_or_else(never);
+        assert_eq!(place, 2);
+
+        assert_eq!(names(&mut exchange), [("EVAL".into(), "b".into())]);
+        let (place, _, reply) = exchange.take(0, unknown()).unwrap_or_else(never);
+        assert_eq!(place, 1);
+        assert!(matches!(reply, Reply::Refusal(_)));
+        assert!(exchange.commands().is_empty());
+    }
+
+    #[test]
+    fn who_has_no_answer_is_given_up_once() {
+        let mut exchange = exchange(&["a", "b"]);
+        assert_eq!(names(&mut exchange).len(), 2);
+        assert!(exchange.take(1, Reply::Parts(Vec::new())).is_some());
+        assert!(exchange.take(1, Reply::Parts(Vec::new())).is_none());
+        assert!(exchange.take(9, Reply::Parts(Vec::new())).is_none());
+        let open: Vec<usize> = exchange.give_up().map(|(place, _)| place).collect();
+        assert_eq!(open, [0]);
+        assert_eq!(exchange.give_up().count(), 0);
+    }
+
+    #[allow(clippy::panic, reason = "a test may stop")]
+    fn never<T>() -> T {
+        panic!("the call is done")
+    }
+}
