@@ -3,10 +3,11 @@ import { invalid } from './arguments.js';
 const decoder = new TextDecoder();
 const strict = new TextDecoder('utf-8', { fatal: true });
 const encoder = new TextEncoder();
+const NOT_ASCII = /[^\x00-\x7f]/;
 
 /**
- * How a client is asked that the program has made: a function that sends one command, given as the
- * bytes of its words, and promises the reply. Sent in one turn, commands go in one message.
+ * How a client is asked that the program has made: a function that sends one command, given by its
+ * words, each a string or bytes, and promises the reply. Sent in one turn, commands go in one message.
  *
  * Known by what they can do: clients like that of ioredis, of node-redis, and of Upstash.
  */
@@ -39,13 +40,43 @@ export function isCluster(client) {
 
 /** The parts of a script's answer: their bytes, and the length of each; -1 where there is no value. */
 export function partsOf(reply) {
-  const parts = reply.map(bytesOf);
-  const lengths = Int32Array.from(parts, (part) => (part === undefined ? -1 : part.length));
-  return { bytes: joined(parts.filter((part) => part !== undefined)), lengths };
+  const lengths = new Int32Array(reply.length);
+  const parts = [];
+  for (let place = 0; place < reply.length; place++) {
+    const part = bytesOf(reply[place]);
+    lengths[place] = part === undefined ? -1 : part.length;
+    if (part !== undefined) parts.push(part);
+  }
+  return { bytes: joined(parts), lengths };
+}
+
+/**
+ * The words of so many commands, from their bytes and the lengths of each one's: as strings if all
+ * are ASCII, which clients send fastest, or else as bytes.
+ */
+export function commandsOf(bytes, lengths, count) {
+  const text = decoder.decode(bytes);
+  // What is sent later must not change with the engine's memory.
+  const all = NOT_ASCII.test(text) ? bytes.slice() : text;
+  const commands = [];
+  let [at, place] = [0, 0];
+  while (commands.length < count) {
+    const [command, end] = [[], place + lengths[place]];
+    while (place < end) {
+      place += 1;
+      command.push(all.slice(at, at + lengths[place]));
+      at += lengths[place];
+    }
+    commands.push(command);
+    place += 1;
+  }
+  return commands;
 }
 
 export function joined(pieces) {
-  const bytes = new Uint8Array(pieces.reduce((sum, piece) => sum + piece.length, 0));
+  let length = 0;
+  for (const piece of pieces) length += piece.length;
+  const bytes = new Uint8Array(length);
   let at = 0;
   for (const piece of pieces) {
     bytes.set(piece, at);
@@ -64,27 +95,29 @@ export function isTimeout(error) {
   return /timeout|timed out/i.test(`${error?.name} ${error?.constructor?.name} ${error?.message}`);
 }
 
-function sendAsIoredis(client, words) {
-  const [name, ...rest] = words;
-  return client.callBuffer(decoder.decode(name), ...rest.map(asBuffer));
+function sendAsIoredis(client, [name, ...rest]) {
+  return client.callBuffer(textOf(name), ...rest.map(argumentOf));
 }
 
-function sendAsNodeRedis(client, words) {
-  const [name, script, ...rest] = words;
-  const command = [decoder.decode(name), decoder.decode(script), ...rest.map(asBuffer)];
+function sendAsNodeRedis(client, [name, script, ...rest]) {
+  const command = [textOf(name), textOf(script), ...rest.map(argumentOf)];
   if (!isCluster(client)) return client.sendCommand(command);
   const [, , , firstKey] = command;
   return client.sendCommand(firstKey, false, command);
 }
 
 function sendAsUpstash(client, words) {
-  const [name, script, count, ...rest] = words.map((word) => decoder.decode(word));
+  const [name, script, count, ...rest] = words.map(textOf);
   const [keys, values] = [rest.slice(0, Number(count)), rest.slice(Number(count))];
   return name === 'EVAL' ? client.eval(script, keys, values) : client.evalsha(script, keys, values);
 }
 
-function asBuffer(bytes) {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+function textOf(word) {
+  return typeof word === 'string' ? word : decoder.decode(word);
+}
+
+function argumentOf(word) {
+  return typeof word === 'string' ? word : Buffer.from(word.buffer, word.byteOffset, word.length);
 }
 
 // Some clients make numbers and objects of texts that look like them; no bucket looks like an object.

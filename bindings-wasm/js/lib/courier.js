@@ -1,9 +1,13 @@
-import { isCluster, isTextOnly, isTimeout, partsOf, refusalOf, senderOf } from './clients.js';
+import { Alarm } from './alarm.js';
+import { commandsOf, isCluster, isTextOnly, isTimeout, partsOf, refusalOf, senderOf } from './clients.js';
+import { view } from './engine.js';
 import { StoreTimeout } from './errors.js';
-import { Client } from './tidegate_wasm.js';
+import { Client, Trip } from './tidegate_wasm.js';
 
 /** The most requests that travel together. */
 const MOST_REQUESTS = 8192;
+/** How many trips are kept for later. */
+const MOST_SPARE = 16;
 // The turn's other callbacks first, where that can be had.
 const soon = (run) => (globalThis.setImmediate ?? globalThis.queueMicrotask)(run);
 const couriers = new WeakMap();
@@ -30,10 +34,13 @@ class Courier {
   #lastId = 0;
   // Who waits for the answer of which number.
   #expected = new Map();
+  // The trips that somebody waits for.
   #underWay = new Set();
-  #moving = false;
-  #timer;
-  #timerAt = Infinity;
+  // Those that are over.
+  #spare = [];
+  #isDeparting = false;
+  #depart = () => this.#sendWaiting();
+  #alarm = new Alarm(() => this.#expire());
 
   constructor(client) {
     this.#send = senderOf(client);
@@ -45,52 +52,95 @@ class Courier {
   /** Promises what `read` makes of the answer to the call that `start` makes under a number. */
   ask(start, read, timeoutMs) {
     return new Promise((resolve, reject) => {
-      this.#lastId = (this.#lastId + 1) >>> 0;
-      this.#expected.set(this.#lastId, { read, resolve, reject });
-      start(this.#lastId);
+      const id = (this.#lastId + 1) >>> 0;
+      this.#lastId = id;
+      this.#expected.set(id, { read, resolve, reject });
+      start(id);
       this.#tell();
-      if (this.#expected.size > 0) this.#expireLater(timeoutMs);
-      if (this.#moving || this.engine.waiting() === 0) return;
-      this.#moving = true;
-      soon(() => this.#move());
+      if (this.#expected.size > 0) this.#alarm.ringWithin(timeoutMs);
+      this.#departSoon();
     });
   }
 
   /** Sends what a trip of the engine's says, until it says no more. */
-  async carry(trip) {
-    try {
-      for (let count = trip.commands(); count > 0; count = trip.commands()) {
-        const replies = await Promise.allSettled(wordsOf(trip).map(async (words) => this.#send(words)));
-        replies.forEach((reply, command) => this.#tell(take(trip, command, reply)));
-      }
-    } catch (error) {
+  carry(trip) {
+    return new Promise((resolve) => { this.#carry(trip, resolve); });
+  }
+
+  // Not async, and few promises of its own: they would take longer than what is done here.
+  #carry(trip, done) {
+    let left = 0;
+    const breakOff = (error) => {
+      left = 0;
       trip.end(`${error.name}: ${error.message}`);
       this.#tell(error);
+      done();
+    };
+    const took = (command, value, reason) => {
+      if (left === 0) return;
+      try {
+        this.#tell(take(trip, command, value, reason));
+        left -= 1;
+        if (left === 0) this.#carry(trip, done);
+      } catch (error) {
+        breakOff(error);
+      }
+    };
+    try {
+      left = trip.commands();
+      if (left === 0) {
+        done();
+        return;
+      }
+      const words = view(Uint8Array, trip.words_pointer(), trip.words_length());
+      const lengths = view(Uint32Array, trip.lengths_pointer(), trip.lengths_length());
+      commandsOf(words, lengths, left).forEach((words, command) => {
+        this.#ask(words).then((value) => took(command, value), (reason) => took(command, undefined, reason));
+      });
+    } catch (error) {
+      breakOff(error);
     }
   }
 
-  async #move() {
-    while (this.engine.waiting() > 0) {
-      // Of a cluster each goes its own way, at the same time.
-      const trips = [];
-      for (let trip = this.#depart(); trip !== undefined; trip = this.#depart()) trips.push(this.#travel(trip));
-      await Promise.all(trips);
+  #ask(words) {
+    try {
+      return Promise.resolve(this.#send(words));
+    } catch (error) {
+      return Promise.reject(error);
     }
-    this.#moving = false;
   }
 
-  #depart() {
-    const trip = this.engine.depart(this.#mostRequests);
+  #departSoon() {
+    if (this.#isDeparting || this.#underWay.size > 0 || this.engine.waiting() === 0) return;
+    this.#isDeparting = true;
+    soon(this.#depart);
+  }
+
+  #sendWaiting() {
+    // Of a cluster each goes its own way, at the same time.
+    for (let trip = this.#nextTrip(); trip !== undefined; trip = this.#nextTrip()) this.#travel(trip);
+    this.#isDeparting = false;
+    this.#departSoon();
+  }
+
+  #nextTrip() {
+    const trip = this.#spare.pop() ?? new Trip();
+    const departs = this.engine.depart(trip, this.#mostRequests);
     this.#tell();
-    return trip;
+    if (departs) return trip;
+    this.#spare.push(trip);
+    return undefined;
   }
 
-  async #travel(trip) {
-    const travelling = { trip };
-    this.#underWay.add(travelling);
-    const abandoned = new Promise((resolve) => { travelling.abandon = resolve; });
-    await Promise.race([this.carry(trip), abandoned]);
-    this.#underWay.delete(travelling);
+  #travel(trip) {
+    this.#underWay.add(trip);
+    this.#carry(trip, () => {
+      this.#underWay.delete(trip);
+      if (this.#spare.length < MOST_SPARE) this.#spare.push(trip);
+      else trip.free();
+      // What has come meanwhile travels with what those ask for next who have just been told.
+      this.#departSoon();
+    });
   }
 
   /** Settles the promises whose answers are there; an error of the store is due to `cause`. */
@@ -104,41 +154,26 @@ class Courier {
         reject(because(error, cause));
       }
     }
-    if (this.#expected.size === 0) this.#stopTimer();
-  }
-
-  #expireLater(ms) {
-    const at = performance.now() + ms;
-    if (at >= this.#timerAt) return;
-    clearTimeout(this.#timer);
-    this.#timerAt = at;
-    this.#timer = setTimeout(() => {
-      this.#timerAt = Infinity;
-      this.#expire();
-    }, ms);
-  }
-
-  #stopTimer() {
-    clearTimeout(this.#timer);
-    this.#timerAt = Infinity;
+    if (this.#expected.size === 0) this.#alarm.rest();
   }
 
   // Answers those who have waited long enough. A trip for which nobody waits any more is left to
   // itself: the next can begin.
   #expire() {
     let next = this.engine.expire() ?? Infinity;
-    for (const { trip, abandon } of this.#underWay) {
+    for (const trip of this.#underWay) {
       const left = trip.expire();
-      if (left === undefined) abandon();
+      if (left === undefined) this.#underWay.delete(trip);
       else next = Math.min(next, left);
     }
     this.#tell();
-    if (next < Infinity && this.#expected.size > 0) this.#expireLater(next);
+    this.#departSoon();
+    if (next < Infinity && this.#expected.size > 0) this.#alarm.ringWithin(next);
   }
 }
 
 /** Hands a reply over, and returns the error that it is or shows. */
-function take(trip, command, { value, reason }) {
+function take(trip, command, value, reason) {
   if (reason === undefined && Array.isArray(value)) {
     const { bytes, lengths } = partsOf(value);
     trip.take(command, bytes, lengths);
@@ -156,22 +191,4 @@ function because(error, cause) {
     Object.defineProperty(error, 'cause', { value: cause, configurable: true, writable: true });
   }
   return error;
-}
-
-/** The words of each command that is to be sent now. */
-function wordsOf(trip) {
-  const [words, lengths] = [trip.words(), trip.word_lengths()];
-  const commands = [];
-  let at = 0;
-  for (let place = 0; place < lengths.length; ) {
-    const count = lengths[place++];
-    const command = [];
-    for (let word = 0; word < count; word++) {
-      const length = lengths[place++];
-      command.push(words.subarray(at, at + length));
-      at += length;
-    }
-    commands.push(command);
-  }
-  return commands;
 }

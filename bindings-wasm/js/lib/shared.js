@@ -56,8 +56,7 @@ export class SharedBuckets {
   }
 
   check(key, cost) {
-    const of = this.#of(key);
-    const decision = this.#decide((id) => this.#engine.check(...of, cost, id));
+    const decision = this.#decide(this.#checking(key, cost));
     this.#keeper?.look();
     return decision;
   }
@@ -138,10 +137,23 @@ export class SharedBuckets {
     return this.#courier.ask(start, read, this.#timeoutMs);
   }
 
-  // The bytes of the keys, one after the other, and the length of each.
-  #of(key) {
+  #checking(key, cost) {
+    if (typeof key === 'string') {
+      this.#admit(key);
+      return (id) => this.#engine.check_text(key, cost, id);
+    }
+    const of = this.#of(key);
+    return (id) => this.#engine.check(...of, cost, id);
+  }
+
+  #admit(key) {
     if (this.#isClosed) throw new StoreError('store error: the limiter is closed');
     checkKeys(key, this.#limits.length);
+  }
+
+  // The bytes of the keys, one after the other, and the length of each.
+  #of(key) {
+    this.#admit(key);
     const keys = Array.isArray(key) ? key : [key];
     if (this.#courier.textOnly) keys.forEach(checkIsText);
     const bytes = keys.map((each) => (typeof each === 'string' ? encoder.encode(each) : each));
@@ -152,12 +164,11 @@ export class SharedBuckets {
     const status = answer.outcome();
     if (status === FAILED) raise(answer);
     const numbers = view(Float64Array, answer.answer_pointer(), ANSWER_DOUBLES);
-    const [remaining, retryAfterMs, resetAfterMs] = numbers;
-    const [allowed, tier] = [(status & 1) === 1, status >>> 1];
+    const tier = status >>> 1;
     // A share of a limit has a smaller burst.
     const bound = { burst: numbers[LIMIT], name: this.#limits[tier].name };
     const source = SOURCES[numbers[SOURCE]];
-    return { decision: new Decision(allowed, bound, remaining, retryAfterMs, resetAfterMs, source), tier };
+    return { decision: new Decision((status & 1) === 1, bound, numbers[0], numbers[1], numbers[2], source), tier };
   }
 }
 

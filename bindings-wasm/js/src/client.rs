@@ -64,10 +64,15 @@ impl Client {
         self.outbox.lock().len()
     }
 
-    /// The first of them, up to a number, to be sent now; none if nobody waits.
-    pub fn depart(&self, most: usize) -> Option<Trip> {
+    /// The first of them, up to a number, to be sent now by a trip that is over; false if nobody
+    /// waits.
+    pub fn depart(&self, trip: &mut Trip, most: usize) -> bool {
         let errands = self.outbox.lock().leave(most);
-        (!errands.is_empty()).then(|| Trip::new(errands))
+        let departs = !errands.is_empty();
+        if departs {
+            trip.begin(errands);
+        }
+        departs
     }
 
     /// Answers those who have waited long enough to be sent; milliseconds until the next one

@@ -164,14 +164,24 @@ impl LeaseTrip {
         count
     }
 
-    /// As [`Trip::words`](crate::Trip::words).
-    pub fn words(&self) -> Vec<u8> {
-        self.packed.words()
+    /// As [`Trip::words_pointer`](crate::Trip::words_pointer).
+    pub fn words_pointer(&self) -> *const u8 {
+        self.packed.words().as_ptr()
     }
 
-    /// As [`Trip::word_lengths`](crate::Trip::word_lengths).
-    pub fn word_lengths(&self) -> Vec<u32> {
-        self.packed.lengths()
+    /// As [`Trip::words_length`](crate::Trip::words_length).
+    pub fn words_length(&self) -> usize {
+        self.packed.words().len()
+    }
+
+    /// As [`Trip::lengths_pointer`](crate::Trip::lengths_pointer).
+    pub fn lengths_pointer(&self) -> *const u32 {
+        self.packed.lengths().as_ptr()
+    }
+
+    /// As [`Trip::lengths_length`](crate::Trip::lengths_length).
+    pub fn lengths_length(&self) -> usize {
+        self.packed.lengths().len()
     }
 
     /// As [`Trip::take`](crate::Trip::take).

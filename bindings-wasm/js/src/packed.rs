@@ -30,13 +30,13 @@ impl Packed {
     }
 
     /// The words of all commands, one after the other.
-    pub(crate) fn words(&self) -> Vec<u8> {
-        self.words.clone()
+    pub(crate) fn words(&self) -> &[u8] {
+        &self.words
     }
 
     /// For each command the number of its words, then the length of each.
-    pub(crate) fn lengths(&self) -> Vec<u32> {
-        self.lengths.clone()
+    pub(crate) fn lengths(&self) -> &[u32] {
+        &self.lengths
     }
 }
 

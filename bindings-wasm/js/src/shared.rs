@@ -161,6 +161,11 @@ impl SharedBuckets {
         });
     }
 
+    /// [`check`](Self::check) of one key that is a text.
+    pub fn check_text(&self, key: &str, cost: f64, id: u32) {
+        self.check(key.as_bytes(), &[key.len() as u32], cost, id);
+    }
+
     /// Takes the next slot for `cost` tokens if it is at most so far away.
     pub fn reserve(
         &self,

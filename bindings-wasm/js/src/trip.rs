@@ -10,7 +10,9 @@ use crate::packed::{Packed, parts};
 /// Requests that travel together over a client of the host's.
 ///
 /// The host sends [`commands`](Self::commands) in one go and hands over each reply, until
-/// there are no more. The answers that follow are at the [`Client`](crate::Client).
+/// there are no more. The answers that follow are at the [`Client`](crate::Client). Then it can
+/// [depart](crate::Client::depart) again: for JavaScript an object that is its own costs more
+/// than the trip.
 #[wasm_bindgen]
 pub struct Trip {
     trip: tidegate_protocol::Trip,
@@ -19,20 +21,37 @@ pub struct Trip {
 
 #[wasm_bindgen]
 impl Trip {
+    /// Of nobody.
+    #[wasm_bindgen(constructor)]
+    #[allow(clippy::new_without_default, reason = "JavaScript knows no defaults")]
+    pub fn new() -> Self {
+        Self { trip: tidegate_protocol::Trip::new(Vec::new(), 0), packed: Packed::default() }
+    }
+
     /// How many commands are to be sent now; 0 when every request has its answer. Their words
-    /// are at [`words`](Self::words).
+    /// are at [`words_pointer`](Self::words_pointer).
     pub fn commands(&mut self) -> usize {
         self.packed.pack(self.trip.commands())
     }
 
-    /// The words of all commands, one after the other.
-    pub fn words(&self) -> Vec<u8> {
-        self.packed.words()
+    /// Where the words of all commands are, one after the other, until the next call.
+    pub fn words_pointer(&self) -> *const u8 {
+        self.packed.words().as_ptr()
     }
 
-    /// For each command the number of its words, then the length of each.
-    pub fn word_lengths(&self) -> Vec<u32> {
-        self.packed.lengths()
+    /// How many bytes they are.
+    pub fn words_length(&self) -> usize {
+        self.packed.words().len()
+    }
+
+    /// Where it says, for each command, the number of its words, then the length of each.
+    pub fn lengths_pointer(&self) -> *const u32 {
+        self.packed.lengths().as_ptr()
+    }
+
+    /// How many numbers these are.
+    pub fn lengths_length(&self) -> usize {
+        self.packed.lengths().len()
     }
 
     /// Takes a script's answer: its parts, one after the other, and the length of each; -1
@@ -64,9 +83,8 @@ impl Trip {
 }
 
 impl Trip {
-    pub(crate) fn new(errands: Vec<Errand>) -> Self {
-        let trip = tidegate_protocol::Trip::new(errands, JavaScript::now());
-        Self { trip, packed: Packed::default() }
+    pub(crate) fn begin(&mut self, errands: Vec<Errand>) {
+        self.trip = tidegate_protocol::Trip::new(errands, JavaScript::now());
     }
 }
 

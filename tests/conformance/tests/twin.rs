@@ -86,6 +86,22 @@ fn takes_the_engines_steps_of_many_checks() {
         .unwrap_or_else(|failure| panic!("{failure}"));
 }
 
+/// What is as long as a word, and greater than the last that leaves room, but says something
+/// else.
+#[test]
+fn reads_what_only_looks_like_a_refusal() {
+    let twins = Twins::load();
+    let now = 1_764_000_000_000_000_000;
+    for value in ["100@176400000900000000 ", "100@1764000009 1@999999"] {
+        let values = vec![Some(value.into()), None];
+        let limits = vec!["10000000/s burst 100".parse().expect("a limit")];
+        let checks = Checks { now, values, limits, checks: vec![(0, 1), (1, 1)] };
+        let twin = twins.of("check").expect("a script");
+        let ran = twin.run(&checks.seen(), &checks.call().arguments).expect("a step");
+        checks.compare(&ran).unwrap_or_else(|failure| panic!("{failure}"));
+    }
+}
+
 /// The same in a real Redis.
 #[test]
 fn takes_the_engines_steps_of_many_checks_in_redis() {

@@ -8,7 +8,7 @@
 -- Here is done what most checks are: those of one cost, of a bucket of one smooth tier, written
 -- under its limit. What is left is done after this.
 
-local call = redis.call
+local call, find, sub = redis.call, string.find, string.sub
 local values = call('MGET', unpack(KEYS))
 local next_costs = not tonumber(ARGV[1]) and string.gmatch(ARGV[1], '[^ ]+')
 
@@ -17,36 +17,56 @@ local width = #ARGV == 3 and tonumber(ARGV[2])
 local span = width and ARGV[3] * width
 local pattern = width and '^' .. ARGV[2] .. '@(%d%d%d%d%d%d%d%d%d%d)(%d%d%d%d%d%d%d%d%d)$'
 local form = width and ARGV[2] .. '@%d%09d'
-for key = 1, #KEYS do
-  local value, spec = values[key], next_costs and next_costs() or ARGV[1]
-  local cost, count, at_sec, at_nanos = tonumber(spec), 1, sec, nanos
-  if not cost then
-    cost, count = match(spec, '^(%d+)%*(%d+)$')
-    cost, count = tonumber(cost), tonumber(count)
+
+-- The word of a bucket that owes so much.
+local function smooth_word(owed)
+  local rest = fmod(owed, SECOND)
+  local full_sec, full_nanos = sec + (owed - rest) / SECOND, nanos + rest
+  if full_nanos >= SECOND then
+    full_sec, full_nanos = full_sec + 1, full_nanos - SECOND
   end
-  if value and width then at_sec, at_nanos = match(value, pattern) end
-  if width and at_sec and cost and cost > 0 then
-    local charge, debt = cost * width, max((at_sec - sec) * SECOND + (at_nanos - nanos), 0)
-    local room = span - debt
-    if charge <= room then
-      if count > 1 then charge = charge * min(count, (room - fmod(room, charge)) / charge) end
-      local owed = debt + charge
-      local rest = fmod(owed, SECOND)
-      local full_sec, full_nanos = sec + (owed - rest) / SECOND, nanos + rest
-      if full_nanos >= SECOND then
-        full_sec, full_nanos = full_sec + 1, full_nanos - SECOND
-      end
-      local word = format(form, full_sec, full_nanos)
-      local ttl = format('%d', math.ceil(owed / MILLI) + 1)
-      if value then
-        call('SET', KEYS[key], word, 'PX', ttl)
-      elseif not call('SET', KEYS[key], word, 'PX', ttl, 'NX') then
-        value = 0
-      end
+  return format(form, full_sec, full_nanos)
+end
+
+local many = #KEYS > 1
+local name = many and ARGV[2] .. '@'
+local spec, cost, count, charge, full
+for key = 1, #KEYS do
+  local value, asked = values[key], next_costs and next_costs() or ARGV[1]
+  if asked ~= spec then
+    spec, cost, count = asked, tonumber(asked), 1
+    if not cost then
+      cost, count = match(spec, '^(%d+)%*(%d+)$')
+      cost, count = tonumber(cost), tonumber(count)
     end
-  else
-    left, costs = left or {}, costs or {}
-    left[#left + 1], costs[key] = key, spec
+    charge = width and cost and cost > 0 and cost * width
+    -- The last word that leaves room. One word of the same width and length that is greater
+    -- refuses, and need not be read.
+    full = many and charge and charge <= span and smooth_word(span - charge)
+  end
+  local late = value and full and #value == #full and value > full
+  if not (late and sub(value, 1, #name) == name and not find(value, ' ', 1, true)) then
+    local at_sec, at_nanos = sec, nanos
+    if value and width then at_sec, at_nanos = match(value, pattern) end
+    if charge and at_sec then
+      local debt = max((at_sec - sec) * SECOND + (at_nanos - nanos), 0)
+      local room = span - debt
+      if charge <= room then
+        local charged = charge
+        if count > 1 then charged = charge * min(count, (room - fmod(room, charge)) / charge) end
+        local owed = debt + charged
+        local word = smooth_word(owed)
+        local ttl = format('%d', math.ceil(owed / MILLI) + 1)
+        if value then
+          call('SET', KEYS[key], word, 'PX', ttl)
+        elseif not call('SET', KEYS[key], word, 'PX', ttl, 'NX') then
+          value = 0
+        end
+      end
+    else
+      left, costs = left or {}, costs or {}
+      left[#left + 1], costs[key] = key, spec
+    end
   end
   seen[2 + key] = value
 end

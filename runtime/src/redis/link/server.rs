@@ -14,7 +14,7 @@ use futures_util::future::{Either, select};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 /// How long it may take to connect, or the store timeout where that is longer. Callers wait
 /// for at most the store timeout; an attempt that is nearly there goes on for the next ones.
@@ -45,6 +45,8 @@ struct Inner {
     connect_timeout: Duration,
     line: Mutex<Option<Arc<Line>>>,
     replacing: AtomicBool,
+    /// Whether a timer is left to run out.
+    timing: Arc<AtomicBool>,
     epoch: Instant,
 }
 
@@ -84,6 +86,7 @@ impl Server {
             connect_timeout: timeout.max(CONNECT_TIMEOUT),
             line: Mutex::new(None),
             replacing: AtomicBool::new(false),
+            timing: Arc::default(),
             epoch: Instant::now(),
         }))
     }
@@ -139,6 +142,7 @@ impl Server {
         deadline: Instant,
     ) -> Vec<RedisResult<Value>> {
         self.0.begins(line);
+        self.leave_timer(deadline);
         let answering = async {
             if let ([command], false) = (commands, asking) {
                 // Most trips are one call; it needs no copy.
@@ -172,6 +176,19 @@ impl Server {
             Err(_) => timed_out(),
         };
         commands.iter().map(|_| Err(error.clone())).collect()
+    }
+
+    /// Leaves one timer to run out. The runtime writes to itself whenever a timer is set that is
+    /// nearer than all others, and those of a trip would be each time: none is left of the last.
+    fn leave_timer(&self, deadline: Instant) {
+        if self.0.timing.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let timing = Arc::clone(&self.0.timing);
+        tokio::spawn(async move {
+            sleep_until(deadline).await;
+            timing.store(false, Ordering::Relaxed);
+        });
     }
 
     /// Gives the connection up if it is broken, and looks for another if it is silent.

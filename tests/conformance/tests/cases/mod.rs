@@ -421,14 +421,21 @@ pub fn edges() -> [Case; 2] {
 /// done slowly, and one check is the least of one and of those there is room for; what ends in
 /// the clock's last millisecond ends on a whole one.
 pub const EQUIVALENT_MUTANTS: &[&str] = &[
-    r#"if count > 1 then charge = charge * min(count, (room - fmod(room, charge)) / charge) end [14: " > " -> " >= "]"#,
+    r#"charge = width and cost and cost > 0 and cost * width [36: " > " -> " < "]"#,
+    r#"charge = width and cost and cost > 0 and cost * width [37: "> 0" -> "> 1"]"#,
+    r#"full = many and charge and charge <= span and smooth_word(span - charge) [37: " <= " -> " < "]"#,
+    r#"full = many and charge and charge <= span and smooth_word(span - charge) [37: " <= " -> " > "]"#,
+    r#"full = many and charge and charge <= span and smooth_word(span - charge) [66: " - " -> " + "]"#,
+    r#"if not cost then [4: "if not " -> "if "]"#,
+    r##"local many = #KEYS > 1 [13: "#KEYS > 1" -> "#KEYS > 0"]"##,
+    r##"local many = #KEYS > 1 [13: "#KEYS > 1" -> "#KEYS > 2"]"##,
+    r##"local many = #KEYS > 1 [18: " > " -> " < "]"##,
+    r##"local many = #KEYS > 1 [18: " > " -> " >= "]"##,
+    r#"if count > 1 then charged = charge * min(count, (room - fmod(room, charge)) / charge) end [16: " > " -> " >= "]"#,
     r#"if missing > 0 then [12: " > " -> " >= "]"#,
-    r#"if not cost then [2: "if not " -> "if "]"#,
     r#"if rest < 0 then [13: " < " -> " <= "]"#,
     r#"return format('%s@%.0f%09.0f', ARGV[2 * tier], at_sec, at_nanos), math.ceil(debt / MILLI) [20: "%.0f" -> "%s"]"#,
     r#"return format('%s@%.0f+%.0f', ARGV[2 * tier], floor(now_ms / period), debt), full_in [22: "%.0f" -> "%s"]"#,
     r#"local LAST_MS, LAST_NANOS = 18446744073709, 551615 [44: "551615" -> "551614"]"#,
     r#"local LAST_MS, LAST_NANOS = 18446744073709, 551615 [44: "551615" -> "551616"]"#,
-    r#"if width and at_sec and cost and cost > 0 then [39: " > " -> " < "]"#,
-    r#"if width and at_sec and cost and cost > 0 then [40: "> 0" -> "> 1"]"#,
 ];
