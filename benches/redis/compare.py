@@ -64,7 +64,8 @@ class Case:
     def name(self) -> str:
         load = "hot key" if self.keys == 1 else f"{self.keys} keys"
         language = "asyncio" if self.contenders[0] == ASYNCIO[0] else self.worker
-        return f"{language} {load} c{self.concurrency} {self.outcome}"
+        together = " in one call" if self.contenders[0] == "tidegate-many" else ""
+        return f"{language} {load} c{self.concurrency}{together} {self.outcome}"
 
 
 # Ours first, then ours over the client that the peers have, then the peers. `bare` is a call of a
@@ -92,7 +93,7 @@ def cases(effort: Effort) -> Iterator[Case]:
             bare = ("bare",) if outcome == "allow" else ()
             bare_async = ("bare-async",) if outcome == "allow" else ()
             yield Case("rust", RUST + bare, keys, outcome, 1)
-            yield Case("rust", RUST, keys, outcome, 100)
+            yield Case("rust", RUST + bare, keys, outcome, 100)
             yield Case("python", PYTHON + bare, keys, outcome, 1)
             yield Case("python", asyncio + bare_async, keys, outcome, 1)
             yield Case("python", asyncio, keys, outcome, 100)
@@ -171,8 +172,11 @@ BARS = (
     Bar("rust 100000 keys c100 allow", "per_second", 2, "best"),
     Bar("asyncio 100000 keys c100 allow", "per_second", 2, "best"),
     Bar("node 100000 keys c100 allow", "per_second", 2, "best"),
+    Bar("rust 64 keys c64 in one call allow", "server", 3.5),
     Bar("rust 64 keys c64 allow", "server", 3.5),
+    Bar("rust 64 keys c64 in one call deny", "server", 1.0),
     Bar("rust 64 keys c64 deny", "server", 1.0),
+    Bar("rust hot key c64 in one call allow", "server", 0.4),
     Bar("rust hot key c64 allow", "server", 0.4),
 )
 
@@ -295,10 +299,10 @@ def run(case: Case, server: RedisServer, worker: Worker, effort: Effort) -> Medi
 
 
 def print_table(case: Case, medians: Medians) -> None:
-    print(f"\n{case.name:<32}" + "".join(f"{it.title:>12}" for it in COLUMNS.values()))
+    print(f"\n{case.name:<36}" + "".join(f"{it.title:>12}" for it in COLUMNS.values()))
     for name, figures in medians.items():
         shown = (f"{figures[column]:>12,.{it.digits}f}" for column, it in COLUMNS.items())
-        print(f"  {name:<30}" + "".join(shown))
+        print(f"  {name:<34}" + "".join(shown))
 
 
 def print_bench_lines(case: Case, medians: Medians, rounds: list[dict[str, Figures]]) -> None:
