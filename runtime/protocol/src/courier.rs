@@ -17,9 +17,9 @@ use crate::deny_cache::DenyCache;
 use crate::error::Error;
 use crate::exchange::{Exchange, Reply};
 use crate::nanos::nanos;
+use crate::plan::plan;
 use crate::request::Request;
 use crate::store::Done;
-use crate::trip::plan;
 
 /// Has errands run over a client of its own.
 pub trait Courier: Send + Sync {
