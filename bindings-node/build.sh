@@ -32,7 +32,8 @@ main() {
 
 up_to_date() {
     [ -e "$STAMP" ] && [ -z "$(find build.sh build.rs Cargo.toml src lib ../core/Cargo.toml ../core/src \
-        ../runtime/Cargo.toml ../runtime/src ../Cargo.toml ../Cargo.lock "$MEMORY/dist/.built" \
+        ../runtime/Cargo.toml ../runtime/src ../runtime/protocol/Cargo.toml ../runtime/protocol/src \
+        ../Cargo.toml ../Cargo.lock "$MEMORY/dist/.built" \
         -newer "$STAMP" -type f -print -quit)" ]
 }
 

@@ -12,7 +12,7 @@ use pyo3::exceptions::PyBaseException;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyInt, PyList, PyString};
-use tidegate::redis::{Courier, Errand, Outbox as Waiting, Part, Reply, Trip as Travelling};
+use tidegate::redis::{Courier, Errand, Outbox as Waiting, Part, Reply, Trip as Travelling, now};
 use tidegate::{Error, Store};
 
 /// How the limiters of one client reach it.
@@ -117,21 +117,21 @@ impl Outbox {
     /// Seconds until somebody has waited long enough for a trip to begin, or None when nobody
     /// waits.
     fn left(&self) -> Option<f64> {
-        self.0.lock().left().map(|left| left.as_secs_f64())
+        self.0.lock().left(now()).map(|left| left.as_secs_f64())
     }
 
     /// Answers those who have waited long enough for a trip to begin; seconds until the next
     /// one will have, or None when nobody waits.
     fn expire(&self) -> Option<f64> {
         forget_cause();
-        let (late, left) = self.0.lock().expire();
+        let (late, left) = self.0.lock().expire(now());
         late.into_iter().for_each(Errand::give_up);
         left.map(|left| left.as_secs_f64())
     }
 }
 
 fn trips(errands: Vec<Errand>, apart: bool) -> Vec<Trip> {
-    let trip = |errands| Trip(Mutex::new(Travelling::new(errands)));
+    let trip = |errands| Trip(Mutex::new(Travelling::new(errands, now())));
     match apart {
         true => errands.into_iter().map(|errand| trip(vec![errand])).collect(),
         false if errands.is_empty() => Vec::new(),
@@ -192,7 +192,7 @@ impl Trip {
     /// None when nobody waits any more.
     fn expire(&self) -> Option<f64> {
         forget_cause();
-        self.0.lock().expire().map(|left| left.as_secs_f64())
+        self.0.lock().expire(now()).map(|left| left.as_secs_f64())
     }
 }
 

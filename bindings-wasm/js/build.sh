@@ -33,7 +33,7 @@ main() {
 
 up_to_date() {
     [ -e "$STAMP" ] && [ -z "$(find build.sh Cargo.toml src lib ../../core/Cargo.toml ../../core/src \
-        ../../runtime/src \
+        ../../runtime/protocol/Cargo.toml ../../runtime/protocol/src \
         ../../Cargo.toml ../../Cargo.lock ../../scripts/wasm-toolchain.sh -newer "$STAMP" -type f -print -quit)" ]
 }
 

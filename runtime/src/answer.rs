@@ -8,7 +8,7 @@ use std::sync::Arc;
 use parking_lot::{Condvar, Mutex};
 use tidegate_core::{Decision, Outcome};
 
-use crate::error::Error;
+use crate::Error;
 
 pub use crate::reservation::Unclaimed;
 

@@ -2,8 +2,8 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use tidegate_core::{Clock, Decision, Limit, decide};
 
+use crate::Error;
 use crate::clock::FastClock;
-use crate::error::Error;
 
 /// One bucket without a key, of exactly one limit: a rate for the whole process, or for the
 /// object that owns it.

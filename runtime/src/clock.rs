@@ -2,14 +2,12 @@ mod discipline;
 mod fast;
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use tidegate_core::Clock;
 
 pub use fast::FastClock;
 pub(crate) use fast::Timebase;
-/// For what also runs where the system's cannot be read, as in WebAssembly.
-pub(crate) use std::time::Instant;
 
 /// The operating system's monotonic clock, aligned to the Unix epoch once, when
 /// the clock is made.
@@ -41,6 +39,11 @@ impl MonotonicClock {
     pub fn new() -> Self {
         Self { start: Instant::now(), start_nanos: WallClock.now() }
     }
+
+    /// What it shows at a moment that was read already.
+    pub(crate) fn at(&self, moment: Instant) -> u64 {
+        self.start_nanos.saturating_add(saturating_nanos(moment.duration_since(self.start)))
+    }
 }
 
 impl Default for MonotonicClock {
@@ -51,7 +54,7 @@ impl Default for MonotonicClock {
 
 impl Clock for MonotonicClock {
     fn now(&self) -> u64 {
-        self.start_nanos.saturating_add(saturating_nanos(self.start.elapsed()))
+        self.at(Instant::now())
     }
 }
 

@@ -4,20 +4,16 @@
 
 #[doc(hidden)]
 pub mod answer;
-mod breaker;
 mod bucket;
 mod clock;
-mod error;
-mod fallback;
 mod fingerprint;
-mod keys;
+mod host;
 mod lease;
 mod limiter;
 mod mapping;
 mod memory;
 mod pressure;
 mod process;
-mod random;
 #[doc(hidden)]
 pub mod redis;
 mod reservation;
@@ -32,10 +28,6 @@ mod timer;
 
 pub use bucket::Bucket;
 pub use clock::{FastClock, MonotonicClock, WallClock};
-pub use error::Error;
-pub use fallback::{OnStoreError, StoreHealth};
-pub use keys::Keys;
-pub use lease::LeaseOptions;
 pub use limiter::{Limiter, LimiterBuilder, NamedLimit};
 pub use pressure::Pressure;
 pub use reservation::Reservation;
@@ -44,3 +36,5 @@ pub use tidegate_core::{
     BreakerState, Clock, Decision, Limit, ManualClock, OnFull, Operation, Outcome, Reserved, Shape,
     Source,
 };
+#[doc(inline)]
+pub use tidegate_protocol::{Error, Keys, LeaseOptions, OnStoreError, StoreHealth};

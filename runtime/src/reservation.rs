@@ -3,11 +3,11 @@ use core::time::Duration;
 use std::time::Instant;
 
 use tidegate_core::{Decision, Operation, Outcome, Reserved, Source};
+use tidegate_protocol::OwnedKeys;
 use tokio::sync::oneshot;
 
+use crate::Error;
 use crate::answer::{decision, lost, unexpected};
-use crate::error::Error;
-use crate::keys::OwnedKeys;
 use crate::limiter::Limiter;
 
 /// Tokens charged ahead of time, to be spent once [`delay`](Self::delay) has passed; or,

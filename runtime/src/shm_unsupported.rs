@@ -1,7 +1,7 @@
 use tidegate_core::Limit;
 
+use crate::Error;
 use crate::clock::ProcessClock;
-use crate::error::Error;
 use crate::memory::Levels;
 use crate::pressure::Pressure;
 use crate::tables::KeyedTables;

@@ -1,9 +1,8 @@
 use core::{fmt, time::Duration};
 use std::sync::Arc;
 
-use crate::error::Error;
-use crate::fallback::GuardedStore;
-use crate::redis::{Address, Carriage, RedisStore};
+use crate::Error;
+use crate::redis::{Address, Carriage, GuardedStore, RedisStore};
 use crate::shm::ShmOptions;
 
 /// The store timeout unless one is given.
@@ -129,7 +128,7 @@ impl Store {
         async move {
             match backend {
                 Backend::Memory | Backend::Shm(_) => Ok(()),
-                Backend::Redis(redis) => redis.ping().await,
+                Backend::Redis(redis) => redis.store().ping().await,
             }
         }
     }

@@ -3,9 +3,8 @@ use tidegate_core::{
     apply_tables, check_table, check_tables,
 };
 
-use crate::error::Error;
 use crate::fingerprint::Fingerprinter;
-use crate::keys::Keys;
+use crate::{Error, Keys};
 
 /// How many checks wait for memory together: as many as processors keep in flight,
 /// and more, so that the waits between batches are few.

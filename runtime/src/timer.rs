@@ -2,7 +2,7 @@ use core::time::Duration;
 
 use tokio::task::JoinHandle;
 
-use crate::error::Error;
+use crate::Error;
 use crate::redis::io;
 
 /// Waits at least `duration`, on any executor: the I/O thread keeps the time.

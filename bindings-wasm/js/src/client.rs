@@ -4,13 +4,12 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use tidegate_core::{Decision, Outcome, Reserved, Source};
+use tidegate_protocol::{Carriage, Carried, Courier, Errand, Error, Host as _, Outbox};
 use wasm_bindgen::prelude::wasm_bindgen;
 
 use crate::engine::{Answer, FAILED, Slot, status};
-use crate::error::Error;
 use crate::failure::Failure;
-use crate::fallback::GuardedStore;
-use crate::redis::{Carriage, Courier, Errand, Outbox, RedisStore};
+use crate::host::{GuardedStore, JavaScript};
 use crate::trip::Trip;
 
 /// A client of the host's, for all limiters that have it: what waits to be sent, and the
@@ -79,7 +78,7 @@ impl Client {
     /// Answers those who have waited long enough to be sent; milliseconds until the next one
     /// will have, or nothing when nobody waits.
     pub fn expire(&self) -> Option<f64> {
-        let (late, next) = self.outbox.lock().expire();
+        let (late, next) = self.outbox.lock().expire(JavaScript::now());
         late.into_iter().for_each(Errand::give_up);
         next.map(in_millis)
     }
@@ -123,8 +122,7 @@ impl Client {
     /// The store of all limiters that would wait so long.
     pub(crate) fn store(&mut self, timeout_ms: u32) -> GuardedStore {
         let timeout = Duration::from_millis(timeout_ms.into());
-        let open =
-            || GuardedStore::new(RedisStore::carried(Arc::clone(&self.carriage), timeout), timeout);
+        let open = || GuardedStore::new(Carried::new(Arc::clone(&self.carriage), timeout), timeout);
         self.stores.entry(timeout_ms).or_insert_with(open).clone()
     }
 }

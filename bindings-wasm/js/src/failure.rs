@@ -43,8 +43,8 @@ impl Failure {
     }
 }
 
-impl From<crate::error::Error> for Failure {
-    fn from(error: crate::error::Error) -> Self {
+impl From<tidegate_protocol::Error> for Failure {
+    fn from(error: tidegate_protocol::Error) -> Self {
         let (code, reason) = (error.code(), error.reason());
         Self { code, reason, message: error.to_string() }
     }

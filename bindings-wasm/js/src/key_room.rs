@@ -1,7 +1,5 @@
 use tidegate_core::MAX_TIERS;
-
-/// The longest key, in bytes.
-const MAX_KEY: usize = 1024;
+use tidegate_protocol::MAX_KEY;
 
 /// Whose buckets a call is about.
 ///

@@ -1,36 +1,24 @@
 //! Slices of shared buckets, spent here at a pace. The host says when to look at them, and
 //! sends what they ask for.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use tidegate_core::{
-    Attempt, Clock as _, Decision, Grant, LeaseAsk, LeaseTerms, Limit, Next, Slice, Source, Spent,
-};
+use tidegate_core::{Decision, Grant, LeaseAsk, Next, Slice, Spent};
+use tidegate_protocol::{Contract, Error, Exchange, Host as _, LeaseAttempt, LeaseCall, Reply};
 use wasm_bindgen::prelude::wasm_bindgen;
 
-use crate::clock::MonotonicClock;
-use crate::error::Error;
-use crate::fallback::GuardedStore;
-use crate::keys::Keys;
+use crate::host::{GuardedStore, JavaScript};
 use crate::packed::{Packed, parts};
-use crate::random::random;
-use crate::redis::{LeaseCall, Part};
 use crate::trip::store_error;
 
-/// The most keys of a limiter that are watched. Others are checked at the bucket each time.
-const MAX_KEYS: usize = 4_096;
-const CLOCK: MonotonicClock = MonotonicClock::new();
 const NANOS_PER_MILLI: u64 = 1_000_000;
 
 /// The leases of one limiter.
 pub(crate) struct Leases {
     store: GuardedStore,
-    limits: Arc<[Limit]>,
-    terms: LeaseTerms,
-    prefix: String,
+    contract: Contract,
     /// By which the bucket knows this limiter; drawn at the first use, as some hosts have no
     /// randomness before.
     id: Option<u64>,
@@ -41,44 +29,39 @@ pub(crate) struct Leases {
 }
 
 impl Leases {
-    pub(crate) fn new(
-        store: GuardedStore,
-        limits: Arc<[Limit]>,
-        terms: LeaseTerms,
-        prefix: String,
-    ) -> Self {
+    pub(crate) fn new(store: GuardedStore, contract: Contract) -> Self {
         let (id, slices, urgent, last_round) = Default::default();
-        Self { store, limits, terms, prefix, id, slices, urgent, last_round }
+        Self { store, contract, id, slices, urgent, last_round }
     }
 
     /// The decision, if it is the slice's to take: without a slice, and for a cost that it
     /// never spends at once, the bucket must be asked.
     pub(crate) fn spend(&mut self, key: &[u8], cost: u64) -> Option<Decision> {
-        if cost == 0 || cost > self.limits.iter().map(Limit::burst).min()? {
+        if !self.contract.covers(cost) {
             return None;
         }
-        let now = CLOCK.now();
+        let now = JavaScript::now();
         if !self.slices.contains_key(key) {
-            if self.slices.len() >= MAX_KEYS {
+            if self.slices.len() >= Contract::MAX_KEYS {
                 return None;
             }
-            self.slices.insert(key.into(), Slice::new(self.terms, now));
+            self.slices.insert(key.into(), Slice::new(*self.contract.terms(), now));
         }
         let slice = self.slices.get_mut(key)?;
         let spent = slice.spend(now, cost);
         if !matches!(spent, Spent::Allowed { .. })
             && slice.is_urgent(now)
-            && self.urgent.len() < MAX_KEYS
+            && self.urgent.len() < Contract::MAX_KEYS
         {
             self.urgent.push(key.into());
         }
-        self.decision(spent)
+        self.contract.decision(spent)
     }
 
     /// Notes what the bucket has answered to a check that was not the slice's.
     pub(crate) fn answered_directly(&mut self, key: &[u8], cost: u64, allowed: bool) {
         if let Some(slice) = self.slices.get_mut(key) {
-            slice.answered_directly(CLOCK.now(), cost, allowed);
+            slice.answered_directly(JavaScript::now(), cost, allowed);
         }
     }
 
@@ -90,17 +73,17 @@ impl Leases {
             return Some(0.0);
         }
         let due = self.last_round.saturating_add(self.tick());
-        Some(due.saturating_sub(CLOCK.now()).div_ceil(NANOS_PER_MILLI) as f64)
+        Some(due.saturating_sub(JavaScript::now()).div_ceil(NANOS_PER_MILLI) as f64)
     }
 
     /// How often slices are looked at.
     const fn tick(&self) -> u64 {
-        self.terms.ttl() / 16
+        self.contract.terms().ttl() / 16
     }
 
     /// What is to be asked now: all that is due, together.
     fn due(&mut self) -> Vec<Asking> {
-        let now = CLOCK.now();
+        let now = JavaScript::now();
         let mut keys = core::mem::take(&mut self.urgent);
         if now >= self.last_round.saturating_add(self.tick()) {
             self.last_round = now;
@@ -124,23 +107,22 @@ impl Leases {
     }
 
     fn asking(&mut self, key: Box<[u8]>, ask: &LeaseAsk, is_awaited: bool) -> Option<Asking> {
-        let stored = Keys::One(&key).in_redis(&self.prefix).into_first();
-        let id = *self.id.get_or_insert_with(random);
-        let call = LeaseCall::new(&stored, &self.limits, &self.terms, id, ask);
-        Some(Asking { call, key: is_awaited.then_some(key), by_text: false, answer: None })
+        let id = *self.id.get_or_insert_with(JavaScript::random);
+        let call = self.contract.call(id, &key, ask);
+        Some((call, is_awaited.then_some(key)))
     }
 
     fn take(&mut self, key: &[u8], answer: &Result<Grant, Error>) {
         let Some(slice) = self.slices.get_mut(key) else { return };
         match answer {
-            Ok(grant) => slice.granted(CLOCK.now(), grant),
+            Ok(grant) => slice.granted(JavaScript::now(), grant),
             // A check that finds no slice asks the bucket, and is told.
             Err(_) => slice.failed(),
         }
     }
 
     fn give_back(&mut self) -> Vec<Asking> {
-        let now = CLOCK.now();
+        let now = JavaScript::now();
         let slices = core::mem::take(&mut self.slices);
         let asked = slices.into_iter().filter(|(_, slice)| slice.has_asked());
         asked
@@ -150,20 +132,6 @@ impl Leases {
             })
             .collect()
     }
-
-    fn decision(&self, spent: Spent) -> Option<Decision> {
-        let tier = self.terms.tier();
-        let limit = self.limits.get(usize::from(tier))?.burst();
-        let (allowed, remaining, retry_after, reset_after) = match spent {
-            Spent::Allowed { remaining, reset_after } => (true, remaining, 0, reset_after),
-            Spent::Refused { remaining, retry_after, reset_after } => {
-                (false, remaining, retry_after, reset_after)
-            }
-            Spent::Outside => return None,
-        };
-        let source = Source::Lease;
-        Some(Decision { allowed, limit, remaining, retry_after, reset_after, tier, source })
-    }
 }
 
 fn leaving(slice: &mut Slice, now: u64) -> LeaseAsk {
@@ -171,21 +139,17 @@ fn leaving(slice: &mut Slice, now: u64) -> LeaseAsk {
 }
 
 /// A question, and whose answer it is; nobody's, if the slice was given up.
-struct Asking {
-    call: LeaseCall,
-    key: Option<Box<[u8]>>,
-    by_text: bool,
-    answer: Option<Result<Grant, Error>>,
-}
+type Asking = (LeaseCall, Option<Box<[u8]>>);
 
 /// What slices are asked for together. To be sent as a [`Trip`](crate::Trip).
 #[wasm_bindgen]
 pub struct LeaseTrip {
     leases: Arc<Mutex<Leases>>,
-    attempt: Option<Attempt>,
-    askings: Vec<Asking>,
-    /// Those of the commands that were asked for last.
-    sent: Vec<usize>,
+    attempt: Option<LeaseAttempt>,
+    exchange: Exchange<LeaseCall>,
+    /// By the place of the question.
+    whose: Vec<Option<Box<[u8]>>>,
+    answers: Vec<Result<Grant, Error>>,
     packed: Packed,
 }
 
@@ -193,10 +157,7 @@ pub struct LeaseTrip {
 impl LeaseTrip {
     /// As [`Trip::commands`](crate::Trip::commands).
     pub fn commands(&mut self) -> usize {
-        let is_open = |&at: &usize| self.askings[at].answer.is_none();
-        self.sent = (0..self.askings.len()).filter(is_open).collect();
-        let commands = self.sent.iter().map(|&at| self.askings[at].command());
-        let count = self.packed.pack(commands);
+        let count = self.packed.pack(self.exchange.commands());
         if count == 0 {
             self.conclude();
         }
@@ -225,33 +186,25 @@ impl LeaseTrip {
 
     /// As [`Trip::take`](crate::Trip::take).
     pub fn take(&mut self, command: usize, bytes: &[u8], lengths: &[i32]) {
-        let grant = match parts(bytes, lengths).pop() {
-            Some(Part::Bytes(grant)) => LeaseCall::grant(&grant),
-            _ => LeaseCall::grant(b""),
-        };
-        self.answer(command, grant);
+        self.receive(command, Reply::Parts(parts(bytes, lengths)));
     }
 
     /// As [`Trip::refuse`](crate::Trip::refuse).
     pub fn refuse(&mut self, command: usize, text: String) {
-        let asking = self.sent.get(command).and_then(|&at| self.askings.get_mut(at));
-        match asking {
-            Some(asking) if text.starts_with("NOSCRIPT") && !asking.by_text => {
-                asking.by_text = true;
-            }
-            _ => self.answer(command, Err(Error::Store(text))),
-        }
+        self.receive(command, Reply::Refusal(text));
     }
 
     /// As [`Trip::fail`](crate::Trip::fail).
     pub fn fail(&mut self, command: usize, message: String, timed_out: bool) {
-        self.answer(command, Err(store_error(message, timed_out)));
+        self.receive(command, Reply::Failure(store_error(message, timed_out)));
     }
 
     /// Ends the trip: what has no answer gets none.
     pub fn end(&mut self, message: String) {
-        let open = self.askings.iter_mut().filter(|asking| asking.answer.is_none());
-        open.for_each(|asking| asking.answer = Some(Err(Error::Store(message.clone()))));
+        let open: Vec<usize> = self.exchange.give_up().map(|(place, _)| place).collect();
+        for place in open {
+            self.answer(place, Err(Error::Store(message.clone())));
+        }
         self.conclude();
     }
 }
@@ -268,17 +221,17 @@ impl LeaseTrip {
     }
 
     fn new(leases: &Arc<Mutex<Leases>>, askings: Vec<Asking>) -> Option<Self> {
-        if askings.is_empty() {
-            return None;
-        }
+        let (bucket, _) = askings.first()?;
+        let attempt = leases.lock().store.attempt_lease(&bucket.keys);
+        let (calls, whose) = askings.into_iter().unzip();
         let mut this = Self {
             leases: Arc::clone(leases),
             attempt: None,
-            askings,
-            sent: Vec::new(),
+            exchange: Exchange::new(calls),
+            whose,
+            answers: Vec::new(),
             packed: Packed::default(),
         };
-        let attempt = leases.lock().store.attempt_lease(&None);
         match attempt {
             Ok(attempt) => this.attempt = Some(attempt),
             Err(error) => {
@@ -289,44 +242,23 @@ impl LeaseTrip {
         Some(this)
     }
 
-    fn answer(&mut self, command: usize, answer: Result<Grant, Error>) {
-        let asking = self.sent.get(command).and_then(|&at| self.askings.get_mut(at));
-        if let Some(asking) = asking.filter(|asking| asking.answer.is_none()) {
-            asking.answer = Some(answer);
+    fn receive(&mut self, command: usize, reply: Reply) {
+        if let Some((place, _, reply)) = self.exchange.take(command, reply) {
+            self.answer(place, reply.grant());
         }
     }
 
-    /// Tells the slices, and the breaker what came of it.
+    fn answer(&mut self, place: usize, answer: Result<Grant, Error>) {
+        if let Some(key) = self.whose.get_mut(place).and_then(Option::take) {
+            self.leases.lock().take(&key, &answer);
+        }
+        self.answers.push(answer);
+    }
+
+    /// Tells the breaker what came of it.
     fn conclude(&mut self) {
-        let mut leases = self.leases.lock();
-        let mut failure = None;
-        let mut success = None;
-        for Asking { key, answer, .. } in self.askings.drain(..) {
-            let Some(answer) = answer else { continue };
-            if let Some(key) = key {
-                leases.take(&key, &answer);
-            }
-            let told = if answer.is_err() { &mut failure } else { &mut success };
-            *told = Some(answer);
+        if let Some(attempt) = self.attempt.take() {
+            self.leases.lock().store.leased(attempt, &self.answers);
         }
-        // Of one trip it is told once.
-        if let (Some(attempt), Some(answer)) = (self.attempt.take(), failure.or(success)) {
-            leases.store.leased(&None, attempt, &answer);
-        }
-    }
-}
-
-impl Asking {
-    fn command(&self) -> Vec<Cow<'_, [u8]>> {
-        let script = LeaseCall::script();
-        let head = match self.by_text {
-            true => ["EVAL", script.text()],
-            false => ["EVALSHA", script.hash()],
-        };
-        let texts = head.into_iter().map(|text| Cow::Borrowed(text.as_bytes()));
-        let count = core::iter::once(Cow::Owned(self.call.keys.len().to_string().into_bytes()));
-        let keys = self.call.keys.iter().map(|key| Cow::Borrowed(key.as_slice()));
-        let arguments = self.call.arguments.iter().map(|text| Cow::Borrowed(text.as_bytes()));
-        texts.chain(count).chain(keys).chain(arguments).collect()
     }
 }

@@ -1,6 +1,6 @@
 use std::borrow::Cow;
 
-use crate::redis::Part;
+use tidegate_protocol::Part;
 
 /// Commands on their way to the host.
 #[derive(Default)]

@@ -5,15 +5,13 @@ use parking_lot::Mutex;
 use tidegate_core::{
     BreakerState, Cells, Decision, Limit, Operation, Outcome, Source, decide_tiers,
 };
+use tidegate_protocol::{Contract, Error, Keys, LeaseOptions, OnStoreError, RedisKeys};
 use wasm_bindgen::prelude::wasm_bindgen;
 
 use crate::client::{Answers, Client};
 use crate::engine::{FAILED, Slot, in_nanos, parse_lines};
-use crate::error::Error;
 use crate::failure::Failure;
-use crate::fallback::{Guarded, GuardedStore, OnStoreError};
-use crate::keys::{Keys, RedisKeys};
-use crate::lease_options::LeaseOptions;
+use crate::host::{Guarded, GuardedStore};
 use crate::leases::{LeaseTrip, Leases};
 
 /// One limiter's buckets in Redis.
@@ -263,8 +261,8 @@ impl SharedBuckets {
         let terms = LeaseOptions::new(Duration::from_millis(ttl_ms.into()))
             .max_share(max_share)
             .terms(&self.limits)?;
-        let (store, limits) = (store.clone(), Arc::clone(&self.limits));
-        let leases = Leases::new(store, limits, terms, self.prefix.clone());
+        let contract = Contract::new(Arc::clone(&self.limits), terms, self.prefix.clone());
+        let leases = Leases::new(store.clone(), contract);
         Ok(Some(Arc::new(Mutex::new(leases))))
     }
 

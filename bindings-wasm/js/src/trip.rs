@@ -1,11 +1,11 @@
 use core::time::Duration;
 
+use tidegate_protocol::{Errand, Error, Host as _, Reply};
 use wasm_bindgen::prelude::wasm_bindgen;
 
 use crate::client::in_millis;
-use crate::error::Error;
+use crate::host::JavaScript;
 use crate::packed::{Packed, parts};
-use crate::redis::{self, Errand, Reply};
 
 /// Requests that travel together over a client of the host's.
 ///
@@ -15,7 +15,7 @@ use crate::redis::{self, Errand, Reply};
 /// than the trip.
 #[wasm_bindgen]
 pub struct Trip {
-    trip: redis::Trip,
+    trip: tidegate_protocol::Trip,
     packed: Packed,
 }
 
@@ -25,7 +25,7 @@ impl Trip {
     #[wasm_bindgen(constructor)]
     #[allow(clippy::new_without_default, reason = "JavaScript knows no defaults")]
     pub fn new() -> Self {
-        Self { trip: redis::Trip::new(Vec::new()), packed: Packed::default() }
+        Self { trip: tidegate_protocol::Trip::new(Vec::new(), 0), packed: Packed::default() }
     }
 
     /// How many commands are to be sent now; 0 when every request has its answer. Their words
@@ -73,7 +73,7 @@ impl Trip {
     /// Answers those who have waited long enough; milliseconds until the next one will have, or
     /// nothing when nobody waits any more.
     pub fn expire(&mut self) -> Option<f64> {
-        self.trip.expire().map(in_millis)
+        self.trip.expire(JavaScript::now()).map(in_millis)
     }
 
     /// Ends the trip: none of those who still wait gets an answer.
@@ -84,7 +84,7 @@ impl Trip {
 
 impl Trip {
     pub(crate) fn begin(&mut self, errands: Vec<Errand>) {
-        self.trip = redis::Trip::new(errands);
+        self.trip = tidegate_protocol::Trip::new(errands, JavaScript::now());
     }
 }
 

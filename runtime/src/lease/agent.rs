@@ -8,24 +8,24 @@ use std::sync::{Arc, Weak};
 use futures_util::future::join_all;
 use tidegate_core::{Clock as _, Grant, LeaseAsk, Next};
 
-use super::{Contract, Leased, Node};
+use super::{Leased, Lender, Node};
+use crate::Error;
 use crate::answer::awaited;
-use crate::error::Error;
 use crate::redis::{LeaseCall, io};
 
 /// Starts to tend a node's slices, until there are none.
-pub(super) fn start(node: &Arc<Node>, contract: &Arc<Contract>) -> Result<(), Error> {
+pub(super) fn start(node: &Arc<Node>, lender: &Arc<Lender>) -> Result<(), Error> {
     let io = io::handle()?;
-    io.spawn(tend(Arc::downgrade(node), Arc::clone(contract)));
+    io.spawn(tend(Arc::downgrade(node), Arc::clone(lender)));
     Ok(())
 }
 
-async fn tend(node: Weak<Node>, contract: Arc<Contract>) {
+async fn tend(node: Weak<Node>, lender: Arc<Lender>) {
     let Some(wake) = node.upgrade().map(|node| Arc::clone(&node.wake)) else { return };
     let mut last_round = None;
     loop {
         let Some(node) = node.upgrade() else { return };
-        let tick = contract.tick(&node);
+        let tick = lender.tick(&node);
         let now = node.clock.now();
         let mut due: Vec<Arc<Leased>> = core::mem::take(&mut *node.urgent.lock());
         if last_round.is_none_or(|last| now >= last + tick) {
@@ -33,9 +33,9 @@ async fn tend(node: Weak<Node>, contract: Arc<Contract>) {
             let slices = node.slices.read();
             due = slices.by_key.values().map(Arc::clone).collect();
         }
-        let calls = due.into_iter().filter_map(|leased| contract.next(&node, leased, now));
-        for lane in contract.by_lane(calls) {
-            tokio::spawn(ask(Arc::clone(&node), Arc::clone(&contract), lane));
+        let calls = due.into_iter().filter_map(|leased| lender.next(&node, leased, now));
+        for lane in lender.by_lane(calls) {
+            tokio::spawn(ask(Arc::clone(&node), Arc::clone(&lender), lane));
         }
         if !node.is_tended_further() {
             return;
@@ -53,10 +53,10 @@ struct Asking {
     leased: Option<Arc<Leased>>,
 }
 
-impl Contract {
+impl Lender {
     /// How often slices are looked at, a little apart from other processes.
     fn tick(&self, node: &Node) -> u64 {
-        let tick = self.terms.ttl() / 16;
+        let tick = self.contract.terms().ttl() / 16;
         tick - node.id % (tick / 8)
     }
 
@@ -68,7 +68,7 @@ impl Contract {
             Next::Ask => {
                 let ask = slice.ask(now);
                 drop(slice);
-                let call = self.call(node, &leased, &ask);
+                let call = self.contract.call(node.id, &leased.key, &ask);
                 Some(Asking { call, leased: Some(leased) })
             }
             Next::Leave => {
@@ -89,19 +89,26 @@ impl Contract {
     fn by_lane(&self, askings: impl Iterator<Item = Asking>) -> impl Iterator<Item = Vec<Asking>> {
         let mut lanes: BTreeMap<u16, Vec<Asking>> = BTreeMap::new();
         for asking in askings {
-            lanes.entry(self.store.lane_of(&asking.call)).or_default().push(asking);
+            lanes.entry(self.store.store().lane_of(&asking.call)).or_default().push(asking);
         }
         lanes.into_values()
     }
 
     fn leave(&self, node: &Node, leased: &Leased, returned: u64) -> Option<Asking> {
         let ask = LeaseAsk { returned, ..LeaseAsk::default() };
-        Some(Asking { call: self.call(node, leased, &ask), leased: None })
+        Some(Asking { call: self.contract.call(node.id, &leased.key, &ask), leased: None })
     }
 
-    fn call(&self, node: &Node, leased: &Leased, ask: &LeaseAsk) -> LeaseCall {
-        let key = self.stored_key(&leased.key);
-        LeaseCall::new(&key, &self.limits, &self.terms, node.id, ask)
+    /// Sends what slices are asked for, all of one lane, but where the breaker is open.
+    async fn ask(&self, calls: Vec<LeaseCall>) -> Vec<Result<Grant, Error>> {
+        let keys = calls.first().map_or(&[][..], |call| &call.keys);
+        let attempt = match self.store.attempt_lease(keys) {
+            Ok(attempt) => attempt,
+            Err(error) => return calls.iter().map(|_| Err(error.clone())).collect(),
+        };
+        let answers = self.store.store().lease(calls).await;
+        self.store.leased(attempt, &answers);
+        answers
     }
 }
 
@@ -117,10 +124,10 @@ impl Node {
     }
 }
 
-async fn ask(node: Arc<Node>, contract: Arc<Contract>, askings: Vec<Asking>) {
+async fn ask(node: Arc<Node>, lender: Arc<Lender>, askings: Vec<Asking>) {
     let (calls, whose): (Vec<_>, Vec<_>) =
         askings.into_iter().map(|asking| (asking.call, asking.leased)).unzip();
-    let mut answers = contract.store.lease(calls).await.into_iter();
+    let mut answers = lender.ask(calls).await.into_iter();
     for leased in whose {
         let answer = answers.next();
         if let Some(leased) = leased {
@@ -141,7 +148,7 @@ impl Leased {
 }
 
 /// Gives all slices up, and waits for the store unless that would keep it from answering.
-pub(super) fn give_back(node: &Arc<Node>, contract: &Arc<Contract>) {
+pub(super) fn give_back(node: &Arc<Node>, lender: &Arc<Lender>) {
     let leased: Vec<Arc<Leased>> =
         node.slices.write().by_key.drain().map(|(_, leased)| leased).collect();
     let now = node.clock.now();
@@ -150,18 +157,17 @@ pub(super) fn give_back(node: &Arc<Node>, contract: &Arc<Contract>) {
         let was_asked = slice.has_asked();
         let returned = slice.leave(now);
         drop(slice);
-        if was_asked { contract.leave(node, &leased, returned) } else { None }
+        if was_asked { lender.leave(node, &leased, returned) } else { None }
     };
-    let lanes: Vec<_> = contract.by_lane(leased.into_iter().filter_map(leave)).collect();
+    let lanes: Vec<_> = lender.by_lane(leased.into_iter().filter_map(leave)).collect();
     let Ok(io) = io::handle() else { return };
     if lanes.is_empty() {
         return;
     }
     let (answerer, awaited) = awaited();
-    let (node, contract) = (Arc::clone(node), Arc::clone(contract));
+    let (node, lender) = (Arc::clone(node), Arc::clone(lender));
     io.spawn(async move {
-        let asked =
-            lanes.into_iter().map(|lane| ask(Arc::clone(&node), Arc::clone(&contract), lane));
+        let asked = lanes.into_iter().map(|lane| ask(Arc::clone(&node), Arc::clone(&lender), lane));
         join_all(asked).await;
         answerer.answer(Ok(()));
     });

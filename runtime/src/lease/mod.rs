@@ -1,7 +1,6 @@
 //! Slices of shared buckets, spent in this process at a pace and renewed in the background.
 
 mod agent;
-mod options;
 
 use core::hash::BuildHasher as _;
 use std::collections::HashMap;
@@ -9,33 +8,26 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 use parking_lot::{Mutex, RwLock};
-use tidegate_core::{Clock as _, Decision, LeaseTerms, Limit, Slice, Source, Spent};
+use tidegate_core::{Clock as _, Decision, Slice, Spent};
+use tidegate_protocol::Contract;
 use tokio::sync::Notify;
 
+use crate::Keys;
 use crate::clock::FastClock;
-use crate::fallback::GuardedStore;
-use crate::keys::Keys;
-
-pub use options::LeaseOptions;
-
-/// The most keys of a limiter that are watched, and leased where they are asked for often
-/// enough. Others are checked at the bucket each time.
-const MAX_KEYS: usize = 4_096;
+use crate::redis::GuardedStore;
 
 /// The leases of one limiter.
 pub(crate) struct Leases {
-    contract: Arc<Contract>,
+    lender: Arc<Lender>,
     /// What this process holds: a forked child has tokens of its own or none.
     node: ArcSwapOption<Node>,
     making: Mutex<()>,
 }
 
-/// What does not change.
-struct Contract {
+/// The store that lends, and what is agreed with it.
+struct Lender {
     store: GuardedStore,
-    limits: Arc<[Limit]>,
-    terms: LeaseTerms,
-    prefix: String,
+    contract: Contract,
 }
 
 /// One process as the bucket knows it.
@@ -63,20 +55,15 @@ struct Leased {
 }
 
 impl Leases {
-    pub(crate) fn new(
-        store: GuardedStore,
-        limits: Arc<[Limit]>,
-        terms: LeaseTerms,
-        prefix: String,
-    ) -> Self {
-        let contract = Arc::new(Contract { store, limits, terms, prefix });
-        Self { contract, node: ArcSwapOption::empty(), making: Mutex::new(()) }
+    pub(crate) fn new(store: GuardedStore, contract: Contract) -> Self {
+        let lender = Arc::new(Lender { store, contract });
+        Self { lender, node: ArcSwapOption::empty(), making: Mutex::new(()) }
     }
 
     /// The decision, if it is the slice's to take: without a slice, and for a cost that it
     /// never spends at once, the bucket must be asked.
     pub(crate) fn spend(&self, key: &[u8], cost: u64) -> Option<Decision> {
-        if cost == 0 || cost > self.contract.limits.iter().map(Limit::burst).min()? {
+        if !self.contract().covers(cost) {
             return None;
         }
         let node = self.node();
@@ -94,7 +81,7 @@ impl Leases {
         if is_urgent {
             node.hurry(leased);
         }
-        self.decision(spent)
+        self.contract().decision(spent)
     }
 
     /// Notes what the bucket has answered to a check that was not the slice's.
@@ -110,7 +97,7 @@ impl Leases {
     pub(crate) fn give_back(&self) {
         let node = self.node.load();
         if let Some(node) = node.as_ref().filter(|node| node.process == crate::process::id()) {
-            agent::give_back(node, &self.contract);
+            agent::give_back(node, &self.lender);
         }
     }
 
@@ -119,34 +106,24 @@ impl Leases {
     fn watch(&self, node: &Arc<Node>, key: &[u8], cost: u64) {
         let now = node.clock.now();
         let mut slices = node.slices.write();
-        if slices.by_key.len() >= MAX_KEYS && !slices.by_key.contains_key(key) {
+        if slices.by_key.len() >= Contract::MAX_KEYS && !slices.by_key.contains_key(key) {
             return;
         }
         let leased = slices.by_key.entry(key.into()).or_insert_with(|| {
-            let slice = Mutex::new(Slice::new(self.contract.terms, now));
+            let slice = Mutex::new(Slice::new(*self.contract().terms(), now));
             Arc::new(Leased { key: key.into(), slice })
         });
         leased.slice.lock().spend(now, cost);
         if !core::mem::replace(&mut slices.is_tended, true)
-            && agent::start(node, &self.contract).is_err()
+            && agent::start(node, &self.lender).is_err()
         {
             // Without the I/O thread the bucket cannot be asked either, which says so.
             slices.is_tended = false;
         }
     }
 
-    fn decision(&self, spent: Spent) -> Option<Decision> {
-        let tier = self.contract.terms.tier();
-        let limit = self.contract.limits.get(usize::from(tier))?.burst();
-        let (allowed, remaining, retry_after, reset_after) = match spent {
-            Spent::Allowed { remaining, reset_after } => (true, remaining, 0, reset_after),
-            Spent::Refused { remaining, retry_after, reset_after } => {
-                (false, remaining, retry_after, reset_after)
-            }
-            Spent::Outside => return None,
-        };
-        let source = Source::Lease;
-        Some(Decision { allowed, limit, remaining, retry_after, reset_after, tier, source })
+    fn contract(&self) -> &Contract {
+        &self.lender.contract
     }
 
     fn node(&self) -> Arc<Node> {
@@ -188,7 +165,7 @@ impl Node {
 
     fn hurry(&self, leased: &Arc<Leased>) {
         let mut urgent = self.urgent.lock();
-        if urgent.len() < MAX_KEYS {
+        if urgent.len() < Contract::MAX_KEYS {
             urgent.push(Arc::clone(leased));
         }
         drop(urgent);
@@ -202,11 +179,5 @@ pub(crate) fn one_key<'k>(keys: Keys<'k>) -> Option<&'k [u8]> {
         Keys::One(key) => Some(key),
         Keys::Each(&[key]) => Some(key),
         Keys::Each(_) => None,
-    }
-}
-
-impl Contract {
-    fn stored_key(&self, key: &[u8]) -> Vec<u8> {
-        Keys::One(key).in_redis(&self.prefix).into_first()
     }
 }

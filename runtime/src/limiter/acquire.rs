@@ -4,10 +4,9 @@ use std::thread;
 use tidegate_core::Decision;
 
 use super::Limiter;
-use crate::error::Error;
-use crate::keys::Keys;
 use crate::reservation::Unclaimed;
 use crate::timer;
+use crate::{Error, Keys};
 
 impl Limiter {
     /// Waits, blocking the thread, until `cost` tokens may be spent, and spends them: it

@@ -3,16 +3,16 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use tidegate_core::{Clock, Limit, OnFull};
+use tidegate_protocol::{Contract, check_prefix};
 
 use super::{Buckets, Inner, Limiter, NamedLimit};
 use crate::clock::{FastClock, ProcessClock};
-use crate::error::Error;
-use crate::fallback::{Guarded, OnStoreError};
-use crate::keys::check_prefix;
-use crate::lease::{LeaseOptions, Leases};
+use crate::lease::Leases;
 use crate::memory::{DEFAULT_MAX_KEYS, MemoryTables};
+use crate::redis::Guarded;
 use crate::shm::SharedTables;
 use crate::store::{Backend, DEFAULT_TIMEOUT, Store};
+use crate::{Error, LeaseOptions, OnStoreError};
 
 /// The most that `max_keys` can be.
 const MAX_MAX_KEYS: usize = 100_000_000;
@@ -178,13 +178,14 @@ impl LimiterBuilder {
         }
         let leases = match (&self.lease, &store.0) {
             (None, _) => None,
-            (Some(_), Backend::Redis(redis)) if !redis.is_leasable() => {
+            (Some(_), Backend::Redis(redis)) if !redis.store().is_leasable() => {
                 let message = "it is renewed in the background: name the Redis by its URL";
                 return Err(Error::argument("lease", message));
             }
             (Some(lease), Backend::Redis(redis)) => {
                 let terms = lease.terms(&limits)?;
-                Some(Leases::new(redis.clone(), Arc::clone(&limits), terms, prefix.clone()))
+                let contract = Contract::new(Arc::clone(&limits), terms, prefix.clone());
+                Some(Leases::new(redis.clone(), contract))
             }
             (Some(_), _) => {
                 let message = "it is a slice of a bucket in Redis, which other stores are not";

@@ -1,12 +1,12 @@
 use core::sync::atomic::Ordering;
 
 use tidegate_core::{Decision, Operation};
+use tidegate_protocol::MAX_KEY;
 use tokio::sync::oneshot;
 
 use super::{Buckets, Limiter};
 use crate::answer::{decision, lost};
-use crate::error::Error;
-use crate::keys::{Keys, MAX_KEY};
+use crate::{Error, Keys};
 
 impl Limiter {
     /// Spends `cost` tokens of `keys` if every limit allows; never waits for

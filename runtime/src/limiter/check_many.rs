@@ -7,9 +7,8 @@ use tokio::sync::oneshot;
 use super::run::wait;
 use super::{Buckets, Limiter};
 use crate::answer::{awaited, decision, lost};
-use crate::error::Error;
-use crate::fallback::Guarded;
-use crate::keys::Keys;
+use crate::redis::Guarded;
+use crate::{Error, Keys};
 
 impl Limiter {
     /// Many checks, each of its own keys and cost, in one go: each is decided by itself,

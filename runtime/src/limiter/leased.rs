@@ -3,11 +3,11 @@
 use core::sync::atomic::Ordering;
 
 use tidegate_core::{Decision, Outcome, Source};
+use tidegate_protocol::MAX_KEY;
 
 use super::Limiter;
-use crate::error::Error;
-use crate::keys::{Keys, MAX_KEY};
 use crate::lease::one_key;
+use crate::{Error, Keys};
 
 impl Limiter {
     /// Whether checks may be decided by a slice of this process.

@@ -12,12 +12,12 @@ use std::sync::Arc;
 
 use tidegate_core::{Decision, Limit, Source};
 
-use crate::error::Error;
-use crate::fallback::{Guarded, StoreHealth};
 use crate::lease::Leases;
 use crate::memory::MemoryTables;
 use crate::pressure::Pressure;
+use crate::redis::Guarded;
 use crate::shm::SharedTables;
+use crate::{Error, StoreHealth};
 
 pub use builder::LimiterBuilder;
 

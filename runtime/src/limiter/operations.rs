@@ -5,9 +5,8 @@ use tokio::sync::oneshot;
 
 use super::Limiter;
 use crate::answer::{decision, lost};
-use crate::error::Error;
-use crate::keys::Keys;
 use crate::reservation::{Reservation, Unclaimed};
+use crate::{Error, Keys};
 
 impl Limiter {
     /// Takes the next slot for `cost` tokens if it is at most `max_wait` away (however far,

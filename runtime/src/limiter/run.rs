@@ -10,9 +10,8 @@ use tokio::sync::oneshot;
 
 use super::{Buckets, Limiter};
 use crate::answer::{Awaited, awaited, lost};
-use crate::error::Error;
-use crate::fallback::Guarded;
-use crate::keys::Keys;
+use crate::redis::Guarded;
+use crate::{Error, Keys};
 
 impl Limiter {
     /// Runs any operation on the buckets of `keys`; the other methods are made of this.

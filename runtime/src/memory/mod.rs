@@ -6,8 +6,8 @@ use std::io;
 
 use tidegate_core::{Limit, OnFull, Source};
 
+use crate::Error;
 use crate::clock::ProcessClock;
-use crate::error::Error;
 use crate::fingerprint::Fingerprinter;
 use crate::pressure::Pressure;
 use crate::tables::KeyedTables;

@@ -6,7 +6,7 @@ use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 use tokio::runtime::{Builder, Handle};
 
-use crate::error::Error;
+use crate::Error;
 
 static IO: ArcSwapOption<Io> = ArcSwapOption::const_empty();
 static STARTING: Mutex<()> = Mutex::new(());

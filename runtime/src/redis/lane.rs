@@ -12,16 +12,16 @@ use std::time::Instant;
 use futures_util::future::{MaybeDone, maybe_done};
 use parking_lot::Mutex;
 use tidegate_core::Outcome;
+use tidegate_protocol::{DenyCache, Done};
 use tokio::runtime::Handle;
 use tokio::task::yield_now;
 use tokio::time::timeout_at;
 
-use super::deny_cache::DenyCache;
 use super::link::Link;
-use super::protocol::{Call, Request, Seen, plan};
 use super::trip::{self, Known};
+use super::{Call, Request, Seen, plan};
 use crate::answer::batch;
-use crate::error::Error;
+use crate::{Error, host};
 
 /// The most requests that travel together.
 const MOST_REQUESTS: usize = 8192;
@@ -29,8 +29,6 @@ const MOST_REQUESTS: usize = 8192;
 /// The most trips of a lane under way: while the server works on one, the answers of the other
 /// are given, and whoever then asks again is on the way before the server is done.
 const MOST_TRIPS: usize = 2;
-
-pub(super) type Done = Box<dyn FnOnce(Result<Outcome, Error>) + Send>;
 
 /// The lanes of a link: one, or in a cluster one for each hash slot, as only keys of one slot
 /// can travel in one call.
@@ -268,7 +266,8 @@ fn look<F: Future<Output = Option<Landed>>>(
 struct Trip {
     calls: Vec<Call>,
     callers: Vec<Caller>,
-    sent: Instant,
+    /// By the clock of refusals.
+    sent: u64,
 }
 
 /// A trip that has come back.
@@ -292,7 +291,7 @@ impl Trip {
             callers.push(caller);
         }
         let calls = plan(requests, |place, refusal| callers[place].answer(refusal));
-        Self { calls, callers, sent }
+        Self { calls, callers, sent: host::at(sent) }
     }
 
     /// Makes the trip. Whoever's time is up meanwhile is told so; when nobody waits any more,

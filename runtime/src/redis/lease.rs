@@ -1,32 +1,33 @@
 //! How leases reach their buckets: beside the operations, which are not kept waiting.
 
-use ::redis::{Cmd, ErrorKind, RedisResult, ServerErrorKind, Value};
+use ::redis::{Cmd, RedisResult, Value};
 use tidegate_core::Grant;
 
 use super::link::Link;
-use super::{Connected, LeaseCall, Reach, RedisStore, store_error, within};
+use super::trip::{command, is_unknown, part};
+use super::{Connected, Exchange, LeaseCall, RedisStore, Reply, store_error, within};
+use crate::Error;
 use crate::answer::lost;
-use crate::error::Error;
 
 impl RedisStore {
     /// Whether leases can be renewed: by the I/O thread, over a connection of its own.
     pub(crate) fn is_leasable(&self) -> bool {
-        matches!(self.reach, Reach::Connected(_))
+        matches!(self, Self::Connected(_))
     }
 
     /// Calls of one lane travel together: in a cluster those of one hash slot.
     pub(crate) fn lane_of(&self, call: &LeaseCall) -> u16 {
-        match &self.reach {
-            Reach::Connected(connected) => connected.lane_of(call),
-            Reach::Carried { .. } => 0,
+        match self {
+            Self::Connected(connected) => connected.lane_of(call),
+            Self::Carried(_) => 0,
         }
     }
 
     /// Sends calls, all of one lane, in one message, and gives an answer for each.
     pub(crate) async fn lease(&self, calls: Vec<LeaseCall>) -> Vec<Result<Grant, Error>> {
-        match &self.reach {
-            Reach::Connected(connected) => connected.lease(calls).await,
-            Reach::Carried { .. } => calls.iter().map(|_| Err(lost())).collect(),
+        match self {
+            Self::Connected(connected) => connected.lease(calls).await,
+            Self::Carried(_) => calls.iter().map(|_| Err(lost())).collect(),
         }
     }
 }
@@ -41,59 +42,44 @@ impl Connected {
     /// twice.
     async fn lease(&self, calls: Vec<LeaseCall>) -> Vec<Result<Grant, Error>> {
         let Some(lane) = calls.first().map(|call| self.lane_of(call)) else { return Vec::new() };
+        let count = calls.len();
         let sent = match self.live() {
-            Ok(live) => within(self.0.timeout, send(&live.link, lane, &calls)).await,
+            Ok(live) => within(self.0.timeout, send(&live.link, lane, calls)).await,
             Err(error) => Err(error),
         };
-        match sent {
-            Ok(replies) => replies.into_iter().map(read).collect(),
-            Err(error) => calls.iter().map(|_| Err(error.clone())).collect(),
-        }
+        sent.unwrap_or_else(|error| (0..count).map(|_| Err(error.clone())).collect())
     }
 }
 
 async fn send(
     link: &Link,
     lane: u16,
-    calls: &[LeaseCall],
-) -> Result<Vec<RedisResult<Value>>, Error> {
+    calls: Vec<LeaseCall>,
+) -> Result<Vec<Result<Grant, Error>>, Error> {
     // What an old master grants is lost, and spent for a whole ttl; no request waits for this.
     link.look_first().await;
-    let by_hash = calls.iter().map(|call| command(call, false)).collect();
-    let mut replies = link.send(by_hash, lane).await;
-    let unknown: Vec<usize> =
-        (0..replies.len()).filter(|&call| is_unknown(&replies[call])).collect();
-    if !unknown.is_empty() {
-        let by_text = unknown.iter().map(|&call| command(&calls[call], true)).collect();
-        for (&call, reply) in unknown.iter().zip(link.send(by_text, lane).await) {
-            replies[call] = reply;
+    let mut answers: Vec<_> = calls.iter().map(|_| Err(lost())).collect();
+    let mut exchange = Exchange::new(calls);
+    // By the script's hash, and once more by its text.
+    for _ in 0..2 {
+        let commands: Vec<Cmd> = exchange.commands().into_iter().map(command).collect();
+        if commands.is_empty() {
+            break;
+        }
+        for (place, reply) in link.send(commands, lane).await.into_iter().enumerate() {
+            if let Some((call, _, reply)) = exchange.take(place, read(reply)) {
+                answers[call] = reply.grant();
+            }
         }
     }
-    Ok(replies)
+    Ok(answers)
 }
 
-fn is_unknown(reply: &RedisResult<Value>) -> bool {
-    let no_script = ErrorKind::Server(ServerErrorKind::NoScript);
-    reply.as_ref().is_err_and(|error| error.kind() == no_script)
-}
-
-fn command(call: &LeaseCall, by_text: bool) -> Cmd {
-    let script = LeaseCall::script();
-    let mut command = Cmd::new();
-    match by_text {
-        true => command.arg("EVAL").arg(script.text()),
-        false => command.arg("EVALSHA").arg(script.hash()),
-    };
-    command.arg(call.keys.len()).arg(&call.keys).arg(&call.arguments);
-    command
-}
-
-fn read(reply: RedisResult<Value>) -> Result<Grant, Error> {
-    match reply.map_err(store_error)? {
-        Value::Array(mut parts) => match parts.pop() {
-            Some(Value::BulkString(grant)) => LeaseCall::grant(&grant),
-            _ => LeaseCall::grant(b""),
-        },
-        _ => LeaseCall::grant(b""),
+fn read(reply: RedisResult<Value>) -> Reply {
+    match reply {
+        Ok(Value::Array(parts)) => Reply::Parts(parts.into_iter().map(part).collect()),
+        Ok(_) => Reply::Parts(Vec::new()),
+        Err(error) if is_unknown(&error) => Reply::Refusal("NOSCRIPT".into()),
+        Err(error) => Reply::Failure(store_error(error)),
     }
 }

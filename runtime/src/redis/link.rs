@@ -15,6 +15,7 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use ::redis::{Cmd, RedisResult, Value};
+use tidegate_protocol::StoreBreaker;
 use tokio::time::Instant;
 
 pub(crate) use address::Address;
@@ -23,8 +24,6 @@ use address::Servers;
 use cluster::Cluster;
 use sentinel::Sentinel;
 use server::Server;
-
-use crate::breaker::StoreBreaker;
 
 /// The way to a store. It connects when it is first used, and again whenever it must.
 ///

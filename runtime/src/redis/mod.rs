@@ -2,14 +2,11 @@
 //! takes the engine's step there by the server's clock, and the caller replays the
 //! answer from what the script saw.
 
-mod courier;
-mod deny_cache;
 pub(crate) mod io;
 mod lane;
 mod lease;
 mod link;
 mod nodes;
-mod protocol;
 mod trip;
 
 use core::time::Duration;
@@ -18,41 +15,43 @@ use std::sync::Arc;
 use ::redis::RedisError;
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
-use tidegate_core::{Decision, Limit, Operation, Outcome};
+use tidegate_protocol::{Carried, DenyCache, Host as _, Ready, StoreBreaker};
 use tokio::runtime::Handle;
 
-use self::deny_cache::{DenyCache, forgetting};
-use self::lane::{Done, Lanes};
+use self::lane::Lanes;
 use self::link::Link;
+use crate::Error;
 use crate::answer::lost;
-use crate::error::Error;
-use crate::keys::RedisKeys;
+use crate::host::Process;
 
-pub use courier::{Carriage, Courier, Errand, Outbox, Trip};
 pub(crate) use link::Address;
-pub use protocol::*;
+pub use tidegate_protocol::{
+    CANCEL, CHECK, CHECK_EACH, Call, Carriage, Courier, Errand, Exchange, HOLD, LEASE, LeaseCall,
+    MAX_KEYS, Outbox, Part, RESERVE, RESET, Refusal, Reply, Request, SCRIPTS, SETTLE, Script,
+    ScriptCall, Seen, Trip, plan, step, value,
+};
 
-/// A Redis that limiters share.
-#[derive(Clone)]
-pub(crate) struct RedisStore {
-    reach: Reach,
-    /// How long a refused key may be refused again without asking.
-    keep_refusals: Duration,
+/// The time by which errands wait, in nanoseconds.
+pub fn now() -> u64 {
+    Process::now()
 }
 
-/// Keys, what is asked of them, and who wants to know.
-pub(crate) type Ask<D> = (RedisKeys, Operation, D);
+/// A Redis, and what all who share it know of its failures.
+pub(crate) type GuardedStore = tidegate_protocol::GuardedStore<RedisStore>;
 
-/// How it is reached.
+/// One limiter's buckets in a Redis.
+pub(crate) type Guarded = tidegate_protocol::Guarded<RedisStore>;
+
+/// A Redis that limiters share, by how it is reached.
 #[derive(Clone)]
-enum Reach {
+pub(crate) enum RedisStore {
     Connected(Connected),
-    Carried { carriage: Arc<Carriage>, timeout: Duration },
+    Carried(Carried<Process>),
 }
 
 /// A Redis, reached through one multiplexed connection per process and server.
 #[derive(Clone)]
-struct Connected(Arc<Inner>);
+pub(crate) struct Connected(Arc<Inner>);
 
 struct Inner {
     address: Address,
@@ -70,7 +69,7 @@ struct GivenRuntime {
     process: u32,
 }
 
-struct Live {
+pub(crate) struct Live {
     process: u32,
     io: Handle,
     link: Link,
@@ -89,153 +88,83 @@ impl RedisStore {
         let address = Address::parse(url)?;
         let process = crate::process::id();
         let runtime = runtime.map(|handle| GivenRuntime { handle: handle.clone(), process });
-        let inner = Arc::new(Inner { address, timeout, runtime, live, making });
-        let reach = Reach::Connected(Connected(inner));
-        Ok(Self { reach, keep_refusals: Duration::ZERO })
+        let inner = Inner { address, timeout, runtime, live, making };
+        Ok(Self::Connected(Connected(Arc::new(inner))))
     }
 
-    pub(crate) fn carried(carriage: Arc<Carriage>, timeout: Duration) -> Self {
-        Self { reach: Reach::Carried { carriage, timeout }, keep_refusals: Duration::ZERO }
-    }
-
-    /// The same store, for a limiter that may be refused so long without asking.
-    pub(crate) fn keeping_refusals(self, keep_refusals: Duration) -> Self {
-        Self { keep_refusals, ..self }
-    }
-
-    /// The way there, for the operations of one call.
-    pub(crate) fn way(&self) -> Way<'_> {
-        let path = match &self.reach {
-            Reach::Connected(server) => server.live().map(|live| Path::Lanes(server, live)),
-            Reach::Carried { carriage, timeout } => {
-                Ok(Path::Courier { carriage, timeout: *timeout })
-            }
-        };
-        Way { path, keep_refusals: self.keep_refusals }
+    pub(crate) const fn carried(carriage: Arc<Carriage>, timeout: Duration) -> Self {
+        Self::Carried(Carried::new(carriage, timeout))
     }
 
     /// The longest that a thread may wait for an answer, where nobody knows whether the I/O
     /// runs: that thread may be the one that is to do it.
     pub(crate) fn longest_wait(&self) -> Option<Duration> {
-        match &self.reach {
-            Reach::Connected(Connected(inner)) if inner.runtime.is_some() => Some(inner.timeout),
+        match self {
+            Self::Connected(Connected(inner)) if inner.runtime.is_some() => Some(inner.timeout),
             _ => None,
         }
     }
 
     /// Whether the server answers; a courier's client is not asked.
     pub(crate) async fn ping(&self) -> Result<(), Error> {
-        match &self.reach {
-            Reach::Connected(server) => server.ping().await,
-            Reach::Carried { .. } => Ok(()),
+        match self {
+            Self::Connected(server) => server.ping().await,
+            Self::Carried(_) => Ok(()),
+        }
+    }
+}
+
+impl tidegate_protocol::Store for RedisStore {
+    type Host = Process;
+    type Way<'s> = Way<'s>;
+
+    fn way(&self) -> Result<Way<'_>, Error> {
+        match self {
+            Self::Connected(server) => Ok(Way::Lanes(server, server.live()?)),
+            Self::Carried(carried) => carried.way().map(Way::Carried),
+        }
+    }
+
+    fn breakers_of_nodes(&self) -> Vec<Arc<StoreBreaker>> {
+        match self {
+            Self::Connected(server) => server.breakers_of_nodes(),
+            Self::Carried(carried) => carried.breakers_of_nodes(),
         }
     }
 }
 
 /// Where requests are handed over now.
-pub(crate) struct Way<'a> {
-    path: Result<Path<'a>, Error>,
-    keep_refusals: Duration,
-}
-
-enum Path<'a> {
+pub(crate) enum Way<'a> {
     Lanes(&'a Connected, Arc<Live>),
-    Courier { carriage: &'a Carriage, timeout: Duration },
+    Carried(&'a Carried<Process>),
 }
 
-impl Way<'_> {
-    /// Runs an operation on the buckets of `keys`, and calls `done` on the I/O thread; at once
-    /// if there is nothing to be sent.
-    pub(crate) fn run(
-        &self,
-        keys: RedisKeys,
-        limits: &Arc<[Limit]>,
-        operation: Operation,
-        done: impl FnOnce(Result<Outcome, Error>) + Send + 'static,
-    ) {
-        match &self.path {
-            Ok(path) => path.send(path.prepare(limits, (keys, operation, done))),
-            Err(error) => done(Err(error.clone())),
-        }
-    }
-
-    /// Runs operations one after the other, in as few trips as can be.
-    pub(crate) fn run_all<D: FnOnce(Result<Outcome, Error>) + Send + 'static>(
-        &self,
-        limits: &Arc<[Limit]>,
-        asked: impl IntoIterator<Item = Ask<D>>,
-    ) {
-        match &self.path {
-            Ok(path) => {
-                // What is not sent is answered here, outside the lane's lock.
-                let ready = asked.into_iter().filter_map(|ask| path.prepare(limits, ask));
-                path.send(ready.collect::<Vec<_>>());
-            }
-            Err(error) => asked.into_iter().for_each(|(.., done)| done(Err(error.clone()))),
-        }
-    }
-
-    /// The refusal of a check that needs no asking.
-    pub(crate) fn refuse(
-        &self,
-        keys: &[Vec<u8>],
-        limits: &Arc<[Limit]>,
-        operation: &Operation,
-    ) -> Option<Decision> {
-        match (operation, keys, &self.path) {
-            _ if self.keep_refusals.is_zero() => None,
-            (&Operation::Check { cost: cost @ 1.. }, [key], Ok(path)) => {
-                path.refused().refuse(key, limits, cost, self.keep_refusals)
-            }
-            _ => None,
-        }
-    }
-}
-
-/// A request, the slot of its keys, and who waits for the answer.
-type Ready = (u16, Request, Done);
-
-impl Path<'_> {
-    /// What is to be sent; what cannot be is answered.
-    fn prepare<D: FnOnce(Result<Outcome, Error>) + Send + 'static>(
-        &self,
-        limits: &Arc<[Limit]>,
-        (keys, operation, done): Ask<D>,
-    ) -> Option<Ready> {
-        let done = forgetting(self.refused(), &keys, &operation, done);
-        let slot = self.slot_of(&keys);
-        let request = Request::new(keys, Arc::clone(limits), operation);
-        match slot.and_then(|slot| Ok((slot, request?))) {
-            Ok((slot, request)) => Some((slot, request, done)),
-            Err(error) => {
-                done(Err(error));
-                None
-            }
-        }
-    }
-
+impl tidegate_protocol::Way for Way<'_> {
     fn refused(&self) -> &Arc<DenyCache> {
         match self {
             Self::Lanes(_, live) => &live.refused,
-            Self::Courier { carriage, .. } => carriage.refused(),
+            Self::Carried(carried) => carried.refused(),
         }
     }
 
-    /// The slot of all the keys of one call; a courier's client finds its own way.
-    fn slot_of(&self, keys: &[Vec<u8>]) -> Result<u16, Error> {
+    fn breaker_of_node(&self, keys: &[Vec<u8>]) -> Option<Arc<StoreBreaker>> {
+        match self {
+            Self::Lanes(server, live) => server.breaker_of_node(live, keys),
+            Self::Carried(carried) => carried.breaker_of_node(keys),
+        }
+    }
+
+    fn slot(&self, keys: &[Vec<u8>]) -> Result<u16, Error> {
         match self {
             Self::Lanes(server, _) => server.slot_of(keys),
-            Self::Courier { .. } => Ok(0),
+            Self::Carried(carried) => carried.slot(keys),
         }
     }
 
     fn send(&self, requests: impl IntoIterator<Item = Ready>) {
         match self {
             Self::Lanes(_, live) => live.lanes.push(&live.io, requests.into_iter()),
-            Self::Courier { carriage, timeout } => {
-                let errands = requests.into_iter().map(|(_, request, done)| (request, done));
-                carriage.send(errands, *timeout);
-            }
+            Self::Carried(carried) => carried.send(requests),
         }
     }
 }
@@ -264,7 +193,7 @@ impl Connected {
             return Ok(live);
         }
         let link = Link::new(&self.0.address, self.0.timeout).map_err(store_error)?;
-        let refused = Arc::new(DenyCache::new());
+        let refused = Arc::<DenyCache>::default();
         let lanes = Lanes::new(link.clone(), self.0.timeout, Arc::clone(&refused));
         let io = match &self.0.runtime {
             Some(given) if given.process == process => given.handle.clone(),

@@ -2,33 +2,26 @@
 
 use std::sync::Arc;
 
-use super::{Connected, Path, Reach, RedisStore, Way};
-use crate::breaker::StoreBreaker;
+use tidegate_protocol::StoreBreaker;
 
-impl Way<'_> {
-    /// The breaker of the node that serves the keys; none where the store is one server.
-    pub(crate) fn breaker_of_node(&self, keys: &[Vec<u8>]) -> Option<Arc<StoreBreaker>> {
-        match &self.path {
-            Ok(Path::Lanes(store, live)) if store.0.address.is_of_a_cluster() => {
-                live.link.breaker_of_node(store.0.address.slot(keys.first()?))
-            }
-            _ => None,
-        }
-    }
-}
-
-impl RedisStore {
-    /// Those of all nodes that this process knows.
-    pub(crate) fn breakers_of_nodes(&self) -> Vec<Arc<StoreBreaker>> {
-        match &self.reach {
-            Reach::Connected(store) => store.breakers_of_nodes(),
-            Reach::Carried { .. } => Vec::new(),
-        }
-    }
-}
+use super::{Connected, Live};
 
 impl Connected {
-    fn breakers_of_nodes(&self) -> Vec<Arc<StoreBreaker>> {
+    /// The breaker of the node that serves the keys; none where the store is one server.
+    pub(super) fn breaker_of_node(
+        &self,
+        live: &Live,
+        keys: &[Vec<u8>],
+    ) -> Option<Arc<StoreBreaker>> {
+        let address = &self.0.address;
+        if !address.is_of_a_cluster() {
+            return None;
+        }
+        live.link.breaker_of_node(address.slot(keys.first()?))
+    }
+
+    /// Those of all nodes that this process knows.
+    pub(super) fn breakers_of_nodes(&self) -> Vec<Arc<StoreBreaker>> {
         let live = self.0.live.load();
         let own = live.as_ref().filter(|live| live.process == crate::process::id());
         own.map_or_else(Vec::new, |live| live.link.breakers_of_nodes())

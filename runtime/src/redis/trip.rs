@@ -1,13 +1,13 @@
 //! One trip to the server: the calls of some requests, sent together.
 
 use core::sync::atomic::{AtomicUsize, Ordering};
+use std::borrow::Cow;
 
 use ::redis::{Cmd, ErrorKind, RedisError, RedisResult, ServerErrorKind, Value};
 
 use super::link::Link;
-use super::protocol::{Call, Part, SCRIPTS, Seen};
-use super::store_error;
-use crate::error::Error;
+use super::{Call, Part, SCRIPTS, ScriptCall as _, Seen, store_error};
+use crate::Error;
 
 /// How often a call is sent at most: by its hash, once more where the connection broke, and
 /// by its text where the server does not know it (any more).
@@ -60,7 +60,7 @@ pub(super) async fn run(
         if open.is_empty() {
             break;
         }
-        let commands = open.iter().map(|&call| command(&calls[call], tries[call].by_text));
+        let commands = open.iter().map(|&call| command(calls[call].words(tries[call].by_text)));
         let replies = link.send(commands.collect(), slot).await;
         for (call, reply) in open.into_iter().zip(replies) {
             match &reply {
@@ -97,17 +97,15 @@ impl Try {
     }
 }
 
-fn is_unknown(error: &RedisError) -> bool {
+pub(super) fn is_unknown(error: &RedisError) -> bool {
     error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)
 }
 
-fn command(call: &Call, by_text: bool) -> Cmd {
+pub(super) fn command<'w>(words: impl IntoIterator<Item = Cow<'w, [u8]>>) -> Cmd {
     let mut command = Cmd::new();
-    match by_text {
-        true => command.arg("EVAL").arg(call.script.text()),
-        false => command.arg("EVALSHA").arg(call.script.hash()),
-    };
-    command.arg(call.keys.len()).arg(&call.keys).arg(&call.arguments);
+    for word in words {
+        command.arg(&*word);
+    }
     command
 }
 
@@ -122,7 +120,7 @@ fn read(call: &Call, reply: RedisResult<Value>) -> Result<Seen, Error> {
     }
 }
 
-fn part(value: Value) -> Part {
+pub(super) fn part(value: Value) -> Part {
     match value {
         Value::BulkString(bytes) => Part::Bytes(bytes),
         Value::SimpleString(text) => Part::Bytes(text.into_bytes()),

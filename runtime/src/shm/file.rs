@@ -21,7 +21,7 @@ use super::clock::ShmClock;
 use super::header::{Header, Identity, PAGE, Unfit};
 use super::host::{Counting, Host};
 use super::options::{ShmOptions, on_full_text};
-use crate::error::Error;
+use crate::Error;
 
 /// How long to try again while others are making or unlinking the file. Locks of
 /// killed processes are gone at once; this ends the wait for a stopped one.

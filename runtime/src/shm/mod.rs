@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use tidegate_core::{Limit, Segments, Slot, Source};
 
-use crate::error::Error;
+use crate::Error;
 use crate::fingerprint::Fingerprinter;
 use crate::mapping::Mapping;
 use crate::pressure::Pressure;

@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use tidegate_core::OnFull;
 
-use crate::error::Error;
+use crate::Error;
 
 /// The longest name, in bytes; escaped it still fits in a file name.
 const MAX_NAME: usize = 64;

@@ -6,7 +6,7 @@ use tidegate_core::{Clock as _, Decision, Table};
 use super::header::Header;
 use super::host::Host;
 use super::*;
-use crate::keys::Keys;
+use crate::Keys;
 
 /// A directory of its own for each test, gone when the test ends.
 struct Directory(std::path::PathBuf);

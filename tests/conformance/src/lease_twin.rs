@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use mlua::{Function, HookTriggers, Lua, MultiValue, Table, Value, VmState};
 use redis::Connection;
-use tidegate::redis::{LeaseCall, value};
+use tidegate::redis::{LEASE, LeaseCall, value};
 use tidegate_core::{Grant, LeaseAsk, LeaseTerms, Limit, MAX_MEMBERS, Member, grant_lease};
 
 use crate::lua_twin::{redis_table, with_nanoseconds};
@@ -289,7 +289,7 @@ fn word(argument: &Value) -> mlua::Result<String> {
 /// # Panics
 /// When the server does not do as told.
 pub fn run_in_redis(connection: &mut Connection, case: &LeaseCase) -> Leased {
-    let script = with_nanoseconds(LeaseCall::script().text())
+    let script = with_nanoseconds(LEASE.text())
         .replace("redis.call('TIME')", "redis.call('MGET', 'seconds', 'nanoseconds')");
     let mut laying = redis::pipe();
     laying.cmd("DEL").arg(&["bucket", "leases"]);

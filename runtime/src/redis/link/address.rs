@@ -12,7 +12,7 @@ use ::redis::{
 use percent_encoding::percent_decode_str;
 
 use super::options::Options;
-use crate::error::Error;
+use crate::Error;
 
 const REDIS_PORT: u16 = 6379;
 const SENTINEL_PORT: u16 = 26379;

@@ -7,6 +7,7 @@ use ::redis::{Cmd, ErrorKind, RedisError, RedisResult, ServerErrorKind, Value};
 use arc_swap::ArcSwap;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use parking_lot::Mutex;
+use tidegate_protocol::StoreBreaker;
 use tokio::time::{Instant, sleep_until};
 
 use super::address::{Access, Place};
@@ -14,7 +15,6 @@ use super::pending::Pending;
 use super::rounds::{Answer, Rounds, between};
 use super::server::{Server, timed_out};
 use super::topology::{Node, Topology, read_place, read_slots};
-use crate::breaker::StoreBreaker;
 
 /// How long a node may take to tell the topology.
 const TOPOLOGY_TIMEOUT: Duration = Duration::from_secs(1);

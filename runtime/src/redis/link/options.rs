@@ -2,7 +2,7 @@
 
 use percent_encoding::percent_decode_str;
 
-use crate::error::Error;
+use crate::Error;
 
 /// The options that nobody has taken yet.
 pub(super) struct Options(Vec<(String, String)>);

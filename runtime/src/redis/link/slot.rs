@@ -1,6 +1,6 @@
 //! Where a cluster keeps a key.
 
-use crate::keys::hash_tag;
+use tidegate_protocol::hash_tag;
 
 /// The number of hash slots of a cluster.
 pub(super) const SLOTS: u16 = 16384;

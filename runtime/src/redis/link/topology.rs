@@ -4,11 +4,11 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use ::redis::Value;
+use tidegate_protocol::StoreBreaker;
 
 use super::address::Place;
 use super::server::Server;
 use super::slot::SLOTS;
-use crate::breaker::StoreBreaker;
 
 const NOBODY: u16 = u16::MAX;
 

@@ -32,7 +32,7 @@ pub enum Error {
         burst: u64,
     },
     /// The slot is later than the caller would wait; nothing was charged. Only
-    /// [`Limiter::acquire`](crate::Limiter::acquire) and its other form answer this.
+    /// `Limiter::acquire` and its other form answer this.
     RateLimited {
         /// The refusal. Its `retry_after` is the least wait after which the same call, with
         /// the same timeout, would get a slot if nobody else came.
@@ -77,12 +77,15 @@ impl Error {
         }
     }
 
-    pub(crate) fn argument(name: &'static str, message: impl Into<String>) -> Self {
+    /// A mistake in an argument.
+    #[doc(hidden)]
+    pub fn argument(name: &'static str, message: impl Into<String>) -> Self {
         Self::InvalidArgument { name, message: message.into() }
     }
 
     /// An error of the engine on a call; `limits` have been checked before.
-    pub(crate) fn from_engine(error: tidegate_core::Error) -> Self {
+    #[doc(hidden)]
+    pub fn from_engine(error: tidegate_core::Error) -> Self {
         match error {
             tidegate_core::Error::CostTooLarge { cost, burst } => {
                 Self::CostTooLarge { cost, burst }

@@ -13,20 +13,25 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
 use std::sync::Arc;
 
-use tidegate_core::{Attempt, BreakerState, Limit, Operation, Outcome, Source};
+use tidegate_core::{Attempt, BreakerState, Decision, Limit, Operation, Outcome, Source};
 
-use crate::breaker::{self, StoreBreaker};
+use crate::breaker::StoreBreaker;
+use crate::deny_cache::forgetting;
 use crate::error::Error;
 use crate::keys::RedisKeys;
-use crate::redis::{Ask, RedisStore, Way};
+use crate::request::Request;
+use crate::store::{Ask, Host as _, Ready, Store, Way};
 pub use health::StoreHealth;
+pub use leases::LeaseAttempt;
 pub use policy::OnStoreError;
 use share::LocalShare;
 
 /// A store, and what all who share it know of its failures.
 #[derive(Clone)]
-pub(crate) struct GuardedStore {
-    store: RedisStore,
+pub struct GuardedStore<S> {
+    store: S,
+    /// How long a refused key may be refused again without asking.
+    keep_refusals: Duration,
     known: Arc<Known>,
 }
 
@@ -39,20 +44,22 @@ struct Known {
 /// The breaker of the node that a call goes to; none where the store is one server.
 type OfNode = Option<Arc<StoreBreaker>>;
 
-impl GuardedStore {
-    pub(crate) fn new(store: RedisStore, timeout: Duration) -> Self {
+impl<S: Store> GuardedStore<S> {
+    /// A store whose calls each end within `timeout`.
+    pub fn new(store: S, timeout: Duration) -> Self {
         let known = Known { breaker: StoreBreaker::new(timeout), failures: AtomicU64::new(0) };
-        Self { store, known: Arc::new(known) }
+        Self { store, keep_refusals: Duration::ZERO, known: Arc::new(known) }
     }
 
     /// The same store, for a limiter that may be refused so long without asking.
-    pub(crate) fn keeping_refusals(mut self, keep_refusals: Duration) -> Self {
-        self.store = self.store.keeping_refusals(keep_refusals);
-        self
+    #[must_use]
+    pub fn keeping_refusals(self, keep_refusals: Duration) -> Self {
+        Self { keep_refusals, ..self }
     }
 
-    pub(crate) async fn ping(&self) -> Result<(), Error> {
-        self.store.ping().await
+    /// The store itself.
+    pub const fn store(&self) -> &S {
+        &self.store
     }
 
     fn breaker<'a>(&'a self, of_node: &'a OfNode) -> &'a StoreBreaker {
@@ -61,7 +68,8 @@ impl GuardedStore {
 
     fn failed(&self, of_node: &OfNode, attempt: Attempt, error: &Error) {
         self.known.failures.fetch_add(1, Ordering::Relaxed);
-        self.breaker(of_node).failed(attempt, error);
+        let (now, random) = (S::Host::now(), S::Host::random());
+        self.breaker(of_node).failed(attempt, error, now, random);
     }
 
     /// The worst that a breaker of it does, and how many calls have failed.
@@ -79,11 +87,16 @@ impl GuardedStore {
 }
 
 /// One limiter's buckets in a store, and what it does when the store fails.
-#[derive(Clone)]
-pub(crate) struct Guarded(Arc<Inner>);
+pub struct Guarded<S>(Arc<Inner<S>>);
 
-struct Inner {
-    store: GuardedStore,
+impl<S> Clone for Guarded<S> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+struct Inner<S> {
+    store: GuardedStore<S>,
     limits: Arc<[Limit]>,
     policy: Policy,
     fallbacks: AtomicU64,
@@ -96,12 +109,14 @@ enum Policy {
     Local(LocalShare),
 }
 
-impl Guarded {
+impl<S: Store> Guarded<S> {
+    /// The buckets of a limiter with these limits.
+    ///
     /// # Errors
     /// [`Error::InvalidArgument`] for a number of peers out of bounds, or among whom the
     /// limits cannot be shared.
-    pub(crate) fn new(
-        store: GuardedStore,
+    pub fn new(
+        store: GuardedStore<S>,
         limits: Arc<[Limit]>,
         on_store_error: OnStoreError,
     ) -> Result<Self, Error> {
@@ -114,31 +129,34 @@ impl Guarded {
         Ok(Self(Arc::new(Inner { store, limits, policy, fallbacks: AtomicU64::new(0) })))
     }
 
-    /// Runs an operation on the buckets of `keys`, and calls `done` on the I/O thread; at once
-    /// where the store is not asked.
-    pub(crate) fn run(
+    /// Runs an operation on the buckets of `keys`, and calls `done` when the store has answered;
+    /// at once where it is not asked.
+    pub fn run(
         &self,
         keys: RedisKeys,
         operation: Operation,
         done: impl FnOnce(Result<Outcome, Error>) + Send + 'static,
     ) {
-        let way = self.0.store.store.way();
+        let way = self.store().way();
         if let Some((keys, operation, sent)) = self.guard(&way, (keys, operation, done)) {
-            way.run(keys, &self.0.limits, operation, move |outcome| sent.answered(outcome));
+            let done = move |outcome| sent.answered(outcome);
+            send(&way, prepare(&way, &self.0.limits, (keys, operation, done)));
         }
     }
 
     /// Runs operations one after the other, in as few trips as can be.
-    pub(crate) fn run_all<D: FnOnce(Result<Outcome, Error>) + Send + 'static>(
+    pub fn run_all<D: FnOnce(Result<Outcome, Error>) + Send + 'static>(
         &self,
         asked: impl IntoIterator<Item = Ask<D>>,
     ) {
-        let way = self.0.store.store.way();
-        let to_send = asked.into_iter().filter_map(|ask| {
+        let way = self.store().way();
+        let ready = asked.into_iter().filter_map(|ask| {
             let (keys, operation, sent) = self.guard(&way, ask)?;
-            Some((keys, operation, move |outcome| sent.answered(outcome)))
+            let done = move |outcome| sent.answered(outcome);
+            prepare(&way, &self.0.limits, (keys, operation, done))
         });
-        way.run_all(&self.0.limits, to_send);
+        // What is not sent is answered before anything is handed over.
+        send(&way, ready.collect::<Vec<_>>());
     }
 
     /// Answers what the store is not to be asked; what it is, with who waits for the answer.
@@ -147,26 +165,26 @@ impl Guarded {
     /// kind could be answered by a server that refuses the caller's.
     fn guard<D: FnOnce(Result<Outcome, Error>)>(
         &self,
-        way: &Way<'_>,
+        way: &Result<S::Way<'_>, Error>,
         (keys, operation, done): Ask<D>,
-    ) -> Option<Ask<Sent<D>>> {
+    ) -> Option<Ask<Sent<S, D>>> {
         let operation = match operation {
             Operation::Cancel(slot) if slot.decision.source == Source::Fallback => {
-                let all = self.0.policy.cancel(&keys, slot, breaker::now());
+                let all = self.0.policy.cancel(&keys, slot, S::Host::now());
                 done(Ok(Outcome::Cancelled(all)));
                 return None;
             }
             operation => operation,
         };
         // Before the breaker: it would take this for an answer of the store.
-        if let Some(decision) = way.refuse(&keys, &self.0.limits, &operation) {
+        if let Some(decision) = self.refuse(way, &keys, &operation) {
             done(Ok(Outcome::Decision(decision)));
             return None;
         }
         let asked = Asked::of(&operation);
-        let of_node = way.breaker_of_node(&keys);
+        let of_node = way.as_ref().ok().and_then(|way| way.breaker_of_node(&keys));
         let breaker = self.0.store.breaker(&of_node);
-        let attempt = match breaker.attempt() {
+        let attempt = match breaker.attempt(S::Host::now) {
             Ok(attempt) => attempt,
             Err(error) => {
                 done(self.0.answer(&keys, asked, error, breaker));
@@ -182,17 +200,36 @@ impl Guarded {
         Some((keys, operation, sent))
     }
 
-    pub(crate) fn store(&self) -> &RedisStore {
+    /// The refusal of a check that needs no asking.
+    fn refuse(
+        &self,
+        way: &Result<S::Way<'_>, Error>,
+        keys: &[Vec<u8>],
+        operation: &Operation,
+    ) -> Option<Decision> {
+        let keep = self.0.store.keep_refusals;
+        match (operation, keys, way) {
+            _ if keep.is_zero() => None,
+            (&Operation::Check { cost: cost @ 1.. }, [key], Ok(way)) => {
+                way.refused().refuse(key, &self.0.limits, cost, keep, S::Host::now)
+            }
+            _ => None,
+        }
+    }
+
+    /// The store itself.
+    pub fn store(&self) -> &S {
         &self.0.store.store
     }
 
-    pub(crate) fn health(&self) -> StoreHealth {
+    /// How the store has done so far.
+    pub fn health(&self) -> StoreHealth {
         let (state, failures) = self.0.store.health();
         StoreHealth { state, failures, fallbacks: self.0.fallbacks.load(Ordering::Relaxed) }
     }
 
     /// Whether what the policy grants is nowhere charged.
-    pub(crate) fn grants_uncharged(&self) -> bool {
+    pub fn grants_uncharged(&self) -> bool {
         matches!(self.0.policy, Policy::Allow)
     }
 
@@ -205,17 +242,50 @@ impl Guarded {
         failed: impl FnOnce(&LocalShare) + Send + 'static,
     ) {
         let inner = Arc::clone(&self.0);
-        self.0.store.store.way().run(keys, limits, operation, move |outcome| {
+        let done = move |outcome: Result<_, _>| {
             if let (Err(_), Policy::Local(share)) = (outcome, &inner.policy) {
                 failed(share);
             }
-        });
+        };
+        let way = self.store().way();
+        send(&way, prepare(&way, limits, (keys, operation, done)));
+    }
+}
+
+/// What is to be sent; what cannot be is answered.
+fn prepare<D: FnOnce(Result<Outcome, Error>) + Send + 'static>(
+    way: &Result<impl Way, Error>,
+    limits: &Arc<[Limit]>,
+    (keys, operation, done): Ask<D>,
+) -> Option<Ready> {
+    let way = match way {
+        Ok(way) => way,
+        Err(error) => {
+            done(Err(error.clone()));
+            return None;
+        }
+    };
+    let done = forgetting(way.refused(), &keys, &operation, done);
+    let slot = way.slot(&keys);
+    let request = Request::new(keys, Arc::clone(limits), operation);
+    match slot.and_then(|slot| Ok((slot, request?))) {
+        Ok((slot, request)) => Some((slot, request, done)),
+        Err(error) => {
+            done(Err(error));
+            None
+        }
+    }
+}
+
+fn send(way: &Result<impl Way, Error>, requests: impl IntoIterator<Item = Ready>) {
+    if let Ok(way) = way {
+        way.send(requests);
     }
 }
 
 /// A call that the store is asked, and who waits for the answer.
-struct Sent<D> {
-    inner: Arc<Inner>,
+struct Sent<S, D> {
+    inner: Arc<Inner<S>>,
     of_node: OfNode,
     attempt: Attempt,
     asked: Asked,
@@ -224,7 +294,7 @@ struct Sent<D> {
     done: D,
 }
 
-impl<D: FnOnce(Result<Outcome, Error>)> Sent<D> {
+impl<S: Store, D: FnOnce(Result<Outcome, Error>)> Sent<S, D> {
     /// Tells the breaker what came of it, and the caller; of a failure, what the policy says.
     fn answered(self, outcome: Result<Outcome, Error>) {
         let Self { inner, of_node, attempt, asked, keys, done } = self;
@@ -247,7 +317,7 @@ impl<D: FnOnce(Result<Outcome, Error>)> Sent<D> {
     }
 }
 
-impl Inner {
+impl<S: Store> Inner<S> {
     /// The policy's answer to what the store has not done.
     fn answer(
         &self,
@@ -262,9 +332,13 @@ impl Inner {
             (_, Asked::Cancel) => Ok(Outcome::Cancelled(false)),
             // What cannot be kept is not answered as though it had been.
             (_, Asked::Reset) => Err(error),
-            (Policy::Local(share), asked) => Ok(share.run(keys, asked, breaker.outage())),
-            (Policy::Allow, asked) => fixed::allow(&self.limits, asked, breaker::now(), error),
-            (Policy::Deny, asked) => fixed::deny(&self.limits, asked, breaker.outage(), error),
+            (Policy::Local(share), asked) => {
+                Ok(share.run(keys, asked, breaker.outage(S::Host::now())))
+            }
+            (Policy::Allow, asked) => fixed::allow(&self.limits, asked, S::Host::now(), error),
+            (Policy::Deny, asked) => {
+                fixed::deny(&self.limits, asked, breaker.outage(S::Host::now()), error)
+            }
         };
         if outcome.is_ok() {
             self.fallbacks.fetch_add(1, Ordering::Relaxed);

@@ -1,5 +1,9 @@
 //! Shared buckets over a client that somebody else has made: it does the I/O, and what
-//! travels and what follows from it is decided here.
+//! travels and what follows from it is decided here. `now` is always the program's clock's,
+//! in nanoseconds.
+
+#[cfg(test)]
+mod tests;
 
 use core::time::Duration;
 use std::borrow::Cow;
@@ -8,11 +12,14 @@ use std::sync::Arc;
 
 use tidegate_core::Outcome;
 
-use super::Done;
-use super::deny_cache::DenyCache;
-use super::protocol::{Exchange, Reply, Request, plan};
-use crate::clock::Instant;
+use crate::call::Call;
+use crate::deny_cache::DenyCache;
 use crate::error::Error;
+use crate::exchange::{Exchange, Reply};
+use crate::nanos::nanos;
+use crate::plan::plan;
+use crate::request::Request;
+use crate::store::Done;
 
 /// Has errands run over a client of its own.
 pub trait Courier: Send + Sync {
@@ -30,7 +37,7 @@ pub struct Errand {
 }
 
 struct Caller {
-    deadline: Instant,
+    deadline: u64,
     timeout: Duration,
     done: Option<Done>,
 }
@@ -40,7 +47,7 @@ struct Caller {
 pub struct Outbox {
     waiting: VecDeque<Errand>,
     /// When the first of them will have waited long enough.
-    due: Option<Instant>,
+    due: Option<u64>,
 }
 
 impl Outbox {
@@ -69,25 +76,23 @@ impl Outbox {
     }
 
     /// How long the next one still waits that may [expire](Self::expire).
-    pub fn left(&self) -> Option<Duration> {
-        let now = Instant::now();
-        self.due.map(|due| if due > now { due - now } else { Duration::ZERO })
+    pub fn left(&self, now: u64) -> Option<Duration> {
+        self.due.map(|due| Duration::from_nanos(due.saturating_sub(now)))
     }
 
     /// Takes out those that have waited long enough: to [give up](Errand::give_up) on, once
     /// nobody is kept from the outbox by it. And how long the next one still waits.
-    pub fn expire(&mut self) -> (Vec<Errand>, Option<Duration>) {
-        let now = Instant::now();
+    pub fn expire(&mut self, now: u64) -> (Vec<Errand>, Option<Duration>) {
         let (late, waiting) = core::mem::take(&mut self.waiting)
             .into_iter()
             .partition(|errand| errand.caller.deadline <= now);
         self.waiting = waiting;
         self.due = earliest(&self.waiting);
-        (Vec::from(late), self.due.map(|due| due - now))
+        (Vec::from(late), self.left(now))
     }
 }
 
-fn earliest<'e>(errands: impl IntoIterator<Item = &'e Errand>) -> Option<Instant> {
+fn earliest<'e>(errands: impl IntoIterator<Item = &'e Errand>) -> Option<u64> {
     errands.into_iter().map(|errand| errand.caller.deadline).min()
 }
 
@@ -107,15 +112,20 @@ pub struct Carriage {
 impl Carriage {
     /// What `courier` reaches.
     pub fn new(courier: impl Courier + 'static) -> Arc<Self> {
-        Arc::new(Self { courier: Box::new(courier), refused: Arc::new(DenyCache::new()) })
+        Arc::new(Self { courier: Box::new(courier), refused: Arc::default() })
     }
 
-    pub(super) fn refused(&self) -> &Arc<DenyCache> {
+    pub(crate) fn refused(&self) -> &Arc<DenyCache> {
         &self.refused
     }
 
-    pub(super) fn send(&self, requests: impl Iterator<Item = (Request, Done)>, timeout: Duration) {
-        let deadline = Instant::now() + timeout;
+    pub(crate) fn send(
+        &self,
+        requests: impl Iterator<Item = (Request, Done)>,
+        timeout: Duration,
+        now: u64,
+    ) {
+        let deadline = now.saturating_add(nanos(timeout));
         let errand = |(request, done)| {
             let caller = Caller { deadline, timeout, done: Some(done) };
             Errand { request, caller, refused: Arc::clone(&self.refused) }
@@ -129,22 +139,21 @@ impl Carriage {
 
 /// Errands that travel together. Their callers are answered as the replies come.
 pub struct Trip {
-    exchange: Exchange,
+    exchange: Exchange<Call>,
     callers: Vec<Caller>,
-    sent: Instant,
+    sent: u64,
     refused: Option<Arc<DenyCache>>,
 }
 
 impl Trip {
     /// Puts errands of one carriage together, to be sent now. Who has waited too long for a
     /// trip to begin is not charged.
-    pub fn new(errands: Vec<Errand>) -> Self {
-        let sent = Instant::now();
+    pub fn new(errands: Vec<Errand>, now: u64) -> Self {
         let refused = errands.first().map(|errand| Arc::clone(&errand.refused));
         let mut callers = Vec::with_capacity(errands.len());
         let mut requests = Vec::with_capacity(errands.len());
         for Errand { request, mut caller, .. } in errands {
-            if caller.deadline <= sent {
+            if caller.deadline <= now {
                 caller.give_up();
                 continue;
             }
@@ -152,7 +161,7 @@ impl Trip {
             callers.push(caller);
         }
         let calls = plan(requests, |place, refusal| callers[place].answer(refusal));
-        Self { exchange: Exchange::new(calls), callers, sent, refused }
+        Self { exchange: Exchange::new(calls), callers, sent: now, refused }
     }
 
     /// What is to be sent now, in one pipeline: the words of each command. None when the trip
@@ -176,8 +185,10 @@ impl Trip {
     /// Takes the reply to the command of that place.
     pub fn take_one(&mut self, command: usize, reply: Reply) {
         let Self { exchange, callers, sent, refused } = self;
+        let Some((_, call, reply)) = exchange.take(command, reply) else { return };
         let give = |place: usize, outcome| callers[place].answer(outcome);
-        exchange.take(command, reply, give, |refusal| {
+        let seen = reply.seen(&call);
+        call.answer(seen, give, |refusal| {
             if let Some(refused) = &refused {
                 refused.keep(refusal, *sent);
             }
@@ -187,18 +198,23 @@ impl Trip {
     /// Gives the error to all that have not been answered: the trip is over.
     pub fn fail(&mut self, error: &Error) {
         let Self { exchange, callers, .. } = self;
-        exchange.fail(error, |place, outcome| callers[place].answer(outcome));
+        for (_, call) in exchange.give_up() {
+            call.answer(
+                Err(error.clone()),
+                |place, outcome| callers[place].answer(outcome),
+                |_| {},
+            );
+        }
     }
 
     /// Answers those who have waited for as long as they would, and says how long the next one
     /// still does; nothing when nobody waits any more.
-    pub fn expire(&mut self) -> Option<Duration> {
-        let now = Instant::now();
+    pub fn expire(&mut self, now: u64) -> Option<Duration> {
         // Limiters of one client may differ in how long they would wait.
         let waiting = self.callers.iter_mut().filter(|caller| caller.done.is_some());
         let left = waiting.filter_map(|caller| {
             if caller.deadline > now {
-                return Some(caller.deadline - now);
+                return Some(Duration::from_nanos(caller.deadline - now));
             }
             caller.give_up();
             None

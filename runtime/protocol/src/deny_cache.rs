@@ -16,61 +16,67 @@ use foldhash::fast::RandomState;
 use parking_lot::Mutex;
 use tidegate_core::{Decision, Limit, Operation, Outcome, Source, decide_tiers};
 
-use super::Done;
-use super::protocol::Refusal;
-use crate::clock::Instant;
+use crate::call::Refusal;
 use crate::error::Error;
+use crate::nanos::nanos;
+use crate::store::Done;
 
 /// One place for each of so many keys; of two that share one, the later refusal is kept.
 const PLACES: usize = 1024;
 
-pub(super) struct DenyCache {
+/// The refusals of a store.
+pub struct DenyCache {
     hash: RandomState,
     places: Box<[Mutex<Option<Refused>>]>,
 }
 
 struct Refused {
     refusal: Refusal,
-    /// When the question was sent.
-    sent: Instant,
+    /// When the question was sent, by the program's clock.
+    sent: u64,
 }
 
-impl DenyCache {
-    pub(super) fn new() -> Self {
+impl Default for DenyCache {
+    fn default() -> Self {
         let places = (0..PLACES).map(|_| Mutex::default()).collect();
         Self { hash: RandomState::default(), places }
     }
+}
 
-    /// The refusal of a check, if it follows from one that is not older than `keep`.
-    pub(super) fn refuse(
+impl DenyCache {
+    /// The refusal of a check, if it follows from one that is not older than `keep`. The time
+    /// is only asked for where there is one.
+    pub fn refuse(
         &self,
         key: &[u8],
         limits: &Arc<[Limit]>,
         cost: u64,
         keep: Duration,
+        now: impl FnOnce() -> u64,
     ) -> Option<Decision> {
         let mut place = self.place(key).lock();
         let Refused { refusal, sent } = place.as_ref()?;
         if refusal.key != key || !Arc::ptr_eq(&refusal.limits, limits) {
             return None;
         }
-        let passed = sent.elapsed();
-        if passed >= keep {
+        let passed = now().saturating_sub(*sent);
+        if passed >= nanos(keep) {
             *place = None;
             return None;
         }
-        let now = refusal.now.saturating_add(u64::try_from(passed.as_nanos()).unwrap_or(u64::MAX));
+        let now = refusal.now.saturating_add(passed);
         let decision = decide_tiers(limits, &mut { refusal.cells }, now, cost).ok()?;
         (!decision.allowed).then_some(Decision { source: Source::Redis, ..decision })
     }
 
-    pub(super) fn keep(&self, refusal: Refusal, sent: Instant) {
+    /// Keeps what was refused to a question that was sent then.
+    pub fn keep(&self, refusal: Refusal, sent: u64) {
         let mut place = self.place(&refusal.key).lock();
         *place = Some(Refused { refusal, sent });
     }
 
     /// Forgets a key to which something may have been given back.
-    pub(super) fn forget(&self, key: &[u8]) {
+    pub fn forget(&self, key: &[u8]) {
         let mut place = self.place(key).lock();
         if place.as_ref().is_some_and(|refused| refused.refusal.key == key) {
             *place = None;
@@ -86,7 +92,7 @@ impl DenyCache {
 
 /// Forgets the keys of an operation that may give something back: now, and again before its
 /// caller is told, as a trip that was under way may have brought a refusal meanwhile.
-pub(super) fn forgetting(
+pub(crate) fn forgetting(
     refused: &Arc<DenyCache>,
     keys: &[Vec<u8>],
     operation: &Operation,

@@ -2,9 +2,10 @@
 
 use tidegate_core::{Grant, LeaseAsk, LeaseTerms, Limit, Part};
 
-use super::script::LEASE;
-use super::{Script, value};
+use crate::call::arguments;
 use crate::error::Error;
+use crate::exchange::ScriptCall;
+use crate::script::{LEASE, Script};
 
 const MILLI: u64 = 1_000_000;
 
@@ -18,25 +19,15 @@ pub struct LeaseCall {
 }
 
 impl LeaseCall {
-    /// What runs.
-    pub fn script() -> &'static Script {
-        &LEASE
-    }
-
     /// What the node `id` asks the bucket under `key` for.
     pub fn new(key: &[u8], limits: &[Limit], terms: &LeaseTerms, id: u64, ask: &LeaseAsk) -> Self {
         let LeaseAsk { want, spent, is_new, held, returned, bound } = *ask;
         let (ttl, rate, most) = (terms.ttl() / MILLI, terms.rate(), terms.most());
-        let mut arguments = Vec::with_capacity(1 + 2 * limits.len());
-        arguments.push(format!(
+        let own = format!(
             "{id:016x} {want} {spent} {} {held} {returned} {bound} {ttl} {rate} {most}",
             u8::from(is_new)
-        ));
-        for limit in limits {
-            arguments.push(value::timeline_text(limit));
-            arguments.push(limit.burst().to_string());
-        }
-        Self { keys: [key.to_vec(), leases_key(key)], arguments }
+        );
+        Self { keys: [key.to_vec(), leases_key(key)], arguments: arguments(own, limits) }
     }
 
     /// Reads the last part of the script's answer.
@@ -46,6 +37,20 @@ impl LeaseCall {
     pub fn grant(answer: &[u8]) -> Result<Grant, Error> {
         read_grant(answer)
             .ok_or_else(|| Error::Store("the script's answer has another form".into()))
+    }
+}
+
+impl ScriptCall for LeaseCall {
+    fn script(&self) -> &'static Script {
+        &LEASE
+    }
+
+    fn keys(&self) -> &[Vec<u8>] {
+        &self.keys
+    }
+
+    fn arguments(&self) -> &[String] {
+        &self.arguments
     }
 }
 

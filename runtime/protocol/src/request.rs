@@ -8,14 +8,14 @@ use crate::keys::RedisKeys;
 /// An operation on shared buckets.
 #[derive(Debug)]
 pub struct Request {
-    pub(super) keys: RedisKeys,
-    pub(super) limits: Arc<[Limit]>,
-    pub(super) step: Step,
+    pub(crate) keys: RedisKeys,
+    pub(crate) limits: Arc<[Limit]>,
+    pub(crate) step: Step,
 }
 
 /// An operation, small where it is what nearly all are.
 #[derive(Debug)]
-pub(super) enum Step {
+pub(crate) enum Step {
     Check { cost: u64 },
     Other(Box<Operation>),
 }
@@ -60,7 +60,8 @@ impl Request {
     }
 
     /// The cost of a check of one bucket that holds all tiers.
-    pub(super) fn plain_check(&self) -> Option<u64> {
+    #[inline]
+    pub(crate) fn plain_check(&self) -> Option<u64> {
         match self.step {
             Step::Check { cost } if self.keys.len() == 1 => Some(cost),
             _ => None,
@@ -69,7 +70,8 @@ impl Request {
 }
 
 impl Step {
-    pub(super) fn into_operation(self) -> Operation {
+    #[inline]
+    pub(crate) fn into_operation(self) -> Operation {
         match self {
             Self::Check { cost } => Operation::Check { cost },
             Self::Other(operation) => *operation,

@@ -2,14 +2,12 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
-use std::sync::OnceLock;
 
 use parking_lot::Mutex;
-use tidegate_core::{Attempt, Breaker, BreakerPolicy, BreakerState, Clock as _};
+use tidegate_core::{Attempt, Breaker, BreakerPolicy, BreakerState};
 
-use crate::clock::MonotonicClock;
 use crate::error::Error;
-use crate::random::random;
+use crate::nanos::nanos;
 
 /// Failures in a row after which calls are no longer made to wait for the next. Few, as each
 /// may have taken the whole store timeout; more than one, as one may be an accident.
@@ -19,7 +17,8 @@ const FIRST_WAIT: u64 = 100 * MILLI;
 /// Short of a second, so that within one all is as before once the store is back.
 const LONGEST_WAIT: u64 = 500 * MILLI;
 
-pub(crate) struct StoreBreaker {
+/// What is known of a server's failures, by a clock that does not step back.
+pub struct StoreBreaker {
     /// The generation of attempts while the breaker is sound, which is nearly always: calls
     /// then take no lock. [`TROUBLED`] otherwise.
     sound: AtomicU64,
@@ -31,33 +30,29 @@ struct Troubles {
     last: String,
 }
 
-/// A time in which a server fails, by the breakers' clock.
+/// A time in which a server fails, in nanoseconds.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Outage {
-    pub(crate) began: u64,
-    pub(crate) now: u64,
+pub struct Outage {
+    /// When it began.
+    pub began: u64,
+    /// The present.
+    pub now: u64,
     /// Until the server is asked again.
-    pub(crate) retry_in: u64,
-}
-
-/// The time of all breakers of a process.
-pub(crate) fn now() -> u64 {
-    static CLOCK: OnceLock<MonotonicClock> = OnceLock::new();
-    CLOCK.get_or_init(MonotonicClock::new).now()
+    pub retry_in: u64,
 }
 
 /// No generation: those have 32 bits.
 const TROUBLED: u64 = u64::MAX;
 
 impl StoreBreaker {
-    pub(crate) fn new(timeout: Duration) -> Self {
-        let timeout = u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX);
+    /// Of a server whose calls each end within `timeout`.
+    pub fn new(timeout: Duration) -> Self {
         let breaker = Breaker::new(BreakerPolicy {
             failures: FAILURES,
             first_wait: FIRST_WAIT,
             longest_wait: LONGEST_WAIT,
             // Every call is heard of within its timeout, but in the child of a fork.
-            patience: timeout.saturating_add(LONGEST_WAIT),
+            patience: nanos(timeout).saturating_add(LONGEST_WAIT),
         });
         let this = Self {
             sound: AtomicU64::new(TROUBLED),
@@ -67,15 +62,20 @@ impl StoreBreaker {
         this
     }
 
-    /// Lets a call through to the server.
+    /// Lets a call through to the server. The time is only asked for where it matters.
     ///
     /// # Errors
     /// [`Error::Store`] while the breaker is open; nothing is then sent.
-    pub(crate) fn attempt(&self) -> Result<Attempt, Error> {
-        if let Ok(generation) = u32::try_from(self.sound.load(Ordering::Acquire)) {
-            return Ok(Attempt { generation, is_probe: false });
+    #[inline]
+    pub fn attempt(&self, now: impl FnOnce() -> u64) -> Result<Attempt, Error> {
+        match u32::try_from(self.sound.load(Ordering::Acquire)) {
+            Ok(generation) => Ok(Attempt { generation, is_probe: false }),
+            Err(_) => self.attempt_in_trouble(now()),
         }
-        let now = now();
+    }
+
+    #[cold]
+    fn attempt_in_trouble(&self, now: u64) -> Result<Attempt, Error> {
         let mut troubles = self.troubles.lock();
         troubles.breaker.attempt(now).map_err(|until| {
             // Rounded up, as a wait that is too short is worse.
@@ -85,43 +85,44 @@ impl StoreBreaker {
         })
     }
 
+    /// The call was answered.
     #[inline]
-    pub(crate) fn succeeded(&self, attempt: Attempt) {
+    pub fn succeeded(&self, attempt: Attempt) {
         if self.sound.load(Ordering::Acquire) != u64::from(attempt.generation) {
             self.ended(attempt, Breaker::succeeded);
         }
     }
 
     /// The call was not made after all.
-    pub(crate) fn abandoned(&self, attempt: Attempt) {
+    pub fn abandoned(&self, attempt: Attempt) {
         self.ended(attempt, Breaker::abandoned);
     }
 
-    pub(crate) fn failed(&self, attempt: Attempt, error: &Error) {
+    /// The call failed: `now`, and `random` moves the time of the next a little.
+    pub fn failed(&self, attempt: Attempt, error: &Error, now: u64, random: u64) {
         let mut troubles = self.troubles.lock();
         troubles.last = match error {
             Error::Store(message) => message.clone(),
             error => error.to_string(),
         };
-        let now = now();
-        troubles.breaker.failed(attempt, now, random());
+        troubles.breaker.failed(attempt, now, random);
         self.publish(&mut troubles.breaker);
     }
 
-    pub(crate) fn state(&self) -> BreakerState {
+    /// What becomes of calls.
+    pub fn state(&self) -> BreakerState {
         self.troubles.lock().breaker.state()
     }
 
     /// Whether the last call that counts has failed.
-    pub(crate) fn is_failing(&self) -> bool {
+    pub fn is_failing(&self) -> bool {
         self.sound.load(Ordering::Acquire) == TROUBLED
             && self.troubles.lock().breaker.failing_since().is_some()
     }
 
     /// The present failure; one that is over already began just now.
-    pub(crate) fn outage(&self) -> Outage {
+    pub fn outage(&self, now: u64) -> Outage {
         let troubles = self.troubles.lock();
-        let now = now();
         let began = troubles.breaker.failing_since().unwrap_or(now);
         // Before it opens, the next call would ask: but not this one again at once.
         let retry_in = troubles.breaker.retry_at().map_or(FIRST_WAIT, |at| at.saturating_sub(now));

@@ -1,8 +1,8 @@
 use tidegate_core::Outcome;
 
-use super::call::{Call, Checks};
-use super::request::Request;
+use crate::call::{Call, Checks};
 use crate::error::Error;
+use crate::request::Request;
 
 /// The most keys that one call has: as many take a server about a millisecond.
 pub const MAX_KEYS: usize = 512;

@@ -4,7 +4,7 @@
 use tidegate_core::{Cells, Limit, MAX_SPAN, MAX_TIERS, Timeline};
 
 const SECOND: u64 = 1_000_000_000;
-pub(super) const MILLI: u64 = 1_000_000;
+pub(crate) const MILLI: u64 = 1_000_000;
 
 /// The text of a timeline, by which the script knows under which limit a cell was written.
 pub fn timeline_text(limit: &Limit) -> String {

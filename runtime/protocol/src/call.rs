@@ -4,11 +4,13 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 use tidegate_core::{Cells, Decision, Limit, MAX_SPAN, Operation, Outcome};
 
-use super::replay::{from_redis, step};
-use super::request::Step;
-use super::script::{CANCEL, CHECK, CHECK_EACH, HOLD, RESERVE, RESET, SETTLE, Script};
-use super::{Request, Seen, value};
 use crate::error::Error;
+use crate::exchange::ScriptCall;
+use crate::replay::{from_redis, step};
+use crate::request::{Request, Step};
+use crate::script::{CANCEL, CHECK, CHECK_EACH, HOLD, RESERVE, RESET, SETTLE, Script};
+use crate::seen::Seen;
+use crate::value;
 
 /// One call of a script: an operation, or the checks of many.
 #[derive(Debug)]
@@ -66,7 +68,7 @@ impl Call {
     }
 
     /// The call of a request that travels in a call of its own.
-    pub(super) fn of_one(place: usize, request: Request) -> Result<Self, Error> {
+    pub(crate) fn of_one(place: usize, request: Request) -> Result<Self, Error> {
         let Request { keys, limits, step } = request;
         let operation = step.into_operation();
         let (script, own, repeatable) = match &operation {
@@ -165,8 +167,22 @@ impl Call {
     }
 }
 
+impl ScriptCall for Call {
+    fn script(&self) -> &'static Script {
+        self.script
+    }
+
+    fn keys(&self) -> &[Vec<u8>] {
+        &self.keys
+    }
+
+    fn arguments(&self) -> &[String] {
+        &self.arguments
+    }
+}
+
 /// Checks of buckets that each hold all tiers, under the same limits, that travel in one call.
-pub(super) struct Checks {
+pub(crate) struct Checks {
     limits: Arc<[Limit]>,
     keys: IndexMap<Vec<u8>, Costs, foldhash::fast::RandomState>,
     asked: Vec<Asked>,
@@ -181,20 +197,21 @@ struct Costs {
 
 impl Checks {
     /// Checks like this one.
-    pub(super) fn new(request: &Request) -> Self {
+    pub(crate) fn new(request: &Request) -> Self {
         let (limits, keys) = (Arc::clone(&request.limits), IndexMap::default());
         Self { limits, keys, asked: Vec::new() }
     }
 
     /// Whether a check can join: only one of the same limiter, so that keys which one
     /// limiter may not touch fail no other's.
-    pub(super) fn take(&self, request: &Request, most_keys: usize) -> bool {
+    #[inline]
+    pub(crate) fn take(&self, request: &Request, most_keys: usize) -> bool {
         Arc::ptr_eq(&self.limits, &request.limits)
             && (self.keys.len() < most_keys || self.keys.contains_key(&request.keys[0]))
     }
 
     /// Adds a check, after those that came before.
-    pub(super) fn add(&mut self, place: usize, request: Request) {
+    pub(crate) fn add(&mut self, place: usize, request: Request) {
         let cost = request.plain_check().unwrap_or(0);
         let known = self.keys.entry(request.keys.into_first());
         let key = known.index();
@@ -202,7 +219,7 @@ impl Checks {
         self.asked.push(Asked { place, key, step: Step::Check { cost } });
     }
 
-    pub(super) fn into_call(self) -> Call {
+    pub(crate) fn into_call(self) -> Call {
         let Self { limits, keys, asked } = self;
         let first = keys.first().and_then(|(_, costs)| costs.only());
         let own = match first {
@@ -253,7 +270,8 @@ fn texts<'c>(of_keys: impl Iterator<Item = &'c Costs>) -> String {
     text
 }
 
-fn arguments(own: String, limits: &[Limit]) -> Vec<String> {
+/// `ARGV`: what is the call's own, then the limits.
+pub(crate) fn arguments(own: String, limits: &[Limit]) -> Vec<String> {
     let mut arguments = Vec::with_capacity(1 + 2 * limits.len());
     arguments.push(own);
     for limit in limits {
@@ -263,7 +281,7 @@ fn arguments(own: String, limits: &[Limit]) -> Vec<String> {
     arguments
 }
 
-pub(super) fn corrupt_bucket(key: &[u8]) -> Error {
+pub(crate) fn corrupt_bucket(key: &[u8]) -> Error {
     Error::CorruptBucket { key: String::from_utf8_lossy(key).into_owned() }
 }
 

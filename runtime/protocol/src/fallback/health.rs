@@ -15,6 +15,7 @@ pub struct StoreHealth {
 }
 
 impl StoreHealth {
-    pub(crate) const NEVER_FAILED: Self =
-        Self { state: BreakerState::Closed, failures: 0, fallbacks: 0 };
+    /// That of memory.
+    #[doc(hidden)]
+    pub const NEVER_FAILED: Self = Self { state: BreakerState::Closed, failures: 0, fallbacks: 0 };
 }

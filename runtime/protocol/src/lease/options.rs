@@ -3,9 +3,10 @@ use core::time::Duration;
 use tidegate_core::{LeaseTerms, Limit};
 
 use crate::error::Error;
+use crate::nanos::nanos;
 
 /// How a limiter leases slices of its shared buckets; see
-/// [`LimiterBuilder::lease`](crate::LimiterBuilder::lease).
+/// `LimiterBuilder::lease`.
 ///
 /// ```
 /// use core::time::Duration;
@@ -37,12 +38,16 @@ impl LeaseOptions {
         Self { max_share, ..self }
     }
 
-    pub(crate) fn terms(&self, limits: &[Limit]) -> Result<LeaseTerms, Error> {
-        let ttl = u64::try_from(self.ttl.as_nanos()).unwrap_or(u64::MAX);
+    /// The same for the limits of a limiter.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for a value out of bounds, or too few tokens to be shared.
+    #[doc(hidden)]
+    pub fn terms(&self, limits: &[Limit]) -> Result<LeaseTerms, Error> {
         // Out of range, and not a number, become a share that is refused by name.
         let thousandths = (self.max_share * 1_000.0).round() as u64;
         let most = if self.max_share <= 1.0 { thousandths } else { u64::MAX };
-        LeaseTerms::new(limits, ttl, most)
+        LeaseTerms::new(limits, nanos(self.ttl), most)
             .map_err(|error| Error::argument("lease", error.to_string()))
     }
 }

@@ -2,51 +2,45 @@ use std::sync::OnceLock;
 
 use sha1_smol::Sha1;
 
-const CLOCK: &str = include_str!("../lua/clock.lua");
-const LIMITS: &str = include_str!("../lua/limits.lua");
-const READ: &str = include_str!("../lua/read.lua");
-const TIME: &str = include_str!("../lua/time.lua");
-const WORD: &str = include_str!("../lua/word.lua");
-const WRITE: &str = include_str!("../lua/write.lua");
+const CLOCK: &str = include_str!("lua/clock.lua");
+const LIMITS: &str = include_str!("lua/limits.lua");
+const READ: &str = include_str!("lua/read.lua");
+const TIME: &str = include_str!("lua/time.lua");
+const WORD: &str = include_str!("lua/word.lua");
+const WRITE: &str = include_str!("lua/write.lua");
 
 /// The twin of [`decide_tiers`](tidegate_core::decide_tiers), for the checks of many
 /// buckets that each hold all tiers.
 pub static CHECK: Script = Script::new(
     "check",
-    &[
-        CLOCK,
-        include_str!("../lua/check_quick.lua"),
-        LIMITS,
-        WORD,
-        include_str!("../lua/check_rest.lua"),
-    ],
+    &[CLOCK, include_str!("lua/check_quick.lua"), LIMITS, WORD, include_str!("lua/check_rest.lua")],
 );
 /// The same for one check of one bucket for each tier.
 pub static CHECK_EACH: Script =
-    Script::new("check_each", &of_one_step(include_str!("../lua/check_each.lua")));
+    Script::new("check_each", &of_one_step(include_str!("lua/check_each.lua")));
 /// The twin of [`reserve`](tidegate_core::reserve).
 pub static RESERVE: Script = Script::new(
     "reserve",
-    &[CLOCK, LIMITS, READ, TIME, include_str!("../lua/reserve.lua"), WORD, WRITE],
+    &[CLOCK, LIMITS, READ, TIME, include_str!("lua/reserve.lua"), WORD, WRITE],
 );
 /// The twin of [`cancel`](tidegate_core::cancel).
-pub static CANCEL: Script = Script::new("cancel", &of_one_step(include_str!("../lua/cancel.lua")));
+pub static CANCEL: Script = Script::new("cancel", &of_one_step(include_str!("lua/cancel.lua")));
 /// The twin of [`settle`](tidegate_core::settle) and [`credit`](tidegate_core::credit).
-pub static SETTLE: Script = Script::new("settle", &of_one_step(include_str!("../lua/settle.lua")));
+pub static SETTLE: Script = Script::new("settle", &of_one_step(include_str!("lua/settle.lua")));
 /// The twin of [`hold`](tidegate_core::hold).
 pub static HOLD: Script =
-    Script::new("hold", &[CLOCK, LIMITS, READ, TIME, include_str!("../lua/hold.lua"), WORD, WRITE]);
+    Script::new("hold", &[CLOCK, LIMITS, READ, TIME, include_str!("lua/hold.lua"), WORD, WRITE]);
 /// The twin of [`reset`](tidegate_core::reset).
-pub static RESET: Script = Script::new("reset", &of_one_step(include_str!("../lua/reset.lua")));
+pub static RESET: Script = Script::new("reset", &of_one_step(include_str!("lua/reset.lua")));
 /// The twin of [`grant_lease`](tidegate_core::grant_lease).
 pub static LEASE: Script = Script::new(
     "lease",
     &[
-        include_str!("../lua/lease_begin.lua"),
+        include_str!("lua/lease_begin.lua"),
         CLOCK,
         LIMITS,
         READ,
-        include_str!("../lua/lease.lua"),
+        include_str!("lua/lease.lua"),
         WORD,
         WRITE,
     ],

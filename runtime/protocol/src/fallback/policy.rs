@@ -9,7 +9,7 @@ const MAX_PEERS: u32 = 1_000_000;
 /// refuses what it is asked. A bucket that holds something else than a bucket
 /// ([`Error::CorruptBucket`]) and mistakes in the arguments are errors whatever this says.
 ///
-/// Answers that the store has not given have the source [`Fallback`](crate::Source::Fallback).
+/// Answers that the store has not given have the source [`Fallback`](tidegate_core::Source::Fallback).
 ///
 /// ```
 /// use tidegate::{Limiter, OnStoreError, Source};

@@ -3,7 +3,7 @@ use core::ops::Deref;
 use crate::error::Error;
 
 /// The longest key, in bytes.
-pub(crate) const MAX_KEY: usize = 1024;
+pub const MAX_KEY: usize = 1024;
 /// The longest prefix, in bytes.
 const MAX_PREFIX: usize = 256;
 
@@ -32,16 +32,22 @@ pub enum Keys<'k> {
 
 /// [`Keys`] that outlive the call.
 #[derive(Clone, Debug)]
-pub(crate) enum OwnedKeys {
+pub enum OwnedKeys {
+    /// One key for all limits.
     One(Box<[u8]>),
+    /// One key for each limit, in their order.
     Each(Box<[Box<[u8]>]>),
 }
 
 impl<'k> Keys<'k> {
     /// Checks their number and lengths. With one limit both forms mean the same bucket,
     /// so only one is left of them.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`].
+    #[doc(hidden)]
     #[inline]
-    pub(crate) fn checked(self, limits: usize) -> Result<Self, Error> {
+    pub fn checked(self, limits: usize) -> Result<Self, Error> {
         match self {
             Self::One(key) => check_key(key).map(|()| self),
             Self::Each(keys) => Self::each_checked(keys, limits),
@@ -57,14 +63,18 @@ impl<'k> Keys<'k> {
     }
 
     /// The key of the limit at `tier`.
-    pub(crate) fn of_tier(self, tier: u8) -> &'k [u8] {
+    #[doc(hidden)]
+    #[inline]
+    pub fn of_tier(self, tier: u8) -> &'k [u8] {
         match self {
             Self::One(key) => key,
             Self::Each(keys) => keys.get(usize::from(tier)).copied().unwrap_or_default(),
         }
     }
 
-    pub(crate) fn to_owned(self) -> OwnedKeys {
+    /// The same, to be kept.
+    #[doc(hidden)]
+    pub fn to_owned(self) -> OwnedKeys {
         match self {
             Self::One(key) => OwnedKeys::One(key.into()),
             Self::Each(keys) => OwnedKeys::Each(keys.iter().map(|&key| key.into()).collect()),
@@ -74,7 +84,8 @@ impl<'k> Keys<'k> {
     /// The keys in Redis: one for all tiers, or one per tier, marked with it as no key for
     /// all tiers is. A key may be that of two tiers, and those with a hash tag in common can
     /// be in one slot of a cluster.
-    pub(crate) fn in_redis(self, prefix: &str) -> RedisKeys {
+    #[doc(hidden)]
+    pub fn in_redis(self, prefix: &str) -> RedisKeys {
         match self {
             Self::One(key) => RedisKeys::One(redis_key(prefix, key)),
             Self::Each(keys) => {
@@ -107,17 +118,19 @@ pub enum RedisKeys {
 }
 
 impl RedisKeys {
-    pub(crate) const NONE: Self = Self::Each(Vec::new());
+    /// Those of no call.
+    pub const NONE: Self = Self::Each(Vec::new());
 
     /// The first key, which is the only one where there is one for all tiers.
-    pub(crate) fn into_first(self) -> Vec<u8> {
+    pub fn into_first(self) -> Vec<u8> {
         match self {
             Self::One(key) => key,
             Self::Each(keys) => keys.into_iter().next().unwrap_or_default(),
         }
     }
 
-    pub(crate) fn into_vec(self) -> Vec<Vec<u8>> {
+    /// All of them.
+    pub fn into_vec(self) -> Vec<Vec<u8>> {
         match self {
             Self::One(key) => vec![key],
             Self::Each(keys) => keys,
@@ -128,6 +141,7 @@ impl RedisKeys {
 impl Deref for RedisKeys {
     type Target = [Vec<u8>];
 
+    #[inline]
     fn deref(&self) -> &[Vec<u8>] {
         match self {
             Self::One(key) => core::slice::from_ref(key),
@@ -143,7 +157,8 @@ impl From<Vec<Vec<u8>>> for RedisKeys {
 }
 
 impl OwnedKeys {
-    pub(crate) fn lend<R>(&self, use_them: impl FnOnce(Keys<'_>) -> R) -> R {
+    /// Has them used.
+    pub fn lend<R>(&self, use_them: impl FnOnce(Keys<'_>) -> R) -> R {
         match self {
             Self::One(key) => use_them(Keys::One(key)),
             Self::Each(keys) => {
@@ -155,48 +170,56 @@ impl OwnedKeys {
 }
 
 impl<'k> From<&'k [u8]> for Keys<'k> {
+    #[inline]
     fn from(key: &'k [u8]) -> Self {
         Self::One(key)
     }
 }
 
 impl<'k, const N: usize> From<&'k [u8; N]> for Keys<'k> {
+    #[inline]
     fn from(key: &'k [u8; N]) -> Self {
         Self::One(key)
     }
 }
 
 impl<'k> From<&'k Vec<u8>> for Keys<'k> {
+    #[inline]
     fn from(key: &'k Vec<u8>) -> Self {
         Self::One(key)
     }
 }
 
 impl<'k> From<&'k str> for Keys<'k> {
+    #[inline]
     fn from(key: &'k str) -> Self {
         Self::One(key.as_bytes())
     }
 }
 
 impl<'k> From<&'k String> for Keys<'k> {
+    #[inline]
     fn from(key: &'k String) -> Self {
         Self::One(key.as_bytes())
     }
 }
 
 impl<'k> From<&'k [&'k [u8]]> for Keys<'k> {
+    #[inline]
     fn from(keys: &'k [&'k [u8]]) -> Self {
         Self::Each(keys)
     }
 }
 
 impl<'k, const N: usize> From<&'k [&'k [u8]; N]> for Keys<'k> {
+    #[inline]
     fn from(keys: &'k [&'k [u8]; N]) -> Self {
         Self::Each(keys)
     }
 }
 
 impl<'k> From<&'k Vec<&'k [u8]>> for Keys<'k> {
+    #[inline]
     fn from(keys: &'k Vec<&'k [u8]>) -> Self {
         Self::Each(keys)
     }
@@ -220,7 +243,10 @@ fn wrong_count(count: usize, limits: usize) -> Error {
 }
 
 /// Checks a prefix.
-pub(crate) fn check_prefix(prefix: &str) -> Result<&str, Error> {
+///
+/// # Errors
+/// [`Error::InvalidArgument`] for one that is empty or too long.
+pub fn check_prefix(prefix: &str) -> Result<&str, Error> {
     match prefix.len() {
         1..=MAX_PREFIX => Ok(prefix),
         length => Err(Error::argument(
@@ -245,7 +271,7 @@ fn redis_key(prefix: &str, key: &[u8]) -> Vec<u8> {
 }
 
 /// What stands between the first `{` and the next `}`, unless that is nothing.
-pub(crate) fn hash_tag(key: &[u8]) -> Option<&[u8]> {
+pub fn hash_tag(key: &[u8]) -> Option<&[u8]> {
     let open = key.iter().position(|byte| *byte == b'{')?;
     let rest = key.get(open + 1..)?;
     let length = rest.iter().position(|byte| *byte == b'}').filter(|length| *length > 0)?;

@@ -4,10 +4,11 @@ use tidegate_core::{
     Cells, Limit, MAX_SPAN, Operation, Outcome, Reservation, Reserved, Source, apply,
 };
 
-use super::value;
+use crate::value;
 
 /// Marks an answer as that of a bucket in Redis.
-pub(super) fn from_redis(mut outcome: Outcome) -> Outcome {
+#[inline]
+pub(crate) fn from_redis(mut outcome: Outcome) -> Outcome {
     match &mut outcome {
         Outcome::Decision(decision)
         | Outcome::Reserved(

@@ -15,9 +15,10 @@ use tidegate_core::{
 
 use super::policy::checked_peers;
 use super::{Asked, Guarded};
-use crate::breaker::{self, Outage, StoreBreaker};
+use crate::breaker::{Outage, StoreBreaker};
 use crate::error::Error;
 use crate::keys::RedisKeys;
+use crate::store::{Host as _, Store};
 
 /// How many keys a share has room for, of which each takes about 200 bytes: those that
 /// were used while the store failed, and have not refilled since.
@@ -168,11 +169,11 @@ impl LocalShare {
 
     /// Charges the store for what was spent of these keys while it failed, ahead of a call on
     /// them that is about to be sent.
-    pub(super) fn post(&self, keys: &[Vec<u8>], to: &Guarded, breaker: &StoreBreaker) {
+    pub(super) fn post<S: Store>(&self, keys: &[Vec<u8>], to: &Guarded<S>, breaker: &StoreBreaker) {
         if self.full_at.load(Ordering::Acquire) == 0 || breaker.is_failing() {
             return;
         }
-        for post in self.take_posts(keys, &to.0.limits, breaker::now()) {
+        for post in self.take_posts(keys, &to.0.limits, S::Host::now()) {
             post.send(to);
         }
     }
@@ -295,14 +296,14 @@ pub(super) struct Post {
 }
 
 impl Post {
-    fn send(self, to: &Guarded) {
+    fn send<S: Store>(self, to: &Guarded<S>) {
         let keys = || RedisKeys::One(self.key.clone());
         // A charge that comes too late for the call behind it comes in time for the next.
         if self.hold > 0 {
             let hold =
                 Post { key: self.key.clone(), limits: Arc::clone(&self.limits), tokens: 0, ..self };
             let operation = Operation::Hold { wait: self.hold };
-            let now = breaker::now();
+            let now = S::Host::now();
             to.charge(keys(), &self.limits, operation, move |share| {
                 share.put_back(&hold, now);
             });

@@ -1,0 +1,34 @@
+//! This process, as the protocol of shared buckets asks for it.
+
+use core::hash::BuildHasher as _;
+use std::hash::RandomState;
+use std::sync::OnceLock;
+use std::time::Instant;
+
+use tidegate_core::Clock as _;
+use tidegate_protocol::Host;
+
+use crate::clock::MonotonicClock;
+
+/// The operating system's clock and chance.
+pub(crate) enum Process {}
+
+impl Host for Process {
+    fn now() -> u64 {
+        clock().now()
+    }
+
+    fn random() -> u64 {
+        RandomState::new().hash_one(0)
+    }
+}
+
+/// What [`Process::now`] said, or says, at that moment.
+pub(crate) fn at(moment: Instant) -> u64 {
+    clock().at(moment)
+}
+
+fn clock() -> &'static MonotonicClock {
+    static CLOCK: OnceLock<MonotonicClock> = OnceLock::new();
+    CLOCK.get_or_init(MonotonicClock::new)
+}
