@@ -184,11 +184,13 @@ fn share(terms: &LeaseTerms, others: &[Member], ask: &LeaseAsk, left: u64) -> Sh
         return Share { want, taken, pace, part: Part::Fair };
     }
     // It has what it wants. Of that counts what it really spends, so that the others get the
-    // rest; and it has room for a rise until the next time, one token at least.
+    // rest; and it has room for a rise until the next time, one token at least: a large one
+    // where hardly anything is wanted, in which it costs nobody anything.
     let taken = ask.spent.clamp(want - want / 64, want);
-    let spare = if ask.is_new { 0 } else { spare.min(want / 2) };
+    let near = if ask.is_new { 0 } else { spare.min(want / 2) };
     let least = 1_000_000_u64.div_ceil(terms.ttl() / MILLI);
-    let pace = (want + spare.max(want / 16)).max(least).min(terms.most());
+    let rise = near.max(want / 16).max(spare / 16);
+    let pace = (want + rise).max(least).min(terms.most());
     // What is asked of a new one nobody knows yet: the others leave it room to rise.
     let want = if ask.is_new { (want * 3).min(terms.most()) } else { taken };
     Share { want, taken, pace, part: Part::Whole }

@@ -201,6 +201,18 @@ fn a_direct_client_gets_a_good_part_of_its_fair_share() {
     }
 }
 
+/// Where nobody comes near the limit, a demand may rise many times over and nobody is refused.
+#[test]
+fn a_rise_on_a_large_limit_is_met_at_once() {
+    for pattern in [Pattern::Even, Pattern::Uneven, Pattern::Random] {
+        let (limit, demands) = ("1000000/s", [100, 5_000, 100, 5_000].as_slice());
+        let (moves, lasts) = (2 * SECOND, 8 * SECOND);
+        let fleet = Fleet::run(Scene { limit, demands, moves, lasts, pattern, ..Scene::default() });
+        let refused = fleet.offered - fleet.admitted.len() as u64;
+        assert!(refused <= 200, "{refused} refused: {:?}", fleet.scene);
+    }
+}
+
 /// Of a limit that nobody comes near, a new slice follows its demand in a tenth of a ttl.
 #[test]
 fn a_small_demand_on_a_large_limit_is_met_soon() {

@@ -80,8 +80,9 @@ elseif want > 0 then
     part = FAIR
   else
     taken = min(max(spent, want - floor(want / 64)), want)
-    spare = is_new == 1 and 0 or min(spare, floor(want / 2))
-    pace = min(max(want + max(spare, floor(want / 16)), parts(1000000, ttl)), largest)
+    local near = is_new == 1 and 0 or min(spare, floor(want / 2))
+    local rise = max(near, floor(want / 16), floor(spare / 16))
+    pace = min(max(want + rise, parts(1000000, ttl)), largest)
     want = is_new == 1 and min(want * 3, largest) or taken
   end
 end
