@@ -6,8 +6,8 @@ use core::cell::Cell;
 use core::sync::atomic::Ordering::SeqCst;
 
 use tidegate_core::{
-    Clock, Limit, ManualClock, OnFull, Operation, Outcome, Segments, Slot, Table, TableFull,
-    apply_tables, check_table, check_tables,
+    Clock, Limit, ManualClock, OnFull, Operation, Outcome, Reserved, Segments, Slot, Table,
+    TableFull, apply_tables, check_table, check_tables,
 };
 
 const KEY: u64 = 0xA11CE;
@@ -323,4 +323,59 @@ fn operations_answer_for_the_tier_that_binds() {
     assert_eq!(run([KEY; 2], Operation::Settle { charged: 0, actual: 1 }), (true, 1, 1));
     assert_eq!(run([KEY, OTHER], Operation::Hold { wait: 0 }), (false, 0, 1));
     assert_eq!(clock.now(), 10 * MILLI);
+}
+
+#[test]
+fn a_reservation_of_nothing_takes_no_slot() {
+    let slots: [Slot; 1] = Default::default();
+    let table = Table::new(&slots[..]);
+    let nothing = Operation::Reserve { cost: 0, max_wait: 0 };
+    let answer = apply_tables(&[table], &[limit()], &[KEY], &ManualClock::new(10 * MILLI), nothing);
+    assert!(matches!(answer.unwrap(), Outcome::Reserved(Reserved::Slot(_))));
+    assert_eq!(state_of(&slots[0]), VACANT);
+}
+
+#[test]
+fn a_reservation_names_the_tier_that_has_no_room_for_its_key() {
+    let (one, two) = (left(LIVE, 0), left(LIVE, 12));
+    let tables = [&one, &two].map(|slots| Table::new(&slots[..]).on_full(OnFull::Deny));
+    let clock = ManualClock::new(10 * MILLI);
+    let reserve = Operation::Reserve { cost: 1, max_wait: 0 };
+    let answer = apply_tables(&tables, &[limit(); 2], &[KEY, OTHER], &clock, reserve);
+    let Outcome::Reserved(Reserved::TooFar(refused)) = answer.unwrap() else { panic!() };
+    assert_eq!((refused.allowed, refused.tier), (false, 1));
+    assert_eq!(one[0][1].load(SeqCst), 0, "given back");
+}
+
+/// Whenever another thread charges the same meanwhile, in the one tier or the other, both charges
+/// are there in the end.
+#[test]
+fn a_reservation_starts_over_on_a_cell_that_changed() {
+    let (mut met, clock) = ([0; 2], ManualClock::new(10 * MILLI));
+    for at in 1..12 {
+        for (tier, met) in met.iter_mut().enumerate() {
+            let buckets = [left(LIVE, 10), left(LIVE, 10)];
+            let charged = Cell::new(false);
+            let charge = || {
+                charged.set(true);
+                buckets[tier][0][1].fetch_add(1, SeqCst);
+            };
+            let nothing: &dyn Fn() = &|| ();
+            let meddled: [Meddled<'_>; 2] = core::array::from_fn(|of| Meddled {
+                slots: &buckets[of],
+                asked: Cell::new(0),
+                at,
+                meddle: if of == tier { &charge } else { nothing },
+            });
+            let tables = [&meddled[0], &meddled[1]].map(Table::new);
+            let reserve = Operation::Reserve { cost: 1, max_wait: 0 };
+            let answer = apply_tables(&tables, &[limit(); 2], &[KEY; 2], &clock, reserve);
+            assert!(matches!(answer.unwrap(), Outcome::Reserved(Reserved::Slot(_))), "{at}");
+            let cells = [0, 1].map(|of: usize| buckets[of][0][1].load(SeqCst));
+            let expected = [0, 1].map(|of| 11 + u64::from(of == tier && charged.get()));
+            assert_eq!(cells, expected, "the other charge came at {at}");
+            *met += u32::from(charged.get());
+        }
+    }
+    assert!(met.iter().all(|met| *met > 1), "{met:?}");
 }

@@ -209,7 +209,7 @@ fn a_rise_on_a_large_limit_is_met_at_once() {
         let (moves, lasts) = (2 * SECOND, 8 * SECOND);
         let fleet = Fleet::run(Scene { limit, demands, moves, lasts, pattern, ..Scene::default() });
         let refused = fleet.offered - fleet.admitted.len() as u64;
-        assert!(refused <= 200, "{refused} refused: {:?}", fleet.scene);
+        assert!(refused <= 20, "{refused} refused: {:?}", fleet.scene);
     }
 }
 
