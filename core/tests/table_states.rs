@@ -6,7 +6,7 @@ use core::cell::Cell;
 use core::sync::atomic::Ordering::SeqCst;
 
 use tidegate_core::{
-    Clock, Limit, ManualClock, OnFull, Operation, Outcome, Reserved, Segments, Slot, Table,
+    Clock, Error, Limit, ManualClock, OnFull, Operation, Outcome, Reserved, Segments, Slot, Table,
     TableFull, apply_tables, check_table, check_tables,
 };
 
@@ -378,4 +378,16 @@ fn a_reservation_starts_over_on_a_cell_that_changed() {
         }
     }
     assert!(met.iter().all(|met| *met > 1), "{met:?}");
+}
+
+#[test]
+fn four_tiers_are_the_most_and_there_is_a_table_for_each() {
+    let buckets = [10, 10, 10, 12].map(|cell| left(LIVE, cell));
+    let tables = buckets.each_ref().map(|slots| Table::new(&slots[..]));
+    let clock = ManualClock::new(10 * MILLI);
+    let check = |tables: &[Table<'_>]| check_tables(tables, &[limit(); 4], &[KEY; 4], &clock, 1);
+    let decision = check(&tables).unwrap();
+    assert_eq!((decision.allowed, decision.remaining, decision.tier), (true, 0, 3));
+    assert_eq!(buckets.each_ref().map(|slots| slots[0][1].load(SeqCst)), [11, 11, 11, 13]);
+    assert_eq!(check(&tables[..3]), Err(Error::TierCount { count: 3 }));
 }
