@@ -170,8 +170,8 @@ fn inserting(effort: Effort) {
             stalls(&keys, |key| limiter.check(key, HALF.into()).is_ok()),
             stalls(&keys, |key| peer.check_key_n(key, half).is_ok()),
             stalls(&keys, |key| BARE.lock_map(&map, key, Clock::now(&clock))),
-            // What the machine itself makes any call wait for.
-            stalls(&keys, |_| (0..16).all(|_| black_box(Clock::now(&clock)) > 0)),
+            // What the machine itself makes any call wait for, in about the time that ours take.
+            stalls(&keys, |_| (0..40).all(|_| black_box(Clock::now(&clock)) > 0)),
         ];
         for (which, (longest, count)) in stalls.into_iter().enumerate() {
             worst[which].push(longest);
