@@ -209,6 +209,8 @@ fn two_trips_are_under_way_and_no_more() {
     ask("second");
     assert_eq!(server.arrives(), 1);
     ask("third");
+    let third = server.calls.recv_timeout(Duration::from_millis(200));
+    assert!(third.is_err(), "it does not wait for one of the two");
     ask("fourth");
     answer(1);
     assert_eq!(server.arrives(), 2, "the third and the fourth");
