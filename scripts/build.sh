@@ -69,14 +69,4 @@ build_wasm_proxy() {
     bindings-wasm/proxy/build.sh --locked
 }
 
-# As package-lock.json says, exactly; again only when that has changed.
-npm_packages_of() {
-    local folder=$1
-    [ -f "$folder/package-lock.json" ] ||
-        { complain "$folder/package-lock.json is missing; npm install in $folder writes it"; return 1; }
-    cmp -s "$folder/package-lock.json" "$folder/node_modules/.installed-package-lock.json" && return
-    npm --prefix "$folder" ci --no-progress && mkdir -p "$folder/node_modules" &&
-        cp "$folder/package-lock.json" "$folder/node_modules/.installed-package-lock.json"
-}
-
 main "$@"

@@ -50,8 +50,9 @@ mutate() {
     [ "$status" -eq 0 ] || [ "$status" -eq "$STATUS_TIMEOUTS" ]
 }
 
-# A pattern of exactly these lines.
+# Prints a pattern that matches exactly the lines of its input.
 any_of() {
+    # shellcheck disable=SC2016 # the dollar signs are the pattern's
     sed 's/[][\\.*^$()+?{}|]/\\&/g; s/.*/^&$/' | paste -sd '|'
 }
 

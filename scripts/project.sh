@@ -21,7 +21,6 @@ export NO_COLOR=1 CARGO_TERM_COLOR=never CARGO_TERM_PROGRESS_WHEN=never PY_COLOR
 export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 npm_config_fund=false npm_config_audit=false \
     npm_config_update_notifier=false
 
-
 # Puts the virtual environment's commands first: its python3, and what pip installed.
 use_venv() {
     export VIRTUAL_ENV="$VENV" PATH="$VENV/bin:$PATH"
@@ -37,6 +36,16 @@ complain() {
 
 have() {
     command -v "$1" >/dev/null 2>&1
+}
+
+# Installs what folder $1's package-lock.json pins, unless exactly that is installed.
+npm_packages_of() {
+    local folder=$1
+    [ -f "$folder/package-lock.json" ] ||
+        { complain "$folder/package-lock.json is missing; npm install in $folder writes it"; return 1; }
+    cmp -s "$folder/package-lock.json" "$folder/node_modules/.installed-package-lock.json" && return
+    npm --prefix "$folder" ci --no-progress && mkdir -p "$folder/node_modules" &&
+        cp "$folder/package-lock.json" "$folder/node_modules/.installed-package-lock.json"
 }
 
 # Is version $1 at least version $2?

@@ -59,15 +59,30 @@ setup_rust() {
     present rust "$version"
 }
 
+# ruff and shellcheck come with part python.
 setup_lint_tools() {
-    if ! lint_tools_present && have rustup; then
+    local status=0
+    setup_rust_lints || status=1
+    setup_biome || status=1
+    return "$status"
+}
+
+setup_rust_lints() {
+    if ! rust_lints_present && have rustup; then
         say "installing rustfmt and clippy with rustup"
         run_logged setup "$LOGS/setup-lint-tools.log" rustup component add rustfmt clippy || true
-    elif ! lint_tools_present && [ "$(command -v cargo)" = /usr/bin/cargo ] && apt_offers rustfmt-web "$RUST_VERSION"; then
+    elif ! rust_lints_present && [ "$(command -v cargo)" = /usr/bin/cargo ] && apt_offers rustfmt-web "$RUST_VERSION"; then
         apt_install "rustfmt and clippy" rustfmt-web rust-web-clippy || true
     fi
-    lint_tools_present || missing "rustfmt or clippy" "rustup component add rustfmt clippy" || return
+    rust_lints_present || missing "rustfmt or clippy" "rustup component add rustfmt clippy" || return
     present "rustfmt and clippy" "$(cargo clippy --version | cut -d ' ' -f 2)"
+}
+
+setup_biome() {
+    have npm || missing "npm (it brings biome)" "scripts/setup.sh node lint-tools" || return
+    run_logged setup "$LOGS/setup-biome.log" npm_packages_of tests ||
+        missing "biome" "npm --prefix tests ci (its output is in $LOGS/setup-biome.log)" || return
+    present biome "$(tests/node_modules/.bin/biome --version | cut -d ' ' -f 2)"
 }
 
 # In the order that scripts/wasm-toolchain.sh looks for a compiler.
@@ -177,7 +192,7 @@ setup_go() {
 
 # --- what is there -----------------------------------------------------------------------------
 
-lint_tools_present() {
+rust_lints_present() {
     cargo fmt --version >/dev/null 2>&1 && cargo clippy --version >/dev/null 2>&1
 }
 

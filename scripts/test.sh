@@ -54,7 +54,15 @@ stage_lint() {
     cargo fmt --all --check || status=1
     cargo fmt --manifest-path fuzz/Cargo.toml --check || status=1
     cargo clippy --workspace --all-targets --locked -- -D warnings || status=1
+    ruff check . || status=1
+    tests/node_modules/.bin/biome lint --colors=off --error-on-warnings . || status=1
+    shell_scripts | xargs -0 shellcheck --external-sources --shell=bash || status=1
     return "$status"
+}
+
+shell_scripts() {
+    find . \( -name target -o -name node_modules -o -name '.?*' \) -prune -o -name '*.sh' -print0
+    printf '.ci/run\0'
 }
 
 stage_core() {
@@ -119,7 +127,7 @@ run_node_tests() {
 # Its setup parts and its build parts.
 needs_of() {
     case "$1:$2" in
-    setup:lint) echo rust lint-tools python ;;
+    setup:lint) echo rust node python lint-tools ;;
     setup:core) echo rust wasm ;;
     setup:vectors) echo python ;;
     setup:rust) echo rust redis ;;

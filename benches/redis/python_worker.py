@@ -16,6 +16,7 @@ from typing import Any
 
 import redis
 import redis.asyncio
+
 import tidegate
 
 URL = os.environ["REDIS_URL"]

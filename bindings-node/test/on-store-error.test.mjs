@@ -74,7 +74,10 @@ for (const [kind, connect] of Object.entries(STORES)) {
       await server.start();
       await until('its return', async () => (await limiter.peek('k')).source === 'redis');
       let look;
-      await until('the charge', async () => (look = await limiter.peek('k')).remaining < 60);
+      await until('the charge', async () => {
+        look = await limiter.peek('k');
+        return look.remaining < 60;
+      });
       assert.deepEqual([look.source, look.remaining], ['redis', 58]);
     }));
 

@@ -144,7 +144,7 @@ for (const [source, url] of Object.entries(stores)) {
         assert.ok(allowed);
         return performance.now() - started;
       }));
-      woken.sort((a, b) => a - b).forEach((at, number) => assert.ok(at >= number * 10, `${woken}`));
+      woken.sort((a, b) => a - b).forEach((at, number) => { assert.ok(at >= number * 10, `${woken}`); });
     });
 
     test('a slot later than the timeout is an error at once, which charges nothing', async () => {

@@ -108,7 +108,7 @@ def in_child(check: Callable[[], bool]) -> None:
         try:
             signal.alarm(20)
             status = 0 if check() else 1
-        except BaseException:
+        except BaseException:  # noqa: BLE001 (the child must reach os._exit)
             traceback.print_exc()
         finally:
             os._exit(status)

@@ -102,7 +102,7 @@ class TestKey:
 
     def test_lone_surrogates(self, limiter: Limiter) -> None:
         for call in [*calls_with(limiter, "\ud800"), *calls_with(limiter, ["\ud800"])]:
-            with pytest.raises(InvalidArgument, match="invalid key: .*surrogate"):
+            with pytest.raises(InvalidArgument, match=r"invalid key: .*surrogate"):
                 call()
 
     @pytest.mark.parametrize("key", ["k", "k" * 1024, "é" * 512, "\0", b"\xff\x00", "{a}%"])
@@ -222,7 +222,7 @@ class TestLimitNumbers:
 
     @pytest.mark.parametrize("per", [1 / 3, 1e-10, 0.1 + 0.2, float("nan"), float("inf")])
     def test_not_whole_nanoseconds(self, per: float) -> None:
-        with pytest.raises(InvalidArgument, match="invalid per: .*whole number of nanoseconds"):
+        with pytest.raises(InvalidArgument, match=r"invalid per: .*whole number of nanoseconds"):
             Limit(5, per=per)
 
     @pytest.mark.parametrize(
@@ -257,7 +257,7 @@ class TestLimiterOptions:
     @pytest.mark.parametrize("timeout", [0, 0.0009, 60.001, -1, 1e300, 10**400, float("nan"), float("inf")])
     def test_store_timeout_out_of_bounds(self, make: Any, timeout: float) -> None:
         for store in ("memory://", REDIS):
-            with pytest.raises(InvalidArgument, match="invalid store_timeout: it must be .* to 60 s"):
+            with pytest.raises(InvalidArgument, match=r"invalid store_timeout: it must be .* to 60 s"):
                 make("1/s", store=store, store_timeout=timeout)
 
     @pytest.mark.parametrize("timeout", [0.001, 1, 60])

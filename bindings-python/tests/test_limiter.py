@@ -151,7 +151,7 @@ class TestLimiter:
 
 
 class TestRoomForKeys:
-    KEYS = [f"user:{number}" for number in range(1000)]
+    KEYS = tuple(f"user:{number}" for number in range(1000))
 
     @pytest.fixture(params=[Limiter, AsyncLimiter])
     def make(self, request: pytest.FixtureRequest) -> Any:

@@ -42,7 +42,7 @@ def test_raise_is_the_default_and_does_not_wait_for_ever_the_same() -> None:
             limiter.check("k")
 
 
-class StoreHealthOf:
+class StoreHealthOf:  # noqa: PLW1641 (nothing hashes it)
     """Equal to a StoreHealth, which nobody can make, of these fields."""
 
     def __init__(self, *fields: object) -> None:

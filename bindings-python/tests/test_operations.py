@@ -100,7 +100,7 @@ class TestReservation:
         reservation = limiter.reserve("k", 6)
         assert reservation.settle(actual=2).remaining == 8
         assert reservation.cancel() is False
-        with pytest.raises(InvalidArgument, match="invalid reservation: .*cancelled or settled before"):
+        with pytest.raises(InvalidArgument, match=r"invalid reservation: .*cancelled or settled before"):
             reservation.settle(2)
         assert limiter.peek("k").remaining == 8
 
@@ -126,7 +126,7 @@ class TestReservation:
         for _ in range(50):
             reservation = limiter.reserve("k")
             with ThreadPoolExecutor(4) as pool:
-                given_back = list(pool.map(lambda _: reservation.cancel(), range(4)))
+                given_back = list(pool.map(lambda one: one.cancel(), [reservation] * 4))
             assert sorted(given_back) == [False, False, False, True]
             assert limiter.peek("k").remaining == 1
 
@@ -186,7 +186,8 @@ class TestRateLimited:
     def test_what_it_carries(self) -> None:
         limiter = Limiter("1/min", "10/min", clock=FakeClock())
         limiter.acquire("k")
-        with pytest.raises(RateLimited, match="^rate limited: no slot within the timeout; try again in 55s$") as caught:
+        message = "rate limited: no slot within the timeout; try again in 55s"
+        with pytest.raises(RateLimited, match=f"^{message}$") as caught:
             limiter.acquire("k", timeout=5)
         error = caught.value
         assert (error.code, error.key, error.decision.retry_after) == ("rate_limited", "k", 55.0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import signal
 import socket
 import subprocess
@@ -95,7 +94,7 @@ def test_a_forked_child_can_check_too(redis_server: RedisServer, prefix: str) ->
     limiter = limiter_on(redis_server, prefix, "5/d")
     assert limiter.check("k").remaining == 4
     for remaining in (3, 1):
-        in_child(lambda: limiter.check("k").remaining == remaining)
+        in_child(lambda left=remaining: limiter.check("k").remaining == left)
         assert limiter.check("k").remaining == remaining - 1, "the parent's connection is its own"
 
 
@@ -115,7 +114,7 @@ def test_a_child_forked_while_threads_check_can_check_too(
         thread.start()
     try:
         for number in range(10):
-            in_child(lambda: limiter.check(f"child {number}").allowed)
+            in_child(lambda key=f"child {number}": limiter.check(key).allowed)
     finally:
         done.set()
         for thread in threads:

@@ -155,7 +155,7 @@ async def test_cancelling_a_sleeper_gives_the_slot_back(
 async def test_a_slot_whose_caller_has_gone_is_given_back(
     own_redis: RedisServer, prefix: str, method: str
 ) -> None:
-    limiter, awaited = limiter_on(own_redis, prefix, "1/h")
+    _, awaited = limiter_on(own_redis, prefix, "1/h")
     await awaited.peek("k")
     own_redis.freeze()
     try:

@@ -3,7 +3,7 @@
 # Does nothing when dist/ is newer than everything it is made from. CARGO_TARGET_DIR is respected.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
-# shellcheck source=../../scripts/wasm-toolchain.sh
+# shellcheck source=scripts/wasm-toolchain.sh
 . ../../scripts/wasm-toolchain.sh
 
 PACKAGE=tidegate-wasm

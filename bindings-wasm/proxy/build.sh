@@ -4,6 +4,7 @@
 set -euo pipefail
 
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+# shellcheck source=scripts/wasm-toolchain.sh
 . "$here/../../scripts/wasm-toolchain.sh"
 
 # Names of functions are a fifth of the module; a panic logs its file and line anyway.

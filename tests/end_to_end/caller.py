@@ -37,7 +37,7 @@ def waited(threads: list[Path]) -> int:
 
 class Log:
     def __init__(self, file: str) -> None:
-        self._file = open(file, "wb", buffering=0)
+        self._file = open(file, "wb", buffering=0)  # noqa: SIM115 (open until the process ends)
         self._stop = Path(file).with_name("stop")
         self._threads: list[Path] = []
 

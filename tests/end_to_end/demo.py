@@ -7,9 +7,10 @@ import signal
 import sys
 import time
 
-import tidegate
 from fleet import Fleet, fleet
 from timeline import Timeline, Verdict, judge
+
+import tidegate
 
 RATE, BURST, SECONDS = 50, 50, 10.0
 LIMIT, KEY = f"{RATE}/s burst {BURST}", "vendor"

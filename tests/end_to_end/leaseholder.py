@@ -3,9 +3,10 @@
     leaseholder.py STORE_URL LIMIT KEY LEASE DEMANDS LOG_FILE
 
 LEASE is the ttl in seconds, or 0 for none. DEMANDS is "<until>:<per second>,..." in seconds since
-START; a rate of 0 asks for nothing. When it is ready it says so, and is told "START END" in a line
-of its input; these and the log's times are of the host's monotonic clock, in nanoseconds. Each call that was allowed is one write of two times, just before
-and just after it, so a kill loses one at most. The last line of output is what came of all calls.
+START; a rate of 0 asks for nothing. The program prints a line when it is ready, and then reads
+"START END" from its input. These times and those of the log are nanoseconds of the host's monotonic
+clock. Each call that was allowed is one write of two times, just before and just after it, so a
+kill loses at most one call. The last line of output sums up all calls.
 """
 
 import json

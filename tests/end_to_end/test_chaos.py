@@ -99,7 +99,7 @@ def test_twenty_processes_keep_one_limit_through_all_of_it(tmp_path: Path) -> No
     assert most_beyond(calls, RATE, BURST, losses) <= 0
     assert late(calls, TIMEOUT_MS, SLACK_MS) == []
     ends = [*(it.begun for it in troubles[1:]), end]
-    for trouble, until in zip(troubles, ends):
+    for trouble, until in zip(troubles, ends, strict=True):
         again = trouble.over + SECOND
         assert again < until, f"{trouble.what}: no time to recover was left"
         assert unanswered(calls, trouble.over, again) == [], trouble.what
@@ -158,7 +158,7 @@ def make_trouble(chaos: Chaos, server: PersistentServer, proxy: Proxy) -> list[T
 def show_troubles(calls: dict[str, list[Call]], troubles: list[Trouble], start: int, end: int) -> None:
     show(calls)
     everything = [call for made in calls.values() for call in made]
-    for trouble, until in zip(troubles, [*(it.begun for it in troubles[1:]), end]):
+    for trouble, until in zip(troubles, [*(it.begun for it in troubles[1:]), end], strict=True):
         failed = [c for c in everything if not c.answered and trouble.begun <= c.began < until]
         last = max((c.ended for c in failed), default=trouble.over)
         print(f"{(trouble.begun - start) / SECOND:5.1f} s {trouble.what}: {len(failed)} failed, the last "

@@ -74,7 +74,7 @@ def judge(calls: dict[str, list[Call]], failovers: list[Failover], end: int) -> 
     print("failovers:", [[round((at - start) / SECOND, 3) for at in (it.begun, it.over)] for it in failovers])
     assert most_beyond(calls, RATE, BURST, [it.loss for it in failovers]) <= 0
     assert late(calls, TIMEOUT_MS, SLACK_MS) == []
-    for failover, until in zip(failovers, [*(it.begun for it in failovers[1:]), end]):
+    for failover, until in zip(failovers, [*(it.begun for it in failovers[1:]), end], strict=True):
         over, again = failover.over, failover.over + SECOND
         assert again + SECOND // 2 < until, "no time to recover was left"
         assert unanswered(calls, over, again) == []

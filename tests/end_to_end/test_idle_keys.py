@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fleet import free_port, wait_until
 from redis_groups import Node
+
 from tidegate import Limiter
 
 KEYS, BATCH = 1_000_000, 5_000

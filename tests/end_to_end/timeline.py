@@ -2,8 +2,8 @@
 
 Redis' MONITOR shows each SET that the script makes. Its value holds the bucket's
 next cell exactly, and its expiry, counted from the script's own clock, places the
-charge in time to the millisecond. A SET is of as many charges as checks came together:
-the cell tells, as each takes its token's width of the timeline.
+charge in time to the millisecond. One SET can charge several checks that came together:
+the cell tells how many, because each takes one token's width of the timeline.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import subprocess
 import threading
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 NANOS_PER_MILLI = 1_000_000
 NANOS_PER_SECOND = 1_000_000_000
@@ -139,6 +140,6 @@ def cells_advance(charges: list[Charge], rate: int, burst: int) -> bool:
     """The same promise exactly, cell by cell: each charge takes its token's width of
     the timeline, and none lies further ahead of its time than the burst allows."""
     width = -(-NANOS_PER_SECOND // rate)
-    steps = all(b.cell - a.cell >= width for a, b in zip(charges, charges[1:]))
+    steps = all(b.cell - a.cell >= width for a, b in pairwise(charges))
     return steps and all(c.cell - c.at_latest <= burst * width for c in charges)
 

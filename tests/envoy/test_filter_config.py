@@ -17,8 +17,10 @@ LOCAL = {"limits": ["2/h"]}
     [
         (
             {"key": PATH, "local": LOCAL, "burst": 1},
-            "burst: unknown field; known here: key, missing_key, local, service, status, "
-            "stat_prefix and headers",
+            (
+                "burst: unknown field; known here: key, missing_key, local, service, status, "
+                "stat_prefix and headers"
+            ),
         ),
         (
             {"key": PATH, "local": {"limits": ["10/s", "10/fortnight"]}},

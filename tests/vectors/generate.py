@@ -167,8 +167,8 @@ def random_trace(number: int) -> tuple[str, list[str], list[tuple[int, int, str]
 def answered(name: str, limits: list[str], steps: list[tuple]) -> dict[str, object]:
     buckets: dict[str, Tiers] = {}
     written = []
-    for at, cost, *key in steps:
-        key = key[0] if key else "k"
+    for at, cost, *named in steps:
+        key = named[0] if named else "k"
         if key not in buckets:
             buckets[key] = Tiers([Bucket(*LIMITS[text]) for text in limits])
         answer = buckets[key].check(at, cost)

@@ -173,8 +173,7 @@ def answered(name, texts, steps, limits):
         return Tiers([Bucket(*limits[text]) for text in texts])
 
     first, tiers, reservations, written, now = texts, unused(), {}, [], 0
-    for step in steps:
-        step = dict(step)
+    for step in map(dict, steps):
         now = step.get("at", now)
         match step["op"]:
             case "check":

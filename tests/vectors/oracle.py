@@ -132,7 +132,7 @@ class Tiers:
             return self.answer(now, 0, allowed=False, retry_after=LAST)
         retries = [
             max(0, delay - max_wait, bucket.time_until_owing_after(now, slot, cost))
-            for bucket, delay in zip(self.buckets, delays)
+            for bucket, delay in zip(self.buckets, delays, strict=True)
         ]
         if any(retries):
             tier = retries.index(max(retries))
@@ -162,7 +162,7 @@ class Tiers:
         return self.check(now, 0)
 
     def change(self, now: int, limits: list[tuple[int, int, int, bool]]) -> dict[str, object]:
-        carried = [bucket.under(limit, now) for bucket, limit in zip(self.buckets, limits)]
+        carried = [bucket.under(limit, now) for bucket, limit in zip(self.buckets, limits, strict=False)]
         self.buckets = carried + [Bucket(*limit) for limit in limits[len(carried):]]
         return self.check(now, 0)
 
@@ -174,12 +174,12 @@ class Tiers:
     ) -> bool:
         """A bucket that is as the reservation left it becomes as it found it. One that time has
         filled since, and would have without those who came after, has all of it back too."""
-        last = [bucket.is_as(state) for bucket, state in zip(self.buckets, after)]
-        paid = [bucket.is_full_after(now, state) for bucket, state in zip(self.buckets, after)]
-        for bucket, state, restore in zip(self.buckets, before, last):
+        last = [bucket.is_as(state) for bucket, state in zip(self.buckets, after, strict=True)]
+        paid = [bucket.is_full_after(now, state) for bucket, state in zip(self.buckets, after, strict=True)]
+        for bucket, state, restore in zip(self.buckets, before, last, strict=True):
             if restore:
                 bucket.level, bucket.seen = state
-        return all(one or other for one, other in zip(last, paid))
+        return all(one or other for one, other in zip(last, paid, strict=True))
 
     def remaining(self, now: int, tier: int) -> int:
         return max(0, floor(self.buckets[tier].look(now)))

@@ -3,7 +3,7 @@ import { invalid } from './arguments.js';
 const decoder = new TextDecoder();
 const strict = new TextDecoder('utf-8', { fatal: true });
 const encoder = new TextEncoder();
-const NOT_ASCII = /[^\x00-\x7f]/;
+const NOT_ASCII = /[\u0080-\uffff]/;
 
 /**
  * How a client is asked that the program has made: a function that sends one command, given by its

@@ -70,7 +70,9 @@ test('waiting in the page: each at its slot, and an abort gives its slot back', 
     const name = await waiting;
     return [waits, name, limiter.peekSync('key').resetAfterMs <= before];
   });
-  waits.forEach((waited, number) => assert.ok(waited >= number * 20 && waited < 5000, `waited ${waits} ms`));
+  waits.forEach((waited, number) => {
+    assert.ok(waited >= number * 20 && waited < 5000, `waited ${waits} ms`);
+  });
   assert.deepEqual([name, restored], ['AbortError', true]);
 });
 

@@ -129,14 +129,14 @@ function testSurface(api, expectedOptions) {
   }
 
   const surfaceTests = {
-    fields(name, instance, fields) {
+    fields(_name, instance, fields) {
       const getters = membersOf(instance).filter(([, { get }]) => get !== undefined);
       const ours = [...Object.keys(instance), ...getters.map(([name]) => name)];
       assert.deepEqual(ours.sort(), inThisLanguage(fields));
     },
 
     // A limiter is not constructed but created, with options.
-    async constructor(name, instance, parameters) {
+    async constructor(name, _instance, parameters) {
       if (name !== 'Limiter') {
         assert.deepEqual(parametersOf(api[name]), inThisLanguage(parameters));
         return;
