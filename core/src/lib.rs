@@ -22,6 +22,7 @@ mod sync;
 mod table;
 mod tiers;
 mod timeline;
+mod units;
 
 pub use breaker::{Attempt, Breaker, BreakerPolicy, BreakerState};
 pub use change::change_limits;
@@ -32,8 +33,8 @@ pub use error::{Error, Field};
 pub use gcra::decide;
 pub use hold::hold;
 pub use lease::{
-    Grant, LeaseAsk, LeaseError, LeaseTerms, MAX_MEMBERS, Member, Next, Part, Slice, Spent,
-    grant_lease,
+    Grant, LeaseAsk, LeaseError, LeaseTerms, LeasedBucket, MAX_NODES, Next, NodeRecord, ShareKind,
+    Slice, SpendResult, grant_lease,
 };
 pub use limit::{Limit, MAX_RATE_PER_SECOND, MAX_SPAN, Shape};
 pub use operation::{Operation, Outcome, apply};

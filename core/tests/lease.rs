@@ -2,7 +2,7 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use proptest::prelude::*;
-use tidegate_core::{Grant, LeaseError, LeaseTerms, Limit, Next, Part, Slice, Spent};
+use tidegate_core::{Grant, LeaseError, LeaseTerms, Limit, Next, ShareKind, Slice, SpendResult};
 
 const SECOND: u64 = 1_000_000_000;
 const MILLI: u64 = 1_000_000;
@@ -13,7 +13,7 @@ fn terms(ttl: u64) -> LeaseTerms {
 }
 
 fn grant(tokens: u64, pace: u64, most: u64) -> Grant {
-    Grant { tokens, pace: pace * 1_000, most, part: Part::Fair, hold: 0 }
+    Grant { tokens, pace: pace * 1_000, most, share: ShareKind::Fair, hold: 0 }
 }
 
 #[derive(Clone, Debug)]
@@ -28,13 +28,18 @@ enum Step {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let part = prop::sample::select(vec![Part::Whole, Part::Fair, Part::Short, Part::None]);
+    let share = prop::sample::select(vec![
+        ShareKind::Whole,
+        ShareKind::Fair,
+        ShareKind::Short,
+        ShareKind::None,
+    ]);
     let hold = prop_oneof![9 => Just(0), 1 => (1..3_000u64).prop_map(|ms| ms * MILLI)];
-    let answer = (0..200u64, 0..400_000u64, 0..200u64, part, hold).prop_map(
-        |(tokens, pace, most, part, hold)| {
+    let answer = (0..200u64, 0..400_000u64, 0..200u64, share, hold).prop_map(
+        |(tokens, pace, most, share, hold)| {
             // As the bucket answers: to nobody it gives nothing.
-            let tokens = if part == Part::None || hold > 0 { 0 } else { tokens };
-            Grant { tokens, pace, most: most.max(1), part, hold }
+            let tokens = if share == ShareKind::None || hold > 0 { 0 } else { tokens };
+            Grant { tokens, pace, most: most.max(1), share, hold }
         },
     );
     prop_oneof![
@@ -67,16 +72,16 @@ proptest! {
             match step {
                 Step::Wait(time) => now += time,
                 Step::Spend(cost) => match slice.spend(now, cost) {
-                    Spent::Allowed { remaining, .. } => {
+                    SpendResult::Allowed { remaining, .. } => {
                         prop_assert!(cost > 0 && now < until && now >= pause);
                         prop_assert!(cost <= purse, "{cost} of {purse}");
                         purse -= cost;
                         prop_assert!(remaining <= purse);
                     }
-                    Spent::Refused { remaining, retry_after, .. } => {
+                    SpendResult::Refused { remaining, retry_after, .. } => {
                         prop_assert!(retry_after > 0 && now < until && remaining <= purse);
                     }
-                    Spent::Outside => {}
+                    SpendResult::Outside => {}
                 },
                 Step::Ask => {
                     if asked.is_none() {
@@ -91,8 +96,8 @@ proptest! {
                     if let Some(at) = asked.take() {
                         slice.granted(now, &grant);
                         purse += grant.tokens;
-                        until = if grant.part == Part::None { 0 } else { at + terms.ttl() };
-                        if grant.hold > 0 && grant.part != Part::None {
+                        until = if grant.share == ShareKind::None { 0 } else { at + terms.ttl() };
+                        if grant.hold > 0 && grant.share != ShareKind::None {
                             purse = 0;
                             pause = pause.max(now + grant.hold);
                         }
@@ -131,7 +136,7 @@ proptest! {
                 refresh = now + SECOND / 4;
             }
             now += gap;
-            if let Spent::Allowed { .. } = slice.spend(now, 1) {
+            if let SpendResult::Allowed { .. } = slice.spend(now, 1) {
                 spent.push(now);
                 let within = spent.iter().filter(|at| now - **at < SECOND).count() as u64;
                 prop_assert!(within <= most, "{within} of {most}");
@@ -145,9 +150,9 @@ fn warm(now: u64, tokens: u64, pace: u64) -> Slice {
     // Watched for a twentieth of the ttl.
     let began = now - SECOND / 20;
     let mut slice = Slice::new(terms(SECOND), began);
-    assert_eq!(slice.spend(began, 1), Spent::Outside);
+    assert_eq!(slice.spend(began, 1), SpendResult::Outside);
     assert_eq!(slice.next(now), Next::Nothing);
-    assert_eq!(slice.spend(began + 1, 1), Spent::Outside);
+    assert_eq!(slice.spend(began + 1, 1), SpendResult::Outside);
     assert_eq!(slice.next(now - 1), Next::Nothing);
     assert_eq!(slice.next(now), Next::Ask);
     let ask = slice.ask(now);
@@ -163,18 +168,18 @@ fn retry_after_is_enough_and_needed() {
     let mut now = START;
     for _ in 0..30 {
         match slice.spend(now, 1) {
-            Spent::Allowed { .. } => {}
-            Spent::Refused { retry_after, .. } => {
+            SpendResult::Allowed { .. } => {}
+            SpendResult::Refused { retry_after, .. } => {
                 let mut early = slice;
                 let before = now + retry_after - 1;
-                assert!(!matches!(early.spend(before, 1), Spent::Allowed { .. }));
+                assert!(!matches!(early.spend(before, 1), SpendResult::Allowed { .. }));
                 now += retry_after;
                 if now >= START + SECOND {
                     break; // It lapses before.
                 }
-                assert!(matches!(slice.spend(now, 1), Spent::Allowed { .. }), "at {now}");
+                assert!(matches!(slice.spend(now, 1), SpendResult::Allowed { .. }), "at {now}");
             }
-            Spent::Outside => break,
+            SpendResult::Outside => break,
         }
     }
     assert!(now > START + SECOND / 2, "it was paced");
@@ -189,7 +194,7 @@ fn what_was_spent_directly_comes_out_of_the_pace() {
         slice.ask(START);
         slice.granted(START, &grant(50, 20, 40));
         match slice.spend(START, 1) {
-            Spent::Refused { retry_after, .. } => retry_after,
+            SpendResult::Refused { retry_after, .. } => retry_after,
             _ => 0,
         }
     };
@@ -243,18 +248,21 @@ fn a_failed_question_is_asked_again_but_not_at_once() {
     slice.ask(at);
     slice.failed();
     assert_eq!(slice.next(at + MILLI), Next::Nothing);
-    assert!(matches!(slice.spend(at + MILLI, 1), Spent::Allowed { .. }), "what it holds is good");
+    assert!(
+        matches!(slice.spend(at + MILLI, 1), SpendResult::Allowed { .. }),
+        "what it holds is good"
+    );
     assert_eq!(slice.next(at + SECOND / 4), Next::Ask);
-    assert_eq!(slice.spend(START + SECOND, 1), Spent::Outside, "it has lapsed");
+    assert_eq!(slice.spend(START + SECOND, 1), SpendResult::Outside, "it has lapsed");
 }
 
 #[test]
 fn costs_beyond_what_is_spent_at_once_go_to_the_bucket() {
     let mut slice = warm(START, 50, 20);
-    assert_eq!(slice.spend(START + SECOND / 2, 7), Spent::Outside);
-    assert!(matches!(slice.spend(START + SECOND / 2, 6), Spent::Allowed { .. }));
-    assert_eq!(slice.spend(START + SECOND / 2, 0), Spent::Outside);
-    assert_eq!(slice.spend(START + SECOND / 2, u64::MAX), Spent::Outside);
+    assert_eq!(slice.spend(START + SECOND / 2, 7), SpendResult::Outside);
+    assert!(matches!(slice.spend(START + SECOND / 2, 6), SpendResult::Allowed { .. }));
+    assert_eq!(slice.spend(START + SECOND / 2, 0), SpendResult::Outside);
+    assert_eq!(slice.spend(START + SECOND / 2, u64::MAX), SpendResult::Outside);
 }
 
 #[test]
@@ -269,11 +277,11 @@ fn terms_have_bounds() {
     assert_eq!(new("99/10s", SECOND, 1_000), Err(LeaseError::TooFewTokens));
     assert_eq!(new("10/s", SECOND, 1_000).unwrap().rate(), 10_000);
     assert_eq!(new("200000000/s burst 9", SECOND, 1_000), Err(LeaseError::RateTooHigh));
-    assert_eq!(new("100000000/s burst 9", SECOND, 1).unwrap().most(), 100_000_000);
+    assert_eq!(new("100000000/s burst 9", SECOND, 1).unwrap().max_rate(), 100_000_000);
     // The fastest sets the pace.
     let tiers = [Limit::parse("1000/d").unwrap(), Limit::parse("50/s").unwrap()];
     let terms = LeaseTerms::new(&tiers, SECOND, 500).unwrap();
-    assert_eq!((terms.tier(), terms.rate(), terms.most()), (1, 50_000, 25_000));
+    assert_eq!((terms.tier(), terms.rate(), terms.max_rate()), (1, 50_000, 25_000));
     for error in
         [LeaseError::Ttl, LeaseError::MaxShare, LeaseError::TooFewTokens, LeaseError::RateTooHigh]
     {

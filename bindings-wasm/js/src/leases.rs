@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use tidegate_core::{Decision, Grant, LeaseAsk, Next, Slice, Spent};
+use tidegate_core::{Decision, Grant, LeaseAsk, Next, Slice, SpendResult};
 use tidegate_protocol::{Contract, Error, Exchange, Host as _, LeaseAttempt, LeaseCall, Reply};
 use wasm_bindgen::prelude::wasm_bindgen;
 
@@ -49,7 +49,7 @@ impl Leases {
         }
         let slice = self.slices.get_mut(key)?;
         let spent = slice.spend(now, cost);
-        if !matches!(spent, Spent::Allowed { .. })
+        if !matches!(spent, SpendResult::Allowed { .. })
             && slice.is_urgent(now)
             && self.urgent.len() < Contract::MAX_KEYS
         {

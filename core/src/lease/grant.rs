@@ -1,97 +1,107 @@
-//! What a shared bucket gives to one of the nodes that lease it.
+//! Decides which slice of a shared bucket a node is granted.
 
 use crate::error::Error;
 use crate::limit::Limit;
 use crate::tiers::{Cells, MAX_TIERS, check_count};
 use crate::timeline::Timeline;
+use crate::units::NANOS_PER_MILLI;
 
-use super::{LeaseTerms, MAX_MEMBERS};
+use super::{LeaseTerms, MAX_NODES};
 
-const MILLI: u64 = 1_000_000;
-
-/// In milliseconds: more than a bucket can owe.
+/// The longest pause that a grant reports, in milliseconds. It is above 2^53 ns, the longest
+/// that a smooth limit can be paused.
 const LONGEST_HOLD: u64 = 10_000_000_000;
 
-/// What one of the other nodes has been given, as it is written down beside the bucket.
+/// A shared bucket and the nodes that hold slices of it.
+#[derive(Debug)]
+pub struct LeasedBucket<'a> {
+    /// The bucket's limits.
+    pub limits: &'a [Limit],
+    /// The bucket's cells, one for each limit.
+    pub cells: &'a mut Cells,
+    /// The records of the other nodes whose slices have not lapsed.
+    pub others: &'a [NodeRecord],
+}
+
+/// The record of a node's last grant, which is kept beside the bucket until the slice lapses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Member {
-    /// The part of the rate that is its own until its slice has lapsed.
+pub struct NodeRecord {
+    /// The part of the rate that belongs to the node until its slice has lapsed.
     pub taken: u64,
-    /// The most tokens of a second that are its own.
+    /// The most tokens that the node may spend in any second.
     pub most: u64,
-    /// What it asked for, up to the largest share.
+    /// The rate that the node asked for, up to the largest share.
     pub want: u64,
 }
 
-/// What a node says when it takes or renews its slice.
+/// The request of a node that takes or renews its slice.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LeaseAsk {
-    /// The rate that it is asked for; 0 to leave.
+    /// The rate that the node is asked for; 0 to leave.
     pub want: u64,
-    /// The rate that it has spent over the last ttl.
+    /// The rate that the node has spent over the last two ttls.
     pub spent: u64,
-    /// Whether it holds no slice yet.
+    /// Whether the node holds no slice yet.
     pub is_new: bool,
-    /// Tokens of its slice that it still has.
+    /// Tokens of its slice that the node still has.
     pub held: u64,
-    /// Tokens that it gives back, and has not counted among those held.
+    /// Tokens that the node gives back; they are not counted in `held`.
     pub returned: u64,
-    /// The most tokens that any second will hold until the answer has come.
+    /// The most tokens that the node spends in any second until the answer has come.
     pub bound: u64,
 }
 
-/// The answer: a slice, and at which pace to spend it.
+/// The answer to a [`LeaseAsk`]: a slice, and the pace at which to spend it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Grant {
     /// Tokens that were taken from the bucket for the node.
     pub tokens: u64,
-    /// The rate at which it may spend.
+    /// The rate at which the node may spend.
     pub pace: u64,
-    /// The most tokens that it may spend in any second.
+    /// The most tokens that the node may spend in any second.
     pub most: u64,
-    /// How much of what it wants that is.
-    pub part: Part,
-    /// Somebody has paused the bucket for so many nanoseconds more, in whole milliseconds.
+    /// How the node's share compares with what it wants.
+    pub share: ShareKind,
+    /// How long the bucket is still paused, in nanoseconds, rounded up to whole milliseconds.
     pub hold: u64,
 }
 
 /// How a node's share compares with what it wants.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Part {
-    /// It has what it wants.
+pub enum ShareKind {
+    /// The node has all that it wants.
     #[default]
     Whole,
-    /// It has its fair part of what all of them want.
+    /// The node has its fair share, which is less than it wants.
     Fair,
-    /// Its fair part is larger, but still in others' slices.
+    /// The node has less than its fair share: the rest still belongs to the slices of others.
     Short,
-    /// Nothing: as many nodes as can be have a slice.
+    /// The node has nothing, because [`MAX_NODES`] others hold slices.
     None,
 }
 
-/// Gives a slice of the bucket to a node: the twin of `lease.lua`.
+/// Grants a node a slice of the bucket, and answers the grant and the node's new record: the twin
+/// of `lease.lua`.
 ///
-/// Shares are max-min fair over what the `others` and this node want, and together at most
-/// the rate: what others hold they keep until they ask again or their slices lapse. The tokens
-/// are taken from every tier now, enough for a ttl at that pace, as far as they are there. A
-/// bucket with a burst smaller than a ttl's tokens is taken ahead, by at most a ttl.
+/// Shares are max-min fair over what this node and the others want, and together at most the
+/// rate. What another node has taken stays its own until it asks again or its slice lapses. The
+/// tokens are taken from every tier at once, enough for a ttl at the granted pace, as far as the
+/// tier has them. A bucket whose burst is smaller than the tokens of a ttl is taken ahead, by at
+/// most a ttl.
 ///
-/// What all of them spend in a second is bounded too: to a twenty-fifth more than the rate, of which
-/// each node owns a part. A node owns what it may spend by the last answer, and what it has
-/// spent in the second before it asks; only what nobody owns is given out.
-///
-/// Answers the grant, and what is to be written down about the node.
+/// What all nodes together spend in any second is bounded to 4 % above the rate. Each node owns a
+/// part of that bound: what its last grant allows it, or what it has spent in the second before
+/// it asks if that is more. Only the part that nobody owns is granted.
 ///
 /// # Errors
 /// [`Error::TierCount`].
 pub fn grant_lease(
-    limits: &[Limit],
-    cells: &mut Cells,
-    now: u64,
+    bucket: LeasedBucket<'_>,
     terms: &LeaseTerms,
-    others: &[Member],
+    now: u64,
     ask: &LeaseAsk,
-) -> Result<(Grant, Member), Error> {
+) -> Result<(Grant, NodeRecord), Error> {
+    let LeasedBucket { limits, cells, others } = bucket;
     check_count(limits)?;
     let mut debts = [0; MAX_TIERS];
     let mut hold = 0;
@@ -99,10 +109,10 @@ pub fn grant_lease(
         debts[tier] = limit.timeline().debt(*cell, now);
         hold = hold.max(held_for(limit, debts[tier], now, terms));
     }
-    // What comes back must not shorten a hold.
+    // Returned tokens would shorten a hold.
     let returned = if hold > 0 { 0 } else { ask.returned };
-    let there = limits.iter().zip(debts).map(|(limit, debt)| left(limit, debt, terms)).min();
-    let share = share(terms, others, ask, there.unwrap_or(0));
+    let available = limits.iter().zip(debts).map(|(limit, debt)| left(limit, debt, terms)).min();
+    let share = share(terms, others, ask, available.unwrap_or(0));
     let tokens = if hold > 0 { 0 } else { share.buffer(terms).saturating_sub(ask.held) };
     let mut granted = tokens;
     for (debt, limit) in debts.iter_mut().zip(limits) {
@@ -117,11 +127,12 @@ pub fn grant_lease(
             *cell = timeline.cell_owing(owed, now);
         }
     }
-    let Share { want, taken, pace, part } = share;
     let most = most_in_a_second(terms, others, &share);
-    let part = if part == Part::Fair && most < taken / 1_000 { Part::Short } else { part };
-    let member = Member { taken, most: most.max(ask.bound), want };
-    Ok((Grant { tokens: granted, pace, most, part, hold }, member))
+    let Share { want, taken, pace, kind } = share;
+    let is_short = kind == ShareKind::Fair && most < taken / 1_000;
+    let kind = if is_short { ShareKind::Short } else { kind };
+    let record = NodeRecord { taken, most: most.max(ask.bound), want };
+    Ok((Grant { tokens: granted, pace, most, share: kind, hold }, record))
 }
 
 /// How much a tier may owe for slices.
@@ -137,73 +148,78 @@ fn left(limit: &Limit, debt: u64, terms: &LeaseTerms) -> u64 {
     room(limit, terms).saturating_sub(debt) / limit.timeline().width()
 }
 
-/// How long a tier that owes more than slices can make it owe is paused.
+/// How long a tier is paused, in nanoseconds; 0 unless it owes more than slices can make it owe.
 fn held_for(limit: &Limit, debt: u64, now: u64, terms: &LeaseTerms) -> u64 {
     if debt <= room(limit, terms) {
         return 0;
     }
     let timeline = limit.timeline();
     let pause = timeline.until(now, debt - (limit.span() - timeline.width()));
-    pause.div_ceil(MILLI).min(LONGEST_HOLD) * MILLI
+    pause.div_ceil(NANOS_PER_MILLI).min(LONGEST_HOLD) * NANOS_PER_MILLI
 }
 
+/// A node's share of the rate. `want` and `taken` are those of its [`NodeRecord`].
 struct Share {
     want: u64,
     taken: u64,
     pace: u64,
-    part: Part,
+    kind: ShareKind,
 }
 
 impl Share {
     /// The tokens of a ttl at this pace.
     fn buffer(&self, terms: &LeaseTerms) -> u64 {
-        (self.pace * (terms.ttl() / MILLI)).div_ceil(1_000_000)
+        (self.pace * (terms.ttl() / NANOS_PER_MILLI)).div_ceil(1_000_000)
     }
 }
 
-fn share(terms: &LeaseTerms, others: &[Member], ask: &LeaseAsk, left: u64) -> Share {
-    let want = ask.want.min(terms.most());
+/// The share of the rate that a node gets. `available` is the number of tokens that the bucket
+/// has for slices.
+fn share(terms: &LeaseTerms, others: &[NodeRecord], ask: &LeaseAsk, available: u64) -> Share {
+    let want = ask.want.min(terms.max_rate());
     if want == 0 {
-        return Share { want, taken: 0, pace: 0, part: Part::Whole };
+        return Share { want, taken: 0, pace: 0, kind: ShareKind::Whole };
     }
-    if others.len() >= MAX_MEMBERS {
-        return Share { want: 0, taken: 0, pace: 0, part: Part::None };
+    if others.len() >= MAX_NODES {
+        return Share { want: 0, taken: 0, pace: 0, kind: ShareKind::None };
     }
     let rate = terms.rate();
     let (level, spare) = fill(rate, others, want);
     let target = want.min(level);
     let others_have: u64 = others.iter().map(|other| other.taken).sum();
     let taken = target.min(rate.saturating_sub(others_have));
-    // What the fleet has not used in time is still in the bucket, and made up for slowly.
-    let more = if left < rate / 8_000 { 0 } else { taken / 25 };
-    let pace = (taken + more).min(terms.most());
+    // The fleet may spend 4 % faster while the bucket holds tokens that it did not use in time:
+    // at least an eighth of a second's.
+    let more = if available < rate / 8_000 { 0 } else { taken / 25 };
+    let pace = (taken + more).min(terms.max_rate());
     if taken < target - target / 16 {
-        return Share { want, taken, pace, part: Part::Short };
+        return Share { want, taken, pace, kind: ShareKind::Short };
     }
     if taken < ask.want {
-        return Share { want, taken, pace, part: Part::Fair };
+        return Share { want, taken, pace, kind: ShareKind::Fair };
     }
-    // It has what it wants. Of that counts what it really spends, so that the others get the
-    // rest; and it has room for a rise until the next time, one token at least: a large one
-    // where hardly anything is wanted, in which it costs nobody anything.
+    // The node has all that it wants. It takes only what it really spends, so that the others get
+    // the rest. Its pace leaves room for demand to rise until it asks again, by one token a ttl at
+    // least. Where little is wanted altogether that room is large, because it costs nobody
+    // anything.
     let taken = ask.spent.clamp(want - want / 64, want);
     let near = if ask.is_new { 0 } else { spare.min(want / 2) };
-    let least = 1_000_000_u64.div_ceil(terms.ttl() / MILLI);
+    let least = 1_000_000_u64.div_ceil(terms.ttl() / NANOS_PER_MILLI);
     let rise = near.max(want / 16).max(spare / 16);
-    let pace = (want + rise).max(least).min(terms.most());
-    // What is asked of a new one nobody knows yet: the others leave it room to rise.
-    let want = if ask.is_new { (want * 3).min(terms.most()) } else { taken };
-    Share { want, taken, pace, part: Part::Whole }
+    let pace = (want + rise).max(least).min(terms.max_rate());
+    // The demand of a new node is not known yet: the others leave it room to rise.
+    let want = if ask.is_new { (want * 3).min(terms.max_rate()) } else { taken };
+    Share { want, taken, pace, kind: ShareKind::Whole }
 }
 
-/// The most tokens that a node may spend in any second: what its pace gives and a little more,
-/// to even out when they are asked for, of what nobody owns. What others still lack of their
-/// shares is left to them, unless it lacks that itself.
-fn most_in_a_second(terms: &LeaseTerms, others: &[Member], share: &Share) -> u64 {
+/// The most tokens that a node may spend in any second: those of its pace and a 20th more, to even
+/// out when calls come, as far as nobody owns them. What the others still lack of their shares is
+/// left to them, unless this node lacks it too.
+fn most_in_a_second(terms: &LeaseTerms, others: &[NodeRecord], share: &Share) -> u64 {
     let whole = share.pace / 1_000;
     if whole == 0 {
-        // All have one, or many nodes would starve on a small rate.
-        return u64::from(share.pace > 0 && share.part != Part::Short);
+        // Every node may spend one, or many nodes would starve on a small rate.
+        return u64::from(share.pace > 0 && share.kind != ShareKind::Short);
     }
     let (mut free, mut lacking) = (terms.rate() / 25 * 26 / 1_000, 0);
     for other in others {
@@ -214,9 +230,11 @@ fn most_in_a_second(terms: &LeaseTerms, others: &[Member], share: &Share) -> u64
     wish.min(free.saturating_sub(lacking)).max((share.taken / 1_000).min(free))
 }
 
-/// The level to which a rate fills what the nodes want, as water fills vessels of different
-/// height, and what each of them could have beyond that when all are full.
-fn fill(rate: u64, others: &[Member], wanted: u64) -> (u64, u64) {
+/// The max-min fair level: each node gets what it wants up to this, and together they get at most
+/// `rate`. Also answers the rate that each could have beyond that once all have what they want.
+///
+/// This is progressive filling, as water fills vessels of different height.
+fn fill(rate: u64, others: &[NodeRecord], wanted: u64) -> (u64, u64) {
     let wants = || others.iter().map(|other| other.want).chain([wanted]);
     let count = others.len() as u64 + 1;
     let mut level = rate / count;
@@ -232,7 +250,7 @@ fn fill(rate: u64, others: &[Member], wanted: u64) -> (u64, u64) {
         if higher == 0 {
             return (level, (rate - full) / count);
         }
-        // What the full ones leave is at least this level for each of the others.
+        // The nodes below the level leave at least this level to each of the others.
         let next = (rate - full) / higher;
         if next == level {
             return (level, 0);

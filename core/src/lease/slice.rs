@@ -1,81 +1,89 @@
-//! A node's slice: tokens that are its own for a time, and the pace to spend them at.
+//! A node's slice of a shared bucket: tokens that belong to the node for a time, and the pace at
+//! which it spends them.
 
-use super::demand::{Demand, MANY};
-use super::grant::{Grant, LeaseAsk, Part};
-use super::second::Second;
+use super::grant::{Grant, LeaseAsk, ShareKind};
+use super::rate_meter::{MANY, RateMeter};
+use super::sliding_second::SlidingSecond;
 use super::{LeaseTerms, RATE_NANOS, milli_tokens};
+use crate::units::{NANOS_PER_MILLI, NANOS_PER_SECOND};
 
-/// How far arrivals may lag behind the pace and catch up, where a token takes less: enough
-/// for a scheduler's hiccup, and less than a twentieth of the second in which it would show.
-const LAG: u64 = 30_000_000;
+/// How long calls may lag behind the pace and still catch up at once: enough for a scheduler's
+/// hiccup, and below a twentieth of the second in which the excess would show.
+const LAG: u64 = 30 * NANOS_PER_MILLI;
 
-const SECOND: u64 = 1_000_000_000;
-
-/// How many tokens late arrivals may catch up at once.
+/// Calls may always catch up this many tokens at once, also where a token takes longer than
+/// [`LAG`].
 const CATCH_UP: u64 = 5;
 
-/// A change of demand by so much always matters, however large the limit is: by then a slice
-/// that was taken for less refuses what the bucket would allow.
+/// A demand that differs from what was asked for by a quarter and by more than this (10 tokens per
+/// second, in thousandths) is worth another request, however large the limit is. With a threshold
+/// that only grows with the limit, a slice taken for less demand would refuse what the bucket
+/// would allow.
 const MATTERS: u64 = 10_000;
 
-/// A key that is asked for so many tokens within a ttl gets a slice, once it has been watched for
-/// long enough to see how many it will be, or they are many.
+/// A key gets a slice from this many tokens in two ttls on, once it has been watched for a 20th of
+/// a ttl, or at once from [`MANY`] tokens on.
 const WARM: u64 = 2;
 
 /// One node's slice of one shared bucket.
 ///
-/// It is asked about each check, and when a refresh is due; it does no I/O. Times are in
-/// nanoseconds on the node's monotonic clock.
+/// A host asks it about each check, and regularly whether to renew it. It does no I/O. Times are
+/// in nanoseconds on the node's monotonic clock.
 #[derive(Clone, Copy, Debug)]
 pub struct Slice {
     terms: LeaseTerms,
-    demand: Demand,
-    /// What was spent of it.
-    spent: Demand,
+    /// The tokens that calls have asked for.
+    demand: RateMeter,
+    /// The tokens that were spent from the slice.
+    spending: RateMeter,
     /// Tokens taken from the bucket and not spent yet.
     held: u64,
     /// Nanoseconds for each token; 0 while none may be spent.
     gap: u64,
     /// The time up to which the pace is used up.
-    paced: u64,
-    /// Until when the tokens are its own.
-    until: u64,
-    /// The far side's pause, which the bucket has told about.
-    hold: u64,
-    part: Part,
-    /// Its share has just grown, and may have more to grow.
-    is_moving: bool,
-    /// The most tokens of a second that are to be its own.
+    paced_until: u64,
+    /// When the slice lapses: the tokens then no longer belong to the node. 0 without a slice.
+    lapses_at: u64,
+    /// The end of the pause that the last grant reported.
+    paused_until: u64,
+    share: ShareKind,
+    /// Whether the pace has just grown by more than a 16th, so that it may grow further.
+    is_growing: bool,
+    /// The most tokens that the last grant lets the node spend in a second.
     most: u64,
-    /// The most that are its own until it asks again: it had them, and may have spent them.
+    /// The most tokens in a second that the node's record holds until the node asks again: it had
+    /// them, and may have spent them.
     promised: u64,
-    /// Somebody was refused for want of tokens since the last refresh.
+    /// Whether a call was refused for want of tokens since the last request.
     is_dry: bool,
-    /// When it last asked, if ever, and whether the answer is still to come.
-    asked: u64,
+    /// When the node last asked for a slice; 0 if it never has.
+    asked_at: u64,
+    /// Whether the answer to the last request is still to come.
     is_asking: bool,
     /// The rate that was asked for last.
     want: u64,
-    /// What no second may hold too much of.
-    second: Second,
-    /// Tokens spent from the bucket directly since there has been no slice.
+    /// The tokens spent in the last second, from the slice and from the bucket directly.
+    second: SlidingSecond,
+    /// Tokens that the bucket gave directly since the last new slice began.
     direct: u64,
-    /// Tokens that the bucket has been asked for directly and has not answered, and when last.
+    /// Tokens that calls have asked the bucket for while there was no slice, and that it has not
+    /// answered yet.
     unanswered: u64,
-    sent: u64,
+    /// When a call last asked the bucket while there was no slice.
+    sent_at: u64,
 }
 
-/// What becomes of a check.
+/// How a slice answers a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Spent {
-    /// Its tokens were in the slice, which has so many more to be spent at once.
+pub enum SpendResult {
+    /// The tokens were spent from the slice.
     Allowed {
-        /// Whole tokens.
+        /// Whole tokens that can still be spent at once.
         remaining: u64,
         /// Nanoseconds until the slice can spend as much at once as it ever can.
         reset_after: u64,
     },
-    /// Not at this pace, or not from this slice.
+    /// The pace does not allow it now, or the slice has too few tokens.
     Refused {
         /// Whole tokens that could be spent at once.
         remaining: u64,
@@ -88,84 +96,94 @@ pub enum Spent {
     Outside,
 }
 
-/// What is to be done for a slice.
+/// What a host has to do for a slice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
     /// Nothing now.
     Nothing,
-    /// Take or renew it: [`Slice::ask`].
+    /// Take or renew the slice, with [`Slice::ask`].
     Ask,
-    /// Nobody wants it any more: give it back, [`Slice::leave`].
+    /// Give the slice back, with [`Slice::leave`]: the key is not used any more.
     Leave,
-    /// There is none, and too little demand for one.
+    /// Drop this value: it holds no slice, and nothing was asked for in the last two ttls.
     Forget,
 }
 
 impl Slice {
-    /// No slice yet, for a key first seen at `now`.
+    /// A value that holds no slice yet, for a key first seen at `now`.
     pub fn new(terms: LeaseTerms, now: u64) -> Self {
         Self {
             terms,
-            demand: Demand::starting(now, terms.ttl()),
-            spent: Demand::starting(now, terms.ttl()),
+            demand: RateMeter::starting(now, terms.ttl()),
+            spending: RateMeter::starting(now, terms.ttl()),
             held: 0,
             gap: 0,
-            paced: 0,
-            until: 0,
-            hold: 0,
-            part: Part::Whole,
-            is_moving: false,
+            paced_until: 0,
+            lapses_at: 0,
+            paused_until: 0,
+            share: ShareKind::Whole,
+            is_growing: false,
             most: 0,
             promised: 0,
             is_dry: false,
-            asked: 0,
+            asked_at: 0,
             is_asking: false,
             want: 0,
-            second: Second::empty(),
+            second: SlidingSecond::empty(),
             direct: 0,
             unanswered: 0,
-            sent: 0,
+            sent_at: 0,
         }
     }
 
-    /// Spends `cost` tokens of the slice if they are there and the pace allows.
-    pub fn spend(&mut self, now: u64, cost: u64) -> Spent {
+    /// Spends `cost` tokens of the slice if it has them and the pace allows it.
+    pub fn spend(&mut self, now: u64, cost: u64) -> SpendResult {
         if cost == 0 {
-            return Spent::Outside;
+            return SpendResult::Outside;
         }
-        if now >= self.until {
-            self.demand.offer(now, cost);
+        if now >= self.lapses_at {
+            self.demand.count(now, cost);
             self.unanswered = self.unanswered_at(now).saturating_add(cost);
-            self.sent = now;
-            return Spent::Outside;
+            self.sent_at = now;
+            return SpendResult::Outside;
         }
         let slack = self.slack();
         let charge = cost.saturating_mul(self.gap);
         if charge > slack.saturating_add(self.gap) || cost > self.most_ever() {
-            return Spent::Outside;
+            return SpendResult::Outside;
         }
-        self.demand.offer(now, cost);
-        let ahead = self.paced.saturating_sub(now);
+        self.demand.count(now, cost);
+        let ahead = self.paced_until.saturating_sub(now);
         let late = (ahead + charge).saturating_sub(slack + self.gap);
         let late = late.max(self.second.full_for(now, cost));
-        let pause = self.hold.saturating_sub(now);
+        let pause = self.paused_until.saturating_sub(now);
         if self.gap > 0 && pause == 0 && late == 0 && cost <= self.held {
             self.held -= cost;
-            self.paced = now.saturating_add(ahead + charge);
+            self.paced_until = now.saturating_add(ahead + charge);
             self.second.spend(now, cost);
-            self.spent.offer(now, cost);
-            return Spent::Allowed { remaining: self.at_once(now), reset_after: ahead + charge };
+            self.spending.count(now, cost);
+            return SpendResult::Allowed {
+                remaining: self.at_once(now),
+                reset_after: ahead + charge,
+            };
         }
         self.is_dry |= cost > self.held;
         let needs_more = cost > self.held || self.gap == 0;
         let refresh = if needs_more { self.due().saturating_sub(now) } else { 0 };
         let retry_after = late.max(pause).max(refresh).max(1);
-        Spent::Refused { remaining: self.at_once(now), retry_after, reset_after: ahead.max(pause) }
+        SpendResult::Refused {
+            remaining: self.at_once(now),
+            retry_after,
+            reset_after: ahead.max(pause),
+        }
     }
 
-    /// Counts what the bucket has answered to a check of so many tokens that was not the
-    /// slice's. Those it gave count in their second; and where there was no slice yet, in the
-    /// pace of the first one, unless that is all that was wanted.
+    /// Counts the bucket's answer to a check of `tokens` tokens for which [`spend`](Self::spend)
+    /// answered [`SpendResult::Outside`].
+    ///
+    /// Tokens that the bucket gave count in the second in which the answer comes. Tokens given
+    /// while there was no slice also count against the pace of the first one, unless that grants
+    /// all that is wanted.
     pub fn answered_directly(&mut self, now: u64, tokens: u64, allowed: bool) {
         self.unanswered = self.unanswered.saturating_sub(tokens);
         if allowed {
@@ -174,29 +192,30 @@ impl Slice {
         }
     }
 
-    /// What the bucket may still give. To what is a second old nobody waits for the answer.
+    /// The tokens that the bucket may still give. After a second without another direct check no
+    /// caller waits for an answer any more.
     fn unanswered_at(&self, now: u64) -> u64 {
-        if now >= self.sent.saturating_add(SECOND) { 0 } else { self.unanswered }
+        if now >= self.sent_at.saturating_add(NANOS_PER_SECOND) { 0 } else { self.unanswered }
     }
 
-    /// When to ask again at the latest.
+    /// When to renew the slice at the latest.
     fn due(&self) -> u64 {
-        self.asked.saturating_add(match self.part {
+        self.asked_at.saturating_add(match self.share {
             _ if self.is_shrinking() => self.least_interval(),
-            Part::Whole => self.terms.ttl() / 2,
-            Part::Fair if !self.is_moving => self.terms.ttl() / 6,
-            Part::Fair | Part::Short | Part::None => self.least_interval(),
+            ShareKind::Whole => self.terms.ttl() / 2,
+            ShareKind::Fair if !self.is_growing => self.terms.ttl() / 6,
+            ShareKind::Fair | ShareKind::Short | ShareKind::None => self.least_interval(),
         })
     }
 
-    /// What is to be done at `now`. Whoever keeps the slice asks this at least every
-    /// [`tick`](Self::tick), and when it [is urgent](Self::is_urgent).
+    /// What the host has to do at `now`. It asks this every [`tick`](Self::tick), and whenever it
+    /// [is urgent](Self::is_urgent).
     pub fn next(&mut self, now: u64) -> Next {
         if self.is_asking {
             return Next::Nothing;
         }
         let may_ask = self.may_ask(now);
-        if now >= self.until {
+        if now >= self.lapses_at {
             return if may_ask && self.is_warm(now) {
                 Next::Ask
             } else if self.demand.total(now) == 0 {
@@ -215,46 +234,49 @@ impl Slice {
         Next::Nothing
     }
 
-    /// Whether to ask sooner than at the next [`tick`](Self::tick), after a check that was not
-    /// allowed: there is no slice, or it has run dry.
+    /// Whether the host should ask for the [`next`](Self::next) thing to do before the next
+    /// [`tick`](Self::tick). To be called after a check that was not allowed: there may be no
+    /// slice, or it may have run dry.
     pub fn is_urgent(&mut self, now: u64) -> bool {
-        let needed = if now < self.until { self.is_dry } else { self.is_warm(now) };
+        let needed = if now < self.lapses_at { self.is_dry } else { self.is_warm(now) };
         needed && !self.is_asking && self.may_ask(now)
     }
 
+    /// Whether the key is asked for often enough to be worth a slice.
     fn is_warm(&mut self, now: u64) -> bool {
         let tokens = self.demand.total(now);
         tokens >= MANY || tokens >= WARM && self.demand.age(now) >= self.least_interval()
     }
 
     fn may_ask(&self, now: u64) -> bool {
-        self.asked == 0 || now >= self.asked.saturating_add(self.least_interval())
+        self.asked_at == 0 || now >= self.asked_at.saturating_add(self.least_interval())
     }
 
-    /// Whether the demand is so different from what was asked for that shares should be.
+    /// Whether demand differs so much from what was asked for that shares should change.
     fn has_changed(&mut self, now: u64) -> bool {
         let rate = self.demand.rate(now);
         let matters = (self.want / 4).max((self.terms.rate() / 32).min(MATTERS));
         if rate.abs_diff(self.want) <= matters {
             return false;
         }
-        // More than its fair part it has asked for already.
-        rate < self.want || self.part == Part::Whole
+        // A node with less than it wants gains nothing by asking for more.
+        rate < self.want || self.share == ShareKind::Whole
     }
 
-    /// Refreshes are at least so far apart, whatever happens: a twentieth of the ttl.
+    /// The shortest time between two requests, whatever happens: a twentieth of the ttl.
     fn least_interval(&self) -> u64 {
         self.terms.ttl() / 20
     }
 
-    /// How often to ask for the [`next`](Self::next) thing to be done: a sixteenth of the ttl.
+    /// How often to ask for the [`next`](Self::next) thing to do: every sixteenth of the ttl.
     pub const fn tick(&self) -> u64 {
         self.terms.ttl() / 16
     }
 
-    /// What to ask the bucket for at `now`. What is given back leaves the slice at once.
+    /// The request to send to the bucket at `now`. Tokens that it gives back leave the slice at
+    /// once.
     pub fn ask(&mut self, now: u64) -> LeaseAsk {
-        let lapsed = now >= self.until;
+        let lapsed = now >= self.lapses_at;
         let want = self.demand.rate(now).clamp(1, self.terms.rate() * 2);
         if lapsed {
             (self.held, self.most) = (0, 0);
@@ -264,61 +286,61 @@ impl Slice {
         let useful = milli_tokens(want.min(pace), self.terms.ttl()).div_ceil(1_000) + 1;
         let is_new = lapsed;
         let bound = self.promise(now, want);
-        let spent = self.spent.average(now);
+        let spent = self.spending.average(now);
         let returned = self.held.saturating_sub(useful);
         self.held -= returned;
-        (self.asked, self.want, self.is_asking, self.is_dry) = (now, want, true, false);
+        (self.asked_at, self.want, self.is_asking, self.is_dry) = (now, want, true, false);
         LeaseAsk { want, spent, is_new, held: self.held, returned, bound }
     }
 
-    /// Takes what the bucket has given to what was asked at the time of [`ask`](Self::ask),
-    /// from which its life counts.
+    /// Takes the grant that answers the last request. Its ttl counts from the time of
+    /// [`ask`](Self::ask).
     pub fn granted(&mut self, now: u64, grant: &Grant) {
         self.is_asking = false;
-        if now >= self.until {
+        if now >= self.lapses_at {
             self.held = 0;
-            self.paced = 0;
+            self.paced_until = 0;
         }
-        if grant.part == Part::None {
-            self.until = 0;
-            self.asked = now.saturating_add(self.terms.ttl());
+        if grant.share == ShareKind::None {
+            self.lapses_at = 0;
+            self.asked_at = now.saturating_add(self.terms.ttl());
             return;
         }
-        let first = self.until == 0 || now >= self.until;
+        let first = self.lapses_at == 0 || now >= self.lapses_at;
         self.held = self.held.saturating_add(grant.tokens);
-        self.until = self.asked.saturating_add(self.terms.ttl());
-        self.part = grant.part;
+        self.lapses_at = self.asked_at.saturating_add(self.terms.ttl());
+        self.share = grant.share;
         self.change_pace(now, grant);
         self.change_most(grant);
         if first {
-            // No pause has been saved up, and what was spent directly counts where others want
-            // it too.
-            let direct = if grant.part == Part::Whole { 0 } else { self.direct };
+            // A new slice has saved up no slack. Tokens that were spent directly count against
+            // its pace if other nodes want them too.
+            let direct = if grant.share == ShareKind::Whole { 0 } else { self.direct };
             let spent = direct.saturating_mul(self.gap).saturating_add(self.slack());
-            self.paced = now.saturating_add(spent.min(self.terms.ttl()));
+            self.paced_until = now.saturating_add(spent.min(self.terms.ttl()));
             self.direct = 0;
         }
         if grant.hold > 0 {
-            // What is held was taken before the pause, and is not for after it.
+            // The held tokens were taken before the pause and must not be spent after it.
             self.held = 0;
-            self.hold = self.hold.max(now.saturating_add(grant.hold));
+            self.paused_until = self.paused_until.max(now.saturating_add(grant.hold));
         }
     }
 
-    /// Whether the bucket has ever been asked for it.
+    /// Whether the bucket has ever been asked for a slice.
     pub const fn has_asked(&self) -> bool {
-        self.asked > 0
+        self.asked_at > 0
     }
 
-    /// No answer came: what is held is spent until it lapses.
+    /// The last request was not answered: the slice is spent until it lapses.
     pub fn failed(&mut self) {
         self.is_asking = false;
-        self.part = Part::Fair;
+        self.share = ShareKind::Fair;
     }
 
-    /// Gives up the slice, and answers how many tokens go back.
+    /// Gives up the slice, and answers how many tokens to give back to the bucket.
     pub fn leave(&mut self, now: u64) -> u64 {
-        let returned = if now < self.until { self.held } else { 0 };
+        let returned = if now < self.lapses_at { self.held } else { 0 };
         *self = Self::new(self.terms, now);
         returned
     }
@@ -326,43 +348,47 @@ impl Slice {
     fn change_pace(&mut self, now: u64, grant: &Grant) {
         let pace = grant.pace;
         let before = RATE_NANOS.checked_div(u128::from(self.gap)).unwrap_or(0);
-        self.is_moving = u128::from(pace) > before + before / 16;
+        self.is_growing = u128::from(pace) > before + before / 16;
         let gap = if pace == 0 { 0 } else { RATE_NANOS.div_ceil(u128::from(pace)) as u64 };
-        let ahead = self.paced.saturating_sub(now);
+        let ahead = self.paced_until.saturating_sub(now);
         if gap > 0 && self.gap > 0 {
-            // The same tokens ahead, at the new pace.
+            // The pace stays ahead by the same number of tokens.
             let moved = u128::from(ahead) * u128::from(gap) / u128::from(self.gap);
-            self.paced = now.saturating_add(u64::try_from(moved).unwrap_or(u64::MAX));
+            self.paced_until = now.saturating_add(u64::try_from(moved).unwrap_or(u64::MAX));
         }
         self.gap = gap;
     }
 
-    /// The most tokens that any second will hold until the answer has come: what this one holds,
-    /// or may by the last answer if there is still use for that. More are given back.
+    /// The most tokens that any second will hold until the answer has come: as many as the last
+    /// second holds or, if that is more, as the last grant allows and demand still needs. The node
+    /// keeps to it from now on.
     fn promise(&mut self, now: u64, want: u64) -> u64 {
-        let useful = milli_tokens(want + want / 8, SECOND) / 1_000 + 1;
+        let useful = milli_tokens(want + want / 8, NANOS_PER_SECOND) / 1_000 + 1;
         let bound = self.second.spent(now).max(self.most.min(useful));
         let bound = bound.saturating_add(self.unanswered_at(now));
         self.second.allow(bound);
         bound
     }
 
-    /// Takes the most that a second may hold from now on. Who has all that it wants may go on
-    /// with what it has promised, which it is not to wait for although it now wants less.
+    /// Takes the granted number of tokens in a second. A node that has all that it wants may still
+    /// spend up to the number that its record holds: its calls should not wait because it now
+    /// wants less.
     fn change_most(&mut self, grant: &Grant) {
         self.most = grant.most;
         self.promised = self.second.most();
-        let kept = if grant.part == Part::Whole { self.promised } else { 0 };
+        let kept = if grant.share == ShareKind::Whole { self.promised } else { 0 };
         self.second.allow(grant.most.max(kept));
     }
 
-    /// The most tokens that it ever spends within a second, also if others still have them now.
+    /// The most tokens that the slice ever spends within a second, even if other nodes still own
+    /// some of them now.
     fn most_ever(&self) -> u64 {
         let paced = RATE_NANOS.checked_div(u128::from(self.gap)).unwrap_or(0) as u64 / 1_000;
         self.second.most().max(paced).max(1)
     }
 
-    /// Whether others still wait for a good part of what it has spent within a second.
+    /// Whether the record still holds a good deal more than the grant allows in a second, so that
+    /// other nodes wait for the difference.
     fn is_shrinking(&self) -> bool {
         self.promised > self.most + self.most / 16 + 1
     }
@@ -372,11 +398,12 @@ impl Slice {
         LAG.max(self.gap * CATCH_UP)
     }
 
+    /// The tokens that can be spent at `now`.
     fn at_once(&mut self, now: u64) -> u64 {
-        if self.gap == 0 || now < self.hold {
+        if self.gap == 0 || now < self.paused_until {
             return 0;
         }
-        let ahead = self.paced.saturating_sub(now);
+        let ahead = self.paced_until.saturating_sub(now);
         let paced = (self.slack() + self.gap).saturating_sub(ahead) / self.gap;
         paced.min(self.held).min(self.second.room(now))
     }

@@ -1,53 +1,60 @@
+//! The terms on which the nodes of a fleet lease slices of a bucket.
+
 use core::fmt;
 
+use super::{RATE_NANOS, milli_tokens};
 use crate::limit::Limit;
 use crate::timeline::Timeline;
+use crate::units::NANOS_PER_MILLI;
 
-/// The most nodes that hold a slice of one bucket at a time; others do without.
-pub const MAX_MEMBERS: usize = 128;
+/// The most nodes that hold a slice of one bucket at a time; others ask the bucket for each check.
+pub const MAX_NODES: usize = 128;
 
-const MILLI: u64 = 1_000_000;
-const MIN_TTL: u64 = 100 * MILLI;
-const MAX_TTL: u64 = 60_000 * MILLI;
+const MIN_TTL: u64 = 100 * NANOS_PER_MILLI;
+const MAX_TTL: u64 = 60_000 * NANOS_PER_MILLI;
+
+/// Below this many tokens in a ttl the nodes' slices would be single tokens.
 const MIN_TOKENS: u64 = 10;
-/// Tokens per second. Times the longest ttl, in the units of the script, below 2^53.
+
+/// The highest rate, in tokens per second. Thousandths of it times the milliseconds of the
+/// longest ttl stay below 2^53, so that the script computes with exact integers.
 const MAX_RATE: u64 = 100_000_000;
 
-/// What the nodes that share a bucket by leases agree on: how long a slice lives, and which
-/// rate is shared out.
+/// What the nodes that lease slices of a bucket agree on: how long a slice lives, and which rate
+/// is shared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LeaseTerms {
     ttl: u64,
     tier: u8,
     rate: u64,
-    most: u64,
+    max_rate: u64,
 }
 
 /// Why limits cannot be leased on such terms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LeaseError {
-    /// The ttl is not 100 ms to 60 s, in whole milliseconds.
+    /// The ttl is not a whole number of milliseconds from 100 ms to 60 s.
     Ttl,
     /// The largest share is not one thousandth to all of the rate.
     MaxShare,
-    /// The limits give fewer than ten tokens in a ttl: there is nothing to slice.
+    /// The limits give fewer than ten tokens in a ttl, which is too few to slice.
     TooFewTokens,
     /// The limits give more than 1e8 tokens per second.
     RateTooHigh,
 }
 
 impl LeaseTerms {
-    /// Leases of `ttl` nanoseconds, 100 ms to 60 s in whole milliseconds, of which one node
+    /// Slices that live for `ttl` nanoseconds, 100 ms to 60 s in whole milliseconds. One node
     /// takes at most `max_share` thousandths of the rate.
     ///
-    /// The rate is that of the limit that refills fastest: it sets the pace, and the others
-    /// how many tokens there are.
+    /// The rate that is shared is that of the limit that refills fastest. It sets the pace; the
+    /// other limits only bound how many tokens there are.
     ///
     /// # Errors
-    /// Names the bound.
+    /// [`LeaseError`] names the bound that was broken.
     pub fn new(limits: &[Limit], ttl: u64, max_share: u64) -> Result<Self, LeaseError> {
-        if !(MIN_TTL..=MAX_TTL).contains(&ttl) || !ttl.is_multiple_of(MILLI) {
+        if !(MIN_TTL..=MAX_TTL).contains(&ttl) || !ttl.is_multiple_of(NANOS_PER_MILLI) {
             return Err(LeaseError::Ttl);
         }
         if !(1..=1_000).contains(&max_share) {
@@ -62,10 +69,10 @@ impl LeaseTerms {
         if rate > MAX_RATE * 1_000 {
             return Err(LeaseError::RateTooHigh);
         }
-        if super::milli_tokens(rate, ttl) < MIN_TOKENS * 1_000 {
+        if milli_tokens(rate, ttl) < MIN_TOKENS * 1_000 {
             return Err(LeaseError::TooFewTokens);
         }
-        Ok(Self { ttl, tier, rate, most: (rate * max_share / 1_000).max(1) })
+        Ok(Self { ttl, tier, rate, max_rate: (rate * max_share / 1_000).max(1) })
     }
 
     /// How long a slice lives, in nanoseconds.
@@ -73,29 +80,30 @@ impl LeaseTerms {
         self.ttl
     }
 
-    /// The limit whose rate is shared out, counted from 0.
+    /// The limit whose rate is shared, counted from 0.
     pub const fn tier(&self) -> u8 {
         self.tier
     }
 
-    /// The rate that is shared out, in thousandths of a token per second.
+    /// The rate that is shared, in thousandths of a token per second.
     pub const fn rate(&self) -> u64 {
         self.rate
     }
 
-    /// The most of it that one node gets.
-    pub const fn most(&self) -> u64 {
-        self.most
+    /// The largest part of the rate that one node gets, in thousandths of a token per second.
+    pub const fn max_rate(&self) -> u64 {
+        self.max_rate
     }
 }
 
-/// As the timeline gives it, which may be a little less than the limit's words.
+/// The rate of a limit's timeline. It can be a little below the rate in the limit's text, because
+/// the width of a token is rounded up.
 fn rate_of(limit: &Limit) -> u64 {
     let (tokens, nanos) = match limit.timeline() {
         Timeline::Smooth { width } => (1, width),
         Timeline::Stepped { tokens, period } => (tokens, period),
     };
-    let rate = u128::from(tokens) * super::RATE_NANOS / u128::from(nanos);
+    let rate = u128::from(tokens) * RATE_NANOS / u128::from(nanos);
     u64::try_from(rate).unwrap_or(u64::MAX)
 }
 

@@ -4,8 +4,8 @@ use core::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 
 use tidegate_core::{
-    Cells, Grant, LeaseAsk, LeaseTerms, Limit, Member, Next, Slice, Spent, decide_tiers,
-    grant_lease,
+    Cells, Grant, LeaseAsk, LeaseTerms, LeasedBucket, Limit, Next, NodeRecord, Slice, SpendResult,
+    decide_tiers, grant_lease,
 };
 
 pub const SECOND: u64 = 1_000_000_000;
@@ -135,7 +135,7 @@ pub struct Fleet {
     pub limits: [Limit; 1],
     pub terms: LeaseTerms,
     cells: Cells,
-    members: BTreeMap<usize, (u64, Member)>,
+    records: BTreeMap<usize, (u64, NodeRecord)>,
     slices: Vec<Slice>,
     questions: Vec<LeaseAsk>,
     answers: Vec<Grant>,
@@ -158,7 +158,7 @@ impl Fleet {
             limits,
             terms,
             cells: Cells::default(),
-            members: BTreeMap::new(),
+            records: BTreeMap::new(),
             slices: vec![Slice::new(terms, START); scene.demands.len()],
             questions: Vec::new(),
             answers: Vec::new(),
@@ -262,15 +262,15 @@ impl Fleet {
     fn request(&mut self, now: u64, node: usize) {
         self.offered += 1;
         match self.slices[node].spend(now, 1) {
-            Spent::Allowed { .. } => {
+            SpendResult::Allowed { .. } => {
                 self.admitted.push((now, node));
                 self.leased.push(now);
             }
-            Spent::Refused { retry_after, .. } => {
+            SpendResult::Refused { retry_after, .. } => {
                 assert!(retry_after > 0);
                 self.hurry(now, node);
             }
-            Spent::Outside => {
+            SpendResult::Outside => {
                 self.trips += 1;
                 let at = now + self.latency();
                 self.put(at, Event::Check(node));
@@ -313,15 +313,15 @@ impl Fleet {
 
     fn ask(&mut self, now: u64, node: usize, ask: LeaseAsk) -> Grant {
         self.trips += 1;
-        self.members.retain(|_, (until, _)| *until > now);
-        self.members.remove(&node);
-        let others: Vec<Member> = self.members.values().map(|(_, member)| *member).collect();
+        self.records.retain(|_, (until, _)| *until > now);
+        self.records.remove(&node);
+        let others: Vec<NodeRecord> = self.records.values().map(|(_, record)| *record).collect();
         let taken: u64 = others.iter().map(|other| other.taken).sum();
-        let (grant, member) =
-            grant_lease(&self.limits, &mut self.cells, now, &self.terms, &others, &ask).unwrap();
-        assert!(taken.max(self.terms.rate()) >= taken + member.taken, "more than the rate is out");
+        let bucket = LeasedBucket { limits: &self.limits, cells: &mut self.cells, others: &others };
+        let (grant, record) = grant_lease(bucket, &self.terms, now, &ask).unwrap();
+        assert!(taken.max(self.terms.rate()) >= taken + record.taken, "more than the rate is out");
         if ask.want > 0 {
-            self.members.insert(node, (now + self.terms.ttl(), member));
+            self.records.insert(node, (now + self.terms.ttl(), record));
         }
         grant
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 use parking_lot::{Mutex, RwLock};
-use tidegate_core::{Clock as _, Decision, Slice, Spent};
+use tidegate_core::{Clock as _, Decision, Slice, SpendResult};
 use tidegate_protocol::Contract;
 use tokio::sync::Notify;
 
@@ -76,7 +76,7 @@ impl Leases {
         let now = node.clock.now();
         let mut slice = leased.slice.lock();
         let spent = slice.spend(now, cost);
-        let is_urgent = !matches!(spent, Spent::Allowed { .. }) && slice.is_urgent(now);
+        let is_urgent = !matches!(spent, SpendResult::Allowed { .. }) && slice.is_urgent(now);
         drop(slice);
         if is_urgent {
             node.hurry(leased);

@@ -10,7 +10,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use mlua::{Function, HookTriggers, Lua, MultiValue, Table, Value, VmState};
 use redis::Connection;
 use tidegate::redis::{LEASE, LeaseCall, value};
-use tidegate_core::{Grant, LeaseAsk, LeaseTerms, Limit, MAX_MEMBERS, Member, grant_lease};
+use tidegate_core::{
+    Grant, LeaseAsk, LeaseTerms, LeasedBucket, Limit, MAX_NODES, NodeRecord, grant_lease,
+};
 
 use crate::lua_twin::{redis_table, with_nanoseconds};
 
@@ -80,20 +82,20 @@ impl LeaseCase {
         let mut records = self.shared.records.clone();
         records.remove(&own);
         let mut gone: Vec<String> =
-            records.keys().filter(|id| self.member(&records[*id]).is_none()).cloned().collect();
+            records.keys().filter(|id| self.node(&records[*id]).is_none()).cloned().collect();
         gone.truncate(100);
-        let alive: Vec<(u64, Member)> = records.values().filter_map(|r| self.member(r)).collect();
+        let alive: Vec<(u64, NodeRecord)> = records.values().filter_map(|r| self.node(r)).collect();
         for id in gone {
             records.remove(&id);
         }
-        let others: Vec<Member> = alive.iter().map(|(_, member)| *member).collect();
+        let others: Vec<NodeRecord> = alive.iter().map(|(_, node)| *node).collect();
         let mut cells = stored.cells;
-        let (grant, member) =
-            grant_lease(limits, &mut cells, *now, terms, &others, ask).expect("one to four limits");
+        let bucket = LeasedBucket { limits, cells: &mut cells, others: &others };
+        let (grant, record) = grant_lease(bucket, terms, *now, ask).expect("one to four limits");
         let mut lives = None;
-        if member.want > 0 {
+        if record.want > 0 {
             let until = now / MILLI + terms.ttl() / MILLI;
-            let Member { taken, most, want } = member;
+            let NodeRecord { taken, most, want } = record;
             records.insert(own, format!("{until} {taken} {most} {want}"));
             let last = alive.iter().map(|(until, _)| *until).max().unwrap_or(0).max(until);
             lives = Some(last - now / MILLI);
@@ -101,7 +103,7 @@ impl LeaseCase {
         Leased::Granted { grant, debts: debts(limits, &cells, *now), records, lives }
     }
 
-    fn member(&self, record: &str) -> Option<(u64, Member)> {
+    fn node(&self, record: &str) -> Option<(u64, NodeRecord)> {
         const BIGGEST: u64 = 10_000_000_000_000;
         let numbers: Vec<u64> = record
             .split(' ')
@@ -110,7 +112,7 @@ impl LeaseCase {
         let [until, taken, most, want] = *numbers.as_slice() else { return None };
         let left = until.checked_sub(self.now / MILLI).filter(|left| *left > 0)?;
         let fits = left.max(taken).max(most).max(want) <= BIGGEST;
-        fits.then_some((until, Member { taken, most, want }))
+        fits.then_some((until, NodeRecord { taken, most, want }))
     }
 
     fn granted(
@@ -326,4 +328,4 @@ pub fn run_in_redis(connection: &mut Connection, case: &LeaseCase) -> Leased {
 }
 
 /// How many records a case may hold and still be answered with a grant.
-pub const MOST_OTHERS: usize = MAX_MEMBERS;
+pub const MOST_OTHERS: usize = MAX_NODES;

@@ -1,6 +1,6 @@
 //! The call that takes or renews a slice of a bucket, or gives it up.
 
-use tidegate_core::{Grant, LeaseAsk, LeaseTerms, Limit, Part};
+use tidegate_core::{Grant, LeaseAsk, LeaseTerms, Limit, ShareKind};
 
 use crate::call::arguments;
 use crate::error::Error;
@@ -22,7 +22,7 @@ impl LeaseCall {
     /// What the node `id` asks the bucket under `key` for.
     pub fn new(key: &[u8], limits: &[Limit], terms: &LeaseTerms, id: u64, ask: &LeaseAsk) -> Self {
         let LeaseAsk { want, spent, is_new, held, returned, bound } = *ask;
-        let (ttl, rate, most) = (terms.ttl() / MILLI, terms.rate(), terms.most());
+        let (ttl, rate, most) = (terms.ttl() / MILLI, terms.rate(), terms.max_rate());
         let own = format!(
             "{id:016x} {want} {spent} {} {held} {returned} {bound} {ttl} {rate} {most}",
             u8::from(is_new)
@@ -63,13 +63,13 @@ fn read_grant(answer: &[u8]) -> Option<Grant> {
     let mut numbers = core::str::from_utf8(answer).ok()?.split(' ').map(str::parse::<u64>);
     let mut next = || numbers.next()?.ok();
     let (tokens, pace, most) = (next()?, next()?, next()?);
-    let part = match next()? {
-        0 => Part::Whole,
-        1 => Part::Fair,
-        2 => Part::Short,
-        3 => Part::None,
+    let share = match next()? {
+        0 => ShareKind::Whole,
+        1 => ShareKind::Fair,
+        2 => ShareKind::Short,
+        3 => ShareKind::None,
         _ => return None,
     };
     let hold = next()?.saturating_mul(MILLI);
-    Some(Grant { tokens, pace, most, part, hold })
+    Some(Grant { tokens, pace, most, share, hold })
 }

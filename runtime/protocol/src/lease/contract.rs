@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use tidegate_core::{Decision, LeaseAsk, LeaseTerms, Limit, Source, Spent};
+use tidegate_core::{Decision, LeaseAsk, LeaseTerms, Limit, Source, SpendResult};
 
 use super::LeaseCall;
 use crate::keys::Keys;
@@ -35,15 +35,15 @@ impl Contract {
     }
 
     /// The decision that a slice has taken; none where the bucket must be asked.
-    pub fn decision(&self, spent: Spent) -> Option<Decision> {
+    pub fn decision(&self, spent: SpendResult) -> Option<Decision> {
         let tier = self.terms.tier();
         let limit = self.limits.get(usize::from(tier))?.burst();
         let (allowed, remaining, retry_after, reset_after) = match spent {
-            Spent::Allowed { remaining, reset_after } => (true, remaining, 0, reset_after),
-            Spent::Refused { remaining, retry_after, reset_after } => {
+            SpendResult::Allowed { remaining, reset_after } => (true, remaining, 0, reset_after),
+            SpendResult::Refused { remaining, retry_after, reset_after } => {
                 (false, remaining, retry_after, reset_after)
             }
-            Spent::Outside => return None,
+            SpendResult::Outside => return None,
         };
         let source = Source::Lease;
         Some(Decision { allowed, limit, remaining, retry_after, reset_after, tier, source })

@@ -1,39 +1,47 @@
-//! How much a node is asked for: averaged over a ttl, unless it has changed since.
+//! Measures a rate of tokens: over two ttls, or since the rate last changed.
 
 use super::RATE_NANOS;
 
+/// Tokens are counted in bins of a 16th of a ttl. The bins of two ttls are kept.
 const BINS: usize = 32;
 const BINS_PER_TTL: u64 = 16;
 
-/// The fewest bins that a rate is taken over, so that two early tokens are no flood.
+/// A rate is taken over at least this many bins, so that two tokens in quick succession do not
+/// count as a high rate.
 const SHORTEST: u64 = 2;
+
+/// In a meter younger than this many bins, few tokens (less than [`MANY`]) are taken over this
+/// many bins.
 const SHORTEST_AT_FIRST: u64 = 4;
 
-/// So many early tokens are.
+/// From this many tokens on, demand counts as established even in a very young window.
 pub(super) const MANY: u64 = 16;
 
-/// A change counts as one when it is this many times the variance that arrivals by chance
-/// have: 4.6 % of the times it is none.
+/// The rate has changed when the tokens of the newest bins differ from what an even rate would
+/// have put there by more than two standard deviations: their variance times this. Chance alone
+/// does that in 4.6 % of comparisons.
 const CERTAIN: u64 = 4;
 
-/// The tokens that were asked for, granted or refused, over the last ttl.
+/// Counts tokens, and tells at which rate they come.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Demand {
-    /// Of the bin that is being filled, at `newest % BINS`, and those before it.
+pub(super) struct RateMeter {
+    /// Bin number `n` is at `n % BINS`; `newest` is the number of the one that is being filled.
     bins: [u64; BINS],
     newest: u64,
+    /// Nanoseconds in a bin.
     bin: u64,
     started: u64,
+    /// When tokens were counted last.
     last: u64,
 }
 
-impl Demand {
+impl RateMeter {
     pub(super) const fn starting(now: u64, ttl: u64) -> Self {
         let bin = ttl / BINS_PER_TTL;
         Self { bins: [0; BINS], newest: now / bin, bin, started: now, last: now }
     }
 
-    pub(super) fn offer(&mut self, now: u64, tokens: u64) {
+    pub(super) fn count(&mut self, now: u64, tokens: u64) {
         self.advance(now);
         self.last = now;
         if let Some(bin) = self.bins.get_mut((self.newest % BINS as u64) as usize) {
@@ -41,23 +49,24 @@ impl Demand {
         }
     }
 
-    /// The tokens of the last ttl.
+    /// The tokens of the last two ttls.
     pub(super) fn total(&mut self, now: u64) -> u64 {
         self.advance(now);
         self.bins.iter().fold(0, |sum, bin| sum.saturating_add(*bin))
     }
 
-    /// How long it has been watched.
+    /// How long the meter has been counting.
     pub(super) const fn age(&self, now: u64) -> u64 {
         now.saturating_sub(self.started)
     }
 
-    /// When anything was asked for last.
+    /// When tokens were counted last.
     pub(super) const fn last(&self) -> u64 {
         self.last
     }
 
-    /// The rate since it last changed beyond chance, at most over a ttl.
+    /// The rate since it last changed by more than chance explains; over the last two ttls if it
+    /// has not.
     pub(super) fn rate(&mut self, now: u64) -> u64 {
         self.advance(now);
         let (all, all_time) = (self.newest(BINS), self.time_of(BINS, now));
@@ -72,7 +81,7 @@ impl Demand {
         self.per_second(tokens, time, now)
     }
 
-    /// The rate over the last ttl, changes and all.
+    /// The rate over the last two ttls, whether it has changed or not.
     pub(super) fn average(&mut self, now: u64) -> u64 {
         self.advance(now);
         self.per_second(self.newest(BINS), self.time_of(BINS, now), now)
@@ -80,7 +89,8 @@ impl Demand {
 
     fn per_second(&self, tokens: u64, time: u64, now: u64) -> u64 {
         let time = match self.age(now) < SHORTEST_AT_FIRST * self.bin {
-            // So few tell the rate to within a quarter, and less than it would be refused.
+            // With 16 tokens the estimate is off by up to 25 %; it is rounded up, because an
+            // estimate below the true rate would refuse calls.
             true if tokens >= MANY => time - time / 5,
             true => time.max(SHORTEST_AT_FIRST * self.bin),
             false => time.max(SHORTEST * self.bin),
@@ -89,6 +99,7 @@ impl Demand {
         u64::try_from(rate).unwrap_or(u64::MAX)
     }
 
+    /// Empties the bins that have begun since the newest one.
     fn advance(&mut self, now: u64) {
         let bin = now / self.bin;
         let passed = bin.saturating_sub(self.newest);
@@ -100,13 +111,13 @@ impl Demand {
         self.newest = self.newest.max(bin);
     }
 
-    /// How much of the newest bins has been observed.
+    /// How much of the newest `bins` bins has passed since the meter started.
     fn time_of(&self, bins: usize, now: u64) -> u64 {
         let newest = now.saturating_sub(self.newest * self.bin);
         (newest + (bins as u64 - 1) * self.bin).min(now.saturating_sub(self.started))
     }
 
-    /// The tokens of the newest bins.
+    /// The tokens of the newest `count` bins.
     fn newest(&self, count: usize) -> u64 {
         let place = |age: usize| (self.newest.wrapping_sub(age as u64) % BINS as u64) as usize;
         let bins = (0..count).filter_map(|age| self.bins.get(place(age)));
@@ -114,19 +125,21 @@ impl Demand {
     }
 }
 
-/// How clearly the rate of the last `late_time` differs from that before, within `all_time`:
-/// how many times the variance of chance it is.
+/// How clearly the rate of the last `late_time` differs from that of all of `all_time`: the
+/// squared difference of the counts over the variance that chance gives it. 0 where the counts
+/// are too small to tell.
 fn change(late: u64, late_time: u64, all: u64, all_time: u64) -> u64 {
-    // More tokens than this make no change any clearer.
+    // Larger counts are scaled down to this, which is enough to see any change.
     const ENOUGH: u64 = 1 << 20;
     let scale = 1 + all / ENOUGH;
     let (late, all) = (u128::from(late / scale), u128::from(all / scale));
     let (late_time, all_time) = (u128::from(late_time), u128::from(all_time));
-    // The late tokens of all of them are drawn with the chance `late_time / all_time`; in
-    // units of tokens times time, so that nothing is divided yet.
+    // At an even rate each token falls into the late part with the probability
+    // `late_time / all_time`. Both sides are multiplied by `all_time`, so that nothing is divided
+    // before the end.
     let apart = (all * late_time).abs_diff(late * all_time);
     let variance = all * late_time * (all_time - late_time);
-    // Of nearly nothing, two more are no surprise.
+    // A difference of less than two and a half tokens says nothing.
     if variance == 0 || apart * 2 < all_time * 5 {
         return 0;
     }
