@@ -2,10 +2,10 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-long fuzz mutants loom-mutants build lint bench-core bench-redis setup clean
+.PHONY: help demo test test-long fuzz mutants loom-mutants build lint lint-comments bench-core bench-redis setup clean
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: ## set up, build, then show five processes of three runtimes sharing one bucket
 	@scripts/demo.sh
@@ -29,8 +29,11 @@ build: ## build everything, or some: make build PARTS="cli node"
 	@scripts/setup.sh rust wasm node python
 	@scripts/build.sh $(PARTS)
 
-lint: ## check the format and run clippy
+lint: ## check the format and run the lints of every language
 	@scripts/test.sh lint
+
+lint-comments: ## check that comments are sentences and that each file says what it is for
+	@python3 scripts/check_comments.py
 
 bench-core: ## measure the engine beside its peers: make bench-core ARGS="--quick" (or "--full")
 	@cargo run --release --locked -p tidegate-bench --bin core -- $(ARGS)
