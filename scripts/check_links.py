@@ -2,30 +2,38 @@
 
     python scripts/check_links.py README.md docs/*.md
 
-Addresses of the web are not followed. Prints each broken link; the status is 1 if there is one.
+Addresses of the web are not followed. In the documents of NAMES_FILES, each file and folder that is
+named in code must exist too. Prints what does not; the status is 1 if there is any.
 """
 
 from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote
 
 FENCED_CODE = re.compile(r"^(```|~~~).*?^\1", re.MULTILINE | re.DOTALL)
 CODE_SPAN = re.compile(r"`[^`\n]*`")
 LINK = re.compile(r"\[[^\]]*\]\(<?([^)\s>]+)>?(?:\s+\"[^\"]*\")?\)|^\[[^\]]+\]:\s*(\S+)", re.MULTILINE)
+FILE = re.compile(r"(?<![\w./*-])(?:[\w.-]+/)*[\w-][\w.-]*\.(?:rs|lua|py|pyi|js|mjs|ts|sh|md|json|toml|txt)(?![\w*])")
+FOLDER = re.compile(r"(?<![\w./*:-])(?:[\w.-]+/)+(?![\w/*])|(?<![\w./*:-])[a-z-]{2,}(?:/[\w-]+)+(?![\w./*-])")
 HEADING = re.compile(r"^#+\s+(.*?)\s*#*$", re.MULTILINE)
+
+ROOT = Path(__file__).resolve().parents[1]
+NAMES_FILES = {"ARCHITECTURE.md", "CONTRIBUTING.md"}
+NOT_OURS = {"target", "node_modules", "dist"}
 
 
 def main(paths: list[str]) -> int:
     if not paths:
         print("check_links: no Markdown file to check", file=sys.stderr)
         return 1
-    broken = [message for path in paths for message in broken_links(Path(path))]
+    broken = [message for path in paths for message in [*broken_links(Path(path)), *missing_files(Path(path))]]
     for message in broken:
         print(message, file=sys.stderr)
-    print(f"check_links: {len(paths)} files, {len(broken)} broken links")
+    print(f"check_links: {len(paths)} files, {len(broken)} broken links or names")
     return 1 if broken else 0
 
 
@@ -43,6 +51,32 @@ def broken_links(document: Path) -> list[str]:
         elif fragment and target.suffix == ".md" and fragment not in anchors(target):
             broken.append(f"{document}: {link}: there is no such heading")
     return broken
+
+
+def missing_files(document: Path) -> list[str]:
+    """The files and folders that the document names in code and that are not in the project.
+
+    A name may leave out the folders before it: `limiter/check.rs` is any file that ends so.
+    """
+    if document.name not in NAMES_FILES:
+        return []
+    text = document.read_text(encoding="utf-8")
+    code = [match.group() for pattern in (FENCED_CODE, CODE_SPAN) for match in pattern.finditer(text)]
+    ours = "\n".join(f"/{path}" for path in project_paths(ROOT))
+    found = {name for part in code for pattern in (FILE, FOLDER) for name in pattern.findall(part)}
+    return [
+        f"{document}: {name}: there is no such file or folder"
+        for name in sorted(found)
+        if f"/{name.rstrip('/')}\n" not in f"{ours}\n"
+    ]
+
+
+def project_paths(folder: Path) -> Iterator[Path]:
+    for path in folder.iterdir():
+        if path.name not in NOT_OURS and (not path.name.startswith(".") or path.name == ".ci"):
+            yield path.relative_to(ROOT)
+            if path.is_dir():
+                yield from project_paths(path)
 
 
 def anchors(document: Path) -> set[str]:
