@@ -1,8 +1,8 @@
 -- The twin of tidegate_core::cancel. ARGV[1]: one word per tier as the reservation left
 -- it, then one per tier as it was before.
 --
--- A tier whose word was written under another timeline has been changed since. So may
--- have been one that owes SPAN, where debts are cut off.
+-- A tier whose word was written under another timeline has been changed since. One that owes
+-- SPAN, where debts are cut off, may have been.
 
 local words = {}
 for word in string.gmatch(ARGV[1], '[^ ]+') do words[#words + 1] = word end

@@ -1,4 +1,4 @@
--- The twin of tidegate_core::decide_tiers, for a check of one bucket for each tier.
+-- The twin of tidegate_core::decide_tiers, for a check with one bucket for each tier.
 -- ARGV[1]: the cost, in tokens.
 
 local cost = tonumber(ARGV[1])

@@ -1,12 +1,11 @@
 -- The twin of tidegate_core::decide_tiers, for the checks of many buckets.
--- ARGV[1]: one cost, of one check of every key; or for each key, apart by spaces, a cost, or
--- the costs of its checks in the order in which they came, as "<cost>*<count>" joined by
--- commas.
+-- ARGV[1]: one cost, for one check of every key; or for each key, separated by spaces, a cost,
+-- or the costs of its checks in order of arrival, as "<cost>*<count>" joined by commas.
 --
--- A key that holds something else is left as it is; 0 stands for a value of another type.
+-- A foreign value is not overwritten; the answer has 0 for a value of another type.
 --
--- Here is done what most checks are: those of one cost, of a bucket of one smooth tier, written
--- under its limit. What is left is done after this.
+-- The fast path: checks of one cost, on a bucket of one smooth tier, written under that limit.
+-- check_rest.lua does the others.
 
 local call, find, sub = redis.call, string.find, string.sub
 local values = call('MGET', unpack(KEYS))
@@ -18,7 +17,7 @@ local span = width and ARGV[3] * width
 local pattern = width and '^' .. ARGV[2] .. '@(%d%d%d%d%d%d%d%d%d%d)(%d%d%d%d%d%d%d%d%d)$'
 local form = width and ARGV[2] .. '@%d%09d'
 
--- The word of a bucket that owes so much.
+-- The word of a bucket that owes this much.
 local function smooth_word(owed)
   local rest = fmod(owed, SECOND)
   local full_sec, full_nanos = sec + (owed - rest) / SECOND, nanos + rest
@@ -40,8 +39,8 @@ for key = 1, #KEYS do
       cost, count = tonumber(cost), tonumber(count)
     end
     charge = width and cost and cost > 0 and cost * width
-    -- The last word that leaves room. One word of the same width and length that is greater
-    -- refuses, and need not be read.
+    -- The last word that leaves room. A greater word of the same width and length means a
+    -- refusal, and need not be parsed.
     full = many and charge and charge <= span and smooth_word(span - charge)
   end
   local late = value and full and #value == #full and value > full

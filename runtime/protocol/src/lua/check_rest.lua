@@ -1,6 +1,6 @@
--- The checks that are left.
+-- The checks that the fast path left.
 
--- How many of so many checks, one after the other, the buckets that owe so much allow.
+-- How many of count checks, one after the other, the buckets allow that owe this much.
 local function admitted(owed, cost, count)
   for tier = 1, tiers do
     local charge, room = cost * widths[tier], spans[tier] - owed[tier]

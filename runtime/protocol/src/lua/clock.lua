@@ -1,18 +1,18 @@
--- What every operation begins with: the clock.
+-- The beginning of every operation: the clock.
 --
 -- KEYS              one bucket that holds all tiers, or one bucket for each tier; or, for
 --                   checks, many buckets that each hold all tiers
 -- ARGV[1]           the operation's own arguments
 -- ARGV[2i], [2i+1]  tier i: its timeline and its burst
 -- returns           {seconds, microseconds, value of each key}: the clock and the buckets
---                   as they were (nil for one never used), from which the caller replays
---                   the answer
+--                   as they were (nil for one never used); the caller replays the operation
+--                   on them
 --
 -- A bucket's value is one word per tier, written under that tier's timeline:
 --   smooth   <width>@<seconds><nine digits of nanoseconds>    the cell
 --   stepped  <tokens>/<period ms>@<step>+<tokens owed>         the cell, relative to its step
--- Doubles are exact up to 2^53, so nothing here leaves that range unless it is then cut
--- down to it: cells are taken as a debt relative to now, and debts stop at SPAN.
+-- Doubles are exact up to 2^53, so no number here leaves that range unless it is then cut
+-- down to it: a cell is read as a debt relative to now, and debts stop at SPAN.
 
 local SPAN = 9007199254740992
 local SECOND, MILLI = 1000000000, 1000000

@@ -12,11 +12,11 @@ for tier = 1, tiers do
   local debt
   local period = periods[tier]
   if period then
-    -- Empty until the step; the step itself pays its tokens.
+    -- The bucket is empty until the step, which brings its tokens.
     local steps = parts(end_ms + (end_nanos > 0 and 1 or 0), period) - floor(now_ms / period)
     debt = (steps - 1) * tokens[tier] + spans[tier]
   else
-    -- Full less one token, when the wait has been paid.
+    -- When time has paid for the wait, all but one token are owed.
     debt = wait_ms * MILLI + (wait_nanos + (spans[tier] - widths[tier]))
   end
   owed[tier] = max(debts[tier], min(debt, SPAN))

@@ -1,9 +1,8 @@
-
 -- The twin of tidegate_core::grant_lease.
 -- ARGV[1]: "<id> <want> <spent> <is new> <held> <returned> <bound> <ttl ms> <rate> <most>": the
--- node, and what it says of itself; rates in thousandths of a token per second. Without a want
--- it leaves.
--- Beside the buckets: a hash of id -> "<until ms> <taken> <own of a second> <want>".
+-- node and its report; rates in thousandths of a token per second. A node with a want of 0
+-- leaves.
+-- Beside the buckets is a hash of id -> "<until ms> <taken> <own of a second> <want>".
 -- Adds to the answer "<tokens> <pace> <most in a second> <part> <hold ms>".
 
 local MEMBERS, LONGEST_HOLD, BIGGEST = 128, 10000000000, 10000000000000
@@ -14,7 +13,7 @@ for number in string.gmatch(ARGV[1], ' (%d+)') do numbers[#numbers + 1] = tonumb
 local id = match(ARGV[1], '^%x+')
 local want, spent, is_new, held, returned, bound, ttl, rate, largest = unpack(numbers)
 
--- The others. What no node wrote, or has lapsed, goes.
+-- The other nodes. Records that have lapsed, or that no node wrote, are deleted.
 local found = redis.pcall('HGETALL', leases)
 if found.err then return redis.error_reply('CORRUPT key 1 has something else for its leases') end
 local wants, gone, last = {}, {}, now_ms + ttl
@@ -23,7 +22,7 @@ for at = 1, #found, 2 do
   local till, taken, most, wanted = match(found[at + 1], '^(%d+) (%d+) (%d+) (%d+)$')
   till, taken, most, wanted = tonumber(till), tonumber(taken), tonumber(most), tonumber(wanted)
   if found[at] == id then
-    -- It is written anew, or leaves.
+    -- The node's own record is rewritten or deleted below.
   elseif till and till > now_ms and max(till - now_ms, taken, most, wanted) <= BIGGEST then
     others_taken, others_most = others_taken + taken, others_most + most
     others_lack = others_lack + max(floor(taken / 1000) - most, 0)
@@ -34,7 +33,7 @@ for at = 1, #found, 2 do
   end
 end
 
--- What each tier may owe for slices. One that owes more is paused.
+-- What each tier may owe for slices. A tier that owes more is paused.
 local owed, rooms, hold, left = {}, {}, 0, SPAN
 for tier = 1, tiers do
   rooms[tier] = periods[tier] and spans[tier] or max(spans[tier], ttl * MILLI)
@@ -48,7 +47,7 @@ for tier = 1, tiers do
   end
 end
 
--- Its share, max-min fair: as water fills vessels of different height.
+-- The node's share, max-min fair, by water filling.
 local taken, pace, part = 0, 0, WHOLE
 want = min(want, largest)
 local asked = numbers[1]
@@ -72,7 +71,7 @@ elseif want > 0 then
   end
   local target = min(want, level)
   taken = min(target, max(rate - others_taken, 0))
-  -- What the fleet has not used in time is still in the bucket, and made up for slowly.
+  -- What the fleet has not used in time is still in the bucket, and is made up for slowly.
   pace = left < floor(rate / 8000) and taken or min(taken + floor(taken / 25), largest)
   if taken < target - floor(target / 16) then
     part = SHORT
@@ -87,8 +86,8 @@ elseif want > 0 then
   end
 end
 
--- What it may spend in a second: of what nobody owns, its pace and a little more, but what
--- others lack of their shares only if it lacks that itself.
+-- What the node may spend in a second: its pace and a little more, out of what nobody owns.
+-- What others lack of their shares is left to them unless the node lacks that itself.
 local paced, share = floor(pace / 1000), floor(taken / 1000)
 local most = pace > 0 and part ~= SHORT and 1 or 0
 if paced > 0 then
@@ -97,7 +96,7 @@ if paced > 0 then
 end
 if part == FAIR and most < share then part = SHORT end
 
--- Its tokens, of each tier.
+-- The tokens, taken from each tier.
 local granted = max(parts(pace * ttl, 1000000) - held, 0)
 if hold > 0 then
   granted, returned = 0, 0

@@ -1,4 +1,4 @@
--- A lease has one key more than the buckets, the last: who holds slices of them.
+-- A lease has one more key, the last: the hash of the nodes that hold slices.
 
 local leases = table.remove(KEYS)
 

@@ -1,9 +1,9 @@
--- The limits, and how buckets are read.
+-- Parses the limits, and defines how buckets are read.
 
 local now_ms, now_nanos = sec * 1000 + floor(nanos / MILLI), fmod(nanos, MILLI)
 
--- By tier: the limit; what the bucket owes on its timeline; its word, if it was written
--- under that timeline; a word to be put back as it was.
+-- By tier: the limit; the bucket's debt on its timeline; its word, if written under that
+-- timeline; a word to be restored.
 local widths, spans, tokens, periods = {}, {}, {}, {}
 local debts, own, back = {}, {}, nil
 
@@ -19,20 +19,20 @@ for tier = 1, tiers do
   widths[tier], spans[tier], debts[tier] = width, ARGV[2 * tier + 1] * width, 0
 end
 
--- The least whole number of parts that a whole number takes.
+-- How many parts of this size cover a whole number: the quotient, rounded up.
 local function parts(number, size)
   local rest = fmod(number, size)
   return (number - rest) / size + (rest > 0 and 1 or 0)
 end
 
--- Reads a whole number as these scripts write it, or nothing.
+-- Reads a whole number that is spelled as these scripts do; else nil.
 local function whole(digits)
   local number = tonumber(digits)
   return number <= SPAN and format('%.0f', number) == digits and number or nil
 end
 
--- Reads a tier's word: its debt at now, its timeline's text, and the width it is counted
--- in. Nothing, if no script wrote it.
+-- Reads a tier's word: its debt now, its timeline's text, and the width the debt is counted
+-- in. nil, if no script wrote it.
 local function debt_of(word, tier)
   local limit = ARGV[2 * tier]
   local text, at_sec, at_nanos = match(word, '^(%d+)@(%d+)(%d%d%d%d%d%d%d%d%d)$')

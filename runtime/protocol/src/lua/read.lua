@@ -1,4 +1,4 @@
--- Reads the buckets: one for all tiers, or one for each, where the tier is the first.
+-- Reads the buckets: one for all tiers, or one per tier, with its word first.
 
 for key = 1, #KEYS do
   local value = redis.pcall('GET', KEYS[key])

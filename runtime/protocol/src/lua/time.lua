@@ -1,4 +1,4 @@
--- Times past 2^53 ns, as whole milliseconds and the nanoseconds after them.
+-- Times beyond 2^53 ns, as whole milliseconds and the nanoseconds after them.
 
 -- The end of the engine's clock: 2^64 - 1 ns.
 local LAST_MS, LAST_NANOS = 18446744073709, 551615
@@ -7,7 +7,7 @@ local function later(ms, nanos, than_ms, than_nanos)
   return ms > than_ms or (ms == than_ms and nanos > than_nanos)
 end
 
--- The clock after a wait, or nothing past its end.
+-- The clock after a wait; nil if that is past its end.
 local function clock_after(wait_ms, wait_nanos)
   local end_ms, end_nanos = now_ms + wait_ms, now_nanos + wait_nanos
   if end_nanos >= MILLI then

@@ -1,9 +1,9 @@
--- What is written: a bucket lives until it is full. A full bucket and no bucket are the same.
+-- What is written. A bucket lives until it is full, which is the same as no bucket.
 
 -- Longer than any server runs, in milliseconds.
 local FOREVER = 1000000000000000
 
--- The word of a tier that owes so much, and the milliseconds until it owes nothing.
+-- The word of a tier with this debt, and the milliseconds until it owes nothing.
 local function word_of(tier, debt)
   local period = periods[tier]
   if period then

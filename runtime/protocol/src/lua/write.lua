@@ -1,8 +1,7 @@
--- What every operation but a check of many ends with: the buckets that now owe something
--- else are written.
+-- The end of every operation but a check of many: writes the buckets whose debt has changed.
 
 -- One millisecond more than needed covers the part of a millisecond that the expiry's
--- clock has not yet shown, and lets a bucket that is full at once go.
+-- clock has not shown yet, and lets Redis drop a bucket that is full at once.
 local value, ttl, changed = nil, 0, false
 for tier = 1, tiers do
   local debt = owed[tier]
