@@ -340,14 +340,11 @@ pub(crate) fn on_full(object: &Bound<'_, PyAny>) -> PyResult<Option<OnFull>> {
     if object.is_none() {
         return Ok(None);
     }
-    match text("on_full", object)? {
-        "evict_idlest" => Ok(Some(OnFull::EvictIdlest)),
-        "deny" => Ok(Some(OnFull::Deny)),
-        other => {
-            let message = format!("it must be \"evict_idlest\" or \"deny\", but is {other:?}");
-            Err(invalid_argument(object.py(), "on_full", message))
-        }
-    }
+    let name = text("on_full", object)?;
+    OnFull::parse(name).map(Some).ok_or_else(|| {
+        let message = format!("it must be \"evict_idlest\" or \"deny\", but is {name:?}");
+        invalid_argument(object.py(), "on_full", message)
+    })
 }
 
 /// The UTF-8 of a `str` argument.

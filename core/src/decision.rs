@@ -1,3 +1,5 @@
+//! What a limiter answers, and where the answer was taken.
+
 /// The answer to one check, as a value: a refusal is not an error.
 ///
 /// Times are durations in nanoseconds, relative to the `now` of the call, so
@@ -41,6 +43,21 @@ pub enum Source {
 }
 
 impl Source {
+    /// Every source. Its place here is the number that stands for it where an answer travels as
+    /// numbers.
+    pub const ALL: [Self; 5] = [Self::Memory, Self::Shm, Self::Redis, Self::Lease, Self::Fallback];
+
+    /// The source of that name.
+    ///
+    /// ```
+    /// use tidegate_core::Source;
+    /// assert!(Source::ALL.iter().all(|source| Source::parse(source.as_str()) == Some(*source)));
+    /// assert_eq!(Source::parse("elsewhere"), None);
+    /// ```
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|source| source.as_str() == name)
+    }
+
     /// The name that every binding uses: `"memory"`, `"shm"`, `"redis"`,
     /// `"lease"` or `"fallback"`.
     pub const fn as_str(self) -> &'static str {

@@ -1,7 +1,6 @@
 use core::fmt;
 
-use crate::limit::{MAX_RATE_PER_SECOND, MAX_SPAN, MAX_STEPPED_FILL};
-use crate::tiers::MAX_TIERS;
+use crate::bounds::{MAX_RATE_PER_SECOND, MAX_SPAN, MAX_STEPPED_FILL, MAX_TIERS};
 
 /// Why a limit, or a call on one, cannot be. Never a refusal: that is a
 /// [`Decision`](crate::Decision).

@@ -13,8 +13,9 @@
 //!
 //! Words are separated by spaces; around "/" spaces are free.
 
+use crate::bounds::NANOS_PER_SECOND;
 use crate::error::{Error, Field};
-use crate::limit::{Limit, NANOS_PER_SECOND};
+use crate::limit::Limit;
 
 const MINUTE: u64 = 60 * NANOS_PER_SECOND;
 const HOUR: u64 = 60 * MINUTE;

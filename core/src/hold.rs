@@ -1,6 +1,7 @@
+use crate::bounds::MAX_SPAN;
 use crate::decision::Decision;
 use crate::error::Error;
-use crate::limit::{Limit, MAX_SPAN};
+use crate::limit::Limit;
 use crate::tiers::{Cells, check_count, look};
 use crate::timeline::Timeline;
 

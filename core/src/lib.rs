@@ -3,6 +3,8 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+mod admit;
+mod bounds;
 mod breaker;
 mod change;
 mod clock;
@@ -24,6 +26,8 @@ mod tiers;
 mod timeline;
 mod units;
 
+pub use admit::admit;
+pub use bounds::{MAX_KEY, MAX_RATE_PER_SECOND, MAX_SPAN, MAX_TIERS};
 pub use breaker::{Attempt, Breaker, BreakerPolicy, BreakerState};
 pub use change::change_limits;
 pub use clock::{Clock, ManualClock};
@@ -36,13 +40,13 @@ pub use lease::{
     Grant, LeaseAsk, LeaseError, LeaseTerms, LeasedBucket, MAX_NODES, Next, NodeRecord, ShareKind,
     Slice, SpendResult, grant_lease,
 };
-pub use limit::{Limit, MAX_RATE_PER_SECOND, MAX_SPAN, Shape};
+pub use limit::{Limit, Shape};
 pub use operation::{Operation, Outcome, apply};
-pub use reservation::{Reservation, Reserved, cancel, reserve};
+pub use reservation::{Charge, Reservation, Reserved, cancel, reserve};
 pub use settle::settle;
 pub use table::{
     Charged, OnFull, Receipt, Segments, Slot, Table, TableFull, WINDOW, apply_tables, check_table,
     check_tables,
 };
-pub use tiers::{Cells, MAX_TIERS, decide_tiers};
+pub use tiers::{Cells, decide_tiers};
 pub use timeline::Timeline;

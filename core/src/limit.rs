@@ -1,22 +1,11 @@
 use core::{fmt, str::FromStr};
 
+use crate::bounds::{
+    MAX_RATE_PER_SECOND, MAX_SPAN, MAX_STEPPED_FILL, NANOS_PER_MILLI, NANOS_PER_SECOND,
+};
 use crate::error::{Error, Field};
 use crate::grammar;
 use crate::timeline::Timeline;
-
-/// The fastest rate a limit can have: one token per nanosecond.
-pub const MAX_RATE_PER_SECOND: u64 = NANOS_PER_SECOND;
-
-/// The longest a smooth bucket may take to refill, in nanoseconds, and the
-/// most tokens a stepped one may hold: 2^53, below which a double is exact, so
-/// that the Redis twin computes with the same integers.
-pub const MAX_SPAN: u64 = 1 << 53;
-
-/// The longest a stepped bucket may take to refill: a hundred years of 365 days.
-pub(crate) const MAX_STEPPED_FILL: u64 = 100 * 365 * 86_400 * NANOS_PER_SECOND;
-
-pub(crate) const NANOS_PER_SECOND: u64 = 1_000_000_000;
-const NANOS_PER_MILLI: u64 = 1_000_000;
 
 /// How a limit gives its tokens back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -1,15 +1,16 @@
+//! Every operation on a bucket as a value, and the one function that runs them all.
+
 use crate::credit::{credit, reset};
-use crate::decision::Decision;
+use crate::decision::{Decision, Source};
 use crate::error::Error;
 use crate::hold::hold;
 use crate::limit::Limit;
-use crate::reservation::{Reservation, Reserved, cancel_at, reserve};
+use crate::reservation::{Charge, Reserved, cancel_at, reserve};
 use crate::settle::settle;
 use crate::tiers::{Cells, check_count, decide_tiers, look};
 
 /// What can be done to a bucket, as a value that travels to wherever the bucket is.
-#[derive(Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Operation {
     /// [`decide_tiers`].
     Check {
@@ -24,7 +25,7 @@ pub enum Operation {
         max_wait: u64,
     },
     /// [`cancel`](crate::cancel).
-    Cancel(Reservation),
+    Cancel(Charge),
     /// [`settle`].
     Settle {
         /// Tokens taken before.
@@ -47,28 +48,33 @@ pub enum Operation {
 }
 
 /// The answer to an [`Operation`].
-#[derive(Debug, PartialEq, Eq)]
-#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Of a check whether it was allowed; of the others but these below, what
+    /// For a check: the decision. For every other operation without a variant of its own: what
     /// the buckets hold afterwards.
     Decision(Decision),
-    /// Of [`Operation::Reserve`].
+    /// The answer to [`Operation::Reserve`].
     Reserved(Reserved),
-    /// Of [`Operation::Cancel`]: whether all of it came back.
+    /// The answer to [`Operation::Cancel`]: whether all of the charge came back.
     Cancelled(bool),
 }
 
 impl Outcome {
-    /// The decision within, if there is one.
-    pub fn decision_mut(&mut self) -> Option<&mut Decision> {
-        match self {
-            Self::Decision(decision)
-            | Self::Reserved(
-                Reserved::TooFar(decision) | Reserved::Slot(Reservation { decision, .. }),
-            ) => Some(decision),
-            Self::Cancelled(_) => None,
+    /// The same outcome, answered by a bucket that lives in `source`.
+    #[must_use]
+    #[inline]
+    pub const fn from_source(mut self, source: Source) -> Self {
+        match &mut self {
+            Self::Decision(decision) | Self::Reserved(Reserved::TooFar(decision)) => {
+                decision.source = source;
+            }
+            Self::Reserved(Reserved::Slot(slot)) => {
+                slot.decision.source = source;
+                slot.charge.source = source;
+            }
+            Self::Cancelled(_) => {}
         }
+        self
     }
 }
 
@@ -99,9 +105,9 @@ pub fn apply(
         Operation::Reserve { cost, max_wait } => {
             return reserve(limits, cells, now, cost, max_wait).map(Outcome::Reserved);
         }
-        Operation::Cancel(reservation) => {
+        Operation::Cancel(charge) => {
             check_count(limits)?;
-            return Ok(Outcome::Cancelled(cancel_at(limits, reservation, cells, now)));
+            return Ok(Outcome::Cancelled(cancel_at(limits, &charge, cells, now)));
         }
         Operation::Settle { charged, actual } => settle(limits, cells, now, charged, actual),
         Operation::Credit { tokens } => credit(limits, cells, now, tokens),

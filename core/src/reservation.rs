@@ -1,11 +1,14 @@
+//! Slots ahead of time: `reserve` takes one, `cancel` gives it back.
+
+use crate::bounds::MAX_SPAN;
 use crate::decision::{Decision, Source};
 use crate::error::Error;
-use crate::limit::{Limit, MAX_SPAN};
+use crate::limit::Limit;
 use crate::tiers::{Cells, check_cost};
 
 /// The answer to [`reserve`]: a slot, or that none is near enough.
 #[must_use = "a slot that is not waited for should be cancelled"]
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reserved {
     /// The tokens are charged; spend them after [`Reservation::delay`].
     Slot(Reservation),
@@ -17,12 +20,9 @@ pub enum Reserved {
     TooFar(Decision),
 }
 
-/// Tokens charged ahead of time, to be spent once `delay` has passed.
-///
-/// It can be given back once, by [`cancel`], and so it cannot be copied. A host
-/// that must carry it further (a binding, another process) keeps its parts.
+/// A charge ahead of time, to be spent once `delay` has passed.
 #[must_use = "a slot that is not waited for should be cancelled"]
-#[derive(Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Reservation {
     /// How long to wait before spending, in nanoseconds, from the `now` of the
     /// call; the longest of the tiers'. 0 is an allowed check.
@@ -30,12 +30,26 @@ pub struct Reservation {
     /// The buckets after the charge, as an allowed check would tell them. The tier
     /// is the one with the longest delay, then the least `remaining`, then the first.
     pub decision: Decision,
-    /// The tokens that were charged.
+    /// What was charged, which is all that a later [`cancel`] or [`settle`](crate::settle) needs.
+    pub charge: Charge,
+}
+
+/// A charge that can be given back: plain data, so that a host can keep it or carry it to
+/// another process.
+///
+/// It must be cancelled or settled at most once. The engine cannot see that; a host's handle for
+/// a reservation ensures it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Charge {
+    /// The tokens that were charged; 0 where the answer charged nothing, as a policy for a
+    /// failing store may.
     pub cost: u64,
     /// The cells before the charge, to which [`cancel`] goes back.
     pub before: Cells,
     /// The cells as the charge left them, by which [`cancel`] sees that it was the last.
     pub after: Cells,
+    /// Where the charged bucket lives.
+    pub source: Source,
 }
 
 /// Takes the next slot for `cost` tokens if it is at most `max_wait` nanoseconds
@@ -122,7 +136,8 @@ pub fn reserve(
         return Err(Error::TierCount { count: 0 });
     };
     *cells = after;
-    Ok(Reserved::Slot(Reservation { delay, decision, cost, before, after }))
+    let charge = Charge { cost, before, after, source: Source::Memory };
+    Ok(Reserved::Slot(Reservation { delay, decision, charge }))
 }
 
 /// Gives an unused reservation back, and says whether all of it came back.
@@ -150,15 +165,15 @@ pub fn reserve(
 /// let Reserved::Slot(first) = reserve(&limits, &mut cells, 7, 1, 0)? else { panic!() };
 /// let before = cells;
 /// let Reserved::Slot(second) = reserve(&limits, &mut cells, 7, 1, u64::MAX)? else { panic!() };
-/// assert!(cancel(second, &mut cells));
+/// assert!(cancel(&second.charge, &mut cells));
 /// assert_eq!(cells, before);
-/// assert!(cancel(first, &mut cells));
+/// assert!(cancel(&first.charge, &mut cells));
 /// assert_eq!(cells, Cells::default());
 /// # Ok::<(), tidegate_core::Error>(())
 /// ```
-pub fn cancel(reservation: Reservation, cells: &mut Cells) -> bool {
+pub fn cancel(charge: &Charge, cells: &mut Cells) -> bool {
     let mut all = true;
-    for ((cell, before), after) in cells.iter_mut().zip(reservation.before).zip(reservation.after) {
+    for ((cell, before), after) in cells.iter_mut().zip(charge.before).zip(charge.after) {
         if *cell == after {
             *cell = before;
         } else if before != after {
@@ -170,19 +185,14 @@ pub fn cancel(reservation: Reservation, cells: &mut Cells) -> bool {
 
 /// [`cancel`] at a time, when a bucket that is full may have been forgotten: what is paid on both
 /// sides has come back.
-pub(crate) fn cancel_at(
-    limits: &[Limit],
-    reservation: Reservation,
-    cells: &mut Cells,
-    now: u64,
-) -> bool {
-    let (mut before, mut after) = (reservation.before, reservation.after);
+pub(crate) fn cancel_at(limits: &[Limit], charge: &Charge, cells: &mut Cells, now: u64) -> bool {
+    let Charge { mut before, mut after, .. } = *charge;
     for (tier, limit) in limits.iter().enumerate() {
         if is_paid(limit, now, cells[tier], after[tier]) && cells[tier] != after[tier] {
             (before[tier], after[tier]) = (cells[tier], cells[tier]);
         }
     }
-    cancel(Reservation { before, after, ..reservation }, cells)
+    cancel(&Charge { before, after, ..*charge }, cells)
 }
 
 /// Whether time has paid for a reservation, and for all that came after it.

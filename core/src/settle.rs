@@ -1,7 +1,8 @@
+use crate::bounds::MAX_SPAN;
 use crate::credit::credit_bucket;
 use crate::decision::Decision;
 use crate::error::Error;
-use crate::limit::{Limit, MAX_SPAN};
+use crate::limit::Limit;
 use crate::tiers::{Cells, check_count, look};
 
 /// Corrects a charge once its true size is known: `charged` tokens were taken by a

@@ -1,10 +1,8 @@
+use crate::bounds::MAX_TIERS;
 use crate::decision::Decision;
 use crate::error::Error;
 use crate::gcra::decide;
 use crate::limit::Limit;
-
-/// The most limits one limiter can hold.
-pub const MAX_TIERS: usize = 4;
 
 /// One cell per tier; those beyond the limiter's tiers stay zero.
 pub type Cells = [u64; MAX_TIERS];

@@ -1,4 +1,4 @@
-use crate::limit::MAX_SPAN;
+use crate::bounds::MAX_SPAN;
 
 /// What gives the integer in a cell its meaning: how a limit's timeline moves
 /// with the clock.

@@ -74,7 +74,7 @@ fn a_reservation_with_another_behind_it_comes_back_when_time_has_paid_for_both()
         let mut cells = Cells::default();
         let mut taken = || reserve(&limits, &mut cells, NOW, 1, SECOND);
         let (Reserved::Slot(first), Reserved::Slot(_)) = (taken()?, taken()?) else { panic!() };
-        let outcome = apply(&limits, &mut cells, now, Operation::Cancel(first))?;
+        let outcome = apply(&limits, &mut cells, now, Operation::Cancel(first.charge))?;
         assert_eq!(outcome, Outcome::Cancelled(comes_back), "at {now}");
         assert_eq!(cells, [paid, 0, 0, 0]);
     }
@@ -90,25 +90,21 @@ fn a_manual_clock_is_advanced_to_a_later_time_only() {
     }
 }
 
-/// A store writes its name there.
+/// A store marks its answers with its name.
 #[test]
-fn the_decision_within_an_outcome_can_be_changed() -> Result<(), Error> {
+fn an_outcome_names_the_source_that_it_was_given() -> Result<(), Error> {
     let limits = limits(["2/s burst 1"]);
     let mut cells = Cells::default();
     let mut named = |operation| {
-        let mut outcome = apply(&limits, &mut cells, NOW, operation)?;
-        if let Some(decision) = outcome.decision_mut() {
-            decision.source = Source::Redis;
-        }
-        Ok(outcome)
+        apply(&limits, &mut cells, NOW, operation).map(|it| it.from_source(Source::Redis))
     };
     let reserve = |max_wait| Operation::Reserve { cost: 1, max_wait };
     let Outcome::Decision(decision) = named(Operation::Check { cost: 0 })? else { panic!() };
     assert_eq!(decision.source, Source::Redis);
     let Outcome::Reserved(Reserved::Slot(slot)) = named(reserve(0))? else { panic!() };
-    assert_eq!(slot.decision.source, Source::Redis);
+    assert_eq!((slot.decision.source, slot.charge.source), (Source::Redis, Source::Redis));
     let Outcome::Reserved(Reserved::TooFar(refused)) = named(reserve(0))? else { panic!() };
     assert_eq!(refused.source, Source::Redis);
-    assert_eq!(named(Operation::Cancel(slot))?.decision_mut(), None);
+    assert_eq!(named(Operation::Cancel(slot.charge))?, Outcome::Cancelled(true));
     Ok(())
 }

@@ -190,12 +190,12 @@ proptest! {
                     let at = if kind % 2 == 0 { last } else { (size % open.len() as u64) as usize };
                     let (_, slot) = open.remove(at);
                     let before = cells;
-                    cancel(slot, &mut cells);
+                    cancel(&slot.charge, &mut cells);
                     prop_assert!(cells.iter().zip(before).all(|(now, before)| *now <= before));
                 }
             }
         }
-        spent.extend(open.iter().map(|(at, slot)| (*at, slot.cost)));
+        spent.extend(open.iter().map(|(at, slot)| (*at, slot.charge.cost)));
         for limit in &limits {
             keeps_the_bound(limit, &mut spent, 0)?;
         }
@@ -226,7 +226,7 @@ proptest! {
                 },
                 6 | 7 => if !open.is_empty() {
                     let at = (size % open.len() as u64) as usize;
-                    cancel(open.remove(at).1, &mut cells);
+                    cancel(&open.remove(at).1.charge, &mut cells);
                 },
                 8 => { settle(&limits, &mut cells, now, cost, pick % (cost + 3))?; gives = true; }
                 9 => { credit(&limits, &mut cells, now, pick % 5)?; gives = true; }
@@ -238,7 +238,7 @@ proptest! {
                 granted += u128::from(before.saturating_sub(after)).div_ceil(u128::from(limit.timeline().width()));
             }
         }
-        spent.extend(open.iter().map(|(at, slot)| (*at, slot.cost)));
+        spent.extend(open.iter().map(|(at, slot)| (*at, slot.charge.cost)));
         keeps_the_bound(&limit, &mut spent, granted)?;
     }
 
@@ -352,7 +352,7 @@ proptest! {
             }
         }
         for (before, slot) in open.into_iter().rev() {
-            prop_assert!(cancel(slot, &mut cells));
+            prop_assert!(cancel(&slot.charge, &mut cells));
             prop_assert_eq!(cells, before);
         }
     }
@@ -365,7 +365,7 @@ proptest! {
         let later = slot(&limits, &mut cells, START, cost(&limits, second), MAX_SPAN / 64);
         if let (Some(earlier), Some(_later)) = (earlier, later) {
             let before = cells;
-            prop_assert!(!cancel(earlier, &mut cells));
+            prop_assert!(!cancel(&earlier.charge, &mut cells));
             prop_assert_eq!(cells, before);
         }
     }
@@ -462,9 +462,9 @@ proptest! {
         match kind {
             0 => if let Ok(Reserved::Slot(slot)) = reserve(&limits, &mut cells, now, tokens, a) {
                 prop_assert!(slot.delay <= a);
-                let (at, left) = (slot.before, slot.after);
+                let (at, left) = (slot.charge.before, slot.charge.after);
                 prop_assert_eq!(left, cells);
-                prop_assert!(cancel(slot, &mut cells));
+                prop_assert!(cancel(&slot.charge, &mut cells));
                 prop_assert_eq!(at, cells);
             },
             1 => if let Ok(Reserved::Slot(slot)) = reserve(&limits, &mut cells, now, tokens % (smallest_burst(&limits) + 1), a) {

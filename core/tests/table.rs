@@ -127,8 +127,8 @@ fn assert_alike(
             Ok(Outcome::Reserved(Reserved::Slot(map))),
         ) => {
             prop_assert_eq!(
-                (table.delay, table.decision, table.cost),
-                (map.delay, map.decision, map.cost)
+                (table.delay, table.decision, table.charge.cost),
+                (map.delay, map.decision, map.charge.cost)
             );
             held.push((keys.to_vec(), table, map));
         }
@@ -166,7 +166,7 @@ proptest! {
                 Asked::Cancel { which } => {
                     let (of, table, map) = held.swap_remove(which % held.len());
                     keys = of;
-                    (Operation::Cancel(table), Operation::Cancel(map))
+                    (Operation::Cancel(table.charge), Operation::Cancel(map.charge))
                 }
                 Asked::Settle { charged, actual } => {
                     twice(&|| Operation::Settle { charged, actual })

@@ -37,7 +37,7 @@ fn operation(step: &Step, reservations: &mut Vec<Reservation>) -> Option<Operati
         Step::Cancel { .. } if reservations.is_empty() => return None,
         Step::Cancel { which } => {
             let which = usize::from(which) % reservations.len();
-            Operation::Cancel(reservations.swap_remove(which))
+            Operation::Cancel(reservations.swap_remove(which).charge)
         }
         Step::Settle { charged, actual } => Operation::Settle { charged, actual },
         Step::Credit { tokens } => Operation::Credit { tokens },
@@ -63,13 +63,14 @@ impl Kind {
             Operation::Reserve { cost, max_wait } => {
                 Self::Charge { cost: *cost, max_wait: *max_wait }
             }
-            Operation::Cancel(slot) => Self::Cancel { before: slot.before, after: slot.after },
+            Operation::Cancel(charge) => {
+                Self::Cancel { before: charge.before, after: charge.after }
+            }
             Operation::Settle { charged, actual } if actual > charged => Self::TakeWithoutAsking,
             Operation::Settle { charged, actual } => Self::GiveBack { at_most: charged - actual },
             Operation::Credit { tokens } => Self::GiveBack { at_most: *tokens },
             Operation::Hold { wait } => Self::Hold { wait: *wait },
             Operation::Reset => Self::Reset,
-            other => panic!("an operation without promises: {other:?}"),
         }
     }
 }
@@ -95,7 +96,7 @@ impl Run<'_> {
                 let (allowed, delay) = match outcome {
                     Outcome::Decision(decision) => (decision.allowed, 0),
                     Outcome::Reserved(Reserved::Slot(slot)) => {
-                        assert_eq!((slot.before, slot.after), (*before, *after), "{place}");
+                        assert_eq!((slot.charge.before, slot.charge.after), (*before, *after), "{place}");
                         (true, slot.delay)
                     }
                     _ => (false, 0),

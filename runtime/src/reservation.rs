@@ -2,7 +2,7 @@ use core::fmt;
 use core::time::Duration;
 use std::time::Instant;
 
-use tidegate_core::{Decision, Operation, Outcome, Reserved, Source};
+use tidegate_core::{Decision, Operation, Outcome, Reserved};
 use tidegate_protocol::OwnedKeys;
 use tokio::sync::oneshot;
 
@@ -90,7 +90,8 @@ impl Reservation {
         match self.reserved {
             Reserved::TooFar(_) => Ok(false),
             Reserved::Slot(slot) => cancelled(
-                self.keys.lend(|keys| self.limiter.run_blocking(keys, Operation::Cancel(slot))),
+                self.keys
+                    .lend(|keys| self.limiter.run_blocking(keys, Operation::Cancel(slot.charge))),
             ),
         }
     }
@@ -111,7 +112,7 @@ impl Reservation {
         match self.reserved {
             Reserved::TooFar(_) => done(Ok(false)),
             Reserved::Slot(slot) => self.keys.lend(|keys| {
-                let cancel = Operation::Cancel(slot);
+                let cancel = Operation::Cancel(slot.charge);
                 self.limiter.run(keys, cancel, |outcome| done(cancelled(outcome)));
             }),
         }
@@ -174,14 +175,13 @@ impl Reservation {
     }
 
     fn settling(&self, actual: u64) -> Result<Operation, Error> {
-        if self.allowed() {
-            // What the policy for a failing store has granted may be charged nowhere.
-            let fallback = self.decision().source == Source::Fallback;
-            let uncharged = fallback && self.limiter.grants_uncharged();
-            let charged = if uncharged { 0 } else { self.cost };
-            return Ok(Operation::Settle { charged, actual });
+        match self.reserved {
+            Reserved::Slot(slot) => Ok(Operation::Settle { charged: slot.charge.cost, actual }),
+            Reserved::TooFar(_) => {
+                let message = "it was refused, so it has charged nothing to settle";
+                Err(Error::argument("reservation", message))
+            }
         }
-        Err(Error::argument("reservation", "it was refused, so it has charged nothing to settle"))
     }
 }
 

@@ -60,11 +60,7 @@ impl<S: Segments, C: Clock> KeyedTables<S, C> {
         let outcome = self.with_tables(&self.fingerprints(keys), |tables, fingerprints| {
             apply_tables(tables, &self.limits, fingerprints, &self.clock, operation)
         });
-        let mut outcome = outcome.map_err(Error::from_engine)?;
-        if let Some(decision) = outcome.decision_mut() {
-            decision.source = self.source;
-        }
-        Ok(outcome)
+        Ok(outcome.map_err(Error::from_engine)?.from_source(self.source))
     }
 
     /// Many checks, in order; of a single limit at one reading of the clock for each batch.

@@ -11,8 +11,8 @@ import { Engine } from './tidegate_wasm.js';
 const FAILED = 0xffff_ffff;
 /** The length of the key, to the engine, when there is one for each limit. */
 const EACH = 0;
-/** The words of a reservation: its delay, then its cells before and after. */
-const SLOT_WORDS = 9;
+/** The words of a reservation: its delay, cost and source, then its cells before and after. */
+const SLOT_WORDS = 11;
 const encoder = new TextEncoder();
 
 /** The buckets of one limiter, in this runtime's memory. */

@@ -13,7 +13,7 @@ import { StoreHealth } from './store-health.js';
 import { SharedBuckets as Engine, SharedOptions } from './tidegate_wasm.js';
 
 const FAILED = 0xffff_ffff;
-const SLOT_WORDS = 9;
+const SLOT_WORDS = 11;
 /** Of the doubles of an answer: those before these two are the same for every store. */
 const [LIMIT, SOURCE] = [5, 6];
 const ANSWER_DOUBLES = 7;
@@ -90,7 +90,7 @@ export class SharedBuckets {
 
   cancel(slot) {
     const of = this.#of(slot.key);
-    return this.#ask((id) => this.#engine.cancel(...of, slot.words, slot.cost, isFallback(slot), id), (answer) => {
+    return this.#ask((id) => this.#engine.cancel(...of, slot.words, id), (answer) => {
       const restored = answer.outcome();
       if (restored === FAILED) raise(answer);
       return restored === 1;
@@ -105,7 +105,7 @@ export class SharedBuckets {
   /** Settles what a slot has charged. */
   settleSlot(slot, actual) {
     const of = this.#of(slot.key);
-    return this.#decide((id) => this.#engine.settle_slot(...of, slot.cost, isFallback(slot), actual, id));
+    return this.#decide((id) => this.#engine.settle_slot(...of, slot.words, actual, id));
   }
 
   credit(key, tokens) {
@@ -170,10 +170,6 @@ export class SharedBuckets {
     const source = SOURCES[numbers[SOURCE]];
     return { decision: new Decision((status & 1) === 1, bound, numbers[0], numbers[1], numbers[2], source), tier };
   }
-}
-
-function isFallback({ decision }) {
-  return decision.source === 'fallback';
 }
 
 function optionsOf(limits, timeoutMs, { prefix = DEFAULT_PREFIX, onStoreError = 'raise', peers, denyCacheMs, lease }) {

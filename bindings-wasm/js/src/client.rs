@@ -151,11 +151,10 @@ impl Told {
                 self.decide(&decision)
             }
             Ok(Outcome::Reserved(Reserved::Slot(slot))) => {
-                *self.slot = Slot::of(&slot);
+                *self.slot = Slot::from(slot);
                 self.decide(&slot.decision)
             }
             Ok(Outcome::Cancelled(all)) => all.into(),
-            Ok(_) => self.fail(Failure::unexpected()),
             Err(error) => self.fail(error.into()),
         };
     }

@@ -1,6 +1,6 @@
 use tidegate_core::{
-    Cells, Decision, Error, Limit, MAX_TIERS, Operation, Outcome, Reservation, Reserved, Source,
-    apply, decide_tiers,
+    Cells, Charge, Decision, Error, Limit, MAX_TIERS, Operation, Outcome, Reservation, Reserved,
+    Source, admit, apply, decide_tiers,
 };
 use wasm_bindgen::prelude::wasm_bindgen;
 
@@ -48,12 +48,16 @@ pub(crate) struct Answer {
     reset_after: u64,
 }
 
-/// The last reservation: what JavaScript keeps of it, and puts back to cancel it.
+/// The last reservation, in the form in which JavaScript keeps it and puts it back to cancel or
+/// settle it.
 #[repr(C)]
 #[derive(Default)]
 pub(crate) struct Slot {
     /// In nanoseconds.
     delay: u64,
+    cost: u64,
+    /// The place of the charge's source in [`Source::ALL`].
+    source: u64,
     before: Cells,
     after: Cells,
 }
@@ -70,31 +74,29 @@ impl Answer {
     }
 }
 
+impl From<Reservation> for Slot {
+    fn from(Reservation { delay, charge, .. }: Reservation) -> Self {
+        let Charge { cost, before, after, source } = charge;
+        let source = Source::ALL.iter().position(|it| *it == source).unwrap_or(0) as u64;
+        Self { delay, cost, source, before, after }
+    }
+}
+
 impl Slot {
-    pub(crate) fn of(reservation: &Reservation) -> Self {
-        let Reservation { delay, before, after, .. } = *reservation;
-        Self { delay, before, after }
+    /// The charge of the reservation.
+    pub(crate) fn charge(&self) -> Charge {
+        let Self { cost, source, before, after, .. } = *self;
+        let source = usize::try_from(source).ok().and_then(|place| Source::ALL.get(place));
+        Charge { cost, before, after, source: source.copied().unwrap_or_default() }
     }
 
-    /// The reservation, to be cancelled: of its decision nothing is asked again.
-    pub(crate) fn reservation(&self) -> Reservation {
-        let Self { delay, before, after } = *self;
-        let decision = Decision {
-            allowed: true,
-            limit: 0,
-            remaining: 0,
-            retry_after: 0,
-            reset_after: 0,
-            tier: 0,
-            source: Source::Memory,
-        };
-        Reservation { delay, decision, cost: 0, before, after }
-    }
-
+    /// Reads a reservation from the words that JavaScript has kept; `None` for words of another
+    /// form.
     pub(crate) fn read(words: &[u64]) -> Option<Self> {
-        let (&delay, cells) = words.split_first()?;
+        let (&[delay, cost, source], cells) = words.split_first_chunk()?;
         let (before, after) = cells.split_at_checked(MAX_TIERS)?;
-        Some(Self { delay, before: before.try_into().ok()?, after: after.try_into().ok()? })
+        let (before, after) = (before.try_into().ok()?, after.try_into().ok()?);
+        Some(Self { delay, cost, source, before, after })
     }
 }
 
@@ -146,8 +148,8 @@ impl Engine {
         (&raw const *self.answer).cast()
     }
 
-    /// Where a reservation is: nine 64-bit integers, of which the first is its delay
-    /// in nanoseconds.
+    /// Where a reservation is: eleven 64-bit integers, of which the first is its delay in
+    /// nanoseconds and the second its cost.
     pub fn slot_pointer(&self) -> *const u64 {
         (&raw const *self.slot).cast()
     }
@@ -169,8 +171,8 @@ impl Engine {
     /// Whether `cost` is within every burst: `u32::MAX` if not, see
     /// [`take_failure`](Self::take_failure). Spends nothing.
     pub fn check_cost(&mut self, cost: f64) -> u32 {
-        match decide_tiers(&self.limits, &mut Cells::default(), 0, cost as u64) {
-            Ok(_) => 0,
+        match admit(&self.limits, &Operation::Check { cost: cost as u64 }) {
+            Ok(()) => 0,
             Err(error) => self.fail(error.into()),
         }
     }
@@ -194,8 +196,8 @@ impl Engine {
     /// Gives back the reservation that has been put to [`slot_pointer`](Self::slot_pointer)
     /// again. Returns 1 if all of it came back, 0 if not.
     pub fn cancel(&mut self, key_length: usize, millis: f64, nanos: u32) -> u32 {
-        let reservation = self.slot.reservation();
-        self.run(key_length, in_nanos(millis, nanos), Operation::Cancel(reservation))
+        let charge = self.slot.charge();
+        self.run(key_length, in_nanos(millis, nanos), Operation::Cancel(charge))
     }
 
     /// Corrects a charge of `charged` tokens to the `actual` ones.
@@ -261,11 +263,10 @@ impl Engine {
                 self.say(&decision)
             }
             Ok(Outcome::Reserved(Reserved::Slot(slot))) => {
-                *self.slot = Slot::of(&slot);
+                *self.slot = Slot::from(slot);
                 self.say(&slot.decision)
             }
             Ok(Outcome::Cancelled(all)) => all.into(),
-            Ok(_) => self.fail(Failure::unexpected()),
             Err(error) => self.fail(error.into()),
         }
     }

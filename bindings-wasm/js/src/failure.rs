@@ -36,11 +36,6 @@ impl Failure {
     pub(crate) fn of_limit(text: &str, error: Error) -> Self {
         Self { message: format!("invalid limit {text:?}: {error}"), ..Self::from(error) }
     }
-
-    /// For an answer that an operation does not give in this version of the core.
-    pub(crate) fn unexpected() -> Self {
-        Self { code: "error", reason: None, message: "unexpected answer of the engine".to_owned() }
-    }
 }
 
 impl From<tidegate_protocol::Error> for Failure {

@@ -1,5 +1,5 @@
+use tidegate_core::MAX_KEY;
 use tidegate_core::MAX_TIERS;
-use tidegate_protocol::MAX_KEY;
 
 /// Whose buckets a call is about.
 ///

@@ -2,9 +2,7 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use tidegate_core::{
-    BreakerState, Cells, Decision, Limit, Operation, Outcome, Source, decide_tiers,
-};
+use tidegate_core::{BreakerState, Decision, Limit, Operation, Outcome, Source, admit};
 use tidegate_protocol::{Contract, Error, Keys, LeaseOptions, OnStoreError, RedisKeys};
 use wasm_bindgen::prelude::wasm_bindgen;
 
@@ -105,8 +103,8 @@ impl SharedBuckets {
 
     /// As [`Engine::check_cost`](crate::Engine::check_cost).
     pub fn check_cost(&mut self, cost: f64) -> u32 {
-        match decide_tiers(&self.limits, &mut Cells::default(), 0, cost as u64) {
-            Ok(_) => 0,
+        match admit(&self.limits, &Operation::Check { cost: cost as u64 }) {
+            Ok(()) => 0,
             Err(error) => {
                 self.failure = Some(error.into());
                 FAILED
@@ -181,19 +179,9 @@ impl SharedBuckets {
     }
 
     /// Cancels a reservation, whose words were at [`Client::slot_pointer`].
-    pub fn cancel(
-        &self,
-        keys: &[u8],
-        lengths: &[u32],
-        words: &[u64],
-        cost: f64,
-        is_fallback: bool,
-        id: u32,
-    ) {
-        let mut reservation = Slot::read(words).unwrap_or_default().reservation();
-        reservation.cost = cost as u64;
-        reservation.decision.source = if is_fallback { Source::Fallback } else { Source::Redis };
-        self.run(keys, lengths, Operation::Cancel(reservation), id);
+    pub fn cancel(&self, keys: &[u8], lengths: &[u32], words: &[u64], id: u32) {
+        let charge = Slot::read(words).unwrap_or_default().charge();
+        self.run(keys, lengths, Operation::Cancel(charge), id);
     }
 
     /// Corrects a charge of `charged` tokens to the `actual` ones.
@@ -202,20 +190,11 @@ impl SharedBuckets {
         self.run(keys, lengths, Operation::Settle { charged, actual }, id);
     }
 
-    /// The same for a reservation of `cost` tokens.
-    pub fn settle_slot(
-        &self,
-        keys: &[u8],
-        lengths: &[u32],
-        cost: f64,
-        is_fallback: bool,
-        actual: f64,
-        id: u32,
-    ) {
-        // What the policy for a failing store has granted may be charged nowhere.
-        let grants_uncharged = self.guarded.as_ref().is_some_and(Guarded::grants_uncharged);
-        let charged = if is_fallback && grants_uncharged { 0.0 } else { cost };
-        self.settle(keys, lengths, charged, actual, id);
+    /// Corrects the charge of a reservation, whose words were at [`Client::slot_pointer`], to the
+    /// `actual` tokens.
+    pub fn settle_slot(&self, keys: &[u8], lengths: &[u32], words: &[u64], actual: f64, id: u32) {
+        let charged = Slot::read(words).unwrap_or_default().charge().cost;
+        self.run(keys, lengths, Operation::Settle { charged, actual: actual as u64 }, id);
     }
 
     /// Gives `tokens` back.
@@ -294,12 +273,7 @@ impl SharedBuckets {
         lengths: &[u32],
         operation: &Operation,
     ) -> Result<RedisKeys, Error> {
-        if let Operation::Check { cost } | Operation::Reserve { cost, .. } = *operation {
-            let burst = self.limits.iter().map(Limit::burst).min().unwrap_or(0);
-            if cost > burst {
-                return Err(Error::CostTooLarge { cost, burst });
-            }
-        }
+        admit(&self.limits, operation).map_err(Error::from_engine)?;
         let mut rest = bytes;
         let mut keys = Vec::with_capacity(lengths.len());
         for &length in lengths {

@@ -36,7 +36,7 @@ for (const trace of readOperations()) {
     for (const { at: text, op, expect, error, reservation, ...call } of trace.steps) {
       if (text !== undefined) at = BigInt(text);
       const length = writeKey(engine, 'k');
-      if (op === 'cancel') view(BigUint64Array, engine.slot_pointer(), 9).set(slots.get(reservation));
+      if (op === 'cancel') view(BigUint64Array, engine.slot_pointer(), 11).set(slots.get(reservation));
       const status = operations[op](engine, length, split(at), call);
       if (error !== undefined) {
         assert.equal(engine.take_failure().code, error);
@@ -47,7 +47,7 @@ for (const trace of readOperations()) {
         assert.deepEqual({ restored: status === 1 }, expect);
         continue;
       }
-      const slot = view(BigUint64Array, engine.slot_pointer(), 9).slice();
+      const slot = view(BigUint64Array, engine.slot_pointer(), 11).slice();
       if (reservation !== undefined) slots.set(reservation, slot);
       const { limit, delay = '0', ...wanted } = expect;
       assert.deepEqual(answer(engine, status), wanted);

@@ -2,11 +2,10 @@
 
 use core::fmt;
 
+use tidegate_core::MAX_KEY;
+
 use crate::host::{Host, Status};
 use crate::text::Text;
-
-/// The longest key, in bytes: the bound of every Tidegate store.
-pub const MAX_KEY: usize = 1024;
 
 const HEADERS: &str = "request\0headers\0";
 const SOURCE_ADDRESS: &str = "source\0address";

@@ -1,9 +1,9 @@
 //! The answers that the filter gives in the place of the upstream.
 
-use tidegate_core::Decision;
+use tidegate_core::{Decision, MAX_KEY};
 
 use crate::host::{Host, Reply, Status};
-use crate::key::{KeySource, MAX_KEY, is_token_byte};
+use crate::key::{KeySource, is_token_byte};
 use crate::pairs::Pair;
 use crate::rls::Answer;
 use crate::text::Text;

@@ -1,7 +1,8 @@
 //! The messages of `envoy.service.ratelimit.v3`, as far as the filter speaks them.
 
+use tidegate_core::MAX_KEY;
+
 use crate::config::MAX_NAME;
-use crate::key::MAX_KEY;
 use crate::protobuf::{Fields, Malformed, Message, Value};
 
 pub(crate) const SERVICE: &str = "envoy.service.ratelimit.v3.RateLimitService";

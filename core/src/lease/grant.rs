@@ -1,8 +1,9 @@
 //! Decides which slice of a shared bucket a node is granted.
 
+use crate::bounds::MAX_TIERS;
 use crate::error::Error;
 use crate::limit::Limit;
-use crate::tiers::{Cells, MAX_TIERS, check_count};
+use crate::tiers::{Cells, check_count};
 use crate::timeline::Timeline;
 use crate::units::NANOS_PER_MILLI;
 

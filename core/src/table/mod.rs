@@ -48,6 +48,30 @@ pub enum OnFull {
     EvictIdlest,
 }
 
+impl OnFull {
+    /// Every choice.
+    pub const ALL: [Self; 2] = [Self::Deny, Self::EvictIdlest];
+
+    /// The name that every binding uses: `"deny"` or `"evict_idlest"`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Deny => "deny",
+            Self::EvictIdlest => "evict_idlest",
+        }
+    }
+
+    /// The choice of that name.
+    ///
+    /// ```
+    /// use tidegate_core::OnFull;
+    /// assert_eq!(OnFull::parse("deny"), Some(OnFull::Deny));
+    /// assert_eq!(OnFull::parse("evict"), None);
+    /// ```
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|choice| choice.as_str() == name)
+    }
+}
+
 /// Every slot that the new key may take is owed, and [`OnFull::Deny`] holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TableFull {

@@ -1,3 +1,5 @@
+//! Every operation on tables, one table for each limit.
+
 use super::tiers::without_room;
 use super::{Segments, Table, check_tables};
 use crate::clock::Clock;
@@ -8,7 +10,7 @@ use crate::gcra::decide_affordable;
 use crate::hold::hold_bucket;
 use crate::limit::Limit;
 use crate::operation::{Operation, Outcome};
-use crate::reservation::{Reservation, Reserved, is_paid, reserve};
+use crate::reservation::{Charge, Reservation, Reserved, is_paid, reserve};
 use crate::settle::settle_bucket;
 use crate::sync::spin_loop;
 use crate::tiers::{Cells, binds_over, check_cost, check_count};
@@ -41,8 +43,8 @@ pub fn apply_tables<S: Segments + ?Sized>(
         Operation::Reserve { cost, max_wait } => {
             return call.reserve(cost, max_wait).map(Outcome::Reserved);
         }
-        Operation::Cancel(reservation) => {
-            return Ok(Outcome::Cancelled(call.put_back(&reservation.before, &reservation.after)));
+        Operation::Cancel(charge) => {
+            return Ok(Outcome::Cancelled(call.put_back(&charge)));
         }
         Operation::Settle { charged, actual } => {
             call.change_each(|limit, cell| settle_bucket(limit, cell, now, charged, actual))
@@ -68,7 +70,7 @@ struct Call<'a, 's, S: Segments + ?Sized> {
     now: u64,
 }
 
-/// One of them.
+/// One limit of a call, with its table and the fingerprint of its key.
 struct Tier<'a, 's, S: Segments + ?Sized> {
     table: &'a Table<'s, S>,
     limit: &'a Limit,
@@ -102,24 +104,24 @@ impl<'a, 's, S: Segments + ?Sized> Call<'a, 's, S> {
 }
 
 impl<S: Segments + ?Sized> Call<'_, '_, S> {
-    /// Replaces each bucket's cell; what they hold afterwards.
+    /// Replaces each bucket's cell, and answers what the buckets hold afterwards.
     fn change_each(&self, next: impl Fn(&Limit, u64) -> u64) -> Result<Decision, Error> {
         let mut binding: Option<Decision> = None;
-        for (tier, of) in self.tiers() {
-            let position = of.limit.timeline().position(self.now);
-            let changed = of.table.update(of.fingerprint, position, |cell| {
-                let next = next(of.limit, cell);
+        for (index, tier) in self.tiers() {
+            let position = tier.limit.timeline().position(self.now);
+            let changed = tier.table.update(tier.fingerprint, position, |cell| {
+                let next = next(tier.limit, cell);
                 (next != cell).then_some(next)
             });
             let decision = match changed {
                 Ok(cell) => {
-                    let cell = next(of.limit, cell);
-                    decide_affordable(of.limit, cell, self.now, 0).0
+                    let cell = next(tier.limit, cell);
+                    decide_affordable(tier.limit, cell, self.now, 0).0
                 }
-                Err(full) => without_room(of.limit, full, self.now),
+                Err(full) => without_room(tier.limit, full, self.now),
             };
             if binding.is_none_or(|so_far| binds_over(&decision, &so_far)) {
-                binding = Some(Decision { tier, ..decision });
+                binding = Some(Decision { tier: index, ..decision });
             }
         }
         binding.ok_or(Error::TierCount { count: 0 })
@@ -129,12 +131,12 @@ impl<S: Segments + ?Sized> Call<'_, '_, S> {
         check_cost(self.limits, cost)?;
         loop {
             let mut cells = Cells::default();
-            for ((_, of), cell) in self.tiers().zip(&mut cells) {
-                *cell = of.table.cell(of.fingerprint);
+            for ((_, tier), cell) in self.tiers().zip(&mut cells) {
+                *cell = tier.table.cell(tier.fingerprint);
             }
             match reserve(self.limits, &mut cells, self.now, cost, max_wait)? {
-                Reserved::Slot(slot) if cost > 0 => match self.take(slot) {
-                    Ok(slot) => return Ok(Reserved::Slot(slot)),
+                Reserved::Slot(slot) if cost > 0 => match self.take(&slot.charge) {
+                    Ok(charge) => return Ok(Reserved::Slot(Reservation { charge, ..slot })),
                     Err(Some(refused)) => return Ok(Reserved::TooFar(refused)),
                     Err(None) => spin_loop(),
                 },
@@ -143,27 +145,29 @@ impl<S: Segments + ?Sized> Call<'_, '_, S> {
         }
     }
 
-    /// Charges every bucket as the reservation says; none when one has changed since,
-    /// or has no room, which is then the refusal.
-    fn take(&self, slot: Reservation) -> Result<Reservation, Option<Decision>> {
-        let mut taken = Reservation { before: Cells::default(), after: Cells::default(), ..slot };
-        let cells = slot.before.into_iter().zip(slot.after);
+    /// Charges every bucket as planned. Charges none when one has changed since (`Err(None)`), or
+    /// has no room (`Err` with the refusal).
+    fn take(&self, planned: &Charge) -> Result<Charge, Option<Decision>> {
+        let mut taken = Charge { before: Cells::default(), after: Cells::default(), ..*planned };
+        let cells = planned.before.into_iter().zip(planned.after);
         let places = taken.before.iter_mut().zip(&mut taken.after);
         let mut refused = None;
-        for (((tier, of), (expected, after)), (kept_before, kept_after)) in
+        for (((index, tier), (expected, after)), (kept_before, kept_after)) in
             self.tiers().zip(cells).zip(places)
         {
-            let position = of.limit.timeline().position(self.now);
+            let position = tier.limit.timeline().position(self.now);
             // Every full cell is as good as another.
             let same = |cell: u64| cell.max(position) == expected.max(position);
             let update =
-                of.table.update(of.fingerprint, position, |cell| same(cell).then_some(after));
+                tier.table.update(tier.fingerprint, position, |cell| same(cell).then_some(after));
             match update {
                 Ok(before) if same(before) => (*kept_before, *kept_after) = (before, after),
                 Ok(_) => refused = Some(None),
                 Err(full) => {
-                    refused =
-                        Some(Some(Decision { tier, ..without_room(of.limit, full, self.now) }));
+                    refused = Some(Some(Decision {
+                        tier: index,
+                        ..without_room(tier.limit, full, self.now)
+                    }));
                 }
             }
             if refused.is_some() {
@@ -173,26 +177,27 @@ impl<S: Segments + ?Sized> Call<'_, '_, S> {
         match refused {
             None => Ok(taken),
             Some(refused) => {
-                self.put_back(&taken.before, &taken.after);
+                self.put_back(&taken);
                 Err(refused)
             }
         }
     }
 
     /// [`cancel`](crate::cancel), each bucket by itself.
-    fn put_back(&self, before: &Cells, after: &Cells) -> bool {
+    fn put_back(&self, charge: &Charge) -> bool {
         let mut all = true;
-        for ((_, of), (before, after)) in self.tiers().zip(before.iter().zip(after)) {
+        let cells = charge.before.iter().zip(&charge.after);
+        for ((_, tier), (before, after)) in self.tiers().zip(cells) {
             if before == after {
                 continue;
             }
-            let position = of.limit.timeline().position(self.now);
+            let position = tier.limit.timeline().position(self.now);
             // A key that is not there takes no slot by this.
-            let update = of
+            let update = tier
                 .table
-                .update(of.fingerprint, position, |cell| (cell == *after).then_some(*before));
+                .update(tier.fingerprint, position, |cell| (cell == *after).then_some(*before));
             all &= update
-                .is_ok_and(|cell| cell == *after || is_paid(of.limit, self.now, cell, *after));
+                .is_ok_and(|cell| cell == *after || is_paid(tier.limit, self.now, cell, *after));
         }
         all
     }

@@ -2,12 +2,12 @@ use core::fmt::Write as _;
 use std::sync::Arc;
 
 use indexmap::IndexMap;
-use tidegate_core::{Cells, Decision, Limit, MAX_SPAN, Operation, Outcome};
+use tidegate_core::{Cells, Decision, Limit, MAX_SPAN, Operation, Outcome, Source};
 
 use crate::error::Error;
 use crate::exchange::ScriptCall;
-use crate::replay::{from_redis, step};
-use crate::request::{Request, Step};
+use crate::replay::step;
+use crate::request::Request;
 use crate::script::{CANCEL, CHECK, CHECK_EACH, HOLD, RESERVE, RESET, SETTLE, Script};
 use crate::seen::Seen;
 use crate::value;
@@ -25,17 +25,24 @@ pub struct Call {
     /// then happens twice must not give tokens twice.
     pub repeatable: bool,
     limits: Arc<[Limit]>,
-    asked: Vec<Asked>,
+    asked: Asked,
 }
 
-/// What one request asked.
+/// The requests that a call carries, each with its place among the requests of the batch.
 #[derive(Debug)]
-struct Asked {
-    /// Its place among the requests of the trip.
+enum Asked {
+    /// Any number of checks, which each take all tiers from one key.
+    Checks(Vec<AskedCheck>),
+    /// One operation on all keys of the call.
+    One { place: usize, operation: Operation },
+}
+
+#[derive(Debug)]
+struct AskedCheck {
     place: usize,
-    /// Of a check of many, which of the keys it is about.
+    /// The place of its key among the keys of the call.
     key: usize,
-    step: Step,
+    cost: u64,
 }
 
 /// A key that was refused, and the bucket as it then was.
@@ -53,32 +60,28 @@ pub struct Refusal {
 
 impl Call {
     /// The call of one request alone.
-    ///
-    /// # Errors
-    /// [`Error::Store`] for an operation that shared buckets do not have.
-    pub fn new(request: Request) -> Result<Self, Error> {
+    pub fn new(request: Request) -> Self {
         match request.plain_check() {
             Some(_) => {
                 let mut checks = Checks::new(&request);
                 checks.add(0, request);
-                Ok(checks.into_call())
+                checks.into_call()
             }
             None => Self::of_one(0, request),
         }
     }
 
     /// The call of a request that travels in a call of its own.
-    pub(crate) fn of_one(place: usize, request: Request) -> Result<Self, Error> {
-        let Request { keys, limits, step } = request;
-        let operation = step.into_operation();
+    pub(crate) fn of_one(place: usize, request: Request) -> Self {
+        let Request { keys, limits, operation } = request;
         let (script, own, repeatable) = match &operation {
             Operation::Check { cost } => (&CHECK_EACH, cost.to_string(), true),
             Operation::Reserve { cost, max_wait } => {
                 (&RESERVE, format!("{cost} {}", duration(*max_wait)), true)
             }
-            Operation::Cancel(reservation) => {
-                let after = value::write_anytime(&reservation.after, &limits);
-                let before = value::write_anytime(&reservation.before, &limits);
+            Operation::Cancel(charge) => {
+                let after = value::write_anytime(&charge.after, &limits);
+                let before = value::write_anytime(&charge.before, &limits);
                 (&CANCEL, format!("{after} {before}"), true)
             }
             Operation::Settle { charged, actual } if actual > charged => {
@@ -90,20 +93,18 @@ impl Call {
             Operation::Credit { tokens: back } => (&SETTLE, format!("-{}", tokens(*back)), false),
             Operation::Hold { wait } => (&HOLD, duration(*wait), true),
             Operation::Reset => (&RESET, String::new(), true),
-            _ => return Err(Error::Store("not an operation of shared buckets".into())),
         };
         let arguments = arguments(own, &limits);
-        let step = Step::Other(Box::new(operation));
-        let asked = vec![Asked { place, key: 0, step }];
+        let asked = Asked::One { place, operation };
         let keys = keys.into_vec();
-        Ok(Self { script, keys, arguments, repeatable, limits, asked })
+        Self { script, keys, arguments, repeatable, limits, asked }
     }
 
     /// The answers to the requests that the call is made of, each with its request's place
     /// in the trip: from what the script saw, or from what went wrong. Checks of one key
     /// that were refused are also told to `refused`.
     pub fn answer(
-        mut self,
+        self,
         seen: Result<Seen, Error>,
         mut give: impl FnMut(usize, Result<Outcome, Error>),
         mut refused: impl FnMut(Refusal),
@@ -111,7 +112,13 @@ impl Call {
         let seen = match seen {
             Ok(seen) => seen,
             Err(error) => {
-                return self.asked.iter().for_each(|asked| give(asked.place, Err(error.clone())));
+                match self.asked {
+                    Asked::Checks(checks) => {
+                        checks.iter().for_each(|check| give(check.place, Err(error.clone())));
+                    }
+                    Asked::One { place, .. } => give(place, Err(error)),
+                }
+                return;
             }
         };
         let together = if core::ptr::eq(self.script, &CHECK) { 1 } else { self.keys.len() };
@@ -125,13 +132,13 @@ impl Call {
             })
             .collect();
         let mut last_refused = None;
-        for Asked { place, key, step: asked } in core::mem::take(&mut self.asked) {
+        let mut answer = |place: usize, key: usize, operation: Operation| {
             let outcome = match buckets.get_mut(key) {
-                Some(Ok(stored)) => step(stored, &self.limits, seen.now, asked.into_operation())
+                Some(Ok(stored)) => step(stored, &self.limits, seen.now, operation)
                     .map_err(Error::from_engine)
                     .map(|(outcome, cells)| {
                         stored.cells = cells;
-                        from_redis(outcome)
+                        outcome.from_source(Source::Redis)
                     }),
                 Some(Err(error)) => Err(error.clone()),
                 None => Err(Error::Store("the script's answer has another form".into())),
@@ -145,6 +152,14 @@ impl Call {
                 refused(Refusal { key, limits, now: seen.now, cells: *cells });
             }
             give(place, outcome);
+        };
+        match self.asked {
+            Asked::Checks(checks) => {
+                for AskedCheck { place, key, cost } in checks {
+                    answer(place, key, Operation::Check { cost });
+                }
+            }
+            Asked::One { place, operation } => answer(place, 0, operation),
         }
     }
 
@@ -185,7 +200,7 @@ impl ScriptCall for Call {
 pub(crate) struct Checks {
     limits: Arc<[Limit]>,
     keys: IndexMap<Vec<u8>, Costs, foldhash::fast::RandomState>,
-    asked: Vec<Asked>,
+    asked: Vec<AskedCheck>,
 }
 
 /// The costs of a key's checks in order of arrival, and how many of each there are in a row.
@@ -216,7 +231,7 @@ impl Checks {
         let known = self.keys.entry(request.keys.into_first());
         let key = known.index();
         known.and_modify(|costs| costs.add(cost)).or_insert_with(|| Costs::of_one(cost));
-        self.asked.push(Asked { place, key, step: Step::Check { cost } });
+        self.asked.push(AskedCheck { place, key, cost });
     }
 
     pub(crate) fn into_call(self) -> Call {
@@ -227,6 +242,7 @@ impl Checks {
             _ => texts(keys.values()),
         };
         let (arguments, keys) = (arguments(own, &limits), keys.into_keys().collect());
+        let asked = Asked::Checks(asked);
         Call { script: &CHECK, keys, arguments, repeatable: true, limits, asked }
     }
 }

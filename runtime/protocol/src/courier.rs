@@ -160,8 +160,7 @@ impl Trip {
             requests.push(request);
             callers.push(caller);
         }
-        let calls = plan(requests, |place, refusal| callers[place].answer(refusal));
-        Self { exchange: Exchange::new(calls), callers, sent: now, refused }
+        Self { exchange: Exchange::new(plan(requests)), callers, sent: now, refused }
     }
 
     /// What is to be sent now, in one pipeline: the words of each command. None when the trip

@@ -114,6 +114,6 @@ fn gives_back(operation: &Operation) -> bool {
     match operation {
         Operation::Check { .. } | Operation::Reserve { .. } | Operation::Hold { .. } => false,
         Operation::Settle { charged, actual } => actual < charged,
-        _ => true,
+        Operation::Cancel(_) | Operation::Credit { .. } | Operation::Reset => true,
     }
 }

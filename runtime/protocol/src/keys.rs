@@ -1,9 +1,9 @@
 use core::ops::Deref;
 
+use tidegate_core::MAX_KEY;
+
 use crate::error::Error;
 
-/// The longest key, in bytes.
-pub const MAX_KEY: usize = 1024;
 /// The longest prefix, in bytes.
 const MAX_PREFIX: usize = 256;
 

@@ -29,7 +29,7 @@ pub use deny_cache::DenyCache;
 pub use error::Error;
 pub use exchange::{Exchange, Reply, ScriptCall};
 pub use fallback::{Guarded, GuardedStore, LeaseAttempt, OnStoreError, StoreHealth};
-pub use keys::{Keys, MAX_KEY, OwnedKeys, RedisKeys, check_prefix, hash_tag};
+pub use keys::{Keys, OwnedKeys, RedisKeys, check_prefix, hash_tag};
 pub use lease::{Contract, LeaseCall, LeaseOptions};
 pub use plan::{MAX_KEYS, plan};
 pub use replay::step;

@@ -1,7 +1,6 @@
-use tidegate_core::Outcome;
+//! Puts the requests of a batch together into as few script calls as their order allows.
 
 use crate::call::{Call, Checks};
-use crate::error::Error;
 use crate::request::Request;
 
 /// The most keys that one call has: as many take a server about a millisecond.
@@ -10,12 +9,7 @@ pub const MAX_KEYS: usize = 512;
 /// Puts requests together into the calls of one trip, in an order that keeps theirs: an
 /// operation that does not join others is sent after all that came before it, and before
 /// all that came after.
-///
-/// `refused` gets the error of a request that cannot be sent.
-pub fn plan(
-    requests: impl IntoIterator<Item = Request>,
-    mut refused: impl FnMut(usize, Result<Outcome, Error>),
-) -> Vec<Call> {
+pub fn plan(requests: impl IntoIterator<Item = Request>) -> Vec<Call> {
     let mut calls = Vec::new();
     let mut open: Vec<Checks> = Vec::new();
     for (place, request) in requests.into_iter().enumerate() {
@@ -32,10 +26,7 @@ pub fn plan(
             continue;
         }
         calls.extend(open.drain(..).map(Checks::into_call));
-        match Call::of_one(place, request) {
-            Ok(call) => calls.push(call),
-            Err(error) => refused(place, Err(error)),
-        }
+        calls.push(Call::of_one(place, request));
     }
     calls.extend(open.into_iter().map(Checks::into_call));
     calls

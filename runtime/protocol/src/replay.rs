@@ -1,23 +1,8 @@
 //! The answer to a script's step, taken again from what the script saw.
 
-use tidegate_core::{
-    Cells, Limit, MAX_SPAN, Operation, Outcome, Reservation, Reserved, Source, apply,
-};
+use tidegate_core::{Cells, Charge, Limit, MAX_SPAN, Operation, Outcome, apply};
 
 use crate::value;
-
-/// Marks an answer as that of a bucket in Redis.
-#[inline]
-pub(crate) fn from_redis(mut outcome: Outcome) -> Outcome {
-    match &mut outcome {
-        Outcome::Decision(decision)
-        | Outcome::Reserved(
-            Reserved::TooFar(decision) | Reserved::Slot(Reservation { decision, .. }),
-        ) => decision.source = Source::Redis,
-        _ => {}
-    }
-    outcome
-}
 
 /// The engine's step on a stored bucket, which the script must take too: the answer, and
 /// the cells afterwards.
@@ -31,7 +16,7 @@ pub fn step(
     operation: Operation,
 ) -> Result<(Outcome, Cells), tidegate_core::Error> {
     let compared = match &operation {
-        Operation::Cancel(reservation) => as_cancel_compares(stored, limits, now, reservation),
+        Operation::Cancel(charge) => as_cancel_compares(stored, limits, now, charge),
         _ => stored.cells,
     };
     let mut cells = compared;
@@ -53,11 +38,11 @@ fn as_cancel_compares(
     stored: &value::Stored,
     limits: &[Limit],
     now: u64,
-    reservation: &Reservation,
+    charge: &Charge,
 ) -> Cells {
     let mut cells = stored.cells;
     for (tier, (cell, limit)) in cells.iter_mut().zip(limits).enumerate() {
-        let (after, position) = (reservation.after[tier], limit.timeline().position(now));
+        let (after, position) = (charge.after[tier], limit.timeline().position(now));
         match stored.own[tier] {
             None if after <= position => *cell = after,
             Some(true) if cell.saturating_sub(position) < MAX_SPAN => {}

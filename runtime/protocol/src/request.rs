@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use tidegate_core::{Limit, Operation};
+use tidegate_core::{Limit, Operation, admit};
 
 use crate::error::Error;
 use crate::keys::RedisKeys;
@@ -10,14 +10,7 @@ use crate::keys::RedisKeys;
 pub struct Request {
     pub(crate) keys: RedisKeys,
     pub(crate) limits: Arc<[Limit]>,
-    pub(crate) step: Step,
-}
-
-/// An operation, small where it is what nearly all are.
-#[derive(Debug)]
-pub(crate) enum Step {
-    Check { cost: u64 },
-    Other(Box<Operation>),
+    pub(crate) operation: Operation,
 }
 
 impl Request {
@@ -41,17 +34,8 @@ impl Request {
         if (1..keys.len()).any(|at| keys[..at].contains(&keys[at])) {
             return Err(Error::argument("key", "two limits cannot share one key's bucket"));
         }
-        if let Operation::Check { cost } | Operation::Reserve { cost, .. } = operation {
-            let burst = limits.iter().map(Limit::burst).min().unwrap_or(0);
-            if cost > burst {
-                return Err(Error::CostTooLarge { cost, burst });
-            }
-        }
-        let step = match operation {
-            Operation::Check { cost } => Step::Check { cost },
-            other => Step::Other(Box::new(other)),
-        };
-        Ok(Self { keys, limits, step })
+        admit(&limits, &operation).map_err(Error::from_engine)?;
+        Ok(Self { keys, limits, operation })
     }
 
     /// The keys.
@@ -62,19 +46,9 @@ impl Request {
     /// The cost of a check of one bucket that holds all tiers.
     #[inline]
     pub(crate) fn plain_check(&self) -> Option<u64> {
-        match self.step {
-            Step::Check { cost } if self.keys.len() == 1 => Some(cost),
+        match self.operation {
+            Operation::Check { cost } if self.keys.len() == 1 => Some(cost),
             _ => None,
-        }
-    }
-}
-
-impl Step {
-    #[inline]
-    pub(crate) fn into_operation(self) -> Operation {
-        match self {
-            Self::Check { cost } => Operation::Check { cost },
-            Self::Other(operation) => *operation,
         }
     }
 }

@@ -1,7 +1,6 @@
 use core::sync::atomic::Ordering;
 
-use tidegate_core::{Decision, Operation};
-use tidegate_protocol::MAX_KEY;
+use tidegate_core::{Decision, MAX_KEY, Operation};
 use tokio::sync::oneshot;
 
 use super::{Buckets, Limiter};

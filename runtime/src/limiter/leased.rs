@@ -2,8 +2,7 @@
 
 use core::sync::atomic::Ordering;
 
-use tidegate_core::{Decision, Outcome, Source};
-use tidegate_protocol::MAX_KEY;
+use tidegate_core::{Decision, MAX_KEY, Outcome, Source};
 
 use super::Limiter;
 use crate::lease::one_key;

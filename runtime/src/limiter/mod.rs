@@ -146,11 +146,6 @@ impl Limiter {
         matches!(self.0.buckets, Buckets::Redis(_))
     }
 
-    /// Whether what it answers while its store fails is charged nowhere.
-    pub(crate) fn grants_uncharged(&self) -> bool {
-        matches!(&self.0.buckets, Buckets::Redis(guarded) if guarded.grants_uncharged())
-    }
-
     /// Lets go of the limiter: later calls, by any clone, answer
     /// [`Error::Store`]. A connection closes when its last limiter is gone. What is leased is
     /// given back, for which this waits at most the store's timeout.

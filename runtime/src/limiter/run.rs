@@ -5,7 +5,7 @@ use core::sync::atomic::Ordering;
 use core::time::Duration;
 use std::time::Instant;
 
-use tidegate_core::{Limit, Operation, Outcome};
+use tidegate_core::{Operation, Outcome, admit};
 use tokio::sync::oneshot;
 
 use super::{Buckets, Limiter};
@@ -103,12 +103,7 @@ impl Limiter {
         if self.0.closed.load(Ordering::Acquire) {
             return Err(Error::Store("the limiter is closed".into()));
         }
-        if let Operation::Check { cost } | Operation::Reserve { cost, .. } = *operation {
-            let burst = self.0.limits.iter().map(Limit::burst).min().unwrap_or(0);
-            if cost > burst {
-                return Err(Error::CostTooLarge { cost, burst });
-            }
-        }
+        admit(&self.0.limits, operation).map_err(Error::from_engine)?;
         keys.checked(self.0.limits.len())
     }
 }

@@ -290,8 +290,7 @@ impl Trip {
             requests.push(request);
             callers.push(caller);
         }
-        let calls = plan(requests, |place, refusal| callers[place].answer(refusal));
-        Self { calls, callers, sent: host::at(sent) }
+        Self { calls: plan(requests), callers, sent: host::at(sent) }
     }
 
     /// Makes the trip. Whoever's time is up meanwhile is told so; when nobody waits any more,

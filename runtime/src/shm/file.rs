@@ -20,7 +20,7 @@ use rustix::process::{getegid, geteuid, getgroups};
 use super::clock::ShmClock;
 use super::header::{Header, Identity, PAGE, Unfit};
 use super::host::{Counting, Host};
-use super::options::{ShmOptions, on_full_text};
+use super::options::ShmOptions;
 use crate::Error;
 
 /// How long to try again while others are making or unlinking the file. Locks of
@@ -165,7 +165,7 @@ impl Opening<'_> {
             let (theirs, ours) = (header.max_keys, options.max_keys);
             format!("it was made with max_keys={theirs}, but max_keys={ours} is asked for")
         } else if header.on_full != options.on_full {
-            let (theirs, ours) = (on_full_text(header.on_full), on_full_text(options.on_full));
+            let (theirs, ours) = (header.on_full.as_str(), options.on_full.as_str());
             format!("it was made with on_full={theirs}, but on_full={ours} is asked for")
         } else {
             return Ok(None);

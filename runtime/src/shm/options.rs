@@ -72,15 +72,9 @@ impl ShmOptions {
                 };
             }
             "on_full" => {
-                self.on_full = match value {
-                    "deny" => OnFull::Deny,
-                    "evict_idlest" => OnFull::EvictIdlest,
-                    _ => {
-                        let message =
-                            format!("on_full must be deny or evict_idlest, but is {value:?}");
-                        return Err(mistake(message));
-                    }
-                };
+                self.on_full = OnFull::parse(value).ok_or_else(|| {
+                    mistake(format!("on_full must be deny or evict_idlest, but is {value:?}"))
+                })?;
             }
             "dir" => {
                 let path = String::from_utf8(unescape(value)?).ok().map(PathBuf::from);
@@ -100,14 +94,6 @@ impl ShmOptions {
 
     pub(super) fn is_key_count(count: u64) -> bool {
         (1..=MAX_KEYS).contains(&count)
-    }
-}
-
-/// How [`OnFull`] is written in URLs and messages.
-pub(super) const fn on_full_text(on_full: OnFull) -> &'static str {
-    match on_full {
-        OnFull::Deny => "deny",
-        OnFull::EvictIdlest => "evict_idlest",
     }
 }
 

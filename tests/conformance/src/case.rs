@@ -3,7 +3,7 @@
 use std::iter::zip;
 
 use tidegate::redis::{Call, Request, Seen, plan, step, value};
-use tidegate_core::{Cells, Decision, Limit, Operation, Reservation, Source, Timeline};
+use tidegate_core::{Cells, Charge, Limit, Operation, Source, Timeline};
 
 use crate::lua_twin::{Change, Ran};
 
@@ -47,27 +47,15 @@ impl Step {
         match self {
             Self::Check { cost } => Operation::Check { cost },
             Self::Reserve { cost, max_wait } => Operation::Reserve { cost, max_wait },
-            Self::Cancel { before, after } => Operation::Cancel(reservation(before, after)),
+            Self::Cancel { before, after } => {
+                Operation::Cancel(Charge { cost: 0, before, after, source: Source::Redis })
+            }
             Self::Settle { charged, actual } => Operation::Settle { charged, actual },
             Self::Credit { tokens } => Operation::Credit { tokens },
             Self::Hold { wait } => Operation::Hold { wait },
             Self::Reset => Operation::Reset,
         }
     }
-}
-
-/// Of a reservation, what a cancel looks at.
-fn reservation(before: Cells, after: Cells) -> Reservation {
-    let decision = Decision {
-        allowed: true,
-        limit: 0,
-        remaining: 0,
-        retry_after: 0,
-        reset_after: 0,
-        tier: 0,
-        source: Source::Redis,
-    };
-    Reservation { delay: 0, decision, cost: 0, before, after }
 }
 
 impl Case {
@@ -180,7 +168,7 @@ impl Checks {
             let name = format!("bucket{key}").into_bytes();
             Request::new(vec![name], limits.clone(), Operation::Check { cost }).expect("a request")
         };
-        let mut calls = plan(self.checks.iter().map(request), |_, _| panic!("a check is refused"));
+        let mut calls = plan(self.checks.iter().map(request));
         assert_eq!(calls.len(), 1, "checks travel together");
         calls.remove(0)
     }
@@ -216,7 +204,7 @@ impl Checks {
 /// Those of the operation.
 pub fn call(keys: usize, limits: &[Limit], operation: Operation) -> Result<Call, tidegate::Error> {
     let keys: Vec<_> = (0..keys).map(|key| format!("bucket{key}").into_bytes()).collect();
-    Call::new(Request::new(keys, limits.into(), operation)?)
+    Ok(Call::new(Request::new(keys, limits.into(), operation)?))
 }
 
 /// Foreign values are left alone; every other bucket walks through its checks.

@@ -171,7 +171,7 @@ impl<B: Bucket> Runner<B> {
                 core::Operation::Reserve { cost: *cost, max_wait: nanos(max_wait) }
             }
             Operation::Cancel { reservation } => core::Operation::Cancel(
-                self.reservations.remove(reservation).expect("a slot that was given"),
+                self.reservations.remove(reservation).expect("a slot that was given").charge,
             ),
             Operation::Settle { charged, actual } => {
                 core::Operation::Settle { charged: *charged, actual: *actual }
@@ -201,7 +201,6 @@ impl<B: Bucket> Runner<B> {
                 }
                 Answer::Slot { delay, decision }
             }
-            other => panic!("unknown answer {other:?}"),
         }))
     }
 }

@@ -66,7 +66,7 @@ fn interleaved_clients_share_one_bucket() {
                 let place_of = slots.len() - 1 - (some / 5) as usize % slots.len();
                 let (got, slot) = slots.remove(place_of);
                 let got = got.cancel().expect("an answer");
-                let expected = at_once(Operation::Cancel(slot));
+                let expected = at_once(Operation::Cancel(slot.charge));
                 assert_eq!(Outcome::Cancelled(got), expected, "{place}");
                 cancelled[usize::from(got)] += 1;
                 continue;

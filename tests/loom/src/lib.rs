@@ -7,6 +7,8 @@
 
 mod sync;
 
+#[path = "../../../core/src/bounds.rs"]
+mod bounds;
 #[path = "../../../core/src/clock.rs"]
 mod clock;
 #[path = "../../../core/src/credit.rs"]
@@ -36,17 +38,18 @@ mod tiers;
 #[path = "../../../core/src/timeline.rs"]
 mod timeline;
 
+pub use bounds::{MAX_SPAN, MAX_TIERS};
 pub use clock::{Clock, ManualClock};
 pub use credit::{credit, reset};
 pub use decision::{Decision, Source};
 pub use error::Error;
 pub use gcra::decide;
 pub use hold::hold;
-pub use limit::{Limit, MAX_SPAN, Shape};
+pub use limit::{Limit, Shape};
 pub use operation::{Operation, Outcome, apply};
 pub use reservation::{Reservation, Reserved, cancel, reserve};
 pub use settle::settle;
 pub use table::{OnFull, Segments, Slot, Table, TableFull, apply_tables, check_tables};
-pub use tiers::{Cells, MAX_TIERS, decide_tiers};
+pub use tiers::{Cells, decide_tiers};
 
 mod models;

@@ -1,42 +1,41 @@
 //! The answers of the policies that decide nothing: allow all, refuse all.
 
 use tidegate_core::{
-    Cells, Decision, Limit, Operation, Outcome, Reservation, Reserved, Source, apply,
+    Cells, Charge, Decision, Limit, Operation, Outcome, Reservation, Reserved, Source, apply,
 };
 
-use super::Asked;
 use crate::breaker::Outage;
 use crate::error::Error;
 
-/// The answer of a bucket never used. What would have to be kept is the store's error.
+/// Answers a check or a reservation as a bucket never used would, and charges nothing for it. Any
+/// other operation would have to be kept, so its answer is the store's error.
 pub(super) fn allow(
     limits: &[Limit],
-    asked: Asked,
+    operation: Operation,
     now: u64,
     error: Error,
 ) -> Result<Outcome, Error> {
-    let operation = match asked {
-        Asked::Check { cost } => Operation::Check { cost },
-        Asked::Reserve { cost, max_wait } => Operation::Reserve { cost, max_wait },
-        _ => return Err(error),
-    };
+    if !matches!(operation, Operation::Check { .. } | Operation::Reserve { .. }) {
+        return Err(error);
+    }
     let mut outcome =
         apply(limits, &mut Cells::default(), now, operation).map_err(Error::from_engine)?;
-    if let Some(decision) = outcome.decision_mut() {
-        decision.source = Source::Fallback;
+    if let Outcome::Reserved(Reserved::Slot(slot)) = &mut outcome {
+        // A later settle charges all of what was used, because nothing is charged anywhere yet.
+        slot.charge = Charge::default();
     }
-    Ok(outcome)
+    Ok(outcome.from_source(Source::Fallback))
 }
 
 /// A refusal until the store is asked again; a look finds nothing left. What would have to be
 /// kept is the store's error.
 pub(super) fn deny(
     limits: &[Limit],
-    asked: Asked,
+    operation: Operation,
     outage: Outage,
     error: Error,
 ) -> Result<Outcome, Error> {
-    let (Asked::Check { cost } | Asked::Reserve { cost, .. }) = asked else {
+    let (Operation::Check { cost } | Operation::Reserve { cost, .. }) = operation else {
         return Err(error);
     };
     let decision = Decision {
@@ -48,13 +47,12 @@ pub(super) fn deny(
         tier: 0,
         source: Source::Fallback,
     };
-    Ok(match asked {
-        Asked::Reserve { cost: 0, .. } => {
-            let (before, after) = Default::default();
-            let slot = Reservation { delay: 0, decision, cost: 0, before, after };
-            Outcome::Reserved(Reserved::Slot(slot))
+    Ok(match operation {
+        Operation::Reserve { cost: 0, .. } => {
+            let charge = Charge { source: Source::Fallback, ..Charge::default() };
+            Outcome::Reserved(Reserved::Slot(Reservation { delay: 0, decision, charge }))
         }
-        Asked::Reserve { .. } => Outcome::Reserved(Reserved::TooFar(decision)),
+        Operation::Reserve { .. } => Outcome::Reserved(Reserved::TooFar(decision)),
         _ => Outcome::Decision(decision),
     })
 }

@@ -13,7 +13,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
 use std::sync::Arc;
 
-use tidegate_core::{Attempt, BreakerState, Decision, Limit, Operation, Outcome, Source};
+use tidegate_core::{Attempt, BreakerState, Charge, Decision, Limit, Operation, Outcome, Source};
 
 use crate::breaker::StoreBreaker;
 use crate::deny_cache::forgetting;
@@ -168,26 +168,25 @@ impl<S: Store> Guarded<S> {
         way: &Result<S::Way<'_>, Error>,
         (keys, operation, done): Ask<D>,
     ) -> Option<Ask<Sent<S, D>>> {
-        let operation = match operation {
-            Operation::Cancel(slot) if slot.decision.source == Source::Fallback => {
-                let all = self.0.policy.cancel(&keys, slot, S::Host::now());
+        match operation {
+            Operation::Cancel(charge) if charge.source == Source::Fallback => {
+                let all = self.0.policy.cancel(&keys, &charge, S::Host::now());
                 done(Ok(Outcome::Cancelled(all)));
                 return None;
             }
-            operation => operation,
-        };
+            _ => {}
+        }
         // Before the breaker: it would take this for an answer of the store.
         if let Some(decision) = self.refuse(way, &keys, &operation) {
             done(Ok(Outcome::Decision(decision)));
             return None;
         }
-        let asked = Asked::of(&operation);
         let of_node = way.as_ref().ok().and_then(|way| way.breaker_of_node(&keys));
         let breaker = self.0.store.breaker(&of_node);
         let attempt = match breaker.attempt(S::Host::now) {
             Ok(attempt) => attempt,
             Err(error) => {
-                done(self.0.answer(&keys, asked, error, breaker));
+                done(self.0.answer(&keys, operation, error, breaker));
                 return None;
             }
         };
@@ -196,7 +195,8 @@ impl<S: Store> Guarded<S> {
             share.post(&keys, self, breaker);
             kept.clone_from(&keys);
         }
-        let sent = Sent { inner: Arc::clone(&self.0), of_node, attempt, asked, keys: kept, done };
+        let inner = Arc::clone(&self.0);
+        let sent = Sent { inner, of_node, attempt, operation, keys: kept, done };
         Some((keys, operation, sent))
     }
 
@@ -226,11 +226,6 @@ impl<S: Store> Guarded<S> {
     pub fn health(&self) -> StoreHealth {
         let (state, failures) = self.0.store.health();
         StoreHealth { state, failures, fallbacks: self.0.fallbacks.load(Ordering::Relaxed) }
-    }
-
-    /// Whether what the policy grants is nowhere charged.
-    pub fn grants_uncharged(&self) -> bool {
-        matches!(self.0.policy, Policy::Allow)
     }
 
     /// Charges the store for what was spent here while it failed; `failed` when it still does.
@@ -288,7 +283,7 @@ struct Sent<S, D> {
     inner: Arc<Inner<S>>,
     of_node: OfNode,
     attempt: Attempt,
-    asked: Asked,
+    operation: Operation,
     /// For the share; none where there is none.
     keys: RedisKeys,
     done: D,
@@ -297,12 +292,12 @@ struct Sent<S, D> {
 impl<S: Store, D: FnOnce(Result<Outcome, Error>)> Sent<S, D> {
     /// Tells the breaker what came of it, and the caller; of a failure, what the policy says.
     fn answered(self, outcome: Result<Outcome, Error>) {
-        let Self { inner, of_node, attempt, asked, keys, done } = self;
+        let Self { inner, of_node, attempt, operation, keys, done } = self;
         let breaker = inner.store.breaker(&of_node);
         done(match outcome {
             Err(error @ (Error::Store(_) | Error::StoreTimeout { .. })) => {
                 inner.store.failed(&of_node, attempt, &error);
-                inner.answer(&keys, asked, error, breaker)
+                inner.answer(&keys, operation, error, breaker)
             }
             Ok(_) | Err(Error::CorruptBucket { .. }) => {
                 breaker.succeeded(attempt);
@@ -322,22 +317,24 @@ impl<S: Store> Inner<S> {
     fn answer(
         &self,
         keys: &[Vec<u8>],
-        asked: Asked,
+        operation: Operation,
         error: Error,
         breaker: &StoreBreaker,
     ) -> Result<Outcome, Error> {
-        let outcome = match (&self.policy, asked) {
+        let outcome = match (&self.policy, operation) {
             (Policy::Raise, _) => Err(error),
             // Nothing has come back, which is the truth whatever the policy.
-            (_, Asked::Cancel) => Ok(Outcome::Cancelled(false)),
+            (_, Operation::Cancel(_)) => Ok(Outcome::Cancelled(false)),
             // What cannot be kept is not answered as though it had been.
-            (_, Asked::Reset) => Err(error),
-            (Policy::Local(share), asked) => {
-                Ok(share.run(keys, asked, breaker.outage(S::Host::now())))
+            (_, Operation::Reset) => Err(error),
+            (Policy::Local(share), operation) => {
+                Ok(share.run(keys, operation, breaker.outage(S::Host::now())))
             }
-            (Policy::Allow, asked) => fixed::allow(&self.limits, asked, S::Host::now(), error),
-            (Policy::Deny, asked) => {
-                fixed::deny(&self.limits, asked, breaker.outage(S::Host::now()), error)
+            (Policy::Allow, operation) => {
+                fixed::allow(&self.limits, operation, S::Host::now(), error)
+            }
+            (Policy::Deny, operation) => {
+                fixed::deny(&self.limits, operation, breaker.outage(S::Host::now()), error)
             }
         };
         if outcome.is_ok() {
@@ -348,37 +345,11 @@ impl<S: Store> Inner<S> {
 }
 
 impl Policy {
-    fn cancel(&self, keys: &[Vec<u8>], slot: tidegate_core::Reservation, now: u64) -> bool {
+    fn cancel(&self, keys: &[Vec<u8>], charge: &Charge, now: u64) -> bool {
         match self {
-            Self::Local(share) => share.cancel(keys, slot, now),
+            Self::Local(share) => share.cancel(keys, charge, now),
             // Nothing was charged.
             _ => true,
-        }
-    }
-}
-
-/// What is left of an operation once the store has taken it.
-#[derive(Clone, Copy, Debug)]
-enum Asked {
-    Check { cost: u64 },
-    Reserve { cost: u64, max_wait: u64 },
-    Settle { charged: u64, actual: u64 },
-    Hold { wait: u64 },
-    Reset,
-    Cancel,
-}
-
-impl Asked {
-    fn of(operation: &Operation) -> Self {
-        match *operation {
-            Operation::Check { cost } => Self::Check { cost },
-            Operation::Reserve { cost, max_wait } => Self::Reserve { cost, max_wait },
-            Operation::Settle { charged, actual } => Self::Settle { charged, actual },
-            Operation::Credit { tokens } => Self::Settle { charged: tokens, actual: 0 },
-            Operation::Hold { wait } => Self::Hold { wait },
-            Operation::Cancel(_) => Self::Cancel,
-            // Also of operations yet to come: they are refused, not made up.
-            _ => Self::Reset,
         }
     }
 }

@@ -10,11 +10,11 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use tidegate_core::{
-    Cells, Decision, Limit, MAX_TIERS, Operation, Outcome, Reservation, Reserved, Source, apply,
+    Cells, Charge, Decision, Limit, MAX_TIERS, Operation, Outcome, Reserved, Source, apply,
 };
 
+use super::Guarded;
 use super::policy::checked_peers;
-use super::{Asked, Guarded};
 use crate::breaker::{Outage, StoreBreaker};
 use crate::error::Error;
 use crate::keys::RedisKeys;
@@ -97,18 +97,14 @@ impl LocalShare {
     }
 
     /// The share's answer to any operation but a cancel or a reset.
-    pub(super) fn run(&self, keys: &[Vec<u8>], asked: Asked, outage: Outage) -> Outcome {
+    pub(super) fn run(&self, keys: &[Vec<u8>], operation: Operation, outage: Outage) -> Outcome {
         let now = outage.now;
-        let (operation, spent) = match asked {
-            Asked::Check { cost } => (Operation::Check { cost }, Spent::Taken(cost)),
-            Asked::Reserve { cost, max_wait } => {
-                (Operation::Reserve { cost, max_wait }, Spent::Taken(cost))
-            }
-            Asked::Settle { charged, actual } => {
-                (Operation::Settle { charged, actual }, Spent::Settled { charged, actual })
-            }
-            Asked::Hold { wait } => (Operation::Hold { wait }, Spent::Held(wait)),
-            Asked::Reset | Asked::Cancel => return Outcome::Cancelled(false),
+        let spent = match operation {
+            Operation::Check { cost } | Operation::Reserve { cost, .. } => Spent::Taken(cost),
+            Operation::Settle { charged, actual } => Spent::Settled { charged, actual },
+            Operation::Credit { tokens } => Spent::Settled { charged: tokens, actual: 0 },
+            Operation::Hold { wait } => Spent::Held(wait),
+            Operation::Reset | Operation::Cancel(_) => return Outcome::Cancelled(false),
         };
         let mut buckets = self.buckets.lock();
         let mut own = buckets.of(keys);
@@ -116,17 +112,15 @@ impl LocalShare {
         let before = own.cells();
         let mut cells = before;
         // The error is of a cost that is never in the share; in the store it may be.
-        let Ok(mut outcome) = apply(&self.limits, &mut cells, now, operation) else {
-            return refused(asked, self.look(&before, now), outage.retry_in);
+        let Ok(outcome) = apply(&self.limits, &mut cells, now, operation) else {
+            return refused(operation, self.look(&before, now), outage.retry_in);
         };
-        if let Some(decision) = outcome.decision_mut() {
-            decision.source = Source::Fallback;
-        }
+        let outcome = outcome.from_source(Source::Fallback);
         if cells == before {
             return outcome;
         }
         if !self.make_room(&mut buckets, keys, now) {
-            return refused(asked, self.look(&before, now), outage.retry_in);
+            return refused(operation, self.look(&before, now), outage.retry_in);
         }
         for (tier, limit) in self.limits.iter().enumerate() {
             let bucket = own.of_tier(tier);
@@ -147,7 +141,7 @@ impl LocalShare {
     }
 
     /// Gives an unused slot back, if the store has not been charged for it already.
-    pub(super) fn cancel(&self, keys: &[Vec<u8>], slot: Reservation, now: u64) -> bool {
+    pub(super) fn cancel(&self, keys: &[Vec<u8>], charge: &Charge, now: u64) -> bool {
         let mut buckets = self.buckets.lock();
         let mut own = buckets.of(keys);
         let mut cells = own.cells();
@@ -155,12 +149,12 @@ impl LocalShare {
             let bucket = own.of_tier(tier);
             let owed = tokens_owed(limit, cells[tier], now);
             bucket.uncharged[tier] = bucket.uncharged[tier].min(owed);
-            if bucket.uncharged[tier] < slot.cost {
+            if bucket.uncharged[tier] < charge.cost {
                 return false;
             }
-            bucket.uncharged[tier] -= slot.cost;
+            bucket.uncharged[tier] -= charge.cost;
         }
-        let all = tidegate_core::cancel(slot, &mut cells);
+        let all = tidegate_core::cancel(charge, &mut cells);
         if all {
             self.keep(&mut buckets, keys, own, &cells, now);
         }
@@ -322,10 +316,10 @@ fn tokens_owed(limit: &Limit, cell: u64, now: u64) -> u64 {
     cell.saturating_sub(timeline.position(now)).div_ceil(timeline.width())
 }
 
-fn refused(asked: Asked, look: Decision, retry_after: u64) -> Outcome {
+fn refused(operation: Operation, look: Decision, retry_after: u64) -> Outcome {
     let decision = Decision { allowed: false, retry_after, ..look };
-    match asked {
-        Asked::Reserve { .. } => Outcome::Reserved(Reserved::TooFar(decision)),
+    match operation {
+        Operation::Reserve { .. } => Outcome::Reserved(Reserved::TooFar(decision)),
         _ => Outcome::Decision(decision),
     }
 }

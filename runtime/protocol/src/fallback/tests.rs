@@ -5,7 +5,6 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use tidegate_core::{Cells, Decision, Limit, Operation, Outcome, Reserved, Source, apply};
 
-use super::Asked;
 use super::share::LocalShare;
 use crate::breaker::Outage;
 
@@ -22,7 +21,7 @@ fn outage(began: u64, now: u64) -> Outage {
 }
 
 fn check(share: &LocalShare, key: &str, cost: u64, outage: Outage) -> Decision {
-    match share.run(&[key.into()], Asked::Check { cost }, outage) {
+    match share.run(&[key.into()], Operation::Check { cost }, outage) {
         Outcome::Decision(decision) => decision,
         other => panic!("{other:?}"),
     }
@@ -141,7 +140,8 @@ fn what_is_never_in_the_share_is_refused_until_the_store_is_asked() {
     let much_later = outage(START, START + 60 * SECOND);
     let refused = check(&share, "k", 9, much_later);
     assert_eq!((refused.allowed, refused.remaining, refused.retry_after), (false, 8, 77));
-    let reserved = share.run(&["k".into()], Asked::Reserve { cost: 9, max_wait: 5 }, much_later);
+    let reserved =
+        share.run(&["k".into()], Operation::Reserve { cost: 9, max_wait: 5 }, much_later);
     assert!(matches!(reserved, Outcome::Reserved(Reserved::TooFar(_))), "{reserved:?}");
     assert!(check(&share, "k", 8, much_later).allowed);
 }
@@ -158,11 +158,11 @@ fn what_is_charged_later_is_what_is_still_owed() {
     };
     assert_eq!(owed(0), []);
     assert!(check(&share, "k", 20, at(1_001)).allowed);
-    share.run(&key, Asked::Settle { charged: 20, actual: 8 }, at(1_001));
+    share.run(&key, Operation::Settle { charged: 20, actual: 8 }, at(1_001));
     // Three of the eight have come back in 100 ms.
     assert_eq!(owed(1_101), [(5, 0)]);
     assert_eq!(owed(1_101), [], "it is charged once");
-    share.run(&key, Asked::Hold { wait: 5 * SECOND }, at(2_000));
+    share.run(&key, Operation::Hold { wait: 5 * SECOND }, at(2_000));
     assert!(!check(&share, "k", 1, at(6_999)).allowed);
     assert_eq!(owed(6_999), [(0, 1)]);
     let refused = check(&share, "k", 1, at(6_999));
@@ -177,19 +177,19 @@ fn a_slot_of_the_share_can_be_given_back_until_it_is_charged() {
     let now = START + 60 * SECOND;
     let reserve = || match share.run(
         &keys,
-        Asked::Reserve { cost: 2, max_wait: u64::MAX },
+        Operation::Reserve { cost: 2, max_wait: u64::MAX },
         outage(START, now),
     ) {
         Outcome::Reserved(Reserved::Slot(slot)) => slot,
         other => panic!("{other:?}"),
     };
     let (first, second) = (reserve(), reserve());
-    assert!(share.cancel(&keys, second, now));
+    assert!(share.cancel(&keys, &second.charge, now));
     let posts = share.take_posts(&keys, &all, now);
     let posts: Vec<_> =
         posts.into_iter().map(|post| (post.key, post.limits.to_vec(), post.tokens)).collect();
     assert_eq!(posts, [(keys[0].clone(), vec![all[0]], 2), (keys[1].clone(), vec![all[1]], 2)]);
-    assert!(!share.cancel(&keys, first, now), "the store has been charged");
+    assert!(!share.cancel(&keys, &first.charge, now), "the store has been charged");
 }
 
 #[test]

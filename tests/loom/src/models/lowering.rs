@@ -84,7 +84,7 @@ fn a_cancelled_reservation_comes_back_or_a_charge_stands_on_it() {
         assert!(check(&slots, 10));
         let reserved = reserve(&slots, 10);
         let theirs = Arc::clone(&slots);
-        let cancel = Operation::Cancel(reserved);
+        let cancel = Operation::Cancel(reserved.charge);
         let (cancelled, allowed) = both(move || apply(&theirs, 10, cancel), || check(&slots, 10));
         assert!(allowed);
         let back = cancelled == Outcome::Cancelled(true);
@@ -100,7 +100,7 @@ fn a_late_cancel_gives_another_key_nothing() {
     in_every_order(OF_TWO, || {
         let slots = Slots::new(1);
         assert!(check(&slots, 1));
-        let cancel = Operation::Cancel(reserve(&slots, 10));
+        let cancel = Operation::Cancel(reserve(&slots, 10).charge);
         let theirs = Arc::clone(&slots);
         let (cancelled, other) =
             both(move || apply(&theirs, 12, cancel), || slots.spend(OTHER, 12, 1));

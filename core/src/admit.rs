@@ -1,0 +1,34 @@
+//! What a limiter refuses before any store is asked.
+
+use crate::error::Error;
+use crate::limit::Limit;
+use crate::operation::Operation;
+use crate::tiers::{check_cost, check_count};
+
+/// Refuses what no bucket needs to be asked for: a limiter without limits or with too many, and
+/// a check or reservation whose cost is above a burst, which no wait would be long enough for.
+///
+/// Every host calls this before it goes to a store, so that a call that can never be allowed
+/// fails at once and alike everywhere.
+///
+/// # Errors
+/// [`Error::TierCount`] and [`Error::CostTooLarge`].
+///
+/// ```
+/// use tidegate_core::{Error, Limit, Operation, admit};
+/// let limits = [Limit::parse("10/s")?, Limit::parse("4/min")?];
+/// assert!(admit(&limits, &Operation::Check { cost: 4 }).is_ok());
+/// let refused = admit(&limits, &Operation::Check { cost: 5 });
+/// assert_eq!(refused, Err(Error::CostTooLarge { cost: 5, burst: 4 }));
+/// # Ok::<(), tidegate_core::Error>(())
+/// ```
+pub fn admit(limits: &[Limit], operation: &Operation) -> Result<(), Error> {
+    match *operation {
+        Operation::Check { cost } | Operation::Reserve { cost, .. } => check_cost(limits, cost),
+        Operation::Cancel(_)
+        | Operation::Settle { .. }
+        | Operation::Credit { .. }
+        | Operation::Hold { .. }
+        | Operation::Reset => check_count(limits),
+    }
+}

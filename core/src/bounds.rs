@@ -1,0 +1,26 @@
+//! The bounds that limits, calls and keys must keep, in one place because errors, limits and
+//! timelines all name them.
+
+/// Nanoseconds in a second.
+pub(crate) const NANOS_PER_SECOND: u64 = 1_000_000_000;
+
+/// Nanoseconds in a millisecond.
+pub(crate) const NANOS_PER_MILLI: u64 = 1_000_000;
+
+/// The fastest rate a limit can have: one token per nanosecond.
+pub const MAX_RATE_PER_SECOND: u64 = NANOS_PER_SECOND;
+
+/// The longest a smooth bucket may take to refill, in nanoseconds, and the
+/// most tokens a stepped one may hold: 2^53, below which a double is exact, so
+/// that the Redis twin computes with the same integers.
+pub const MAX_SPAN: u64 = 1 << 53;
+
+/// The longest a stepped bucket may take to refill: a hundred years of 365 days.
+pub(crate) const MAX_STEPPED_FILL: u64 = 100 * 365 * 86_400 * NANOS_PER_SECOND;
+
+/// The most limits one limiter can hold.
+pub const MAX_TIERS: usize = 4;
+
+/// The longest key of a bucket, in bytes. The engine itself takes fingerprints of keys; every
+/// host checks this bound, so that a key that works in one store works in all.
+pub const MAX_KEY: usize = 1024;
