@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Builds Tidegate, all of it or the parts named, each from what scripts/setup.sh brings.
+# Builds Tidegate, all of it or the named parts. scripts/setup.sh installs what that needs.
 #
-#   scripts/build.sh [part...]     parts: cli caller python node wasm-js wasm-proxy
+#   scripts/build.sh [part...]     parts: cli caller python wasm-js node wasm-proxy
 #
-# The native parts use one cargo profile and one target directory (CARGO_TARGET_DIR, or target/).
+# The native parts use one cargo profile and one target directory (CARGO_TARGET_DIR, or target/), so
+# that common dependencies are compiled once.
 set -euo pipefail
 # shellcheck source=scripts/project.sh
 . "$(dirname "${BASH_SOURCE[0]}")/project.sh"
@@ -24,7 +25,7 @@ main() {
         *) complain "no such part: $part (there are: $ALL_PARTS)"; exit 2 ;;
         esac
     done
-    # The parts need one another in the order of ALL_PARTS, whatever the order they were named in.
+    # A part may need those before it in ALL_PARTS, so that order is kept.
     for part in $ALL_PARTS; do
         case " $* " in
         *" $part "*) build_part "$part" || failed="$failed $part" ;;
@@ -48,7 +49,7 @@ build_cli() {
     cargo build --release --locked -p tidegate-cli
 }
 
-# A Rust process for the end-to-end tests.
+# The Rust process of the end-to-end tests.
 build_caller() {
     cargo build --release --locked -p tidegate-caller
 }
@@ -58,7 +59,7 @@ build_python() {
 }
 
 build_wasm_js() {
-    bindings-wasm/js/build.sh && npm_packages_of bindings-wasm/js # which its tests need
+    bindings-wasm/js/build.sh && npm_packages_of bindings-wasm/js # for its tests
 }
 
 build_node() {

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Checks that tidegate-core is what it says: no dependencies, no std, no alloc.
+# Checks that tidegate-core has no dependencies and uses neither std nor alloc.
 #
-# It is built for wasm32-unknown-unknown where only `core` can be found. That the check can fail is
-# seen each time: copies of the crate that name alloc or std must not build.
+# The crate is built for wasm32-unknown-unknown in a place where only `core` can be found. Copies of
+# the crate that name alloc or std must not build there, which shows each time that the check can fail.
 set -euo pipefail
 # shellcheck source=scripts/project.sh
 . "$(dirname "${BASH_SOURCE[0]}")/project.sh"
@@ -33,8 +33,8 @@ check_no_dependencies() {
     say "tidegate-core has no dependencies"
 }
 
-# A target that rustup installed comes with alloc and std: the compiler is shown a folder without
-# them. Where the standard library is built from its sources, `core` is all that is asked for.
+# Hides alloc and std from the compiler. A target that rustup installed has them, so the compiler gets
+# a folder without them. Where the standard library is built from its sources, only `core` is built.
 leave_only_core() {
     local libraries only_core="$WORK/sysroot/lib/rustlib/$WASM_TARGET/lib"
     libraries=$(rustc --print target-libdir --target "$WASM_TARGET")
@@ -69,7 +69,7 @@ check_does_not_build() {
     say "a copy that names $crate does not build"
 }
 
-# In a shell of its own: the toolchain works on the workspace that its script lies in.
+# Runs in a subshell, because the toolchain works on the workspace that its own script lies in.
 build_core_in() (
     # shellcheck source=scripts/wasm-toolchain.sh
     . "$1/scripts/wasm-toolchain.sh"
@@ -77,7 +77,7 @@ build_core_in() (
     wasm_cargo_build tidegate-core core
 )
 
-# A workspace with the core alone, without what only its tests need. Prints its folder.
+# Makes a workspace with only the core, without its test dependencies, and prints its folder.
 copy_of_core() {
     local copy="$WORK/$1"
     mkdir -p "$copy/core" "$copy/scripts"

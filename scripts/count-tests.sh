@@ -7,7 +7,7 @@
 #     pytest        ===== 1 failed, 4 passed, 1 skipped in 0.12s =====
 #     node --test   ℹ pass 5 (the spec reporter), or # pass 5 (the tap reporter)
 #     fuzz.sh       4 passed, 0 failed
-#   A test that did not run, was expected to fail or was left to do counts as skipped.
+#   A test that did not run, is expected to fail or is marked as to do counts as skipped.
 
 count_tests() {
     awk '

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The demo from nothing: sets up what is missing, builds, and shows the main job. Its status is
-# non-zero if the limit was broken. Ctrl-C leaves nothing running.
+# Runs the demo on a fresh machine: installs what is missing, builds, and shows five processes on one
+# bucket. The status is non-zero if the limit was broken. Ctrl-C leaves nothing running.
 set -euo pipefail
 # shellcheck source=scripts/project.sh
 . "$(dirname "${BASH_SOURCE[0]}")/project.sh"

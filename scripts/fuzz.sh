@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # Runs the fuzz targets of fuzz/, each for a bounded time, as many at once as there are cores.
 #
-#   scripts/fuzz.sh [seconds per target] [target...]     20 s and all targets unless said
+#   scripts/fuzz.sh [seconds per target] [target...]     default: 20 s, all targets
 #
-# Needs neither cargo-fuzz nor a nightly compiler: libFuzzer is linked in by libfuzzer-sys, and
-# any rustc can count coverage. First inputs are made from tests/vectors; what is found stays in
-# .build/fuzz/corpus, so that every run goes on where the last one ended. An input that crashes
-# a target is kept in .build/fuzz/crashes. FUZZ_SEED=N makes a run on a new clone repeatable.
+# It needs neither cargo-fuzz nor a nightly compiler: libfuzzer-sys links libFuzzer in, and any rustc
+# can count coverage. The first inputs are made from tests/vectors. Inputs that reach new code stay in
+# .build/fuzz/corpus, so each run goes on where the last one ended. An input that crashes a target is
+# kept in .build/fuzz/crashes. FUZZ_SEED=N makes a run on a new clone repeatable.
 # The last line is "N passed, N failed".
 set -euo pipefail
 # shellcheck source=scripts/project.sh
@@ -17,11 +17,11 @@ adopt_orphans "$SCRIPT_PATH" "$@"
 
 ALL_TARGETS="grammar steps operations value filter_config"
 WORK="$PROJECT_ROOT/.build/fuzz"
-# Not shared with the ordinary builds: everything is built once more, with coverage.
+# The ordinary builds have another directory, because here everything is built with coverage.
 TARGET_DIR="$CARGO_TARGET_DIR/fuzz"
 LONGEST_INPUT=4096
 SLOWEST_INPUT_SECONDS=10
-# 0 is another one each time.
+# 0 means a random seed.
 SEED=${FUZZ_SEED:-0}
 
 main() {
@@ -52,7 +52,7 @@ main() {
 build() {
     local host
     host=$(host_triple)
-    # Naming the target keeps the flags away from build scripts and macros.
+    # With an explicit --target, the flags do not apply to build scripts and macros.
     RUSTFLAGS="--cfg fuzzing -Cpasses=sancov-module $(llvm_arguments \
         -sanitizer-coverage-level=4 -sanitizer-coverage-inline-8bit-counters \
         -sanitizer-coverage-pc-table -sanitizer-coverage-trace-compares)" \
@@ -80,7 +80,7 @@ run_targets() {
     wait
 }
 
-# Leaves "passed" or "failed" in the target's result.
+# Writes "passed" or "failed" into the target's result file.
 run_target() {
     local target=$1 seconds=$2 log="$LOGS/fuzz-$1.log" result=failed
     mkdir -p "$WORK/corpus/$target" "$WORK/crashes/$target"

@@ -1,21 +1,21 @@
 #!/usr/bin/env bash
-# Mutation testing of the engine: every operator, comparison, constant and match arm of
-# tidegate-core is changed, one at a time, and its tests must fail. Where they do not, and it is
-# the lock-free table that was changed, a loom model must: some errors take a second thread.
+# Tests the engine by mutation: changes every operator, comparison, constant and match arm of
+# tidegate-core, one at a time; the crate's tests must fail each time. If they do not, and the change
+# is in the lock-free table, a loom model must fail, because some errors need a second thread.
 #
 #   scripts/mutants.sh [arguments of cargo mutants...]     such as --file core/src/gcra.rs
 #
-# Mutants that no test can tell apart are listed, with the reason, in .cargo/mutants.toml. The
-# results are in .build/mutants.out, those of the models in .build/models. An hour on two
-# cores that do nothing else; on busy ones set CARGO_MUTANTS_MINIMUM_TEST_TIMEOUT=60 (seconds), or
-# tests that are only slow are taken to hang.
+# .cargo/mutants.toml lists the mutants that no test can tell apart, with the reasons. The results are
+# in .build/mutants.out, those of the models in .build/models. A run takes an hour on two cores that do
+# nothing else. On busy ones set CARGO_MUTANTS_MINIMUM_TEST_TIMEOUT=60 (seconds), or a test that is
+# only slow counts as a hang.
 set -euo pipefail
 # shellcheck source=scripts/project.sh
 . "$(dirname "${BASH_SOURCE[0]}")/project.sh"
 
 VERSION=27.1.0
 ROOT="${XDG_CACHE_HOME:-$HOME/.cache}/tidegate/cargo-mutants-$VERSION"
-# A mutant that hangs has been noticed too.
+# The status of cargo mutants when mutants hang. A hang is noticed too, so it is no failure.
 STATUS_TIMEOUTS=3
 
 TABLE='^core/src/table/'
@@ -38,9 +38,9 @@ main() {
         --file 'core/src/table/*.rs' --re "$(any_of <"$missed")" -- --lib
 }
 
-# Every mutant is built in a copy with a target directory of its own; a failure need not be made
-# small. A little optimized, the tests take a tenth of the time, and the builds hardly longer; what
-# the machine checks at run time stays checked.
+# Runs cargo mutants. Each mutant is built in a copy with a target directory of its own. Failures are
+# not shrunk. With a little optimization the tests take a tenth of the time and the builds hardly
+# longer; run-time checks such as overflow checks stay on.
 mutate() {
     local status=0
     env -u CARGO_TARGET_DIR PROPTEST_MAX_SHRINK_ITERS=0 CARGO_PROFILE_DEV_OPT_LEVEL=1 \

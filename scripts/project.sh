@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Where the project's parts are, and how its scripts talk. To be sourced, by bash.
+# Says where the project's parts are, and defines what its scripts share. To be sourced, by bash.
 
 PROJECT_ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 SCRIPTS="$PROJECT_ROOT/scripts"
@@ -7,15 +7,15 @@ SCRIPT_NAME="$(basename "$0" .sh)"
 SCRIPT_PATH="$(cd "$(dirname "$0")" && pwd)/$(basename "$0")"
 LOGS="$PROJECT_ROOT/.build/logs"
 VENV="$PROJECT_ROOT/.venv"
-# One target directory for every cargo build, so that the command, the Python module and the
-# Node module compile their common dependencies once.
+# One target directory for every cargo build, so that the command, the Python module and the Node
+# module compile their common dependencies once.
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$PROJECT_ROOT/target}"
 export SCRIPTS SCRIPT_PATH VENV
 
 cd "$PROJECT_ROOT" || exit
 mkdir -p "$LOGS"
 
-# Logs are read by people and by the counting of results: plain text, no colours.
+# Logs are plain text without colours, because scripts/count-tests.sh reads them too.
 unset FORCE_COLOR CLICOLOR_FORCE MAKEFLAGS MAKELEVEL
 export NO_COLOR=1 CARGO_TERM_COLOR=never CARGO_TERM_PROGRESS_WHEN=never PY_COLORS=0
 export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 npm_config_fund=false npm_config_audit=false \
@@ -48,7 +48,7 @@ npm_packages_of() {
         cp "$folder/package-lock.json" "$folder/node_modules/.installed-package-lock.json"
 }
 
-# Is version $1 at least version $2?
+# Whether version $1 is at least version $2.
 version_at_least() {
     [ "$(printf '%s\n' "$2" "$1" | sort -V | head -n 1)" = "$2" ]
 }

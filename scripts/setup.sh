@@ -3,9 +3,9 @@
 #
 #   scripts/setup.sh [part...]     parts: rust lint-tools wasm redis node python envoy chromium faketime go
 #
-# Each part prints one line and is quick when it is there. Only the packages of the system need
-# root; all else goes into the project's folder. A part that cannot be had names the missing thing
-# and the command that brings it; the others go on, and the status at the end is 1.
+# Each part prints one line, and is quick if it is installed already. Only packages of the system need
+# root; everything else goes into the project's folder. If a part cannot be installed, the script names
+# what is missing and the command that installs it, goes on with the other parts, and ends with status 1.
 set -euo pipefail
 # shellcheck source=scripts/project.sh
 . "$(dirname "${BASH_SOURCE[0]}")/project.sh"
@@ -85,7 +85,7 @@ setup_biome() {
     present biome "$(tests/node_modules/.bin/biome --version | cut -d ' ' -f 2)"
 }
 
-# In the order that scripts/wasm-toolchain.sh looks for a compiler.
+# Tries the compilers in the same order as scripts/wasm-toolchain.sh.
 setup_wasm() {
     if wasm_target_installed; then
         present "$WASM_TARGET" "$(rustc --version | cut -d ' ' -f 2)"
@@ -103,7 +103,7 @@ setup_wasm() {
     setup_wasm_opt
 }
 
-# Only makes the modules smaller, so its absence is no failure.
+# wasm-opt only makes the modules smaller, so its absence is no failure.
 setup_wasm_opt() {
     if have wasm-opt; then
         present wasm-opt "$(wasm-opt --version | sed 's/.*version \([^ ]*\).*/\1/')"
@@ -184,7 +184,7 @@ setup_faketime() {
     present faketime "$(faketime --version | head -n 1 | grep -oE '[0-9]+(\.[0-9]+)+' | head -n 1)"
 }
 
-# Fetches one of the peers of `make bench-redis`.
+# Go fetches one of the peers of `make bench-redis`.
 setup_go() {
     have go || apt_install Go golang-go || missing Go "apt-get install -y golang-go, or brew install go" || return
     present go "$(go version | grep -oE '[0-9]+(\.[0-9]+)+' | head -n 1)"
@@ -223,7 +223,8 @@ new_enough_python() {
     return 1
 }
 
-# A virtual environment holds its own path: one that came along with a moved folder is of no use.
+# Whether .venv works here. A virtual environment holds its own path, so one in a folder that was moved
+# or copied does not.
 venv_works() {
     [ -x "$VENV/bin/python" ] && "$VENV/bin/python" -m pip --version >/dev/null 2>&1 &&
         [ "$(sed -n 's/^VIRTUAL_ENV=["'\'']\{0,1\}\([^"'\'']*\).*/\1/p' "$VENV/bin/activate" | tail -n 1)" = "$VENV" ]
@@ -244,7 +245,7 @@ have_chrome_of_macos() {
         [ -x "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome" ]
 }
 
-# --- how it is said and installed --------------------------------------------------------------
+# --- messages and installing -------------------------------------------------------------------
 
 present() {
     say "$1: present ($2)"
@@ -255,7 +256,7 @@ missing() {
     return 1
 }
 
-# apt_install <what it is> <packages...>
+# apt_install <what it is for> <packages...>
 apt_install() {
     local what=$1
     shift
@@ -271,7 +272,7 @@ apt_install() {
     hash -r
 }
 
-# Does apt offer package $1 in version $2 or newer?
+# Whether apt offers package $1 in version $2 or newer.
 apt_offers() {
     local offered
     have apt-cache && may_use_root || return 1
@@ -295,7 +296,7 @@ as_root() {
     if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi
 }
 
-# Asks for sudo's password here, in the foreground, when there is a terminal to type it.
+# Whether commands can run as root. Asks for sudo's password in the foreground if there is a terminal.
 may_use_root() {
     [ "$(id -u)" != 0 ] || return 0
     have sudo || return 1

@@ -2,24 +2,24 @@
 # Runs commands so that nothing they start outlives them. To be sourced after project.sh.
 #
 # run_supervised <command...>
-#   Runs the command in a process group of its own, without input. When this script gets INT or
-#   TERM, everything the command has started is ended, then the script ends.
+#   Runs the command in a process group of its own, without input. When this script gets INT, TERM or
+#   HUP, it ends everything that the command has started, and then itself.
 #
 # run_logged <label> <log file> <command...>
-#   The same, with the output in <log file>, and on the console in readable amounts: routine lines
-#   are left out, and a line every 15 s says that the command is still running.
+#   Does the same with the output in <log file>. The console shows it without routine lines, and a
+#   line every 15 s that says that the command is still running.
 #
 # end_leftovers
-#   Ends what the last of these commands left running; its status is 1 if there was anything.
+#   Ends what the last of these commands left running. The status is 1 if there was anything.
 #
-# A server that makes itself a daemon leaves the process group and its parent. On Linux the script
-# therefore becomes the parent of such orphans (a child subreaper, which a bash can only become
-# through another program), and what the command started is found among its descendants. Elsewhere
-# it is the process group.
+# A server that makes itself a daemon leaves its process group and its parent. So on Linux the script
+# becomes the parent of such orphans (a child subreaper, which bash can only become through another
+# program), and finds everything that the command started among its descendants. Elsewhere it only
+# finds the process group.
 
 HEARTBEAT_SECONDS=15
 CONSOLE_LINES=300
-LEFT_PROCESSES=70 # the status of a command that did well, but left something running
+LEFT_PROCESSES=70 # the status of a command that succeeded but left something running
 
 OWN_GROUP=""
 current_group=""
@@ -73,8 +73,8 @@ end_leftovers() {
 }
 
 start_in_own_group() {
-    # Job control gives the command its own group; only while starting it, so that this script
-    # keeps the terminal and its Ctrl-C.
+    # Job control gives the command a group of its own. It is on only during the start, so that this
+    # script keeps the terminal and its Ctrl-C.
     set -m
     (
         set +m
@@ -93,7 +93,7 @@ end_on_signal() {
     exit "$2"
 }
 
-# Asks, waits up to 8 s, then insists.
+# Sends TERM, waits up to 8 s, then sends KILL.
 end_processes() {
     local group=$1
     signal_processes TERM "$group"
@@ -107,7 +107,7 @@ signal_processes() {
     done
 }
 
-# Waits up to $2 tenths of a second; fails if something still runs.
+# Waits up to $2 tenths of a second, and fails if something of group $1 still runs.
 wait_until_ended() {
     local tenths=$2
     while [ -n "$(processes_of_run "$1")" ]; do
@@ -117,7 +117,7 @@ wait_until_ended() {
     done
 }
 
-# The members of process group $1, and what descends from this script apart from its own helpers.
+# Prints the members of process group $1 and the descendants of this script, without its own helpers.
 processes_of_run() {
     process_table | awk -v group="$1" -v script=$$ -v own="$OWN_GROUP" -v heartbeat="${heartbeat_group:-0}" '
         { parent[$1] = $2; group_of[$1] = $3 }
@@ -130,10 +130,10 @@ processes_of_run() {
         }'
 }
 
-# One line per live process: its id, its parent, its group.
+# Prints one line for each live process: its id, its parent, its group.
 process_table() {
     if [ -r /proc/self/stat ]; then
-        # The name, in parentheses, may hold anything.
+        # The name in parentheses may contain anything.
         { cat /proc/[0-9]*/stat 2>/dev/null || true; } |
             sed -n 's/^\([0-9]*\) (.*) [^ZX] \([0-9]*\) \([0-9]*\) .*/\1 \2 \3/p'
     else
@@ -141,12 +141,12 @@ process_table() {
     fi
 }
 
-# Starts this script again as the parent of its orphans. Without Python (on a machine that is only
-# being set up) it goes on as it is.
+# Starts this script again as the parent of its orphans. Without Python, as on a machine that is being
+# set up, the script just goes on.
 adopt_orphans() {
     OWN_GROUP=$(process_table | awk -v script=$$ '$1 == script { print $3 }')
     [ "$(uname)" = Linux ] && [ "${TIDEGATE_ADOPTER:-}" != $$ ] && have python3 || return 0
-    # The process keeps its id through both of the exec calls.
+    # The process keeps its id through both exec calls.
     TIDEGATE_ADOPTER=$$ exec python3 -c '
 import ctypes, os, sys
 PR_SET_CHILD_SUBREAPER = 36
@@ -191,7 +191,7 @@ show_output() {
     done
 }
 
-# One line per crate, package or passed test: in the log, not on the console.
+# Whether a line only goes to the log: those for each crate, package or passed test.
 is_routine() {
     case "$1" in
     *"not ok "*) false ;;

@@ -1,12 +1,24 @@
 #!/usr/bin/env bash
-# Runs the tests, all stages or the ones named, sets up and builds what they need before.
+# Runs the tests, all stages or the named ones, after setting up and building what they need.
 #
 #   scripts/test.sh [stage...]
-#   stages: lint core vectors rust fuzz python wasm node envoy end-to-end bench docs
 #
-# A failed stage does not stop the others. A stage in which no test ran, or one was skipped, has
-# failed. Each stage's output is in .build/logs/<stage>.log; nothing it started outlives it. The
-# last line is "N passed, N failed".
+#   lint        formatting, and the lints of every language
+#   core        tidegate-core needs neither std nor alloc nor a dependency
+#   vectors     the vectors are what the oracle says, and fit their schemas
+#   rust        the Rust tests, and that the benchmarks run
+#   fuzz        each fuzz target for 20 s
+#   python      the Python package
+#   wasm        the WebAssembly package, also in a browser
+#   node        the Node package
+#   envoy       the filter and the quota service, with a real Envoy
+#   end-to-end  fleets of real processes on real stores
+#   bench       that the benchmarks of shared buckets run, and every contender answers right
+#   docs        the API documentation, links, and the file names in the documents
+#
+# A failed stage does not stop the others. A stage fails if no test ran or if one was skipped. The
+# output of a stage is in .build/logs/<stage>.log, and nothing that it started outlives it. The last
+# line is "N passed, N failed".
 set -euo pipefail
 # shellcheck source=scripts/project.sh
 . "$(dirname "${BASH_SOURCE[0]}")/project.sh"
@@ -76,13 +88,13 @@ stage_vectors() {
 stage_rust() {
     local status=0
     cargo test --locked --no-fail-fast || status=1
-    # Only that they run: a benchmark is not a timed test.
+    # This tests only that they run: a benchmark is not a timed test.
     cargo test --locked -p tidegate-bench || status=1
     return "$status"
 }
 
 stage_fuzz() {
-    # The same inputs each time: a test of a change, while `make fuzz` goes on searching.
+    # The inputs are the same each time, so this tests a change; `make fuzz` searches for new ones.
     FUZZ_SEED=1 "$SCRIPTS/fuzz.sh"
 }
 
@@ -107,7 +119,7 @@ stage_end_to_end() {
 }
 
 stage_bench() {
-    # Only that they run and that every contender answers right, as with those in stage_rust.
+    # This tests only that they run and that every contender answers right.
     "$SCRIPTS/bench-redis.sh" --quick
 }
 
@@ -124,7 +136,7 @@ run_node_tests() {
     npm --prefix "$1" test
 }
 
-# Its setup parts and its build parts.
+# Prints the parts of setup.sh or of build.sh that a stage needs.
 needs_of() {
     case "$1:$2" in
     setup:lint) echo rust node python lint-tools ;;
@@ -148,7 +160,7 @@ needs_of() {
     esac
 }
 
-# These are one check each; the others are counted by their runner.
+# Whether a stage counts as one check. In the others, the test runner counts.
 is_one_check() {
     case "$1" in
     lint | core | bench | docs) true ;;

@@ -1,23 +1,22 @@
-# Builds a crate of this workspace for wasm32-unknown-unknown, with whichever
-# compiler of this machine can. To be sourced, by bash:
+# Builds a crate of this workspace for wasm32-unknown-unknown, with whichever compiler of this machine
+# can do it. To be sourced, by bash:
 #
 #   . scripts/wasm-toolchain.sh
 #   wasm_cargo_build tidegate-proxy core --locked
 #   ls "$(wasm_artifact tidegate-proxy)"
 #
 # wasm_cargo_build <package> <std components> [cargo arguments...]
-#   Builds <package> with the workspace's `wasm` profile. <std components> is what the
-#   crate needs of the standard library when that has to be built too: `core` for a
-#   no_std crate, `std,panic_abort` for any other. CARGO_TARGET_DIR is respected.
-#   Tried in this order:
-#     1. the compiler in use already has the target;
+#   Builds <package> with the workspace's `wasm` profile. <std components> is what the crate needs of
+#   the standard library if that has to be built too: `core` for a no_std crate, `std,panic_abort` for
+#   any other. CARGO_TARGET_DIR is respected. It tries, in this order:
+#     1. the compiler in use, if it has the target;
 #     2. `rustup target add wasm32-unknown-unknown`;
 #     3. Debian's newer compiler with its sources, which builds the standard library:
 #        packages rustc-web, cargo-web, rust-web-src and lld-19.
-#   Otherwise fails with one sentence that names what is missing.
+#   If none works, it fails with one sentence that names what is missing.
 #
 # wasm_artifact <package>
-#   Prints the path of the module that a build left behind.
+#   Prints the path of the module that a build made.
 
 _wasm_target=wasm32-unknown-unknown
 _wasm_workspace="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
@@ -40,7 +39,7 @@ wasm_cargo_build() {
             "$_wasm_debian_prefix/bin/cargo" build -Z build-std="$components" "$@"
     else
         echo "error: no compiler here can build for $_wasm_target: rustup could not add the target" \
-            "(run \`rustup target add $_wasm_target\` to see why), and Debian's way lacks $missing" \
+            "(run \`rustup target add $_wasm_target\` to see why), and Debian's compiler lacks $missing" \
             "(\`apt-get install -y $_wasm_debian_packages\` brings it)." >&2
         return 1
     fi
@@ -64,7 +63,7 @@ _wasm_target_added() {
         _wasm_target_installed
 }
 
-# Prints, in words, what of Debian's way is missing; nothing when it is all there.
+# Prints what Debian's compiler lacks, in words; nothing if all of it is installed.
 _wasm_debian_missing() {
     local rustc="$_wasm_debian_prefix/bin/rustc" wanted found
     wanted=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' "$_wasm_workspace/Cargo.toml")
