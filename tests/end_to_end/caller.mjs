@@ -1,4 +1,4 @@
-// The same as caller.py, in Node.
+/** Does the same as caller.py, in Node. */
 
 import { existsSync, openSync, readdirSync, readFileSync, writeSync } from 'node:fs'
 import { dirname, join } from 'node:path'

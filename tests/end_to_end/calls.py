@@ -1,8 +1,8 @@
-"""What a fleet of callers did: its processes, their logs, and whether a limit held.
+"""A fleet of callers: its processes, their logs, and whether a limit held.
 
 A log has one record for each call: when it began and ended on the host's monotonic clock, how
 long the threads that take part had to wait for a processor meanwhile (all in nanoseconds), and
-what came of it.
+its outcome.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ class Callers:
     key: str
     timeout_ms: int
     pause_ms: int
-    # Of the limiters, such as a failure policy; by the names of each language.
+    # Options of the limiters, such as a failure policy, in each language's names.
     python_options: Sequence[str] = ()
     node_options: Sequence[str] = ()
-    # Of the processes that are started from now on; none for that of the test.
+    # The environment of processes that are started from now on; None for the test's own.
     environment: dict[str, str] | None = None
     processes: dict[str, subprocess.Popen[str]] = field(default_factory=dict)
 
@@ -72,7 +72,7 @@ class Callers:
         )
 
     def go(self) -> int:
-        """Lets all begin together, once all are ready, evenly spread. Gives the moment."""
+        """Lets all begin, evenly spread, once all are ready. Returns when the first one begins."""
         for name, process in self.processes.items():
             assert process.stdout is not None
             if (line := process.stdout.readline().strip()) != "ready":
@@ -86,7 +86,7 @@ class Callers:
         return start
 
     def finish(self) -> dict[str, list[Call]]:
-        """Ends all, and reads what they did."""
+        """Ends all processes and reads their logs."""
         (self.folder / "stop").touch()
         for name, process in self.processes.items():
             if process.wait(timeout=60) != 0:
@@ -128,7 +128,7 @@ def late(calls: dict[str, list[Call]], timeout_ms: int, slack_ms: float) -> list
 
 @dataclass(frozen=True)
 class Loss:
-    """Between two moments a store lost what had been charged: as many tokens at most."""
+    """Between two moments a store lost what had been charged: at most this many tokens."""
 
     begun: int
     ended: int
@@ -166,7 +166,7 @@ def possible_between(
     calls: dict[str, list[Call]], rate: float, burst: int, start: int, end: int, tokens: float = 0.0
 ) -> int:
     """How many of the calls a bucket would have admitted that had these tokens at the start. A
-    fleet that is given too little of the processor may have asked for less than there was."""
+    fleet that gets too little processor time may ask for less than the bucket has."""
     last, possible = start, 0
     for moment in sorted(c.ended for made in calls.values() for c in made if start <= c.ended < end):
         tokens, last = min(burst, tokens + rate * (moment - last) / SECOND), moment
@@ -186,7 +186,7 @@ def errors_between(calls: dict[str, list[Call]], start: int, end: int) -> list[s
 
 
 def unanswered(calls: dict[str, list[Call]], start: int, end: int) -> list[str]:
-    """Who had no answer between these moments."""
+    """The callers that had no answer between these moments."""
     return [
         name for name, made in calls.items()
         if not any(c.answered and start <= c.ended <= end for c in made)
@@ -194,7 +194,7 @@ def unanswered(calls: dict[str, list[Call]], start: int, end: int) -> list[str]:
 
 
 def show(calls: dict[str, list[Call]]) -> None:
-    """What a failure is judged from."""
+    """Prints what one needs to judge a failure."""
     everything = [call for made in calls.values() for call in made]
     codes = {code: sum(c.code == code for c in everything) for code in {c.code for c in everything}}
     longest = max(everything, key=lambda c: c.ended - c.began)

@@ -1,4 +1,4 @@
-// The same as leaseholder.py, in Node.
+/** Does the same as leaseholder.py, in Node. */
 
 import { once } from 'node:events';
 import { openSync, writeSync } from 'node:fs';
@@ -20,7 +20,7 @@ const [line] = await once(input, 'line');
 input.close();
 const [start, end] = line.split(' ').map(BigInt);
 
-// Milliseconds of the monotonic clock since START: what is left of its nanoseconds is exact.
+// Milliseconds of the monotonic clock since START. The difference is small enough to be exact.
 const now = () => Number(process.hrtime.bigint() - start) / 1e6;
 const endAt = Number(end - start) / 1e6;
 

@@ -1,4 +1,4 @@
-// The same as outage_spender.py, in Node.
+/** Does the same as outage_spender.py, in Node. */
 
 import { openSync, writeSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-# The kernel then resets the connection when it is closed.
+# With this option the kernel resets the connection when it is closed.
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
@@ -19,7 +19,7 @@ class Pair:
 
     def __init__(self, client: asyncio.StreamWriter, server: asyncio.StreamWriter) -> None:
         self.client, self.server = client, server
-        # Nothing that comes is passed on any more, nor is anything closed.
+        # If set, nothing is passed on any more, and nothing is closed.
         self.forgotten = False
 
     def close(self) -> None:
@@ -34,7 +34,7 @@ class Pair:
             writer.transport.abort()
 
     def half_close(self) -> None:
-        """The client is told that no answer will come, while its own side stays open."""
+        """Ends our side of the client's connection, as if no answer will come; the client's stays open."""
         if self.client.can_write_eof():
             self.client.write_eof()
 
@@ -59,7 +59,7 @@ class Proxy:
         self._each(Pair.close)
 
     def reset(self) -> None:
-        """Resets all connections; new ones are welcome."""
+        """Resets all connections; new ones are served."""
         self._each(Pair.reset)
 
     def half_close(self) -> None:
@@ -71,7 +71,7 @@ class Proxy:
         self._each(_forget)
 
     def delay(self, seconds: float) -> None:
-        """Holds back what either side sends for as long."""
+        """Delays what either side sends by this long."""
         self._delay = seconds
 
     def restore(self) -> None:
@@ -114,7 +114,7 @@ class Proxy:
             pair.close()
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, pair: Pair) -> None:
-        # Closed by the other direction, or its end told already.
+        # The other direction may have closed the connection or ended its stream.
         with contextlib.suppress(OSError, RuntimeError):
             while data := await reader.read(65536):
                 if self._delay:

@@ -42,7 +42,7 @@ class Node:
             self._process = None
 
     def freeze(self) -> None:
-        """Stops it without closing its connections, as a machine does that hangs."""
+        """Stops it without closing its connections, like a machine that hangs."""
         self._signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
@@ -53,7 +53,7 @@ class Node:
         self._process.send_signal(number)
 
     def cli(self, *words: str) -> str:
-        """What it answers, or nothing if it does not: a server may be down or hang."""
+        """Its answer, or an empty text if there is none: a server may be down or hang."""
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 2) as link:
             parts = [word.encode() for word in words]
             link.sendall(b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(p), p) for p in parts))
@@ -85,7 +85,7 @@ def read_answer(line: Callable[[], bytes], read: Callable[[int], bytes]) -> obje
 
 
 class PersistentServer(Node):
-    """It has every write on disk before it answers, so that a crash loses none."""
+    """A server that has every write on disk before it answers, so that a crash loses none."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder, free_port(), "--save", "", "--appendonly", "yes", "--appendfsync", "always")
@@ -95,7 +95,7 @@ class PersistentServer(Node):
         return f"redis://127.0.0.1:{self.port}"
 
     def lose_all(self) -> None:
-        """While it is stopped."""
+        """Deletes its data, while it is stopped."""
         shutil.rmtree(self.folder / "appendonlydir")
 
 
@@ -124,7 +124,7 @@ class Cluster:
         return "cluster_state:ok" in info and len(ranges) == 3 and all(len(it) == 4 for it in ranges)
 
     def owner(self, slot: int, witness: Node | None = None) -> Node:
-        """Who serves the slot, by the word of one that is alive."""
+        """The node that serves the slot, as another one that is alive says."""
         for node in [witness] if witness else self.nodes:
             for first, last, (_, port, *_), *_ in json.loads(node.cli("CLUSTER", "SLOTS") or "[]"):
                 if first <= slot <= last:

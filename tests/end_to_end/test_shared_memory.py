@@ -42,7 +42,7 @@ def test_python_and_node_share_a_bucket_and_kills_change_nothing(tmp_path: Path)
     assert all(logs.values()), "each process got something"
     before, after = admissions(logs.values())
     possible = BURST + RATE * (after[-1] - before[0]) / 1e9
-    # One token for what the clocks of two processes may differ by.
+    # One token more, because the clocks of two processes may differ a little.
     assert most_beyond_rate(before, after) <= BURST + 1
     assert len(after) >= 0.98 * possible
 
@@ -54,11 +54,10 @@ def admissions(logs) -> tuple[list[int], list[int]]:
 
 
 def most_beyond_rate(before: list[int], after: list[int]) -> float:
-    """The most tokens beyond its length times the rate that any window from one admission to
-    another had.
+    """The largest excess of any window from one admission to another: its admissions, less its
+    length times the rate.
 
-    Of those that began in a window and ended in it there are at least so many as ended by its
-    end, less those that began before it.
+    A window holds at least as many admissions as ended by its end, less those that began before it.
     """
     start = before[0]
     begun, least, most = 0, float("inf"), 0.0

@@ -71,7 +71,7 @@ def test_clocks_that_step_change_nothing(stepping: dict[str, str], tmp_path: Pat
     assert late(calls, TIMEOUT_MS, SLACK_MS) == []
     admitted = {name: sum(call.code == 1 for call in made) for name, made in calls.items()}
     assert sum(admitted.values()) == len(timeline.charges), admitted
-    # Those whose clocks jump got as much as those whose do not.
+    # Processes whose clocks jump are not left out.
     assert all(admitted.values()), admitted
     verdict = judge(timeline.charges, RATE, BURST, (end - start) / 1e9)
     assert verdict.kept, verdict

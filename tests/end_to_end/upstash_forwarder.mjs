@@ -1,11 +1,13 @@
-// A redis-server behind the REST form of Upstash, for the tests and benchmarks of clients that
-// speak only HTTP: POST a command as a JSON array to `/`, several to `/pipeline`, or all or
-// none to `/multi-exec`. An answer is {"result": …} or {"error": …}; with the header
-// `Upstash-Encoding: base64` its strings are in base64.
-//
-//   node upstash_forwarder.mjs <redis port> [bearer token]
-//
-// Prints the port it listens on, on 127.0.0.1, and ends when its input does.
+/**
+ * Serves a redis-server by the REST API of Upstash, for the tests and benchmarks of clients that
+ * speak only HTTP: POST one command as a JSON array to `/`, several to `/pipeline`, or several that
+ * run all or none to `/multi-exec`. An answer is {"result": …} or {"error": …}; with the header
+ * `Upstash-Encoding: base64` its strings are in base64.
+ *
+ *   node upstash_forwarder.mjs <redis port> [bearer token]
+ *
+ * Prints the port on 127.0.0.1 where it listens, and ends when its input does.
+ */
 
 import { createServer } from 'node:http';
 import { connect } from 'node:net';
@@ -78,7 +80,7 @@ function inBase64(value) {
 
 class RedisError extends Error {}
 
-/** One connection, made again when it is gone, whose answers come in the order of the commands. */
+/** One connection, which is made again when it is gone. Answers come in the order of commands. */
 class RedisConnection {
   #port;
   #socket;
@@ -132,7 +134,7 @@ class RedisConnection {
   }
 }
 
-/** A value of RESP2 and where it ends, or nothing while a part of it is missing. */
+/** A value of RESP2 and where it ends; undefined while a part of it is missing. */
 function readValue(bytes, start) {
   const lineEnd = bytes.indexOf(CRLF, start);
   if (lineEnd === -1) return undefined;

@@ -1,8 +1,10 @@
-// A Node service that calls the vendor as often as its bucket lets it.
-//
-//   worker.mjs STORE_URL LIMIT KEY SECONDS ATTEMPTS_PER_SECOND
-//
-// Speaks with its parent as worker.py does.
+/**
+ * A Node service that calls the vendor as often as its bucket lets it.
+ *
+ *   worker.mjs STORE_URL LIMIT KEY SECONDS ATTEMPTS_PER_SECOND
+ *
+ * Speaks with its parent as worker.py does.
+ */
 
 import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
