@@ -66,7 +66,7 @@ impl Naive {
         self.bound = bound.min(self.policy.longest_wait.max(first)).max(first);
         let (half, whole) = (self.bound / 2, self.bound);
         let choices = u128::from(whole - half) + 1;
-        // Of so many equal parts of all numbers, the one that this lies in.
+        // All numbers are divided into `choices` equal parts; this is the part that `random` is in.
         let part = (u128::from(random) * choices) / (u128::from(u64::MAX) + 1);
         self.until = now.saturating_add(half + u64::try_from(part).unwrap());
         self.state = BreakerState::Open;

@@ -282,8 +282,8 @@ proptest! {
         }
     }
 
-    /// Who asks later stands behind, whatever the cost; no delay is an allowed check;
-    /// at its slot, and not a tick before, the cost fits the bucket without the charge.
+    /// A later call gets a later slot, whatever its cost. No delay is the same as an allowed check.
+    /// At its slot, and not a tick before, the cost fits the bucket without the charge.
     #[test]
     fn slots_are_first_come_first_served(limits in limits(), calls in calls()) {
         let mut cells = Cells::default();

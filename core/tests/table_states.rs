@@ -232,7 +232,7 @@ fn nothing_goes_back_to_the_next_key() {
     assert_eq!(table.cell(OTHER), 12);
 }
 
-/// Of free slots the key takes its home if it can, then the bucket that has been full longest.
+/// A key takes its home slot if that is free, then the bucket that has been full longest.
 #[test]
 fn a_new_key_takes_a_vacant_slot_then_the_longest_full() {
     let slots: [Slot; 8] = Default::default();

@@ -1,3 +1,5 @@
+//! The key of a descriptor's bucket, and its template in a rule.
+
 use core::fmt;
 
 /// How a descriptor's values become the key of its bucket.

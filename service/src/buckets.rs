@@ -1,3 +1,5 @@
+//! The limiters of all rules, on one store.
+
 use core::time::Duration;
 
 use tidegate::Limiter;

@@ -1,3 +1,5 @@
+//! The command line: `tidegate serve` and its options.
+
 use core::net::SocketAddr;
 use core::time::Duration;
 use std::path::PathBuf;

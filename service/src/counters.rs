@@ -1,3 +1,5 @@
+//! Counters of what the service has answered.
+
 use core::sync::atomic::{AtomicU64, Ordering};
 
 /// What the service has answered since it started; logged when it stops.

@@ -1,3 +1,5 @@
+//! Why the command ends with an error.
+
 use core::fmt;
 use std::process::ExitCode;
 

@@ -1,3 +1,5 @@
+//! The HTTP routes `/healthz`, `/readyz` and `/metrics`.
+
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};

@@ -1,3 +1,5 @@
+//! The sockets of the service, and the file that names their ports.
+
 use core::net::SocketAddr;
 use std::io;
 use std::path::{Path, PathBuf};

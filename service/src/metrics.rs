@@ -1,3 +1,5 @@
+//! What `/metrics` shows, in the text format of Prometheus.
+
 use core::fmt::Write as _;
 use std::sync::Arc;
 

@@ -1,3 +1,5 @@
+//! Envoy's rate limit service, version 3, over Tidegate's limiters.
+
 use core::time::Duration;
 use std::sync::Arc;
 use std::time::Instant;

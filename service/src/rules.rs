@@ -1,3 +1,5 @@
+//! The rules: which descriptors have which limits.
+
 use std::path::Path;
 
 use envoy_types::pb::envoy::extensions::common::ratelimit::v3::rate_limit_descriptor::Entry;

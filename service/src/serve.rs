@@ -1,3 +1,5 @@
+//! Runs the service: its servers, its signals and its end.
+
 use core::time::Duration;
 use std::path::Path;
 use std::sync::Arc;

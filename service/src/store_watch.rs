@@ -1,3 +1,5 @@
+//! Which failures of the store are logged.
+
 use core::time::Duration;
 use std::sync::{Mutex, PoisonError};
 

@@ -141,9 +141,9 @@ pub struct Fleet {
     answers: Vec<Grant>,
     events: BinaryHeap<Reverse<(u64, u64, Event)>>,
     count: u64,
-    /// When, and by which node.
+    /// The time of each admitted call, and the node that admitted it.
     pub admitted: Vec<(u64, usize)>,
-    /// Those of them that slices admitted.
+    /// The calls among them that slices admitted.
     leased: Vec<u64>,
     pub offered: u64,
     pub trips: u64,

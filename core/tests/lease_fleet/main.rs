@@ -213,7 +213,7 @@ fn a_rise_on_a_large_limit_is_met_at_once() {
     }
 }
 
-/// Of a limit that nobody comes near, a new slice follows its demand in a tenth of a ttl.
+/// On a limit that nobody comes near, a new slice follows its demand in a tenth of a ttl.
 #[test]
 fn a_small_demand_on_a_large_limit_is_met_soon() {
     for seed in SEEDS {

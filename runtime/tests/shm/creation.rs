@@ -1,3 +1,5 @@
+//! Processes that make the file of `shm://` at the same time, or are killed while they do.
+
 use core::time::Duration;
 use std::fs;
 use std::thread;

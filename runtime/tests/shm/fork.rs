@@ -1,3 +1,5 @@
+//! A forked child uses its parent's `shm://`.
+
 use std::fs;
 
 use tidegate::Limiter;

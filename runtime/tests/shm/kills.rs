@@ -1,3 +1,5 @@
+//! Processes that are killed at any instruction.
+
 use core::time::Duration;
 use std::fs::File;
 use std::thread;

@@ -1,3 +1,5 @@
+//! The processes and directories of these tests.
+
 use core::sync::atomic::{AtomicU32, Ordering};
 use core::time::Duration;
 use std::fs::{self, File};

@@ -1,3 +1,5 @@
+//! Files that `shm://` refuses to open.
+
 use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::ffi::OsStrExt as _;

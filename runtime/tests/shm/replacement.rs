@@ -1,3 +1,5 @@
+//! When the file of `shm://` is replaced, kept or removed.
+
 use core::sync::atomic::{AtomicU32, Ordering};
 use core::time::Duration;
 use std::thread;

@@ -1,3 +1,5 @@
+//! Processes that spend from one bucket keep its limit.
+
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::Path;
@@ -50,8 +52,8 @@ impl Admissions {
     /// In every window from one admission to another, no more than burst + rate * length. One
     /// token is allowed for what the clocks of two processes may differ by, 100 microseconds.
     ///
-    /// Of those that began in a window and ended in it there are at least so many as
-    /// ended by its end, less those that began before it.
+    /// A window holds at least as many admissions as ended by its end, less those that began
+    /// before it.
     pub(crate) fn assert_bound(&self) {
         let mut earlier = 0;
         let mut best_start = i128::MAX;

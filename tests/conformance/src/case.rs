@@ -148,7 +148,7 @@ pub struct Checks {
     pub values: Vec<Option<Vec<u8>>>,
     /// The limiter's limits.
     pub limits: Vec<Limit>,
-    /// Of which key, and the cost, in order of arrival; every key is checked.
+    /// The number of the key and the cost of each check, in order of arrival. Every key is checked.
     pub checks: Vec<(usize, u64)>,
 }
 

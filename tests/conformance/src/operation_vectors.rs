@@ -54,12 +54,12 @@ pub enum Operation {
 #[derive(Debug, Deserialize, PartialEq, Eq)]
 #[serde(untagged)]
 pub enum Answer {
-    /// Of a cancelled reservation.
+    /// The answer to `cancel`.
     Cancelled {
         /// Whether all of it came back.
         restored: bool,
     },
-    /// Of a reservation that got its slot.
+    /// The answer to a `reserve` that got its slot.
     Slot {
         /// Until the slot, in nanoseconds.
         delay: String,
@@ -67,7 +67,7 @@ pub enum Answer {
         #[serde(flatten)]
         decision: Expected,
     },
-    /// Of all others.
+    /// The answer to every other operation.
     Decision(Expected),
 }
 

@@ -265,7 +265,7 @@ fn slots(node: &Node) -> Ranges {
 pub struct SentinelGroup {
     /// The servers; the first is the first master.
     pub servers: Vec<Node>,
-    /// Who watch.
+    /// The sentinels that watch them.
     pub sentinels: Vec<Node>,
     _folder: Folder,
 }

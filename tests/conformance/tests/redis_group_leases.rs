@@ -51,7 +51,7 @@ fn share_of_slices(limiter: &Limiter, keys: &[String], time: Duration) -> f64 {
     f64::from(leased) / f64::from(all)
 }
 
-/// Who holds slices of the bucket.
+/// The ids of the processes that hold slices of the bucket.
 fn holders(server: &Node, key: &str) -> Vec<Vec<u8>> {
     server.ask(redis::cmd("HKEYS").arg(format!("tidegate:{{{key}}}:leases")))
 }

@@ -40,7 +40,7 @@ impl Twins {
         Self::load_with("", "").expect("the scripts load")
     }
 
-    /// Those of which `part` is a part, with another text in its place.
+    /// The scripts that have this part, with another text in its place.
     fn load_with(part: &str, instead: &str) -> mlua::Result<Self> {
         let of_it = SCRIPTS.iter().filter(|script| part.is_empty() || script.parts.contains(&part));
         let load = |script: &&'static Script| {

@@ -21,7 +21,7 @@ impl Secured {
     pub const USER: &str = "gate:user";
     /// As [`USER`](Self::USER).
     pub const PASSWORD: &str = "p@ss/w?rd";
-    /// Who may ask sentinels.
+    /// The user that may ask sentinels.
     pub const WATCHER: &str = "watcher";
     /// As [`WATCHER`](Self::WATCHER).
     pub const WATCHERS_PASSWORD: &str = "w@tch";
@@ -68,7 +68,7 @@ impl Secured {
         format!("ca={ca}&cert={cert}&key={key}")
     }
 
-    /// Of a server, or a sentinel, that listens with TLS on `port`.
+    /// The arguments of a server or a sentinel that listens with TLS on `port`.
     pub(super) fn arguments(&self, port: u16, is_sentinel: bool) -> Vec<String> {
         let mut arguments: Vec<String> = ["--tls-port", &port.to_string()].map(Into::into).into();
         for (option, file) in [
