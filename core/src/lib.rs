@@ -24,7 +24,6 @@ mod sync;
 mod table;
 mod tiers;
 mod timeline;
-mod units;
 
 pub use admit::admit;
 pub use bounds::{MAX_KEY, MAX_RATE_PER_SECOND, MAX_SPAN, MAX_TIERS};

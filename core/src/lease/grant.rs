@@ -1,11 +1,11 @@
 //! Decides which slice of a shared bucket a node is granted.
 
 use crate::bounds::MAX_TIERS;
+use crate::bounds::NANOS_PER_MILLI;
 use crate::error::Error;
 use crate::limit::Limit;
 use crate::tiers::{Cells, check_count};
 use crate::timeline::Timeline;
-use crate::units::NANOS_PER_MILLI;
 
 use super::{LeaseTerms, MAX_NODES};
 

@@ -13,11 +13,11 @@ pub use grant::{Grant, LeaseAsk, LeasedBucket, NodeRecord, ShareKind, grant_leas
 pub use slice::{Next, Slice, SpendResult};
 pub use terms::{LeaseError, LeaseTerms, MAX_NODES};
 
-use crate::units::NANOS_PER_SECOND;
+use crate::bounds::NANOS_PER_SECOND;
 
 /// A rate is this many times the tokens, divided by the nanoseconds in which they come: the
 /// nanoseconds of a second times the thousandths of a token.
-const RATE_NANOS: u128 = NANOS_PER_SECOND as u128 * 1_000;
+const RATE_NANOS: u128 = 1_000_000_000_000;
 
 /// The tokens that come at `rate` in `nanos`, in thousandths.
 const fn milli_tokens(rate: u64, nanos: u64) -> u64 {

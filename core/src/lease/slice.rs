@@ -5,11 +5,11 @@ use super::grant::{Grant, LeaseAsk, ShareKind};
 use super::rate_meter::{MANY, RateMeter};
 use super::sliding_second::SlidingSecond;
 use super::{LeaseTerms, RATE_NANOS, milli_tokens};
-use crate::units::{NANOS_PER_MILLI, NANOS_PER_SECOND};
+use crate::bounds::NANOS_PER_SECOND;
 
-/// How long calls may lag behind the pace and still catch up at once: enough for a scheduler's
-/// hiccup, and below a twentieth of the second in which the excess would show.
-const LAG: u64 = 30 * NANOS_PER_MILLI;
+/// How long calls may lag behind the pace and still catch up at once: 30 ms. That is enough for a
+/// scheduler's hiccup, and below a twentieth of the second in which the excess would show.
+const LAG: u64 = 30_000_000;
 
 /// Calls may always catch up this many tokens at once, also where a token takes longer than
 /// [`LAG`].

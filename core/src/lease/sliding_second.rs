@@ -1,6 +1,6 @@
 //! The tokens that a node has spent within the last second, and the most it may spend in one.
 
-use crate::units::NANOS_PER_SECOND;
+use crate::bounds::NANOS_PER_SECOND;
 
 /// Tokens are counted in intervals of a 128th of a second (7.8 ms). Shorter intervals would count
 /// tokens for less time after they are a second old, and take more memory for each slice.

@@ -3,9 +3,9 @@
 use core::fmt;
 
 use super::{RATE_NANOS, milli_tokens};
+use crate::bounds::NANOS_PER_MILLI;
 use crate::limit::Limit;
 use crate::timeline::Timeline;
-use crate::units::NANOS_PER_MILLI;
 
 /// The most nodes that hold a slice of one bucket at a time; others ask the bucket for each check.
 pub const MAX_NODES: usize = 128;

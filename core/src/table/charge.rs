@@ -1,17 +1,19 @@
+//! Charges buckets of the table, and takes charges back.
+
 use super::segments::{CELL, KEY};
 use super::{Entry, Segments, State, Table, TableFull, Word, swap};
 use crate::sync::{Ordering, spin_loop};
 
-/// What a call found, and what it did there.
+/// The result of [`Table::charge`].
 #[derive(Clone, Copy, Debug)]
 pub struct Charged<'s> {
     /// The cell before the call; 0 for a new key.
     pub before: u64,
-    /// Where the new cell is, if there is one.
+    /// The charge, so that it can be given back; `None` when the cell was not replaced.
     pub receipt: Option<Receipt<'s>>,
 }
 
-/// Where a charge went, for giving it back.
+/// A charge that was made, so that [`Table::give_back`] can take it back.
 #[derive(Clone, Copy, Debug)]
 pub struct Receipt<'s> {
     entry: Entry<'s>,
@@ -21,25 +23,27 @@ pub struct Receipt<'s> {
 
 impl<'s> Receipt<'s> {
     #[inline(always)]
-    pub(super) fn of(entry: Entry<'s>, before: u64, after: u64) -> Self {
+    pub(super) fn new(entry: Entry<'s>, before: u64, after: u64) -> Self {
         Self { entry, before, after }
     }
 }
 
 impl<'s, S: Segments + ?Sized> Table<'s, S> {
-    /// The key's slot, which nobody wants, and its cell, for [`Entry::charge`].
+    /// The key's slot and its cell, for [`Entry::charge`]. `None` when the key has no slot, or one
+    /// that is being taken for another key.
     #[inline(always)]
-    pub(super) fn look(self, fingerprint: u64) -> Option<(Entry<'s>, u64)> {
+    pub(super) fn read_live(self, fingerprint: u64) -> Option<(Entry<'s>, u64)> {
         let entry = self.find_live(fingerprint)?;
         let cell = entry.cell();
-        // After the cell: a cell frozen for the next key is then not taken for this one's.
+        // The key word is checked after the cell was read, so that a cell that was frozen for the
+        // next key is not taken for this key's.
         entry.is_unchanged().then_some((entry, cell))
     }
 
-    /// The key's cell, 0 when it has none.
+    /// The key's cell, also in a slot that is being taken for another key; 0 when it has none.
     #[cold]
     #[inline(never)]
-    pub(super) fn look_again(self, fingerprint: u64) -> u64 {
+    pub(super) fn read_any(self, fingerprint: u64) -> u64 {
         while let Some(entry) = self.find(fingerprint) {
             if !entry.word.has_bucket() {
                 break;
@@ -53,7 +57,7 @@ impl<'s, S: Segments + ?Sized> Table<'s, S> {
         0
     }
 
-    /// [`update`](Self::update) with a receipt when the cell was replaced.
+    /// Does what [`update`](Self::update) does, and answers a receipt if the cell was replaced.
     ///
     /// # Errors
     /// As [`update`](Self::update).
@@ -64,18 +68,19 @@ impl<'s, S: Segments + ?Sized> Table<'s, S> {
         position: u64,
         mut step: impl FnMut(u64) -> Option<u64>,
     ) -> Result<Charged<'s>, TableFull> {
-        // As a rule the bucket is there, nobody wants its slot, and nobody comes between.
+        // The common case: the bucket is there, its slot is not being taken away, and no other
+        // call interferes.
         if let Some(entry) = self.find_live(fingerprint)
             && let Some(charged) = self.charge_once(&entry, &mut step)
         {
             return Ok(charged);
         }
-        self.charge_in_the_end(fingerprint, position, &mut step)
+        self.charge_slow_path(fingerprint, position, &mut step)
     }
 
     #[cold]
     #[inline(never)]
-    fn charge_in_the_end(
+    fn charge_slow_path(
         self,
         fingerprint: u64,
         position: u64,
@@ -106,8 +111,8 @@ impl<'s, S: Segments + ?Sized> Table<'s, S> {
         }
     }
 
-    /// None when the bucket has changed meanwhile, or its slot has been taken away: then
-    /// nothing was charged.
+    /// Charges the bucket unless `step` declines. `None` when the bucket has changed meanwhile or
+    /// its slot was taken away; then nothing was charged.
     #[inline(always)]
     fn charge_once(
         &self,
@@ -115,24 +120,25 @@ impl<'s, S: Segments + ?Sized> Table<'s, S> {
         mut step: impl FnMut(u64) -> Option<u64>,
     ) -> Option<Charged<'s>> {
         let before = entry.cell();
-        // After the cell: a cell frozen for the next key is then not taken for this one's.
+        // The key word is checked after the cell was read, so that a cell that was frozen for the
+        // next key is not taken for this key's.
         if !entry.is_unchanged() {
             return None;
         }
         let Some(after) = step(before) else {
             return Some(Charged { before, receipt: None });
         };
-        let receipt = Receipt::of(*entry, before, after);
+        let receipt = Receipt::new(*entry, before, after);
         entry.charge(before, after).then_some(Charged { before, receipt: Some(receipt) })
     }
 
-    /// Takes a charge back: exactly, when it was the cell's last. When others
-    /// have charged since, all of it but `elapsed`, the distance that the timeline
-    /// has moved since the charge: so much of it may have been paid by time, and
-    /// giving that back would mint.
+    /// Takes a charge back. If the cell has not changed since, it becomes exactly what it was
+    /// before. If other calls have charged it since, all but `elapsed` comes back, the distance
+    /// that the timeline has moved since the charge: time may have paid that much of it, and
+    /// giving that back would mint tokens.
     ///
-    /// A charge whose slot has been given on is not given back; it was paid, or
-    /// dropped.
+    /// Changes nothing if the slot has been given to another key: the charge was then paid by
+    /// time, or dropped with its bucket.
     pub fn give_back(&self, receipt: &Receipt<'s>, charge: u64, elapsed: u64) {
         let Receipt { entry, before, after } = *receipt;
         loop {
@@ -154,15 +160,15 @@ impl<'s, S: Segments + ?Sized> Table<'s, S> {
 }
 
 impl Entry<'_> {
-    /// Replaces the cell as it was seen, of a slot that nobody wanted; false when it has changed
-    /// since, or the slot has been given on: then nothing was charged.
+    /// Replaces the cell if it still is `before`, as it was read from a live slot. False when it
+    /// has changed since, or the slot was given to another key; then this key was not charged.
     #[inline(always)]
     pub(super) fn charge(&self, before: u64, after: u64) -> bool {
         swap(&self.slot[CELL], before, after) && self.is_same_stay()
     }
 
-    /// Whether a cell just charged was this key's: once lowered, or dropped, it may be the next
-    /// key's, and have come to the very value that was seen.
+    /// Whether a cell that was just charged was this key's. After a bucket was lowered or dropped,
+    /// its slot can belong to another key whose cell has come to the very value that was read.
     #[inline(always)]
     fn is_same_stay(&self) -> bool {
         let now = Word(self.slot[KEY].load(Ordering::Acquire));

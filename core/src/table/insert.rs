@@ -1,3 +1,5 @@
+//! Inserts new keys: into a vacant slot, or one that is taken from another bucket.
+
 use super::segments::{CELL, CHOICES, Slot, WINDOW, window};
 use super::{Entry, OnFull, Segments, State, Table, TableFull, entries, swap};
 use crate::sync::{Ordering, fence};
@@ -5,16 +7,17 @@ use crate::sync::{Ordering, fence};
 /// How a slot can become the new key's.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Taking {
+    /// It belongs to no key.
     Vacant,
-    /// Its bucket is full.
+    /// Its bucket is full, so that forgetting it loses nothing.
     Reclaim,
-    /// Its bucket owes something and is forgotten.
+    /// Its bucket owes something and is dropped.
     Evict,
 }
 
 impl<'s, S: Segments + ?Sized> Table<'s, S> {
-    /// Inserts a key that was not found. None when another thread came between:
-    /// look again.
+    /// Inserts a key that was not found. `None` when another thread interfered: the caller then
+    /// looks for the key again.
     pub(super) fn insert(
         &self,
         fingerprint: u64,
@@ -39,7 +42,8 @@ impl<'s, S: Segments + ?Sized> Table<'s, S> {
         Ok(own.become_state(State::Live).then_some(own))
     }
 
-    /// Makes one of the newest segment's slots provisionally the key's.
+    /// Takes a slot of the newest segment for the key, provisionally. `None` when another thread
+    /// interfered.
     fn take_slot(&self, fingerprint: u64, position: u64) -> Result<Option<Entry<'s>>, TableFull> {
         let count = self.segments.count();
         let newest = count.saturating_sub(1);
@@ -54,7 +58,7 @@ impl<'s, S: Segments + ?Sized> Table<'s, S> {
                     entry.await_insertion();
                     return Ok(None);
                 }
-                // Another has inserted the key since it was looked for.
+                // Another thread has inserted the key since this one looked for it.
                 _ if self.find(fingerprint).is_some() => return Ok(None),
                 Some(idlest) if self.on_full == OnFull::EvictIdlest => (idlest, Taking::Evict),
                 idlest => {
@@ -66,7 +70,8 @@ impl<'s, S: Segments + ?Sized> Table<'s, S> {
         let ready = match taking {
             Taking::Vacant => true,
             Taking::Reclaim => entry.freeze(|cell| (cell < position).then(|| cell + 1)),
-            // Any value up to the position is full; it must only be another one.
+            // Every value up to the position is a full bucket; this one only has to differ from
+            // the cell.
             Taking::Evict => entry.freeze(|cell| {
                 Some(if cell == position { position.checked_sub(1).unwrap_or(1) } else { position })
             }),
@@ -81,9 +86,10 @@ impl<'s, S: Segments + ?Sized> Table<'s, S> {
     }
 }
 
-/// A vacant slot, or the longest full one: of the first window while most of it is
-/// free, so that most keys are found where they are looked for first, else of the
-/// window with more such slots.
+/// Chooses a vacant slot or, where there is none, the slot whose bucket has been full for longest.
+///
+/// It is in the first window while three quarters of that are free, so that most keys are found
+/// where they are looked for first. Otherwise it is in the window with more free slots.
 fn choose_free<'s>(
     slots: &'s [Slot],
     fingerprint: u64,
@@ -94,14 +100,14 @@ fn choose_free<'s>(
         let window = window(slots, fingerprint, choice);
         let mut free = 0;
         let mut longest_full = u64::MAX;
-        let mut choice = None;
+        let mut chosen = None;
         for entry in window.entries() {
             match entry.word.state() {
                 State::Vacant => {
                     free += 1;
-                    if longest_full != 0 || choice.is_none() {
+                    if longest_full != 0 || chosen.is_none() {
                         longest_full = 0;
-                        choice = Some((entry, Taking::Vacant));
+                        chosen = Some((entry, Taking::Vacant));
                     }
                 }
                 State::Provisional => {}
@@ -111,13 +117,13 @@ fn choose_free<'s>(
                         free += 1;
                         if cell < longest_full {
                             longest_full = cell;
-                            choice = Some((entry, Taking::Reclaim));
+                            chosen = Some((entry, Taking::Reclaim));
                         }
                     }
                 }
             }
         }
-        if let Some((entry, taking)) = choice
+        if let Some((entry, taking)) = chosen
             && best.as_ref().is_none_or(|(most, ..)| free > *most)
         {
             best = Some((free, entry, taking));
@@ -129,7 +135,8 @@ fn choose_free<'s>(
     best.map(|(_, entry, taking)| (entry, taking))
 }
 
-/// An unfinished insertion, else the bucket that is full soonest.
+/// Chooses a slot where none is free: one of an unfinished insertion, or else the slot whose bucket
+/// will be full soonest.
 fn choose_occupied(slots: &[Slot], fingerprint: u64) -> Option<Entry<'_>> {
     let mut idlest: Option<(u64, Entry<'_>)> = None;
     for choice in 0..CHOICES {
@@ -148,8 +155,8 @@ fn choose_occupied(slots: &[Slot], fingerprint: u64) -> Option<Entry<'_>> {
 }
 
 impl Entry<'_> {
-    /// Makes the key leave and changes its cell, so that no charge of it can land
-    /// any more. When `frozen` has no value for the cell, the key stays.
+    /// Marks the slot as leaving and changes its cell, so that a charge of the old key that is
+    /// under way fails. When `frozen` has no value for the cell, the key keeps its slot.
     fn freeze(&mut self, frozen: impl Fn(u64) -> Option<u64>) -> bool {
         if !self.become_state(State::Leaving) {
             return false;

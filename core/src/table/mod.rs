@@ -1,24 +1,24 @@
 //! A lock-free keyed store of cells over borrowed slots.
 //!
-//! A key is known by a fingerprint and may live in any slot of its windows.
-//! Three rules make it safe; each is a few lines here and a model in `tests/loom`.
+//! A key is known by a fingerprint and may live in any slot of its windows. Its *stay* in a slot
+//! lasts until the slot is given to another key. Three rules make the table safe; each is a few
+//! lines here and a model in `tests/loom`.
 //!
-//! 1. *A cell is charged only under its key.* A charge reads the cell, then sees
-//!    that the key word has not moved, then compares and swaps the cell. Taking a
-//!    slot away first makes the key word `Leaving`, then changes the cell
-//!    (*freezes* it), then gives the slot on; so a charge either came before the
-//!    freeze, which then sees it, or fails.
-//! 2. *Freezing adds one to a full cell that stays full.* Nothing lowers a cell
-//!    below the position of now, or of its own stay's beginning, so a frozen value
-//!    does not return, and a full cell is full for whichever key comes next: nothing
-//!    is reset. (A cell that was seen before it was lowered, or before its owed bucket
-//!    was dropped, can return; so a charge looks at the key once more when it is done.)
-//! 3. *Two insertions of one key see each other.* Each first shows its
-//!    `Provisional` word, then, after a sequentially consistent fence, looks through
-//!    the windows, then confirms. Whichever looks later sees the other.
+//! 1. *A cell is charged only under its key.* A charge reads the cell, then sees that the key word
+//!    has not changed, then compares and swaps the cell. To take a slot away, a thread first makes
+//!    the key word `Leaving`, then changes the cell (*freezes* it), then gives the slot to the
+//!    other key. So a charge either came before the freeze, which then sees it, or fails.
+//! 2. *Freezing adds one to a full cell that stays full.* Nothing lowers a cell below the position
+//!    of now, or below the position at which its stay began, so a frozen value does not return. A
+//!    full cell is full for whichever key comes next, so nothing is reset. (A cell that was read
+//!    before it was lowered, or before its owed bucket was dropped, can return. For that reason a
+//!    charge looks at the key once more when it is done.)
+//! 3. *Two insertions of one key see each other.* Each first writes its `Provisional` word, then,
+//!    after a sequentially consistent fence, looks through the windows, then confirms. Whichever
+//!    looks later sees the other.
 //!
-//! Nothing waits for a thread that has stopped: anybody may withdraw a
-//! provisional word, put a leaving one back, or carry its removal on.
+//! No thread waits for one that has stopped: any thread may withdraw a provisional word, put a
+//! leaving one back, or complete its removal.
 
 mod charge;
 mod insert;
@@ -72,24 +72,24 @@ impl OnFull {
     }
 }
 
-/// Every slot that the new key may take is owed, and [`OnFull::Deny`] holds.
+/// The error of a new key that found no slot: all of its slots belong to buckets that owe something,
+/// and [`OnFull::Deny`] keeps those.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TableFull {
-    /// The least of the cells in those slots: there is room as soon as the position
-    /// is beyond it, if nobody charges that bucket before.
+    /// The smallest of those buckets' cells. A slot is free as soon as the position is beyond it,
+    /// unless that bucket is charged again before.
     pub cell: u64,
 }
 
-/// Cells of one limit by the fingerprints of their keys, in borrowed slots.
+/// The cells of one limit's keys, by fingerprint, in borrowed slots.
 ///
-/// A fingerprint is 64 bits of a hash with a secret seed, so that nobody can
-/// choose keys that meet. Two keys share a bucket, and then may refuse too much but
-/// never admit too much, when the low 48 bits agree and a window of theirs is the
-/// same: with a million keys in a million and a half slots the odds that any two
-/// do are below one in ten million.
+/// A fingerprint is 64 bits of a hash with a secret seed, so that nobody can choose keys that
+/// collide. Two keys share a bucket if the low 48 bits of their fingerprints agree and they have a
+/// window in common; they may then be refused too much but never allowed too much. With a million
+/// keys in one and a half million slots the odds that any two do are below one in ten million.
 ///
-/// Positions must come from one clock. A call that read it before the slot of
-/// its key was taken from another key may see the time between as debt.
+/// All positions must come from one clock. A call that read the clock before its key's slot was
+/// taken from another key may see the time in between as debt.
 ///
 /// ```
 /// use tidegate_core::{Limit, Slot, Table, decide};
@@ -121,12 +121,14 @@ impl<S: Segments + ?Sized> Clone for Table<'_, S> {
 
 impl<S: Segments + ?Sized> Copy for Table<'_, S> {}
 
-/// How many of the newest segments are worth fetching: the older ones are small.
-const FETCHED: usize = 2;
-/// A segment of fewer slots (half a megabyte) stays near by itself.
-const NEAR: usize = 32 * 1024;
+/// [`Table::fetch`] reads this many of the newest segments. The older ones are small and stay in the
+/// processor's cache by themselves.
+const FETCHED_SEGMENTS: usize = 2;
 
-/// A slot in which a key was seen, and its key word then.
+/// A segment of fewer slots than this (half a megabyte) stays in the processor's cache by itself.
+const FETCHED_SLOTS: usize = 32 * 1024;
+
+/// A slot in which a key was found, and its key word at that time.
 #[derive(Clone, Copy, Debug)]
 struct Entry<'s> {
     slot: &'s Slot,
@@ -167,29 +169,29 @@ impl<'s, S: Segments + ?Sized> Table<'s, S> {
 
     /// The key's cell, 0 when it has none.
     pub fn cell(&self, fingerprint: u64) -> u64 {
-        match self.look(fingerprint) {
+        match self.read_live(fingerprint) {
             Some((_, cell)) => cell,
-            None => self.look_again(fingerprint),
+            None => self.read_any(fingerprint),
         }
     }
 
-    /// Brings what is needed of memory for all the keys near, and changes nothing: calls on
-    /// these keys that follow soon do not wait for memory one after the other.
+    /// Prefetches the slots of several keys, and changes nothing. Calls on these keys that follow
+    /// soon do not wait for memory one after the other.
     ///
-    /// Windows are asked for in the order in which a key is looked for, for all keys at once,
-    /// then for those that were not in it the next.
+    /// Reads the window in which each key is looked for first, for all keys at once; then the next
+    /// window for the keys that were not found, and so on.
     #[inline]
     pub fn fetch<const MANY: usize>(&self, fingerprints: &[u64; MANY]) {
         let mut missing = *fingerprints;
         let mut count = MANY;
-        for segment in (0..self.segments.count()).rev().take(FETCHED) {
+        for segment in (0..self.segments.count()).rev().take(FETCHED_SEGMENTS) {
             let slots = self.segments.segment(segment);
-            if slots.len() < NEAR {
+            if slots.len() < FETCHED_SLOTS {
                 break;
             }
             for choice in 0..CHOICES {
                 let missing_so_far = count;
-                // Nothing here depends on what is read, so that the reads do not wait.
+                // No step of the loop depends on what another reads, so that the reads overlap.
                 let mut seen = 0;
                 for fingerprint in missing.iter().take(missing_so_far) {
                     let window = window(slots, *fingerprint, choice);
@@ -201,11 +203,11 @@ impl<'s, S: Segments + ?Sized> Table<'s, S> {
                 count = 0;
                 for index in 0..missing_so_far {
                     let fingerprint = missing[index];
-                    // Without a way out half-way, which no processor can foresee.
+                    // The loop has no early exit, which a branch predictor could not foresee.
                     let slots = window(slots, fingerprint, choice).slots;
-                    let found = slots
-                        .iter()
-                        .fold(false, |found, slot| found | Entry::of(slot).word.is_of(fingerprint));
+                    let found = slots.iter().fold(false, |found, slot| {
+                        found | Entry::read(slot).word.is_of(fingerprint)
+                    });
                     missing[count] = fingerprint;
                     count += usize::from(!found);
                 }
@@ -213,22 +215,22 @@ impl<'s, S: Segments + ?Sized> Table<'s, S> {
         }
     }
 
-    /// The key's slot, unless somebody wants it.
+    /// The key's slot, unless it is being taken for another key.
     #[inline(always)]
     fn find_live(self, fingerprint: u64) -> Option<Entry<'s>> {
         let newest = self.segments.count().wrapping_sub(1);
         if let Some(slot) = home(self.segments.segment(newest), fingerprint) {
-            let entry = Entry::of(slot);
+            let entry = Entry::read(slot);
             if entry.word.is_live_of(fingerprint) {
                 return Some(entry);
             }
         }
-        // Not rare, but what the other way needs then stays in registers there.
+        // This path is not rare. Marked as cold it leaves the registers to the other path.
         core::hint::cold_path();
         find_live_anywhere(self.segments, fingerprint)
     }
 
-    /// The key's slot, or one in which it is being inserted.
+    /// The key's slot, or else one in which it is being inserted.
     fn find(self, fingerprint: u64) -> Option<Entry<'s>> {
         let mut provisional = None;
         for segment in (0..self.segments.count()).rev() {
@@ -250,8 +252,9 @@ impl<'s, S: Segments + ?Sized> Table<'s, S> {
     }
 }
 
-// Loops, since this is the way of every third key of a large table, and adapters of iterators in
-// each other take several times as long.
+/// The key's slot in any of its windows, unless it is being taken for another key.
+// Plain loops: every third key of a large table takes this path, and nested iterator adapters take
+// several times as long.
 #[inline(never)]
 fn find_live_anywhere<S: Segments + ?Sized>(segments: &S, fingerprint: u64) -> Option<Entry<'_>> {
     for segment in (0..segments.count()).rev() {
@@ -289,18 +292,18 @@ impl<'s> Window<'s> {
 
     #[inline]
     fn entry(&self, step: usize) -> Option<Entry<'s>> {
-        self.slots.get(self.home ^ step).map(Entry::of)
+        self.slots.get(self.home ^ step).map(Entry::read)
     }
 }
 
 impl<'s> Entry<'s> {
     #[inline(always)]
-    fn of(slot: &'s Slot) -> Self {
+    fn read(slot: &'s Slot) -> Self {
         Self { slot, word: Word(slot[KEY].load(Ordering::Acquire)) }
     }
 
-    /// Slots have an order, the same for all who use them, which decides between two
-    /// insertions of one key.
+    /// The slot's place in an order that is the same for all who use the table. It decides between
+    /// two insertions of one key.
     fn place(&self) -> *const Slot {
         self.slot
     }
@@ -314,7 +317,7 @@ impl<'s> Entry<'s> {
         self.slot[KEY].load(Ordering::Acquire) == self.word.0
     }
 
-    /// Moves the key word on, unless somebody else has.
+    /// Replaces the key word, unless it has changed since it was read.
     fn advance(&mut self, next: Word) -> bool {
         let moved = swap(&self.slot[KEY], self.word.0, next.0);
         if moved {
@@ -327,8 +330,8 @@ impl<'s> Entry<'s> {
         self.advance(self.word.become_state(state))
     }
 
-    /// Waits for the insertion to end; withdraws it when that takes too long,
-    /// since its thread may be dead. Withdrawing is always safe.
+    /// Waits for an insertion to end, and withdraws it when that takes too long, because its
+    /// thread may be dead. Withdrawing is always safe.
     fn await_insertion(mut self) {
         for _ in 0..PATIENCE {
             if !self.is_unchanged() {

@@ -1,3 +1,5 @@
+//! The slots of a table: the segments that hold them, and the windows in which a key may live.
+
 use crate::sync::AtomicU64;
 
 /// A key word and a cell: 16 bytes, all zero when never used.
@@ -14,21 +16,22 @@ pub trait Segments {
     /// How many slices there are; never shrinks, at least 1.
     fn count(&self) -> usize;
 
-    /// The slice `index`, below [`count`](Self::count); empty otherwise. Each has
-    /// at least one slot; whole multiples of [`WINDOW`] use all of theirs.
+    /// The slice at `index`, which is empty unless `index` is below [`count`](Self::count). Each
+    /// slice has at least one slot. If the length is not a multiple of [`WINDOW`], the slots of
+    /// the rest may stay unused.
     fn segment(&self, index: usize) -> &[Slot];
 
-    /// Adds a slice for new keys, unless `count` is no longer the number of them;
-    /// false when there cannot be more.
+    /// Adds a slice for new keys, unless there are no longer `count` slices. False when there
+    /// cannot be more.
     fn grow(&self, count: usize) -> bool {
         let _ = count;
         false
     }
 
-    /// Is told that a bucket was dropped although it owed something.
+    /// Called after a bucket was dropped although it owed something.
     fn owed_bucket_evicted(&self) {}
 
-    /// Is told that a new key found no room.
+    /// Called after a new key found no slot.
     fn new_key_denied(&self) {}
 }
 
@@ -46,11 +49,11 @@ impl Segments for [Slot] {
 #[derive(Clone, Copy)]
 pub(super) struct Window<'s> {
     pub(super) slots: &'s [Slot],
-    /// Where the key is looked for, and put, first.
+    /// The index of the slot in which the key is looked for, and put, first.
     pub(super) home: usize,
 }
 
-/// How many windows of a segment a key may live in.
+/// A key may live in this many windows of a segment.
 pub(super) const CHOICES: usize = 2;
 
 /// One of the windows of a segment in which a key may live. In a segment of one
@@ -71,14 +74,16 @@ pub(super) fn window(slots: &[Slot], fingerprint: u64, choice: usize) -> Window<
     Window { slots, home }
 }
 
-/// The number of one of a key's two windows, of at least two: these are never the same.
+/// The index of a key's first or second window among `count`, which is at least two. The two are
+/// never the same.
 #[inline]
 fn window_index(count: usize, fingerprint: u64, choice: usize) -> usize {
     let first = scale(fingerprint, count);
     if choice == 0 {
         return first;
     }
-    // Another view of the same bits: odd multiplication carries the low ones up.
+    // The second index comes from the same bits in another order: the rotation and the odd
+    // multiplication carry the low bits up.
     match scale(fingerprint.rotate_left(32).wrapping_mul(0x9E37_79B9_7F4A_7C15), count) {
         other if other != first => other,
         _ if first + 1 < count => first + 1,
@@ -104,7 +109,7 @@ fn scale(fingerprint: u64, count: usize) -> usize {
 mod tests {
     use super::*;
 
-    /// Spread over all 64 bits.
+    /// Fingerprints that are spread over all 64 bits.
     fn fingerprints() -> impl Iterator<Item = u64> {
         (0..10_000u64).map(|number| (number << 32 ^ number).wrapping_mul(0xD6E8_FEB8_6659_FD93))
     }
@@ -119,8 +124,8 @@ mod tests {
                 keys[0][first] += 1;
                 keys[1][second] += 1;
             }
-            for of_choice in &keys {
-                assert!(of_choice[..count].iter().all(|keys| *keys > 0), "{of_choice:?}");
+            for counts in &keys {
+                assert!(counts[..count].iter().all(|keys| *keys > 0), "{counts:?}");
             }
         }
     }
@@ -131,7 +136,8 @@ mod tests {
         assert_eq!([0, 1 << 62, 3 << 62, u64::MAX].map(|it| scale(it, 1000)), [0, 250, 750, 999]);
     }
 
-    /// What is the second window when both views of the bits lead to one: the next, or round.
+    /// When both views of the bits lead to the same window, the second window is the next one, or
+    /// the first after the last.
     #[test]
     fn two_views_of_one_window_are_two_windows() {
         for (fingerprint, expected) in [(0, 1), (0xFFFF_FFFF_0000_0000, 0)] {

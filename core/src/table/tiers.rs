@@ -1,3 +1,5 @@
+//! Checks of one to four limits on tables.
+
 use super::{Charged, Receipt, Segments, Table, TableFull};
 use crate::clock::Clock;
 use crate::decision::{Decision, Source};
@@ -6,23 +8,24 @@ use crate::gcra::{decide_affordable, describe_charged};
 use crate::limit::Limit;
 use crate::tiers::{binds_over, check_cost};
 
-/// How often a call starts over because another call's charge stood in its way
-/// in one tier after an earlier tier had allowed.
+/// A check makes this many attempts when one tier refuses because of another call's charge after
+/// an earlier tier has been charged. Then it is refused.
 const ATTEMPTS: u32 = 3;
 
 /// [`decide_tiers`](crate::decide_tiers) on tables, one for each limit in the same
 /// order: all charge, or none does.
 ///
-/// There is one fingerprint for each limit, all the same for one key with several
-/// limits; different ones are parent and child buckets (a user, its organisation).
+/// There is one fingerprint for each limit. They are the same for one key with several limits, and
+/// different for parent and child buckets (a user and its organisation).
 ///
-/// Tiers are charged in order and given back when a later one refuses after all,
-/// because another call came between. So under contention a call may refuse
-/// because of a charge still in flight, never admit because of one; once it has
-/// returned, a refusal has changed nothing (but when others have charged the same
-/// cell meanwhile: the time that the charge was in flight is then not given back).
+/// Tiers are charged in order. If a later tier refuses after all because another call came first,
+/// the charges are given back. So under contention a call may be refused because of a charge that
+/// is about to be given back, but is never allowed because of one. Once it has returned, a refusal
+/// has changed nothing, except where others have charged the same cell meanwhile: the time for
+/// which the charge stood is then not given back.
 ///
-/// A new key without room is refused, until the first of its slots is free.
+/// A new key that finds no slot is refused, and `retry_after` tells when the first of its slots is
+/// free.
 ///
 /// The clock is read once, and once more if a charge is given back.
 ///
@@ -38,7 +41,9 @@ pub fn check_tables<S: Segments + ?Sized>(
     cost: u64,
 ) -> Result<Decision, Error> {
     match (tables, limits, fingerprints) {
-        ([table], [limit], [print]) => check_table(table, limit, *print, clock.now(), cost),
+        ([table], [limit], [fingerprint]) => {
+            check_table(table, limit, *fingerprint, clock.now(), cost)
+        }
         ([t0, t1], [l0, l1], [p0, p1]) => check_each([*t0, *t1], [l0, l1], [*p0, *p1], clock, cost),
         ([t0, t1, t2], [l0, l1, l2], [p0, p1, p2]) => {
             check_each([*t0, *t1, *t2], [l0, l1, l2], [*p0, *p1, *p2], clock, cost)
@@ -59,8 +64,8 @@ pub fn check_tables<S: Segments + ?Sized>(
 ///
 /// # Errors
 /// As [`decide`](crate::decide).
-// Inlined, and the decision made last of all from the cell alone, a caller that reads only
-// part of the decision pays only for that.
+// Inlined, and with a decision that is made last and from the cell alone, it costs a caller that
+// reads only part of the decision no more than that part.
 #[inline(always)]
 pub fn check_table<S: Segments + ?Sized>(
     table: &Table<'_, S>,
@@ -73,14 +78,15 @@ pub fn check_table<S: Segments + ?Sized>(
     if cost > burst {
         return Err(Error::CostTooLarge { cost, burst });
     }
-    // As a rule the bucket is there, nobody wants its slot, and nobody comes between.
-    if let Some((entry, before)) = table.look(fingerprint) {
+    // The common case: the bucket is there, its slot is not being taken away, and no other call
+    // interferes.
+    if let Some((entry, before)) = table.read_live(fingerprint) {
         let (decision, next) = decide_affordable(limit, before, now, cost);
         if next == before || entry.charge(before, next) {
             return Ok(decision);
         }
     }
-    Ok(match charge_in_the_end(*table, limit, fingerprint, now, cost) {
+    Ok(match charge_slow_path(*table, limit, fingerprint, now, cost) {
         Ok(before) => decide_affordable(limit, before, now, cost).0,
         Err(full) => without_room(limit, full, now),
     })
@@ -88,7 +94,7 @@ pub fn check_table<S: Segments + ?Sized>(
 
 #[cold]
 #[inline(never)]
-fn charge_in_the_end<S: Segments + ?Sized>(
+fn charge_slow_path<S: Segments + ?Sized>(
     table: Table<'_, S>,
     limit: &Limit,
     fingerprint: u64,
@@ -102,10 +108,11 @@ fn charge_in_the_end<S: Segments + ?Sized>(
     })
 }
 
-/// As a rule all buckets are there, nobody wants their slots, and nobody comes between.
+/// A check of `N` limits in the common case: all buckets are there, no slot is being taken away,
+/// and no other call interferes. Everything else is left to [`TieredCheck`].
 ///
-/// Until a bucket is charged nothing is written to memory, not even to the stack: a
-/// compare-and-swap waits for all that was.
+/// Until a bucket is charged nothing is written to memory, not even to the stack, because a
+/// compare-and-swap waits for all earlier stores.
 #[inline(always)]
 #[allow(clippy::needless_range_loop, reason = "a tier's number is the index of five arrays")]
 fn check_each<S: Segments + ?Sized, const N: usize>(
@@ -121,19 +128,20 @@ fn check_each<S: Segments + ?Sized, const N: usize>(
         }
     }
     let now = clock.now();
-    let tiers = || Tiers { tables, limits, fingerprints, now, cost };
-    // Arrays of plain words, filled in a loop, stay in registers; one of pairs does not.
+    let check = || TieredCheck { tables, limits, fingerprints, now, cost };
+    // Arrays of plain words that are filled in a loop stay in registers; an array of pairs does
+    // not.
     let (mut entries, mut cells, mut nexts) = ([None; N], [0; N], [0; N]);
     for tier in 0..N {
-        let Some((entry, cell)) = tables[tier].look(fingerprints[tier]) else {
-            return Ok(tiers().check(clock));
+        let Some((entry, cell)) = tables[tier].read_live(fingerprints[tier]) else {
+            return Ok(check().run(clock));
         };
         (entries[tier], cells[tier]) = (Some(entry), cell);
     }
     for tier in 0..N {
         let (decision, next) = decide_affordable(limits[tier], cells[tier], now, cost);
         if !decision.allowed || cost == 0 {
-            return Ok(tiers().bind(&cells));
+            return Ok(check().decide_all(&cells));
         }
         nexts[tier] = next;
     }
@@ -141,11 +149,11 @@ fn check_each<S: Segments + ?Sized, const N: usize>(
         if !entries[tier].is_some_and(|entry| entry.charge(cells[tier], nexts[tier])) {
             let mut receipts = [None; N];
             for charged in 0..tier {
-                let receipt = |entry| Receipt::of(entry, cells[charged], nexts[charged]);
+                let receipt = |entry| Receipt::new(entry, cells[charged], nexts[charged]);
                 receipts[charged] = entries[charged].map(receipt);
             }
-            let tiers = tiers();
-            return Ok(tiers.conclude(tiers.check_with_others(clock, receipts, tier)));
+            let check = check();
+            return Ok(check.conclude(check.run_contended(clock, receipts, tier)));
         }
     }
     let mut binding = describe_charged(limits[0], nexts[0], now);
@@ -166,7 +174,7 @@ fn too_large<const N: usize>(limits: [&Limit; N], cost: u64) -> Error {
 }
 
 /// A check of `N` limits, for a cost within their bursts.
-struct Tiers<'a, 's, S: Segments + ?Sized, const N: usize> {
+struct TieredCheck<'a, 's, S: Segments + ?Sized, const N: usize> {
     tables: [Table<'s, S>; N],
     limits: [&'a Limit; N],
     fingerprints: [u64; N],
@@ -175,16 +183,16 @@ struct Tiers<'a, 's, S: Segments + ?Sized, const N: usize> {
 }
 
 #[allow(clippy::needless_range_loop, reason = "a tier's number is the index of three arrays")]
-impl<'s, S: Segments + ?Sized, const N: usize> Tiers<'_, 's, S, N> {
-    /// Where not all buckets are there, or not all left alone.
+impl<'s, S: Segments + ?Sized, const N: usize> TieredCheck<'_, 's, S, N> {
+    /// Runs the check when a bucket is missing, or its slot is being taken away.
     #[cold]
     #[inline(never)]
-    fn check(&self, clock: &(impl Clock + ?Sized)) -> Decision {
-        let seen = self.bind(&self.cells());
-        if self.cost == 0 || !seen.allowed {
-            return seen;
+    fn run(&self, clock: &(impl Clock + ?Sized)) -> Decision {
+        let decision = self.decide_all(&self.cells());
+        if self.cost == 0 || !decision.allowed {
+            return decision;
         }
-        self.conclude(self.check_with_others(clock, [None; N], 0))
+        self.conclude(self.run_contended(clock, [None; N], 0))
     }
 
     fn cells(&self) -> [u64; N] {
@@ -201,9 +209,9 @@ impl<'s, S: Segments + ?Sized, const N: usize> Tiers<'_, 's, S, N> {
         decide_affordable(self.limits[tier], cell, self.now, self.cost).0
     }
 
-    /// What all tiers together answer, given the cells before the call.
+    /// The decision of all tiers together, by the cells before the call.
     #[inline(always)]
-    fn bind(&self, cells: &[u64; N]) -> Decision {
+    fn decide_all(&self, cells: &[u64; N]) -> Decision {
         let mut binding = self.decide(0, cells[0]);
         for tier in 1..N {
             let decision = self.decide(tier, cells[tier]);
@@ -214,33 +222,36 @@ impl<'s, S: Segments + ?Sized, const N: usize> Tiers<'_, 's, S, N> {
         binding
     }
 
+    /// The decision of a check that ended in this way.
     #[inline(always)]
-    fn conclude(&self, end: End<N>) -> Decision {
+    fn conclude(&self, end: Ending<N>) -> Decision {
         match end {
-            End::Bound(cells) => self.bind(&cells),
-            End::Refused { tier, cell } => Decision { tier: tier as u8, ..self.decide(tier, cell) },
-            End::WithoutRoom { tier, cell } => {
+            Ending::Decided(cells) => self.decide_all(&cells),
+            Ending::Refused { tier, cell } => {
+                Decision { tier: tier as u8, ..self.decide(tier, cell) }
+            }
+            Ending::WithoutRoom { tier, cell } => {
                 let refused = without_room(self.limits[tier], TableFull { cell }, self.now);
                 Decision { tier: tier as u8, ..refused }
             }
         }
     }
 
-    /// The rest of a check that has met a new key or another call; its tiers before `first` have
-    /// been charged.
+    /// Completes a check that has met a new key or another call. Its tiers before `first` have been
+    /// charged.
     #[cold]
     #[inline(never)]
-    fn check_with_others(
+    fn run_contended(
         &self,
         clock: &(impl Clock + ?Sized),
         mut receipts: [Option<Receipt<'s>>; N],
         mut first: usize,
-    ) -> End<N> {
+    ) -> Ending<N> {
         let mut attempts = ATTEMPTS;
         loop {
             attempts -= 1;
             let end = self.charge_from(first, &mut receipts);
-            if matches!(end, End::Bound(_)) {
+            if matches!(end, Ending::Decided(_)) {
                 return end;
             }
             self.give_back(&receipts, clock.now());
@@ -248,14 +259,15 @@ impl<'s, S: Segments + ?Sized, const N: usize> Tiers<'_, 's, S, N> {
                 return end;
             }
             let cells = self.cells();
-            if !self.bind(&cells).allowed {
-                return End::Bound(cells);
+            if !self.decide_all(&cells).allowed {
+                return Ending::Decided(cells);
             }
             (first, receipts) = (0, [None; N]);
         }
     }
 
-    fn charge_from(&self, first: usize, receipts: &mut [Option<Receipt<'s>>; N]) -> End<N> {
+    /// Charges the tiers from `first` on, up to the first that refuses.
+    fn charge_from(&self, first: usize, receipts: &mut [Option<Receipt<'s>>; N]) -> Ending<N> {
         for tier in first..N {
             let position = self.limits[tier].timeline().position(self.now);
             let charged = self.tables[tier].charge(self.fingerprints[tier], position, |cell| {
@@ -264,16 +276,17 @@ impl<'s, S: Segments + ?Sized, const N: usize> Tiers<'_, 's, S, N> {
             match charged {
                 Ok(Charged { receipt: Some(receipt), .. }) => receipts[tier] = Some(receipt),
                 Ok(Charged { before: cell, receipt: None }) => {
-                    return End::Refused { tier, cell };
+                    return Ending::Refused { tier, cell };
                 }
                 Err(TableFull { cell }) => {
-                    return End::WithoutRoom { tier, cell };
+                    return Ending::WithoutRoom { tier, cell };
                 }
             }
         }
-        End::Bound(receipts.map(|receipt| receipt.map_or(0, |receipt| receipt.before)))
+        Ending::Decided(receipts.map(|receipt| receipt.map_or(0, |receipt| receipt.before)))
     }
 
+    /// Takes all charges back at the time `later`.
     fn give_back(&self, receipts: &[Option<Receipt<'s>>; N], later: u64) {
         for (tier, receipt) in receipts.iter().enumerate() {
             if let Some(receipt) = receipt {
@@ -285,7 +298,7 @@ impl<'s, S: Segments + ?Sized, const N: usize> Tiers<'_, 's, S, N> {
     }
 }
 
-/// The refusal of a new key that has no slot.
+/// The refusal of a new key that found no slot.
 #[inline(always)]
 pub(super) fn without_room(limit: &Limit, full: TableFull, now: u64) -> Decision {
     let timeline = limit.timeline();
@@ -302,13 +315,13 @@ pub(super) fn without_room(limit: &Limit, full: TableFull, now: u64) -> Decision
     }
 }
 
-/// How a check ended that met others, in few words, of which the decision is made where it
-/// is needed.
-enum End<const N: usize> {
-    /// As decided on these cells.
-    Bound([u64; N]),
-    /// By this tier, another call having come between.
+/// How a contended check ended: a few words, from which [`TieredCheck::conclude`] makes the
+/// decision where it is needed.
+enum Ending<const N: usize> {
+    /// All tiers decide on these cells, as they were before the call.
+    Decided([u64; N]),
+    /// This tier refused, because another call charged it first.
     Refused { tier: usize, cell: u64 },
-    /// By this tier, where a new key has no slot.
+    /// A new key found no slot in this tier.
     WithoutRoom { tier: usize, cell: u64 },
 }

@@ -6,26 +6,29 @@ const TAG_MASK: u64 = (1 << TAG_BITS) - 1;
 const VERSION_MASK: u64 = (1 << VERSION_BITS) - 1;
 const STATE_SHIFT: u32 = TAG_BITS + VERSION_BITS;
 
-/// A key and the stage of its stay in a slot. All zero is a slot never used.
+/// The key of a slot and the state of its stay there. All zero is a slot that was never used.
 ///
-/// Every change of the word raises the version, so that a compare-and-swap by
-/// someone who slept through changes fails. Without it, one who froze a cell and slept
-/// would mistake another's `Leaving` for its own and take a bucket charged meanwhile.
-/// What remains: the word changes an exact multiple of 2^14 times during one such sleep
-/// and is then again `Leaving`, of the same key. Where the number of changes is
-/// as good as random that is one of 16,384 sleeps so long; it forgets one bucket's debt.
+/// Every change of the word raises the version, so that the compare-and-swap of a thread that was
+/// paused while the word changed fails (the ABA problem). Without a version, a thread that froze a
+/// cell and was then paused would take another thread's `Leaving` for its own, and with it a bucket
+/// that was charged in the meantime.
+///
+/// One case remains: during such a pause the word changes an exact multiple of 2^14 times and is
+/// then `Leaving` with the same key again. If the number of changes is as good as random, that
+/// happens in one of 16,384 pauses of that length. It forgets one bucket's debt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Word(pub(super) u64);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
-    /// Nobody's.
+    /// The slot belongs to no key.
     Vacant,
     /// Being inserted; becomes `Live` unless another insertion of the key is seen.
     Provisional,
     /// The key's bucket is in this slot.
     Live,
-    /// Someone wants the slot. Whoever needs the bucket makes it `Live` again.
+    /// The slot is being taken for another key. A thread that needs the bucket makes it `Live`
+    /// again.
     Leaving,
 }
 
@@ -39,21 +42,22 @@ impl Word {
         }
     }
 
-    /// Whether the slot is, or is about to be, the one of this fingerprint's key.
+    /// Whether the slot belongs, or is about to belong, to the key with this fingerprint.
     pub(super) const fn is_of(self, fingerprint: u64) -> bool {
         (self.0 ^ fingerprint) & TAG_MASK == 0 && self.0 >> STATE_SHIFT != 0
     }
 
-    /// Whether the key has a bucket here, and nobody wants its slot.
+    /// Whether the key has a bucket here that is not being taken away.
     #[inline(always)]
     pub(super) const fn is_live_of(self, fingerprint: u64) -> bool {
-        // Tag and state side by side, and nothing else: few instructions on a path that counts.
+        // Only tag and state are kept, side by side: this takes few instructions, and every check
+        // runs them.
         let tag_and_state = self.0.rotate_left(u64::BITS - STATE_SHIFT) << VERSION_BITS;
         tag_and_state
             == fingerprint << (u64::BITS - TAG_BITS) | (State::Live as u64) << VERSION_BITS
     }
 
-    /// Whether the key has a bucket here, wanted by others or not.
+    /// Whether a key has a bucket here, be it one that is being taken away.
     pub(super) const fn has_bucket(self) -> bool {
         matches!(self.state(), State::Live | State::Leaving)
     }
@@ -63,18 +67,18 @@ impl Word {
         self.with(self.0 & TAG_MASK, state)
     }
 
-    /// The next version, provisionally the key's with this fingerprint.
+    /// The next version, which belongs provisionally to the key with this fingerprint.
     pub(super) const fn taken_by(self, fingerprint: u64) -> Self {
         self.with(fingerprint & TAG_MASK, State::Provisional)
     }
 
-    /// The next version, nobody's.
+    /// The next version, which belongs to no key.
     pub(super) const fn vacated(self) -> Self {
         self.with(0, State::Vacant)
     }
 
-    /// Whether the slot has been the key's without a break since its word was
-    /// `earlier`. Leaving, being taken and confirmed are three versions at least.
+    /// Whether the slot has belonged to the key without a break since its word was `earlier`. To
+    /// leave, to be taken and to be confirmed are at least three versions.
     #[inline(always)]
     pub(super) const fn is_same_stay(self, earlier: Self) -> bool {
         let passed = self.version().wrapping_sub(earlier.version()) & VERSION_MASK;
@@ -96,7 +100,7 @@ mod tests {
     use super::*;
 
     const TAG: u64 = 0xBA98_7654_3210;
-    /// The tag, below bits that a word does not keep.
+    /// [`TAG`] below 16 bits that a word does not keep.
     const FINGERPRINT: u64 = 0xFEDC << 48 | TAG;
     const STATES: [State; 4] = [State::Vacant, State::Provisional, State::Live, State::Leaving];
 
@@ -104,7 +108,7 @@ mod tests {
         Word(state << 62 | version << 48 | tag)
     }
 
-    /// Files of shared memory hold these very bits.
+    /// The bits must not change: files of shared memory hold them.
     #[test]
     fn a_stay_changes_state_and_version() {
         let taken = Word(0).taken_by(FINGERPRINT);
@@ -118,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn versions_go_round_and_touch_nothing_else() {
+    fn versions_wrap_around_and_touch_nothing_else() {
         let last = word(3, VERSION_MASK, TAG);
         assert_eq!(last.become_state(State::Live), word(2, 0, TAG));
         assert_eq!(last.vacated(), Word(0));
