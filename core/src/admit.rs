@@ -1,15 +1,16 @@
-//! What a limiter refuses before any store is asked.
+//! Refuses calls that can never be allowed, before any store is asked.
 
 use crate::error::Error;
 use crate::limit::Limit;
 use crate::operation::Operation;
 use crate::tiers::{check_cost, check_count};
 
-/// Refuses what no bucket needs to be asked for: a limiter without limits or with too many, and
-/// a check or reservation whose cost is above a burst, which no wait would be long enough for.
+/// Refuses calls for which no bucket needs to be asked: those of a limiter without limits or with too
+/// many, and checks and reservations whose cost is above a burst, for which no wait would be long
+/// enough.
 ///
-/// Every host calls this before it goes to a store, so that a call that can never be allowed
-/// fails at once and alike everywhere.
+/// Every host calls this before it asks a store, so that a call that can never be allowed fails at
+/// once and alike everywhere.
 ///
 /// # Errors
 /// [`Error::TierCount`] and [`Error::CostTooLarge`].

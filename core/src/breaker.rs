@@ -1,37 +1,39 @@
-//! When to stop asking what does not answer, and when to ask again.
+//! A circuit breaker: stops calls to something that fails, and probes when it may be back.
 
 /// When a [`Breaker`] opens, and how long it then waits. Times are in nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct BreakerPolicy {
-    /// Failures in a row that open it; 0 counts as 1.
+    /// Failures in a row that open the breaker; 0 counts as 1.
     pub failures: u32,
     /// The longest wait before the first probe; 0 counts as 1.
     pub first_wait: u64,
-    /// What the waits double up to; one below `first_wait` counts as that.
+    /// The bound of the waits, which double until they reach it; a value below `first_wait`
+    /// counts as `first_wait`.
     pub longest_wait: u64,
-    /// How long a probe may take: one that has not been heard of by then is given up, and
-    /// another may follow.
+    /// How long a probe may take. A probe without an outcome by then is given up, and another may
+    /// follow.
     pub patience: u64,
 }
 
 /// Keeps calls from something that fails, so that they need not wait for it to fail again.
 ///
-/// *Closed*, it lets every call through. So many failures in a row as its policy says *open*
-/// it: no call is let through until a wait has passed. Then one is, the *probe*; while it is
-/// under way no other is. A probe that fails doubles the wait. One that succeeds closes the
-/// breaker, on trial: the next failure opens it again where it was, until so many calls have
-/// succeeded as failures would open it. So what answers only now and then is not asked more
-/// often than what is dead.
+/// A *closed* breaker lets every call through. The number of failures in a row that its policy
+/// names *opens* it: it lets no call through until a wait has passed. Then it is *half-open*: it
+/// lets one call through, the *probe*, and no other until that has an outcome. A probe that fails
+/// doubles the wait. A probe that succeeds closes the breaker on trial: until as many calls have
+/// succeeded as failures open it, the next failure opens it again with a doubled wait. So something
+/// that answers only now and then is not asked more often than something that is dead.
 ///
-/// Calls that were under way together when one of them failed count as one failure: what breaks
-/// a connection fails them all.
+/// Calls that were under way together when one of them failed count as one failure, because a
+/// broken connection fails them all.
 ///
-/// Failures in a row, and not their share of all calls, because a share needs a window of time
-/// and a least number of calls before it says anything; what is dead or hung fails every call
-/// from the first, and while part of the calls are answered an open breaker would lose them.
+/// The breaker counts failures in a row and not their share of all calls. A share needs a window of
+/// time and a least number of calls before it says anything, whereas something that is dead or hung
+/// fails every call from the first. And while part of the calls are answered, an open breaker would
+/// lose those.
 ///
-/// Each wait lies between half of its bound and all of it, as `random` says, so that the
-/// members of a fleet do not come back as one.
+/// Each wait lies between half of its bound and all of it, chosen by `random`, so that the nodes of
+/// a fleet do not come back all at once.
 ///
 /// ```
 /// use tidegate_core::{Breaker, BreakerPolicy};
@@ -41,7 +43,7 @@ pub struct BreakerPolicy {
 ///     let attempt = breaker.attempt(7).unwrap();
 ///     breaker.failed(attempt, 7, u64::MAX);
 /// }
-/// assert_eq!(breaker.attempt(106).unwrap_err(), 107); // asked again then, not before
+/// assert_eq!(breaker.attempt(106).unwrap_err(), 107); // the time of the next attempt
 /// let probe = breaker.attempt(107).unwrap();
 /// assert!(breaker.attempt(107).is_err()); // one at a time
 /// breaker.succeeded(probe);
@@ -51,30 +53,31 @@ pub struct BreakerPolicy {
 pub struct Breaker {
     policy: BreakerPolicy,
     phase: Phase,
-    /// Counts changes of state, and failures.
+    /// Counts changes of state, and failures. Outcomes of attempts of an earlier generation are
+    /// ignored.
     generation: u32,
     failing_since: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Phase {
-    /// `trial` successes are needed before one failure is no longer too many; `wait` is then
-    /// the last one's bound.
+    /// On trial, `trial` more successes are needed before a single failure no longer opens the
+    /// breaker, and `wait` is the bound of the last wait.
     Closed { failures: u32, trial: u32, wait: u64 },
     /// No attempt before `until`.
     Open { wait: u64, until: u64 },
-    /// One attempt is under way, and given up at `deadline`.
+    /// One attempt is under way; it is given up at `deadline`.
     Probing { wait: u64, deadline: u64 },
 }
 
-/// What a [`Breaker`] does with calls.
+/// Which calls a [`Breaker`] lets through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum BreakerState {
-    /// All are let through.
+    /// All calls are let through.
     Closed,
-    /// None is.
+    /// No call is let through.
     Open,
-    /// One is under way, to find out.
+    /// One call is under way, the probe; no other is let through.
     HalfOpen,
 }
 
@@ -89,32 +92,34 @@ impl BreakerState {
     }
 }
 
-/// A call that has been let through: tell the breaker what came of it, once.
+/// A call that has been let through. The host tells the breaker its outcome once, with
+/// [`Breaker::succeeded`], [`Breaker::failed`] or [`Breaker::abandoned`].
 ///
-/// While the breaker [is sound](Breaker::is_sound) all attempts are equal, and a host may keep
-/// one to make others of, so that calls need not meet at the breaker.
-#[must_use = "the breaker learns from what became of it"]
+/// While the breaker [is sound](Breaker::is_sound) all attempts are equal. A host may then build
+/// them from one that it keeps, so that its calls need not share a lock on the breaker.
+#[must_use = "the breaker learns from the outcome of the call"]
 #[derive(Debug, PartialEq, Eq)]
 pub struct Attempt {
-    /// Told apart by it, outcomes of attempts made before the last failure, or before the
-    /// breaker's last change of state, count for nothing: they tell what was, not what is.
+    /// The breaker's generation when it let the call through. The outcome of an attempt made before
+    /// the last failure, or before the last change of state, says nothing about the present and is
+    /// ignored.
     pub generation: u32,
-    /// Whether it is the one call that finds out if an open breaker may close.
+    /// Whether this is the probe, which decides whether an open breaker closes.
     pub is_probe: bool,
 }
 
 impl Breaker {
-    /// A closed one.
+    /// A closed breaker.
     pub const fn new(policy: BreakerPolicy) -> Self {
         let phase = Phase::Closed { failures: 0, trial: 0, wait: 0 };
         Self { policy, phase, generation: 0, failing_since: None }
     }
 
-    /// Lets a call through at `now`, or says when the next may be.
+    /// Lets a call through at `now`, or answers when the next may be let through.
     ///
     /// # Errors
-    /// The time before which no call is let through. That of a probe under way is when it
-    /// would be given up; it may end sooner.
+    /// The earliest time of the next attempt. While a probe is under way, that is the time at which
+    /// it would be given up; it may end sooner.
     pub const fn attempt(&mut self, now: u64) -> Result<Attempt, u64> {
         match self.phase {
             Phase::Closed { .. } => Ok(Attempt { generation: self.generation, is_probe: false }),
@@ -128,7 +133,7 @@ impl Breaker {
         }
     }
 
-    /// The call was answered.
+    /// Records that the call was answered.
     pub const fn succeeded(&mut self, attempt: Attempt) {
         if attempt.generation != self.generation {
             return;
@@ -146,8 +151,8 @@ impl Breaker {
         }
     }
 
-    /// The call failed at `now`. Where that opens the breaker, `random`, any number with all
-    /// of its bits by chance, chooses the wait.
+    /// Records that the call failed at `now`. If that opens the breaker, `random`, a number of 64
+    /// random bits, chooses the wait.
     pub const fn failed(&mut self, attempt: Attempt, now: u64, random: u64) {
         if attempt.generation != self.generation {
             return;
@@ -168,7 +173,8 @@ impl Breaker {
         }
     }
 
-    /// The call was not made after all: nothing is known, and another may find out.
+    /// Records that the call was not made after all: nothing was learned, and another call may
+    /// probe.
     pub const fn abandoned(&mut self, attempt: Attempt) {
         if attempt.generation != self.generation {
             return;
@@ -178,7 +184,7 @@ impl Breaker {
         }
     }
 
-    /// What it does with calls; a wait that has passed ends with the next call.
+    /// The breaker's state. An open breaker whose wait has passed stays open until the next call.
     pub const fn state(&self) -> BreakerState {
         match self.phase {
             Phase::Closed { .. } => BreakerState::Closed,
@@ -187,12 +193,12 @@ impl Breaker {
         }
     }
 
-    /// Whether a failure would be the first of a row, and not one too many.
+    /// Whether the breaker is closed, without failures since the last success, and not on trial.
     pub const fn is_sound(&self) -> bool {
         matches!(self.phase, Phase::Closed { failures: 0, trial: 0, .. })
     }
 
-    /// Before when no call is let through; none while all are.
+    /// The earliest time of the next attempt; `None` while closed.
     pub const fn retry_at(&self) -> Option<u64> {
         match self.phase {
             Phase::Closed { .. } => None,
@@ -200,7 +206,7 @@ impl Breaker {
         }
     }
 
-    /// When the first failure since the last success was.
+    /// The time of the first failure since the last success.
     pub const fn failing_since(&self) -> Option<u64> {
         self.failing_since
     }
@@ -209,6 +215,8 @@ impl Breaker {
         if self.policy.failures == 0 { 1 } else { self.policy.failures }
     }
 
+    /// Opens the breaker for a random time from half of `wait` to all of it, with `wait` brought
+    /// within the policy's bounds.
     const fn open(&mut self, wait: u64, now: u64, random: u64) {
         let least = at_least(self.policy.first_wait, 1);
         let most = at_least(self.policy.longest_wait, least);

@@ -1,16 +1,18 @@
+//! Changes the limits of buckets that are in use.
+
 use crate::error::Error;
 use crate::limit::Limit;
 use crate::tiers::{Cells, check_count};
 
-/// Carries buckets over from the limits `from` to the limits `to`, tier by tier.
+/// Converts buckets from the limits `from` to the limits `to`, tier by tier.
 ///
-/// What a bucket owes stays the same in whole tokens, rounded up: raising a rate
-/// shortens the waits already owed, and nothing is minted. A bucket that owes nothing
-/// is full under the new limit too, as is one of a tier that is new. Between limits
-/// whose tokens are equally wide the debt stays exact.
+/// A bucket's debt stays the same in whole tokens, rounded up. So raising a rate shortens the waits
+/// that are already owed, and nothing is minted. A bucket that owes nothing is full under the new
+/// limit too, as is the bucket of a new tier. Between limits whose tokens are equally wide the debt
+/// stays exact.
 ///
-/// A change is charged to nobody, so a reservation made before it can no
-/// longer be cancelled: do not cancel across it.
+/// A reservation that was made before a change must not be cancelled after it: the cells that it
+/// remembers are those of the old limits.
 ///
 /// # Errors
 /// [`Error::TierCount`] for either set of limits.
@@ -33,15 +35,15 @@ pub fn change_limits(
 ) -> Result<(), Error> {
     check_count(from)?;
     check_count(to)?;
-    let mut carried = Cells::default();
-    for (((from, to), cell), after) in from.iter().zip(to).zip(*cells).zip(&mut carried) {
-        *after = carry_bucket(from, to, cell, now);
+    let mut converted = Cells::default();
+    for (((from, to), cell), after) in from.iter().zip(to).zip(*cells).zip(&mut converted) {
+        *after = convert_bucket(from, to, cell, now);
     }
-    *cells = carried;
+    *cells = converted;
     Ok(())
 }
 
-fn carry_bucket(from: &Limit, to: &Limit, cell: u64, now: u64) -> u64 {
+fn convert_bucket(from: &Limit, to: &Limit, cell: u64, now: u64) -> u64 {
     let (from, to) = (from.timeline(), to.timeline());
     if from == to {
         return cell;

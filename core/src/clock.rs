@@ -1,12 +1,13 @@
+//! The clock that a host gives to the engine.
+
 use core::sync::atomic::{AtomicU64, Ordering};
 
 /// Where `now` comes from: nanoseconds on a timeline of the host's choosing.
 ///
-/// The engine itself never asks; a limiter reads its clock once per call and
-/// passes the value down. Stepped limits align their steps to the clock's
-/// zero, so a clock that counts from the Unix epoch gives epoch-aligned windows.
-/// A clock that goes backward never mints a token: buckets only look fuller of
-/// debt until it has caught up.
+/// The engine itself never reads a clock; a limiter reads it once per call and passes the value
+/// down. Stepped limits align their steps to the clock's zero, so a clock that counts from the Unix
+/// epoch gives epoch-aligned windows. A clock that goes backward never mints a token: buckets only
+/// seem to owe more until the clock has caught up.
 pub trait Clock {
     /// Nanoseconds since the clock's zero.
     fn now(&self) -> u64;

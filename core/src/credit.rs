@@ -1,14 +1,15 @@
+//! Gives tokens back: some of them, or all.
+
 use crate::decision::Decision;
 use crate::error::Error;
 use crate::limit::Limit;
 use crate::tiers::{Cells, check_count, look};
 
-/// Gives `tokens` back to every bucket, none above full. Answers what the buckets
-/// then hold, as a check of cost 0 would.
+/// Gives `tokens` back to every bucket, up to full. Answers what the buckets then hold, as a check
+/// of cost 0 would.
 ///
-/// Tokens given back can be spent from now on: a stretch of time then holds at
-/// most the bound of a check plus what was given back in it or while its slots were being
-/// handed out.
+/// Tokens given back can be spent from now on. A stretch of time then holds at most the bound of a
+/// check, plus the tokens that were given back in it or while its slots were being handed out.
 ///
 /// # Errors
 /// [`Error::TierCount`].
@@ -35,7 +36,7 @@ pub fn credit(
     look(limits, cells, now)
 }
 
-/// Forgets all that the buckets owe, holds included: each is full.
+/// Forgets the debts of all buckets, holds included: each is full.
 ///
 /// ```
 /// use tidegate_core::{Cells, Limit, decide_tiers, reset};

@@ -1,4 +1,4 @@
-//! What a limiter answers, and where the answer was taken.
+//! The answer of a limiter to a check, and where it was taken.
 
 /// The answer to one check, as a value: a refusal is not an error.
 ///
@@ -10,10 +10,10 @@ pub struct Decision {
     pub allowed: bool,
     /// The burst of the tier that bound the answer, in tokens.
     pub limit: u64,
-    /// Whole tokens that tier could still spend at once, after this call.
+    /// Whole tokens that can still be spent at once from that tier, after this call.
     pub remaining: u64,
-    /// The shortest time after which the same call would be allowed if nobody
-    /// else came; 0 when it was allowed. [`u64::MAX`] past the end of the timeline.
+    /// The shortest time after which the same call would be allowed if no other call came; 0 when
+    /// it was allowed. [`u64::MAX`] past the end of the timeline.
     pub retry_after: u64,
     /// The time until that tier's bucket is full again.
     pub reset_after: u64,
@@ -36,9 +36,9 @@ pub enum Source {
     Shm,
     /// The bucket in Redis that the fleet shares.
     Redis,
-    /// A slice of that bucket, which this process has leased.
+    /// A slice of the bucket in Redis, which this process has leased.
     Lease,
-    /// What the limiter does while its store fails.
+    /// The limiter's policy for a failing store.
     Fallback,
 }
 

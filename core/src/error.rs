@@ -1,8 +1,10 @@
+//! Why a limit, or a call on one, is refused as invalid.
+
 use core::fmt;
 
 use crate::bounds::{MAX_RATE_PER_SECOND, MAX_SPAN, MAX_STEPPED_FILL, MAX_TIERS};
 
-/// Why a limit, or a call on one, cannot be. Never a refusal: that is a
+/// Why a limit, or a call on one, is invalid. A call that is only refused is not an error but a
 /// [`Decision`](crate::Decision).
 ///
 /// [`code`](Error::code) is stable and the same in every language;
@@ -14,7 +16,7 @@ pub enum Error {
     Syntax {
         /// Byte offset of the first character that does not fit.
         at: usize,
-        /// What would have fitted there.
+        /// The text that was expected there.
         expected: &'static str,
     },
     /// The unit of time is not one of the grammar's.
@@ -29,7 +31,7 @@ pub enum Error {
     },
     /// A count or duration is zero or negative.
     NotPositive {
-        /// Which one.
+        /// The field.
         field: Field,
     },
     /// More than 1e9 tokens per second.
@@ -44,11 +46,11 @@ pub enum Error {
     SteppedTooLong,
     /// A stepped limit's period is not a whole number of milliseconds.
     SteppedPeriod,
-    /// The burst of an `in any` limit is larger than what the window admits.
+    /// The burst of an `in any` limit is larger than the number that the window admits.
     BurstAboveWindow,
-    /// A limiter holds one to four limits.
+    /// The number of limits is not one to four.
     TierCount {
-        /// How many were given.
+        /// The number that was given.
         count: usize,
     },
     /// The cost is above the burst: the call can never be allowed.

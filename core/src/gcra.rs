@@ -1,13 +1,15 @@
+//! The decision for one limit: the generic cell rate algorithm (GCRA).
+
 use crate::decision::{Decision, Source};
 use crate::error::Error;
 use crate::limit::Limit;
 
-/// The engine: whether `cost` tokens may be spent from the bucket `cell` at
-/// `now`, and the bucket afterwards.
+/// Decides whether `cost` tokens may be spent from the bucket `cell` at `now`. Answers the decision
+/// and the bucket afterwards.
 ///
 /// A cell is the bucket's theoretical arrival time on the limit's timeline;
-/// zero is a bucket never used. `now` is in nanoseconds. A cost of 0 looks
-/// without spending. A refusal returns the cell unchanged.
+/// zero is a bucket that was never used. `now` is in nanoseconds. A cost of 0 spends nothing and is
+/// always allowed. A refusal returns the cell unchanged.
 ///
 /// This is the generic cell rate algorithm (ITU-T I.371) in integers, in its
 /// virtual scheduling form: `base = max(cell, position)`; allowed if
@@ -16,8 +18,7 @@ use crate::limit::Limit;
 /// that refills in steps.
 ///
 /// # Errors
-/// [`Error::CostTooLarge`] when `cost` is above the burst: never is different
-/// from not yet.
+/// [`Error::CostTooLarge`] when `cost` is above the burst, so that the call could never be allowed.
 ///
 /// ```
 /// use tidegate_core::{Limit, decide};
@@ -41,7 +42,7 @@ pub fn decide(limit: &Limit, cell: u64, now: u64, cost: u64) -> Result<(Decision
 }
 
 /// [`decide`] for a cost that is known to be within the burst.
-// Inlined, a caller that reads only part of the decision pays only for that.
+// Inlined, so that a caller that reads only part of the decision pays only for that part.
 #[inline(always)]
 pub(crate) fn decide_affordable(limit: &Limit, cell: u64, now: u64, cost: u64) -> (Decision, u64) {
     let timeline = limit.timeline();
@@ -50,11 +51,12 @@ pub(crate) fn decide_affordable(limit: &Limit, cell: u64, now: u64, cost: u64) -
     let charge = cost * timeline.width();
     let room = limit.span() - charge;
 
-    // Two ways, not one with choices on it: a processor foresees which it will be, and does
-    // not wait for the clock's reading to take it.
+    // Two separate paths instead of one with conditional moves, so that the branch predictor can
+    // run ahead of the clock read.
     if debt <= room
         && cost != 0
-        // Past 2^64 ns (the year 2554) nothing fits any more, and nothing is minted.
+        // A cell past 2^64 ns (the year 2554) does not exist: such a call is refused, and nothing
+        // is minted.
         && let Some(next) = position.checked_add(debt + charge)
     {
         return (describe(limit, now, debt + charge, true, 0), next);
@@ -67,7 +69,7 @@ pub(crate) fn decide_affordable(limit: &Limit, cell: u64, now: u64, cost: u64) -
     (describe(limit, now, debt, cost == 0, retry_after), cell)
 }
 
-/// The decision of a check that was allowed, by the cell that it left.
+/// The decision of an allowed check, made from the cell that it left.
 #[inline(always)]
 pub(crate) fn describe_charged(limit: &Limit, next: u64, now: u64) -> Decision {
     describe(limit, now, limit.timeline().debt(next, now), true, 0)

@@ -1,3 +1,5 @@
+//! Pauses buckets for a time.
+
 use crate::bounds::MAX_SPAN;
 use crate::decision::Decision;
 use crate::error::Error;
@@ -5,18 +7,18 @@ use crate::limit::Limit;
 use crate::tiers::{Cells, check_count, look};
 use crate::timeline::Timeline;
 
-/// Pauses every bucket for `wait` nanoseconds, because the far side said so
+/// Pauses every bucket for `wait` nanoseconds, because the service that the calls go to asked for it
 /// (`Retry-After`). Answers what the buckets then hold, as a check of cost 0 would.
 ///
-/// On a smooth limit exactly one token exists at `now + wait`, none before, and the
-/// rest arrive at the normal pace: one integer is both the pause of a whole fleet and
-/// its resumption without a herd. On a stepped limit no token exists before the first
-/// step at or after `now + wait`, and that step brings its usual tokens: one token for
-/// a whole window would be a second pause, longer than the one asked for.
+/// On a smooth limit exactly one token exists at `now + wait` and none before; the rest arrive at
+/// the normal pace. So one integer pauses a whole fleet and lets it resume without a thundering
+/// herd. On a stepped limit no token exists before the first step at or after `now + wait`, and that
+/// step brings its usual tokens: a single token for a whole window would be a second pause, longer
+/// than the one that was asked for.
 ///
-/// A hold never gives tokens: of two holds, or a hold and a debt, the later end
-/// stays. A bucket owes at most [`MAX_SPAN`], which ends a hold 104 days ahead less
-/// the time a smooth limit takes to refill. Slots already reserved keep their time.
+/// A hold never gives tokens: of two holds, or of a hold and a debt, the later end stays. A bucket
+/// owes at most [`MAX_SPAN`], so a hold lasts at most 104 days less the time that a smooth limit
+/// takes to refill. Slots that were already reserved keep their time.
 ///
 /// # Errors
 /// [`Error::TierCount`].
@@ -44,9 +46,9 @@ pub fn hold(limits: &[Limit], cells: &mut Cells, now: u64, wait: u64) -> Result<
 pub(crate) fn hold_bucket(limit: &Limit, cell: u64, now: u64, wait: u64) -> u64 {
     let timeline = limit.timeline();
     let owed = match timeline {
-        // Full less one token, when `wait` of it has been paid.
+        // After `wait` has been paid, the bucket owes all but one token.
         Timeline::Smooth { width } => wait.saturating_add(limit.span() - width),
-        // Empty until the step; the step itself pays `tokens`.
+        // The bucket is empty until the step, which itself pays `tokens`.
         Timeline::Stepped { tokens, period } => {
             let steps = now.saturating_add(wait).div_ceil(period) - now / period;
             steps.saturating_mul(tokens).saturating_add(limit.span()).saturating_sub(tokens)

@@ -1,3 +1,5 @@
+//! Limits: how many tokens per period, and how many at once.
+
 use core::{fmt, str::FromStr};
 
 use crate::bounds::{
@@ -7,7 +9,7 @@ use crate::error::{Error, Field};
 use crate::grammar;
 use crate::timeline::Timeline;
 
-/// How a limit gives its tokens back.
+/// How the tokens of a limit come back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Shape {
     /// One token at a time, evenly: GCRA, which is a token bucket with
@@ -18,12 +20,11 @@ pub enum Shape {
     Stepped,
 }
 
-/// How many tokens per period, and how many may be spent at once.
+/// How many tokens come per period, and how many may be spent at once.
 ///
-/// A `Limit` that exists can be kept exactly: bounds are checked when it is
-/// built. Over any stretch of time `X` a bucket admits at most
-/// `burst + rate * X` tokens, so a limit of `10/s` (burst 10) admits up to 20
-/// in its first second; lower the burst for less.
+/// Every `Limit` can be kept exactly, because its bounds are checked when it is built. Over any
+/// stretch of time `X` a bucket admits at most `burst + rate * X` tokens. So a limit of `10/s`
+/// (burst 10) admits up to 20 in its first second; a lower burst admits less.
 ///
 /// ```
 /// use tidegate_core::Limit;
@@ -45,8 +46,8 @@ impl Limit {
     /// at most `burst` at once.
     ///
     /// # Errors
-    /// Names the bound: zero fields, more than [`MAX_RATE_PER_SECOND`], a rate that
-    /// whole nanoseconds per token miss by more than 1 %, a refill longer than [`MAX_SPAN`].
+    /// An error that names the bound: fields of zero, more than [`MAX_RATE_PER_SECOND`], a rate that
+    /// whole nanoseconds per token miss by more than 1 %, or a refill longer than [`MAX_SPAN`].
     pub const fn smooth(tokens: u64, period: u64, burst: u64) -> Result<Self, Error> {
         if let Err(error) = Self::check_fields(tokens, period, burst) {
             return Err(error);
@@ -66,9 +67,9 @@ impl Limit {
     /// nanoseconds, at most `burst` held.
     ///
     /// # Errors
-    /// Names the bound: zero fields, more than [`MAX_RATE_PER_SECOND`], a period that is
-    /// not a whole number of milliseconds, a refill of more than a hundred years, more than
-    /// [`MAX_SPAN`] tokens in a step or in the burst.
+    /// An error that names the bound: fields of zero, more than [`MAX_RATE_PER_SECOND`], a period
+    /// that is not a whole number of milliseconds, a refill of more than a hundred years, or more
+    /// than [`MAX_SPAN`] tokens in a step or in the burst.
     pub const fn stepped(tokens: u64, period: u64, burst: u64) -> Result<Self, Error> {
         if let Err(error) = Self::check_fields(tokens, period, burst) {
             return Err(error);
@@ -83,8 +84,8 @@ impl Limit {
         Ok(Self { tokens, period, burst, timeline: Timeline::Stepped { tokens, period } })
     }
 
-    /// A fixed window: `tokens` in each window of `period` nanoseconds, windows
-    /// aligned to the clock's zero.
+    /// A fixed window: `tokens` in each window of `period` nanoseconds. Windows are aligned to the
+    /// clock's zero.
     ///
     /// # Errors
     /// As [`stepped`](Self::stepped).
@@ -92,12 +93,12 @@ impl Limit {
         Self::stepped(tokens, period, tokens)
     }
 
-    /// The smooth limit that keeps a far side's sliding window: at most `count`
-    /// arrivals in *any* `window` nanoseconds there, when the way takes up to
-    /// `jitter` nanoseconds longer for one call than for another.
+    /// The smooth limit that keeps another service's sliding window: at most `count` calls arrive
+    /// there in *any* `window` nanoseconds, if one call takes up to `jitter` nanoseconds longer to
+    /// arrive than another.
     ///
-    /// A bucket admits at most `burst + floor(X / width)` in a window `X`, so
-    /// the width is the least with `burst + floor((window + jitter) / width) <= count`.
+    /// A bucket admits at most `burst + floor(X / width)` in a window `X`, so the width is the
+    /// smallest with `burst + floor((window + jitter) / width) <= count`.
     ///
     /// # Errors
     /// A `burst` above `count`, and as [`smooth`](Self::smooth).
@@ -114,7 +115,7 @@ impl Limit {
         let Some(reach) = reach.checked_add(1) else {
             return Err(Error::SpanTooLong);
         };
-        // ceil((reach + 1) / n) is the least width with floor(reach / width) < n.
+        // ceil((reach + 1) / n) is the smallest width with floor(reach / width) < n.
         Self::smooth(count - burst + 1, reach, burst)
     }
 
@@ -122,7 +123,8 @@ impl Limit {
     /// `"100/min burst 300 stepped"` or `"10 in any 1s jitter 50ms"`.
     ///
     /// # Errors
-    /// Says at which byte the text stops making sense, or which bound the limit breaks.
+    /// An error that names the byte at which the text stops making sense, or the bound that the limit
+    /// breaks.
     pub fn parse(text: &str) -> Result<Self, Error> {
         grammar::parse(text)
     }

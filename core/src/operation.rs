@@ -9,12 +9,12 @@ use crate::reservation::{Charge, Reserved, cancel_at, reserve};
 use crate::settle::settle;
 use crate::tiers::{Cells, check_count, decide_tiers, look};
 
-/// What can be done to a bucket, as a value that travels to wherever the bucket is.
+/// What can be done to a bucket, as a value that can be sent to the store that has the bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Operation {
     /// [`decide_tiers`].
     Check {
-        /// Tokens to spend; 0 looks.
+        /// Tokens to spend; 0 spends nothing and is always allowed.
         cost: u64,
     },
     /// [`reserve`].

@@ -14,9 +14,9 @@ pub enum Reserved {
     Slot(Reservation),
     /// The slot is further away than the caller would wait; nothing was charged.
     ///
-    /// `retry_after` is the least wait after which this call, with this `max_wait`,
-    /// would get a slot if nobody else came; [`u64::MAX`] past the end of the
-    /// timeline. The other fields are those of a refused check.
+    /// `retry_after` is the shortest wait after which this call, with this `max_wait`, would get a
+    /// slot if no other call came; [`u64::MAX`] past the end of the timeline. The other fields are
+    /// those of a refused check.
     TooFar(Decision),
 }
 
@@ -24,17 +24,17 @@ pub enum Reserved {
 #[must_use = "a slot that is not waited for should be cancelled"]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Reservation {
-    /// How long to wait before spending, in nanoseconds, from the `now` of the
-    /// call; the longest of the tiers'. 0 is an allowed check.
+    /// How long to wait before spending, in nanoseconds from the `now` of the call: the longest
+    /// delay of all tiers. 0 is an allowed check.
     pub delay: u64,
-    /// The buckets after the charge, as an allowed check would tell them. The tier
-    /// is the one with the longest delay, then the least `remaining`, then the first.
+    /// The buckets after the charge, as in the answer to an allowed check. The binding tier is the
+    /// one with the longest delay, then with the least `remaining`, then the first.
     pub decision: Decision,
     /// What was charged, which is all that a later [`cancel`] or [`settle`](crate::settle) needs.
     pub charge: Charge,
 }
 
-/// A charge that can be given back: plain data, so that a host can keep it or carry it to
+/// A charge that can be given back. It is plain data, so that a host can keep it or send it to
 /// another process.
 ///
 /// It must be cancelled or settled at most once. The engine cannot see that; a host's handle for
@@ -52,18 +52,18 @@ pub struct Charge {
     pub source: Source,
 }
 
-/// Takes the next slot for `cost` tokens if it is at most `max_wait` nanoseconds
-/// away: the bucket is charged now and the tokens are spent later, so that a
-/// caller waits once, for its own slot, instead of asking again and again.
+/// Takes the next slot for `cost` tokens if it is at most `max_wait` nanoseconds away. The bucket is
+/// charged now and the tokens are spent later, so that a caller waits once, for its own slot,
+/// instead of asking again and again.
 ///
-/// Slots are handed out first come, first served: a charge moves the bucket's one
-/// integer forward, and whoever asks next stands behind it, whatever its cost. In
-/// any stretch of time `X` the tokens whose slots lie in it are at most
-/// `burst + floor(X / width)`, the bound of a check. On a stepped limit a delay ends
-/// on a step. With several limits all slots are within `max_wait` or none is
-/// charged; the delay is the longest, and all are charged for that time. A bucket
-/// owes at most [`MAX_SPAN`]: a slot that would owe more is too far, whatever the
-/// `max_wait`. A cost of 0 looks, and is never too far.
+/// Slots are handed out first come, first served: a charge moves the bucket's one integer forward,
+/// and the next caller's slot comes after it, whatever its cost. In any stretch of time `X` the
+/// tokens whose slots lie in it are at most `burst + floor(X / width)`, the bound of a check. On a
+/// stepped limit a delay ends on a step.
+///
+/// With several limits all slots are within `max_wait` or none is charged. The delay is the longest,
+/// and all limits are charged for that time. A bucket owes at most [`MAX_SPAN`]: a slot that would
+/// owe more is too far, whatever the `max_wait`. A cost of 0 takes no slot and is never too far.
 ///
 /// # Errors
 /// [`Error::TierCount`], and [`Error::CostTooLarge`] when `cost` is above a burst:
@@ -92,7 +92,7 @@ pub fn reserve(
     check_cost(limits, cost)?;
     let before = *cells;
     let tiers = || (0u8..).zip(limits.iter().zip(before));
-    // When the last of the buckets would allow the cost, unless that is past the clock's end.
+    // The time at which the last of the buckets would allow the cost; `None` past the clock's end.
     let slot = tiers().try_fold(now, |slot: u64, (_, (limit, cell))| {
         let missing = missing_in(limit, cell, now, cost);
         limit.timeline().time_after(now, missing).map(|own| slot.max(own))
@@ -106,7 +106,7 @@ pub fn reserve(
             None => u64::MAX,
             Some((charged, owed)) => {
                 *next = charged;
-                // The slot stands still while the caller waits, so it comes nearer with the clock.
+                // The time of the slot is fixed, so the slot comes nearer while the caller waits.
                 let near = delay_of(limit, cell, now, cost).saturating_sub(max_wait);
                 let most = owed.saturating_sub(MAX_SPAN);
                 near.max(limit.timeline().until(now, most))
@@ -140,23 +140,22 @@ pub fn reserve(
     Ok(Reserved::Slot(Reservation { delay, decision, charge }))
 }
 
-/// Gives an unused reservation back, and says whether all of it came back.
+/// Gives an unused reservation back, and answers whether all of it came back.
 ///
-/// A bucket that the reservation was the last to change becomes exactly what it
-/// was before, at any time later. Once others have charged it since, their slots are fixed
-/// and the cancelled one passes unused: nothing comes back. Handing it out again
-/// could put more than the burst into one moment, and one integer per bucket
-/// cannot tell when it would not: two histories with the same integer and the
-/// same reservations differ in what may safely come back. So a cancelled
-/// reservation counts as never made, and the bound of [`reserve`] holds for the rest.
-/// Where tokens should return at any price, [`credit`](crate::credit) them instead.
+/// A bucket that the reservation was the last to change becomes exactly what it was before, at any
+/// later time. If others have charged it since, nothing comes back: their slots are fixed, and the
+/// cancelled slot passes unused. Handing it out again could put more than the burst into one moment,
+/// and the bucket's one integer cannot tell when it would not: two histories with the same integer
+/// and the same reservations differ in how much may safely come back. So a cancelled reservation
+/// counts as never made, and the bound of [`reserve`] holds for the rest. To return tokens in any
+/// case, [`credit`](crate::credit) them instead.
 ///
-/// Where the time is known ([`apply`](crate::apply), and every store), all came back as well
-/// from a bucket that is full and would be without any charge since: it may have been forgotten,
-/// and owes nothing.
+/// Where the time is known ([`apply`](crate::apply), and every store), all came back from a full
+/// bucket too, if it would be full without the charges since: it owes nothing, and may have been
+/// forgotten.
 ///
-/// With several limits each bucket is judged by itself. A [`hold`](crate::hold) that the
-/// cancelled charge had covered goes with it; hold again after the cancel.
+/// With several limits each bucket is judged by itself. A [`hold`](crate::hold) that the cancelled
+/// charge had covered goes with it; hold again after the cancel.
 ///
 /// ```
 /// use tidegate_core::{Cells, Limit, Reserved, cancel, reserve};
@@ -183,8 +182,8 @@ pub fn cancel(charge: &Charge, cells: &mut Cells) -> bool {
     all
 }
 
-/// [`cancel`] at a time, when a bucket that is full may have been forgotten: what is paid on both
-/// sides has come back.
+/// [`cancel`] at a known time. A bucket that is full now, and would be without the later charges, may
+/// have been forgotten by its store; its charge counts as given back.
 pub(crate) fn cancel_at(limits: &[Limit], charge: &Charge, cells: &mut Cells, now: u64) -> bool {
     let Charge { mut before, mut after, .. } = *charge;
     for (tier, limit) in limits.iter().enumerate() {
@@ -195,7 +194,7 @@ pub(crate) fn cancel_at(limits: &[Limit], charge: &Charge, cells: &mut Cells, no
     cancel(&Charge { before, after, ..*charge }, cells)
 }
 
-/// Whether time has paid for a reservation, and for all that came after it.
+/// Whether time has paid for a reservation and for all charges after it.
 pub(crate) fn is_paid(limit: &Limit, now: u64, cell: u64, after: u64) -> bool {
     cell.max(after) <= limit.timeline().position(now)
 }
@@ -210,17 +209,17 @@ fn missing_in(limit: &Limit, cell: u64, now: u64, cost: u64) -> u64 {
     owed.saturating_sub(limit.span())
 }
 
-/// How long that takes.
+/// How long it takes until one bucket alone would allow the cost.
 fn delay_of(limit: &Limit, cell: u64, now: u64, cost: u64) -> u64 {
     limit.timeline().until(now, missing_in(limit, cell, now, cost))
 }
 
-/// The cell after a check that is allowed at the time `slot`, and what it owes now;
-/// `None` past the end of the timeline.
+/// The cell after a check that is allowed at the time `slot`, and its debt now; `None` past the end
+/// of the timeline.
 ///
-/// The tokens are taken at the time of the slot, not now: a step, or another tier's
-/// longer delay, can put the slot later than this bucket needs, and a charge dated
-/// earlier would let the next caller share the moment.
+/// The tokens are taken at the time of the slot, not now. A step, or another tier's longer delay,
+/// can put the slot later than this bucket needs; a charge dated earlier would let the next caller
+/// have the same slot.
 fn charged_at_slot(limit: &Limit, cell: u64, now: u64, slot: u64, cost: u64) -> Option<(u64, u64)> {
     if cost == 0 {
         return Some((cell, 0));
@@ -231,7 +230,7 @@ fn charged_at_slot(limit: &Limit, cell: u64, now: u64, slot: u64, cost: u64) -> 
     Some((next, timeline.debt(next, now)))
 }
 
-/// A bucket's decision; refused when there is a time to retry after.
+/// The decision of one bucket, which is refused unless `retry_after` is 0.
 fn describe(limit: &Limit, cell: u64, now: u64, tier: u8, retry_after: u64) -> Decision {
     let timeline = limit.timeline();
     let debt = timeline.debt(cell, now);

@@ -1,3 +1,5 @@
+//! Corrects a charge once its true size is known.
+
 use crate::bounds::MAX_SPAN;
 use crate::credit::credit_bucket;
 use crate::decision::Decision;
@@ -9,10 +11,10 @@ use crate::tiers::{Cells, check_count, look};
 /// check or a reservation, `actual` were used (tokens of a language model, bytes).
 /// Answers what the buckets then hold, as a check of cost 0 would.
 ///
-/// What was used beyond the charge is taken without asking, above the burst too: the
-/// bucket then owes it and time pays, up to [`MAX_SPAN`] (2^53 ns of a smooth limit,
-/// 2^53 tokens of a stepped one), beyond which the rest is forgiven. What was not used
-/// is given back as by [`credit`](crate::credit), with its bound.
+/// Tokens that were used beyond the charge are taken in any case, also above the burst: the bucket
+/// then owes them, and time pays. A bucket owes at most [`MAX_SPAN`] (2^53 ns of a smooth limit,
+/// 2^53 tokens of a stepped one); the rest is forgiven. Tokens that were not used are given back as
+/// by [`credit`](crate::credit), with its bound.
 ///
 /// # Errors
 /// [`Error::TierCount`].
@@ -49,7 +51,7 @@ pub(crate) fn settle_bucket(limit: &Limit, cell: u64, now: u64, charged: u64, ac
     }
 }
 
-/// Charges without asking; a bucket never comes to owe more than [`MAX_SPAN`] by it.
+/// Charges the bucket in any case, up to a debt of [`MAX_SPAN`].
 fn charge_bucket(limit: &Limit, cell: u64, now: u64, tokens: u64) -> u64 {
     let timeline = limit.timeline();
     let debt = timeline.debt(cell, now);

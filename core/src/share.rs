@@ -1,20 +1,24 @@
+//! Divides a limit into equal shares.
+
 use core::num::NonZeroU32;
 
 use crate::error::Error;
 use crate::limit::{Limit, Shape};
 
 impl Limit {
-    /// One of `peers` equal shares, for members of a fleet that must each keep to their own.
+    /// One of `peers` equal shares of the limit, for the nodes of a fleet that cannot use a common
+    /// bucket.
     ///
-    /// A smooth limit's tokens are `peers` times as wide, so that all shares together have
-    /// its very rate. A stepped one's steps bring whole tokens, rounded down; where there are
-    /// fewer than peers, one token at every so many steps that all together bring no more.
-    /// The burst is divided, rounded down, but at least 1. So together the shares hold at
-    /// most the burst, or one token for each peer where that is more.
+    /// The tokens of a smooth limit's share are `peers` times as wide, so that all shares together
+    /// have exactly the rate of the limit. Each step of a stepped limit's share brings a `peers`th
+    /// of the tokens, rounded down. If a step has fewer tokens than there are peers, a share gets
+    /// one token every few steps, so few that all shares together get no more than the limit. The
+    /// burst is divided and rounded down, but is at least 1. So together the shares hold at most
+    /// the burst, or one token for each peer if that is more.
     ///
     /// # Errors
-    /// The bound that the share breaks, as [`smooth`](Self::smooth) and
-    /// [`stepped`](Self::stepped): a token of it can take too long.
+    /// The bound that the share breaks, as for [`smooth`](Self::smooth) and
+    /// [`stepped`](Self::stepped): one of its tokens can take too long.
     ///
     /// ```
     /// use core::num::NonZeroU32;

@@ -1,9 +1,9 @@
-//! What the table takes from the platform. The loom models compile the table
-//! against a module of the same names.
+//! The atomics that the table uses. The loom models compile the table against a module of the same
+//! name, in `tests/loom/src/sync.rs`.
 
 pub(crate) use core::hint::spin_loop;
 pub(crate) use core::sync::atomic::{AtomicU64, Ordering, fence};
 
-/// How often a call looks again at another's unfinished insertion before it
-/// takes its author for dead.
+/// A call looks this many times at another call's unfinished insertion before it assumes that the
+/// thread has died.
 pub(crate) const PATIENCE: u32 = 128;

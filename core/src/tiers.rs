@@ -1,3 +1,5 @@
+//! Checks of a limiter with several limits.
+
 use crate::bounds::MAX_TIERS;
 use crate::decision::Decision;
 use crate::error::Error;
@@ -9,8 +11,8 @@ pub type Cells = [u64; MAX_TIERS];
 
 /// [`decide`] for a limiter of several limits: all allow, or none is charged.
 ///
-/// The answer is that of the tier that binds: the longest `retry_after` when
-/// refused, the least `remaining` when allowed, the first on a tie.
+/// The answer is that of the binding tier: the one with the longest `retry_after` when the call is
+/// refused, the one with the least `remaining` when it is allowed, and the first on a tie.
 ///
 /// # Errors
 /// [`Error::TierCount`] unless there are one to [`MAX_TIERS`] limits, and
@@ -52,11 +54,12 @@ pub fn decide_tiers(
     Ok(decision)
 }
 
-/// What the buckets hold: the answer to a check that costs nothing.
+/// What the buckets hold now: the answer to a check of cost 0.
 pub(crate) fn look(limits: &[Limit], cells: &Cells, now: u64) -> Result<Decision, Error> {
     decide_tiers(limits, &mut { *cells }, now, 0)
 }
 
+/// Fails unless there are one to [`MAX_TIERS`] limits.
 pub(crate) fn check_count(limits: &[Limit]) -> Result<(), Error> {
     if limits.is_empty() || limits.len() > MAX_TIERS {
         return Err(Error::TierCount { count: limits.len() });
@@ -64,6 +67,7 @@ pub(crate) fn check_count(limits: &[Limit]) -> Result<(), Error> {
     Ok(())
 }
 
+/// Fails as [`check_count`] does, and if `cost` is above the burst of a limit.
 pub(crate) fn check_cost(limits: &[Limit], cost: u64) -> Result<(), Error> {
     check_count(limits)?;
     let smallest = limits.iter().map(Limit::burst).min().unwrap_or(0);
@@ -73,6 +77,7 @@ pub(crate) fn check_cost(limits: &[Limit], cost: u64) -> Result<(), Error> {
     Ok(())
 }
 
+/// Whether a later tier's decision binds the answer instead of an earlier one's.
 pub(crate) fn binds_over(candidate: &Decision, so_far: &Decision) -> bool {
     match (candidate.allowed, so_far.allowed) {
         (false, true) => true,

@@ -1,10 +1,11 @@
+//! A limit's timeline, on which the cells of its buckets are positions.
+
 use crate::bounds::MAX_SPAN;
 
-/// What gives the integer in a cell its meaning: how a limit's timeline moves
-/// with the clock.
+/// How a limit's timeline moves with the clock, which gives the integer in a cell its meaning.
 ///
-/// A shared cell is stored together with its timeline, so that a limit can
-/// change while buckets are in use.
+/// A shared cell is stored together with its timeline, so that a limit can change while buckets are
+/// in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Timeline {
     /// The timeline is the clock, and a token is `width` nanoseconds wide.
@@ -40,8 +41,8 @@ impl Timeline {
         }
     }
 
-    /// Nanoseconds from `now` until the timeline has moved by `distance`; on a
-    /// stepped timeline that ends on a step. [`u64::MAX`] where that is longer still.
+    /// Nanoseconds from `now` until the timeline has moved by `distance`; on a stepped timeline they
+    /// end on a step. [`u64::MAX`] for times that do not fit in 64 bits.
     #[inline(always)]
     pub const fn until(&self, now: u64, distance: u64) -> u64 {
         match *self {
@@ -54,8 +55,8 @@ impl Timeline {
         }
     }
 
-    /// The time by which the timeline has moved by `distance` since `now`, unless it is past the
-    /// clock's end.
+    /// The time at which the timeline has moved by `distance` since `now`; `None` when that is past
+    /// the clock's end.
     pub(crate) const fn time_after(&self, now: u64, distance: u64) -> Option<u64> {
         match *self {
             Self::Smooth { .. } => now.checked_add(distance),
@@ -70,13 +71,13 @@ impl Timeline {
         }
     }
 
-    /// How many whole tokens fit in a distance.
+    /// The number of whole tokens that fit in a distance.
     #[inline(always)]
     pub(crate) const fn tokens_in(&self, distance: u64) -> u64 {
         quotient(distance, self.width())
     }
 
-    /// How far `cell` lies ahead of the clock: what the bucket owes.
+    /// The bucket's debt: how far `cell` lies ahead of the clock.
     #[inline(always)]
     pub(crate) const fn debt(&self, cell: u64, now: u64) -> u64 {
         cell.saturating_sub(self.position(now))
@@ -87,9 +88,9 @@ impl Timeline {
         self.position(now).saturating_add(debt)
     }
 
-    /// Carries a debt over to the timeline of another limit: whole tokens,
-    /// rounded up, so that a change of limit mints nothing. The result is at
-    /// most [`MAX_SPAN`], which no limit's burst exceeds.
+    /// Converts a debt to the timeline of another limit: in whole tokens, rounded up, so that a
+    /// change of limit mints nothing. The result is at most [`MAX_SPAN`], which no limit's burst
+    /// exceeds.
     pub const fn carry(&self, debt: u64, to: &Timeline) -> u64 {
         if self.width() == to.width() {
             return min(debt, MAX_SPAN);
@@ -102,8 +103,9 @@ const fn min(a: u64, b: u64) -> u64 {
     if a < b { a } else { b }
 }
 
-// No limit's timeline has a 0 to divide by. Division that cannot stop the program is left out
-// where nobody reads what it gives.
+// The divisors are never 0, because a limit's fields are positive. These functions state that in a
+// way in which the compiler needs no panic, so that it can leave out divisions whose results are
+// not used.
 
 const fn quotient(dividend: u64, divisor: u64) -> u64 {
     match dividend.checked_div(divisor) {

@@ -41,9 +41,8 @@ use word::{State, Word};
 pub enum OnFull {
     /// Refuse the new key: no debt is ever forgotten.
     Deny,
-    /// Drop the bucket that would be full soonest: a new key always finds room. A
-    /// charge that meets the drop may be forgotten with the bucket, or count for the
-    /// key that comes next.
+    /// Drop the bucket that would be full soonest, so that a new key always finds room. A charge of
+    /// that bucket at the same moment may be forgotten with it, or count for the new key.
     #[default]
     EvictIdlest,
 }

@@ -18,17 +18,17 @@ use crate::tiers::{Cells, binds_over, check_cost, check_count};
 /// [`apply`](crate::apply) on tables, one for each limit in the same order, as
 /// [`check_tables`](crate::check_tables) does it for checks.
 ///
-/// A reservation of several limits starts over when one of their buckets changes
-/// between; what it had charged goes back exactly, unless others stand behind it
-/// already: then the slot passes unused, as after any [`cancel`](crate::cancel).
-/// The other operations take each limit's bucket by itself.
+/// A reservation of several limits starts over when one of their buckets changes meanwhile. Its
+/// charges come back exactly, unless another call has charged the bucket since: then the slot passes
+/// unused, as after any [`cancel`](crate::cancel). The other operations change each limit's bucket
+/// by itself.
 ///
-/// Where a new key has no room, a reservation is too far, and a hold or a settled debt
-/// cannot be kept: the decision then says that it was not allowed.
+/// If a new key finds no slot in its table, a reservation is too far, and a hold or a settled debt is
+/// lost: the decision then says that it was not allowed.
 ///
 /// # Errors
-/// Those of the operation, also when there are not as many tables and fingerprints
-/// as limits.
+/// The errors of the operation, and [`Error::TierCount`] when there are not as many tables and
+/// fingerprints as limits.
 pub fn apply_tables<S: Segments + ?Sized>(
     tables: &[Table<'_, S>],
     limits: &[Limit],
@@ -156,7 +156,7 @@ impl<S: Segments + ?Sized> Call<'_, '_, S> {
             self.tiers().zip(cells).zip(places)
         {
             let position = tier.limit.timeline().position(self.now);
-            // Every full cell is as good as another.
+            // All cells up to the position are the same full bucket.
             let same = |cell: u64| cell.max(position) == expected.max(position);
             let update =
                 tier.table.update(tier.fingerprint, position, |cell| same(cell).then_some(after));
@@ -183,7 +183,7 @@ impl<S: Segments + ?Sized> Call<'_, '_, S> {
         }
     }
 
-    /// [`cancel`](crate::cancel), each bucket by itself.
+    /// [`cancel`](crate::cancel), for each bucket by itself.
     fn put_back(&self, charge: &Charge) -> bool {
         let mut all = true;
         let cells = charge.before.iter().zip(&charge.after);
@@ -192,7 +192,7 @@ impl<S: Segments + ?Sized> Call<'_, '_, S> {
                 continue;
             }
             let position = tier.limit.timeline().position(self.now);
-            // A key that is not there takes no slot by this.
+            // A key without a bucket takes no slot by this.
             let update = tier
                 .table
                 .update(tier.fingerprint, position, |cell| (cell == *after).then_some(*before));
