@@ -1,4 +1,4 @@
-//! The breaker beside one that anyone can read, and what it promises by itself.
+//! The breaker against a naive one that is easy to read, and the promises that it makes alone.
 #![allow(clippy::unwrap_used, reason = "a test may stop")]
 
 use std::collections::HashMap;
@@ -6,15 +6,15 @@ use std::collections::HashMap;
 use proptest::prelude::*;
 use tidegate_core::{Attempt, Breaker, BreakerPolicy, BreakerState};
 
-/// The breaker's rules, word by word, with all that has happened since its last change.
+/// The breaker's rules, written out naively, over a list of all outcomes since its last change.
 struct Naive {
     policy: BreakerPolicy,
     state: BreakerState,
     /// The attempts whose outcome counts.
     live: Vec<usize>,
-    /// What came of them, in order.
+    /// The outcomes since the last change, in order.
     outcomes: Vec<bool>,
-    /// How many successes end the trial.
+    /// The number of successes that ends the trial.
     trial: usize,
     bound: u64,
     until: u64,
@@ -66,7 +66,7 @@ impl Naive {
         self.bound = bound.min(self.policy.longest_wait.max(first)).max(first);
         let (half, whole) = (self.bound / 2, self.bound);
         let choices = u128::from(whole - half) + 1;
-        // All numbers are divided into `choices` equal parts; this is the part that `random` is in.
+        // All 64-bit numbers are divided into `choices` equal parts; `random` lies in this one.
         let part = (u128::from(random) * choices) / (u128::from(u64::MAX) + 1);
         self.until = now.saturating_add(half + u64::try_from(part).unwrap());
         self.state = BreakerState::Open;
@@ -77,7 +77,7 @@ impl Naive {
 #[derive(Clone, Copy, Debug)]
 enum Event {
     Attempt,
-    /// Which of those under way ends, and how.
+    /// One of the calls under way ends, with success or not.
     Ends(usize, bool),
     Abandoned(usize),
     Passes(u64),
@@ -86,7 +86,7 @@ enum Event {
 fn events() -> impl Strategy<Value = Vec<Event>> {
     let event = prop_oneof![
         5 => Just(Event::Attempt),
-        // In streaks, else no breaker ever opens.
+        // Mostly failures, because otherwise no breaker ever opens.
         4 => (any::<usize>(), prop::bool::weighted(0.25)).prop_map(|(at, ok)| Event::Ends(at, ok)),
         1 => any::<usize>().prop_map(Event::Abandoned),
         3 => prop_oneof![0..40u64, 0..2_000u64].prop_map(Event::Passes),
@@ -132,8 +132,8 @@ proptest! {
                 Event::Attempt => {
                     let expected = naive.attempt(id, now);
                     let attempt = breaker.attempt(now);
-                    let told = attempt.as_ref().map(|attempt| attempt.is_probe).map_err(|until| *until);
-                    prop_assert_eq!(told, expected);
+                    let answer = attempt.as_ref().map(|attempt| attempt.is_probe).map_err(|until| *until);
+                    prop_assert_eq!(answer, expected);
                     under_way.extend(attempt.ok().map(|attempt| (id, attempt)));
                 }
                 Event::Ends(_, _) | Event::Abandoned(_) if under_way.is_empty() => {}
@@ -167,7 +167,8 @@ proptest! {
         }
     }
 
-    /// However often it is asked, what is dead is asked no more often than the waits allow.
+    /// However often the breaker is asked, it lets calls to something dead through no more often
+    /// than the waits allow.
     #[test]
     fn the_dead_are_left_alone(
         randoms in prop::collection::vec(any::<u64>(), 400),
@@ -191,17 +192,17 @@ proptest! {
     }
 }
 
-/// The members of a fleet that lost it together come back spread over half of the wait.
+/// The nodes of a fleet whose breakers opened together probe again spread over half of the wait.
 #[test]
 fn probes_of_a_fleet_are_spread() {
     let policy =
         BreakerPolicy { failures: 1, first_wait: 1_000, longest_wait: 1_000, patience: 10 };
     let mut by_tenth: HashMap<u64, u32> = HashMap::new();
-    for member in 0..10_000u64 {
+    for node in 0..10_000u64 {
         let mut breaker = Breaker::new(policy);
         let attempt = breaker.attempt(0).unwrap();
-        // Multiples of an odd number go through all numbers evenly.
-        breaker.failed(attempt, 0, member.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        // The multiples of an odd number are spread evenly over all 64-bit numbers.
+        breaker.failed(attempt, 0, node.wrapping_mul(0x9E37_79B9_7F4A_7C15));
         let until = breaker.attempt(0).unwrap_err();
         assert!((500..=1_000).contains(&until), "{until}");
         *by_tenth.entry((until - 500) / 50).or_default() += 1;

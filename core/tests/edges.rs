@@ -1,5 +1,5 @@
-//! The values at which a comparison, a constant or an operator of the engine
-//! turns: what mutation testing (`make mutants`) asks of the tests.
+//! The values at which the outcome of a comparison, a constant or an operator of the engine changes.
+//! Mutation testing (`make mutants`) needs them.
 #![allow(clippy::panic, reason = "how a test fails")]
 
 use tidegate_core::{
@@ -40,7 +40,7 @@ fn every_unit_has_its_names() {
         }
         let canonical = if names.contains(&"m") { "min" } else { names[0] };
         for (period, text) in [(nanos, ""), (7 * nanos, "7")] {
-            // Seven days are a week.
+            // Seven days are written as a week.
             let expect =
                 if period == WEEK { "1/w".to_owned() } else { format!("1/{text}{canonical}") };
             assert_eq!(Limit::smooth(1, period, 1).map(|limit| limit.to_string()), Ok(expect));
@@ -85,7 +85,7 @@ fn the_canonical_text_says_all_that_differs() {
     }
 }
 
-/// The byte at which the text stops making sense, or the bound.
+/// The error names the byte at which the text stops making sense, or the bound that it breaks.
 #[test]
 fn refused_texts_are_refused_at_the_right_byte() {
     let syntax = |text: &str| match Limit::parse(text) {
@@ -143,7 +143,7 @@ fn refused_texts_are_refused_at_the_right_byte() {
         ("1/s burst -1", not_positive(Field::Burst)),
         ("10 in any 0s", not_positive(Field::Period)),
         ("10 in any 1s jitter -1s", not_positive(Field::Period)),
-        // The first error counts, not the worst.
+        // The first error is reported, not the worst.
         ("0/fortnight", not_positive(Field::Tokens)),
         ("10/0 fortnights", not_positive(Field::Period)),
         ("10/fortnight", Error::UnknownUnit { at: 3 }),
@@ -163,7 +163,7 @@ fn the_bounds_of_a_smooth_limit() {
     assert!(Limit::smooth(1, 1, 1).is_ok());
     assert_eq!(Limit::smooth(2, 1, 1), Err(Error::RateTooHigh));
     assert_eq!(Limit::smooth(3, 2, 1), Err(Error::RateTooHigh));
-    // A token takes 2 ns in whole ones: 1 % off, and a little more.
+    // In whole nanoseconds a token takes 2 ns, which misses the rate by 1 % and by a little more.
     assert!(Limit::smooth(101, 200, 1).is_ok());
     assert_eq!(Limit::smooth(101, 199, 1), Err(Error::RateTooCoarse));
     for (period, burst) in [(1, MAX_SPAN), (MAX_SPAN, 1), (1 << 20, 1 << 33)] {
@@ -282,7 +282,7 @@ fn one_to_four_tiers_of_which_the_binding_one_answers() -> Result<(), Error> {
         let limits = limits.map(limit);
         assert_eq!(decide_tiers(&limits, &mut Cells::default(), 0, 1)?.tier, tier);
     }
-    // Refused by the one, by the other, by both with the longer wait, by both alike.
+    // Refused by the first tier; by the second; by both, the longer wait binds; by both alike.
     let limits = [limit("1/s"), limit("1/2s"), limit("5/s")];
     let owed = |first: u64, second: u64| [first * SECOND, second * SECOND, 0, 0];
     for (mut cells, tier, wait) in

@@ -1,4 +1,4 @@
-//! One slice, whatever happens to it: it spends what it was given, while it lives, and no more.
+//! A slice spends the tokens that it was granted, while it lives, and no more.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use proptest::prelude::*;
@@ -37,7 +37,7 @@ fn step() -> impl Strategy<Value = Step> {
     let hold = prop_oneof![9 => Just(0), 1 => (1..3_000u64).prop_map(|ms| ms * MILLI)];
     let answer = (0..200u64, 0..400_000u64, 0..200u64, share, hold).prop_map(
         |(tokens, pace, most, share, hold)| {
-            // As the bucket answers: to nobody it gives nothing.
+            // The bucket grants no tokens without a share, and none while it is paused.
             let tokens = if share == ShareKind::None || hold > 0 { 0 } else { tokens };
             Grant { tokens, pace, most: most.max(1), share, hold }
         },
@@ -58,7 +58,8 @@ fn step() -> impl Strategy<Value = Step> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 3_000, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Against a purse: what was given less what was given back, gone when it lapses.
+    /// Compares the slice with a purse: the tokens granted less those given back, which is emptied
+    /// when the slice lapses.
     #[test]
     fn spends_only_what_it_was_given(steps in prop::collection::vec(step(), 1..200)) {
         let terms = terms(SECOND);
@@ -118,7 +119,7 @@ proptest! {
         }
     }
 
-    /// However calls come, no second holds more than the share says.
+    /// However calls come, no second holds more tokens than the grant allows.
     #[test]
     fn gives_out_no_more_in_any_second(
         gaps in prop::collection::vec(0..40 * MILLI, 1..400),
@@ -145,9 +146,9 @@ proptest! {
     }
 }
 
-/// A slice that has just been given so many tokens.
+/// A slice that has just been granted `tokens` tokens.
 fn warm(now: u64, tokens: u64, pace: u64) -> Slice {
-    // Watched for a twentieth of the ttl.
+    // The slice has watched the key for a 20th of the ttl.
     let began = now - SECOND / 20;
     let mut slice = Slice::new(terms(SECOND), began);
     assert_eq!(slice.spend(began, 1), SpendResult::Outside);
@@ -175,7 +176,7 @@ fn retry_after_is_enough_and_needed() {
                 assert!(!matches!(early.spend(before, 1), SpendResult::Allowed { .. }));
                 now += retry_after;
                 if now >= START + SECOND {
-                    break; // It lapses before.
+                    break; // The slice lapses before that.
                 }
                 assert!(matches!(slice.spend(now, 1), SpendResult::Allowed { .. }), "at {now}");
             }
@@ -186,7 +187,7 @@ fn retry_after_is_enough_and_needed() {
 }
 
 #[test]
-fn what_was_spent_directly_comes_out_of_the_pace() {
+fn tokens_spent_directly_count_against_the_pace() {
     let ready_after = |direct: u64| {
         let mut slice = Slice::new(terms(SECOND), START);
         slice.spend(START, 2);
@@ -202,7 +203,7 @@ fn what_was_spent_directly_comes_out_of_the_pace() {
 }
 
 #[test]
-fn a_falling_demand_is_told_at_once_and_gives_back() {
+fn a_falling_demand_is_reported_at_once_and_gives_tokens_back() {
     let mut slice = warm(START, 90, 90);
     let mut now = START;
     while now < START + SECOND / 2 {
@@ -213,7 +214,7 @@ fn a_falling_demand_is_told_at_once_and_gives_back() {
             slice.granted(now, &grant(tokens, 90, 180));
         }
     }
-    // Nobody asks any more.
+    // No more calls come.
     let silent_from = now;
     while slice.next(now) != Next::Ask {
         now += slice.tick();
@@ -241,7 +242,7 @@ fn a_cold_key_is_forgotten_and_asks_for_nothing() {
 }
 
 #[test]
-fn a_failed_question_is_asked_again_but_not_at_once() {
+fn a_failed_request_is_repeated_but_not_at_once() {
     let mut slice = warm(START, 50, 50);
     let at = START + SECOND / 2;
     assert_eq!(slice.next(at), Next::Ask);
@@ -257,7 +258,7 @@ fn a_failed_question_is_asked_again_but_not_at_once() {
 }
 
 #[test]
-fn costs_beyond_what_is_spent_at_once_go_to_the_bucket() {
+fn costs_above_what_the_slice_ever_spends_at_once_go_to_the_bucket() {
     let mut slice = warm(START, 50, 20);
     assert_eq!(slice.spend(START + SECOND / 2, 7), SpendResult::Outside);
     assert!(matches!(slice.spend(START + SECOND / 2, 6), SpendResult::Allowed { .. }));
@@ -278,7 +279,7 @@ fn terms_have_bounds() {
     assert_eq!(new("10/s", SECOND, 1_000).unwrap().rate(), 10_000);
     assert_eq!(new("200000000/s burst 9", SECOND, 1_000), Err(LeaseError::RateTooHigh));
     assert_eq!(new("100000000/s burst 9", SECOND, 1).unwrap().max_rate(), 100_000_000);
-    // The fastest sets the pace.
+    // The limit that refills fastest sets the pace.
     let tiers = [Limit::parse("1000/d").unwrap(), Limit::parse("50/s").unwrap()];
     let terms = LeaseTerms::new(&tiers, SECOND, 500).unwrap();
     assert_eq!((terms.tier(), terms.rate(), terms.max_rate()), (1, 50_000, 25_000));

@@ -1,5 +1,5 @@
-//! The values at which a comparison of the operations turns: what mutation testing
-//! (`make mutants`) asks of the tests, beside the engine's own in `edges.rs`.
+//! The values at which the outcome of a comparison in an operation changes. Mutation testing (`make
+//! mutants`) needs them, beside those of the engine in `edges.rs`.
 #![allow(clippy::panic, reason = "how a test fails")]
 
 use tidegate_core::{
@@ -22,8 +22,7 @@ fn a_hold_moves_the_cell_to_one_token_short_of_empty_at_its_end() -> Result<(), 
     Ok(())
 }
 
-/// A cell is left as it is, to the integer: a reservation before it can still be
-/// cancelled exactly.
+/// The very integer stays, so that an earlier reservation can still be cancelled exactly.
 #[test]
 fn a_hold_or_a_credit_that_changes_nothing_leaves_the_cell_alone() -> Result<(), Error> {
     let limits = limits(["2/s burst 1"]);
@@ -64,7 +63,8 @@ fn the_tier_with_the_longest_delay_binds_a_reservation() -> Result<(), Error> {
     Ok(())
 }
 
-/// Not before: the slot behind it is fixed. And the cell stays as it is, to the integer.
+/// It does not come back before, because the slot behind it is fixed. The cell stays the very same
+/// integer.
 #[test]
 fn a_reservation_with_another_behind_it_comes_back_when_time_has_paid_for_both() -> Result<(), Error>
 {

@@ -1,4 +1,4 @@
-//! The operations' promises on random traces.
+//! The promises of the operations, on random traces.
 
 #![allow(clippy::expect_used)]
 
@@ -37,7 +37,7 @@ fn limits() -> impl Strategy<Value = Vec<Limit>> {
     ]
 }
 
-/// One call, as numbers that the limits then scale.
+/// One call, as random numbers that are scaled to the limits later.
 type Call = (u8, u8, u64, u64);
 
 fn calls() -> impl Strategy<Value = Vec<Call>> {
@@ -86,7 +86,7 @@ fn slot(
     }
 }
 
-/// Tokens that arrive after `start` up to `end`, by the width that is kept.
+/// The tokens that arrive after `start` up to `end`, at the rate that the rounded width gives.
 fn arrived(limit: &Limit, start: u64, end: u64) -> u128 {
     match limit.shape() {
         Shape::Smooth => u128::from((end - start) / limit.period().div_ceil(limit.tokens())),
@@ -96,8 +96,8 @@ fn arrived(limit: &Limit, start: u64, end: u64) -> u128 {
     }
 }
 
-/// No window from one slot to another holds more than the burst and what arrived in
-/// it, plus what was given back.
+/// Checks that no window from one slot to another holds more than the burst, the tokens that arrived
+/// in it, and those that were given back.
 fn keeps_the_bound(
     limit: &Limit,
     spent: &mut [(u64, u64)],
@@ -167,7 +167,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2_000 * times(), failure_persistence: None, ..Default::default() })]
 
     /// Checks, reservations and cancels in any order, cancels at any later time: counted
-    /// at their slots, what was not cancelled keeps the bound of every tier.
+    /// at their slots, the tokens that were not cancelled keep the bound of every tier.
     #[test]
     fn slots_keep_the_window_bound(limits in limits(), calls in calls()) {
         let mut cells = Cells::default();
@@ -201,8 +201,8 @@ proptest! {
         }
     }
 
-    /// All operations in any order: no more is spent than the burst, what arrived and
-    /// what credit, settle and reset gave back.
+    /// All operations in any order: no more is spent than the burst, the tokens that arrived, and
+    /// those that credit, settle and reset gave back.
     #[test]
     fn nothing_mints(limit in limit(), calls in calls()) {
         let limits = [limit];
@@ -242,7 +242,7 @@ proptest! {
         keeps_the_bound(&limit, &mut spent, granted)?;
     }
 
-    /// The engine's bucket is the naive one after every charge, credit and settlement.
+    /// The engine's bucket equals the naive one after every charge, credit and settlement.
     #[test]
     fn is_the_naive_bucket(limit in limit(), calls in calls()) {
         let limits = [limit];
@@ -260,7 +260,7 @@ proptest! {
                     if allowed { naive.add(-i128::from(cost)); }
                 }
                 4..8 => if let Some(slot) = slot(&limits, &mut cells, now, cost, wait(&limits, pick)) {
-                    // Drawn when its slot comes.
+                    // The tokens are drawn at the time of the slot.
                     naive.pass(now + slot.delay);
                     prop_assert!(naive.level >= i128::from(cost) * naive.width());
                     naive.add(-i128::from(cost));
@@ -282,8 +282,8 @@ proptest! {
         }
     }
 
-    /// A later call gets a later slot, whatever its cost. No delay is the same as an allowed check.
-    /// At its slot, and not a tick before, the cost fits the bucket without the charge.
+    /// A later call gets a later slot, whatever its cost. A delay of 0 is an allowed check. At its
+    /// slot, and not a tick before, the cost fits the bucket as it was without the charge.
     #[test]
     fn slots_are_first_come_first_served(limits in limits(), calls in calls()) {
         let mut cells = Cells::default();
@@ -303,7 +303,7 @@ proptest! {
             if check.allowed {
                 prop_assert_eq!((slot.decision, cells), (check, checked));
             }
-            // The wait that was allowed counts to the tick.
+            // One tick less of `max_wait` gets no slot.
             let with = |max_wait| reserve(&limits, &mut before.clone(), now, cost, max_wait);
             prop_assert!(matches!(with(slot.delay)?, Reserved::Slot(_)));
             prop_assert!(slot.delay == 0 || matches!(with(slot.delay - 1)?, Reserved::TooFar(_)));
@@ -357,7 +357,7 @@ proptest! {
         }
     }
 
-    /// Once another has charged, a cancel changes nothing and says so.
+    /// After another call has charged the bucket, a cancel changes nothing and says so.
     #[test]
     fn cancel_gives_nothing_back_when_not_last(limits in limits(), first: u64, second: u64) {
         let mut cells = Cells::default();
@@ -370,8 +370,9 @@ proptest! {
         }
     }
 
-    /// Smooth: exactly one token at the hold's end and none a tick earlier, then one
-    /// a width later. Stepped: none before the first step at or after it, then a step's.
+    /// A smooth bucket has exactly one token at the end of the hold and none a tick earlier, then one
+    /// more a width later. A stepped bucket has none before the first step at or after the end, then
+    /// the tokens of a step.
     #[test]
     fn a_hold_ends_when_it_says(limit in limit(), spent: u64, hour in 0..3_600_000_000_000u64, pick: u64) {
         let limits = [limit];
@@ -388,7 +389,8 @@ proptest! {
             }
         };
         let debt = cells[0] - limit.timeline().position(now).min(cells[0]);
-        // Unless the charge reaches further than the hold, or the hold than a bucket may owe.
+        // This does not hold if the charge lasts longer than the hold, or the hold is longer than a
+        // bucket may owe.
         if debt > owed && debt < MAX_SPAN {
             prop_assert_eq!(decide_tiers(&limits, &mut cells.clone(), end, 0)?.remaining, brings);
             if end > now {
@@ -402,8 +404,8 @@ proptest! {
         }
     }
 
-    /// Holds join by max: in either order, and again, the buckets are the same, and
-    /// no hold lowers what is owed.
+    /// Holds join by maximum: applied in either order, or twice, they leave the same buckets, and
+    /// no hold lowers a debt.
     #[test]
     fn holds_join_by_max(limits in limits(), spent: u64, a: u64, b: u64, between in 0..10_000_000_000u64) {
         let mut cells = Cells::default();
@@ -426,7 +428,7 @@ proptest! {
         }
     }
 
-    /// What is owed stays the same in whole tokens, and never becomes less.
+    /// A debt stays the same in whole tokens, and never becomes less.
     #[test]
     fn a_change_of_limit_keeps_the_debt(from in limit(), to in limit(), spent: u64, extra in 0..40u64) {
         let mut cells = Cells::default();
@@ -441,8 +443,8 @@ proptest! {
         prop_assert!(owed(&to, &cells) == before || (before > most && owed(&to, &cells) >= most));
     }
 
-    /// Nothing panics or overflows at any value of any field, and an operation that
-    /// only takes never lowers what is owed.
+    /// Nothing panics or overflows at any value of any field, and an operation that only takes
+    /// tokens never lowers a debt.
     #[test]
     fn the_ends_of_the_types_hold(limits in limits(), to in limits(), values: [u64; 4], now: u64, cells: [u64; 4], kind in 0..8u8) {
         let edge = |value: u64| match value % 4 {

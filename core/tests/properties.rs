@@ -1,4 +1,4 @@
-//! The engine's promises on random traces, by a bucket anyone can read.
+//! The engine's promises on random traces, checked by a naive bucket that is easy to read.
 
 mod naive;
 
@@ -28,8 +28,8 @@ fn limit() -> impl Strategy<Value = Limit> {
     )
 }
 
-/// Times of calls and their costs, as gaps of the scale of the limit; forward
-/// only, from a time in which every limit's window has begun.
+/// The times of calls and their costs. The gaps fit the limit's scale, and time only moves forward,
+/// from a time at which a window of every limit has begun.
 fn trace() -> impl Strategy<Value = (Limit, Vec<(u64, u64)>)> {
     let start = prop_oneof![Just(0u64), 0..=2_000_000_000 * SECOND, Just(1_764_000_000 * SECOND)];
     let gaps = prop::collection::vec((0..6u8, any::<u64>(), any::<u64>()), 1..60);
@@ -45,7 +45,7 @@ fn trace() -> impl Strategy<Value = (Limit, Vec<(u64, u64)>)> {
                 4 => gap % 1_000,
                 _ => limit.period(),
             };
-            // The end of the timeline has a property of its own.
+            // Another property covers the end of the timeline.
             now = now.saturating_add(gap).min(u64::MAX / 4);
             let cost = if cost % 3 == 0 { cost % limit.burst() + 1 } else { 1 + cost % 2 };
             (now, cost.min(limit.burst()))
@@ -68,7 +68,7 @@ proptest! {
         let mut naive = NaiveBucket::full(limit);
         let mut cell = 0;
         for (&(now, cost), back) in calls.iter().zip(back) {
-            // Now and then the clock steps back.
+            // Sometimes the clock steps back.
             let now = if back % 7 == 0 { now.saturating_sub(u64::from(back) * MILLI) } else { now };
             let (decision, next) = decide(&limit, cell, now, cost)?;
             prop_assert_eq!(decision.allowed, naive.spend(now, cost));
@@ -76,7 +76,7 @@ proptest! {
         }
     }
 
-    /// In every window of length X at most burst + rate * X tokens are admitted.
+    /// Every window of length X admits at most burst + rate * X tokens.
     #[test]
     fn keeps_the_window_bound((limit, calls) in trace()) {
         let mut cell = 0;
@@ -105,7 +105,7 @@ proptest! {
         }
     }
 
-    /// One tick before `retry_after` the same call is refused, at it it is allowed.
+    /// The same call is refused one tick before `retry_after` and allowed at it.
     #[test]
     fn retry_after_is_exact((limit, calls) in trace()) {
         let mut cell = 0;
@@ -121,8 +121,8 @@ proptest! {
         }
     }
 
-    /// `remaining` can be spent at once and not one more; after `reset_after` the
-    /// bucket is full and one tick before it is not.
+    /// `remaining` tokens can be spent at once and not one more. After `reset_after` the bucket is
+    /// full, and one tick before it is not.
     #[test]
     fn remaining_and_reset_after_are_exact((limit, calls) in trace()) {
         let mut cell = 0;
@@ -185,9 +185,9 @@ proptest! {
         }
     }
 
-    /// A carried debt is the same number of tokens, rounded up, and never more than the span's end.
+    /// A converted debt is the same number of tokens, rounded up, and at most the longest span.
     #[test]
-    fn a_carried_debt_mints_nothing(from in limit(), to in limit(), debt in 0..=MAX_SPAN) {
+    fn a_converted_debt_mints_nothing(from in limit(), to in limit(), debt in 0..=MAX_SPAN) {
         let (from, to) = (from.timeline(), to.timeline());
         let carried = from.carry(debt, &to);
         let tokens = u128::from(debt).div_ceil(u128::from(from.width()));
@@ -209,7 +209,7 @@ proptest! {
 
     /// `N in any W`: no window of W + J holds more than N, and the width is the least such.
     #[test]
-    fn in_any_keeps_the_far_sides_window(
+    fn in_any_keeps_the_other_services_window(
         count in 1..200u64,
         burst: u64,
         window in 1..100_000_000_000u64,

@@ -1,4 +1,4 @@
-//! What the shares of a limit hold together.
+//! The shares of a limit together keep the limit.
 #![allow(clippy::unwrap_used, reason = "a test may stop")]
 
 use core::num::NonZeroU32;
@@ -15,7 +15,7 @@ fn share(limit: &str, peers: u32) -> Result<Limit, Error> {
 #[test]
 fn shares_keep_the_rate_and_divide_the_burst() {
     for (limit, peers, expected) in [
-        // Its width is rounded up already: the shares have that very rate together.
+        // The limit's width is already rounded up: together the shares have exactly that rate.
         ("60/s", 3, Limit::smooth(1, 3 * 16_666_667, 20)),
         ("60/s", 1, Limit::parse("60/s")),
         ("7/s burst 5", 3, Limit::smooth(1, 3 * 142_857_143, 1)),
@@ -38,8 +38,9 @@ fn a_share_that_cannot_be_kept_names_the_bound() {
 }
 
 proptest! {
-    /// Peers that spend all they can, at any times, spend no more in any window of a stepped
-    /// limit than its tokens, and of a smooth one than the burst (or a token each) and the rate.
+    /// Peers that spend all they can, at any times, spend no more in a window than the limit allows:
+    /// the tokens of a stepped limit's window, or the burst (at least one token each) and the rate
+    /// of a smooth limit.
     #[test]
     fn together_they_keep_the_limit(
         tokens in 1..200u64,

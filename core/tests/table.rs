@@ -1,4 +1,4 @@
-//! The table against an oracle that anyone can read, and under threads.
+//! The table against a map that is easy to read, and under threads.
 #![allow(clippy::unwrap_used, reason = "a test may stop")]
 
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -40,7 +40,7 @@ fn spend<S: Segments + ?Sized>(
 }
 
 proptest! {
-    /// A map that never forgets answers the same, as long as there is room.
+    /// While there is room, the table answers as a map that never forgets.
     #[test]
     fn answers_as_a_map_that_never_forgets(
         calls in prop::collection::vec((0..40u64, 0..3 * SECOND, 0..4u64), 1..300),
@@ -63,7 +63,7 @@ proptest! {
     }
 }
 
-/// What is asked for, before it is known which reservations there are.
+/// An operation to be done, which names a reservation by a number before there is any.
 #[derive(Clone, Copy, Debug)]
 enum Asked {
     Check { cost: u64 },
@@ -87,7 +87,7 @@ fn asked() -> impl Strategy<Value = Asked> {
     ]
 }
 
-/// Buckets that are never forgotten, each limit's by its own keys.
+/// Buckets that are never forgotten, in a map for each limit.
 #[derive(Default)]
 struct Map([HashMap<u64, u64>; MAX_TIERS]);
 
@@ -138,7 +138,7 @@ fn assert_alike(
 }
 
 proptest! {
-    /// Every operation answers as on a map that never forgets, as long as there is room.
+    /// While there is room, every operation answers as on a map that never forgets.
     #[test]
     fn operations_answer_as_on_a_map_that_never_forgets(
         calls in prop::collection::vec(([0..12u64, 0..5, 0..2], 0..3 * SECOND, asked()), 1..150),
@@ -207,7 +207,7 @@ fn a_full_bucket_makes_room_and_an_owed_one_does_not() {
 }
 
 #[test]
-fn a_look_takes_no_slot() {
+fn a_check_that_costs_nothing_takes_no_slot() {
     let limit = Limit::parse("10/s").unwrap();
     let slots = slots(8);
     let tables = [Table::new(&slots[..])];
@@ -243,8 +243,8 @@ fn two_thirds_of_the_slots_find_room() {
     assert_eq!(denied, 0);
 }
 
-/// Four threads, too few slots, a clock that runs: what each key was admitted is
-/// within its bound, and no bucket was forgotten.
+/// With four threads, too few slots and a running clock, each key is admitted within its bound, and
+/// no bucket is forgotten.
 #[test]
 fn threads_together_stay_within_the_bound() {
     const KEYS: u64 = 24;
@@ -259,7 +259,7 @@ fn threads_together_stay_within_the_bound() {
             threads.spawn(move || {
                 let table = Table::new(&slots[..]).on_full(OnFull::Deny);
                 for turn in 0..200_000u64 {
-                    // Two threads each work on a key for a while, then it rests and makes room.
+                    // Two threads work on each key for a while; then it rests and makes room.
                     let key = fingerprint(turn / 50 * 2 + thread / 2) % KEYS;
                     let now = clock.fetch_add(20_000 / 4, Ordering::SeqCst);
                     if spend(&table, &limit, key, now) == Ok(true) {
@@ -278,7 +278,7 @@ fn threads_together_stay_within_the_bound() {
     }
 }
 
-/// Segments of which each is four times the one before, added when they are needed.
+/// Segments that are added when needed, each four times as large as the one before.
 struct Growing {
     segments: [OnceLock<Box<[Slot]>>; 6],
     count: AtomicUsize,
@@ -308,7 +308,7 @@ impl Segments for Growing {
     }
 }
 
-/// How many slots hold a bucket of each key that has one.
+/// The number of slots that hold a bucket, by key.
 fn buckets_by_key<S: Segments + ?Sized>(segments: &S) -> HashMap<u64, usize> {
     let mut buckets = HashMap::new();
     for slot in (0..segments.count()).flat_map(|index| segments.segment(index)) {
@@ -326,7 +326,7 @@ fn assert_one_bucket_each<S: Segments + ?Sized>(segments: &S) {
     assert!(twice.is_empty(), "keys with several buckets: {twice:x?}");
 }
 
-/// Runs the body in four threads that begin together; says what it returned.
+/// Runs the body in four threads that begin together, and answers what they returned.
 fn in_four_threads<R: Send>(body: impl Fn(u64) -> R + Sync) -> Vec<R> {
     let start = Barrier::new(4);
     thread::scope(|threads| {
@@ -343,7 +343,7 @@ fn in_four_threads<R: Send>(body: impl Fn(u64) -> R + Sync) -> Vec<R> {
     })
 }
 
-/// Every key is new to all four threads at about the same time, while segments are added.
+/// All four threads meet each new key at about the same time, while segments are added.
 #[test]
 fn a_growing_table_admits_each_key_its_burst() {
     const KEYS: u64 = 4_000;
@@ -366,8 +366,8 @@ fn a_growing_table_admits_each_key_its_burst() {
     }
 }
 
-/// More keys than slots, each new to all four threads at about the same time: each call ends
-/// with an answer, no key has two buckets, and once it is quiet the table counts as ever.
+/// There are more keys than slots, and all four threads meet each new key at about the same time.
+/// Each call ends with an answer, no key has two buckets, and afterwards the table counts as before.
 #[test]
 fn dropping_buckets_under_threads_keeps_the_table_sound() {
     const SLOTS: usize = 512;

@@ -1,5 +1,5 @@
-//! The table as it finds slots that another thread is at, or has died at: the words are put
-//! there, so that one thread sees what a second one would have to be caught at.
+//! The table with slots in states that another thread leaves behind for a moment, or when it dies.
+//! The tests write the words themselves, so that one thread meets states that only a race produces.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may stop")]
 
 use core::cell::Cell;
@@ -16,7 +16,7 @@ const VACANT: u64 = 0;
 const PROVISIONAL: u64 = 1;
 const LIVE: u64 = 2;
 const LEAVING: u64 = 3;
-/// A bucket of three tokens, one a millisecond: its positions are milliseconds.
+/// The buckets have three tokens and gain one each millisecond, so positions are milliseconds.
 const MILLI: u64 = 1_000_000;
 
 fn limit() -> Limit {
@@ -32,7 +32,7 @@ fn state_of(slot: &Slot) -> u64 {
     slot[0].load(SeqCst) >> 62
 }
 
-/// One slot in which the key is as another thread has left it.
+/// One slot in which another thread has left the key in this state.
 fn left(state: u64, cell: u64) -> [Slot; 1] {
     let slots: [Slot; 1] = Default::default();
     put(&slots[0], state, KEY, cell);
@@ -66,7 +66,7 @@ fn a_leaving_bucket_is_seen_and_put_back() {
 }
 
 #[test]
-fn a_removal_is_carried_on() {
+fn a_removal_is_completed() {
     for state in [LIVE, LEAVING] {
         let slots = left(state, 9);
         assert_eq!(check(&slots, OTHER, 10), Some(2));
@@ -97,26 +97,26 @@ fn tiers_see_and_put_back_leaving_buckets() {
 }
 
 #[test]
-fn what_was_charged_of_tiers_goes_back_where_a_later_one_has_no_room() {
+fn charged_tiers_get_their_tokens_back_when_a_later_one_has_no_slot() {
     let (one, two) = (left(LIVE, 11), left(LIVE, 12));
     let tables = [&one, &two].map(|slots| Table::new(&slots[..]).on_full(OnFull::Deny));
     let clock = ManualClock::new(10 * MILLI);
-    // The second tier's slot is another key's.
+    // The second tier's only slot belongs to another key.
     let decision = check_tables(&tables, &[limit(); 2], &[KEY, OTHER], &clock, 1).unwrap();
     assert_eq!((decision.allowed, decision.tier, decision.remaining), (false, 1, 0));
     assert_eq!((decision.retry_after, decision.reset_after), (3 * MILLI, 3 * MILLI));
     assert_eq!([&one, &two].map(|slots| slots[0][1].load(SeqCst)), [11, 12]);
 }
 
-/// A table of one slot that something happens to, once, when it is next asked for its slots.
-struct Meddled<'s> {
+/// A table of one slot, to which something happens once, when the table is next asked for its slots.
+struct Interrupted<'s> {
     slots: &'s [Slot],
     asked: Cell<u32>,
     at: u32,
     meddle: &'s dyn Fn(),
 }
 
-impl Segments for Meddled<'_> {
+impl Segments for Interrupted<'_> {
     fn count(&self) -> usize {
         self.asked.set(self.asked.get() + 1);
         if self.asked.get() == self.at {
@@ -130,8 +130,8 @@ impl Segments for Meddled<'_> {
     }
 }
 
-/// Whenever the key arrives by another thread while this one is about to insert it, there is one
-/// bucket and both are charged to it.
+/// Another thread inserts the key at any point while this one is about to insert it. There is one
+/// bucket, and both calls are charged to it.
 #[test]
 fn a_key_inserted_meanwhile_is_charged_where_it_is() {
     let mut met = 0;
@@ -142,7 +142,7 @@ fn a_key_inserted_meanwhile_is_charged_where_it_is() {
                 put(&slots[0], LIVE, OTHER, 14);
             }
             let meddle = || assert_eq!(check(&slots, KEY, 10), Some(2));
-            let meddled = Meddled { slots: &slots, asked: Cell::new(0), at, meddle: &meddle };
+            let meddled = Interrupted { slots: &slots, asked: Cell::new(0), at, meddle: &meddle };
             let table = Table::new(&meddled).on_full(OnFull::Deny);
             let decision = check_table(&table, &limit(), KEY, 10 * MILLI, 1).unwrap();
             assert!(decision.allowed);
@@ -156,7 +156,7 @@ fn a_key_inserted_meanwhile_is_charged_where_it_is() {
     assert!(met > 2, "it happened in time {met} times");
 }
 
-/// Another call changes the cell between this one's look at it and its charge.
+/// Another call changes the cell after this one has read it and before it charges.
 #[test]
 fn a_charge_starts_over_on_a_cell_that_changed() {
     let slots = left(LIVE, 11);
@@ -173,9 +173,9 @@ fn a_charge_starts_over_on_a_cell_that_changed() {
     assert_eq!(table.cell(KEY), 14);
 }
 
-/// Another thread wants the slot and lets it go again between the look and the charge.
+/// Another thread marks the slot as leaving and puts it back between the read and the charge.
 #[test]
-fn a_charge_of_a_slot_that_was_wanted_meanwhile_counts_once() {
+fn a_charge_of_a_slot_that_was_leaving_meanwhile_counts_once() {
     let slots = left(LIVE, 11);
     let table = Table::new(&slots[..]);
     let before = table.update(KEY, 10, |cell| {
@@ -187,10 +187,10 @@ fn a_charge_of_a_slot_that_was_wanted_meanwhile_counts_once() {
     assert_eq!((before, table.cell(KEY)), (Ok(11), 12));
 }
 
-/// The slot is given to another key between the look and the charge, and its cell comes to the
-/// very value that was seen.
+/// The slot is given to another key between the read and the charge, and its cell comes to the very
+/// value that was read.
 #[test]
-fn a_charge_of_a_slot_given_on_does_not_count() {
+fn a_charge_of_a_slot_given_to_another_key_does_not_count() {
     let slots = left(LIVE, 11);
     let table = Table::new(&slots[..]).on_full(OnFull::Deny);
     let mut calls = 0;
@@ -232,7 +232,8 @@ fn nothing_goes_back_to_the_next_key() {
     assert_eq!(table.cell(OTHER), 12);
 }
 
-/// A key takes its home slot if that is free, then the bucket that has been full longest.
+/// A new key takes its home slot if it is vacant, then another vacant slot, then the slot whose bucket
+/// has been full for longest.
 #[test]
 fn a_new_key_takes_a_vacant_slot_then_the_longest_full() {
     let slots: [Slot; 8] = Default::default();
@@ -259,9 +260,9 @@ fn a_new_key_takes_a_vacant_slot_then_the_longest_full() {
     assert_eq!(taken_by(10), home, "home before all");
 }
 
-/// Evicted is the bucket that is full soonest, its owner then has none, and it is counted.
+/// The bucket that would be full soonest is evicted and counted, and its key then has none.
 #[test]
-fn pressure_is_told_and_denied_keys_are_told_when() {
+fn pressure_is_reported_and_denied_keys_learn_when_to_retry() {
     struct Counting([Slot; 8], Cell<u32>, Cell<u32>);
     impl Segments for Counting {
         fn count(&self) -> usize {
@@ -289,7 +290,8 @@ fn pressure_is_told_and_denied_keys_are_told_when() {
     assert!(check_table(&table, &limit(), KEY, 10 * MILLI, 1).unwrap().allowed);
     assert_eq!((counting.1.get(), counting.2.get()), (1, 1));
     assert_eq!((table.cell(0x103), table.cell(KEY)), (0, 11));
-    // A bucket that is only just full is frozen below the position, or the cell would not change.
+    // A bucket that has just become full is frozen to a value below the position, because the cell
+    // must change.
     for (cell, frozen) in [(10, 9), (14, 10)] {
         let slots = left(LIVE, cell);
         let table = Table::new(&slots[..]);
@@ -347,8 +349,8 @@ fn a_reservation_names_the_tier_that_has_no_room_for_its_key() {
     assert_eq!(one[0][1].load(SeqCst), 0, "given back");
 }
 
-/// Whenever another thread charges the same meanwhile, in the one tier or the other, both charges
-/// are there in the end.
+/// Another thread charges the same bucket meanwhile, in one tier or the other. Both charges are
+/// there in the end.
 #[test]
 fn a_reservation_starts_over_on_a_cell_that_changed() {
     let (mut met, clock) = ([0; 2], ManualClock::new(10 * MILLI));
@@ -361,7 +363,7 @@ fn a_reservation_starts_over_on_a_cell_that_changed() {
                 buckets[tier][0][1].fetch_add(1, SeqCst);
             };
             let nothing: &dyn Fn() = &|| ();
-            let meddled: [Meddled<'_>; 2] = core::array::from_fn(|of| Meddled {
+            let meddled: [Interrupted<'_>; 2] = core::array::from_fn(|of| Interrupted {
                 slots: &buckets[of],
                 asked: Cell::new(0),
                 at,

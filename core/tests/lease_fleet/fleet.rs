@@ -1,4 +1,4 @@
-//! The fleet, and what is asked of it.
+//! A simulated fleet of nodes that lease one bucket, and the scenes that it is put through.
 
 use core::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
@@ -12,7 +12,7 @@ pub const SECOND: u64 = 1_000_000_000;
 pub const MILLI: u64 = 1_000_000;
 pub const START: u64 = 1_764_000_000 * SECOND;
 
-/// SplitMix64.
+/// A random number generator: SplitMix64.
 struct Random(u64);
 
 impl Random {
@@ -29,16 +29,16 @@ impl Random {
     }
 }
 
-/// How requests come.
+/// How requests are spread over time.
 #[derive(Clone, Copy, Debug)]
 pub enum Pattern {
-    /// One after another in the same time.
+    /// At equal gaps.
     Even,
-    /// Half that time too early or too late.
+    /// At gaps that are up to half too short or too long.
     Uneven,
-    /// By pure chance.
+    /// As a Poisson process.
     Random,
-    /// So many at once.
+    /// In bunches of this size.
     Bunches(u64),
 }
 
@@ -46,7 +46,7 @@ impl Pattern {
     pub const ALL: [Self; 5] =
         [Self::Even, Self::Uneven, Self::Random, Self::Bunches(3), Self::Bunches(20)];
 
-    /// The time to the next requests, on the average `mean` for each of them.
+    /// The time to the next request or bunch, on average `mean` for each request.
     fn gap(self, mean: u64, random: &mut Random) -> u64 {
         match self {
             Self::Even => mean,
@@ -67,24 +67,24 @@ impl Pattern {
     }
 }
 
-/// What is asked of a fleet.
+/// A scenario: what the fleet's nodes are asked for, and what happens to them.
 #[derive(Clone, Debug)]
 pub struct Scene {
     pub limit: &'static str,
     pub ttl: u64,
-    /// Requests per second of each node; at every multiple of `moves` all move on by three.
+    /// Requests per second of each node; at every multiple of `moves` they shift by three nodes.
     pub demands: &'static [u64],
     pub moves: u64,
     pub pattern: Pattern,
-    /// Within which time after the start the nodes' first requests come.
+    /// The nodes' first requests come within this time after the start.
     pub starts_within: u64,
     pub lasts: u64,
     pub seed: u64,
-    /// A node that stops without a word, and when.
+    /// A node that crashes, and the time after the start.
     pub crash: Option<(usize, u64)>,
-    /// Requests per second of a client that leases nothing.
+    /// Requests per second of a client without leases.
     pub direct: u64,
-    /// The longest that a message takes.
+    /// How much longer than the shortest a message can take.
     pub latency: u64,
 }
 
@@ -115,17 +115,17 @@ pub const BUSY: &[u64] = &[60; 10];
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Event {
     Arrival(usize),
-    /// A node looks after its slice.
+    /// A node does what its slice needs.
     Tick(usize),
-    /// A node's question reaches the bucket.
-    Question(usize, usize),
-    /// The answer to a node's question reaches it.
-    Answer(usize, usize),
-    /// A check that a slice does not take reaches the bucket.
+    /// A node's request for a slice reaches the bucket.
+    Request(usize, usize),
+    /// The bucket's grant reaches the node.
+    Grant(usize, usize),
+    /// A check that a slice does not answer reaches the bucket.
     Check(usize),
-    /// Whether it was allowed reaches its node.
-    Told(usize, bool),
-    /// The client without leases.
+    /// The answer to such a check reaches the node.
+    Checked(usize, bool),
+    /// The client without leases makes a check.
     Direct,
 }
 
@@ -137,16 +137,16 @@ pub struct Fleet {
     cells: Cells,
     records: BTreeMap<usize, (u64, NodeRecord)>,
     slices: Vec<Slice>,
-    questions: Vec<LeaseAsk>,
-    answers: Vec<Grant>,
+    requests: Vec<LeaseAsk>,
+    grants: Vec<Grant>,
     events: BinaryHeap<Reverse<(u64, u64, Event)>>,
     count: u64,
-    /// The time of each admitted call, and the node that admitted it.
+    /// The time and the node of each admission; `usize::MAX` is the client without leases.
     pub admitted: Vec<(u64, usize)>,
-    /// The calls among them that slices admitted.
+    /// The times of the admissions by slices.
     leased: Vec<u64>,
     pub offered: u64,
-    pub trips: u64,
+    pub round_trips: u64,
 }
 
 impl Fleet {
@@ -160,14 +160,14 @@ impl Fleet {
             cells: Cells::default(),
             records: BTreeMap::new(),
             slices: vec![Slice::new(terms, START); scene.demands.len()],
-            questions: Vec::new(),
-            answers: Vec::new(),
+            requests: Vec::new(),
+            grants: Vec::new(),
             events: BinaryHeap::new(),
             count: 0,
             admitted: Vec::new(),
             leased: Vec::new(),
             offered: 0,
-            trips: 0,
+            round_trips: 0,
             scene,
         };
         for node in 0..fleet.slices.len() {
@@ -199,26 +199,26 @@ impl Fleet {
         match event {
             Event::Arrival(node)
             | Event::Tick(node)
-            | Event::Answer(node, _)
-            | Event::Told(node, _)
+            | Event::Grant(node, _)
+            | Event::Checked(node, _)
                 if crashed(node) => {}
             Event::Arrival(node) => self.arrive(now, node),
             Event::Tick(node) => {
-                self.look(now, node);
+                self.act(now, node);
                 let late = self.random.below(10 * MILLI);
                 self.put(now + self.terms.ttl() / 16 + late, Event::Tick(node));
             }
-            Event::Answer(node, answer) => {
-                let grant = self.answers[answer];
+            Event::Grant(node, answer) => {
+                let grant = self.grants[answer];
                 self.slices[node].granted(now, &grant);
             }
-            Event::Question(node, question) => {
-                let ask = self.questions[question];
+            Event::Request(node, request) => {
+                let ask = self.requests[request];
                 let grant = self.ask(now, node, ask);
-                self.answers.push(grant);
+                self.grants.push(grant);
                 let at = now + self.latency();
                 if ask.want > 0 {
-                    self.put(at, Event::Answer(node, self.answers.len() - 1));
+                    self.put(at, Event::Grant(node, self.grants.len() - 1));
                 }
             }
             Event::Check(node) => {
@@ -227,9 +227,9 @@ impl Fleet {
                     self.admitted.push((now, node));
                 }
                 let at = now + self.latency();
-                self.put(at, Event::Told(node, allowed));
+                self.put(at, Event::Checked(node, allowed));
             }
-            Event::Told(node, allowed) => self.slices[node].answered_directly(now, 1, allowed),
+            Event::Checked(node, allowed) => self.slices[node].answered_directly(now, 1, allowed),
             Event::Direct => {
                 let decision = decide_tiers(&self.limits, &mut self.cells, now, 1).unwrap();
                 if decision.allowed {
@@ -249,7 +249,7 @@ impl Fleet {
     fn arrive(&mut self, now: u64, node: usize) {
         let mean = SECOND / self.demand(now, node);
         let next = now + self.scene.pattern.gap(mean, &mut self.random);
-        // An old gap ends where demand moves.
+        // A gap of the old demand ends where demand shifts.
         let moves = START + ((now - START) / self.scene.moves + 1) * self.scene.moves;
         let soon = mean.min(50 * MILLI) + 1;
         let next = if next > moves { moves + self.random.below(soon) } else { next };
@@ -268,24 +268,25 @@ impl Fleet {
             }
             SpendResult::Refused { retry_after, .. } => {
                 assert!(retry_after > 0);
-                self.hurry(now, node);
+                self.act_if_urgent(now, node);
             }
             SpendResult::Outside => {
-                self.trips += 1;
+                self.round_trips += 1;
                 let at = now + self.latency();
                 self.put(at, Event::Check(node));
-                self.hurry(now, node);
+                self.act_if_urgent(now, node);
             }
         }
     }
 
-    fn hurry(&mut self, now: u64, node: usize) {
+    /// Does what the slice needs at once, if it is urgent.
+    fn act_if_urgent(&mut self, now: u64, node: usize) {
         if self.slices[node].is_urgent(now) {
-            self.look(now, node);
+            self.act(now, node);
         }
     }
 
-    fn look(&mut self, now: u64, node: usize) {
+    fn act(&mut self, now: u64, node: usize) {
         match self.slices[node].next(now) {
             Next::Nothing => {}
             Next::Forget => self.slices[node] = Slice::new(self.terms, now),
@@ -301,18 +302,18 @@ impl Fleet {
     }
 
     fn send(&mut self, now: u64, node: usize, ask: LeaseAsk) {
-        self.questions.push(ask);
+        self.requests.push(ask);
         let at = now + self.latency();
-        self.put(at, Event::Question(node, self.questions.len() - 1));
+        self.put(at, Event::Request(node, self.requests.len() - 1));
     }
 
-    /// One way.
+    /// How long a message takes, one way.
     fn latency(&mut self) -> u64 {
         150_000 + self.random.below(self.scene.latency)
     }
 
     fn ask(&mut self, now: u64, node: usize, ask: LeaseAsk) -> Grant {
-        self.trips += 1;
+        self.round_trips += 1;
         self.records.retain(|_, (until, _)| *until > now);
         self.records.remove(&node);
         let others: Vec<NodeRecord> = self.records.values().map(|(_, record)| *record).collect();
@@ -336,14 +337,14 @@ impl Fleet {
         most_in_a_second(self.leased.iter().copied())
     }
 
-    /// How much of the limit has been used, between two times since the start.
+    /// The part of the limit that was used between two times after the start.
     pub fn used(&self, from: u64, to: u64) -> f64 {
         let within = |at: u64| (START + from..START + to).contains(&at);
         let admitted = self.admitted.iter().filter(|(at, _)| within(*at)).count();
         admitted as f64 / (to - from) as f64 * SECOND as f64 / self.limits[0].tokens() as f64
     }
 
-    /// What each node got between two times since the start.
+    /// The admissions of each node between two times after the start.
     pub fn by_node(&self, from: u64, to: u64) -> Vec<usize> {
         let mut got = vec![0; self.slices.len()];
         for (at, node) in &self.admitted {

@@ -1,5 +1,5 @@
-//! A fleet of nodes that lease one bucket, by the clock of the test: what it admits in every
-//! sliding second, how much of the limit it uses, who gets it, and what a crash costs.
+//! A simulated fleet of nodes that lease one bucket: how much it admits in every sliding second, how
+//! much of the limit it uses, which nodes get it, and what a crash costs.
 #![allow(missing_docs, unreachable_pub, clippy::unwrap_used)]
 
 mod fleet;
@@ -10,7 +10,7 @@ use fleet::{
 
 const SEEDS: core::ops::Range<u64> = 0..8;
 
-/// With each, the time within which the nodes begin.
+/// The seeds, each with the time within which the nodes begin.
 fn seeds() -> impl Iterator<Item = (u64, u64)> {
     SEEDS.zip([MILLI, 100 * MILLI].into_iter().cycle())
 }
@@ -40,9 +40,9 @@ fn admits_the_limit_in_every_second_and_uses_it() {
     }
 }
 
-/// Requests that come half a gap too early or too late.
+/// Requests that come up to half a gap too early or too late.
 #[test]
-fn admits_the_limit_of_what_comes_unevenly() {
+fn admits_the_limit_of_uneven_requests() {
     for (demands, least) in [(UNEVEN, 0.96), (EQUAL, 0.98), (BUSY, 0.99)] {
         for (seed, starts_within) in seeds() {
             let pattern = Pattern::Uneven;
@@ -55,8 +55,8 @@ fn admits_the_limit_of_what_comes_unevenly() {
     }
 }
 
-/// However requests come, slices give out at most a twenty-fifth more than the rate in any
-/// second, the first and those after a move included.
+/// However requests come, slices admit at most 4 % more than the rate in any second, also in the
+/// first and after demand has shifted.
 #[test]
 fn slices_never_give_out_more_in_any_second() {
     for (limit, most) in [("100/s", 104), ("1000/s", 1_040), ("50/s burst 10", 52)] {
@@ -86,7 +86,7 @@ fn slices_never_give_out_more_in_any_second() {
     }
 }
 
-/// A run too short to forget how it began.
+/// The runs are so short that their beginning counts.
 #[test]
 fn uses_the_limit_soon() {
     for (demands, least) in [(UNEVEN, 0.965), (EQUAL, 0.97), (BUSY, 0.98)] {
@@ -132,24 +132,24 @@ fn is_fair_again_within_a_ttl() {
 }
 
 #[test]
-fn needs_few_trips() {
+fn needs_few_round_trips() {
     const THOUSAND: &[u64] = &[300, 200, 150, 100, 90, 60, 40, 30, 20, 10];
     for seed in SEEDS {
         let limit = "1000/s";
         let fleet = Fleet::run(Scene { limit, demands: THOUSAND, seed, ..Scene::default() });
-        let trips = fleet.trips as f64 / fleet.offered as f64;
-        assert!(trips <= 0.05, "{trips:.3} trips per request");
+        let round_trips = fleet.round_trips as f64 / fleet.offered as f64;
+        assert!(round_trips <= 0.05, "{round_trips:.3} round_round trips per request");
     }
 }
 
 #[test]
-fn is_never_above_what_was_debited() {
+fn never_admits_more_than_was_debited() {
     for limit in ["100/s", "100/s burst 10", "1000/s burst 200", "600/min burst 100"] {
         for (seed, direct) in SEEDS.zip([0, 30, 0, 500, 0, 100, 0, 10]) {
             let (crash, moves) = (Some((1, 5 * SECOND)), 3 * SECOND);
             let fleet = Fleet::run(Scene { limit, seed, direct, crash, moves, ..Scene::default() });
             let [limit] = fleet.limits;
-            // A small burst is taken ahead, by at most a ttl.
+            // A bucket with a small burst is taken ahead by at most a ttl.
             let ahead = limit.span().max(fleet.terms.ttl());
             for (count, (at, _)) in (1u64..).zip(&fleet.admitted) {
                 let bound = (ahead + at - START) / limit.timeline().width();
@@ -163,7 +163,7 @@ fn is_never_above_what_was_debited() {
 fn a_crash_costs_its_slice_for_a_ttl() {
     for seed in SEEDS {
         let crash_at = 15 * SECOND;
-        // After one move it wants 100 of the 100 a second.
+        // After demand has shifted once, node 8 wants 100 of the 100 tokens per second.
         let crash = Some((8, crash_at));
         let fleet = Fleet::run(Scene {
             crash,
@@ -178,8 +178,8 @@ fn a_crash_costs_its_slice_for_a_ttl() {
     }
 }
 
-/// Where the burst holds a ttl's tokens: a client that leases nothing is served beside slices
-/// that want all there is. It calls once for each token, and does not come again when refused.
+/// A client without leases is served beside slices that want all tokens, if the burst holds the
+/// tokens of a ttl. It makes one call for each token and does not repeat a refused one.
 #[test]
 fn a_direct_client_gets_a_good_part_of_its_fair_share() {
     for limit in ["100/s", "100/s burst 300"] {
@@ -201,7 +201,8 @@ fn a_direct_client_gets_a_good_part_of_its_fair_share() {
     }
 }
 
-/// Where nobody comes near the limit, a demand may rise many times over and nobody is refused.
+/// If the nodes use little of the limit, demand may rise to many times its size and hardly a call is
+/// refused.
 #[test]
 fn a_rise_on_a_large_limit_is_met_at_once() {
     for pattern in [Pattern::Even, Pattern::Uneven, Pattern::Random] {
@@ -213,7 +214,7 @@ fn a_rise_on_a_large_limit_is_met_at_once() {
     }
 }
 
-/// On a limit that nobody comes near, a new slice follows its demand in a tenth of a ttl.
+/// If the nodes use little of the limit, a new slice follows its demand within a tenth of a ttl.
 #[test]
 fn a_small_demand_on_a_large_limit_is_met_soon() {
     for seed in SEEDS {

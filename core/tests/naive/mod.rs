@@ -1,10 +1,10 @@
-//! A bucket anyone can read, for tests and for the fuzz targets.
+//! A naive bucket that is easy to read, for tests and for the fuzz targets.
 #![allow(unreachable_pub, dead_code, reason = "shared by several tests, which have no outside")]
 
 use tidegate_core::{Limit, Shape};
 
-/// A bucket as a level of tokens: it refills, it is drawn from. Whole numbers
-/// because the level is counted in nanoseconds of refill (smooth) or tokens (stepped).
+/// A bucket as a level of tokens that refills and is drawn from. The level is a whole number, because
+/// it is counted in nanoseconds of refill (smooth) or in tokens (stepped).
 pub struct NaiveBucket {
     limit: Limit,
     level: i128,
@@ -18,7 +18,7 @@ impl NaiveBucket {
         bucket
     }
 
-    /// Draws the cost if it can; says whether it could.
+    /// Draws the cost if the level allows it, and answers whether it did.
     pub fn spend(&mut self, now: u64, cost: u64) -> bool {
         let allowed = self.can_spend(now, cost);
         if allowed && cost > 0 {
@@ -36,7 +36,7 @@ impl NaiveBucket {
         self.level(now).max(0) / self.width()
     }
 
-    /// The shortest wait until the cost can be drawn; none past the end of the timeline.
+    /// The shortest wait until the cost can be drawn; `None` past the end of the timeline.
     pub fn retry_after(&self, now: u64, cost: u64) -> Option<i128> {
         if self.can_spend(now, cost) {
             return Some(0);
@@ -49,7 +49,7 @@ impl NaiveBucket {
         self.wait_for(now, self.size())
     }
 
-    /// After a step back of the clock the level is lower by what it had refilled since.
+    /// The level at `now`. After the clock stepped back it is lower by the refill since.
     fn level(&self, now: u64) -> i128 {
         (self.level + self.position(now) - self.position(self.seen)).min(self.size())
     }
@@ -68,13 +68,14 @@ impl NaiveBucket {
         }
     }
 
-    /// A charge that would be paid back only past 2^64 is refused.
+    /// Whether the cost could be drawn at all: a charge that is paid back only past 2^64 ns is
+    /// refused.
     fn fits(&self, now: u64, cost: u64) -> bool {
         let debt = self.size() - self.level(now);
         self.position(now) + debt + self.charge(cost) <= i128::from(u64::MAX)
     }
 
-    /// All that has ever flowed in.
+    /// Everything that has flowed in since time 0.
     fn position(&self, now: u64) -> i128 {
         match self.limit.shape() {
             Shape::Smooth => i128::from(now),
