@@ -11,8 +11,8 @@ use napi::bindgen_prelude::{Float64ArraySlice, Function};
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use napi::{Env, Status};
 use napi_derive::napi;
-use parking_lot::Mutex;
 use tidegate::answer::after_batch;
+use tidegate::lock::Mutex;
 use tidegate::{Decision, Error};
 
 use crate::answer::{Answered, Failure, NUMBERS, Reply, hand_over, numbers};

@@ -1,5 +1,5 @@
 use napi_derive::napi;
-use parking_lot::Mutex;
+use tidegate::lock::Mutex;
 use tidegate::{Error, Reservation};
 
 use crate::answer::Reply;

@@ -5,15 +5,16 @@ use core::cell::RefCell;
 use core::time::Duration;
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 
-use parking_lot::Mutex;
 use pyo3::exceptions::PyBaseException;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyInt, PyList, PyString};
+use tidegate::lock::Mutex;
+use tidegate::process::generation;
 use tidegate::redis::{Courier, Errand, Outbox as Waiting, Part, Reply, Trip as Travelling, now};
-use tidegate::{Error, Store};
+use tidegate::{Error, PerProcess, Store};
 
 /// How the limiters of one client reach it.
 #[pyclass(frozen, weakref, module = "tidegate._tidegate", name = "_Carriage")]
@@ -74,7 +75,7 @@ impl Courier for Client {
             let carrier = self.carrier.bind(py);
             let taken = match &self.outbox {
                 Some(outbox) => {
-                    outbox.get().0.lock().put(errands);
+                    outbox.get().waiting().put(errands);
                     carrier.call_method0(intern!(py, "wake")).map(drop)
                 }
                 None => trips(errands, self.apart).into_iter().try_for_each(|trip| {
@@ -88,9 +89,9 @@ impl Courier for Client {
     }
 }
 
-/// The errands that wait for the next trip.
+/// The errands that wait for the next trip. A forked child sends none of its parent's.
 #[pyclass(frozen, module = "tidegate._tidegate", name = "_Outbox")]
-pub(crate) struct Outbox(Mutex<Waiting>);
+pub(crate) struct Outbox(PerProcess<Mutex<Waiting>>);
 
 /// The most requests that travel together.
 const MOST_ERRANDS: usize = 8192;
@@ -99,34 +100,40 @@ const MOST_ERRANDS: usize = 8192;
 impl Outbox {
     #[new]
     fn new() -> Self {
-        Self(Mutex::default())
+        Self(PerProcess::new(generation))
     }
 
     /// How many wait.
     fn __len__(&self) -> usize {
-        self.0.lock().len()
+        self.waiting().len()
     }
 
     /// Those that wait, up to a number, as one trip or each as one; none if nobody waits.
     #[pyo3(signature = (*, apart))]
     fn depart(&self, apart: bool) -> Vec<Trip> {
-        let leaving = self.0.lock().leave(MOST_ERRANDS);
+        let leaving = self.waiting().leave(MOST_ERRANDS);
         trips(leaving, apart)
     }
 
     /// Seconds until somebody has waited long enough for a trip to begin, or None when nobody
     /// waits.
     fn left(&self) -> Option<f64> {
-        self.0.lock().left(now()).map(|left| left.as_secs_f64())
+        self.waiting().left(now()).map(|left| left.as_secs_f64())
     }
 
     /// Answers those who have waited long enough for a trip to begin; seconds until the next
     /// one will have, or None when nobody waits.
     fn expire(&self) -> Option<f64> {
         forget_cause();
-        let (late, left) = self.0.lock().expire(now());
+        let (late, left) = self.waiting().expire(now());
         late.into_iter().for_each(Errand::give_up);
         left.map(|left| left.as_secs_f64())
+    }
+}
+
+impl Outbox {
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.0.get_or_default().lock()
     }
 }
 

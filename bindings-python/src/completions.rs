@@ -15,12 +15,13 @@ use std::os::fd::AsRawFd as _;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
 use pyo3::exceptions::PyBaseException;
 use pyo3::intern;
 use pyo3::prelude::*;
 use tidegate::answer::{after_batch, decision};
-use tidegate::{Error, Operation};
+use tidegate::lock::Mutex;
+use tidegate::process::generation;
+use tidegate::{Error, Operation, PerProcess};
 
 use crate::arguments::{Checks, Keys, actual, charged, cost, max_wait, tokens, wait};
 use crate::clients::cause;
@@ -37,8 +38,9 @@ use crate::seconds::saturating_nanos;
 pub(crate) struct Completions(Arc<Queue>);
 
 struct Queue {
-    /// None once the loop is closed: nobody will complete anything any more.
-    answers: Mutex<Option<Vec<Answer>>>,
+    /// None once the loop is closed: nobody will complete anything any more. A forked child may
+    /// drop a loop whose answers the parent's I/O thread was at.
+    answers: PerProcess<Answers>,
     /// How many calls have yet to be completed, and how many were when the loop last did so;
     /// counted by the loop's thread.
     pending: AtomicUsize,
@@ -48,6 +50,8 @@ struct Queue {
     /// None where who brings the answers delivers them too.
     bell: Option<Bell>,
 }
+
+type Answers = Mutex<Option<Vec<Answer>>>;
 
 struct Bell {
     /// Written to by the I/O thread; never blocks.
@@ -77,7 +81,7 @@ impl Completions {
     #[pyo3(signature = (*, watched))]
     fn new(watched: bool) -> io::Result<Self> {
         let bell = if watched { Some(Bell::new()?) } else { None };
-        let (answers, gathered) = (Mutex::new(Some(Vec::new())), Mutex::default());
+        let (answers, gathered) = (PerProcess::new(generation), Mutex::default());
         let (pending, completed) = (AtomicUsize::new(0), AtomicUsize::new(0));
         Ok(Self(Arc::new(Queue { answers, pending, completed, gathered, bell })))
     }
@@ -229,7 +233,7 @@ impl Completions {
         if let Some(bell) = &self.0.bell {
             let _ = (&bell.woken).read(&mut [0; 64]);
         }
-        let answers = self.0.answers.lock().as_mut().map(core::mem::take).unwrap_or_default();
+        let answers = self.0.answers().lock().as_mut().map(core::mem::take).unwrap_or_default();
         self.0.pending.fetch_sub(answers.len(), Ordering::Relaxed);
         self.0.completed.store(answers.len(), Ordering::Relaxed);
         for answer in answers {
@@ -258,7 +262,7 @@ impl Completions {
 impl Drop for Completions {
     fn drop(&mut self) {
         // What nobody takes any more is let go, and with it what refers to the loop.
-        let answers = self.0.answers.lock().take();
+        let answers = self.0.answers().lock().take();
         drop(answers);
         let gathered = core::mem::take(&mut *self.0.gathered.lock());
         drop(gathered);
@@ -292,6 +296,10 @@ impl Drop for Ticket {
 }
 
 impl Queue {
+    fn answers(&self) -> &Answers {
+        self.answers.get_or_init(|| Mutex::new(Some(Vec::new())))
+    }
+
     /// Whether a check is to wait for others of this turn: many callers are at work if calls are
     /// under way, or if the last answers were several, whose callers go on in this turn.
     fn expects_more(&self) -> bool {
@@ -302,7 +310,7 @@ impl Queue {
 
     /// Whether the loop must be woken: nobody else does it for this answer.
     fn push(&self, answer: Answer) -> bool {
-        let mut answers = self.answers.lock();
+        let mut answers = self.answers().lock();
         let Some(open) = &mut *answers else {
             // Gives a reservation back, which asks the store: without the lock.
             drop(answers);

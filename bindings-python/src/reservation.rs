@@ -1,7 +1,7 @@
-use parking_lot::Mutex;
 use pyo3::prelude::*;
 use pyo3::types::{PyFloat, PyString};
 use tidegate::answer::Unclaimed;
+use tidegate::lock::Mutex;
 
 use crate::arguments::actual;
 use crate::decision::Decision;

@@ -5,8 +5,8 @@ use core::cell::RefCell;
 use core::time::Duration;
 use std::sync::Arc;
 
-use parking_lot::{Condvar, Mutex};
 use tidegate_core::{Decision, Outcome};
+use tidegate_protocol::lock::{Condvar, Mutex};
 
 use crate::Error;
 
@@ -41,7 +41,7 @@ impl<T> Awaited<T> {
         loop {
             match answer.take() {
                 Some(answer) => return answer,
-                None => self.0.answered.wait(&mut answer),
+                None => answer = self.0.answered.wait(answer),
             }
         }
     }
@@ -55,7 +55,7 @@ impl<T> Awaited<T> {
     pub fn within(&self, timeout: Duration) -> Option<Answer<T>> {
         let mut answer = self.0.answer.lock();
         if answer.is_none() {
-            self.0.answered.wait_for(&mut answer, timeout);
+            answer = self.0.answered.wait_for(answer, timeout);
         }
         answer.take()
     }

@@ -2,9 +2,9 @@
 
 use core::hash::BuildHasher as _;
 use std::hash::RandomState;
-use std::sync::OnceLock;
 use std::time::Instant;
 
+use once_cell::race::OnceBox;
 use tidegate_core::Clock as _;
 use tidegate_protocol::Host;
 
@@ -21,6 +21,10 @@ impl Host for Process {
     fn random() -> u64 {
         RandomState::new().hash_one(0)
     }
+
+    fn process() -> u32 {
+        crate::process::generation()
+    }
 }
 
 /// What [`Process::now`] said, or says, at that moment.
@@ -29,6 +33,6 @@ pub(crate) fn at(moment: Instant) -> u64 {
 }
 
 fn clock() -> &'static MonotonicClock {
-    static CLOCK: OnceLock<MonotonicClock> = OnceLock::new();
-    CLOCK.get_or_init(MonotonicClock::new)
+    static CLOCK: OnceBox<MonotonicClock> = OnceBox::new();
+    CLOCK.get_or_init(|| Box::new(MonotonicClock::new()))
 }

@@ -13,7 +13,8 @@ mod limiter;
 mod mapping;
 mod memory;
 mod pressure;
-mod process;
+#[doc(hidden)]
+pub mod process;
 #[doc(hidden)]
 pub mod redis;
 mod reservation;
@@ -38,3 +39,5 @@ pub use tidegate_core::{
 };
 #[doc(inline)]
 pub use tidegate_protocol::{Error, Keys, LeaseOptions, OnStoreError, StoreHealth};
+#[doc(hidden)]
+pub use tidegate_protocol::{PerProcess, lock};

@@ -1,21 +1,28 @@
-//! Which process this is: looked at with every call, as a fork inherits no I/O thread.
+//! Which process this is, in a line of forks: looked at with every call, as a forked child
+//! inherits neither its parent's threads nor its right to what they hold.
 
 use core::sync::atomic::{AtomicU32, Ordering};
-use std::sync::OnceLock;
 
-/// The process's number. After the first time it takes no system call, where the system can
-/// tell of a fork.
+use once_cell::race::OnceBox;
+
+/// A number that differs from that of every process this one descends from. After the first
+/// call it takes no system call, where the system can tell of a fork.
 #[inline]
-pub(crate) fn id() -> u32 {
-    static KNOWN: OnceLock<Option<&'static AtomicU32>> = OnceLock::new();
-    let Some(known) = KNOWN.get_or_init(wiped_by_a_fork) else { return std::process::id() };
+pub fn generation() -> u32 {
+    /// Not wiped by a fork: the child counts on from its parent's number. A process's own number,
+    /// which the system gives out again, would not do.
+    static COUNTED: AtomicU32 = AtomicU32::new(0);
+    static KNOWN: OnceBox<Option<&'static AtomicU32>> = OnceBox::new();
+    let known = KNOWN.get_or_init(|| Box::new(wiped_by_a_fork()));
+    let Some(known) = known else { return std::process::id() };
     match known.load(Ordering::Relaxed) {
         0 => {
-            let id = std::process::id();
-            known.store(id, Ordering::Relaxed);
-            id
+            let next = COUNTED.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
+            // Another thread may have been first.
+            let first = known.compare_exchange(0, next, Ordering::Relaxed, Ordering::Relaxed);
+            first.map_or_else(|first| first, |_| next)
         }
-        id => id,
+        known => known,
     }
 }
 
@@ -45,23 +52,35 @@ fn wiped_by_a_fork() -> Option<&'static AtomicU32> {
 #[cfg(all(test, unix))]
 #[allow(unsafe_code, reason = "only the C library forks")]
 mod tests {
-    #[test]
-    fn a_fork_is_another_process() {
-        let parent = super::id();
-        assert_eq!(parent, std::process::id());
+    /// Forks, and ends the child with 0 if `holds` there.
+    fn holds_in_a_child(holds: impl FnOnce() -> bool) -> bool {
         // SAFETY: The child calls nothing but what may be called after a fork of many threads.
         let child = unsafe { libc::fork() };
         if child == 0 {
-            let told = super::id();
-            let right = told == std::process::id() && told != parent;
+            let held = holds();
             // SAFETY: As above.
-            unsafe { libc::_exit(i32::from(!right)) };
+            unsafe { libc::_exit(i32::from(!held)) };
         }
         assert!(child > 0, "no child");
         let mut status = -1;
         // SAFETY: The child is this test's own.
         let ended = unsafe { libc::waitpid(child, &raw mut status, 0) };
-        assert_eq!((ended, status), (child, 0));
-        assert_eq!(super::id(), parent);
+        (ended, status) == (child, 0)
+    }
+
+    #[test]
+    fn every_generation_of_forks_has_another_number() {
+        let parents = super::generation();
+        assert!(holds_in_a_child(|| {
+            let childs = super::generation();
+            let stays = super::generation() == childs;
+            stays
+                && childs != parents
+                && holds_in_a_child(|| {
+                    let grandchilds = super::generation();
+                    grandchilds != parents && grandchilds != childs
+                })
+        }));
+        assert_eq!(super::generation(), parents);
     }
 }

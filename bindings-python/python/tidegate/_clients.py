@@ -121,6 +121,8 @@ class _AsyncCarrier:
         elif self._task is None or self._task.done() or self._loop is not loop:
             if self._loop is not loop:
                 self._loop = loop
+                # Another loop's caller holds nothing here; after a fork it does not exist.
+                self._is_held = self._is_riding = False
                 self._deadlines = _Deadlines(self.outbox, self.completions)
             self._task = loop.create_task(self._travel())
         else:

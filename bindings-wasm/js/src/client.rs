@@ -2,8 +2,8 @@ use core::time::Duration;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use parking_lot::Mutex;
 use tidegate_core::{Decision, Outcome, Reserved, Source};
+use tidegate_protocol::lock::Mutex;
 use tidegate_protocol::{Carriage, Carried, Courier, Errand, Error, Host as _, Outbox};
 use wasm_bindgen::prelude::wasm_bindgen;
 

@@ -4,8 +4,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
 use tidegate_core::{Decision, Grant, LeaseAsk, Next, Slice, SpendResult};
+use tidegate_protocol::lock::Mutex;
 use tidegate_protocol::{Contract, Error, Exchange, Host as _, LeaseAttempt, LeaseCall, Reply};
 use wasm_bindgen::prelude::wasm_bindgen;
 

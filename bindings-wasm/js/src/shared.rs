@@ -1,8 +1,8 @@
 use core::time::Duration;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
 use tidegate_core::{BreakerState, Decision, Limit, Operation, Outcome, Source, admit};
+use tidegate_protocol::lock::Mutex;
 use tidegate_protocol::{Contract, Error, Keys, LeaseOptions, OnStoreError, RedisKeys};
 use wasm_bindgen::prelude::wasm_bindgen;
 

@@ -3,10 +3,10 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
 
-use parking_lot::Mutex;
 use tidegate_core::{Attempt, Breaker, BreakerPolicy, BreakerState};
 
 use crate::error::Error;
+use crate::lock::Mutex;
 use crate::nanos::nanos;
 
 /// Failures in a row after which calls are no longer made to wait for the next. Few, as each

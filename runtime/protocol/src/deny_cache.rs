@@ -13,11 +13,11 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
-use parking_lot::Mutex;
 use tidegate_core::{Decision, Limit, Operation, Outcome, Source, decide_tiers};
 
 use crate::call::Refusal;
 use crate::error::Error;
+use crate::lock::Mutex;
 use crate::nanos::nanos;
 use crate::store::Done;
 

@@ -1,4 +1,4 @@
-use std::sync::OnceLock;
+use once_cell::race::OnceBox;
 
 use sha1_smol::Sha1;
 
@@ -59,7 +59,7 @@ pub struct Script {
     pub name: &'static str,
     /// The text: what all operations begin with, the operation, what it ends with.
     pub parts: &'static [&'static str],
-    loaded: OnceLock<Loaded>,
+    loaded: OnceBox<Loaded>,
 }
 
 struct Loaded {
@@ -75,7 +75,7 @@ impl core::fmt::Debug for Script {
 
 impl Script {
     const fn new(name: &'static str, parts: &'static [&'static str]) -> Self {
-        Self { name, parts, loaded: OnceLock::new() }
+        Self { name, parts, loaded: OnceBox::new() }
     }
 
     /// The whole text.
@@ -92,7 +92,7 @@ impl Script {
         self.loaded.get_or_init(|| {
             let text = self.parts.concat();
             let hash = Sha1::from(&text).digest().to_string();
-            Loaded { text, hash }
+            Box::new(Loaded { text, hash })
         })
     }
 }

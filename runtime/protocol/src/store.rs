@@ -17,6 +17,12 @@ pub trait Host: Send + Sync + 'static {
 
     /// A number by chance, not for secrets.
     fn random() -> u64;
+
+    /// A number that differs from that of every process this one descends from: a forked child
+    /// tells by it what belongs to its parent. 0 where processes do not fork.
+    fn process() -> u32 {
+        0
+    }
 }
 
 /// Who waits for an answer.

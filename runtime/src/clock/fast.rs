@@ -1,5 +1,4 @@
-use std::sync::OnceLock;
-
+use once_cell::race::OnceBox;
 use tidegate_core::Clock;
 
 use super::MonotonicClock;
@@ -59,12 +58,12 @@ const CALIBRATION_NANOS: u64 = 1_000_000;
 /// Three readings of clocks take no longer than this, unless they are interrupted.
 const INTERRUPTED_NANOS: u64 = 200;
 
-static TIMEBASE: OnceLock<Timebase<MonotonicClock>> = OnceLock::new();
+static TIMEBASE: OnceBox<Timebase<MonotonicClock>> = OnceBox::new();
 
 impl FastClock {
     /// The process's fast clock; the first call measures the counter's rate.
     pub fn new() -> Self {
-        Self(TIMEBASE.get_or_init(|| Timebase::new(MonotonicClock::new())))
+        Self(TIMEBASE.get_or_init(|| Box::new(Timebase::new(MonotonicClock::new()))))
     }
 }
 

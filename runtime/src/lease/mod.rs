@@ -6,22 +6,21 @@ use core::hash::BuildHasher as _;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arc_swap::ArcSwapOption;
-use parking_lot::{Mutex, RwLock};
 use tidegate_core::{Clock as _, Decision, Slice, SpendResult};
-use tidegate_protocol::Contract;
+use tidegate_protocol::lock::{Mutex, RwLock};
+use tidegate_protocol::{Contract, Host as _, PerProcess};
 use tokio::sync::Notify;
 
 use crate::Keys;
 use crate::clock::FastClock;
+use crate::host::Process;
 use crate::redis::GuardedStore;
 
 /// The leases of one limiter.
 pub(crate) struct Leases {
     lender: Arc<Lender>,
     /// What this process holds: a forked child has tokens of its own or none.
-    node: ArcSwapOption<Node>,
-    making: Mutex<()>,
+    node: PerProcess<Arc<Node>>,
 }
 
 /// The store that lends, and what is agreed with it.
@@ -32,7 +31,6 @@ struct Lender {
 
 /// One process as the bucket knows it.
 struct Node {
-    process: u32,
     id: u64,
     clock: FastClock,
     slices: RwLock<Slices>,
@@ -57,7 +55,7 @@ struct Leased {
 impl Leases {
     pub(crate) fn new(store: GuardedStore, contract: Contract) -> Self {
         let lender = Arc::new(Lender { store, contract });
-        Self { lender, node: ArcSwapOption::empty(), making: Mutex::new(()) }
+        Self { lender, node: PerProcess::new(Process::process) }
     }
 
     /// The decision, if it is the slice's to take: without a slice, and for a cost that it
@@ -70,7 +68,7 @@ impl Leases {
         let slices = node.slices.read();
         let Some(leased) = slices.by_key.get(key) else {
             drop(slices);
-            self.watch(&node, key, cost);
+            self.watch(node, key, cost);
             return None;
         };
         let now = node.clock.now();
@@ -95,8 +93,7 @@ impl Leases {
 
     /// Gives all slices back, and waits until they are or the store's timeout is over.
     pub(crate) fn give_back(&self) {
-        let node = self.node.load();
-        if let Some(node) = node.as_ref().filter(|node| node.process == crate::process::id()) {
+        if let Some(node) = self.node.get() {
             agent::give_back(node, &self.lender);
         }
     }
@@ -126,36 +123,18 @@ impl Leases {
         &self.lender.contract
     }
 
-    fn node(&self) -> Arc<Node> {
-        let process = crate::process::id();
-        if let Some(node) = self.node.load().as_ref().filter(|node| node.process == process) {
-            return Arc::clone(node);
-        }
-        self.make_node(process)
-    }
-
-    #[cold]
-    fn make_node(&self, process: u32) -> Arc<Node> {
-        let _making = self.making.lock();
-        if let Some(node) = self.node.load().as_ref().filter(|node| node.process == process) {
-            return Arc::clone(node);
-        }
-        let node = Arc::new(Node::new(process));
-        if let Some(parents) = self.node.swap(Some(Arc::clone(&node))) {
-            // The parent still spends from them, and may have held their locks.
-            core::mem::forget(parents);
-        }
-        node
+    fn node(&self) -> &Arc<Node> {
+        self.node.get_or_init(|| Arc::new(Node::new()))
     }
 }
 
 impl Node {
-    fn new(process: u32) -> Self {
+    fn new() -> Self {
         let clock = FastClock::new();
         let random = std::collections::hash_map::RandomState::new();
         Self {
-            process,
-            id: random.hash_one((process, clock.now())),
+            // A child inherits what its random numbers are made of.
+            id: random.hash_one((std::process::id(), clock.now())),
             clock,
             slices: RwLock::default(),
             urgent: Mutex::default(),

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
-use parking_lot::Mutex;
 use tidegate_core::{Decision, Operation};
+use tidegate_protocol::lock::Mutex;
 use tokio::sync::oneshot;
 
 use super::run::wait;

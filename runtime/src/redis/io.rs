@@ -1,36 +1,25 @@
 //! The one thread that does Tidegate's network I/O, started at the first use.
 
-use std::sync::Arc;
-
-use arc_swap::ArcSwapOption;
-use parking_lot::Mutex;
-use tokio::runtime::{Builder, Handle};
+use tidegate_protocol::{Host as _, PerProcess};
+use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::Error;
+use crate::host::Process;
 
-static IO: ArcSwapOption<Io> = ArcSwapOption::const_empty();
-static STARTING: Mutex<()> = Mutex::new(());
+/// A forked child, which inherits no thread, starts its own.
+static IO: PerProcess<Io> = PerProcess::new(Process::process);
 
-struct Io {
-    process: u32,
-    handle: Handle,
+/// It serves every limiter until the process ends; stopping it at an arbitrary exit could block
+/// on work in flight.
+struct Io(Option<Runtime>);
+
+/// The I/O thread's runtime.
+pub(crate) fn handle() -> Result<Handle, Error> {
+    let io = IO.get_or_try_init(start)?;
+    io.0.as_ref().map(|runtime| runtime.handle().clone()).ok_or_else(crate::answer::lost)
 }
 
-/// The I/O thread's runtime. After a fork the child, which inherits no thread,
-/// starts its own.
-pub(crate) fn handle() -> Result<Handle, Error> {
-    let process = crate::process::id();
-    let of_this_process = || {
-        let io = IO.load();
-        io.as_ref().filter(|io| io.process == process).map(|io| io.handle.clone())
-    };
-    if let Some(handle) = of_this_process() {
-        return Ok(handle);
-    }
-    let _starting = STARTING.lock();
-    if let Some(handle) = of_this_process() {
-        return Ok(handle);
-    }
+fn start() -> Result<Io, Error> {
     let runtime = Builder::new_multi_thread()
         .worker_threads(1)
         .max_blocking_threads(2)
@@ -39,12 +28,14 @@ pub(crate) fn handle() -> Result<Handle, Error> {
         .enable_time()
         .build()
         .map_err(|error| Error::Store(format!("the I/O thread cannot start: {error}")))?;
-    let handle = runtime.handle().clone();
-    // It serves every limiter until the process ends; stopping it at an arbitrary
-    // exit could block on work in flight.
-    core::mem::forget(runtime);
-    if let Some(parents) = IO.swap(Some(Arc::new(Io { process, handle: handle.clone() }))) {
-        core::mem::forget(parents);
+    Ok(Io(Some(runtime)))
+}
+
+impl Drop for Io {
+    /// Two threads have started it at the same time, and this one is not used.
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
     }
-    Ok(handle)
 }

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use futures_util::future::{MaybeDone, maybe_done};
-use parking_lot::Mutex;
 use tidegate_core::Outcome;
+use tidegate_protocol::lock::Mutex;
 use tidegate_protocol::{DenyCache, Done};
 use tokio::runtime::Handle;
 use tokio::task::yield_now;

@@ -13,9 +13,7 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use ::redis::RedisError;
-use arc_swap::ArcSwapOption;
-use parking_lot::Mutex;
-use tidegate_protocol::{Carried, DenyCache, Host as _, Ready, StoreBreaker};
+use tidegate_protocol::{Carried, DenyCache, Host as _, PerProcess, Ready, StoreBreaker};
 use tokio::runtime::Handle;
 
 use self::lane::Lanes;
@@ -57,9 +55,8 @@ struct Inner {
     address: Address,
     timeout: Duration,
     runtime: Option<GivenRuntime>,
-    /// The link, and the process that made it: a fork makes its own.
-    live: ArcSwapOption<Live>,
-    making: Mutex<()>,
+    /// A fork makes its own: the parent's socket and tasks are not the child's to use or close.
+    live: PerProcess<Live>,
 }
 
 /// A runtime of the program's own, and the process in which it runs: a fork inherits none of
@@ -70,7 +67,6 @@ struct GivenRuntime {
 }
 
 pub(crate) struct Live {
-    process: u32,
     io: Handle,
     link: Link,
     lanes: Lanes,
@@ -84,11 +80,11 @@ impl RedisStore {
         timeout: Duration,
         runtime: Option<&Handle>,
     ) -> Result<Self, Error> {
-        let (live, making) = (ArcSwapOption::empty(), Mutex::new(()));
         let address = Address::parse(url)?;
-        let process = crate::process::id();
+        let process = Process::process();
         let runtime = runtime.map(|handle| GivenRuntime { handle: handle.clone(), process });
-        let inner = Inner { address, timeout, runtime, live, making };
+        let live = PerProcess::new(Process::process);
+        let inner = Inner { address, timeout, runtime, live };
         Ok(Self::Connected(Connected(Arc::new(inner))))
     }
 
@@ -135,7 +131,7 @@ impl tidegate_protocol::Store for RedisStore {
 
 /// Where requests are handed over now.
 pub(crate) enum Way<'a> {
-    Lanes(&'a Connected, Arc<Live>),
+    Lanes(&'a Connected, &'a Live),
     Carried(&'a Carried<Process>),
 }
 
@@ -182,29 +178,17 @@ impl Connected {
         pinged.unwrap_or_else(|_| Err(Error::Store("the I/O thread is gone".into())))
     }
 
-    fn live(&self) -> Result<Arc<Live>, Error> {
-        let process = crate::process::id();
-        let of_this_process = || self.0.live.load_full().filter(|live| live.process == process);
-        if let Some(live) = of_this_process() {
-            return Ok(live);
-        }
-        let _making = self.0.making.lock();
-        if let Some(live) = of_this_process() {
-            return Ok(live);
-        }
-        let link = Link::new(&self.0.address, self.0.timeout).map_err(store_error)?;
-        let refused = Arc::<DenyCache>::default();
-        let lanes = Lanes::new(link.clone(), self.0.timeout, Arc::clone(&refused));
-        let io = match &self.0.runtime {
-            Some(given) if given.process == process => given.handle.clone(),
-            _ => io::handle()?,
-        };
-        let live = Arc::new(Live { process, io, link, lanes, refused });
-        if let Some(parents) = self.0.live.swap(Some(Arc::clone(&live))) {
-            // The parent's socket and tasks are not this process's to close.
-            core::mem::forget(parents);
-        }
-        Ok(live)
+    fn live(&self) -> Result<&Live, Error> {
+        self.0.live.get_or_try_init(|| {
+            let link = Link::new(&self.0.address, self.0.timeout).map_err(store_error)?;
+            let refused = Arc::<DenyCache>::default();
+            let lanes = Lanes::new(link.clone(), self.0.timeout, Arc::clone(&refused));
+            let io = match &self.0.runtime {
+                Some(given) if given.process == Process::process() => given.handle.clone(),
+                _ => io::handle()?,
+            };
+            Ok(Live { io, link, lanes, refused })
+        })
     }
 
     /// The slot of all the keys of one call.

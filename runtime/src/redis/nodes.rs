@@ -22,8 +22,6 @@ impl Connected {
 
     /// Those of all nodes that this process knows.
     pub(super) fn breakers_of_nodes(&self) -> Vec<Arc<StoreBreaker>> {
-        let live = self.0.live.load();
-        let own = live.as_ref().filter(|live| live.process == crate::process::id());
-        own.map_or_else(Vec::new, |live| live.link.breakers_of_nodes())
+        self.0.live.get().map_or_else(Vec::new, |live| live.link.breakers_of_nodes())
     }
 }

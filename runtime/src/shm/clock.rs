@@ -1,5 +1,4 @@
-use std::sync::OnceLock;
-
+use once_cell::race::OnceBox;
 use rustix::time::{ClockId, clock_gettime};
 use tidegate_core::Clock;
 
@@ -19,12 +18,13 @@ pub(crate) struct ShmClock {
 #[derive(Clone, Copy, Debug)]
 struct HostMonotonic;
 
-static TIMEBASE: OnceLock<Timebase<HostMonotonic>> = OnceLock::new();
+static TIMEBASE: OnceBox<Timebase<HostMonotonic>> = OnceBox::new();
 
 impl ShmClock {
     /// A clock that is `offset` nanoseconds ahead of the host's monotonic clock.
     pub(crate) fn new(offset: u64) -> Self {
-        Self { timebase: TIMEBASE.get_or_init(|| Timebase::new(HostMonotonic)), offset }
+        let timebase = TIMEBASE.get_or_init(|| Box::new(Timebase::new(HostMonotonic)));
+        Self { timebase, offset }
     }
 
     /// The offset that aligns the host's monotonic clock to the Unix epoch now.

@@ -2,11 +2,11 @@
 
 use std::sync::mpsc::{Receiver, channel};
 
-use parking_lot::Mutex;
 use tidegate_core::{Limit, Operation};
 
 use super::*;
 use crate::keys::RedisKeys;
+use crate::lock::Mutex;
 
 const MILLI: u64 = 1_000_000;
 const TIMEOUT: Duration = Duration::from_millis(50);

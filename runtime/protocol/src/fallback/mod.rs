@@ -19,6 +19,7 @@ use crate::breaker::StoreBreaker;
 use crate::deny_cache::forgetting;
 use crate::error::Error;
 use crate::keys::RedisKeys;
+use crate::per_process::PerProcess;
 use crate::request::Request;
 use crate::store::{Ask, Host as _, Ready, Store, Way};
 pub use health::StoreHealth;
@@ -32,7 +33,9 @@ pub struct GuardedStore<S> {
     store: S,
     /// How long a refused key may be refused again without asking.
     keep_refusals: Duration,
-    known: Arc<Known>,
+    timeout: Duration,
+    /// A forked child finds out for itself.
+    known: Arc<PerProcess<Known>>,
 }
 
 struct Known {
@@ -47,8 +50,8 @@ type OfNode = Option<Arc<StoreBreaker>>;
 impl<S: Store> GuardedStore<S> {
     /// A store whose calls each end within `timeout`.
     pub fn new(store: S, timeout: Duration) -> Self {
-        let known = Known { breaker: StoreBreaker::new(timeout), failures: AtomicU64::new(0) };
-        Self { store, keep_refusals: Duration::ZERO, known: Arc::new(known) }
+        let known = Arc::new(PerProcess::new(S::Host::process));
+        Self { store, keep_refusals: Duration::ZERO, timeout, known }
     }
 
     /// The same store, for a limiter that may be refused so long without asking.
@@ -62,12 +65,19 @@ impl<S: Store> GuardedStore<S> {
         &self.store
     }
 
+    fn known(&self) -> &Known {
+        self.known.get_or_init(|| Known {
+            breaker: StoreBreaker::new(self.timeout),
+            failures: AtomicU64::new(0),
+        })
+    }
+
     fn breaker<'a>(&'a self, of_node: &'a OfNode) -> &'a StoreBreaker {
-        of_node.as_deref().unwrap_or(&self.known.breaker)
+        of_node.as_deref().unwrap_or_else(|| &self.known().breaker)
     }
 
     fn failed(&self, of_node: &OfNode, attempt: Attempt, error: &Error) {
-        self.known.failures.fetch_add(1, Ordering::Relaxed);
+        self.known().failures.fetch_add(1, Ordering::Relaxed);
         let (now, random) = (S::Host::now(), S::Host::random());
         self.breaker(of_node).failed(attempt, error, now, random);
     }
@@ -75,14 +85,14 @@ impl<S: Store> GuardedStore<S> {
     /// The worst that a breaker of it does, and how many calls have failed.
     fn health(&self) -> (BreakerState, u64) {
         let nodes = self.store.breakers_of_nodes();
-        let states = nodes.iter().map(|node| node.state()).chain([self.known.breaker.state()]);
+        let states = nodes.iter().map(|node| node.state()).chain([self.known().breaker.state()]);
         let worst = states.max_by_key(|state| match state {
             BreakerState::Closed => 0,
             BreakerState::HalfOpen => 1,
             BreakerState::Open => 2,
         });
         let state = worst.unwrap_or(BreakerState::Closed);
-        (state, self.known.failures.load(Ordering::Relaxed))
+        (state, self.known().failures.load(Ordering::Relaxed))
     }
 }
 
@@ -124,7 +134,9 @@ impl<S: Store> Guarded<S> {
             OnStoreError::Raise => Policy::Raise,
             OnStoreError::Allow => Policy::Allow,
             OnStoreError::Deny => Policy::Deny,
-            OnStoreError::Local { peers } => Policy::Local(LocalShare::new(&limits, peers)?),
+            OnStoreError::Local { peers } => {
+                Policy::Local(LocalShare::new(&limits, peers, S::Host::process)?)
+            }
         };
         Ok(Self(Arc::new(Inner { store, limits, policy, fallbacks: AtomicU64::new(0) })))
     }

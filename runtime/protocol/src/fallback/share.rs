@@ -8,7 +8,6 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
 use tidegate_core::{
     Cells, Charge, Decision, Limit, MAX_TIERS, Operation, Outcome, Reserved, Source, apply,
 };
@@ -18,6 +17,8 @@ use super::policy::checked_peers;
 use crate::breaker::{Outage, StoreBreaker};
 use crate::error::Error;
 use crate::keys::RedisKeys;
+use crate::lock::Mutex;
+use crate::per_process::PerProcess;
 use crate::store::{Host as _, Store};
 
 /// How many keys a share has room for, of which each takes about 200 bytes: those that
@@ -29,6 +30,13 @@ const SWEEP_INTERVAL: u64 = 100_000_000;
 pub(super) struct LocalShare {
     limits: Box<[Limit]>,
     pub(super) max_keys: usize,
+    /// A forked child begins with none, as its parent charges the store for its own.
+    spent: PerProcess<SpentHere>,
+}
+
+/// What this process has spent from its share.
+#[derive(Default)]
+struct SpentHere {
     buckets: Mutex<Buckets>,
     /// When all buckets are full again, and nothing is left to be charged to the store; 0
     /// when there are none.
@@ -80,7 +88,7 @@ impl Own {
 }
 
 impl LocalShare {
-    pub(super) fn new(limits: &[Limit], peers: u32) -> Result<Self, Error> {
+    pub(super) fn new(limits: &[Limit], peers: u32, process: fn() -> u32) -> Result<Self, Error> {
         let count = checked_peers(peers)?;
         let share = |limit: &Limit| {
             limit.share(count).map_err(|bound| {
@@ -91,9 +99,12 @@ impl LocalShare {
         Ok(Self {
             limits: limits.iter().map(share).collect::<Result<_, _>>()?,
             max_keys: MAX_KEYS,
-            buckets: Mutex::default(),
-            full_at: AtomicU64::new(0),
+            spent: PerProcess::new(process),
         })
+    }
+
+    fn spent(&self) -> &SpentHere {
+        self.spent.get_or_default()
     }
 
     /// The share's answer to any operation but a cancel or a reset.
@@ -106,7 +117,7 @@ impl LocalShare {
             Operation::Hold { wait } => Spent::Held(wait),
             Operation::Reset | Operation::Cancel(_) => return Outcome::Cancelled(false),
         };
-        let mut buckets = self.buckets.lock();
+        let mut buckets = self.spent().buckets.lock();
         let mut own = buckets.of(keys);
         own.buckets.iter_mut().for_each(|bucket| self.begin(bucket, outage.began));
         let before = own.cells();
@@ -142,7 +153,7 @@ impl LocalShare {
 
     /// Gives an unused slot back, if the store has not been charged for it already.
     pub(super) fn cancel(&self, keys: &[Vec<u8>], charge: &Charge, now: u64) -> bool {
-        let mut buckets = self.buckets.lock();
+        let mut buckets = self.spent().buckets.lock();
         let mut own = buckets.of(keys);
         let mut cells = own.cells();
         for (tier, limit) in self.limits.iter().enumerate() {
@@ -164,7 +175,7 @@ impl LocalShare {
     /// Charges the store for what was spent of these keys while it failed, ahead of a call on
     /// them that is about to be sent.
     pub(super) fn post<S: Store>(&self, keys: &[Vec<u8>], to: &Guarded<S>, breaker: &StoreBreaker) {
-        if self.full_at.load(Ordering::Acquire) == 0 || breaker.is_failing() {
+        if self.spent().full_at.load(Ordering::Acquire) == 0 || breaker.is_failing() {
             return;
         }
         for post in self.take_posts(keys, &to.0.limits, S::Host::now()) {
@@ -178,9 +189,9 @@ impl LocalShare {
         limits: &Arc<[Limit]>,
         now: u64,
     ) -> Vec<Post> {
-        let mut buckets = self.buckets.lock();
-        if now >= self.full_at.load(Ordering::Acquire) {
-            self.full_at.store(0, Ordering::Release);
+        let mut buckets = self.spent().buckets.lock();
+        if now >= self.spent().full_at.load(Ordering::Acquire) {
+            self.spent().full_at.store(0, Ordering::Release);
             buckets.by_key = HashMap::new();
         }
         let mut posts = Vec::new();
@@ -205,7 +216,7 @@ impl LocalShare {
     }
 
     fn put_back(&self, post: &Post, now: u64) {
-        let mut buckets = self.buckets.lock();
+        let mut buckets = self.spent().buckets.lock();
         let Some(bucket) = buckets.by_key.get_mut(post.key.as_slice()) else { return };
         for uncharged in &mut bucket.uncharged {
             *uncharged = uncharged.saturating_add(post.tokens);
@@ -252,7 +263,7 @@ impl LocalShare {
         for (key, bucket) in keys.iter().zip(own.buckets) {
             buckets.by_key.insert(key.as_slice().into(), bucket);
         }
-        self.full_at.fetch_max(now.saturating_add(full_in).max(1), Ordering::AcqRel);
+        self.spent().full_at.fetch_max(now.saturating_add(full_in).max(1), Ordering::AcqRel);
     }
 
     fn look(&self, cells: &Cells, now: u64) -> Decision {

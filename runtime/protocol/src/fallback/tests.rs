@@ -40,7 +40,7 @@ struct Fleet {
 impl Fleet {
     fn new(limit: Limit, peers: u32) -> Self {
         let limits: Arc<[Limit]> = Arc::new([limit]);
-        let members = (0..peers).map(|_| LocalShare::new(&limits, peers).unwrap()).collect();
+        let members = (0..peers).map(|_| LocalShare::new(&limits, peers, || 0).unwrap()).collect();
         Self { limit, limits, store: Cells::default(), members, admitted: Vec::new() }
     }
 
@@ -119,7 +119,7 @@ proptest! {
 
 #[test]
 fn a_share_begins_empty_and_fills_at_its_part_of_the_rate() {
-    let share = LocalShare::new(&limits(&["60/s", "600/min burst 300"]), 3).unwrap();
+    let share = LocalShare::new(&limits(&["60/s", "600/min burst 300"]), 3, || 0).unwrap();
     let at = |millis: u64, cost| check(&share, "k", cost, outage(START, START + millis * MILLI));
     let first = at(0, 1);
     assert!(!first.allowed && first.source == Source::Fallback);
@@ -136,7 +136,7 @@ fn a_share_begins_empty_and_fills_at_its_part_of_the_rate() {
 
 #[test]
 fn what_is_never_in_the_share_is_refused_until_the_store_is_asked() {
-    let share = LocalShare::new(&limits(&["60/s"]), 7).unwrap();
+    let share = LocalShare::new(&limits(&["60/s"]), 7, || 0).unwrap();
     let much_later = outage(START, START + 60 * SECOND);
     let refused = check(&share, "k", 9, much_later);
     assert_eq!((refused.allowed, refused.remaining, refused.retry_after), (false, 8, 77));
@@ -149,7 +149,7 @@ fn what_is_never_in_the_share_is_refused_until_the_store_is_asked() {
 #[test]
 fn what_is_charged_later_is_what_is_still_owed() {
     let all = limits(&["100/s burst 60"]);
-    let share = LocalShare::new(&all, 3).unwrap();
+    let share = LocalShare::new(&all, 3, || 0).unwrap();
     let key = ["k".to_owned().into_bytes()];
     let at = |millis: u64| outage(START, START + millis * MILLI);
     let owed = |millis: u64| {
@@ -172,7 +172,7 @@ fn what_is_charged_later_is_what_is_still_owed() {
 #[test]
 fn a_slot_of_the_share_can_be_given_back_until_it_is_charged() {
     let all = limits(&["60/s", "1000/h"]);
-    let share = LocalShare::new(&all, 3).unwrap();
+    let share = LocalShare::new(&all, 3, || 0).unwrap();
     let keys = ["user".to_owned().into_bytes(), "org".to_owned().into_bytes()];
     let now = START + 60 * SECOND;
     let reserve = || match share.run(
@@ -194,7 +194,7 @@ fn a_slot_of_the_share_can_be_given_back_until_it_is_charged() {
 
 #[test]
 fn keys_beyond_the_room_are_refused_and_full_ones_make_room() {
-    let mut share = LocalShare::new(&limits(&["100/s burst 60"]), 3).unwrap();
+    let mut share = LocalShare::new(&limits(&["100/s burst 60"]), 3, || 0).unwrap();
     share.max_keys = 10;
     let fill = |from: u32, now: u64| {
         (from..from + 20)

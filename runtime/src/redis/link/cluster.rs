@@ -6,8 +6,8 @@ use std::sync::Arc;
 use ::redis::{Cmd, ErrorKind, RedisError, RedisResult, ServerErrorKind, Value};
 use arc_swap::ArcSwap;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
-use parking_lot::Mutex;
 use tidegate_protocol::StoreBreaker;
+use tidegate_protocol::lock::Mutex;
 use tokio::time::{Instant, sleep_until};
 
 use super::address::{Access, Place};

@@ -4,7 +4,7 @@ use core::hash::BuildHasher as _;
 use core::time::Duration;
 use std::hash::RandomState;
 
-use parking_lot::Mutex;
+use tidegate_protocol::lock::Mutex;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 

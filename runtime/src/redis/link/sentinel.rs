@@ -8,7 +8,7 @@ use ::redis::{
     Cmd, ErrorKind, FromRedisValue as _, RedisError, RedisResult, ServerErrorKind, Value,
 };
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
-use parking_lot::Mutex;
+use tidegate_protocol::lock::Mutex;
 use tokio::time::{Instant, timeout_at};
 
 use super::address::{Access, Place};

@@ -12,7 +12,7 @@ use ::redis::{
 };
 use futures_util::future::{Either, select};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
-use parking_lot::Mutex;
+use tidegate_protocol::lock::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
