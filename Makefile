@@ -23,7 +23,7 @@ mutants: ## change the engine in every small way; a test must fail each time
 	@scripts/mutants.sh
 
 loom-mutants: ## plant errors in the lock-free table; a loom model must find each
-	@scripts/loom-mutants.sh
+	@python3 scripts/loom_mutants.py
 
 build: ## build everything, or some parts: make build PARTS="cli node"
 	@scripts/setup.sh rust wasm node python

@@ -1,18 +1,25 @@
-#!/usr/bin/env bash
-# Plants errors in copies of the table, one at a time, and runs the loom models on each.
-#
-#   scripts/loom-mutants.sh [name...]
-#
-# Prints "killed" or "survived" for each planted error and fails when one survives or does not
-# compile. The sources themselves are not touched.
-set -euo pipefail
-# shellcheck source=scripts/project.sh
-. "$(dirname "${BASH_SOURCE[0]}")/project.sh"
+"""Plants errors in copies of the lock-free table, one at a time, and runs the loom models on each.
 
-exec python3 - "$PROJECT_ROOT" "$@" <<'PYTHON'
-import contextlib, os, pathlib, re, shutil, signal, subprocess, sys, tempfile, threading
+    python3 scripts/loom_mutants.py [name...]
 
-# Name, file of core/src/table, what is there once, what is planted instead.
+Prints for each planted error which model found it, or that it survived. The status is 1 if one
+survives or does not compile. The sources themselves are not touched.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+
+# The name, the file of core/src/table, the text that is replaced, and what is planted instead.
 PLANTED = [
     ("charge-without-rescue", "charge.rs",
      "if entry.word.state() == State::Leaving && !entry.become_state(State::Live) {",
@@ -58,16 +65,19 @@ PLANTED = [
 ]
 TIMEOUT_SECONDS = 300
 
+ROOT = Path(__file__).resolve().parents[1]
+TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "loom-mutants"
 
-def main(root, names):
+
+def main(names: list[str]) -> None:
     known = [name for name, *_ in PLANTED]
     unknown = set(names) - set(known)
     if unknown:
         sys.exit(f"no such planted error: {', '.join(sorted(unknown))} (there are: {' '.join(known)})")
     survived = 0
     with tempfile.TemporaryDirectory() as folder:
-        copy = pathlib.Path(folder)
-        copy_workspace(root, copy)
+        copy = Path(folder)
+        copy_workspace(copy)
         if not compiles(copy) or killer(copy):
             sys.exit("the models fail without a planted error")
         for name, file, there, planted in PLANTED:
@@ -76,7 +86,7 @@ def main(root, names):
             source = copy / "core/src/table" / file
             text = source.read_text()
             if text.count(there) != 1:
-                sys.exit(f"{name}: what it replaces in {file} is there {text.count(there)} times, not once")
+                sys.exit(f"{name}: the text to replace is {text.count(there)} times in {file}, not once")
             source.write_text(text.replace(there, planted))
             if not compiles(copy):
                 sys.exit(f"{name}: does not compile")
@@ -87,18 +97,19 @@ def main(root, names):
     sys.exit(f"{survived} survived" if survived else 0)
 
 
-def copy_workspace(root, copy):
-    shutil.copytree(root / "core/src", copy / "core/src")
-    shutil.copytree(root / "tests/loom", copy / "tests/loom")
-    shutil.copy(root / "Cargo.lock", copy)
-    manifest = (root / "Cargo.toml").read_text()
+def copy_workspace(copy: Path) -> None:
+    # tests/loom compiles files of the first two.
+    for folder in ("core/src", "runtime/src", "tests/loom"):
+        shutil.copytree(ROOT / folder, copy / folder)
+    shutil.copy(ROOT / "Cargo.lock", copy)
+    manifest = (ROOT / "Cargo.toml").read_text()
     manifest = re.sub(r"^default-members = .*\n", "", manifest, flags=re.M)
     manifest = re.sub(r"^members = \[.*?^\]", 'members = ["tests/loom"]', manifest, flags=re.M | re.S)
     (copy / "Cargo.toml").write_text(manifest)
 
 
-def killer(copy):
-    """The first model that fails, or how else the models end; None when all hold."""
+def killer(copy: Path) -> str | None:
+    """The first model that fails, or what else ended the models; None if all hold."""
     with start(copy) as models:
         late = threading.Timer(TIMEOUT_SECONDS, stop, [models])
         late.start()
@@ -108,7 +119,7 @@ def killer(copy):
                 output.append(line)
                 if failed := re.fullmatch(r"test models::(\S+) \.\.\. FAILED\n", line):
                     return failed[1]
-                # Loom ends the whole process where a loop has no end.
+                # Loom ends the whole process if a loop has no end.
                 if "exceeded maximum number of branches" in line:
                     return "a loop without end"
             if models.wait() == 0:
@@ -121,25 +132,23 @@ def killer(copy):
         sys.exit(f"the models ended with {models.returncode}, and none has failed:\n{''.join(output)}")
 
 
-def start(copy, *options):
+def start(copy: Path, *options: str) -> subprocess.Popen[str]:
     command = ["cargo", "test", "--package", "tidegate-loom", "--lib", *options]
-    env = {**os.environ, "CARGO_TARGET_DIR": str(target), "RUST_BACKTRACE": "0"}
+    env = {**os.environ, "CARGO_TARGET_DIR": str(TARGET), "RUST_BACKTRACE": "0"}
     return subprocess.Popen(command, cwd=copy, env=env, text=True, start_new_session=True,
                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
-def stop(models):
+def stop(models: subprocess.Popen[str]) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(models.pid, signal.SIGKILL)
 
 
-def compiles(copy):
+def compiles(copy: Path) -> bool:
     with start(copy, "--no-run") as build:
         build.communicate()
     return build.returncode == 0
 
 
-root = pathlib.Path(sys.argv[1])
-target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", root / "target")) / "loom-mutants"
-main(root, sys.argv[2:])
-PYTHON
+if __name__ == "__main__":
+    main(sys.argv[1:])
