@@ -6,7 +6,7 @@ use crate::buckets::{self, Seed, Slot, fingerprint};
 use crate::config::{Config, Policy};
 use crate::filters::Filters;
 use crate::host::{Call, Host, Status};
-use crate::in_flight::{Answered, InFlight};
+use crate::in_flight::{EndedCall, InFlight};
 use crate::key::NoKey;
 use crate::plugin::{Counter, Plugin};
 use crate::proto_struct::{self, NotJson};
@@ -125,13 +125,14 @@ impl<const SLOTS: usize> Filter<SLOTS> {
 
     /// The service has answered a call.
     pub fn call_answered(&mut self, host: &impl Host, call: u32) {
-        let Some(Answered { root, stream }) = self.in_flight.answered(call) else { return };
-        let Some(plugin) = self.filters.get_mut(root) else { return };
+        let Some(call) = self.in_flight.end(call) else { return };
+        let Some(plugin) = self.filters.get_mut(call.root) else { return };
         let answer = match host.answer().map(Answer::parse) {
             Ok(Ok(answer)) => answer,
-            _ => return service_failed(host, plugin, stream, now(host, self.since_epoch)),
+            _ => return service_failed(host, plugin, call, now(host, self.since_epoch)),
         };
-        plugin.breaker.succeeded();
+        let EndedCall { stream, attempt, .. } = call;
+        plugin.breaker.succeeded(attempt);
         if answer.allowed {
             plugin.count(host, Counter::Ok);
             resume(host, plugin, stream);
@@ -147,9 +148,9 @@ impl<const SLOTS: usize> Filter<SLOTS> {
 
     /// A call has ended without an answer.
     pub fn call_failed(&mut self, host: &impl Host, call: u32) {
-        let Some(Answered { root, stream }) = self.in_flight.answered(call) else { return };
-        let Some(plugin) = self.filters.get_mut(root) else { return };
-        service_failed(host, plugin, stream, now(host, self.since_epoch));
+        let Some(call) = self.in_flight.end(call) else { return };
+        let Some(plugin) = self.filters.get_mut(call.root) else { return };
+        service_failed(host, plugin, call, now(host, self.since_epoch));
     }
 
     /// A request is over, or a filter is taken down.
@@ -250,9 +251,9 @@ fn ask_service(
     if in_flight.is_full() {
         return not_answered(host, plugin, stream, Counter::ServiceError);
     }
-    if !plugin.breaker.admits(now) {
+    let Ok(attempt) = plugin.breaker.attempt(now) else {
         return not_answered(host, plugin, stream, Counter::BreakerOpen);
-    }
+    };
     let (domain, descriptor) = (service.domain.as_bytes(), service.descriptor.as_bytes());
     let call =
         rls::request(domain, descriptor, key).ok_or(Status::INTERNAL_FAILURE).and_then(|request| {
@@ -265,10 +266,14 @@ fn ask_service(
             };
             host.call(plugin.root, stream, &call)
         });
-    match call {
-        Ok(call) if in_flight.add(call, plugin.root, stream) => Action::Pause,
-        _ => {
-            plugin.breaker.failed(now);
+    let added = match call {
+        Ok(call) => in_flight.add(call, plugin.root, stream, attempt),
+        Err(_) => Err(attempt),
+    };
+    match added {
+        Ok(()) => Action::Pause,
+        Err(attempt) => {
+            plugin.call_failed(host, attempt, now);
             not_answered(host, plugin, stream, Counter::ServiceError)
         }
     }
@@ -287,12 +292,12 @@ fn not_answered(host: &impl Host, plugin: &Plugin, stream: u32, counter: Counter
 }
 
 /// A request that waits, if it still does, has waited in vain.
-fn service_failed(host: &impl Host, plugin: &mut Plugin, stream: Option<u32>, now: u64) {
-    plugin.breaker.failed(now);
-    match stream {
+fn service_failed(host: &impl Host, plugin: &mut Plugin, call: EndedCall, now: u64) {
+    plugin.call_failed(host, call.attempt, now);
+    match call.stream {
         Some(waiting) => {
             if not_answered(host, plugin, waiting, Counter::ServiceError) == Action::Continue {
-                resume(host, plugin, stream);
+                resume(host, plugin, call.stream);
             }
         }
         None => plugin.count(host, Counter::ServiceError),

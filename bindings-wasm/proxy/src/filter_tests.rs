@@ -4,7 +4,8 @@ use crate::filters::MAX_FILTERS;
 use crate::host::Status;
 
 const ROOT: u32 = 1;
-const SECOND: u64 = 1_000_000_000;
+const MILLI: u64 = 1_000_000;
+const SECOND: u64 = 1_000 * MILLI;
 const KEY: &[u8] = b"request\0headers\0k";
 
 const LOCAL: &str = r#"{"key":{"header":"k"},"local":{"limits":["2/s"]}}"#;
@@ -48,6 +49,15 @@ impl World {
     fn answer(&mut self, call: u32, message: &[u8]) {
         self.host.answer.set(Ok(kept(message)));
         self.filter.call_answered(&self.host, call);
+    }
+
+    /// Fails three calls, with what the host's randomness is meanwhile; calls fail from then on.
+    fn open_breaker(&mut self, random: Result<(u64, u64), Status>) {
+        self.host.random.set(random);
+        self.host.call.set(Err(Status::INTERNAL_FAILURE));
+        for _ in 0..3 {
+            self.request();
+        }
     }
 
     fn last_reply(&self) -> Option<Replied> {
@@ -211,7 +221,7 @@ fn a_failed_call_is_the_policy_s_business() {
 #[test]
 fn a_client_that_has_gone_is_not_answered_but_the_breaker_hears_of_it() {
     let mut world = World::new(SERVICE);
-    for call in 0..5 {
+    for call in 0..3 {
         world.host.call.set(Ok(call));
         let (stream, _) = world.request();
         world.filter.context_done(stream);
@@ -219,30 +229,123 @@ fn a_client_that_has_gone_is_not_answered_but_the_breaker_hears_of_it() {
     }
     assert!(world.host.resumed.borrow().is_empty() && world.host.replies.borrow().is_empty());
     assert_eq!(world.request().1, Action::Continue);
-    world.assert_counted(&[("service_error", 5), ("breaker_open", 1)]);
-    // Answers to calls that nobody made are passed over.
-    world.answer(4, b"\x08\x01");
+    world.assert_counted(&[("service_error", 3), ("breaker_open", 1)]);
+    // Answers to calls that are not in flight are ignored.
+    world.answer(2, b"\x08\x01");
     world.filter.call_failed(&world.host, 1234);
 }
 
 #[test]
-fn the_breaker_spares_a_dead_service_and_finds_it_again() {
+fn an_open_breaker_keeps_requests_from_a_dead_service_until_a_probe_succeeds() {
     let mut world = World::new(SERVICE_DENY);
-    world.host.call.set(Err(Status::INTERNAL_FAILURE));
-    for _ in 0..20 {
+    world.open_breaker(Ok((u64::MAX, 0)));
+    for _ in 0..17 {
         world.request();
     }
-    assert_eq!(world.host.calls.borrow().len(), 5);
+    assert_eq!(world.host.calls.borrow().len(), 3);
     world.host.call.set(Ok(9));
-    world.host.advance(SECOND / 10);
+    world.host.advance(SECOND / 10 - 1);
+    world.request();
+    assert_eq!(world.host.calls.borrow().len(), 3);
+    world.host.advance(1);
     let (probe, _) = world.request();
     world.request();
-    assert_eq!(world.host.calls.borrow().len(), 6, "one probe only");
+    assert_eq!(world.host.calls.borrow().len(), 4, "one probe only");
     world.answer(9, b"\x08\x01");
     assert_eq!(*world.host.resumed.borrow(), [probe]);
     world.request();
-    assert_eq!(world.host.calls.borrow().len(), 7);
-    world.assert_counted(&[("ok", 1), ("service_error", 5), ("breaker_open", 16)]);
+    assert_eq!(world.host.calls.borrow().len(), 5);
+    world.assert_counted(&[("ok", 1), ("service_error", 3), ("breaker_open", 19)]);
+}
+
+#[test]
+fn waits_double_up_to_five_seconds_while_probes_fail() {
+    let mut world = World::new(SERVICE);
+    world.open_breaker(Ok((u64::MAX, 0)));
+    for wait in [100, 200, 400, 800, 1600, 3200, 5000, 5000] {
+        let calls = world.host.calls.borrow().len();
+        world.host.advance(wait * MILLI - 1);
+        world.request();
+        assert_eq!(world.host.calls.borrow().len(), calls, "{wait} ms less 1 ns");
+        world.host.advance(1);
+        world.request();
+        assert_eq!(world.host.calls.borrow().len(), calls + 1, "{wait} ms");
+    }
+}
+
+#[test]
+fn the_hosts_randomness_chooses_a_wait_between_half_of_its_bound_and_all_of_it() {
+    for (random, wait) in [
+        (Ok((0, u64::MAX)), 50 * MILLI),
+        (Ok((1 << 63, 0)), 75 * MILLI),
+        (Ok((u64::MAX, 0)), 100 * MILLI),
+        (Err(Status(12)), 100 * MILLI),
+    ] {
+        let mut world = World::new(SERVICE);
+        world.open_breaker(random);
+        world.host.advance(wait - 1);
+        world.request();
+        assert_eq!(world.host.calls.borrow().len(), 3, "{random:?}");
+        world.host.advance(1);
+        world.request();
+        assert_eq!(world.host.calls.borrow().len(), 4, "{random:?}");
+    }
+}
+
+#[test]
+fn calls_that_are_in_flight_together_fail_as_one() {
+    let mut world = World::new(SERVICE);
+    for round in 0..3 {
+        for call in 0..20 {
+            world.host.call.set(Ok(100 * round + call));
+            assert_eq!(world.request().1, Action::Pause, "{round} {call}");
+        }
+        for call in 0..20 {
+            world.filter.call_failed(&world.host, 100 * round + call);
+        }
+    }
+    assert_eq!(world.request().1, Action::Continue);
+    world.assert_counted(&[("service_error", 60), ("breaker_open", 1)]);
+}
+
+#[test]
+fn a_probe_whose_outcome_is_never_heard_of_is_given_up() {
+    let mut world = World::new(SERVICE);
+    world.open_breaker(Ok((u64::MAX, 0)));
+    world.host.call.set(Ok(9));
+    world.host.advance(100 * MILLI);
+    world.request();
+    // The call's timeout is 20 ms, and the longest wait is 5 s.
+    world.host.advance(5_020 * MILLI - 1);
+    world.request();
+    assert_eq!(world.host.calls.borrow().len(), 4);
+    world.host.advance(1);
+    world.host.call.set(Ok(10));
+    world.request();
+    assert_eq!(world.host.calls.borrow().len(), 5);
+    // The outcome of the first probe is no news any more; that of the second is.
+    world.filter.call_failed(&world.host, 9);
+    world.answer(10, b"\x08\x01");
+    assert_eq!(world.request().1, Action::Pause);
+}
+
+#[test]
+fn one_failure_soon_after_a_successful_probe_opens_the_breaker_again() {
+    let mut world = World::new(SERVICE);
+    world.open_breaker(Ok((u64::MAX, 0)));
+    world.host.advance(100 * MILLI);
+    world.host.call.set(Ok(9));
+    world.request();
+    world.answer(9, b"\x08\x01");
+    world.host.call.set(Err(Status::INTERNAL_FAILURE));
+    world.request();
+    assert_eq!(world.host.calls.borrow().len(), 5);
+    world.host.advance(200 * MILLI - 1);
+    world.request();
+    assert_eq!(world.host.calls.borrow().len(), 5, "the wait goes on doubling");
+    world.host.advance(1);
+    world.request();
+    assert_eq!(world.host.calls.borrow().len(), 6);
 }
 
 #[test]

@@ -1,76 +1,100 @@
-//! Calls to the service that have not been answered, and the requests that wait.
+//! Calls to the service that have not ended, and the requests that wait for them.
 
-/// How many calls may be unanswered at once, per worker.
+use tidegate_core::Attempt;
+
+/// The most calls of one worker that may be in flight at once.
 pub(crate) const MAX_IN_FLIGHT: usize = 4096;
-/// Twice as many places keep the probes short.
+/// Twice as many places as calls keep probe sequences short.
 const PLACES: usize = 2 * MAX_IN_FLIGHT;
 
-/// An answered call: whose filter made it, and which request still waits for it,
-/// if the client has not gone meanwhile.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Answered {
+/// A call that has been answered or has failed.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct EndedCall {
+    /// The root context of the plugin that made it.
     pub(crate) root: u32,
+    /// The request that waits for it; `None` when the client has gone.
     pub(crate) stream: Option<u32>,
+    /// The breaker's attempt that the call is.
+    pub(crate) attempt: Attempt,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Call {
+struct PendingCall {
     stream: u32,
     root: u32,
+    /// All that a breaker needs of an [`Attempt`] to learn what became of it.
+    generation: u32,
 }
 
-/// A call is bound to the filter's root context, not to the request's, so that it
-/// is answered even when the client has gone: the breaker wants to know.
+/// The calls in flight and the streams that wait for them.
+///
+/// A call is bound to the plugin's root context, not to the request's, so that its
+/// outcome reaches the breaker even when the client has gone.
 pub(crate) struct InFlight {
-    calls: IdMap<Call>,
+    calls: IdMap<PendingCall>,
     /// Streams that wait, each for one call.
     waiting: IdMap<()>,
 }
 
 impl InFlight {
-    pub(crate) const EMPTY: Self =
-        Self { calls: IdMap::empty(Call { stream: 0, root: 0 }), waiting: IdMap::empty(()) };
+    pub(crate) const EMPTY: Self = Self {
+        calls: IdMap::empty(PendingCall { stream: 0, root: 0, generation: 0 }),
+        waiting: IdMap::empty(()),
+    };
 
     pub(crate) fn is_full(&self) -> bool {
         self.calls.len >= MAX_IN_FLIGHT
     }
 
-    /// Says `false` when there is no room.
-    #[must_use]
-    pub(crate) fn add(&mut self, call: u32, root: u32, stream: u32) -> bool {
-        if !self.calls.insert(call, Call { stream, root }) {
-            return false;
+    /// Adds the call `call`, which the plugin of `root` has made for `stream`.
+    ///
+    /// # Errors
+    /// The attempt, when there is no room, or the call or the stream is there already.
+    pub(crate) fn add(
+        &mut self,
+        call: u32,
+        root: u32,
+        stream: u32,
+        attempt: Attempt,
+    ) -> Result<(), Attempt> {
+        let pending = PendingCall { stream, root, generation: attempt.generation };
+        if !self.calls.insert(call, pending) {
+            return Err(attempt);
         }
-        let added = self.waiting.insert(stream, ());
-        if !added {
+        if !self.waiting.insert(stream, ()) {
             self.calls.remove(call);
+            return Err(attempt);
         }
-        added
+        Ok(())
     }
 
-    pub(crate) fn answered(&mut self, call: u32) -> Option<Answered> {
-        let Call { stream, root } = self.calls.remove(call)?;
+    /// Removes a call that has ended; `None` when there is none of this id.
+    pub(crate) fn end(&mut self, call: u32) -> Option<EndedCall> {
+        let PendingCall { stream, root, generation } = self.calls.remove(call)?;
         let waits = self.waiting.remove(stream).is_some();
-        Some(Answered { root, stream: waits.then_some(stream) })
+        let attempt = Attempt { generation, is_probe: false };
+        Some(EndedCall { root, stream: waits.then_some(stream), attempt })
     }
 
+    /// Forgets that a stream waits; its call stays in flight.
     pub(crate) fn stream_gone(&mut self, stream: u32) {
         if self.waiting.len > 0 {
             self.waiting.remove(stream);
         }
     }
 
-    /// The host cancels the calls of a root context that goes: nobody will answer.
+    /// Removes the calls of a root context that is gone: the host cancels them and
+    /// reports no outcome.
     pub(crate) fn root_gone(&mut self, root: u32) {
-        while let Some((call, stream)) = self.calls.find(|call| call.root == root) {
-            self.calls.remove(call);
-            self.waiting.remove(stream.stream);
+        while let Some((id, call)) = self.calls.find(|call| call.root == root) {
+            self.calls.remove(id);
+            self.waiting.remove(call.stream);
         }
     }
 }
 
-/// A map from ids to small values: open addressing with linear probing, at most
-/// half full. All zero is empty.
+/// A hash map from ids to small values: open addressing with linear probing, at most
+/// half full. A map of zero bytes is empty.
 struct IdMap<V> {
     len: usize,
     /// The id plus one, so that zero is no id, and its value.
@@ -82,7 +106,7 @@ impl<V: Copy> IdMap<V> {
         Self { len: 0, places: [(0, filler); PLACES] }
     }
 
-    /// Says `false` when the map is full, or has the id.
+    /// Returns `false` when the map is full or contains the id.
     fn insert(&mut self, id: u32, value: V) -> bool {
         let Some(mark) = id.checked_add(1).filter(|_| self.len < MAX_IN_FLIGHT) else {
             return false;
@@ -111,7 +135,7 @@ impl<V: Copy> IdMap<V> {
                 _ => hole = (hole + 1) % PLACES,
             }
         };
-        // Move back whatever the hole would cut off from its home.
+        // Backward-shift deletion: move every entry that the hole would cut off from its home.
         let mut at = hole;
         loop {
             at = (at + 1) % PLACES;
@@ -141,7 +165,7 @@ impl<V: Copy> IdMap<V> {
 }
 
 fn home(mark: u32) -> usize {
-    // Fibonacci hashing: ids come in sequence, some hosts skipping every other.
+    // Fibonacci hashing: ids are consecutive, and some hosts use only every other one.
     mark.wrapping_mul(0x9E37_79B9) as usize >> 19 & (PLACES - 1)
 }
 
@@ -151,8 +175,19 @@ fn distance(from: usize, to: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::{Answered, Call, IdMap, InFlight, MAX_IN_FLIGHT};
     use std::collections::HashMap;
+
+    use tidegate_core::Attempt;
+
+    use super::{EndedCall, IdMap, InFlight, MAX_IN_FLIGHT, PendingCall};
+
+    fn attempt(generation: u32) -> Attempt {
+        Attempt { generation, is_probe: false }
+    }
+
+    fn add(calls: &mut InFlight, call: u32, root: u32, stream: u32) -> bool {
+        calls.add(call, root, stream, attempt(call + 100)).is_ok()
+    }
 
     #[test]
     fn agrees_with_a_hash_map() {
@@ -181,28 +216,34 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_finds_the_stream_unless_it_went() {
+    fn an_ended_call_has_its_stream_and_its_attempt_unless_the_stream_has_gone() {
         let mut calls = Box::new(InFlight::EMPTY);
-        assert!(calls.add(1, 7, 10) && calls.add(3, 7, 12) && calls.add(5, 8, 14));
+        let ended = |root, stream, generation| {
+            Some(EndedCall { root, stream, attempt: attempt(generation) })
+        };
+        for (call, root, stream) in [(1, 7, 10), (3, 7, 12), (5, 8, 14)] {
+            assert!(add(&mut calls, call, root, stream));
+        }
         calls.stream_gone(12);
         calls.stream_gone(99);
-        assert_eq!(calls.answered(1), Some(Answered { root: 7, stream: Some(10) }));
-        assert_eq!(calls.answered(3), Some(Answered { root: 7, stream: None }));
-        assert_eq!(calls.answered(3), None);
-        assert!(calls.add(9, 7, 16));
+        assert_eq!(calls.end(1), ended(7, Some(10), 101));
+        assert_eq!(calls.end(3), ended(7, None, 103));
+        assert_eq!(calls.end(3), None);
+        assert!(add(&mut calls, 9, 7, 16));
         calls.root_gone(7);
-        assert_eq!(calls.answered(9), None);
-        assert_eq!(calls.answered(5), Some(Answered { root: 8, stream: Some(14) }));
+        assert_eq!(calls.end(9), None);
+        assert_eq!(calls.end(5), ended(8, Some(14), 105));
     }
 
     #[test]
-    fn a_full_house_takes_no_more() {
+    fn a_full_map_takes_no_more_and_a_refused_call_leaves_nothing() {
         let mut calls = Box::new(InFlight::EMPTY);
         for id in 0..MAX_IN_FLIGHT as u32 {
             assert!(!calls.is_full());
-            assert!(calls.add(id, 1, id));
+            assert!(add(&mut calls, id, 1, id));
         }
-        assert!(calls.is_full() && !calls.add(u32::MAX - 1, 1, 77_777));
-        assert!(calls.calls.find(|call| *call == Call { stream: 77_777, root: 1 }).is_none());
+        assert!(calls.is_full());
+        assert_eq!(calls.add(90_000, 1, 77_777, attempt(7)), Err(attempt(7)));
+        assert!(calls.calls.find(|call: &PendingCall| call.stream == 77_777).is_none());
     }
 }

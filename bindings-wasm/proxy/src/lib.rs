@@ -5,7 +5,6 @@
 
 #[cfg(target_arch = "wasm32")]
 mod abi;
-mod breaker;
 mod buckets;
 pub mod config;
 mod config_error;

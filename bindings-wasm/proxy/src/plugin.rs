@@ -1,8 +1,9 @@
 //! One configured filter: several may live in one VM, one per root context.
 
-use crate::breaker::Breaker;
+use tidegate_core::{Attempt, Breaker, BreakerPolicy};
+
 use crate::buckets::{Seed, fingerprint};
-use crate::config::Config;
+use crate::config::{Config, Service};
 use crate::host::{Host, Status};
 use crate::text::Text;
 
@@ -44,6 +45,14 @@ impl Counter {
     ];
 }
 
+const MILLI: u64 = 1_000_000;
+/// Consecutive failures after which the service is left alone. Few, because each may have made
+/// requests wait for the whole timeout; more than one, because one may be an accident.
+const FAILURES_TO_OPEN: u32 = 3;
+const FIRST_WAIT: u64 = 100 * MILLI;
+/// A service that stays down is asked at most once in 2.5 s by each worker.
+const LONGEST_WAIT: u64 = 5_000 * MILLI;
+
 pub(crate) struct Plugin {
     pub(crate) root: u32,
     pub(crate) config: Config,
@@ -66,7 +75,15 @@ impl Plugin {
             *id = host.define_counter(full_name.as_str())?;
         }
         let seed = own_seed(&config, seed);
-        Ok(Self { root, config, seed, breaker: Breaker::CLOSED, counters })
+        let breaker = breaker_for(config.service.as_ref());
+        Ok(Self { root, config, seed, breaker, counters })
+    }
+
+    /// Tells the breaker that a call has failed at `now`.
+    pub(crate) fn call_failed(&mut self, host: &impl Host, attempt: Attempt, now: u64) {
+        // Without randomness the breaker waits for the whole bound.
+        let random = host.random().map_or(u64::MAX, |(bits, _)| bits);
+        self.breaker.failed(attempt, now, random);
     }
 
     pub(crate) fn count(&self, host: &impl Host, counter: Counter) {
@@ -86,6 +103,17 @@ impl Plugin {
             self.count(host, Counter::HostcallError);
         }
     }
+}
+
+fn breaker_for(service: Option<&Service>) -> Breaker {
+    let timeout_ms = service.map_or(0, |service| service.timeout_ms);
+    Breaker::new(BreakerPolicy {
+        failures: FAILURES_TO_OPEN,
+        first_wait: FIRST_WAIT,
+        longest_wait: LONGEST_WAIT,
+        // The host ends every call within its timeout; the rest is for one that does not.
+        patience: u64::from(timeout_ms) * MILLI + LONGEST_WAIT,
+    })
 }
 
 /// All filters of a VM keep their buckets in one table. The prefix, the key and the
