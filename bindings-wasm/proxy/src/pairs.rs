@@ -1,27 +1,24 @@
 //! Maps of headers as proxy-wasm passes them: the number of pairs, the lengths of
 //! every name and value, then each name and value followed by a NUL.
 
+use crate::text::append;
+
 /// A header's name and value.
 pub type Pair<'a> = (&'a [u8], &'a [u8]);
 
 /// Writes `pairs` into `room` and returns the part used; `None` when they do not fit.
 pub fn serialize<'r>(pairs: &[Pair<'_>], room: &'r mut [u8]) -> Option<&'r [u8]> {
     let mut at = 0;
-    let mut append = |bytes: &[u8]| -> Option<()> {
-        room.get_mut(at..at + bytes.len())?.copy_from_slice(bytes);
-        at += bytes.len();
-        Some(())
-    };
-    append(&length(pairs.len())?)?;
+    let mut write = |bytes: &[u8]| append(room, &mut at, bytes);
+    write(&length(pairs.len())?)?;
     for (name, value) in pairs {
-        append(&length(name.len())?)?;
-        append(&length(value.len())?)?;
+        write(&length(name.len())?)?;
+        write(&length(value.len())?)?;
     }
     for (name, value) in pairs {
-        append(name)?;
-        append(&[0])?;
-        append(value)?;
-        append(&[0])?;
+        for part in [name, &b"\0"[..], value, b"\0"] {
+            write(part)?;
+        }
     }
     room.get(..at)
 }

@@ -1,6 +1,8 @@
 //! The Protocol Buffers wire format, without an allocator: reading any message but
 //! those with groups, writing numbers and bytes.
 
+use crate::text::append;
+
 /// One field of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Value<'a> {
@@ -103,9 +105,7 @@ impl<const N: usize> Message<N> {
     }
 
     fn append(&mut self, bytes: &[u8]) -> Option<()> {
-        self.bytes.get_mut(self.len..self.len + bytes.len())?.copy_from_slice(bytes);
-        self.len += bytes.len();
-        Some(())
+        append(&mut self.bytes, &mut self.len, bytes)
     }
 }
 

@@ -41,18 +41,13 @@ impl<const N: usize> Text<N> {
     /// Appends `text`; says `false`, and appends nothing, when it does not fit.
     #[must_use]
     pub fn push_str(&mut self, text: &str) -> bool {
-        let Some(room) = self.bytes.get_mut(self.len..self.len + text.len()) else {
-            return false;
-        };
-        room.copy_from_slice(text.as_bytes());
-        self.len += text.len();
-        true
+        append(&mut self.bytes, &mut self.len, text.as_bytes()).is_some()
     }
 
     /// Appends one character; says `false` when it does not fit.
     #[must_use]
     pub fn push(&mut self, character: char) -> bool {
-        self.push_str(character.encode_utf8(&mut [0; 4]))
+        append_char(&mut self.bytes, &mut self.len, character).is_some()
     }
 
     /// The text as bytes.
@@ -67,6 +62,23 @@ impl<const N: usize> Text<N> {
     }
 }
 
+/// Appends `bytes` to the first `len` bytes of `room`; `None`, and nothing is appended, when they
+/// do not fit. Not inlined, and the same for every length, so that the module holds it once.
+#[inline(never)]
+pub(crate) fn append(room: &mut [u8], len: &mut usize, bytes: &[u8]) -> Option<()> {
+    let (place, _) = room.get_mut(*len..)?.split_at_mut_checked(bytes.len())?;
+    for (to, from) in place.iter_mut().zip(bytes) {
+        *to = *from;
+    }
+    *len += bytes.len();
+    Some(())
+}
+
+#[inline(never)]
+fn append_char(room: &mut [u8], len: &mut usize, character: char) -> Option<()> {
+    append(room, len, character.encode_utf8(&mut [0; 4]).as_bytes())
+}
+
 /// The same for every length, so that the module holds it once.
 struct Writer<'a> {
     bytes: &'a mut [u8],
@@ -75,12 +87,14 @@ struct Writer<'a> {
 
 impl fmt::Write for Writer<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        let room = self.bytes.get_mut(*self.len..).unwrap_or_default();
-        let fits = text.floor_char_boundary(room.len());
-        if let (Some(room), Some(text)) = (room.get_mut(..fits), text.as_bytes().get(..fits)) {
-            room.copy_from_slice(text);
-            *self.len += fits;
-        }
+        let room = self.bytes.len() - *self.len;
+        let fits = text.floor_char_boundary(room);
+        let _ = append(self.bytes, self.len, text.as_bytes().get(..fits).unwrap_or_default());
+        Ok(())
+    }
+
+    fn write_char(&mut self, character: char) -> fmt::Result {
+        let _ = append_char(self.bytes, self.len, character);
         Ok(())
     }
 }
