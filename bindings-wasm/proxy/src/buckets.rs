@@ -2,6 +2,7 @@
 
 use core::hash::Hasher;
 
+use siphasher::sip::SipHasher13;
 use tidegate_core::{Cells, Decision, Limit, decide_tiers};
 
 /// How many slots from its own a key may be found in.
@@ -73,9 +74,8 @@ fn slot_of(slots: &mut [Slot], fingerprint: u64, now: u64) -> Option<(&mut Slot,
 /// What keys are told apart by: 64 bits that a client cannot foresee.
 pub(crate) type Seed = (u64, u64);
 
-#[expect(deprecated, reason = "the only keyed hash in core; its replacement needs std")]
 pub(crate) fn fingerprint(seed: Seed, key: &[u8]) -> u64 {
-    let mut hasher = core::hash::SipHasher::new_with_keys(seed.0, seed.1);
+    let mut hasher = SipHasher13::new_with_keys(seed.0, seed.1);
     hasher.write(key);
     hasher.finish()
 }
