@@ -1,5 +1,5 @@
-//! Whatever a proxy passes in, the filter stands: any bytes as its configuration, JSON
-//! or protobuf, as a request's key, and as the service's answer.
+//! Fuzzes the Envoy filter: any bytes as its configuration (JSON or protobuf), as a request's
+//! key, and as the service's response.
 #![no_main]
 
 use core::cell::Cell;
@@ -7,7 +7,7 @@ use core::cell::Cell;
 use libfuzzer_sys::fuzz_target;
 use tidegate_proxy::config::{Config, KEYS};
 use tidegate_proxy::filter::{Action, Filter};
-use tidegate_proxy::host::{Call, Host, Reply, Status};
+use tidegate_proxy::host::{GrpcCall, Host, LocalReply, Status};
 
 const ROOT: u32 = 1;
 const STREAM: u32 = 2;
@@ -16,12 +16,12 @@ const SERVICE: &[u8] = br#"{"key": {"header": "k"}, "missing_key": "deny", "serv
 
 fuzz_target!(|bytes: &[u8]| {
     reads_only_json(bytes);
-    stands_as_its_configuration(bytes);
-    stands_as_key_and_answer(bytes);
+    any_bytes_may_be_the_configuration(bytes);
+    any_bytes_may_be_the_key_and_the_response(bytes);
 });
 
-/// What is accepted is JSON by another reader too, and within its bounds; a refusal
-/// says something.
+/// An accepted configuration is JSON for another parser too, and within its bounds; a refusal
+/// has a message.
 fn reads_only_json(bytes: &[u8]) {
     match Config::parse(bytes) {
         Ok(config) => {
@@ -40,17 +40,17 @@ fn reads_only_json(bytes: &[u8]) {
     }
 }
 
-fn stands_as_its_configuration(bytes: &[u8]) {
+fn any_bytes_may_be_the_configuration(bytes: &[u8]) {
     let host = FuzzHost::new(bytes, b"key", b"\x08\x01");
     let mut filter = filter();
     let configured = filter.configure(&host, ROOT);
-    assert_eq!(configured, host.logged.get() == 0, "a refusal is told, and only that");
+    assert_eq!(configured, host.logged.get() == 0, "a refusal is logged, and nothing else");
     let action = request(&mut filter, &host);
     assert!(configured || (action == Action::Pause && host.replied.get() == 1));
 }
 
-/// A request is answered or goes on, once.
-fn stands_as_key_and_answer(bytes: &[u8]) {
+/// A request is answered or resumed, once.
+fn any_bytes_may_be_the_key_and_the_response(bytes: &[u8]) {
     let host = FuzzHost::new(SERVICE, bytes, bytes);
     let mut filter = filter();
     assert!(filter.configure(&host, ROOT));
@@ -69,7 +69,7 @@ fn request(filter: &mut Filter<64>, host: &FuzzHost<'_>) -> Action {
     action
 }
 
-/// Too large for a stack.
+/// A new filter, on the heap because it is too large for a stack.
 fn filter() -> Box<Filter<64>> {
     Box::new(Filter::new())
 }
@@ -77,7 +77,7 @@ fn filter() -> Box<Filter<64>> {
 struct FuzzHost<'a> {
     configuration: &'a [u8],
     key: &'a [u8],
-    answer: &'a [u8],
+    response: &'a [u8],
     called: Cell<bool>,
     logged: Cell<u32>,
     replied: Cell<u32>,
@@ -85,9 +85,9 @@ struct FuzzHost<'a> {
 }
 
 impl<'a> FuzzHost<'a> {
-    fn new(configuration: &'a [u8], key: &'a [u8], answer: &'a [u8]) -> Self {
+    fn new(configuration: &'a [u8], key: &'a [u8], response: &'a [u8]) -> Self {
         let (called, logged, replied, resumed) = Default::default();
-        Self { configuration, key, answer, called, logged, replied, resumed }
+        Self { configuration, key, response, called, logged, replied, resumed }
     }
 }
 
@@ -125,16 +125,16 @@ impl Host for FuzzHost<'_> {
         self.logged.set(self.logged.get() + 1);
     }
 
-    fn call(&self, _root: u32, _stream: u32, _call: &Call<'_>) -> Result<u32, Status> {
+    fn call(&self, _root: u32, _stream: u32, _call: &GrpcCall<'_>) -> Result<u32, Status> {
         self.called.set(true);
         Ok(CALL)
     }
 
-    fn answer(&self) -> Result<&[u8], Status> {
-        Ok(self.answer)
+    fn grpc_message(&self) -> Result<&[u8], Status> {
+        Ok(self.response)
     }
 
-    fn reply(&self, _stream: u32, reply: &Reply<'_>) -> Result<(), Status> {
+    fn reply(&self, _stream: u32, reply: &LocalReply<'_>) -> Result<(), Status> {
         assert!(core::str::from_utf8(reply.details.as_bytes()).is_ok() && reply.status >= 400);
         self.replied.set(self.replied.get() + 1);
         Ok(())

@@ -1,10 +1,10 @@
-//! The boundary to the proxy: proxy-wasm ABI 0.2.1, and two calls of WASI. The only
+//! The boundary to the proxy: proxy-wasm ABI 0.2.1 and two functions of WASI. This is the only
 //! module with unsafe code.
 //!
-//! What makes it sound: a VM has one thread. The host enters it by one callback at a
-//! time; while a callback runs, it re-enters only `proxy_on_memory_allocate`, which
-//! touches nothing but the arena. (A call that fails at once may close re-entrantly
-//! on some hosts: `enter` lets nothing in, and the close is kept for the caller.)
+//! It is sound because a VM has one thread, and the host runs one callback at a time. During a
+//! callback the host re-enters only `proxy_on_memory_allocate`, which uses nothing but the arena.
+//! (When a gRPC call fails at once, some hosts run `proxy_on_grpc_close` re-entrantly: `enter`
+//! refuses it, and `CLOSED_EARLY` remembers it for the caller.)
 
 #![expect(unsafe_code, reason = "imports and exports of a WebAssembly module")]
 
@@ -14,12 +14,12 @@ use core::{ptr, slice};
 
 use crate::config::KEYS;
 use crate::filter::{Action, Filter};
-use crate::host::{Call, Host, Reply, Status};
+use crate::host::{GrpcCall, Host, LocalReply, Status};
 use crate::pairs;
 use crate::text::Text;
 
 const ARENA: usize = 64 * 1024;
-/// Enough for the headers of any reply of the filter.
+/// The bytes reserved for the headers of a reply; enough for any that the filter sends.
 const REPLY_HEADERS: usize = 8 * 1024;
 
 const COUNTER: u32 = 0;
@@ -82,7 +82,7 @@ unsafe extern "C" {
     fn random_get(bytes: *mut u8, size: usize) -> u32;
 }
 
-/// A value of the VM's one thread.
+/// A static variable that only the VM's one thread uses.
 struct Global<T>(UnsafeCell<T>);
 
 // SAFETY: there is one thread.
@@ -95,13 +95,13 @@ impl<T> Global<T> {
 }
 
 static FILTER: Global<Filter<{ *KEYS.end() as usize }>> = Global::new(Filter::new());
-/// Memory for what the host returns, free again at the next callback: there is no
-/// allocator, so nothing can leak.
+/// The arena for values that the host returns. It is emptied at the beginning of each callback;
+/// there is no allocator, so nothing can leak.
 static MEMORY: Global<[u8; ARENA]> = Global::new([0; ARENA]);
 static USED: Global<Cell<usize>> = Global::new(Cell::new(0));
 /// Whether a callback is running.
 static BUSY: Global<Cell<bool>> = Global::new(Cell::new(false));
-/// The id plus one of a call that closed while a callback was running.
+/// The id plus one of a call that was closed while a callback was running.
 static CLOSED_EARLY: Global<Cell<u64>> = Global::new(Cell::new(0));
 
 impl<T> Global<Cell<T>> {
@@ -111,7 +111,7 @@ impl<T> Global<Cell<T>> {
     }
 }
 
-/// Runs a callback, unless one is running.
+/// Runs a callback; returns `None`, without running it, when another one is running.
 fn enter<R>(callback: impl FnOnce(&mut WasmFilter, &WasmHost) -> R) -> Option<R> {
     if BUSY.cell().replace(true) {
         return None;
@@ -132,7 +132,8 @@ extern "C" fn proxy_abi_version_0_2_1() {}
 #[unsafe(no_mangle)]
 extern "C" fn _initialize() {}
 
-/// Null when the arena has no room, which the host reports as a failed call.
+/// Allocates from the arena. Returns null when it is full, which the host reports as a failed
+/// call.
 #[unsafe(no_mangle)]
 extern "C" fn proxy_on_memory_allocate(size: usize) -> *mut u8 {
     let start = USED.cell().get();
@@ -187,11 +188,11 @@ extern "C" fn proxy_on_done(context: u32) -> u32 {
     1
 }
 
-/// The host, for as long as one callback. What it returns lives in the arena.
+/// The host during one callback. The bytes that it returns are in the arena.
 struct WasmHost(());
 
 impl WasmHost {
-    /// What a host call wrote into the arena.
+    /// The bytes that a host call has written into the arena.
     fn returned(
         &self,
         call: impl FnOnce(*mut *const u8, *mut usize) -> u32,
@@ -202,8 +203,8 @@ impl WasmHost {
         if data.is_null() || size == 0 {
             return Ok(&[]);
         }
-        // SAFETY: the host got this memory from proxy_on_memory_allocate, which gives
-        // no byte twice within one callback, and `self` does not outlive the callback.
+        // SAFETY: the host has this memory from proxy_on_memory_allocate, which returns no byte
+        // twice within one callback, and `self` does not outlive the callback.
         Ok(unsafe { slice::from_raw_parts(data, size) })
     }
 
@@ -270,9 +271,10 @@ impl Host for WasmHost {
         log_error(message);
     }
 
-    /// The call is made for the root context, since a host may bind it to the context that
-    /// makes it: bound to the stream it would be lost with it, and never be answered.
-    fn call(&self, root: u32, stream: u32, call: &Call<'_>) -> Result<u32, Status> {
+    /// Makes the call in the root context, because a host may bind a call to the context that
+    /// makes it: one bound to the stream would end with the stream, and its outcome would never
+    /// be reported.
+    fn call(&self, root: u32, stream: u32, call: &GrpcCall<'_>) -> Result<u32, Status> {
         let mut id = 0;
         CLOSED_EARLY.cell().set(0);
         self.act_for(root)?;
@@ -301,16 +303,16 @@ impl Host for WasmHost {
         Ok(id)
     }
 
-    fn answer(&self) -> Result<&[u8], Status> {
+    fn grpc_message(&self) -> Result<&[u8], Status> {
         self.buffer(GRPC_MESSAGE)
     }
 
-    fn reply(&self, stream: u32, reply: &Reply<'_>) -> Result<(), Status> {
+    fn reply(&self, stream: u32, reply: &LocalReply<'_>) -> Result<(), Status> {
         let room = proxy_on_memory_allocate(REPLY_HEADERS);
         if room.is_null() {
             return Err(Status::INTERNAL_FAILURE);
         }
-        // SAFETY: the arena gave these bytes, which are initialized, to nobody else.
+        // SAFETY: the bytes are initialized, and the arena has given them to nobody else.
         let room = unsafe { slice::from_raw_parts_mut(room, REPLY_HEADERS) };
         let headers = pairs::serialize(reply.headers, room).ok_or(Status::INTERNAL_FAILURE)?;
         self.act_for(stream)?;
@@ -341,16 +343,18 @@ fn ok(status: u32) -> Result<(), Status> {
 }
 
 fn log_error(message: &str) {
-    // SAFETY: the message is readable. A log that fails has nobody to tell.
+    // SAFETY: the message is readable. A failure to log cannot be reported.
     unsafe { proxy_log(LOG_ERROR, message.as_ptr(), message.len()) };
 }
 
-/// Traps, after saying where: the host's failure policy takes over.
+/// Logs the place of the panic and traps, so that the host's failure policy applies.
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
     if let Some(place) = info.location() {
         let (file, line) = (place.file(), place.line());
-        log_error(Text::<160>::of(format_args!("tidegate: panicked at {file}:{line}")).as_str());
+        log_error(
+            Text::<160>::format(format_args!("tidegate: panicked at {file}:{line}")).as_str(),
+        );
     }
     core::arch::wasm32::unreachable()
 }

@@ -1,19 +1,25 @@
-//! Buckets of a fixed number of keys, in memory that never grows.
+//! Local buckets of a fixed number of keys, in memory that never grows.
+//!
+//! This table is not `tidegate_core::Table`. That one belongs to one set of limits, by which it
+//! tells from a cell alone whether the bucket is full and its slot free. Here up to 256 plugins
+//! with different limits share the slots of one VM, because a table for each would need 256 times
+//! the memory; so each slot records when its buckets are full ([`Slot::full_at`]). A VM has one
+//! thread, so the slots need no atomics either.
 
 use core::hash::Hasher;
 
 use siphasher::sip::SipHasher13;
 use tidegate_core::{Cells, Decision, Limit, decide_tiers};
 
-/// How many slots from its own a key may be found in.
+/// The number of consecutive slots in which a key may be found.
 const REACH: usize = 8;
 
-/// One key's buckets. All zero is a slot never used.
+/// The buckets of one key. A slot that was never used is all zero.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Slot {
     fingerprint: u64,
-    /// When every bucket of the key is full again. From then on the slot holds no
-    /// information, and is free.
+    /// The time, in nanoseconds since the Unix epoch, at which every bucket of the key is full.
+    /// From then on the slot contains no information and is free.
     full_at: u64,
     cells: Cells,
 }
@@ -22,7 +28,7 @@ impl Slot {
     pub(crate) const EMPTY: Self = Self { fingerprint: 0, full_at: 0, cells: [0; 4] };
 }
 
-/// An answer, and whether another key's debt had to be forgotten to give it.
+/// A decision, and whether another key's debt was forgotten to make room for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Checked {
     pub(crate) decision: Decision,
@@ -31,9 +37,9 @@ pub(crate) struct Checked {
 
 /// Spends one token from the buckets of the key with this fingerprint.
 ///
-/// A key lives in one of the eight slots from its own. When all of those are owed
-/// to other keys, the one that is full soonest is given up: that mints the least.
-/// `None` only when there are no slots or no limits.
+/// A key may be in any of eight consecutive slots. When all of them belong to other keys in debt,
+/// the one whose buckets are full soonest is evicted, because that mints the fewest tokens.
+/// Returns `None` only when there are no slots or no limits.
 pub(crate) fn check(
     slots: &mut [Slot],
     limits: &[Limit],
@@ -50,6 +56,8 @@ pub(crate) fn check(
     Some(Checked { decision, evicted })
 }
 
+/// The slot of a key, which is emptied first if another key had it; and whether that key was
+/// in debt.
 fn slot_of(slots: &mut [Slot], fingerprint: u64, now: u64) -> Option<(&mut Slot, bool)> {
     let len = slots.len();
     let home = usize::try_from(fingerprint % u64::try_from(len).ok().filter(|&n| n > 0)?).ok()?;
@@ -59,7 +67,7 @@ fn slot_of(slots: &mut [Slot], fingerprint: u64, now: u64) -> Option<(&mut Slot,
         if slot.fingerprint == fingerprint {
             return slots.get_mut(index).map(|slot| (slot, false));
         }
-        // All free slots are alike; among the owed, the one that is full soonest.
+        // All free slots are equally good; of the others, the one that is full soonest.
         let full_at = if slot.full_at <= now { 0 } else { slot.full_at };
         if best.is_none_or(|(_, least)| full_at < least) {
             best = Some((index, full_at));
@@ -71,9 +79,11 @@ fn slot_of(slots: &mut [Slot], fingerprint: u64, now: u64) -> Option<(&mut Slot,
     Some((slot, full_at != 0))
 }
 
-/// What keys are told apart by: 64 bits that a client cannot foresee.
+/// The secret key of the fingerprints.
 pub(crate) type Seed = (u64, u64);
 
+/// The 64-bit hash by which keys are distinguished. Clients cannot predict it, so they cannot
+/// choose keys that collide.
 pub(crate) fn fingerprint(seed: Seed, key: &[u8]) -> u64 {
     let mut hasher = SipHasher13::new_with_keys(seed.0, seed.1);
     hasher.write(key);
@@ -92,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_as_the_engine_does_for_every_key() {
+    fn decisions_equal_those_of_the_engine_for_every_key() {
         let limit = limit("3/s burst 2");
         let mut slots = [Slot::EMPTY; 64];
         let mut cells = [0; 5];
@@ -112,28 +122,28 @@ mod tests {
     }
 
     #[test]
-    fn a_full_bucket_makes_room_and_else_the_one_full_soonest_does() {
+    fn a_new_key_takes_a_full_bucket_or_evicts_the_one_that_is_full_soonest() {
         let limit = limit("1/s burst 10");
         let mut slots = [Slot::EMPTY; REACH];
-        // Keys 0 to 7 owe 1 to 8 seconds.
+        // Keys 0 to 7 are 1 to 8 seconds in debt.
         for key in 0..8 {
             for _ in 0..=key {
                 assert_eq!(check(&mut slots, &[limit], key, 0).map(|c| c.evicted), Some(false));
             }
         }
-        // All are owed something: key 0, full soonest, is forgotten.
+        // All are in debt: key 0, which is full soonest, is evicted.
         assert_eq!(check(&mut slots, &[limit], 100, 0).map(|c| c.evicted), Some(true));
         let remaining =
             |slots: &mut [Slot], key| check(slots, &[limit], key, 0).map(|c| c.decision.remaining);
         assert_eq!(remaining(&mut slots, 7), Some(1));
         assert_eq!(remaining(&mut slots, 1), Some(7));
-        // After 3 s the newcomer's bucket is full: the next comes in at no loss.
+        // After 3 s the bucket of key 100 is full, so the next key evicts nobody.
         assert_eq!(check(&mut slots, &[limit], 200, 3 * SECOND).map(|c| c.evicted), Some(false));
         assert_eq!(check(&mut slots, &[limit], 1, 3 * SECOND).map(|c| c.evicted), Some(false));
     }
 
     #[test]
-    fn every_tier_keeps_a_slot_owed() {
+    fn a_slot_is_free_only_when_every_tier_is_full() {
         let limits = [limit("100/s burst 100"), limit("1/h window")];
         let mut slots = [Slot::EMPTY; REACH];
         assert_eq!(

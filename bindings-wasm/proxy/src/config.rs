@@ -1,18 +1,18 @@
-//! The filter's configuration: what README.md tabulates, read strictly.
+//! Parses the filter's configuration, strictly; README.md lists its fields.
 
 use core::ops::RangeInclusive;
 
 use tidegate_core::{Limit, MAX_TIERS};
 
 pub use crate::config_error::ConfigError;
-use crate::config_error::{Place, Problem};
-use crate::json::{Kind, Reader, STRING};
+use crate::config_error::{FieldPath, Problem};
+use crate::json::{MAX_STRING, Reader, ValueKind};
 use crate::key::KeySource;
 use crate::text::Text;
 
-/// Names of clusters, domains and descriptors hold at most this many bytes.
-pub const MAX_NAME: usize = STRING;
-/// What `local.max_keys` may be.
+/// The longest name of a cluster, a domain or a descriptor, in bytes.
+pub const MAX_NAME: usize = MAX_STRING;
+/// The bounds of `local.max_keys`.
 pub const KEYS: RangeInclusive<u64> = 16..=65_536;
 const DEFAULT_KEYS: u32 = 4096;
 const MAX_STAT_PREFIX: usize = 64;
@@ -30,40 +30,40 @@ const TIMEOUT: &str = "a whole number of ms or s from \"1ms\" to \"60s\"";
 const POLICY: &str = "\"allow\" or \"deny\"";
 const PREFIX: &str = "1 to 64 of the characters a-z, A-Z, 0-9, \"_\", \"-\" and \".\"";
 
-/// A whole, valid configuration.
+/// A complete and valid configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Which attribute of a request is its bucket's key.
+    /// The attribute of a request that is its bucket's key.
     pub key: KeySource,
-    /// What becomes of requests that have no key.
+    /// How requests without a key are handled.
     pub missing_key: Policy,
-    /// Buckets in this worker's memory.
+    /// The buckets in this worker's memory.
     pub local: Option<Local>,
-    /// Buckets that a rate limit service keeps.
+    /// The rate limit service that keeps shared buckets.
     pub service: Option<Service>,
     /// The HTTP status of a refusal.
     pub status: u32,
-    /// What the names of the filter's counters begin with.
+    /// The prefix of the counters' names.
     pub stat_prefix: Text<MAX_STAT_PREFIX>,
-    /// Whether refusals carry `x-ratelimit-*` and `retry-after`.
+    /// Whether refusals have the headers `x-ratelimit-*` and `retry-after`.
     pub headers: bool,
 }
 
-/// What to do with a request that cannot be limited.
+/// How a request that cannot be limited is handled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Policy {
-    /// Let it pass.
+    /// It passes.
     Allow,
-    /// Answer it with an error.
+    /// It is answered with an error.
     Deny,
 }
 
 /// The `local` section.
 #[derive(Clone, Debug)]
 pub struct Local {
-    /// All must allow.
+    /// The limits, all of which must allow.
     pub limits: Limits,
-    /// How many keys are remembered at once.
+    /// The most keys that are remembered at once.
     pub max_keys: u32,
 }
 
@@ -71,7 +71,7 @@ pub struct Local {
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     count: usize,
-    /// Filled up with the first one.
+    /// Unused elements repeat the first limit.
     limits: [Limit; MAX_TIERS],
 }
 
@@ -85,27 +85,27 @@ impl Limits {
 /// The `service` section.
 #[derive(Clone, Debug)]
 pub struct Service {
-    /// Envoy's name of the cluster that answers.
+    /// Envoy's name of the service's cluster.
     pub cluster: Text<MAX_NAME>,
     /// The domain of the rate limit request.
     pub domain: Text<MAX_NAME>,
-    /// The key of the request's only descriptor entry.
+    /// The key of the one descriptor entry in the request.
     pub descriptor: Text<MAX_NAME>,
-    /// How long to wait for the answer, in milliseconds.
+    /// How long a request waits for the response, in milliseconds.
     pub timeout_ms: u32,
-    /// What becomes of a request that the service gave no answer for.
+    /// How a request without a response of the service is handled.
     pub on_error: Policy,
 }
 
 impl Config {
-    /// Reads a configuration.
+    /// Parses a configuration.
     ///
     /// # Errors
-    /// The first field that is unknown, missing, given twice, of the wrong type or
-    /// out of range.
+    /// An error for the first field that is unknown, missing, given twice, of the wrong type
+    /// or out of range.
     pub fn parse(json: &[u8]) -> Result<Self, ConfigError<'_>> {
         let Ok(text) = core::str::from_utf8(json) else {
-            return Err(Place::ROOT.refuse(Problem::NotUtf8));
+            return Err(FieldPath::ROOT.refuse(Problem::NotUtf8));
         };
         let mut reader = Reader::new(text);
         let config = read_config(&mut reader)?;
@@ -116,35 +116,35 @@ impl Config {
 
 type Read<'a, T> = Result<T, ConfigError<'a>>;
 
-// The readers of sections are kept out of line: inlined into one another they copy their
-// large results about, which takes up a quarter of the module.
+// The functions that read sections are not inlined: inlined into one another they copy their
+// large results several times, which makes the module a quarter larger.
 
 #[inline(never)]
 fn read_config<'a>(reader: &mut Reader<'a>) -> Read<'a, Config> {
     let (mut key, mut missing_key, mut local, mut service) = (None, None, None, None);
     let (mut status, mut stat_prefix, mut headers) = (None, None, None);
-    begin_object(reader, Place::ROOT, "an object")?;
+    begin_object(reader, FieldPath::ROOT, "an object")?;
     while let Some(name) = reader.field()? {
-        let place = Place::ROOT.field(name);
+        let path = FieldPath::ROOT.field(name);
         match name {
-            "key" => place.once(&mut key, read_key(reader, place)?)?,
-            "missing_key" => place.once(&mut missing_key, read_policy(reader, place)?)?,
-            "local" => place.once(&mut local, read_local(reader, place)?)?,
-            "service" => place.once(&mut service, read_service(reader, place)?)?,
-            "status" => place.once(&mut status, read_number(reader, place, STATUS)?)?,
-            "stat_prefix" => place.once(&mut stat_prefix, read_prefix(reader, place)?)?,
-            "headers" => place.once(&mut headers, read_boolean(reader, place)?)?,
+            "key" => path.once(&mut key, read_key(reader, path)?)?,
+            "missing_key" => path.once(&mut missing_key, read_policy(reader, path)?)?,
+            "local" => path.once(&mut local, read_local(reader, path)?)?,
+            "service" => path.once(&mut service, read_service(reader, path)?)?,
+            "status" => path.once(&mut status, read_number(reader, path, STATUS)?)?,
+            "stat_prefix" => path.once(&mut stat_prefix, read_prefix(reader, path)?)?,
+            "headers" => path.once(&mut headers, read_boolean(reader, path)?)?,
             _ => {
-                return Err(place
+                return Err(path
                     .unknown("key, missing_key, local, service, status, stat_prefix and headers"));
             }
         }
     }
     if local.is_none() && service.is_none() {
-        return Err(Place::ROOT.refuse(Problem::NoSection));
+        return Err(FieldPath::ROOT.refuse(Problem::NoSection));
     }
     Ok(Config {
-        key: key.ok_or_else(|| Place::ROOT.field("key").missing(SOURCES))?,
+        key: key.ok_or_else(|| FieldPath::ROOT.field("key").missing(SOURCES))?,
         missing_key: missing_key.unwrap_or(Policy::Allow),
         local,
         service,
@@ -155,66 +155,66 @@ fn read_config<'a>(reader: &mut Reader<'a>) -> Read<'a, Config> {
 }
 
 #[inline(never)]
-fn read_key<'a>(reader: &mut Reader<'a>, place: Place<'a>) -> Read<'a, KeySource> {
+fn read_key<'a>(reader: &mut Reader<'a>, path: FieldPath<'a>) -> Read<'a, KeySource> {
     let mut key = None;
-    begin_object(reader, place, SOURCES)?;
+    begin_object(reader, path, SOURCES)?;
     while let Some(name) = reader.field()? {
-        let place = place.field(name);
+        let path = path.field(name);
         let source = match name {
-            "header" => read_header_name(reader, place)?,
+            "header" => read_header_name(reader, path)?,
             "client_address" => {
-                read_empty(reader, place)?;
+                read_empty(reader, path)?;
                 KeySource::client_address()
             }
             "path" => {
-                read_empty(reader, place)?;
+                read_empty(reader, path)?;
                 KeySource::path()
             }
-            _ => return Err(place.unknown("header, client_address and path")),
+            _ => return Err(path.unknown("header, client_address and path")),
         };
         if key.replace(source).is_some() {
-            return Err(place.refuse(Problem::SecondSource));
+            return Err(path.refuse(Problem::SecondSource));
         }
     }
-    key.ok_or_else(|| place.missing(SOURCES))
+    key.ok_or_else(|| path.missing(SOURCES))
 }
 
 #[inline(never)]
-fn read_local<'a>(reader: &mut Reader<'a>, place: Place<'a>) -> Read<'a, Local> {
+fn read_local<'a>(reader: &mut Reader<'a>, path: FieldPath<'a>) -> Read<'a, Local> {
     let (mut limits, mut max_keys) = (None, None);
-    begin_object(reader, place, "an object")?;
+    begin_object(reader, path, "an object")?;
     while let Some(name) = reader.field()? {
-        let place = place.field(name);
+        let path = path.field(name);
         match name {
-            "limits" => place.once(&mut limits, read_limits(reader, place)?)?,
-            "max_keys" => place.once(&mut max_keys, read_number(reader, place, KEYS)?)?,
-            _ => return Err(place.unknown("limits and max_keys")),
+            "limits" => path.once(&mut limits, read_limits(reader, path)?)?,
+            "max_keys" => path.once(&mut max_keys, read_number(reader, path, KEYS)?)?,
+            _ => return Err(path.unknown("limits and max_keys")),
         }
     }
     Ok(Local {
-        limits: limits.ok_or_else(|| place.field("limits").missing(LIMITS))?,
+        limits: limits.ok_or_else(|| path.field("limits").missing(LIMITS))?,
         max_keys: max_keys.unwrap_or(DEFAULT_KEYS),
     })
 }
 
 #[inline(never)]
-fn read_service<'a>(reader: &mut Reader<'a>, place: Place<'a>) -> Read<'a, Service> {
+fn read_service<'a>(reader: &mut Reader<'a>, path: FieldPath<'a>) -> Read<'a, Service> {
     let (mut cluster, mut domain, mut descriptor) = (None, None, None);
     let (mut timeout_ms, mut on_error) = (None, None);
-    begin_object(reader, place, "an object")?;
+    begin_object(reader, path, "an object")?;
     while let Some(name) = reader.field()? {
-        let place = place.field(name);
+        let path = path.field(name);
         match name {
-            "cluster" => place.once(&mut cluster, read_name(reader, place)?)?,
-            "domain" => place.once(&mut domain, read_name(reader, place)?)?,
-            "descriptor" => place.once(&mut descriptor, read_name(reader, place)?)?,
-            "timeout" => place.once(&mut timeout_ms, read_timeout(reader, place)?)?,
-            "on_error" => place.once(&mut on_error, read_policy(reader, place)?)?,
-            _ => return Err(place.unknown("cluster, domain, descriptor, timeout and on_error")),
+            "cluster" => path.once(&mut cluster, read_name(reader, path)?)?,
+            "domain" => path.once(&mut domain, read_name(reader, path)?)?,
+            "descriptor" => path.once(&mut descriptor, read_name(reader, path)?)?,
+            "timeout" => path.once(&mut timeout_ms, read_timeout(reader, path)?)?,
+            "on_error" => path.once(&mut on_error, read_policy(reader, path)?)?,
+            _ => return Err(path.unknown("cluster, domain, descriptor, timeout and on_error")),
         }
     }
     Ok(Service {
-        cluster: cluster.ok_or_else(|| place.field("cluster").missing(NAME))?,
+        cluster: cluster.ok_or_else(|| path.field("cluster").missing(NAME))?,
         domain: domain.unwrap_or(Text::literal("tidegate")),
         descriptor: descriptor.unwrap_or(Text::literal("key")),
         timeout_ms: timeout_ms.unwrap_or(DEFAULT_TIMEOUT_MS),
@@ -223,39 +223,39 @@ fn read_service<'a>(reader: &mut Reader<'a>, place: Place<'a>) -> Read<'a, Servi
 }
 
 #[inline(never)]
-fn read_limits<'a>(reader: &mut Reader<'a>, place: Place<'a>) -> Read<'a, Limits> {
+fn read_limits<'a>(reader: &mut Reader<'a>, path: FieldPath<'a>) -> Read<'a, Limits> {
     let mut read: Option<Limits> = None;
-    expect(reader, place, Kind::Array, LIMITS)?;
+    expect(reader, path, ValueKind::Array, LIMITS)?;
     reader.begin_array()?;
     while reader.item()? {
-        let place = place.item(read.map_or(0, |limits| limits.count));
-        let (text, found) = read_text(reader, place, LIMIT)?;
+        let path = path.item(read.map_or(0, |limits| limits.count));
+        let (text, found) = read_text(reader, path, LIMIT)?;
         let limit = Limit::parse(text.as_str())
-            .map_err(|error| place.refuse(Problem::Limit { found, error }))?;
+            .map_err(|error| path.refuse(Problem::Limit { found, error }))?;
         let limits = read.get_or_insert(Limits { count: 0, limits: [limit; MAX_TIERS] });
-        *limits.limits.get_mut(limits.count).ok_or_else(|| place.refuse(Problem::FifthLimit))? =
+        *limits.limits.get_mut(limits.count).ok_or_else(|| path.refuse(Problem::FifthLimit))? =
             limit;
         limits.count += 1;
     }
-    read.ok_or_else(|| place.mismatch("an empty list", LIMITS))
+    read.ok_or_else(|| path.mismatch("an empty list", LIMITS))
 }
 
-fn read_header_name<'a>(reader: &mut Reader<'a>, place: Place<'a>) -> Read<'a, KeySource> {
-    let (name, found) = read_text(reader, place, HEADER)?;
-    KeySource::header(name.as_str()).ok_or_else(|| place.mismatch(found, HEADER))
+fn read_header_name<'a>(reader: &mut Reader<'a>, path: FieldPath<'a>) -> Read<'a, KeySource> {
+    let (name, found) = read_text(reader, path, HEADER)?;
+    KeySource::header(name.as_str()).ok_or_else(|| path.mismatch(found, HEADER))
 }
 
-fn read_policy<'a>(reader: &mut Reader<'a>, place: Place<'a>) -> Read<'a, Policy> {
-    let (text, found) = read_text(reader, place, POLICY)?;
+fn read_policy<'a>(reader: &mut Reader<'a>, path: FieldPath<'a>) -> Read<'a, Policy> {
+    let (text, found) = read_text(reader, path, POLICY)?;
     match text.as_bytes() {
         b"allow" => Ok(Policy::Allow),
         b"deny" => Ok(Policy::Deny),
-        _ => Err(place.mismatch(found, POLICY)),
+        _ => Err(path.mismatch(found, POLICY)),
     }
 }
 
-fn read_timeout<'a>(reader: &mut Reader<'a>, place: Place<'a>) -> Read<'a, u32> {
-    let (text, found) = read_text(reader, place, TIMEOUT)?;
+fn read_timeout<'a>(reader: &mut Reader<'a>, path: FieldPath<'a>) -> Read<'a, u32> {
+    let (text, found) = read_text(reader, path, TIMEOUT)?;
     let (digits, millis) = match text.as_bytes() {
         [digits @ .., b'm', b's'] => (digits, 1),
         [digits @ .., b's'] => (digits, 1000),
@@ -267,79 +267,82 @@ fn read_timeout<'a>(reader: &mut Reader<'a>, place: Place<'a>) -> Read<'a, u32> 
     });
     match number.and_then(|number| number.checked_mul(millis)) {
         Some(timeout) if TIMEOUT_MS.contains(&timeout) => Ok(timeout as u32),
-        _ => Err(place.mismatch(found, TIMEOUT)),
+        _ => Err(path.mismatch(found, TIMEOUT)),
     }
 }
 
-fn read_name<'a>(reader: &mut Reader<'a>, place: Place<'a>) -> Read<'a, Text<MAX_NAME>> {
-    let (name, found) = read_text(reader, place, NAME)?;
-    if name.as_bytes().is_empty() { Err(place.mismatch(found, NAME)) } else { Ok(name) }
+fn read_name<'a>(reader: &mut Reader<'a>, path: FieldPath<'a>) -> Read<'a, Text<MAX_NAME>> {
+    let (name, found) = read_text(reader, path, NAME)?;
+    if name.as_bytes().is_empty() { Err(path.mismatch(found, NAME)) } else { Ok(name) }
 }
 
 #[inline(never)]
-fn read_prefix<'a>(reader: &mut Reader<'a>, place: Place<'a>) -> Read<'a, Text<MAX_STAT_PREFIX>> {
-    let (text, found) = read_text(reader, place, PREFIX)?;
+fn read_prefix<'a>(
+    reader: &mut Reader<'a>,
+    path: FieldPath<'a>,
+) -> Read<'a, Text<MAX_STAT_PREFIX>> {
+    let (text, found) = read_text(reader, path, PREFIX)?;
     let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-.".contains(byte);
     Text::new(text.as_str())
         .filter(|prefix| !prefix.as_bytes().is_empty() && prefix.as_bytes().iter().all(allowed))
-        .ok_or_else(|| place.mismatch(found, PREFIX))
+        .ok_or_else(|| path.mismatch(found, PREFIX))
 }
 
 fn read_number<'a>(
     reader: &mut Reader<'a>,
-    place: Place<'a>,
+    path: FieldPath<'a>,
     range: RangeInclusive<u64>,
 ) -> Read<'a, u32> {
     let found = reader.glimpse();
     match reader.whole_number() {
         Some(number) if range.contains(&number) => Ok(number as u32),
-        _ => Err(place.refuse(Problem::Range { found, least: *range.start(), most: *range.end() })),
+        _ => Err(path.refuse(Problem::Range { found, least: *range.start(), most: *range.end() })),
     }
 }
 
-fn read_boolean<'a>(reader: &mut Reader<'a>, place: Place<'a>) -> Read<'a, bool> {
-    expect(reader, place, Kind::Boolean, "true or false")?;
+fn read_boolean<'a>(reader: &mut Reader<'a>, path: FieldPath<'a>) -> Read<'a, bool> {
+    expect(reader, path, ValueKind::Boolean, "true or false")?;
     Ok(reader.boolean()?)
 }
 
-fn read_empty<'a>(reader: &mut Reader<'a>, place: Place<'a>) -> Read<'a, ()> {
-    begin_object(reader, place, "{}")?;
+fn read_empty<'a>(reader: &mut Reader<'a>, path: FieldPath<'a>) -> Read<'a, ()> {
+    begin_object(reader, path, "{}")?;
     match reader.field()? {
         None => Ok(()),
-        Some(name) => Err(place.field(name).unknown("none")),
+        Some(name) => Err(path.field(name).unknown("none")),
     }
 }
 
-/// A string, and how it stands in the text.
+/// Reads a string; returns its value and its spelling in the text.
 fn read_text<'a>(
     reader: &mut Reader<'a>,
-    place: Place<'a>,
+    path: FieldPath<'a>,
     wanted: &'static str,
-) -> Read<'a, (Text<STRING>, &'a str)> {
-    expect(reader, place, Kind::String, wanted)?;
+) -> Read<'a, (Text<MAX_STRING>, &'a str)> {
+    expect(reader, path, ValueKind::String, wanted)?;
     let found = reader.glimpse();
     match reader.string()? {
         Some(text) => Ok((text, found)),
-        None => Err(place.mismatch(found, wanted)),
+        None => Err(path.mismatch(found, wanted)),
     }
 }
 
 fn begin_object<'a>(
     reader: &mut Reader<'a>,
-    place: Place<'a>,
+    path: FieldPath<'a>,
     wanted: &'static str,
 ) -> Read<'a, ()> {
-    expect(reader, place, Kind::Object, wanted)?;
+    expect(reader, path, ValueKind::Object, wanted)?;
     Ok(reader.begin_object()?)
 }
 
 fn expect<'a>(
     reader: &mut Reader<'a>,
-    place: Place<'a>,
-    kind: Kind,
+    path: FieldPath<'a>,
+    kind: ValueKind,
     wanted: &'static str,
 ) -> Read<'a, ()> {
-    if reader.kind()? == kind { Ok(()) } else { Err(place.mismatch(reader.glimpse(), wanted)) }
+    if reader.kind()? == kind { Ok(()) } else { Err(path.mismatch(reader.glimpse(), wanted)) }
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What is said of a configuration that cannot be.
+//! Errors of a configuration: the field, the value found, and the bound.
 
 use core::fmt;
 
@@ -6,17 +6,17 @@ use tidegate_core::MAX_TIERS;
 
 use crate::json::Syntax;
 
-/// Why a configuration is refused: the field, what was found, and the bound.
+/// The reason why a configuration is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConfigError<'a> {
-    place: Place<'a>,
+    path: FieldPath<'a>,
     problem: Problem<'a>,
 }
 
-/// Where in the configuration a value stands: `local.limits[1]`.
+/// The path of a value in the configuration, such as `local.limits[1]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Place<'a> {
-    /// From the outside in; empty where there is no more.
+pub(crate) struct FieldPath<'a> {
+    /// The names of fields, outermost first; unused elements are empty.
     fields: [&'a str; 3],
     item: Option<usize>,
 }
@@ -36,7 +36,7 @@ pub(crate) enum Problem<'a> {
     Limit { found: &'a str, error: tidegate_core::Error },
 }
 
-impl<'a> Place<'a> {
+impl<'a> FieldPath<'a> {
     pub(crate) const ROOT: Self = Self { fields: [""; 3], item: None };
 
     #[inline(never)]
@@ -74,23 +74,23 @@ impl<'a> Place<'a> {
     #[cold]
     #[inline(never)]
     pub(crate) fn refuse(self, problem: Problem<'a>) -> ConfigError<'a> {
-        ConfigError { place: self, problem }
+        ConfigError { path: self, problem }
     }
 }
 
 impl From<Syntax> for ConfigError<'_> {
     fn from(syntax: Syntax) -> Self {
-        Place::ROOT.refuse(Problem::Syntax(syntax))
+        FieldPath::ROOT.refuse(Problem::Syntax(syntax))
     }
 }
 
 impl fmt::Display for ConfigError<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.place, self.problem)
+        write!(f, "{}: {}", self.path, self.problem)
     }
 }
 
-impl fmt::Display for Place<'_> {
+impl fmt::Display for FieldPath<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [first, deeper @ ..] = self.fields;
         f.write_str(if first.is_empty() { "configuration" } else { first })?;

@@ -1,3 +1,5 @@
+//! Tests of the configuration: its defaults, its bounds, and the message of every error.
+
 use super::{Config, Policy};
 
 fn parse(json: &str) -> Result<Config, String> {
@@ -10,7 +12,7 @@ fn parsed(json: &str) -> Config {
 }
 
 #[test]
-fn the_least_configuration_takes_the_defaults() {
+fn the_shortest_configuration_has_the_defaults() {
     let config = parsed(r#"{"key":{"path":{}},"local":{"limits":["10/s"]}}"#);
     assert_eq!(config.key.to_string(), "the path");
     assert_eq!((config.missing_key, config.status, config.headers), (Policy::Allow, 429, true));
@@ -34,7 +36,7 @@ fn the_least_configuration_takes_the_defaults() {
 }
 
 #[test]
-fn the_full_configuration() {
+fn every_field_can_be_given() {
     let config = parsed(
         r#" { "key": {"header": "X-Api-Key"}, "missing_key": "deny",
               "local": {"limits": ["100/s burst 20", "1000/h window", "5/s", "6/s"], "max_keys": 65536},
@@ -55,7 +57,7 @@ fn the_full_configuration() {
 }
 
 #[test]
-fn every_refusal_names_the_field_what_was_found_and_the_bound() {
+fn every_error_names_the_field_the_value_found_and_the_bound() {
     let local = r#""local":{"limits":["1/s"]}"#;
     let path = r#""key":{"path":{}}"#;
     let cases = [
@@ -212,7 +214,7 @@ fn every_refusal_names_the_field_what_was_found_and_the_bound() {
 }
 
 #[test]
-fn names_that_are_too_long_are_refused_and_messages_stay_bounded() {
+fn names_that_are_too_long_are_refused_and_error_messages_stay_short() {
     let long = "n".repeat(129);
     let error =
         parse(&format!(r#"{{"key":{{"path":{{}}}},"service":{{"cluster":"{long}"}}}}"#)).err();

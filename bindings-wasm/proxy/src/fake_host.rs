@@ -1,12 +1,13 @@
-//! A host for tests: it does as it is told and remembers what it was asked.
+//! A host for tests, which set its results and read what the filter has asked of it.
 
 use core::cell::{Cell, RefCell};
 use std::collections::HashMap;
 
-use crate::host::{Call, Host, Reply, Status};
+use crate::host::{GrpcCall, Host, LocalReply, Status};
 
-type Answer = Result<&'static [u8], Status>;
+type Bytes = Result<&'static [u8], Status>;
 
+/// A gRPC call that the filter has made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Called {
     pub(crate) root: u32,
@@ -16,6 +17,7 @@ pub(crate) struct Called {
     pub(crate) timeout_ms: u32,
 }
 
+/// A reply that the filter has sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Replied {
     pub(crate) stream: u32,
@@ -27,19 +29,19 @@ pub(crate) struct Replied {
 }
 
 pub(crate) struct FakeHost {
-    pub(crate) configuration: Cell<Answer>,
-    properties: RefCell<HashMap<Vec<u8>, Answer>>,
+    pub(crate) configuration: Cell<Bytes>,
+    properties: RefCell<HashMap<Vec<u8>, Bytes>>,
     pub(crate) monotonic: Cell<Result<u64, Status>>,
-    /// The wall clock less the monotonic one.
+    /// The wall clock minus the monotonic clock.
     pub(crate) since_epoch: Cell<u64>,
     pub(crate) random: Cell<Result<(u64, u64), Status>>,
     pub(crate) metrics: Cell<Result<(), Status>>,
     counters: RefCell<Vec<(String, u64)>>,
     pub(crate) log: RefCell<Vec<String>>,
-    /// What the next calls return.
+    /// The result of gRPC calls.
     pub(crate) call: Cell<Result<u32, Status>>,
     pub(crate) calls: RefCell<Vec<Called>>,
-    pub(crate) answer: Cell<Answer>,
+    pub(crate) grpc_message: Cell<Bytes>,
     pub(crate) replies: RefCell<Vec<Replied>>,
     pub(crate) resumed: RefCell<Vec<u32>>,
     pub(crate) resume: Cell<Result<(), Status>>,
@@ -58,7 +60,7 @@ impl Default for FakeHost {
             log: RefCell::default(),
             call: Cell::new(Ok(1)),
             calls: RefCell::default(),
-            answer: Cell::new(Err(Status::NOT_FOUND)),
+            grpc_message: Cell::new(Err(Status::NOT_FOUND)),
             replies: RefCell::default(),
             resumed: RefCell::default(),
             resume: Cell::new(Ok(())),
@@ -66,14 +68,14 @@ impl Default for FakeHost {
     }
 }
 
-/// Bytes that live as long as the test process.
-pub(crate) fn kept(bytes: &[u8]) -> &'static [u8] {
+/// A copy of `bytes` that lives as long as the test process.
+pub(crate) fn leaked(bytes: &[u8]) -> &'static [u8] {
     Box::leak(bytes.to_vec().into_boxed_slice())
 }
 
 impl FakeHost {
     pub(crate) fn set_property(&self, path: &[u8], value: Result<&[u8], Status>) {
-        self.properties.borrow_mut().insert(path.to_vec(), value.map(kept));
+        self.properties.borrow_mut().insert(path.to_vec(), value.map(leaked));
     }
 
     pub(crate) fn advance(&self, nanos: u64) {
@@ -134,18 +136,18 @@ impl Host for FakeHost {
         self.log.borrow_mut().push(message.to_owned());
     }
 
-    fn call(&self, root: u32, stream: u32, call: &Call<'_>) -> Result<u32, Status> {
+    fn call(&self, root: u32, stream: u32, call: &GrpcCall<'_>) -> Result<u32, Status> {
         let cluster = String::from_utf8_lossy(call.cluster).into_owned();
         let (message, timeout_ms) = (call.message.to_vec(), call.timeout_ms);
         self.calls.borrow_mut().push(Called { root, stream, cluster, message, timeout_ms });
         self.call.get()
     }
 
-    fn answer(&self) -> Result<&[u8], Status> {
-        self.answer.get()
+    fn grpc_message(&self) -> Result<&[u8], Status> {
+        self.grpc_message.get()
     }
 
-    fn reply(&self, stream: u32, reply: &Reply<'_>) -> Result<(), Status> {
+    fn reply(&self, stream: u32, reply: &LocalReply<'_>) -> Result<(), Status> {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         self.replies.borrow_mut().push(Replied {
             stream,

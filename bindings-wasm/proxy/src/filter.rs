@@ -1,40 +1,51 @@
-//! The filter itself: what becomes of a request. All of a VM's state is here.
+//! The filter's callbacks: what is done with each request. All state of a VM is here.
 
 use core::fmt::Display;
 
+use tidegate_core::Attempt;
+
 use crate::buckets::{self, Seed, Slot, fingerprint};
 use crate::config::{Config, Policy};
-use crate::filters::Filters;
-use crate::host::{Call, Host, Status};
+use crate::host::{GrpcCall, Host, Status};
 use crate::in_flight::{EndedCall, InFlight};
 use crate::key::NoKey;
 use crate::plugin::{Counter, Plugin};
+use crate::plugins::Plugins;
 use crate::proto_struct::{self, NotJson};
 use crate::reply;
-use crate::rls::{self, Answer};
+use crate::rls::{self, Response};
 use crate::text::Text;
 
-/// What the host does next with a request.
+/// The host's next step with a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Passes it on.
+    /// Passes the request on.
     Continue,
-    /// Keeps it: the filter has answered it, or will resume it.
+    /// Holds the request: the filter has answered it, or will resume it.
     Pause,
 }
 
-/// Everything that one VM remembers, with room for `SLOTS` keys. Nothing in it grows.
+/// The state of one VM, with local buckets for `SLOTS` keys. Nothing in it grows.
 pub struct Filter<const SLOTS: usize> {
-    filters: Filters,
+    plugins: Plugins,
     slots: [Slot; SLOTS],
     in_flight: InFlight,
-    /// The newest stream, and its filter's root context.
+    /// The newest stream, and the root context of its plugin.
     newest: (u32, u32),
     seed: Seed,
-    /// Added to the monotonic clock to count from the Unix epoch, so that windows
-    /// begin with the minute or the hour. Taken once: a wall clock that is set later
-    /// moves no bucket.
+    /// The wall clock minus the monotonic clock: added to the monotonic clock, it gives time since
+    /// the Unix epoch, so that windows begin with the minute or the hour. It is read once, so
+    /// that setting the wall clock later moves no bucket.
     since_epoch: u64,
+}
+
+/// A request that has a key, and the time at which it is decided.
+struct Request<'a, H> {
+    host: &'a H,
+    stream: u32,
+    key: &'a [u8],
+    /// Nanoseconds since the Unix epoch, as [`Filter::since_epoch`] counts them.
+    now: u64,
 }
 
 impl<const SLOTS: usize> Filter<SLOTS> {
@@ -42,7 +53,7 @@ impl<const SLOTS: usize> Filter<SLOTS> {
     #[expect(clippy::new_without_default, reason = "too large to be passed by value")]
     pub const fn new() -> Self {
         Self {
-            filters: Filters::EMPTY,
+            plugins: Plugins::EMPTY,
             slots: [Slot::EMPTY; SLOTS],
             in_flight: InFlight::EMPTY,
             newest: (0, 0),
@@ -51,12 +62,14 @@ impl<const SLOTS: usize> Filter<SLOTS> {
         }
     }
 
-    /// Takes over the host's configuration for the root context `root`. When it is
-    /// refused, says why in the host's log, and what was configured before stays.
+    /// Configures the plugin of the root context `root` from the host's configuration.
+    /// Returns `false` when the configuration is refused; the host's log then says why, and
+    /// an earlier configuration stays in force.
     #[must_use]
     pub fn configure(&mut self, host: &impl Host, root: u32) -> bool {
         let refuse = |why: &dyn Display| {
-            let message = Text::<512>::of(format_args!("tidegate: configuration refused: {why}"));
+            let message =
+                Text::<512>::format(format_args!("tidegate: configuration refused: {why}"));
             host.log_error(message.as_str());
             false
         };
@@ -84,7 +97,7 @@ impl<const SLOTS: usize> Filter<SLOTS> {
         let Ok(plugin) = Plugin::new(host, root, config, self.seed) else {
             return refuse(&"the host does not let it define metrics");
         };
-        if !self.filters.insert(plugin) {
+        if !self.plugins.insert(plugin) {
             return refuse(&"this VM holds 256 filters already; give this one another vm_id");
         }
         true
@@ -95,14 +108,14 @@ impl<const SLOTS: usize> Filter<SLOTS> {
         self.newest = (context, parent);
     }
 
-    /// Decides on a request when its headers have come.
+    /// The headers of a request have arrived: decides on the request.
     pub fn request_headers(&mut self, host: &impl Host, stream: u32) -> Action {
         let root = self.root_of(stream);
-        let Some(plugin) = root.and_then(|root| self.filters.get_mut(root)) else {
-            // This worker has refused the configuration; to let everything pass, unlimited
-            // and uncounted, would hide it.
+        let Some(plugin) = root.and_then(|root| self.plugins.get_mut(root)) else {
+            // This worker has refused the configuration. Letting every request pass, unlimited
+            // and uncounted, would hide that.
             host.log_error("tidegate: a request for a filter that is not configured here");
-            // A reply that fails leaves nothing else to be done.
+            // Nothing else can be done when this reply fails.
             let _ = reply::not_configured(host, stream);
             return Action::Pause;
         };
@@ -117,23 +130,24 @@ impl<const SLOTS: usize> Filter<SLOTS> {
                 return Action::Continue;
             }
         };
-        if refuse_locally(host, plugin, &mut self.slots, stream, key, now) {
+        let request = Request { host, stream, key, now };
+        if refuse_locally(&request, plugin, &mut self.slots) {
             return Action::Pause;
         }
-        ask_service(host, plugin, &mut self.in_flight, stream, key, now)
+        ask_service(&request, plugin, &mut self.in_flight)
     }
 
     /// The service has answered a call.
     pub fn call_answered(&mut self, host: &impl Host, call: u32) {
         let Some(call) = self.in_flight.end(call) else { return };
-        let Some(plugin) = self.filters.get_mut(call.root) else { return };
-        let answer = match host.answer().map(Answer::parse) {
-            Ok(Ok(answer)) => answer,
+        let Some(plugin) = self.plugins.get_mut(call.root) else { return };
+        let response = match host.grpc_message().map(Response::parse) {
+            Ok(Ok(response)) => response,
             _ => return service_failed(host, plugin, call, now(host, self.since_epoch)),
         };
         let EndedCall { stream, attempt, .. } = call;
         plugin.breaker.succeeded(attempt);
-        if answer.allowed {
+        if response.allowed {
             plugin.count(host, Counter::Ok);
             resume(host, plugin, stream);
             return;
@@ -141,28 +155,28 @@ impl<const SLOTS: usize> Filter<SLOTS> {
         plugin.count(host, Counter::LimitedService);
         if let Some(stream) = stream {
             let Config { status, headers, .. } = plugin.config;
-            let replied = reply::refused_by_service(host, stream, status, headers, &answer);
-            plugin.checked(host, replied);
+            let replied = reply::refused_by_service(host, stream, status, headers, &response);
+            plugin.count_failure(host, replied);
         }
     }
 
     /// A call has ended without an answer.
     pub fn call_failed(&mut self, host: &impl Host, call: u32) {
         let Some(call) = self.in_flight.end(call) else { return };
-        let Some(plugin) = self.filters.get_mut(call.root) else { return };
+        let Some(plugin) = self.plugins.get_mut(call.root) else { return };
         service_failed(host, plugin, call, now(host, self.since_epoch));
     }
 
-    /// A request is over, or a filter is taken down.
+    /// A request is over, or a plugin is removed.
     pub fn context_done(&mut self, context: u32) {
         self.in_flight.stream_gone(context);
-        if self.filters.remove(context) {
+        if self.plugins.remove(context) {
             self.in_flight.root_gone(context);
         }
     }
 
-    /// Asks the host once for what later calls rely on, so that a host that does not
-    /// give it is found out when the filter is configured.
+    /// Reads the clocks and the randomness once, so that a host that lacks one of them is
+    /// found when the first plugin is configured and not at a request.
     fn start(&mut self, host: &impl Host) -> Result<(), &'static str> {
         let missing = |_| "the host gives no clock (clock_time_get)";
         let monotonic = host.monotonic_now().map_err(missing)?;
@@ -172,15 +186,15 @@ impl<const SLOTS: usize> Filter<SLOTS> {
         Ok(())
     }
 
-    /// Which filter a stream belongs to. The host creates a stream's context and hands
-    /// it the headers in one go, so only the newest stream need be remembered.
+    /// The root context of the plugin that a stream belongs to. The host creates a stream's
+    /// context and passes it the headers in one go, so only the newest stream is remembered.
     fn root_of(&self, stream: u32) -> Option<u32> {
-        if self.newest.0 == stream { Some(self.newest.1) } else { self.filters.only_root() }
+        if self.newest.0 == stream { Some(self.newest.1) } else { self.plugins.only_root() }
     }
 }
 
 fn now(host: &impl Host, since_epoch: u64) -> u64 {
-    // Without a clock the breaker takes its next call for a probe: no harm.
+    // Without a clock the wait of an open breaker seems to be over: its next call is a probe.
     host.monotonic_now().unwrap_or(0).wrapping_add(since_epoch)
 }
 
@@ -197,24 +211,18 @@ fn without_key(host: &impl Host, plugin: &Plugin, stream: u32, why: NoKey) -> Ac
             if plugin.config.missing_key == Policy::Allow {
                 return Action::Continue;
             }
-            plugin.checked(host, reply::missing_key(host, stream, source));
+            plugin.count_failure(host, reply::missing_key(host, stream, source));
             return Action::Pause;
         }
     };
     plugin.count(host, Counter::BadKey);
-    plugin.checked(host, reply::bad_key(host, stream, source, problem));
+    plugin.count_failure(host, reply::bad_key(host, stream, source, problem));
     Action::Pause
 }
 
-/// Whether the buckets of this worker refuse the request; it is then answered.
-fn refuse_locally(
-    host: &impl Host,
-    plugin: &Plugin,
-    slots: &mut [Slot],
-    stream: u32,
-    key: &[u8],
-    now: u64,
-) -> bool {
+/// Charges the local buckets. Returns whether they refuse the request, which is then answered.
+fn refuse_locally(request: &Request<'_, impl Host>, plugin: &Plugin, slots: &mut [Slot]) -> bool {
+    let Request { host, stream, key, now } = *request;
     let Some(local) = &plugin.config.local else { return false };
     let in_use = (local.max_keys as usize).min(slots.len());
     let slots = slots.get_mut(..in_use).unwrap_or_default();
@@ -229,48 +237,31 @@ fn refuse_locally(
         return false;
     }
     plugin.count(host, Counter::LimitedLocal);
-    let told = plugin.config.headers.then_some(&checked.decision);
-    let replied = reply::refused_locally(host, stream, plugin.config.status, told);
-    plugin.checked(host, replied);
+    let shown = plugin.config.headers.then_some(&checked.decision);
+    let replied = reply::refused_locally(host, stream, plugin.config.status, shown);
+    plugin.count_failure(host, replied);
     true
 }
 
+/// Asks the service about the request, which waits for the answer.
 fn ask_service(
-    host: &impl Host,
+    request: &Request<'_, impl Host>,
     plugin: &mut Plugin,
     in_flight: &mut InFlight,
-    stream: u32,
-    key: &[u8],
-    now: u64,
 ) -> Action {
-    let Some(service) = &plugin.config.service else {
+    let Request { host, stream, now, .. } = *request;
+    if plugin.config.service.is_none() {
         plugin.count(host, Counter::Ok);
         return Action::Continue;
-    };
-    // A full house is no fault of the service: the breaker hears nothing of it.
+    }
+    // The breaker is not told of a full table: it is no failure of the service.
     if in_flight.is_full() {
         return not_answered(host, plugin, stream, Counter::ServiceError);
     }
     let Ok(attempt) = plugin.breaker.attempt(now) else {
         return not_answered(host, plugin, stream, Counter::BreakerOpen);
     };
-    let (domain, descriptor) = (service.domain.as_bytes(), service.descriptor.as_bytes());
-    let call =
-        rls::request(domain, descriptor, key).ok_or(Status::INTERNAL_FAILURE).and_then(|request| {
-            let call = Call {
-                cluster: service.cluster.as_bytes(),
-                service: rls::SERVICE.as_bytes(),
-                method: rls::METHOD.as_bytes(),
-                message: request.as_bytes(),
-                timeout_ms: service.timeout_ms,
-            };
-            host.call(plugin.root, stream, &call)
-        });
-    let added = match call {
-        Ok(call) => in_flight.add(call, plugin.root, stream, attempt),
-        Err(_) => Err(attempt),
-    };
-    match added {
+    match call_service(request, plugin, in_flight, attempt) {
         Ok(()) => Action::Pause,
         Err(attempt) => {
             plugin.call_failed(host, attempt, now);
@@ -279,24 +270,47 @@ fn ask_service(
     }
 }
 
-/// The request at hand goes without the service's answer.
+/// Starts the call of an attempt; gives the attempt back when it cannot be started.
+fn call_service(
+    request: &Request<'_, impl Host>,
+    plugin: &Plugin,
+    in_flight: &mut InFlight,
+    attempt: Attempt,
+) -> Result<(), Attempt> {
+    let Some(service) = &plugin.config.service else { return Err(attempt) };
+    let (domain, descriptor) = (service.domain.as_bytes(), service.descriptor.as_bytes());
+    let Some(message) = rls::request(domain, descriptor, request.key) else { return Err(attempt) };
+    let call = GrpcCall {
+        cluster: service.cluster.as_bytes(),
+        service: rls::SERVICE.as_bytes(),
+        method: rls::METHOD.as_bytes(),
+        message: message.as_bytes(),
+        timeout_ms: service.timeout_ms,
+    };
+    match request.host.call(plugin.root, request.stream, &call) {
+        Ok(call) => in_flight.add(call, plugin.root, request.stream, attempt),
+        Err(_) => Err(attempt),
+    }
+}
+
+/// Handles a request that the service does not decide, by the policy for that.
 fn not_answered(host: &impl Host, plugin: &Plugin, stream: u32, counter: Counter) -> Action {
     plugin.count(host, counter);
     match plugin.config.service.as_ref().map(|service| service.on_error) {
         Some(Policy::Deny) => {
-            plugin.checked(host, reply::service_error(host, stream));
+            plugin.count_failure(host, reply::service_error(host, stream));
             Action::Pause
         }
         _ => Action::Continue,
     }
 }
 
-/// A request that waits, if it still does, has waited in vain.
+/// Tells the breaker of a failed call, and handles the request if it still waits.
 fn service_failed(host: &impl Host, plugin: &mut Plugin, call: EndedCall, now: u64) {
     plugin.call_failed(host, call.attempt, now);
     match call.stream {
-        Some(waiting) => {
-            if not_answered(host, plugin, waiting, Counter::ServiceError) == Action::Continue {
+        Some(stream) => {
+            if not_answered(host, plugin, stream, Counter::ServiceError) == Action::Continue {
                 resume(host, plugin, call.stream);
             }
         }
@@ -306,7 +320,7 @@ fn service_failed(host: &impl Host, plugin: &mut Plugin, call: EndedCall, now: u
 
 fn resume(host: &impl Host, plugin: &Plugin, stream: Option<u32>) {
     if let Some(stream) = stream {
-        plugin.checked(host, host.resume(stream));
+        plugin.count_failure(host, host.resume(stream));
     }
 }
 

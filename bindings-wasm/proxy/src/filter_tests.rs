@@ -1,7 +1,9 @@
+//! Tests of the filter, on a host that they control.
+
 use super::{Action, Filter};
-use crate::fake_host::{Called, FakeHost, Replied, kept};
-use crate::filters::MAX_FILTERS;
+use crate::fake_host::{Called, FakeHost, Replied, leaked};
 use crate::host::Status;
+use crate::plugins::MAX_PLUGINS;
 
 const ROOT: u32 = 1;
 const MILLI: u64 = 1_000_000;
@@ -28,12 +30,12 @@ impl World {
     }
 
     fn configure(&mut self, root: u32, json: &str) -> bool {
-        self.host.configuration.set(Ok(kept(json.as_bytes())));
+        self.host.configuration.set(Ok(leaked(json.as_bytes())));
         self.filter.context_created(root, 0);
         self.filter.configure(&self.host, root)
     }
 
-    /// A request with this key; its stream, and what the filter wants done with it.
+    /// Sends a request with this key; returns its stream and what the filter does with it.
     fn request_under(&mut self, root: u32, key: &[u8]) -> (u32, Action) {
         let stream = self.next_stream;
         self.next_stream += 1;
@@ -46,12 +48,14 @@ impl World {
         self.request_under(ROOT, b"a")
     }
 
+    /// Answers a call with this message.
     fn answer(&mut self, call: u32, message: &[u8]) {
-        self.host.answer.set(Ok(kept(message)));
+        self.host.grpc_message.set(Ok(leaked(message)));
         self.filter.call_answered(&self.host, call);
     }
 
-    /// Fails three calls, with what the host's randomness is meanwhile; calls fail from then on.
+    /// Opens the breaker by three failed calls; `random` is the host's randomness from then on,
+    /// and calls keep failing.
     fn open_breaker(&mut self, random: Result<(u64, u64), Status>) {
         self.host.random.set(random);
         self.host.call.set(Err(Status::INTERNAL_FAILURE));
@@ -73,7 +77,7 @@ impl World {
 }
 
 #[test]
-fn local_limits_hold_per_key_and_refusals_tell_the_quota() {
+fn local_limits_are_per_key_and_refusals_show_the_quota() {
     let mut world = World::new(LOCAL);
     assert_eq!(world.request().1, Action::Continue);
     assert_eq!(world.request().1, Action::Continue);
@@ -122,17 +126,17 @@ fn requests_without_a_usable_key() {
     assert_eq!(world.request_under(ROOT, b"\xC0").1, Action::Pause);
     let body = "the header k is not valid UTF-8: \
                 as the key of a rate limit it must be valid UTF-8 of at most 1024 bytes\n";
-    let told = |world: &World| world.last_reply().map(|r| (r.status, r.details, r.body));
-    assert_eq!(told(&world), Some((400, "tidegate_bad_key", body.to_owned())));
+    let reply = |world: &World| world.last_reply().map(|r| (r.status, r.details, r.body));
+    assert_eq!(reply(&world), Some((400, "tidegate_bad_key", body.to_owned())));
     assert_eq!(world.request_under(ROOT, &[b'x'; 1025]).1, Action::Pause);
-    assert_eq!(told(&world).map(|(_, _, body)| body.contains("is too long")), Some(true));
+    assert_eq!(reply(&world).map(|(_, _, body)| body.contains("is too long")), Some(true));
     world.assert_counted(&[("missing_key", 1), ("bad_key", 2)]);
 
     let mut world =
         World::new(r#"{"key":{"header":"k"},"missing_key":"deny","local":{"limits":["2/s"]}}"#);
     assert_eq!(world.request_under(ROOT, b"").1, Action::Pause);
     let body = "the header k is missing: it is the key of a rate limit\n";
-    assert_eq!(told(&world), Some((400, "tidegate_missing_key", body.to_owned())));
+    assert_eq!(reply(&world), Some((400, "tidegate_missing_key", body.to_owned())));
 }
 
 #[test]
@@ -184,7 +188,7 @@ fn the_service_decides_when_it_answers() {
 }
 
 #[test]
-fn what_the_local_limit_refuses_the_service_never_sees() {
+fn a_request_that_a_local_limit_refuses_is_not_sent_to_the_service() {
     let mut world = World::new(
         r#"{"key":{"header":"k"},"local":{"limits":["1/s"]},"service":{"cluster":"c"}}"#,
     );
@@ -195,7 +199,7 @@ fn what_the_local_limit_refuses_the_service_never_sees() {
 }
 
 #[test]
-fn a_failed_call_is_the_policy_s_business() {
+fn requests_whose_call_failed_are_handled_by_on_error() {
     let mut world = World::new(SERVICE);
     let (stream, _) = world.request();
     world.filter.call_failed(&world.host, 1);
@@ -208,7 +212,7 @@ fn a_failed_call_is_the_policy_s_business() {
         world.last_reply().map(|r| (r.stream, r.status, r.details)),
         Some((stream, 503, "tidegate_service_error"))
     );
-    // An answer that is no answer, and a call that could not even be made.
+    // A response with an unknown code, and a call that could not be made.
     let (stream, _) = world.request();
     world.answer(1, b"\x08\x00");
     assert_eq!(world.last_reply().map(|r| (r.stream, r.status)), Some((stream, 503)));
@@ -219,7 +223,7 @@ fn a_failed_call_is_the_policy_s_business() {
 }
 
 #[test]
-fn a_client_that_has_gone_is_not_answered_but_the_breaker_hears_of_it() {
+fn failed_calls_count_for_the_breaker_also_when_the_client_has_gone() {
     let mut world = World::new(SERVICE);
     for call in 0..3 {
         world.host.call.set(Ok(call));
@@ -309,7 +313,7 @@ fn calls_that_are_in_flight_together_fail_as_one() {
 }
 
 #[test]
-fn a_probe_whose_outcome_is_never_heard_of_is_given_up() {
+fn a_probe_without_an_outcome_is_given_up() {
     let mut world = World::new(SERVICE);
     world.open_breaker(Ok((u64::MAX, 0)));
     world.host.call.set(Ok(9));
@@ -323,7 +327,7 @@ fn a_probe_whose_outcome_is_never_heard_of_is_given_up() {
     world.host.call.set(Ok(10));
     world.request();
     assert_eq!(world.host.calls.borrow().len(), 5);
-    // The outcome of the first probe is no news any more; that of the second is.
+    // The outcome of the first probe is ignored now; the outcome of the second counts.
     world.filter.call_failed(&world.host, 9);
     world.answer(10, b"\x08\x01");
     assert_eq!(world.request().1, Action::Pause);
@@ -349,7 +353,7 @@ fn one_failure_soon_after_a_successful_probe_opens_the_breaker_again() {
 }
 
 #[test]
-fn configurations_are_refused_with_a_reason_and_leave_the_old_one() {
+fn a_refused_configuration_is_logged_and_the_old_one_stays_in_force() {
     let mut world = World::new(LOCAL);
     world.request();
     world.request();
@@ -361,7 +365,7 @@ fn configurations_are_refused_with_a_reason_and_leave_the_old_one() {
         ]
     );
     assert_eq!(world.request().1, Action::Pause, "still limited");
-    // The same limits find their buckets again; other limits begin anew.
+    // The same limits keep their buckets; other limits begin with full ones.
     assert!(world.configure(ROOT, &LOCAL.replace("}}", "},\"status\":430}")));
     assert_eq!(world.request().1, Action::Pause);
     assert_eq!(world.last_reply().map(|reply| reply.status), Some(430));
@@ -370,7 +374,7 @@ fn configurations_are_refused_with_a_reason_and_leave_the_old_one() {
 }
 
 #[test]
-fn a_host_that_withholds_what_is_needed_is_found_out_at_once() {
+fn a_host_that_lacks_a_needed_call_is_refused_when_configured() {
     let refused = |withhold: fn(&FakeHost)| {
         let mut filter = Box::new(Filter::<64>::new());
         let host = FakeHost::default();
@@ -410,7 +414,7 @@ fn a_host_that_withholds_what_is_needed_is_found_out_at_once() {
 }
 
 #[test]
-fn filters_of_one_vm_keep_apart_and_make_room_when_they_go() {
+fn plugins_of_one_vm_have_their_own_buckets_and_make_room_when_they_are_removed() {
     let mut world = World::new(LOCAL);
     let other = LOCAL.replace("{\"key\"", "{\"stat_prefix\":\"other\",\"key\"");
     assert!(world.configure(2, &other));
@@ -418,13 +422,13 @@ fn filters_of_one_vm_keep_apart_and_make_room_when_they_go() {
     world.request();
     assert_eq!(world.request().1, Action::Pause);
     assert_eq!(world.request_under(2, b"a").1, Action::Continue);
-    // A stream that nobody announced cannot be told whose it is.
+    // The plugin of a stream that was not announced is unknown while there are two.
     assert_eq!(world.filter.request_headers(&world.host, 99), Action::Pause);
     assert_eq!(
         world.last_reply().map(|r| (r.stream, r.details)),
         Some((99, "tidegate_not_configured"))
     );
-    for root in 3..=MAX_FILTERS as u32 {
+    for root in 3..=MAX_PLUGINS as u32 {
         assert!(world.configure(root, LOCAL));
     }
     assert!(!world.configure(1000, LOCAL));
@@ -443,7 +447,7 @@ fn filters_of_one_vm_keep_apart_and_make_room_when_they_go() {
     for root in 2..=1000 {
         world.filter.context_done(root);
     }
-    // With one filter left there is no doubt.
+    // With one plugin left it is known.
     assert_eq!(world.filter.request_headers(&world.host, 98), Action::Pause);
     assert_eq!(
         world.last_reply().map(|r| (r.stream, r.details)),

@@ -1,4 +1,4 @@
-//! What the filter asks of the proxy it runs in.
+//! The calls that the filter makes to the proxy that runs it.
 
 use crate::pairs::Pair;
 
@@ -9,16 +9,16 @@ pub struct Status(pub u32);
 impl Status {
     /// There is no such value.
     pub const NOT_FOUND: Self = Self(1);
-    /// The host could not write its answer to where it should: there was no room.
+    /// The host had no room to write its result to.
     pub const INVALID_MEMORY_ACCESS: Self = Self(6);
-    /// The host could not do it.
+    /// The host failed.
     pub const INTERNAL_FAILURE: Self = Self(10);
 }
 
 /// A unary gRPC call.
 #[derive(Clone, Copy, Debug)]
-pub struct Call<'a> {
-    /// The host's name for where to send it.
+pub struct GrpcCall<'a> {
+    /// The host's name of the upstream cluster.
     pub cluster: &'a [u8],
     /// The full name of the service.
     pub service: &'a [u8],
@@ -26,16 +26,16 @@ pub struct Call<'a> {
     pub method: &'a [u8],
     /// The encoded request.
     pub message: &'a [u8],
-    /// How long to wait for the answer, in milliseconds.
+    /// How long the host waits for the response, in milliseconds.
     pub timeout_ms: u32,
 }
 
-/// An answer that the filter gives in the place of the upstream.
+/// A response that the filter sends in place of the upstream's.
 #[derive(Clone, Copy, Debug)]
-pub struct Reply<'a> {
+pub struct LocalReply<'a> {
     /// The HTTP status.
     pub status: u32,
-    /// What access logs show as the response's details; one word.
+    /// The response code details in access logs; one word.
     pub details: &'static str,
     /// The body.
     pub body: &'a [u8],
@@ -45,18 +45,18 @@ pub struct Reply<'a> {
     pub grpc_status: u32,
 }
 
-/// The calls that the filter makes. Bytes that a host returns stay valid for as
-/// long as the host value does: one callback.
+/// The calls that the filter makes. Bytes that a host returns stay valid as long as the host
+/// value does: for one callback.
 pub trait Host {
-    /// The configuration of the filter that is being configured.
+    /// The configuration of the plugin that is being configured.
     ///
     /// # Errors
-    /// As every method: the host's status.
+    /// The host's status.
     fn configuration(&self) -> Result<&[u8], Status>;
-    /// A property of the request at hand; the parts of its path are divided by NUL.
+    /// A property of the current request; NUL separates the parts of `path`.
     ///
     /// # Errors
-    /// [`Status::NOT_FOUND`] when the request has none.
+    /// [`Status::NOT_FOUND`] when the request has none; otherwise the host's status.
     fn property(&self, path: &[u8]) -> Result<&[u8], Status>;
     /// Nanoseconds on a clock that never goes backward.
     ///
@@ -83,25 +83,25 @@ pub trait Host {
     /// # Errors
     /// The host's status.
     fn increment(&self, counter: u32) -> Result<(), Status>;
-    /// Writes to the host's log, as an error.
+    /// Writes an error to the host's log.
     fn log_error(&self, message: &str);
-    /// Starts a call on behalf of the context `root`, while `stream` is being handled,
-    /// and returns the call's id.
+    /// Starts a call for the root context `root`, while a callback of `stream` runs, and
+    /// returns the call's id.
     ///
     /// # Errors
-    /// The host's status, also when the call failed before it was on its way.
-    fn call(&self, root: u32, stream: u32, call: &Call<'_>) -> Result<u32, Status>;
-    /// The answer to the call that is being handled.
-    ///
-    /// # Errors
-    /// The host's status.
-    fn answer(&self) -> Result<&[u8], Status>;
-    /// Answers the request of `stream` in the place of the upstream.
+    /// The host's status; also when the call has failed before this returns.
+    fn call(&self, root: u32, stream: u32, call: &GrpcCall<'_>) -> Result<u32, Status>;
+    /// The response message of the call that has just been answered.
     ///
     /// # Errors
     /// The host's status.
-    fn reply(&self, stream: u32, reply: &Reply<'_>) -> Result<(), Status>;
-    /// Lets the paused request of `stream` go on.
+    fn grpc_message(&self) -> Result<&[u8], Status>;
+    /// Answers the request of `stream` in place of the upstream.
+    ///
+    /// # Errors
+    /// The host's status.
+    fn reply(&self, stream: u32, reply: &LocalReply<'_>) -> Result<(), Status>;
+    /// Resumes the paused request of `stream`.
     ///
     /// # Errors
     /// The host's status.

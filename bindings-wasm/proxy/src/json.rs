@@ -1,17 +1,17 @@
-//! A strict JSON reader (RFC 8259) that pulls values out of a text in place.
+//! A strict JSON pull parser (RFC 8259) that reads values in place.
 //!
-//! It has no way to skip a value: whoever reads a configuration must know every
-//! field of it.
+//! It cannot skip a value, because the configuration has no field that may be ignored.
 
 use crate::text::Text;
 
-/// The longest string that is read.
-pub(crate) const STRING: usize = 128;
-/// The most of a value that a message shows.
+/// The longest string that is read, in bytes.
+pub(crate) const MAX_STRING: usize = 128;
+/// The longest part of a value that a message shows, in bytes.
 const GLIMPSE: usize = 64;
 
+/// The type of a JSON value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum ValueKind {
     Object,
     Array,
     String,
@@ -20,18 +20,19 @@ pub(crate) enum Kind {
     Null,
 }
 
-/// The text is not JSON.
+/// A syntax error: the text is not JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Syntax {
-    /// Byte offset of what does not fit.
+    /// The byte offset of the error.
     pub(crate) at: usize,
     pub(crate) expected: &'static str,
 }
 
+/// The parser and its position in the text.
 pub(crate) struct Reader<'a> {
     text: &'a str,
     at: usize,
-    /// Whether an object or array has just begun.
+    /// Whether the last token began an object or an array.
     fresh: bool,
 }
 
@@ -40,28 +41,28 @@ impl<'a> Reader<'a> {
         Self { text, at: 0, fresh: false }
     }
 
-    /// What the next value is, without reading it.
-    pub(crate) fn kind(&mut self) -> Result<Kind, Syntax> {
+    /// The type of the next value, which is not read.
+    pub(crate) fn kind(&mut self) -> Result<ValueKind, Syntax> {
         self.skip_space();
         match self.peek() {
-            Some(b'{') => Ok(Kind::Object),
-            Some(b'[') => Ok(Kind::Array),
-            Some(b'"') => Ok(Kind::String),
-            Some(b'-' | b'0'..=b'9') => Ok(Kind::Number),
-            Some(b't' | b'f') => Ok(Kind::Boolean),
-            Some(b'n') => Ok(Kind::Null),
+            Some(b'{') => Ok(ValueKind::Object),
+            Some(b'[') => Ok(ValueKind::Array),
+            Some(b'"') => Ok(ValueKind::String),
+            Some(b'-' | b'0'..=b'9') => Ok(ValueKind::Number),
+            Some(b't' | b'f') => Ok(ValueKind::Boolean),
+            Some(b'n') => Ok(ValueKind::Null),
             _ => Err(self.expected("a value")),
         }
     }
 
-    /// Begins an object: [`field`](Self::field) follows until it says there are no more.
+    /// Begins an object: call [`field`](Self::field) until it returns `None`.
     pub(crate) fn begin_object(&mut self) -> Result<(), Syntax> {
         self.fresh = true;
         self.take(b'{', "an object")
     }
 
-    /// The name of the next field, whose value must then be read, as it stands in the
-    /// text: no field of ours needs an escape.
+    /// The name of the next field, whose value must be read next; `None` at the end of the
+    /// object. A name with escapes is an error: no field of a configuration needs them.
     pub(crate) fn field(&mut self) -> Result<Option<&'a str>, Syntax> {
         if !self.more(b'}', "\",\" or \"}\"")? {
             return Ok(None);
@@ -75,19 +76,19 @@ impl<'a> Reader<'a> {
         Ok(rest.get(..size))
     }
 
-    /// Begins an array: [`item`](Self::item) follows until it says there are no more.
+    /// Begins an array: call [`item`](Self::item) until it returns `false`.
     pub(crate) fn begin_array(&mut self) -> Result<(), Syntax> {
         self.fresh = true;
         self.take(b'[', "an array")
     }
 
-    /// Whether there is another item, which must then be read.
+    /// Whether there is another item, which must be read next.
     pub(crate) fn item(&mut self) -> Result<bool, Syntax> {
         self.more(b']', "\",\" or \"]\"")
     }
 
-    /// The next string; `None` when it is longer than [`STRING`] bytes.
-    pub(crate) fn string(&mut self) -> Result<Option<Text<STRING>>, Syntax> {
+    /// The next string; `None` when it is longer than [`MAX_STRING`] bytes.
+    pub(crate) fn string(&mut self) -> Result<Option<Text<MAX_STRING>>, Syntax> {
         self.take(b'"', "a string")?;
         let mut string = Text::EMPTY;
         loop {
@@ -111,8 +112,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The next number; `None` when it is negative, not written as a whole number or
-    /// above 2^64 - 1.
+    /// The next number; `None` when it is negative, not written as a whole number, or above
+    /// 2^64 - 1.
     pub(crate) fn whole_number(&mut self) -> Option<u64> {
         self.skip_space();
         let start = self.at;
@@ -130,6 +131,7 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// The next boolean.
     pub(crate) fn boolean(&mut self) -> Result<bool, Syntax> {
         self.skip_space();
         for (word, value) in [("true", true), ("false", false)] {
@@ -141,21 +143,21 @@ impl<'a> Reader<'a> {
         Err(self.expected("true or false"))
     }
 
-    /// Nothing may follow the outermost value.
+    /// Ends the text: nothing may follow the outermost value.
     pub(crate) fn end(&mut self) -> Result<(), Syntax> {
         self.skip_space();
         if self.at == self.text.len() { Ok(()) } else { Err(self.expected("the end")) }
     }
 
-    /// The next value as it stands in the text, for messages: whole if it is short
-    /// and simple, else only what kind of value it is.
+    /// The next value for an error message, without reading it: its first 64 bytes as they are
+    /// written, or the type of an object or array.
     pub(crate) fn glimpse(&mut self) -> &'a str {
         let kind = self.kind();
         let rest = self.rest();
         let end = match kind {
-            Ok(Kind::Object) => return "an object",
-            Ok(Kind::Array) => return "an array",
-            Ok(Kind::String) => rest
+            Ok(ValueKind::Object) => return "an object",
+            Ok(ValueKind::Array) => return "an array",
+            Ok(ValueKind::String) => rest
                 .char_indices()
                 .skip(1)
                 .find(|&(_, character)| character == '"')
@@ -201,7 +203,7 @@ impl<'a> Reader<'a> {
         if !(0xD800..0xDC00).contains(&first) {
             return char::from_u32(first);
         }
-        // A character outside the basic plane comes in two halves.
+        // A character outside the basic plane is written as a surrogate pair.
         self.rest().starts_with("\\u").then_some(())?;
         self.at += 2;
         let second = self.hex4()?.checked_sub(0xDC00).filter(|&low| low < 0x400)?;
@@ -249,20 +251,23 @@ impl<'a> Reader<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Reader, STRING, Syntax};
+    use super::{MAX_STRING, Reader, Syntax};
 
     fn string(text: &str) -> Result<Option<String>, Syntax> {
         Ok(Reader::new(text).string()?.map(|text| text.as_str().to_owned()))
     }
 
     #[test]
-    fn strings_and_their_escapes() {
+    fn strings_are_read_with_their_escapes_up_to_the_longest() {
         let is = |text: &str| Ok(Some(text.to_owned()));
         assert_eq!(string(r#" "a/b" "#), is("a/b"));
         assert_eq!(string(r#""\"\\\/\b\f\n\r\t""#), is("\"\\/\u{8}\u{c}\n\r\t"));
         assert_eq!(string(r#""\u003c\u00e9\ud83d\ude00""#), is("<é😀"));
-        assert_eq!(string(&format!("\"{}\"", "é".repeat(STRING / 2))), is(&"é".repeat(STRING / 2)));
-        assert_eq!(string(&format!("\"{}\"", "x".repeat(STRING + 1))), Ok(None));
+        assert_eq!(
+            string(&format!("\"{}\"", "é".repeat(MAX_STRING / 2))),
+            is(&"é".repeat(MAX_STRING / 2))
+        );
+        assert_eq!(string(&format!("\"{}\"", "x".repeat(MAX_STRING + 1))), Ok(None));
         for bad in [
             r#""open"#,
             "\"a\nb\"",
@@ -280,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_whole() {
+    fn only_whole_numbers_of_64_bits_are_read() {
         for (text, expect) in [
             ("0", Some(0)),
             (" 429,", Some(429)),
@@ -297,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn objects_and_arrays() -> Result<(), Syntax> {
+    fn objects_and_arrays_are_read_to_their_ends() -> Result<(), Syntax> {
         let mut reader = Reader::new(r#" { "a" : [ 1 , 2 ] , "b" : { } , "c":[]} "#);
         reader.begin_object()?;
         assert_eq!(reader.field()?, Some("a"));
@@ -316,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_json_is_said_with_its_place() {
+    fn syntax_errors_have_the_byte_offset() {
         fn read(text: &str) -> Result<(), Syntax> {
             let mut reader = Reader::new(text);
             reader.begin_object()?;

@@ -1,4 +1,4 @@
-//! Which attribute of a request is its bucket's key.
+//! The bucket's key: which attribute of a request it is, and how it is read.
 
 use core::fmt;
 
@@ -11,16 +11,16 @@ const HEADERS: &str = "request\0headers\0";
 const SOURCE_ADDRESS: &str = "source\0address";
 const URL_PATH: &str = "request\0url_path";
 
-/// The request attribute that is the key.
+/// The request attribute from which the key is read.
 #[derive(Clone, Copy, Debug)]
 pub struct KeySource {
-    kind: Kind,
-    /// The property's path as the host wants it, parts divided by NUL.
+    attribute: Attribute,
+    /// The property's path in the host's form: NUL separates its parts.
     property: Text<96>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum Attribute {
     Header,
     ClientAddress,
     Path,
@@ -29,17 +29,18 @@ enum Kind {
 /// Why a request has no usable key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NoKey {
-    /// It is absent or empty.
+    /// The attribute is absent or empty.
     Missing,
+    /// The key is longer than [`MAX_KEY`].
     TooLong,
-    /// Protocol Buffers strings must be UTF-8, so it could not be sent on.
+    /// The key is not UTF-8, so that it could not be sent as a Protocol Buffers string.
     NotUtf8,
-    /// The host did not say.
+    /// The host call failed.
     Host(Status),
 }
 
 impl KeySource {
-    /// A header, by its name in any case; `None` when no header can be called that.
+    /// A header, by its name in upper or lower case; `None` when the name is not valid.
     pub fn header(name: &str) -> Option<Self> {
         let token = name.strip_prefix(':').unwrap_or(name);
         if token.is_empty() || !token.bytes().all(is_token_byte) {
@@ -49,35 +50,35 @@ impl KeySource {
         for character in name.chars() {
             property.push(character.to_ascii_lowercase()).then_some(())?;
         }
-        Some(Self { kind: Kind::Header, property })
+        Some(Self { attribute: Attribute::Header, property })
     }
 
-    /// The client's address as Envoy trusts it, without its port.
+    /// The client's address without its port: the address that Envoy considers trusted.
     pub fn client_address() -> Self {
-        Self { kind: Kind::ClientAddress, property: Text::literal(SOURCE_ADDRESS) }
+        Self { attribute: Attribute::ClientAddress, property: Text::literal(SOURCE_ADDRESS) }
     }
 
     /// The path, without its query.
     pub fn path() -> Self {
-        Self { kind: Kind::Path, property: Text::literal(URL_PATH) }
+        Self { attribute: Attribute::Path, property: Text::literal(URL_PATH) }
     }
 
-    /// The property that the host is asked for; different for every source.
+    /// The path of the property that the host is asked for. Different sources have different ones.
     pub(crate) fn property(&self) -> &[u8] {
         self.property.as_bytes()
     }
 
-    /// The key of the request at hand.
+    /// The key of the current request.
     pub(crate) fn read<'h>(&self, host: &'h impl Host) -> Result<&'h [u8], NoKey> {
         let value = host.property(self.property()).map_err(|status| match status {
             Status::NOT_FOUND => NoKey::Missing,
-            // The value was larger than the memory there is for it.
+            // The value did not fit into the memory that the filter has for it.
             Status::INVALID_MEMORY_ACCESS => NoKey::TooLong,
             status => NoKey::Host(status),
         })?;
-        let key = match self.kind {
-            Kind::ClientAddress => without_port(value),
-            Kind::Header | Kind::Path => value,
+        let key = match self.attribute {
+            Attribute::ClientAddress => without_port(value),
+            Attribute::Header | Attribute::Path => value,
         };
         match key.len() {
             0 => Err(NoKey::Missing),
@@ -88,27 +89,27 @@ impl KeySource {
     }
 }
 
-/// The source in words: `the header x-api-key`.
+/// Describes the source in words, such as `the header x-api-key`.
 impl fmt::Display for KeySource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.kind {
-            Kind::Header => {
+        match self.attribute {
+            Attribute::Header => {
                 let property = self.property.as_str();
                 write!(f, "the header {}", property.strip_prefix(HEADERS).unwrap_or(property))
             }
-            Kind::ClientAddress => f.write_str("the client's address"),
-            Kind::Path => f.write_str("the path"),
+            Attribute::ClientAddress => f.write_str("the client's address"),
+            Attribute::Path => f.write_str("the path"),
         }
     }
 }
 
-/// What RFC 9110 allows in the name of a header.
+/// Whether RFC 9110 allows the byte in the name of a header.
 pub(crate) fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-/// `192.0.2.1:5000` and `[2001:db8::1]:5000` without the port, which is another for
-/// every connection; the path of a Unix socket as it is.
+/// Removes the port, which differs from connection to connection, from `192.0.2.1:5000` and
+/// `[2001:db8::1]:5000`. The path of a Unix socket is returned unchanged.
 fn without_port(address: &[u8]) -> &[u8] {
     if let Some(rest) = address.strip_prefix(b"[") {
         return rest.split(|&byte| byte == b']').next().unwrap_or(rest);

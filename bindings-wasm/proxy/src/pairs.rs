@@ -1,12 +1,12 @@
-//! Maps of headers as proxy-wasm passes them: the number of pairs, the lengths of
-//! every name and value, then each name and value followed by a NUL.
+//! Serializes header maps for proxy-wasm: the number of pairs, the lengths of every name and
+//! value, then each name and value with a NUL after it.
 
 use crate::text::append;
 
 /// A header's name and value.
 pub type Pair<'a> = (&'a [u8], &'a [u8]);
 
-/// Writes `pairs` into `room` and returns the part used; `None` when they do not fit.
+/// Serializes `pairs` into `room` and returns the used part; `None` when they do not fit.
 pub fn serialize<'r>(pairs: &[Pair<'_>], room: &'r mut [u8]) -> Option<&'r [u8]> {
     let mut at = 0;
     let mut write = |bytes: &[u8]| append(room, &mut at, bytes);
@@ -32,7 +32,7 @@ mod tests {
     use super::serialize;
 
     #[test]
-    fn lengths_come_first() {
+    fn lengths_precede_names_and_values() {
         let mut room = [0xAA; 64];
         let pairs: [(&[u8], &[u8]); 2] = [(b"a", b"1"), (b"bc", b"")];
         assert_eq!(

@@ -1,4 +1,4 @@
-//! One configured filter: several may live in one VM, one per root context.
+//! A plugin: one configured filter. A VM may hold several, one for each root context.
 
 use tidegate_core::{Attempt, Breaker, BreakerPolicy};
 
@@ -7,31 +7,31 @@ use crate::config::{Config, Service};
 use crate::host::{Host, Status};
 use crate::text::Text;
 
-/// The filter's counters. Every request adds to exactly one of the first seven.
+/// The plugin's counters. Every request adds to exactly one of the first seven.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Counter {
-    /// Allowed by every limit that there is.
+    /// Requests that every configured limit allowed.
     Ok,
-    /// Refused by a bucket of this worker.
+    /// Requests that a local bucket refused.
     LimitedLocal,
-    /// Refused by the service.
+    /// Requests that the service refused.
     LimitedService,
-    /// Had no key.
+    /// Requests without a key.
     MissingKey,
-    /// Had a key that cannot be one.
+    /// Requests whose key is too long or not UTF-8.
     BadKey,
-    /// The service gave no usable answer.
+    /// Calls without a usable answer, and requests for which no call could be made.
     ServiceError,
-    /// The service was not asked, because it had failed too often.
+    /// Requests for which the service was not asked, because it keeps failing.
     BreakerOpen,
-    /// A call to the host failed.
+    /// Calls to the host that failed.
     HostcallError,
-    /// A key's debt was forgotten for want of room.
+    /// Debts that were forgotten because there was no free slot.
     Evicted,
 }
 
 impl Counter {
-    /// All of them, with their names after the configuration's prefix.
+    /// All counters, with their names after the configured prefix.
     pub const ALL: [(Self, &str); 9] = [
         (Self::Ok, "ok"),
         (Self::LimitedLocal, "limited_local"),
@@ -53,6 +53,7 @@ const FIRST_WAIT: u64 = 100 * MILLI;
 /// A service that stays down is asked at most once in 2.5 s by each worker.
 const LONGEST_WAIT: u64 = 5_000 * MILLI;
 
+/// One configured filter.
 pub(crate) struct Plugin {
     pub(crate) root: u32,
     pub(crate) config: Config,
@@ -62,7 +63,7 @@ pub(crate) struct Plugin {
 }
 
 impl Plugin {
-    /// Defines all counters, so that they are there, at zero, from the start.
+    /// A plugin with its counters defined, so that each is visible, at zero, from the start.
     pub(crate) fn new(
         host: &impl Host,
         root: u32,
@@ -71,10 +72,10 @@ impl Plugin {
     ) -> Result<Self, Status> {
         let mut counters = [0; Counter::ALL.len()];
         for (id, (_, name)) in counters.iter_mut().zip(Counter::ALL) {
-            let full_name = Text::<96>::of(format_args!("{}.{name}", config.stat_prefix));
+            let full_name = Text::<96>::format(format_args!("{}.{name}", config.stat_prefix));
             *id = host.define_counter(full_name.as_str())?;
         }
-        let seed = own_seed(&config, seed);
+        let seed = plugin_seed(&config, seed);
         let breaker = breaker_for(config.service.as_ref());
         Ok(Self { root, config, seed, breaker, counters })
     }
@@ -86,19 +87,20 @@ impl Plugin {
         self.breaker.failed(attempt, now, random);
     }
 
+    /// Adds one to a counter.
     pub(crate) fn count(&self, host: &impl Host, counter: Counter) {
         let add = |counter: Counter| match self.counters.get(counter as usize) {
             Some(&id) => host.increment(id),
             None => Ok(()),
         };
         if add(counter).is_err() {
-            // Nothing is left to tell it with if this fails too.
+            // If this fails too, there is no way left to report it.
             let _ = add(Counter::HostcallError);
         }
     }
 
-    /// Counts a failed host call.
-    pub(crate) fn checked(&self, host: &impl Host, result: Result<(), Status>) {
+    /// Counts a host call that has failed.
+    pub(crate) fn count_failure(&self, host: &impl Host, result: Result<(), Status>) {
         if result.is_err() {
             self.count(host, Counter::HostcallError);
         }
@@ -111,17 +113,19 @@ fn breaker_for(service: Option<&Service>) -> Breaker {
         failures: FAILURES_TO_OPEN,
         first_wait: FIRST_WAIT,
         longest_wait: LONGEST_WAIT,
-        // The host ends every call within its timeout; the rest is for one that does not.
+        // The host ends every call within its timeout; the margin is for a host that does not.
         patience: u64::from(timeout_ms) * MILLI + LONGEST_WAIT,
     })
 }
 
-/// All filters of a VM keep their buckets in one table. The prefix, the key and the
-/// limits go into a filter's fingerprints, so that filters do not mix, and so that
-/// a change of the configuration which leaves these alone finds its buckets again,
-/// while one that changes a limit never reads a cell by another limit's measure.
-fn own_seed(config: &Config, seed: Seed) -> Seed {
-    let mut identity = Text::<704>::of(format_args!("{}\0{}", config.stat_prefix, config.key));
+/// The seed of a plugin's fingerprints.
+///
+/// All plugins of a VM keep their buckets in one table, so the prefix, the key and the limits
+/// are part of the seed: plugins with different ones do not share buckets, a new configuration
+/// that keeps all three keeps its buckets, and a new limit never reads a cell that was written
+/// under another limit.
+fn plugin_seed(config: &Config, seed: Seed) -> Seed {
+    let mut identity = Text::<704>::format(format_args!("{}\0{}", config.stat_prefix, config.key));
     for limit in config.local.iter().flat_map(|local| local.limits.as_slice()) {
         identity.append(format_args!("\0{limit}"));
     }

@@ -1,21 +1,21 @@
-//! A serialized `google.protobuf.Struct`, rewritten as the JSON text it stands for.
+//! Rewrites a serialized `google.protobuf.Struct` as JSON text.
 //!
-//! Envoy passes a configuration of that type to a filter as it is on the wire,
-//! whatever its documentation says of JSON.
+//! Envoy passes a configuration of that type to a filter in wire format, although its
+//! documentation says that it passes JSON.
 
 use crate::protobuf::{Fields, Malformed, Value};
 use crate::text::Text;
 
-/// How long the JSON text may become, in bytes.
+/// The longest JSON text, in bytes.
 pub(crate) const MAX_JSON: usize = 4096;
-/// Deeper than any configuration of ours.
+/// The deepest nesting that is rewritten; no valid configuration is nested as deep.
 const MAX_DEPTH: usize = 8;
-/// Up to here a double is an exact whole number: 2^53.
+/// 2^53: up to here every whole number is exact as a double.
 const MAX_EXACT: f64 = 9_007_199_254_740_992.0;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NotJson {
-    /// These bytes are no `Struct`.
+    /// The bytes are not a `Struct`.
     Malformed,
     /// The text is longer than [`MAX_JSON`], or nested too deep.
     TooLarge,
@@ -27,6 +27,7 @@ impl From<Malformed> for NotJson {
     }
 }
 
+/// Rewrites a `Struct`.
 pub(crate) fn to_json(message: &[u8]) -> Result<Text<MAX_JSON>, NotJson> {
     let mut json = Text::EMPTY;
     write_struct(message, &mut json, MAX_DEPTH)?;
@@ -35,13 +36,14 @@ pub(crate) fn to_json(message: &[u8]) -> Result<Text<MAX_JSON>, NotJson> {
 
 type Json = Text<MAX_JSON>;
 
+/// Writes the entries of a `Struct` as a JSON object.
 fn write_struct(message: &[u8], json: &mut Json, depth: usize) -> Result<(), NotJson> {
     let depth = depth.checked_sub(1).ok_or(NotJson::TooLarge)?;
-    let mut fields = Fields::of(message);
+    let mut fields = Fields::new(message);
     let mut before = "{";
     while let Some(field) = fields.next()? {
         let (1, Value::Bytes(entry)) = field else { return Err(NotJson::Malformed) };
-        let mut parts = Fields::of(entry);
+        let mut parts = Fields::new(entry);
         let (Some((1, Value::Bytes(name))), Some((2, Value::Bytes(value))), None) =
             (parts.next()?, parts.next()?, parts.next()?)
         else {
@@ -56,9 +58,10 @@ fn write_struct(message: &[u8], json: &mut Json, depth: usize) -> Result<(), Not
     write(json, if before == "{" { "{}" } else { "}" })
 }
 
+/// Writes the values of a `ListValue` as a JSON array.
 fn write_list(message: &[u8], json: &mut Json, depth: usize) -> Result<(), NotJson> {
     let depth = depth.checked_sub(1).ok_or(NotJson::TooLarge)?;
-    let mut items = Fields::of(message);
+    let mut items = Fields::new(message);
     let mut before = "[";
     while let Some(item) = items.next()? {
         let (1, Value::Bytes(value)) = item else { return Err(NotJson::Malformed) };
@@ -70,7 +73,7 @@ fn write_list(message: &[u8], json: &mut Json, depth: usize) -> Result<(), NotJs
 }
 
 fn write_value(message: &[u8], json: &mut Json, depth: usize) -> Result<(), NotJson> {
-    let mut fields = Fields::of(message);
+    let mut fields = Fields::new(message);
     let (Some(value), None) = (fields.next()?, fields.next()?) else {
         return Err(NotJson::Malformed);
     };
@@ -85,8 +88,8 @@ fn write_value(message: &[u8], json: &mut Json, depth: usize) -> Result<(), NotJ
     }
 }
 
-/// Whole numbers exactly. Others are wrong in every field there is, and are only to
-/// be recognized in a message: with three decimals.
+/// Writes whole numbers exactly and others with three decimals. No field accepts the others:
+/// they only have to be recognizable in an error message.
 fn write_number(number: f64, json: &mut Json) -> Result<(), NotJson> {
     if !(-MAX_EXACT..=MAX_EXACT).contains(&number) {
         return write(json, if number < 0.0 { "-1e16" } else { "1e16" });
@@ -95,12 +98,12 @@ fn write_number(number: f64, json: &mut Json) -> Result<(), NotJson> {
     if number < 0.0 {
         write(json, "-")?;
     }
-    write(json, Text::<20>::of(format_args!("{}", whole.unsigned_abs())).as_str())?;
+    write(json, Text::<20>::format(format_args!("{}", whole.unsigned_abs())).as_str())?;
     let thousandths = ((number - whole as f64) * 1000.0) as i64;
     if number == whole as f64 {
         return Ok(());
     }
-    write(json, Text::<4>::of(format_args!(".{:03}", thousandths.unsigned_abs())).as_str())
+    write(json, Text::<4>::format(format_args!(".{:03}", thousandths.unsigned_abs())).as_str())
 }
 
 fn write_string(text: &[u8], json: &mut Json) -> Result<(), NotJson> {
@@ -111,7 +114,7 @@ fn write_string(text: &[u8], json: &mut Json) -> Result<(), NotJson> {
             '"' | '\\' => json.push('\\') && json.push(character),
             control if control < ' ' => {
                 let code = u32::from(control);
-                json.push_str(Text::<6>::of(format_args!("\\u{code:04x}")).as_str())
+                json.push_str(Text::<6>::format(format_args!("\\u{code:04x}")).as_str())
             }
             plain => json.push(plain),
         };
@@ -148,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_of_value() {
+    fn all_kinds_of_values_are_rewritten() {
         let list = field(6, &[field(1, &number(1.0)), field(1, &[8, 0])].concat());
         let message = [
             entry("a\"\\\n", &field(3, "é\u{1}".as_bytes())),
@@ -165,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers() {
+    fn whole_numbers_are_exact_and_others_have_three_decimals() {
         for (value, expect) in [
             (0.0, "0"),
             (429.0, "429"),
@@ -183,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_struct_is_not_taken_for_one() {
+    fn bytes_that_are_not_a_struct_and_structs_that_are_too_large_are_refused() {
         for text in ["\n{}", "\n\n{\"a\": 1}", "\n  {\n  }", " {}", "{}", "x"] {
             assert_eq!(json(text.as_bytes()), Err(NotJson::Malformed), "{text:?}");
         }

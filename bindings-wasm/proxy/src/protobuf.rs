@@ -1,9 +1,9 @@
-//! The Protocol Buffers wire format, without an allocator: reading any message but
-//! those with groups, writing numbers and bytes.
+//! The Protocol Buffers wire format, without an allocator: reads any message without
+//! groups, and writes numbers and bytes.
 
 use crate::text::append;
 
-/// One field of a message.
+/// The value of one field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Value<'a> {
     Varint(u64),
@@ -16,16 +16,16 @@ pub(crate) enum Value<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Malformed;
 
-/// The fields of a message, in the order in which they were sent.
+/// A reader of the fields of a message, in the order in which they were sent.
 #[derive(Clone, Copy)]
 pub(crate) struct Fields<'a>(&'a [u8]);
 
 impl<'a> Fields<'a> {
-    pub(crate) fn of(message: &'a [u8]) -> Self {
+    pub(crate) fn new(message: &'a [u8]) -> Self {
         Self(message)
     }
 
-    /// The next field's number and value.
+    /// The number and the value of the next field; `None` at the end.
     pub(crate) fn next(&mut self) -> Result<Option<(u64, Value<'a>)>, Malformed> {
         if self.0.is_empty() {
             return Ok(None);
@@ -51,7 +51,7 @@ impl<'a> Fields<'a> {
         let mut number = 0;
         for shift in (0..64).step_by(7) {
             let byte = u64::from(*self.take(1)?.first().ok_or(Malformed)?);
-            // The tenth byte has room for one bit only.
+            // A tenth byte holds only the last bit of 64.
             if shift == 63 && byte > 1 {
                 return Err(Malformed);
             }
@@ -70,7 +70,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// A message being written, in at most `N` bytes.
+/// A message that is being written, of at most `N` bytes.
 pub(crate) struct Message<const N: usize> {
     len: usize,
     bytes: [u8; N],
@@ -79,14 +79,14 @@ pub(crate) struct Message<const N: usize> {
 impl<const N: usize> Message<N> {
     pub(crate) const EMPTY: Self = Self { len: 0, bytes: [0; N] };
 
-    /// Appends a length-delimited field; `None` when it does not fit.
+    /// Appends a length-delimited field; returns `None` when it does not fit.
     pub(crate) fn bytes(&mut self, field: u64, bytes: &[u8]) -> Option<()> {
         self.varint(field << 3 | 2)?;
         self.varint(bytes.len() as u64)?;
         self.append(bytes)
     }
 
-    /// Appends a number; `None` when it does not fit.
+    /// Appends a number; returns `None` when it does not fit.
     pub(crate) fn number(&mut self, field: u64, number: u64) -> Option<()> {
         self.varint(field << 3)?;
         self.varint(number)
@@ -114,12 +114,12 @@ mod tests {
     use super::{Fields, Malformed, Message, Value};
 
     #[test]
-    fn what_is_written_reads_back() {
+    fn written_fields_read_back() {
         let mut message = Message::<64>::EMPTY;
         assert!(message.number(1, 0).is_some());
         assert!(message.bytes(2, b"abc").is_some());
         assert!(message.number(300, u64::MAX).is_some());
-        let mut fields = Fields::of(message.as_bytes());
+        let mut fields = Fields::new(message.as_bytes());
         assert_eq!(fields.next(), Ok(Some((1, Value::Varint(0)))));
         assert_eq!(fields.next(), Ok(Some((2, Value::Bytes(b"abc")))));
         assert_eq!(fields.next(), Ok(Some((300, Value::Varint(u64::MAX)))));
@@ -128,7 +128,7 @@ mod tests {
 
     #[test]
     fn fixed_width_fields() {
-        let mut fields = Fields::of(&[0x09, 1, 2, 3, 4, 5, 6, 7, 8, 0x15, 1, 2, 3, 4, 0x08, 5]);
+        let mut fields = Fields::new(&[0x09, 1, 2, 3, 4, 5, 6, 7, 8, 0x15, 1, 2, 3, 4, 0x08, 5]);
         assert_eq!(fields.next(), Ok(Some((1, Value::Fixed64(0x0807_0605_0403_0201)))));
         assert_eq!(fields.next(), Ok(Some((2, Value::Fixed32))));
         assert_eq!(fields.next(), Ok(Some((1, Value::Varint(5)))));
@@ -145,7 +145,7 @@ mod tests {
             &[0x08, 255, 255, 255, 255, 255, 255, 255, 255, 255, 2],
             &[0x0A, 255, 255, 255, 255, 255, 255, 255, 255, 255, 1],
         ] {
-            assert_eq!(Fields::of(message).next(), Err(Malformed), "{message:?}");
+            assert_eq!(Fields::new(message).next(), Err(Malformed), "{message:?}");
         }
     }
 

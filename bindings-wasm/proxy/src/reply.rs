@@ -1,16 +1,17 @@
-//! The answers that the filter gives in the place of the upstream.
+//! The replies that the filter sends in place of the upstream.
 
 use tidegate_core::{Decision, MAX_KEY};
 
-use crate::host::{Host, Reply, Status};
+use crate::host::{Host, LocalReply, Status};
 use crate::key::{KeySource, is_token_byte};
 use crate::pairs::Pair;
-use crate::rls::Answer;
+use crate::rls::Response;
 use crate::text::Text;
 
 const NANOS_PER_SECOND: u64 = 1_000_000_000;
-/// Headers of a service beyond these, or above this many bytes, are left out.
+/// Headers of a service beyond this number are left out.
 const MAX_SERVICE_HEADERS: usize = 16;
+/// Headers of a service above this many bytes, name and value together, are left out.
 const MAX_SERVICE_HEADER: usize = 256;
 
 const GRPC_INVALID_ARGUMENT: u32 = 3;
@@ -19,7 +20,7 @@ const GRPC_UNAVAILABLE: u32 = 14;
 
 const REFUSED: &[u8] = b"too many requests\n";
 
-/// What a refusal tells of its limit; seconds are whole, rounded up.
+/// The numbers that a refusal shows of its limit; times are whole seconds, rounded up.
 #[derive(Clone, Copy, Debug, Default)]
 struct Quota {
     limit: Option<u64>,
@@ -28,6 +29,17 @@ struct Quota {
     retry_after: Option<u64>,
 }
 
+/// A refusal by a limit.
+struct Refusal<'a> {
+    status: u32,
+    details: &'static str,
+    body: &'a [u8],
+    quota: Quota,
+    /// The service's response, if the service has refused.
+    response: Option<&'a Response<'a>>,
+}
+
+/// Refuses a request by a local bucket; shows its quota when `decision` is given.
 pub(crate) fn refused_locally(
     host: &impl Host,
     stream: u32,
@@ -42,29 +54,33 @@ pub(crate) fn refused_locally(
             .filter(|&nanos| nanos != u64::MAX)
             .map(|nanos| nanos.div_ceil(NANOS_PER_SECOND)),
     });
-    refused(host, stream, status, "tidegate_limited_local", REFUSED, &quota, None)
+    let details = "tidegate_limited_local";
+    refused(host, stream, &Refusal { status, details, body: REFUSED, quota, response: None })
 }
 
+/// Refuses a request that the service has refused; shows the service's quota with `show_quota`.
 pub(crate) fn refused_by_service(
     host: &impl Host,
     stream: u32,
     status: u32,
-    tell_quota: bool,
-    answer: &Answer<'_>,
+    show_quota: bool,
+    response: &Response<'_>,
 ) -> Result<(), Status> {
-    let quota = answer.status.filter(|_| tell_quota).map_or(Quota::default(), |status| Quota {
+    let quota = response.status.filter(|_| show_quota).map_or(Quota::default(), |status| Quota {
         limit: status.limit,
         remaining: Some(status.remaining),
-        reset_after: status.reset_after,
-        retry_after: status.reset_after,
+        reset_after: status.retry_or_reset,
+        retry_after: status.retry_or_reset,
     });
-    let body = if answer.body.is_empty() { REFUSED } else { answer.body };
-    refused(host, stream, status, "tidegate_limited_service", body, &quota, Some(answer))
+    let body = if response.body.is_empty() { REFUSED } else { response.body };
+    let details = "tidegate_limited_service";
+    let refusal = Refusal { status, details, body, quota, response: Some(response) };
+    refused(host, stream, &refusal)
 }
 
 pub(crate) fn missing_key(host: &impl Host, stream: u32, source: &KeySource) -> Result<(), Status> {
     let body =
-        Text::<256>::of(format_args!("{source} is missing: it is the key of a rate limit\n"));
+        Text::<256>::format(format_args!("{source} is missing: it is the key of a rate limit\n"));
     let reply = bare(400, "tidegate_missing_key", GRPC_INVALID_ARGUMENT, body.as_bytes());
     host.reply(stream, &reply)
 }
@@ -75,7 +91,7 @@ pub(crate) fn bad_key(
     source: &KeySource,
     problem: &str,
 ) -> Result<(), Status> {
-    let body = Text::<256>::of(format_args!(
+    let body = Text::<256>::format(format_args!(
         "{source} {problem}: as the key of a rate limit \
          it must be valid UTF-8 of at most {MAX_KEY} bytes\n"
     ));
@@ -93,19 +109,18 @@ pub(crate) fn not_configured(host: &impl Host, stream: u32) -> Result<(), Status
     host.reply(stream, &bare(503, "tidegate_not_configured", GRPC_UNAVAILABLE, body))
 }
 
-fn bare<'a>(status: u32, details: &'static str, grpc_status: u32, body: &'a [u8]) -> Reply<'a> {
-    Reply { status, details, body, headers: &[], grpc_status }
-}
-
-fn refused(
-    host: &impl Host,
-    stream: u32,
+/// A reply without headers of its own.
+fn bare<'a>(
     status: u32,
     details: &'static str,
-    body: &[u8],
-    quota: &Quota,
-    answer: Option<&Answer<'_>>,
-) -> Result<(), Status> {
+    grpc_status: u32,
+    body: &'a [u8],
+) -> LocalReply<'a> {
+    LocalReply { status, details, body, headers: &[], grpc_status }
+}
+
+fn refused(host: &impl Host, stream: u32, refusal: &Refusal<'_>) -> Result<(), Status> {
+    let Refusal { status, details, body, quota, response } = *refusal;
     let ours = [
         ("x-ratelimit-limit", quota.limit),
         ("x-ratelimit-remaining", quota.remaining),
@@ -117,33 +132,33 @@ fn refused(
     let mut headers: [Pair<'_>; MAX_SERVICE_HEADERS + 4] = [(b"", b""); _];
     let mut count = 0;
     let mut add = |pair| {
-        if let Some(place) = headers.get_mut(count) {
-            *place = pair;
+        if let Some(free) = headers.get_mut(count) {
+            *free = pair;
             count += 1;
         }
     };
     for (name, value) in &ours {
-        // What the service itself says of a header holds.
-        let said = |answer: &Answer<'_>| {
-            service_headers(answer).any(|(said, _)| said.eq_ignore_ascii_case(name.as_bytes()))
+        // A header of the service takes precedence over the filter's own.
+        let is_given = |response: &Response<'_>| {
+            service_headers(response).any(|(given, _)| given.eq_ignore_ascii_case(name.as_bytes()))
         };
         if let Some(value) = value
-            && !answer.is_some_and(said)
+            && !response.is_some_and(is_given)
         {
             add((name.as_bytes(), value.as_bytes()));
         }
     }
-    answer.into_iter().flat_map(service_headers).for_each(add);
+    response.into_iter().flat_map(service_headers).for_each(add);
 
     let headers = headers.get(..count).unwrap_or_default();
     let grpc_status = GRPC_RESOURCE_EXHAUSTED;
-    host.reply(stream, &Reply { status, details, body, headers, grpc_status })
+    host.reply(stream, &LocalReply { status, details, body, headers, grpc_status })
 }
 
-/// The service's headers that HTTP allows.
-fn service_headers<'a>(answer: &Answer<'a>) -> impl Iterator<Item = Pair<'a>> + use<'a> {
+/// The headers of the service that HTTP allows and that fit.
+fn service_headers<'a>(response: &Response<'a>) -> impl Iterator<Item = Pair<'a>> + use<'a> {
     let is_value_byte = |&byte: &u8| byte == b'\t' || (byte >= b' ' && byte != 0x7F);
-    answer
+    response
         .headers()
         .filter(move |(name, value)| {
             !name.is_empty()
@@ -155,5 +170,5 @@ fn service_headers<'a>(answer: &Answer<'a>) -> impl Iterator<Item = Pair<'a>> + 
 }
 
 fn decimal(number: u64) -> Text<20> {
-    Text::of(format_args!("{number}"))
+    Text::format(format_args!("{number}"))
 }

@@ -1,4 +1,4 @@
-//! The messages of `envoy.service.ratelimit.v3`, as far as the filter speaks them.
+//! The messages of `envoy.service.ratelimit.v3`: those fields that the filter uses.
 
 use tidegate_core::MAX_KEY;
 
@@ -8,14 +8,14 @@ use crate::protobuf::{Fields, Malformed, Message, Value};
 pub(crate) const SERVICE: &str = "envoy.service.ratelimit.v3.RateLimitService";
 pub(crate) const METHOD: &str = "ShouldRateLimit";
 
-/// Tag, length and value of a field take at most this much more than the value.
+/// A field is at most this many bytes longer than its value: its tag and its length.
 const OVERHEAD: usize = 4;
 const ENTRY: usize = MAX_NAME + MAX_KEY + 2 * OVERHEAD;
 const DESCRIPTOR: usize = ENTRY + OVERHEAD;
 const REQUEST: usize = MAX_NAME + DESCRIPTOR + 3 * OVERHEAD;
 
-/// `RateLimitRequest` for one token of the key `value`; `None` when a part is longer
-/// than its bound.
+/// A `RateLimitRequest` for one token of the key `value`; `None` when a part is longer than
+/// its bound.
 pub(crate) fn request(domain: &[u8], descriptor: &[u8], value: &[u8]) -> Option<Message<REQUEST>> {
     let mut entry = Message::<ENTRY>::EMPTY;
     entry.bytes(1, descriptor)?;
@@ -29,64 +29,65 @@ pub(crate) fn request(domain: &[u8], descriptor: &[u8], value: &[u8]) -> Option<
     Some(request)
 }
 
-/// `RateLimitResponse`.
+/// A `RateLimitResponse`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Answer<'a> {
+pub(crate) struct Response<'a> {
     pub(crate) allowed: bool,
-    /// What the service tells of the descriptor: that which is over its limit, or else
-    /// the first.
+    /// The first status that is over its limit, or the first of all.
     pub(crate) status: Option<DescriptorStatus>,
-    /// What a refused client should read, if the service says.
+    /// The body for a refused client; empty when the service gives none.
     pub(crate) body: &'a [u8],
     message: &'a [u8],
 }
 
+/// The state of one descriptor's limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct DescriptorStatus {
     over_limit: bool,
-    /// Requests per unit of time, when the service tells its limit.
+    /// Requests per unit of time, when the service states its limit.
     pub(crate) limit: Option<u64>,
     pub(crate) remaining: u64,
-    /// Whole seconds, rounded up.
-    pub(crate) reset_after: Option<u64>,
+    /// The `duration_until_reset`, in whole seconds, rounded up. The protocol has one field for
+    /// two times: on a refusal `tidegate serve` sends the time after which the same request
+    /// would be allowed; other services send the time until their window ends.
+    pub(crate) retry_or_reset: Option<u64>,
 }
 
 const OK: u64 = 1;
 const OVER_LIMIT: u64 = 2;
 
-impl<'a> Answer<'a> {
-    /// Reads an answer. An answer whose code is not known is as bad as one that cannot
-    /// be read.
+impl<'a> Response<'a> {
+    /// Parses a response. One whose code is unknown is malformed.
     pub(crate) fn parse(message: &'a [u8]) -> Result<Self, Malformed> {
         let mut code = 0;
-        let mut answer = Self { allowed: false, status: None, body: b"", message };
-        let mut fields = Fields::of(message);
+        let mut response = Self { allowed: false, status: None, body: b"", message };
+        let mut fields = Fields::new(message);
         while let Some(field) = fields.next()? {
             match field {
                 (1, Value::Varint(number)) => code = number,
                 (2, Value::Bytes(bytes)) => {
                     let status = descriptor_status(bytes)?;
-                    if answer.status.is_none_or(|first| status.over_limit && !first.over_limit) {
-                        answer.status = Some(status);
+                    if response.status.is_none_or(|first| status.over_limit && !first.over_limit) {
+                        response.status = Some(status);
                     }
                 }
                 (3, Value::Bytes(bytes)) => drop(header(bytes)?),
-                (5, Value::Bytes(bytes)) => answer.body = bytes,
+                (5, Value::Bytes(bytes)) => response.body = bytes,
                 _ => {}
             }
         }
         match code {
-            OK => Ok(Self { allowed: true, ..answer }),
-            OVER_LIMIT => Ok(answer),
+            OK => Ok(Self { allowed: true, ..response }),
+            OVER_LIMIT => Ok(response),
             _ => Err(Malformed),
         }
     }
 
-    /// `response_headers_to_add`: names and values.
+    /// The names and values of `response_headers_to_add`.
     pub(crate) fn headers(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
-        let mut fields = Fields::of(self.message);
+        let mut fields = Fields::new(self.message);
         core::iter::from_fn(move || {
-            // The message was read whole before: it is well formed.
+            // `parse` has read the whole message, so it is well formed.
             while let Ok(Some(field)) = fields.next() {
                 if let (3, Value::Bytes(bytes)) = field {
                     return header(bytes).ok();
@@ -99,23 +100,23 @@ impl<'a> Answer<'a> {
 
 fn descriptor_status(message: &[u8]) -> Result<DescriptorStatus, Malformed> {
     let mut status = DescriptorStatus::default();
-    let mut fields = Fields::of(message);
+    let mut fields = Fields::new(message);
     while let Some(field) = fields.next()? {
         match field {
             (1, Value::Varint(code)) => status.over_limit = code == OVER_LIMIT,
             (2, Value::Bytes(limit)) => status.limit = first_number(limit)?,
             (3, Value::Varint(remaining)) => status.remaining = remaining,
-            (4, Value::Bytes(duration)) => status.reset_after = seconds_rounded_up(duration)?,
+            (4, Value::Bytes(duration)) => status.retry_or_reset = seconds_rounded_up(duration)?,
             _ => {}
         }
     }
     Ok(status)
 }
 
-/// `RateLimit.requests_per_unit`.
+/// The first field of a `RateLimit`: `requests_per_unit`.
 fn first_number(message: &[u8]) -> Result<Option<u64>, Malformed> {
     let mut number = None;
-    let mut fields = Fields::of(message);
+    let mut fields = Fields::new(message);
     while let Some(field) = fields.next()? {
         if let (1, Value::Varint(found)) = field {
             number = Some(found);
@@ -124,11 +125,11 @@ fn first_number(message: &[u8]) -> Result<Option<u64>, Malformed> {
     Ok(number)
 }
 
-/// `google.protobuf.Duration`; `None` when it is negative.
+/// The seconds of a `google.protobuf.Duration`; `None` when it is negative.
 fn seconds_rounded_up(message: &[u8]) -> Result<Option<u64>, Malformed> {
     let mut seconds = 0;
     let mut nanos = 0;
-    let mut fields = Fields::of(message);
+    let mut fields = Fields::new(message);
     while let Some(field) = fields.next()? {
         match field {
             (1, Value::Varint(found)) => seconds = found,
@@ -143,11 +144,11 @@ fn seconds_rounded_up(message: &[u8]) -> Result<Option<u64>, Malformed> {
     Ok(Some(seconds + u64::from(nanos > 0)))
 }
 
-/// `HeaderValue`: `value`, or `raw_value` where that is given instead.
+/// The name of a `HeaderValue`, and its `value` or `raw_value`, whichever is set.
 fn header(message: &[u8]) -> Result<(&[u8], &[u8]), Malformed> {
     let mut name: &[u8] = b"";
     let mut value: &[u8] = b"";
-    let mut fields = Fields::of(message);
+    let mut fields = Fields::new(message);
     while let Some(field) = fields.next()? {
         match field {
             (1, Value::Bytes(bytes)) => name = bytes,
@@ -160,11 +161,11 @@ fn header(message: &[u8]) -> Result<(&[u8], &[u8]), Malformed> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Answer, MAX_KEY, MAX_NAME, request};
+    use super::{MAX_KEY, MAX_NAME, Response, request};
     use crate::protobuf::{Malformed, Message};
 
     #[test]
-    fn a_request_is_what_the_protocol_says() {
+    fn a_request_is_encoded_as_the_protocol_says() {
         let message = request(b"d", b"key", b"abc");
         let expect = b"\x0a\x01d\x12\x0c\x0a\x0a\x0a\x03key\x12\x03abc\x18\x01";
         assert_eq!(message.as_ref().map(Message::as_bytes), Some(&expect[..]));
@@ -193,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_with_everything() {
+    fn every_field_of_a_response_is_read() {
         let mut message = Message::<512>::EMPTY;
         let written = message
             .number(1, 2)
@@ -204,32 +205,32 @@ mod tests {
             .and_then(|()| message.bytes(3, b"\x0a\x01c\x1a\x01d"))
             .and_then(|()| message.bytes(5, b"slow down"));
         assert!(written.is_some());
-        let answer = Answer::parse(message.as_bytes());
-        let Ok(answer) = answer else { panic!("{answer:?}") };
-        assert_eq!((answer.allowed, answer.body), (false, &b"slow down"[..]));
-        let told = answer.status.map(|s| (s.limit, s.remaining, s.reset_after));
-        assert_eq!(told, Some((Some(50), 0, Some(3))));
-        let headers: Vec<_> = answer.headers().collect();
+        let response = Response::parse(message.as_bytes());
+        let Ok(response) = response else { panic!("{response:?}") };
+        assert_eq!((response.allowed, response.body), (false, &b"slow down"[..]));
+        let status = response.status.map(|s| (s.limit, s.remaining, s.retry_or_reset));
+        assert_eq!(status, Some((Some(50), 0, Some(3))));
+        let headers: Vec<_> = response.headers().collect();
         assert_eq!(headers, [(&b"a"[..], &b"b"[..]), (b"c", b"d")]);
     }
 
     #[test]
     fn a_bare_ok_is_enough_and_no_code_is_not() {
-        assert_eq!(Answer::parse(b"\x08\x01").map(|answer| answer.allowed), Ok(true));
-        assert_eq!(Answer::parse(b"\x08\x02").map(|answer| answer.allowed), Ok(false));
-        assert_eq!(Answer::parse(b""), Err(Malformed));
-        assert_eq!(Answer::parse(b"\x08\x03"), Err(Malformed));
-        assert_eq!(Answer::parse(b"\x08\x01\x12\x01\x08"), Err(Malformed));
-        assert_eq!(Answer::parse(b"\x08\x01\x1a\x01\x0a"), Err(Malformed));
+        assert_eq!(Response::parse(b"\x08\x01").map(|response| response.allowed), Ok(true));
+        assert_eq!(Response::parse(b"\x08\x02").map(|response| response.allowed), Ok(false));
+        assert_eq!(Response::parse(b""), Err(Malformed));
+        assert_eq!(Response::parse(b"\x08\x03"), Err(Malformed));
+        assert_eq!(Response::parse(b"\x08\x01\x12\x01\x08"), Err(Malformed));
+        assert_eq!(Response::parse(b"\x08\x01\x1a\x01\x0a"), Err(Malformed));
     }
 
     #[test]
-    fn a_negative_duration_tells_nothing() {
+    fn a_negative_duration_is_ignored() {
         let mut message = Message::<128>::EMPTY;
         let written =
             message.number(1, 2).and_then(|()| message.bytes(2, &status(2, 1, 0, u64::MAX, 0)));
         assert!(written.is_some());
-        let answer = Answer::parse(message.as_bytes());
-        assert_eq!(answer.map(|a| a.status.and_then(|s| s.reset_after)), Ok(None));
+        let response = Response::parse(message.as_bytes());
+        assert_eq!(response.map(|r| r.status.and_then(|s| s.retry_or_reset)), Ok(None));
     }
 }

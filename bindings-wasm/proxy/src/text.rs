@@ -1,4 +1,4 @@
-//! Text of bounded length, held in place.
+//! Text of bounded length, stored in place.
 
 use core::fmt;
 
@@ -10,41 +10,41 @@ pub struct Text<const N: usize> {
 }
 
 impl<const N: usize> Text<N> {
-    /// No text yet.
+    /// The empty text.
     pub const EMPTY: Self = Self { len: 0, bytes: [0; N] };
 
-    /// `text`, if it fits.
+    /// A copy of `text`; `None` when it does not fit.
     pub fn new(text: &str) -> Option<Self> {
         let mut copy = Self::EMPTY;
         copy.push_str(text).then_some(copy)
     }
 
-    /// `text`, of which what does not fit is cut off.
+    /// A copy of `text`, cut to what fits.
     pub fn literal(text: &'static str) -> Self {
-        Self::of(format_args!("{text}"))
+        Self::format(format_args!("{text}"))
     }
 
-    /// A formatted message, of which what does not fit is cut off.
-    pub fn of(message: fmt::Arguments<'_>) -> Self {
+    /// A formatted message, cut to what fits.
+    pub fn format(message: fmt::Arguments<'_>) -> Self {
         let mut text = Self::EMPTY;
         text.append(message);
         text
     }
 
-    /// Appends a formatted message, of which what does not fit is cut off.
+    /// Appends a formatted message, cut to what fits.
     pub fn append(&mut self, message: fmt::Arguments<'_>) {
         let mut writer = Writer { bytes: &mut self.bytes, len: &mut self.len };
-        // The writer never fails; what it is given to show might, and is then cut off.
+        // The writer itself never fails. A value that fails to format ends the message early.
         let _ = fmt::Write::write_fmt(&mut writer, message);
     }
 
-    /// Appends `text`; says `false`, and appends nothing, when it does not fit.
+    /// Appends `text`; returns `false`, and appends nothing, when it does not fit.
     #[must_use]
     pub fn push_str(&mut self, text: &str) -> bool {
         append(&mut self.bytes, &mut self.len, text.as_bytes()).is_some()
     }
 
-    /// Appends one character; says `false` when it does not fit.
+    /// Appends one character; returns `false` when it does not fit.
     #[must_use]
     pub fn push(&mut self, character: char) -> bool {
         append_char(&mut self.bytes, &mut self.len, character).is_some()
@@ -57,13 +57,13 @@ impl<const N: usize> Text<N> {
 
     /// The text.
     pub fn as_str(&self) -> &str {
-        // Only whole strings are ever appended, so this never falls back.
+        // Only whole characters are ever appended, so this is always UTF-8.
         core::str::from_utf8(self.as_bytes()).unwrap_or_default()
     }
 }
 
-/// Appends `bytes` to the first `len` bytes of `room`; `None`, and nothing is appended, when they
-/// do not fit. Not inlined, and the same for every length, so that the module holds it once.
+/// Appends `bytes` after the first `len` bytes of `room`; returns `None`, and appends nothing, when
+/// they do not fit. It is not inlined and not generic, so that the module contains it once.
 #[inline(never)]
 pub(crate) fn append(room: &mut [u8], len: &mut usize, bytes: &[u8]) -> Option<()> {
     let (place, _) = room.get_mut(*len..)?.split_at_mut_checked(bytes.len())?;
@@ -79,7 +79,8 @@ fn append_char(room: &mut [u8], len: &mut usize, character: char) -> Option<()> 
     append(room, len, character.encode_utf8(&mut [0; 4]).as_bytes())
 }
 
-/// The same for every length, so that the module holds it once.
+/// Writes formatted text and cuts what does not fit. It is the same type for every length, so
+/// that the module contains the code once.
 struct Writer<'a> {
     bytes: &'a mut [u8],
     len: &'a mut usize,
@@ -116,7 +117,7 @@ mod tests {
     use super::Text;
 
     #[test]
-    fn holds_what_fits_and_refuses_the_rest_whole() {
+    fn text_that_does_not_fit_is_refused_whole() {
         let mut text = Text::<5>::EMPTY;
         assert!(text.push_str("abc"));
         assert!(!text.push_str("def"));
@@ -126,9 +127,9 @@ mod tests {
     }
 
     #[test]
-    fn formatting_cuts_on_a_character() {
+    fn formatting_cuts_at_a_character_boundary() {
         assert_eq!(Text::<4>::literal("abcé").as_str(), "abc");
-        let mut text = Text::<6>::of(format_args!("{}é", 12));
+        let mut text = Text::<6>::format(format_args!("{}é", 12));
         text.append(format_args!("{}", 3456));
         assert_eq!(text.as_str(), "12é34");
     }
