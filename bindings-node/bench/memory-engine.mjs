@@ -1,9 +1,12 @@
-// Which engine answers checks in memory faster: WebAssembly or the native addon?
-//
-//   node bench/memory-engine.mjs
-//
-// CPU time per check, the two interleaved round by round; medians over the rounds. The
-// WebAssembly engine gives a whole Decision; the addon only a boolean, the least it could give.
+/**
+ * Which engine answers checks in memory faster: WebAssembly or the native addon?
+ *
+ *   node bench/memory-engine.mjs
+ *
+ * Measures CPU time per check, with both engines interleaved round by round, and prints the medians
+ * of the rounds. The WebAssembly engine gives a whole Decision, the addon only a boolean, which is
+ * the least that it could give.
+ */
 
 import { createRequire } from 'node:module';
 

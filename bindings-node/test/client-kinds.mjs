@@ -1,4 +1,4 @@
-// The clients that a program may have made, and a URL beside them.
+/** The kinds of client that a program may have, and a URL. */
 
 import { Redis as Upstash } from '@upstash/redis';
 import { Redis as Ioredis } from 'ioredis';

@@ -1,4 +1,4 @@
-// Compiled, never run: the clients of other packages fit, and what is none does not.
+/** Compiled and never run: the types accept the clients of other packages, and refuse anything else. */
 import { Redis as Upstash } from '@upstash/redis';
 import { Cluster, Redis as Ioredis } from 'ioredis';
 import { createClient, createCluster } from 'redis';

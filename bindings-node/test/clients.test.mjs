@@ -1,4 +1,4 @@
-// Shared buckets over clients that the program has made: of ioredis, node-redis and Upstash.
+/** Shared buckets over clients that the program has made with ioredis, node-redis or Upstash. */
 
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, describe, test } from 'node:test';

@@ -1,4 +1,4 @@
-// The vectors over a real Redis that tells the time of the test.
+/** A client of a real Redis that gets the time from the test, so that the vectors can run over it. */
 
 import { createLimiter } from 'tidegate';
 

@@ -1,4 +1,4 @@
-// The examples of the README run as they are written, on a Redis of their own.
+/** The examples of the README run as they are written, on a Redis of their own. */
 
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';

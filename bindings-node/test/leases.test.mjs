@@ -1,4 +1,4 @@
-// Leases on a real Redis, by one process: over a URL, and over clients of the program's own.
+/** Leases on a real Redis, by one process: over a URL, and over clients of the program's own. */
 
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';

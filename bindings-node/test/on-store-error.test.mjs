@@ -1,4 +1,4 @@
-// What a limiter answers while its Redis fails.
+/** What a limiter answers while its Redis fails. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 

@@ -1,4 +1,4 @@
-// The package as its users get it: from this folder, and from the file that `npm pack` makes.
+/** The package as its users get it: from this folder, and from the file that `npm pack` makes. */
 
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';

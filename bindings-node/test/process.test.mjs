@@ -1,4 +1,4 @@
-// What limiters do to the life of a process and of its threads.
+/** What limiters do to the life of a process and of its threads. */
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';

@@ -1,4 +1,4 @@
-// A Redis of the test's own, on a free port of this host.
+/** A Redis for one test file, on a free port of this host. */
 
 import { execFileSync, spawn } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';

@@ -1,4 +1,4 @@
-// The shared bucket, on a real Redis.
+/** The shared bucket, on a real Redis. */
 
 import assert from 'node:assert/strict';
 import { after, afterEach, before, beforeEach, test } from 'node:test';

@@ -1,5 +1,7 @@
-// Every operation on the stores that processes share. Their clocks are real, so limits are slow
-// where time must not matter.
+/**
+ * Every operation on the stores that processes share. Their clocks are real, so limits are slow
+ * where time must not matter.
+ */
 
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';

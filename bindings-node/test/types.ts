@@ -1,4 +1,4 @@
-// Compiled, never run: what the type declarations must accept and refuse.
+/** Compiled and never run: what the type declarations must accept and refuse. */
 import { FakeClock, Limiter, RateLimited, StoreTimeout, createLimiter } from 'tidegate';
 import type { Decision, MemoryLimiter, MemoryReservation, Reservation } from 'tidegate';
 

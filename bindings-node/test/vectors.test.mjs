@@ -1,3 +1,5 @@
+/** Runs tests/vectors through the package, with `../../bindings-wasm/js/test/conformance.mjs`. */
+
 import * as api from 'tidegate';
 
 import { testVectors } from '../../bindings-wasm/js/test/conformance.mjs';

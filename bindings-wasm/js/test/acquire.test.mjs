@@ -1,4 +1,4 @@
-// Waiting for a slot: once, not too short, and not for nothing.
+/** Waiting for a slot: `acquire` waits once, long enough, and only if it gets its slot. */
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';

@@ -1,4 +1,4 @@
-// The built package in a real browser: the page imports it as any page would.
+/** The built package in a real browser, whose page imports it as any page would. */
 
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';

@@ -1,4 +1,4 @@
-// What tests/vectors promises of every binding, for this package and for the one for Node.
+/** Tests what tests/vectors promises of every binding; for this package and the one for Node. */
 
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';

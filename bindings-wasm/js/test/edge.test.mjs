@@ -1,5 +1,7 @@
-// The entry point for edge runtimes, under their rules: modules are imported, never compiled at
-// run time, and before the first request there is neither randomness nor a clock.
+/**
+ * The entry point for edge runtimes, under their rules: modules are imported and never compiled at
+ * run time, and there is neither randomness nor a clock before the first request.
+ */
 
 import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';

@@ -1,4 +1,4 @@
-// The module itself: exact nanoseconds, and what it keeps in memory.
+/** The WebAssembly module by itself: exact nanoseconds, and how much memory it keeps. */
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';

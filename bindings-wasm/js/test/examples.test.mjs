@@ -1,4 +1,4 @@
-// The examples of the README and of the declarations run as they are written.
+/** The examples of the README and of the declarations run as they are written. */
 
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';

@@ -1,3 +1,5 @@
+/** The limiter in memory: checks, decisions, arguments and options. */
+
 import assert from 'node:assert/strict';
 import { createRequire } from 'node:module';
 import { test } from 'node:test';

@@ -1,4 +1,4 @@
-// The operations beyond the check: reservations, corrections, holds, several keys, many checks.
+/** Operations other than the check: reservations, corrections, holds, several keys, many checks. */
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';

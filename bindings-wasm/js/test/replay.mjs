@@ -1,5 +1,7 @@
-// Replays traces of decide.json and operations.json. Without imports, so that a browser's page
-// can run it too.
+/**
+ * Replays traces of decide.json and operations.json. It imports nothing, so that a page in a browser
+ * can run it too.
+ */
 
 const NANOS_PER_MILLI = 1_000_000n;
 const FOREVER = String(2n ** 64n - 1n);

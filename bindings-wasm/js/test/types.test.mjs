@@ -1,3 +1,5 @@
+/** Compiles types.ts, in which the type declarations are tested. */
+
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { copyFileSync, rmSync } from 'node:fs';

@@ -1,4 +1,4 @@
-// Compiled, never run: what the type declarations must accept and refuse.
+/** Compiled and never run: what the type declarations must accept and refuse. */
 import { CostTooLarge, FakeClock, InvalidLimit, RateLimited, TidegateError } from 'tidegate-wasm';
 import { Limit, Limiter, Reservation, createLimiter, limit } from 'tidegate-wasm';
 import type { CheckInput, Decision, Keys, LimitInput, LeaseOptions, MemoryLimiter, MemoryReservation, OnStoreError, UpstashClient } from 'tidegate-wasm';

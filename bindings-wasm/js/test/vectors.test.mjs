@@ -1,3 +1,5 @@
+/** Runs tests/vectors through the package, with `conformance.mjs`. */
+
 import * as api from 'tidegate-wasm';
 
 import { testVectors } from './conformance.mjs';
