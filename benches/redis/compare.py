@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Tidegate beside its peers on one redis-server: Rust, Python and Node.
+"""Measures Tidegate beside its peers on one redis-server: Rust, Python and Node.
 
     make bench-redis ARGS="[--quick | --full] [part of a case's name]"
 
 In each round every contender of a case runs once, in turn, so that what slows the machine down
-for a while slows them all; figures are medians over the rounds. Each contender keeps its limit
-for each call, so a wrong answer ends the run. Peers run their cheapest algorithm.
+for a while slows them all; figures are medians over the rounds. Each contender has the same limit
+for all calls of a case, so a wrong answer ends the run. Peers run their cheapest algorithm.
 
 The columns, per check: what the caller waits (p50, p99); how often the server read from a
 socket (`trips`; a client that has many calls in flight on one connection may be read once for
@@ -35,7 +35,7 @@ ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
 PEERS = ROOT / ".build" / "bench-redis"
 FORWARDER = ROOT / "tests" / "end_to_end" / "upstash_forwarder.mjs"
-PER_LANGUAGE_START = 30.0
+START_DEADLINE = 60.0
 IN_FLIGHT = 64
 
 
@@ -73,7 +73,7 @@ class Case:
 RUST = ("tidegate", "redis_rate")
 PYTHON = ("tidegate", "tidegate-redis-py", "limits", "throttled-py")
 ASYNCIO = ("tidegate-async", "tidegate-redis-py-async", "limits-async", "throttled-py-async")
-# A thousand calls a second of one process, which need no server or hardly any.
+# A thousand calls a second by one process, which need no server or hardly ever do.
 RUST_PACED = ("tidegate-leased", "governor", "redis_rate")
 NODE = (
     "tidegate",
@@ -107,7 +107,7 @@ def cases(effort: Effort) -> Iterator[Case]:
 
 @dataclass(frozen=True)
 class Figures:
-    """Of one slice, or the medians of several."""
+    """The figures of one slice, or the medians of several slices."""
 
     per_second: float
     p50: float
@@ -144,8 +144,8 @@ Medians = dict[str, dict[str, float]]
 
 @dataclass(frozen=True)
 class Bar:
-    """What ours must reach in a case: a figure of its own, or times that of a peer (`best`: of
-    the best one). `ours` is the first contender unless another is named."""
+    """What ours must reach in a case: a figure, or a multiple of a peer's (`best`: of the best
+    peer's). `ours` is the first contender unless another is named."""
 
     case: str
     column: str
@@ -192,7 +192,7 @@ class RedisServer:
         self.process = subprocess.Popen(
             ["redis-server", "--port", str(self.port), *options], stdout=subprocess.DEVNULL
         )
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + START_DEADLINE
         while True:
             try:
                 self.socket = socket.create_connection(("127.0.0.1", self.port))
@@ -252,7 +252,7 @@ class Worker:
 def measure(server: RedisServer, worker: Worker, case: Case, name: str, effort: Effort) -> Figures:
     words = (name, case.keys, case.outcome, case.concurrency, effort.milliseconds)
     if name == "tidegate-leased":
-        # The demand shows within a ttl.
+        # The lease learns the demand within one ttl.
         worker.ask("run", name, case.keys, case.outcome, case.concurrency, 1200)
     before = server.counters()
     sample = worker.ask("run", *words)
@@ -288,7 +288,7 @@ def run(case: Case, server: RedisServer, worker: Worker, effort: Effort) -> Medi
         rounds.append({name: measure(server, worker, case, name, effort) for name in order})
     medians = {
         name: {
-            column: statistics.median(getattr(of[name], column) for of in rounds)
+            column: statistics.median(getattr(figures[name], column) for figures in rounds)
             for column in COLUMNS
         }
         for name in names
@@ -325,7 +325,7 @@ def print_bench_lines(case: Case, medians: Medians, rounds: list[dict[str, Figur
 
 
 def print_bars(medians: dict[str, Medians]) -> None:
-    """How far each bar is reached; of what was measured."""
+    """Says of each bar whose case was measured how far it is reached."""
     print()
     for bar in BARS:
         if bar.case not in medians:
@@ -349,12 +349,12 @@ def print_bars(medians: dict[str, Medians]) -> None:
 
 
 def _ratio(better: float, worse: float) -> float:
-    """Nothing at all against something is as good as a thousandth of it."""
+    """The first figure over the second, which counts as a thousandth of the first at least."""
     return better / max(worse, better / 1000, 1e-9)
 
 
 def redis_rate_script() -> str:
-    """The text that redis_rate sends for each check, out of its Go source."""
+    """The script that redis_rate sends for each check, read from its Go source."""
     found = re.search(r"var allowN = redis\.NewScript\(`(.*?)`\)", (PEERS / "redis_rate.go").read_text(), re.S)
     if not found:
         raise SystemExit("redis_rate's script is not where it was")
@@ -367,7 +367,7 @@ def forwarder(server: RedisServer) -> Iterator[str]:
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout
-        if not select.select([process.stdout], [], [], PER_LANGUAGE_START)[0]:
+        if not select.select([process.stdout], [], [], START_DEADLINE)[0]:
             raise SystemExit("the forwarder did not start")
         yield f"http://127.0.0.1:{process.stdout.readline().strip()}"
     finally:

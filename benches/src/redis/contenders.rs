@@ -1,4 +1,4 @@
-//! Who is measured: ours, `governor` in process, one script call per check as `redis_rate` makes
+//! The contenders: ours, `governor` in process, one script call per check as `redis_rate` makes
 //! it, and a call of a script that does nothing.
 
 use core::time::Duration;
@@ -8,16 +8,16 @@ use redis::{RedisError, Script};
 
 use tokio::runtime::Handle;
 
-use crate::Result;
+use crate::{PATIENCE, Result};
 
-/// A limit as each contender writes it: so many tokens per seconds.
+/// A limit as each contender writes it: a number of tokens per a number of seconds.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Rate {
     pub(crate) tokens: u64,
     pub(crate) seconds: u64,
 }
 
-/// More than anybody can ask of one key.
+/// More tokens than calls can ask of one key.
 pub(crate) const HOT: Rate = Rate { tokens: 10_000_000, seconds: 1 };
 /// A bucket owes for about a second after a check.
 pub(crate) const SPREAD: Rate = Rate { tokens: 100_000, seconds: 86_400 };
@@ -47,26 +47,28 @@ impl Tidegate {
         Self::keeping_refusals(url, runtime, Duration::from_secs(1))
     }
 
-    /// One that takes slices of the hot bucket. The others give too few tokens to be leased.
+    /// A contender that leases slices of the hot bucket. The other limits give too few tokens to
+    /// be leased.
     pub(crate) fn leased(url: &str, runtime: &Handle) -> Result<Self> {
         let Self([_, spread, exhausted]) = Self::new(url, runtime)?;
         let hot = tidegate::Limiter::builder()
             .limit(&format!("{}/{}s", HOT.tokens, HOT.seconds))
             .store_url(url)
+            .store_timeout(PATIENCE)
             .prefix("rust-leased")
             .lease(tidegate::LeaseOptions::new(Duration::from_secs(1)))
             .build()?;
         Ok(Self([hot, spread, exhausted]))
     }
 
-    /// One that asks the server for every check.
+    /// A contender that asks the server for every check.
     pub(crate) fn asking(url: &str, runtime: &Handle) -> Result<Self> {
         Self::keeping_refusals(url, runtime, Duration::ZERO)
     }
 
     fn keeping_refusals(url: &str, runtime: &Handle, keep: Duration) -> Result<Self> {
-        // As the others' connection, on the runtime of those who call.
-        let store = tidegate::Store::open_on(url, Duration::from_secs(10), runtime)?;
+        // The peers' connection, too, is on the callers' runtime.
+        let store = tidegate::Store::open_on(url, PATIENCE, runtime)?;
         let open = |Rate { tokens, seconds }| {
             tidegate::Limiter::builder()
                 .limit(&format!("{tokens}/{seconds}s"))
@@ -110,7 +112,7 @@ impl Contender for Tidegate {
     }
 }
 
-/// Buckets of this process alone, all of the hot limit.
+/// Buckets of this process alone, all with the hot limit.
 pub(crate) struct Governor(governor::DefaultKeyedRateLimiter<String>);
 
 impl Governor {
@@ -130,7 +132,7 @@ impl Contender for Governor {
     }
 }
 
-/// One EVALSHA of its script for each check, all over one connection.
+/// One EVALSHA of `redis_rate`'s script for each check, all over one connection.
 pub(crate) struct RedisRate {
     connection: MultiplexedConnection,
     script: Script,
@@ -185,7 +187,7 @@ impl Contender for Bare {
     }
 }
 
-/// The reply, or that to a second try where the server had to be given the script first.
+/// The reply, or the reply to a second attempt where the server had to be given the script first.
 async fn or_load(
     reply: core::result::Result<redis::Value, RedisError>,
     script: &Script,

@@ -1,4 +1,6 @@
-//! Calls for a while, by one thread or by many tasks at a time, and what they took.
+//! Makes calls for a while, by one thread or by many tasks at a time, and measures them.
+//!
+//! Every loop makes at least one call: on a busy machine the whole slice may pass before it begins.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
@@ -12,7 +14,7 @@ use crate::Result;
 use crate::contenders::{Contender, EXHAUSTED, Rate, Tidegate};
 
 pub(crate) struct Load {
-    /// How many keys are asked for in turn; one for each task where they are as many.
+    /// How many keys are asked for in turn; each task has its own where there are as many tasks.
     pub(crate) keys: u64,
     pub(crate) limit: Rate,
     pub(crate) concurrency: u64,
@@ -65,7 +67,7 @@ impl Load {
         let end = Instant::now() + self.slice;
         let (mut nanos, mut allowed) = (Vec::new(), 0);
         let mut before = Instant::now();
-        while before < end {
+        loop {
             if !self.rest.is_zero() {
                 std::thread::sleep(self.rest);
                 before = Instant::now();
@@ -75,11 +77,13 @@ impl Load {
             let after = Instant::now();
             nanos.push(saturating_nanos(after - before));
             before = after;
+            if before >= end {
+                return Ok((nanos, allowed));
+            }
         }
-        Ok((nanos, allowed))
     }
 
-    /// One call of as many checks as are to be in flight after the other.
+    /// Makes one call after the other, each of as many checks as are to be in flight.
     pub(crate) fn run_many(&self, runtime: &Runtime, tidegate: &Arc<Tidegate>) -> Result<Sample> {
         let keys: Vec<u64> = (0..self.concurrency).map(|nth| nth % self.keys).collect();
         let (tidegate, limit, slice) = (Arc::clone(tidegate), self.limit, self.slice);
@@ -88,14 +92,16 @@ impl Load {
                 let end = Instant::now() + slice;
                 let (mut nanos, mut allowed) = (Vec::new(), 0);
                 let mut before = Instant::now();
-                while before < end {
+                loop {
                     allowed += tidegate.check_many(limit, &keys).await?;
                     let after = Instant::now();
                     let taken = saturating_nanos(after - before);
                     nanos.extend(core::iter::repeat_n(taken, keys.len()));
                     before = after;
+                    if before >= end {
+                        return Ok((nanos, allowed));
+                    }
                 }
-                Ok((nanos, allowed))
             };
             runtime.block_on(runtime.spawn(calls))?
         })
@@ -126,7 +132,7 @@ impl Load {
             let end = Instant::now() + slice;
             let (mut nanos, mut allowed) = (Vec::new(), 0);
             let mut before = Instant::now();
-            while before < end {
+            loop {
                 let key = match keys {
                     _ if keys == concurrency => task,
                     _ => nth_key(next.fetch_add(1, Ordering::Relaxed), keys),
@@ -135,8 +141,10 @@ impl Load {
                 let after = Instant::now();
                 nanos.push(saturating_nanos(after - before));
                 before = after;
+                if before >= end {
+                    return Ok((nanos, allowed));
+                }
             }
-            Ok((nanos, allowed))
         }
     }
 }
@@ -167,7 +175,8 @@ pub(crate) fn exhaust<C: Contender>(
     Ok(())
 }
 
-/// All keys in an order that jumps: neighbours in time are no neighbours in any table.
+/// The key of the nth call. The order jumps, so that keys of successive calls are not neighbours
+/// in any table.
 fn nth_key(nth: u64, keys: u64) -> u64 {
     const PRIME: u64 = 1_000_003;
     nth.wrapping_mul(PRIME) % keys
@@ -177,7 +186,7 @@ fn saturating_nanos(duration: Duration) -> u32 {
     u32::try_from(duration.as_nanos()).unwrap_or(u32::MAX)
 }
 
-/// What this process has used, all its threads together.
+/// The CPU time that all threads of this process have used.
 fn cpu_seconds() -> f64 {
     let time = clock_gettime(ClockId::ProcessCPUTime);
     time.tv_sec as f64 + time.tv_nsec as f64 / 1e9

@@ -1,12 +1,13 @@
-//! The Rust side of `make bench-redis`: makes the calls that `benches/redis/compare.py` asks for,
-//! one line each, and answers with what they took, as one line of JSON.
+//! The Rust side of `make bench-redis`: reads lines that `benches/redis/compare.py` writes, makes
+//! the calls that each line asks for, and answers with a line of JSON that says what they took.
 //!
 //! ```text
 //! exhaust <contender> <keys>
 //! run     <contender> <keys> <allow|deny|paced> <concurrency> <milliseconds>
 //! ```
 //!
-//! Paced is allowed too, by one thread that rests for a millisecond before each call.
+//! Calls that are paced are allowed too; one thread makes them and rests for a millisecond before
+//! each.
 //!
 //! `REDIS_URL` names the server, `REDIS_RATE_SCRIPT` the file with `redis_rate`'s script.
 
@@ -20,9 +21,14 @@ use std::sync::Arc;
 
 use contenders::{Bare, Contender, Governor, RedisRate, Tidegate};
 use load::{Load, Sample};
+use redis::AsyncConnectionConfig;
 use tokio::runtime::Runtime;
 
 type Result<T> = core::result::Result<T, Box<dyn Error + Send + Sync>>;
+
+/// How long any contender waits for the server. No measured call comes near it; it only has to be
+/// longer than a busy machine may leave a process without the processor.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 fn main() -> Result<()> {
     let url = std::env::var("REDIS_URL")?;
@@ -31,7 +37,11 @@ fn main() -> Result<()> {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let client = redis::Client::open(url.as_str())?;
-    let connection = runtime.block_on(client.get_multiplexed_async_connection())?;
+    let patient = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(PATIENCE))
+        .set_response_timeout(Some(PATIENCE));
+    let connection =
+        runtime.block_on(client.get_multiplexed_async_connection_with_config(&patient))?;
     let tidegate = Arc::new(Tidegate::new(&url, runtime.handle())?);
     let asking = Arc::new(Tidegate::asking(&url, runtime.handle())?);
     let leased = Arc::new(Tidegate::leased(&url, runtime.handle())?);
