@@ -342,15 +342,17 @@ def _give_back(reserving: asyncio.Future[Reservation]) -> None:
 _completions: WeakKeyDictionary[asyncio.AbstractEventLoop, ref[_Completions]] = WeakKeyDictionary()
 
 
-# Of the loop that was asked for last, as most programs have but one.
+# The loop that was asked for last, and its completions: most programs have only one loop.
 _latest: tuple[ref[asyncio.AbstractEventLoop], ref[_Completions]] | None = None
 
 
 def _completions_of(loop: asyncio.AbstractEventLoop) -> _Completions | None:
     """What completes the loop's futures; None where the loop cannot watch a socket."""
     global _latest
-    if _latest is not None and _latest[0]() is loop:
-        completions = _latest[1]()
+    # Read once: another thread may replace it between two reads.
+    latest = _latest
+    if latest is not None and latest[0]() is loop:
+        completions = latest[1]()
         if completions is not None:
             return completions
     watched = _completions.get(loop)
