@@ -92,30 +92,32 @@ impl Completions {
         self.0.bell.as_ref().map(|bell| bell.woken.as_raw_fd()).ok_or_else(unwatched)
     }
 
-    /// Each of these starts an operation on the store that completes `future`. A check may only
-    /// be gathered; true says that the loop is to call `send` in its next turn.
+    /// Starts a check on the store that completes `future`; so do the methods below for the
+    /// other operations. Only a check may be gathered, to be sent in the loop's next turn.
     fn check(
-        &self,
-        py: Python<'_>,
+        slf: &Bound<'_, Self>,
         future: Py<PyAny>,
         limiter: Py<Limiter>,
         key: Keys<'_>,
         #[pyo3(from_py_with = cost)] cost: u64,
-    ) -> bool {
+    ) -> PyResult<()> {
+        let this = slf.get();
         if let Keys::One(key) = key
-            && self.0.expects_more()
+            && this.0.expects_more()
         {
-            let ticket = self.ticket(limiter.clone_ref(py), future);
-            let mut gathered = self.0.gathered.lock();
-            gathered.push(Gathered { limiter, key: key.into(), cost, ticket });
-            return gathered.len() == 1;
+            if this.0.gathered.lock().is_empty() {
+                Self::send_in_next_turn(slf, future.bind(slf.py()))?;
+            }
+            let ticket = this.ticket(limiter.clone_ref(slf.py()), future);
+            this.0.gathered.lock().push(Gathered { limiter, key: key.into(), cost, ticket });
+            return Ok(());
         }
-        self.send();
+        this.send();
         let facade = limiter.get().facade().clone();
-        let ticket = self.ticket(limiter, future);
+        let ticket = this.ticket(limiter, future);
         let done = |answer: Result<_, _>| ticket.complete(answer.map(Outcome::Decision));
         key.lend(|keys| facade.check_then(keys, cost, done));
-        false
+        Ok(())
     }
 
     /// Sends the checks that have been gathered.
@@ -245,6 +247,16 @@ impl Completions {
 }
 
 impl Completions {
+    /// Has the loop of `future` call `send`. This comes before the first check is gathered: an
+    /// interrupt in between leaves a call that sends nothing, while the other order would leave a
+    /// check that nothing sends, and later ones would gather behind it for ever.
+    fn send_in_next_turn(slf: &Bound<'_, Self>, future: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = slf.py();
+        let send = slf.getattr(intern!(py, "send"))?;
+        let event_loop = future.call_method0(intern!(py, "get_loop"))?;
+        event_loop.call_method1(intern!(py, "call_soon"), (send,)).map(drop)
+    }
+
     fn run(&self, future: Py<PyAny>, limiter: Py<Limiter>, key: &Keys<'_>, operation: Operation) {
         self.send();
         let facade = limiter.get().facade().clone();

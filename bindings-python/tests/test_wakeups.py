@@ -7,11 +7,16 @@ depends on it is not answered.
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 from weakref import ref
 
 import pytest
+from conftest import RedisServer
 
-from tidegate import _async
+from tidegate import AsyncLimiter, _async
+
+# Far longer than any answer takes, so that a test that reaches it has lost a wake-up.
+PATIENT = 30.0
 
 
 def test_a_loop_is_never_given_the_completions_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -31,3 +36,40 @@ def test_a_loop_is_never_given_the_completions_of_another(monkeypatch: pytest.Mo
     finally:
         one.close()
         other.close()
+
+
+def test_an_interrupt_while_checks_are_gathered_stops_no_later_check(
+    own_redis: RedisServer, prefix: str
+) -> None:
+    class Loop(asyncio.SelectorEventLoop):
+        is_interrupted = False
+
+        def call_soon(self, callback: Any, *arguments: Any, **options: Any) -> Any:
+            if self.is_interrupted and getattr(callback, "__name__", "") == "send":
+                self.is_interrupted = False
+                raise KeyboardInterrupt
+            return super().call_soon(callback, *arguments, **options)
+
+    async def use() -> None:
+        limiter = AsyncLimiter("30/d", store=own_redis.url, prefix=prefix, store_timeout=PATIENT)
+        await limiter.peek("k")
+        own_redis.freeze()
+        try:
+            under_way = asyncio.create_task(limiter.check("k"))
+            await asyncio.sleep(0)
+            loop.is_interrupted = True
+            with pytest.raises(KeyboardInterrupt):
+                await limiter.check("k")
+            assert not loop.is_interrupted
+            later = asyncio.create_task(limiter.check("k"))
+            await asyncio.sleep(0)
+        finally:
+            own_redis.thaw()
+        assert await asyncio.wait_for(under_way, PATIENT)
+        assert await asyncio.wait_for(later, PATIENT)
+
+    loop = Loop()
+    try:
+        loop.run_until_complete(use())
+    finally:
+        loop.close()

@@ -108,8 +108,7 @@ class AsyncLimiter:
         if completions is None:
             return await _start(limiter.check, _Completions.check, limiter, key, cost)
         future: asyncio.Future[Decision] = loop.create_future()
-        if completions.check(future, limiter, key, cost):
-            loop.call_soon(completions.send)
+        completions.check(future, limiter, key, cost)
         return await future
 
     async def check_many(self, checks: Iterable[_Check]) -> list[Decision]:
