@@ -147,9 +147,11 @@ impl Completions {
     ) -> PyResult<()> {
         self.send();
         let facade = limiter.get().facade().clone();
-        let ticket = self.ticket(limiter, future);
-        let done = |answer: Result<_, _>| ticket.complete(answer.map(Outcome::Decisions));
-        checks.lend(|checks| facade.check_many_then(checks, done))
+        checks.lend(|checks| {
+            let ticket = self.ticket(limiter, future);
+            let done = |answer: Result<_, _>| ticket.complete(answer.map(Outcome::Decisions));
+            facade.check_many_then(checks, done);
+        })
     }
 
     fn reserve(

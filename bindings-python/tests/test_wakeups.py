@@ -7,6 +7,7 @@ depends on it is not answered.
 from __future__ import annotations
 
 import asyncio
+import gc
 from typing import Any
 from weakref import ref
 
@@ -73,3 +74,16 @@ def test_an_interrupt_while_checks_are_gathered_stops_no_later_check(
         loop.run_until_complete(use())
     finally:
         loop.close()
+
+
+async def test_a_mistake_in_many_checks_leaves_no_answer_that_nobody_takes(
+    redis_server: RedisServer, prefix: str
+) -> None:
+    limiter = AsyncLimiter("30/d", store=redis_server.url, prefix=prefix, store_timeout=PATIENT)
+    complaints: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+    with pytest.raises(TypeError, match="key must be"):
+        await limiter.check_many([5])  # type: ignore[list-item]
+    assert await limiter.check("k"), "by now, an answer to the other call has come"
+    gc.collect()
+    assert complaints == []
