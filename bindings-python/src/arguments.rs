@@ -1,4 +1,4 @@
-//! Reading what Python gives: each reader names its argument and the bound.
+//! Reads the arguments that Python gives. Each error names the argument and its bound.
 
 use core::time::Duration;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use pyo3::types::{
 };
 use tidegate::{LeaseOptions, ManualClock, OnFull};
 
-use crate::clients::Carriage;
+use crate::clients::ClientConnection;
 use crate::clock::FakeClock;
 use crate::errors::invalid_argument;
 use crate::seconds;
@@ -19,8 +19,8 @@ const KEY_TYPES: &str = "str or bytes, or a sequence of them";
 const MAX_TOKENS: i64 = i64::MAX;
 const MAX_KEYS: usize = 100_000_000;
 
-/// What a method takes as its key: one for all limits, borrowed from a `str` or `bytes`, or a
-/// sequence of one per limit. Their number and lengths are the limiter's to check.
+/// The `key` argument: one key for all limits, borrowed from a `str` or `bytes`, or a sequence of
+/// one key per limit. The limiter checks their number and lengths.
 pub(crate) enum Keys<'a> {
     One(&'a [u8]),
     Each(Vec<Vec<u8>>),
@@ -39,11 +39,11 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Keys<'a> {
 }
 
 #[inline(never)]
-fn key_per_limit<'a>(object: &Bound<'_, PyAny>) -> PyResult<Keys<'a>> {
-    // Those are sequences of numbers.
-    let of_numbers =
+pub(crate) fn key_per_limit<'a>(object: &Bound<'_, PyAny>) -> PyResult<Keys<'a>> {
+    // A bytearray or a memoryview is a sequence of numbers.
+    let has_numbers =
         object.is_instance_of::<PyByteArray>() || object.is_instance_of::<PyMemoryView>();
-    let Some(keys) = object.cast::<PySequence>().ok().filter(|_| !of_numbers) else {
+    let Some(keys) = object.cast::<PySequence>().ok().filter(|_| !has_numbers) else {
         return Err(wrong_type("key", KEY_TYPES, object));
     };
     let each = keys.try_iter()?.map(|key| {
@@ -57,7 +57,7 @@ fn key_per_limit<'a>(object: &Bound<'_, PyAny>) -> PyResult<Keys<'a>> {
 }
 
 impl Keys<'_> {
-    /// Lends them in the limiter's form.
+    /// Calls `use_them` with the keys in the limiter's form.
     pub(crate) fn lend<R>(&self, use_them: impl FnOnce(tidegate::Keys<'_>) -> R) -> R {
         match self {
             Self::One(key) => use_them(tidegate::Keys::One(key)),
@@ -73,7 +73,7 @@ impl Keys<'_> {
     }
 }
 
-/// The bytes of a `str` or `bytes`; none of anything else.
+/// The bytes of a `str` or `bytes`; `None` for any other object.
 #[inline]
 pub(crate) fn one_key<'a>(object: Borrowed<'a, '_, PyAny>) -> PyResult<Option<&'a [u8]>> {
     if object.is_instance_of::<PyString>() {
@@ -85,7 +85,7 @@ pub(crate) fn one_key<'a>(object: Borrowed<'a, '_, PyAny>) -> PyResult<Option<&'
     }
 }
 
-/// The checks of `check_many`, each a key or a tuple of a key and a cost.
+/// The `checks` argument of `check_many`: each is a key or a tuple of a key and a cost.
 pub(crate) struct Checks<'py>(Vec<(Bound<'py, PyAny>, u64)>);
 
 impl<'a, 'py> FromPyObject<'a, 'py> for Checks<'py> {
@@ -102,7 +102,7 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Checks<'py> {
                 return Ok((check, 1));
             };
             let second = pair.get_item(1)?;
-            // Two keys are a key per limit.
+            // A tuple of two keys is one key per limit.
             if one_key(second.as_borrowed())?.is_some() {
                 return Ok((check, 1));
             }
@@ -113,7 +113,7 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Checks<'py> {
 }
 
 impl Checks<'_> {
-    /// Lends them in the limiter's form.
+    /// Calls `use_them` with the checks in the limiter's form.
     pub(crate) fn lend<R>(
         &self,
         use_them: impl FnOnce(Vec<(tidegate::Keys<'_>, u64)>) -> R,
@@ -137,17 +137,17 @@ pub(crate) fn cost(object: &Bound<'_, PyAny>) -> PyResult<u64> {
     whole_tokens("cost", object)
 }
 
-/// Tokens that were charged.
+/// The number of tokens that were charged.
 pub(crate) fn charged(object: &Bound<'_, PyAny>) -> PyResult<u64> {
     whole_tokens("charged", object)
 }
 
-/// Tokens that were used.
+/// The number of tokens that were used.
 pub(crate) fn actual(object: &Bound<'_, PyAny>) -> PyResult<u64> {
     whole_tokens("actual", object)
 }
 
-/// Tokens to give back.
+/// The number of tokens to give back.
 pub(crate) fn tokens(object: &Bound<'_, PyAny>) -> PyResult<u64> {
     whole_tokens("tokens", object)
 }
@@ -171,12 +171,12 @@ fn whole_tokens(name: &'static str, object: &Bound<'_, PyAny>) -> PyResult<u64> 
     }
 }
 
-/// The longest wait that a caller accepts; none for any.
+/// The longest wait that a caller accepts; `None` for any wait.
 pub(crate) fn max_wait(object: &Bound<'_, PyAny>) -> PyResult<Option<Duration>> {
     optional_wait("max_wait", object)
 }
 
-/// The longest wait that a caller accepts; none for any.
+/// The longest wait that a caller accepts; `None` for any wait.
 pub(crate) fn timeout(object: &Bound<'_, PyAny>) -> PyResult<Option<Duration>> {
     optional_wait("timeout", object)
 }
@@ -193,33 +193,33 @@ pub(crate) fn wait(object: &Bound<'_, PyAny>) -> PyResult<Duration> {
 fn wait_of(name: &'static str, object: &Bound<'_, PyAny>) -> PyResult<Duration> {
     let seconds = seconds::read(name, object)?;
     if seconds >= 0.0 {
-        // Too long to count is as good as for ever.
+        // A wait that a Duration cannot hold counts as the longest one.
         return Ok(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX));
     }
     let message = format!("it must be 0 seconds or more, but is {seconds}");
     Err(invalid_argument(object.py(), name, message))
 }
 
-/// A store's URL.
 /// Where buckets live.
 pub(crate) enum StoreChoice {
     Url(String),
-    Client(Py<Carriage>),
+    Client(Py<ClientConnection>),
 }
 
+/// The `store` argument: a URL, or a Redis client.
 pub(crate) fn store(object: &Bound<'_, PyAny>) -> PyResult<StoreChoice> {
     if object.is_instance_of::<PyString>() {
         return text("store", object).map(|url| StoreChoice::Url(url.to_owned()));
     }
-    Carriage::of(object).map(StoreChoice::Client)
+    ClientConnection::of(object).map(StoreChoice::Client)
 }
 
-/// A prefix of keys.
+/// The prefix of all keys of a limiter.
 pub(crate) fn prefix(object: &Bound<'_, PyAny>) -> PyResult<String> {
     text("prefix", object).map(str::to_owned)
 }
 
-/// A store timeout in seconds; its bounds are the limiter's to check.
+/// The store timeout, given in seconds. The limiter checks its bounds.
 pub(crate) fn store_timeout(object: &Bound<'_, PyAny>) -> PyResult<Duration> {
     let seconds = seconds::read("store_timeout", object)?;
     Duration::try_from_secs_f64(seconds).map_err(|_| {
@@ -228,7 +228,7 @@ pub(crate) fn store_timeout(object: &Bound<'_, PyAny>) -> PyResult<Duration> {
     })
 }
 
-/// How long a refusal may be kept, in seconds; its bounds are the limiter's to check.
+/// How long a refusal may be kept, given in seconds. The limiter checks its bounds.
 pub(crate) fn deny_cache(object: &Bound<'_, PyAny>) -> PyResult<Option<Duration>> {
     if object.is_none() {
         return Ok(None);
@@ -251,7 +251,7 @@ pub(crate) fn clock(object: &Bound<'_, PyAny>) -> PyResult<Option<Arc<ManualCloc
         .map_err(|_| wrong_type("clock", "a FakeClock or None", object))
 }
 
-/// How many keys memory has room for; its bounds are the limiter's to check.
+/// How many keys memory has room for. The limiter checks its bounds.
 pub(crate) fn max_keys(object: &Bound<'_, PyAny>) -> PyResult<Option<usize>> {
     if object.is_none() {
         return Ok(None);
@@ -275,7 +275,7 @@ pub(crate) fn max_keys(object: &Bound<'_, PyAny>) -> PyResult<Option<usize>> {
     }
 }
 
-/// What to answer while the store fails; its names are the limiter's to check.
+/// The answer while the store fails. The limiter checks its name.
 pub(crate) fn on_store_error(object: &Bound<'_, PyAny>) -> PyResult<Option<String>> {
     if object.is_none() {
         Ok(None)
@@ -284,7 +284,7 @@ pub(crate) fn on_store_error(object: &Bound<'_, PyAny>) -> PyResult<Option<Strin
     }
 }
 
-/// How many processes share the limits; the bounds are the limiter's to check.
+/// How many processes share the limits. The limiter checks its bounds.
 pub(crate) fn peers(object: &Bound<'_, PyAny>) -> PyResult<Option<u64>> {
     if object.is_none() {
         return Ok(None);
@@ -300,8 +300,8 @@ pub(crate) fn peers(object: &Bound<'_, PyAny>) -> PyResult<Option<u64>> {
     }
 }
 
-/// How buckets are leased: a dict with "ttl" and perhaps "max_share"; their bounds are the
-/// limiter's to check.
+/// How buckets are leased: a dict with "ttl" and optionally "max_share". The limiter checks their
+/// bounds.
 pub(crate) fn lease(object: &Bound<'_, PyAny>) -> PyResult<Option<LeaseOptions>> {
     if object.is_none() {
         return Ok(None);
@@ -320,9 +320,8 @@ pub(crate) fn lease(object: &Bound<'_, PyAny>) -> PyResult<Option<LeaseOptions>>
         }
     }
     let Some(ttl) = ttl else { return refused("it needs a \"ttl\", in seconds".to_owned()) };
-    // Whole milliseconds, as near as a float is to them.
-    let millis = (ttl * 1e3 * 1e6).round() / 1e6;
-    match Duration::try_from_secs_f64(millis / 1e3) {
+    // Rounded to the nearest nanosecond, 0.3 is the whole number of milliseconds that it must be.
+    match Duration::try_from_secs_f64(ttl) {
         Ok(ttl) => Ok(Some(LeaseOptions::new(ttl).max_share(max_share))),
         Err(_) => refused(format!("the ttl must be 0.1 to 60 seconds, but is {ttl}")),
     }
@@ -335,7 +334,7 @@ fn share(object: &Bound<'_, PyAny>) -> PyResult<f64> {
     object.extract().map_err(|_| wrong_type("max_share", "a number", object))
 }
 
-/// What becomes of a new key when there is no room.
+/// The treatment of a new key when there is no room.
 pub(crate) fn on_full(object: &Bound<'_, PyAny>) -> PyResult<Option<OnFull>> {
     if object.is_none() {
         return Ok(None);
@@ -362,7 +361,7 @@ fn utf8<'a>(name: &'static str, object: Borrowed<'a, '_, PyAny>) -> PyResult<&'a
     })
 }
 
-/// An argument of a type that cannot be meant.
+/// The TypeError for an argument of a wrong type.
 pub(crate) fn wrong_type(name: &str, expected: &str, object: &Bound<'_, PyAny>) -> PyErr {
     match object.get_type().name() {
         Ok(found) => PyTypeError::new_err(format!("{name} must be {expected}, not {found}")),

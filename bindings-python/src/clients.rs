@@ -1,5 +1,6 @@
-//! Redis clients that Python brings: `tidegate._clients` sends what is to be sent and reads
-//! what comes back; what travels, and what follows from it, the limiter decides.
+//! Redis clients that the Python program brings. The transports in `tidegate._sync_transport` and
+//! `tidegate._async_transport` do the I/O; what is sent, and what follows from the replies, is
+//! decided in Rust.
 
 use core::cell::RefCell;
 use core::time::Duration;
@@ -17,39 +18,39 @@ use tidegate::redis::{Courier, Errand, Outbox as Waiting, Part, Reply, Trip as T
 use tidegate::{Error, PerProcess, Store};
 
 /// How the limiters of one client reach it.
-#[pyclass(frozen, weakref, module = "tidegate._tidegate", name = "_Carriage")]
-pub(crate) struct Carriage {
+#[pyclass(frozen, weakref, module = "tidegate._tidegate", name = "_ClientConnection")]
+pub(crate) struct ClientConnection {
     shared: Arc<tidegate::redis::Carriage>,
     /// By their timeout.
     stores: Mutex<HashMap<Duration, Store>>,
-    /// One of `tidegate._clients`.
-    carrier: Py<PyAny>,
+    /// A `SyncTransport` or an `AsyncTransport`.
+    transport: Py<PyAny>,
 }
 
 #[pymethods]
-impl Carriage {
+impl ClientConnection {
     #[new]
-    fn new(py: Python<'_>, carrier: Py<PyAny>) -> PyResult<Self> {
-        let outbox = carrier.getattr(py, "outbox")?.extract(py)?;
-        let apart = carrier.getattr(py, "apart")?.extract(py)?;
-        let client = Client { carrier: carrier.clone_ref(py), outbox, apart };
+    fn new(py: Python<'_>, transport: Py<PyAny>) -> PyResult<Self> {
+        let queue = transport.getattr(py, "queue")?.extract(py)?;
+        let is_cluster = transport.getattr(py, "is_cluster")?.extract(py)?;
+        let client = Client { transport: transport.clone_ref(py), queue, is_cluster };
         let shared = tidegate::redis::Carriage::new(client);
-        Ok(Self { shared, stores: Mutex::default(), carrier })
+        Ok(Self { shared, stores: Mutex::default(), transport })
     }
 }
 
-impl Carriage {
-    /// That of a store that is no URL.
+impl ClientConnection {
+    /// The connection of the client that a limiter was given as its store.
     pub(crate) fn of(store: &Bound<'_, PyAny>) -> PyResult<Py<Self>> {
         let clients = store.py().import("tidegate._clients")?;
-        Ok(clients.call_method1("carriage_of", (store,))?.cast_into::<Self>()?.unbind())
+        Ok(clients.call_method1("sync_store", (store,))?.cast_into::<Self>()?.unbind())
     }
 
-    pub(crate) fn carrier(&self, py: Python<'_>) -> Py<PyAny> {
-        self.carrier.clone_ref(py)
+    pub(crate) fn transport(&self, py: Python<'_>) -> Py<PyAny> {
+        self.transport.clone_ref(py)
     }
 
-    /// The store of all limiters that would wait so long.
+    /// The store of all limiters with this timeout.
     pub(crate) fn store(&self, timeout: Duration) -> Result<Store, Error> {
         let mut stores = self.stores.lock();
         if let Some(store) = stores.get(&timeout) {
@@ -62,24 +63,24 @@ impl Carriage {
 }
 
 struct Client {
-    carrier: Py<PyAny>,
-    /// Where errands wait for the carrier; none of one that carries at once.
-    outbox: Option<Py<Outbox>>,
-    /// Whether calls cannot travel together, as those of a cluster's nodes.
-    apart: bool,
+    transport: Py<PyAny>,
+    /// Where requests wait for the transport; `None` where it sends each at once.
+    queue: Option<Py<PendingQueue>>,
+    /// Whether each request is a batch of its own, because a cluster's keys live on several nodes.
+    is_cluster: bool,
 }
 
 impl Courier for Client {
     fn take(&self, errands: Vec<Errand>) {
         Python::attach(|py| {
-            let carrier = self.carrier.bind(py);
-            let taken = match &self.outbox {
-                Some(outbox) => {
-                    outbox.get().waiting().put(errands);
-                    carrier.call_method0(intern!(py, "wake")).map(drop)
+            let transport = self.transport.bind(py);
+            let taken = match &self.queue {
+                Some(queue) => {
+                    queue.get().waiting().put(errands);
+                    transport.call_method0(intern!(py, "wake")).map(drop)
                 }
-                None => trips(errands, self.apart).into_iter().try_for_each(|trip| {
-                    carrier.call_method1(intern!(py, "carry"), (trip,)).map(drop)
+                None => batches(errands, self.is_cluster).into_iter().try_for_each(|batch| {
+                    transport.call_method1(intern!(py, "send"), (batch,)).map(drop)
                 }),
             };
             if let Err(interrupt) = taken {
@@ -89,15 +90,15 @@ impl Courier for Client {
     }
 }
 
-/// The errands that wait for the next trip. A forked child sends none of its parent's.
-#[pyclass(frozen, module = "tidegate._tidegate", name = "_Outbox")]
-pub(crate) struct Outbox(PerProcess<Mutex<Waiting>>);
+/// The requests that wait for the next batch. A forked child sends none of its parent's.
+#[pyclass(frozen, module = "tidegate._tidegate", name = "_PendingQueue")]
+pub(crate) struct PendingQueue(PerProcess<Mutex<Waiting>>);
 
-/// The most requests that travel together.
-const MOST_ERRANDS: usize = 8192;
+/// The most requests in one batch.
+const MAX_BATCH: usize = 8192;
 
 #[pymethods]
-impl Outbox {
+impl PendingQueue {
     #[new]
     fn new() -> Self {
         Self(PerProcess::new(generation))
@@ -108,21 +109,21 @@ impl Outbox {
         self.waiting().len()
     }
 
-    /// Those that wait, up to a number, as one trip or each as one; none if nobody waits.
-    #[pyo3(signature = (*, apart))]
-    fn depart(&self, apart: bool) -> Vec<Trip> {
-        let leaving = self.waiting().leave(MOST_ERRANDS);
-        trips(leaving, apart)
+    /// Takes the requests that wait, as one batch or as a batch each; an empty list when none
+    /// waits.
+    #[pyo3(signature = (*, one_by_one))]
+    fn next_batches(&self, one_by_one: bool) -> Vec<Batch> {
+        let leaving = self.waiting().leave(MAX_BATCH);
+        batches(leaving, one_by_one)
     }
 
-    /// Seconds until somebody has waited long enough for a trip to begin, or None when nobody
-    /// waits.
+    /// Seconds until the first deadline of the requests that wait, or None when none waits.
     fn left(&self) -> Option<f64> {
         self.waiting().left(now()).map(|left| left.as_secs_f64())
     }
 
-    /// Answers those who have waited long enough for a trip to begin; seconds until the next
-    /// one will have, or None when nobody waits.
+    /// Answers the callers whose deadline has come before their batch began. Returns the seconds
+    /// until the next deadline, or None when no request waits.
     fn expire(&self) -> Option<f64> {
         forget_cause();
         let (late, left) = self.waiting().expire(now());
@@ -131,31 +132,31 @@ impl Outbox {
     }
 }
 
-impl Outbox {
+impl PendingQueue {
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
         self.0.get_or_default().lock()
     }
 }
 
-fn trips(errands: Vec<Errand>, apart: bool) -> Vec<Trip> {
-    let trip = |errands| Trip(Mutex::new(Travelling::new(errands, now())));
-    match apart {
-        true => errands.into_iter().map(|errand| trip(vec![errand])).collect(),
+fn batches(errands: Vec<Errand>, one_by_one: bool) -> Vec<Batch> {
+    let batch = |errands| Batch(Mutex::new(Travelling::new(errands, now())));
+    match one_by_one {
+        true => errands.into_iter().map(|errand| batch(vec![errand])).collect(),
         false if errands.is_empty() => Vec::new(),
-        false => vec![trip(errands)],
+        false => vec![batch(errands)],
     }
 }
 
-/// Errands that travel together.
-#[pyclass(frozen, module = "tidegate._tidegate", name = "_Trip")]
-pub(crate) struct Trip(Mutex<Travelling>);
+/// The requests that are sent together.
+#[pyclass(frozen, module = "tidegate._tidegate", name = "_Batch")]
+pub(crate) struct Batch(Mutex<Travelling>);
 
 #[pymethods]
-impl Trip {
-    /// What is to be sent now, in one pipeline: the words of each command. Empty when the
-    /// trip is over.
+impl Batch {
+    /// The words of each command to be sent now, in one pipeline; an empty list when the batch
+    /// is complete.
     fn commands<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        let mut trip = self.0.lock();
+        let mut batch = self.0.lock();
         let words = |words: Vec<Cow<'_, [u8]>>| {
             let bytes = words.iter().map(|word| PyBytes::new(py, word).into_any());
             let command = PyList::new(py, bytes)?;
@@ -164,20 +165,20 @@ impl Trip {
             command.set_item(0, name)?;
             Ok(command)
         };
-        let commands: Vec<_> = trip.commands().into_iter().map(words).collect::<PyResult<_>>()?;
+        let commands: Vec<_> = batch.commands().into_iter().map(words).collect::<PyResult<_>>()?;
         PyList::new(py, commands)
     }
 
     /// Takes the reply to each command: a list, or the exception for the server's refusal
-    /// and its text, code first. Says whether there is more to be sent.
+    /// together with its text, code first. Returns whether there are more commands to send.
     fn take(&self, replies: Vec<Bound<'_, PyAny>>) -> bool {
-        let mut trip = self.0.lock();
-        trip.take(replies.iter().map(read_reply));
-        !trip.is_over()
+        let mut batch = self.0.lock();
+        batch.take(replies.iter().map(read_reply));
+        !batch.is_over()
     }
 
-    /// Ends the trip with an exception: all that have no answer get an error of which it is
-    /// the cause.
+    /// Ends the batch because of an exception: every request without an answer fails with an
+    /// error that has it as its cause.
     #[pyo3(signature = (message, cause, *, timed_out))]
     fn fail(&self, message: String, cause: Py<PyBaseException>, timed_out: bool) {
         let error = match timed_out {
@@ -189,14 +190,15 @@ impl Trip {
         self.0.lock().fail(&error);
     }
 
-    /// Ends the trip for want of somebody to make it, which says nothing about the store.
+    /// Ends the batch because the caller that would send it was cancelled, which says nothing
+    /// about the store.
     fn abandon(&self) {
         let message = "its caller was cancelled".to_owned();
-        self.0.lock().fail(&Error::InvalidArgument { name: "trip", message });
+        self.0.lock().fail(&Error::InvalidArgument { name: "batch", message });
     }
 
-    /// Answers those who have waited long enough; seconds until the next one will have, or
-    /// None when nobody waits any more.
+    /// Answers the callers whose deadline has come. Returns the seconds until the next deadline,
+    /// or None when no caller waits any more.
     fn expire(&self) -> Option<f64> {
         forget_cause();
         self.0.lock().expire(now()).map(|left| left.as_secs_f64())
@@ -230,18 +232,18 @@ fn read_part(part: &Bound<'_, PyAny>) -> Option<Part> {
 }
 
 thread_local! {
-    /// What the error is due to that callers on this thread are being answered with.
+    /// The client's exception behind the error with which this thread is answering callers.
     static CAUSE: RefCell<Option<Py<PyBaseException>>> = const { RefCell::new(None) };
-    /// What ended the carrier in the middle, such as Ctrl-C; for whoever called it.
+    /// The exception that ended a transport in the middle, such as Ctrl-C, for its caller.
     static INTERRUPT: RefCell<Option<PyErr>> = const { RefCell::new(None) };
 }
 
-/// Before a store is asked on this thread: its errors have nothing to do with earlier ones.
+/// Forgets the cause of earlier errors; called before a store is asked on this thread.
 pub(crate) fn forget_cause() {
     CAUSE.set(None);
 }
 
-/// The exception that the store's error is due to which this thread is answering with.
+/// The client's exception that caused this error of the store.
 pub(crate) fn cause<T>(outcome: &Result<T, Error>) -> Option<Py<PyBaseException>> {
     let of_store = matches!(outcome, Err(Error::Store(_) | Error::StoreTimeout { .. }));
     CAUSE.with_borrow(|cause| {
@@ -250,7 +252,7 @@ pub(crate) fn cause<T>(outcome: &Result<T, Error>) -> Option<Py<PyBaseException>
     })
 }
 
-/// Raises what has ended a carrier that was called on this thread, once.
+/// Raises the exception that has ended a transport on this thread, once.
 pub(crate) fn raise_interrupt() -> PyResult<()> {
     INTERRUPT.take().map_or(Ok(()), Err)
 }

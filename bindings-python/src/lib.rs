@@ -1,5 +1,5 @@
-//! The native module of the Python package `tidegate`: names, conversions and
-//! errors around the limiter, which decides.
+//! The native module of the Python package `tidegate`: names, conversions and errors around the
+//! Rust limiter, which takes every decision.
 
 mod arguments;
 mod clients;
@@ -22,11 +22,11 @@ use pyo3::prelude::*;
 #[pymodule(gil_used = false)]
 mod _tidegate {
     #[pymodule_export]
-    use crate::clients::Carriage;
+    use crate::clients::Batch;
     #[pymodule_export]
-    use crate::clients::Outbox;
+    use crate::clients::ClientConnection;
     #[pymodule_export]
-    use crate::clients::Trip;
+    use crate::clients::PendingQueue;
     #[pymodule_export]
     use crate::clock::FakeClock;
     #[pymodule_export]

@@ -1,3 +1,5 @@
+//! `Limiter`: the methods for threads, and what `AsyncLimiter` needs of it.
+
 use core::time::Duration;
 use std::sync::Arc;
 
@@ -7,10 +9,11 @@ use tidegate::answer::{Unclaimed, decision};
 use tidegate::{Error, LeaseOptions, ManualClock, OnFull, OnStoreError, Operation};
 
 use crate::arguments::{
-    Checks, Keys, StoreChoice, actual, charged, clock, cost, deny_cache, lease, max_keys, max_wait,
-    on_full, on_store_error, one_key, peers, prefix, store, store_timeout, timeout, tokens, wait,
+    Checks, Keys, StoreChoice, actual, charged, clock, cost, deny_cache, key_per_limit, lease,
+    max_keys, max_wait, on_full, on_store_error, one_key, peers, prefix, store, store_timeout,
+    timeout, tokens, wait,
 };
-use crate::clients::Carriage;
+use crate::clients::ClientConnection;
 use crate::decision::Decision;
 use crate::errors::exception;
 use crate::limit::Limit;
@@ -22,36 +25,35 @@ use crate::waiting::await_store;
 
 /// Decides whether keys may spend tokens, under one to four limits that all must allow.
 ///
-/// Each of `limits` is a text, such as "100/min burst 20", or a Limit. `store` is
-/// "memory://" (buckets of this limiter, in this process) or the URL of a Redis
-/// that a fleet shares: "redis://[user:password@]host[:port][/database]",
-/// "rediss://..." (TLS), "redis+unix:///path", or a Redis client that the program has
-/// already, such as redis.Redis(), or for AsyncLimiter redis.asyncio.Redis(). Limiters with the same `prefix` (1
-/// to 256 bytes) and key share a bucket there. `store_timeout` bounds each operation on
-/// Redis, in seconds: 0.001 to 60. `clock` is a FakeClock, for memory only.
+/// Each of `limits` is a text, such as "100/min burst 20", or a Limit. `store` says where the
+/// buckets live: "memory://" (in this limiter), "shm://name" (shared by the processes of this
+/// machine), or the Redis that a fleet shares: its URL, "redis://[user:password@]host[:port][/database]",
+/// "rediss://..." (TLS) or "redis+unix:///path", or a client that the program has already,
+/// such as redis.Redis(), or redis.asyncio.Redis() for AsyncLimiter. Limiters with the same
+/// `prefix` (1 to 256 bytes) and key share a bucket there. `store_timeout` bounds each operation
+/// on Redis, in seconds: 0.001 to 60. `clock` is a FakeClock, for memory only.
 ///
-/// In memory each limit has room for `max_keys` keys that owe something, 1 to
-/// 100,000,000, a million unless given. What becomes of a new key when there is no room,
-/// `on_full` says: "evict_idlest" (unless given) drops the bucket that would be full
-/// soonest, "deny" refuses the key. `pressure` counts both. In "shm://name" they are
-/// part of the URL.
+/// In memory each limit has room for `max_keys` keys that owe something, 1 to 100,000,000, a
+/// million unless given. `on_full` says what happens to a new key when there is no room:
+/// "evict_idlest" (unless given) drops the bucket that would be full soonest, "deny" refuses the
+/// key. `pressure` counts both. For "shm://name" both are part of the URL.
 ///
-/// What is answered while Redis fails, `on_store_error` says: "raise" (unless given) a
-/// StoreError; "allow" or "deny" everything; "local" goes on in this process with one of
-/// `peers` equal shares of each limit, 1 to 1,000,000: how many processes use the bucket.
-/// `store_health` counts such answers, whose source is "fallback".
+/// `on_store_error` says what is answered while Redis fails: "raise" (unless given) raises a
+/// StoreError; "allow" and "deny" answer that to everything; "local" goes on in this process with
+/// one of `peers` equal shares of each limit. `peers` is how many processes use the bucket, 1 to
+/// 1,000,000. `store_health` counts such answers, whose source is "fallback".
 ///
-/// A key that Redis has refused is refused again without asking, until its time has come, for
-/// at most `deny_cache` seconds: 0 (always ask) to 60, 0.1 unless given. What this process
-/// gives back is known at once, what others give back so much later.
+/// A key that Redis has refused is refused again without asking until its `retry_after` has
+/// passed, for at most `deny_cache` seconds: 0 (always ask) to 60, 0.1 unless given. What this
+/// process gives back is known at once; what others give back is known that much later.
 ///
-/// With `lease={"ttl": seconds, "max_share": fraction}` this process debits tokens of a key
-/// that is asked for often ahead of time, spends them at a pace without asking Redis, and
-/// renews its slice in the background. The ttl is 0.1 to 60 seconds; the largest share of the
-/// rate that one process takes is 1 unless given. For check; the source is "lease".
+/// With `lease={"ttl": seconds, "max_share": fraction}` this process debits tokens of a busy key
+/// ahead of time, spends them at a pace without asking Redis, and renews its slice in the
+/// background. The ttl is 0.1 to 60 seconds; `max_share` is the largest share of the rate that
+/// this process takes, 1 unless given. Leases are for `check`; the source is "lease".
 ///
-/// No connection is made before the first use. Use it from any thread, and in
-/// forked children. As a context manager it closes at the end.
+/// No connection is made before the first use. Use it from any thread, and in forked children.
+/// As a context manager it closes at the end.
 ///
 /// Raises InvalidLimit for a limit that cannot be kept, and InvalidArgument.
 ///
@@ -67,8 +69,8 @@ pub(crate) struct Limiter {
     /// By tier, made once, so that a decision only adds a reference.
     names: Box<[Py<PyString>]>,
     clock: Option<Arc<ManualClock>>,
-    /// Over which client the store is reached, if the program has brought one.
-    carriage: Option<Py<Carriage>>,
+    /// The connection of the client that the program has brought, if it has.
+    connection: Option<Py<ClientConnection>>,
 }
 
 #[pymethods]
@@ -108,15 +110,15 @@ impl Limiter {
         #[pyo3(from_py_with = lease)] lease: Option<LeaseOptions>,
     ) -> PyResult<Self> {
         let mut builder = tidegate::Limiter::builder().prefix(&prefix).store_timeout(store_timeout);
-        let carriage = match store {
+        let connection = match store {
             StoreChoice::Url(url) => {
                 builder = builder.store_url(&url);
                 None
             }
-            StoreChoice::Client(carriage) => {
-                let store = carriage.get().store(store_timeout);
+            StoreChoice::Client(connection) => {
+                let store = connection.get().store(store_timeout);
                 builder = builder.store(store.map_err(|error| exception(py, &error))?);
-                Some(carriage)
+                Some(connection)
             }
         };
         for limit in limits {
@@ -146,7 +148,7 @@ impl Limiter {
         let named = limiter.limits();
         let names = named.iter().map(|named| PyString::new(py, &named.name).unbind()).collect();
         let limits = PyTuple::new(py, named.iter().cloned().map(Limit))?.unbind();
-        Ok(Self { limiter, limits, names, clock, carriage })
+        Ok(Self { limiter, limits, names, clock, connection })
     }
 
     /// The limits, in the order given.
@@ -155,8 +157,9 @@ impl Limiter {
         self.limits.bind(py)
     }
 
-    /// What could not be kept for want of room, since the buckets were made: of
-    /// "shm://name" for all processes together, of Redis, which has bounds of its own, nothing.
+    /// Counts what could not be kept because there was no room, since the buckets were made. For
+    /// "shm://name" it counts for all processes together; for Redis, which has bounds of its own,
+    /// it stays zero.
     ///
     /// >>> limiter = Limiter("1/d", max_keys=1, on_full="deny")
     /// >>> decisions = limiter.check_many([f"user:{n}" for n in range(100)])
@@ -167,8 +170,8 @@ impl Limiter {
         self.limiter.pressure().into()
     }
 
-    /// How the store has done: whether it is asked at present, how many calls on it failed,
-    /// and how many this limiter has answered itself, as `on_store_error` says.
+    /// How the store has done: whether it is asked at present, how many calls on it failed, and
+    /// how many calls this limiter has answered itself, as `on_store_error` says.
     ///
     /// >>> limiter = Limiter("10/s", store="redis://127.0.0.1:1", on_store_error="deny")
     /// >>> limiter.check("k").source  # nobody listens there
@@ -183,13 +186,13 @@ impl Limiter {
     /// Spends `cost` tokens of `key` if every limit allows. Never waits for tokens,
     /// only for the store, with the interpreter free for other threads.
     ///
-    /// `key` is str (as UTF-8) or bytes, 1 to 1024 bytes, or a sequence of one such key for
-    /// each limit, whose buckets are apart from those under one key. `cost` is 0 to
-    /// 2**63 - 1, and 0 looks without spending.
+    /// `key` is str (as UTF-8) or bytes, 1 to 1024 bytes, or a sequence of one such key for each
+    /// limit, which names other buckets than a single key does. `cost` is 0 to 2**63 - 1; a cost
+    /// of 0 looks without spending.
     ///
-    /// Raises InvalidArgument, CostTooLarge for a cost above a limit's burst, and on
-    /// Redis StoreError, StoreTimeout or CorruptBucket. After StoreTimeout the cost
-    /// may or may not have been charged.
+    /// Raises InvalidArgument, CostTooLarge for a cost above a limit's burst, and on Redis
+    /// StoreError, StoreTimeout or CorruptBucket. After StoreTimeout the cost may or may not have
+    /// been charged.
     ///
     /// >>> limiter = Limiter("10/min", "15/min")
     /// >>> limiter.check(["user:1", "org:7"], cost=10).allowed
@@ -202,22 +205,21 @@ impl Limiter {
         key: &Bound<'_, PyAny>,
         #[pyo3(from_py_with = cost)] cost: u64,
     ) -> PyResult<Decision> {
-        if let Some(key_bytes) = one_key(key.as_borrowed())? {
-            if !self.limiter.is_remote() {
-                return self.answer(key.py(), self.limiter.check(key_bytes, cost));
-            }
-            if let Some(decided) = self.limiter.check_leased(key_bytes, cost) {
-                return Ok(self.decision(key.py(), decided));
-            }
-        }
-        self.run(key.py(), &key.extract()?, Operation::Check { cost })
+        let keys = match one_key(key.as_borrowed())? {
+            Some(key_bytes) => match self.check_one_without_store(key.py(), key_bytes, cost)? {
+                Some(decision) => return Ok(decision),
+                None => Keys::One(key_bytes),
+            },
+            None => key_per_limit(key)?,
+        };
+        self.run(key.py(), &keys, Operation::Check { cost })
     }
 
-    /// Many checks in one go, each a key or a tuple of a key and a cost: each is decided by
-    /// itself, in order, and one that is refused does not stop the others.
+    /// Makes many checks in one go, each a key or a tuple of a key and a cost. Each is decided by
+    /// itself, in order; a refused one does not stop the others.
     ///
-    /// Raises the errors of check. A mistake in any of the arguments charges nothing; where
-    /// the store fails, other checks may have been charged.
+    /// Raises the errors of check. A mistake in any of the arguments charges nothing. When the
+    /// store fails, other checks may have been charged.
     ///
     /// >>> decisions = Limiter("10/s").check_many(["a", ("a", 9), ("a", 1)])
     /// >>> [decision.allowed for decision in decisions]
@@ -239,15 +241,15 @@ impl Limiter {
         Ok(decided.into_iter().map(|decided| self.decision(py, decided)).collect())
     }
 
-    /// What check with a cost of 0 answers: always allowed, spends nothing.
+    /// Answers what check with a cost of 0 answers: always allowed, and nothing is spent.
     fn peek(&self, key: &Bound<'_, PyAny>) -> PyResult<Decision> {
         self.check(key, 0)
     }
 
-    /// Takes the next slot for `cost` tokens if it is at most `max_wait` seconds away, and
-    /// however far when that is None. Never waits for tokens: they are charged now, to be
-    /// spent after the reservation's `delay`. A slot that is too far is a refused
-    /// reservation, which has charged nothing.
+    /// Takes the next slot for `cost` tokens if it is at most `max_wait` seconds away, or however
+    /// far away it is when `max_wait` is None. Never waits for tokens: they are charged now, to be
+    /// spent after the reservation's `delay`. When the slot is too far away the reservation is
+    /// refused and has charged nothing.
     ///
     /// Slots are handed out first come, first served, whatever their cost.
     ///
@@ -278,14 +280,14 @@ impl Limiter {
         Reservation::new(py, slf.as_unbound(), made)
     }
 
-    /// Waits until `cost` tokens may be spent, and spends them: it reserves its slot once
-    /// and sleeps once, with time.sleep, so that callers go first come, first served.
-    /// Answers the (allowed) decision.
+    /// Waits until `cost` tokens may be spent, and spends them. It reserves its slot once and
+    /// sleeps once, with time.sleep, so that callers go first come, first served. Answers the
+    /// decision, which is allowed.
     ///
-    /// A slot later than `timeout` seconds raises RateLimited at once, and nothing is
-    /// charged; None waits however long it takes. When the sleep is interrupted (Ctrl-C, or
-    /// whatever a signal handler raises) the reservation is cancelled. With a FakeClock
-    /// nobody sleeps: the clock is moved on to the slot.
+    /// A slot later than `timeout` seconds raises RateLimited at once, and nothing is charged;
+    /// None waits however long it takes. When the sleep is interrupted (Ctrl-C, or whatever a
+    /// signal handler raises) the reservation is cancelled. With a FakeClock there is no sleep:
+    /// the clock is moved to the slot.
     ///
     /// Raises RateLimited and the errors of check.
     ///
@@ -310,11 +312,11 @@ impl Limiter {
         reservation.wait(slf.py())
     }
 
-    /// Corrects a charge once its true size is known: `charged` tokens were taken, `actual`
-    /// were used, each 0 to 2**63 - 1. The difference is taken without asking, above the
-    /// burst too, or given back. Answers what the buckets then hold, as peek does.
+    /// Corrects a charge once its true size is known: `charged` tokens were taken and `actual`
+    /// were used, each 0 to 2**63 - 1. The difference is given back, or taken even if the limit
+    /// does not allow it, above the burst too. Answers what the buckets then hold, as peek does.
     ///
-    /// Raises the errors of check, but for CostTooLarge.
+    /// Raises the errors of check, except CostTooLarge.
     ///
     /// >>> limiter = Limiter("60000/min", clock=FakeClock())
     /// >>> limiter.check("model", 4_000).remaining
@@ -347,9 +349,9 @@ impl Limiter {
         self.run(py, &key, Operation::Credit { tokens })
     }
 
-    /// Pauses for `wait` seconds, because the far side said so (Retry-After): a smooth limit
-    /// has exactly one token at the end of it, and the rest arrive at the normal pace. The
-    /// later of two holds stays; none is longer than 104 days. Slots already reserved keep
+    /// Pauses for `wait` seconds, because the far side said so (Retry-After). A smooth limit has
+    /// exactly one token at the end of the pause, and the rest arrive at the normal pace. Of two
+    /// holds the later end counts; no hold is longer than 104 days. Slots already reserved keep
     /// their time. Answers as settle does.
     ///
     /// Raises the errors of settle.
@@ -368,7 +370,7 @@ impl Limiter {
         self.run(py, &key, Operation::Hold { wait: saturating_nanos(wait) })
     }
 
-    /// Forgets all that the buckets owe, holds included: each is full. Answers as settle
+    /// Makes the buckets full: all that they owe is forgotten, holds included. Answers as settle
     /// does.
     ///
     /// Raises the errors of settle.
@@ -380,8 +382,8 @@ impl Limiter {
         self.run(py, &key, Operation::Reset)
     }
 
-    /// Lets go of the limiter: later calls raise StoreError. Closing it twice does
-    /// no harm. What is leased is given back, which takes `store_timeout` at most.
+    /// Closes the limiter: later calls raise StoreError. Closing it twice does no harm. Leased
+    /// tokens are given back, which takes `store_timeout` at most.
     fn close(&self, py: Python<'_>) {
         py.detach(|| self.limiter.close());
     }
@@ -409,10 +411,10 @@ impl Limiter {
         Ok(format!("<tidegate.Limiter({limits}) in {store}>"))
     }
 
-    /// How calls reach a client that the program has brought.
+    /// The transport over a client that the program has brought, if it has.
     #[getter]
-    fn _carrier(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.carrier(py)
+    fn _transport(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.connection.as_ref().map(|connection| connection.get().transport(py))
     }
 
     /// Whether buckets are leased, so that a check may need no store.
@@ -421,32 +423,31 @@ impl Limiter {
         self.limiter.is_leased()
     }
 
-    /// The decision of a check that needs no store, if it is such a one.
-    fn _check_leased(
-        &self,
-        key: &Bound<'_, PyAny>,
-        #[pyo3(from_py_with = cost)] cost: u64,
-    ) -> PyResult<Option<Decision>> {
-        let Some(key_bytes) = one_key(key.as_borrowed())? else { return Ok(None) };
-        let decided = self.limiter.check_leased(key_bytes, cost);
-        Ok(decided.map(|decided| self.decision(key.py(), decided)))
-    }
-
     /// Whether calls wait for a store.
     #[getter]
     fn _is_remote(&self) -> bool {
         self.limiter.is_remote()
     }
+
+    /// The decision of a check in memory, or of one that a lease pays for; None when the store
+    /// has to be asked.
+    fn _check_without_store(
+        &self,
+        key: &Bound<'_, PyAny>,
+        #[pyo3(from_py_with = cost)] cost: u64,
+    ) -> PyResult<Option<Decision>> {
+        match one_key(key.as_borrowed())? {
+            Some(key_bytes) => self.check_one_without_store(key.py(), key_bytes, cost),
+            None if self.limiter.is_remote() => Ok(None),
+            None => self.run(key.py(), &key_per_limit(key)?, Operation::Check { cost }).map(Some),
+        }
+    }
 }
 
 impl Limiter {
-    /// The crate's limiter.
+    /// The Rust limiter.
     pub(crate) fn facade(&self) -> &tidegate::Limiter {
         &self.limiter
-    }
-
-    pub(crate) fn carrier(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.carriage.as_ref().map(|carriage| carriage.get().carrier(py))
     }
 
     pub(crate) fn is_remote(&self) -> bool {
@@ -478,7 +479,21 @@ impl Limiter {
         }
     }
 
-    /// An operation that answers with a decision.
+    /// `_check_without_store` with one key for all limits.
+    #[inline]
+    fn check_one_without_store(
+        &self,
+        py: Python<'_>,
+        key: &[u8],
+        cost: u64,
+    ) -> PyResult<Option<Decision>> {
+        if !self.limiter.is_remote() {
+            return self.answer(py, self.limiter.check(key, cost)).map(Some);
+        }
+        Ok(self.limiter.check_leased(key, cost).map(|decided| self.decision(py, decided)))
+    }
+
+    /// Runs an operation that answers with a decision.
     #[inline(never)]
     fn run(&self, py: Python<'_>, key: &Keys<'_>, operation: Operation) -> PyResult<Decision> {
         let answer = if self.limiter.is_remote() {

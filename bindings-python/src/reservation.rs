@@ -1,3 +1,5 @@
+//! `Reservation`: tokens charged ahead of time, for a slot that is to come.
+
 use pyo3::prelude::*;
 use pyo3::types::{PyFloat, PyString};
 use tidegate::answer::Unclaimed;
@@ -10,11 +12,11 @@ use crate::limiter::Limiter;
 use crate::seconds::from_nanos;
 use crate::waiting::{await_store, sleep};
 
-/// Tokens charged ahead of time, to be spent once `delay` has passed. A reservation is true
-/// when it is `allowed`; when its slot was too far it is false and has charged nothing.
+/// Tokens charged ahead of time, to be spent once `delay` has passed. A reservation is true when
+/// it is `allowed`; when its slot was too far away it is false and has charged nothing.
 ///
-/// Made by `Limiter.reserve`. One that is thrown away gives nothing back: its tokens count
-/// as spent. Either `cancel` or `settle` uses it up.
+/// `Limiter.reserve` makes it. Its tokens count as spent when it is thrown away. Either `cancel`
+/// or `settle` uses it up.
 ///
 /// >>> from tidegate import FakeClock, Limiter
 /// >>> limiter = Limiter("60000/min", clock=FakeClock())
@@ -26,14 +28,14 @@ use crate::waiting::{await_store, sleep};
 #[pyclass(frozen, module = "tidegate")]
 pub(crate) struct Reservation {
     limiter: Py<Limiter>,
-    /// Until it is used up.
+    /// `None` once it is used up.
     made: Mutex<Option<tidegate::Reservation>>,
     allowed: bool,
     delay: f64,
     cost: u64,
     decision: Py<Decision>,
     tier: u8,
-    /// When the slot comes on the limiter's FakeClock.
+    /// The time of the slot on the limiter's FakeClock; `None` with a real clock.
     fake_slot: Option<u64>,
 }
 
@@ -51,9 +53,9 @@ impl Reservation {
         self.delay
     }
 
-    /// The buckets after the charge, as an allowed check would tell them. When it is
-    /// refused, `retry_after` is the least wait after which the same call, with the same
-    /// `max_wait`, would get a slot if nobody else came.
+    /// The buckets after the charge, as after an allowed check. When it is refused, `retry_after`
+    /// is the least wait after which the same call, with the same `max_wait`, would get a slot if
+    /// nobody else came.
     #[getter]
     fn decision(&self, py: Python<'_>) -> Py<Decision> {
         self.decision.clone_ref(py)
@@ -65,10 +67,10 @@ impl Reservation {
         self.cost
     }
 
-    /// Gives an unused slot back, and says whether all of it came back: a bucket that nobody
-    /// has charged since becomes what it was. Behind a slot that others have charged after,
-    /// nothing comes back; where tokens should return at any price, `Limiter.credit` them.
-    /// False as well when it was refused, or has been cancelled or settled before.
+    /// Gives an unused slot back, and says whether all of it came back. A bucket that nobody has
+    /// charged since becomes what it was. Nothing comes back when others have charged the bucket
+    /// since; `Limiter.credit` returns tokens in any case. Also False when it was refused, or has
+    /// been cancelled or settled before.
     ///
     /// Raises StoreError when the limiter is closed, and on Redis its errors.
     ///
@@ -89,8 +91,8 @@ impl Reservation {
         answer.map_err(|error| exception(py, &error))
     }
 
-    /// Corrects the charge once its true size is known, as `Limiter.settle` does: `actual`
-    /// tokens were used, 0 to 2**63 - 1.
+    /// Corrects the charge once its true size is known, as `Limiter.settle` does: `actual` is the
+    /// number of tokens that were used, 0 to 2**63 - 1.
     ///
     /// Raises InvalidArgument when it was refused, or has been cancelled or settled before,
     /// and the errors of `Limiter.settle`.
@@ -123,32 +125,20 @@ impl Reservation {
         ))
     }
 
-    /// As that of its limiter.
-    #[getter]
-    fn _carrier(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.limiter.get().carrier(py)
-    }
-
-    /// Whether its methods wait for a store.
-    #[getter]
-    fn _is_remote(&self) -> bool {
-        self.limiter.get().is_remote()
-    }
-
     /// Whether its slot is on a FakeClock.
     #[getter]
     fn _is_fake(&self) -> bool {
         self.fake_slot.is_some()
     }
 
-    /// Moves the FakeClock on to the slot.
+    /// Moves the FakeClock to the slot.
     fn _advance(&self) {
         if let (Some(slot), Some(clock)) = (self.fake_slot, self.limiter.get().fake_clock()) {
             clock.advance_to(slot);
         }
     }
 
-    /// Raises RateLimited when it was refused; `key` is what it was asked for.
+    /// Raises RateLimited when it was refused; `key` is the key that was asked for.
     pub(crate) fn _require(&self, key: &Bound<'_, PyAny>) -> PyResult<()> {
         if self.allowed {
             return Ok(());
@@ -159,7 +149,7 @@ impl Reservation {
         Err(rate_limited(py, &self.decision.get().decided(), (self.decision.clone_ref(py), bound)))
     }
 
-    /// Cancels it for a caller who is gone, without waiting for the store.
+    /// Cancels it without waiting for the store, because its caller is gone.
     fn _abandon(&self) {
         if let Some(made) = self.take() {
             made.cancel_then(|_| ());
@@ -173,7 +163,7 @@ impl Reservation {
         let allowed = made.allowed();
         let nanos = u64::try_from(made.delay().as_nanos()).unwrap_or(u64::MAX);
         let decided = *made.decision();
-        // Read now, after the slot was taken, so that it is never before the slot.
+        // Read after the slot was taken, so that this time is never before the slot.
         let fake_slot = limiter.get().fake_clock().filter(|_| allowed).map(|clock| {
             use tidegate::Clock as _;
             clock.now().saturating_add(nanos)
@@ -197,7 +187,7 @@ impl Reservation {
         } else if self.delay > 0.0
             && let Err(interrupt) = sleep(py, self.delay)
         {
-            // What interrupted is what the caller should see, whatever comes of this.
+            // The caller gets the interrupt, whether or not this succeeds.
             let _ = self.cancel(py);
             return Err(interrupt);
         }

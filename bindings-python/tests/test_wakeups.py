@@ -14,7 +14,7 @@ from weakref import ref
 import pytest
 from conftest import RedisServer
 
-from tidegate import AsyncLimiter, _async
+from tidegate import AsyncLimiter, _completions
 
 # Far longer than any answer takes, so that a test that reaches it has lost a wake-up.
 PATIENT = 30.0
@@ -23,17 +23,17 @@ PATIENT = 30.0
 def test_a_loop_is_never_given_the_completions_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
     one, other = asyncio.new_event_loop(), asyncio.new_event_loop()
     try:
-        own = _async._completions_of(one)
+        own = _completions.completions_of(one)
         assert own is not None
 
         def one_while_another_thread_asks_for_the_other() -> asyncio.AbstractEventLoop:
             monkeypatch.undo()
-            _async._completions_of(other)
+            _completions.completions_of(other)
             return one
 
         latest = (one_while_another_thread_asks_for_the_other, ref(own))
-        monkeypatch.setattr(_async, "_latest", latest)
-        assert _async._completions_of(one) is own
+        monkeypatch.setattr(_completions, "_latest", latest)
+        assert _completions.completions_of(one) is own
     finally:
         one.close()
         other.close()

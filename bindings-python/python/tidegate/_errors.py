@@ -1,4 +1,4 @@
-"""The errors. Their codes are the same in every language."""
+"""The exceptions of the package. Their codes are the same in every language."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = [
 class TidegateError(Exception):
     """The base of all errors of this package; never raised itself.
 
-    A refusal is not an error: it is a `Decision`. Only `acquire` makes one of it.
+    A refusal is not an error: it is a `Decision`. Only `acquire` raises an error for it.
     """
 
     code: ClassVar[str] = "error"
@@ -82,8 +82,9 @@ class RateLimited(TidegateError):
     """The slot is later than the caller would wait; nothing was charged. Only `acquire` raises it.
 
     `decision` is the refusal; its `retry_after` is the least wait after which the same call, with
-    the same `timeout`, would get a slot if nobody else came. `key` is what was asked for; of one
-    key per limit, that of the limit that bound the decision. The message does not repeat it.
+    the same `timeout`, would get a slot if nobody else came. `key` is the key that was asked for;
+    with one key per limit, the key of the limit that bound the decision. The message does not
+    repeat it.
 
     >>> from tidegate import FakeClock, Limiter
     >>> limiter = Limiter("1/min", clock=FakeClock())
@@ -130,5 +131,5 @@ class CorruptBucket(StoreError):
 
 
 for _name in __all__:
-    # What users import, and what a pickled error is found under.
+    # Users import them from there, and pickle finds them there.
     globals()[_name].__module__ = "tidegate"

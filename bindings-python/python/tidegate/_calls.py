@@ -1,0 +1,96 @@
+"""How the operations of an `AsyncLimiter` are started, which depends on its store.
+
+`calls_of` decides it once for each limiter: in memory they are carried out at once, over a URL the
+I/O thread carries them out, and over a client that the program brings its transport does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, Protocol, SupportsIndex, TypeVar
+
+from tidegate._completions import completions_of
+from tidegate._tidegate import Limiter, Reservation, _Completions
+
+if TYPE_CHECKING:
+    from tidegate._tidegate import Decision, _Key
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+_O = TypeVar("_O", Limiter, Reservation)
+
+
+class Calls(Protocol):
+    """Starts operations on one kind of store, without blocking the event loop."""
+
+    def check(self, limiter: Limiter, key: _Key, cost: SupportsIndex) -> Awaitable[Decision]:
+        """Starts a check that needs the store."""
+
+    def start(
+        self,
+        blocking: Callable[Concatenate[_O, _P], _T],
+        starting: Callable[Concatenate[_Completions, asyncio.Future[_T], _O, _P], object],
+        on: _O,
+        /,
+        *arguments: _P.args,
+        **named: _P.kwargs,
+    ) -> asyncio.Future[_T]:
+        """Starts an operation `on` a limiter or a reservation.
+
+        `blocking` is the method that carries it out, and `starting` the method of `_Completions`
+        that starts it.
+        """
+
+
+class MemoryCalls:
+    """Carries operations out at once, so that awaiting one does not leave the loop's turn."""
+
+    def check(self, limiter: Limiter, key: _Key, cost: SupportsIndex) -> Awaitable[Decision]:
+        return self.start(Limiter.check, _Completions.check, limiter, key, cost)
+
+    def start(
+        self,
+        blocking: Callable[Concatenate[_O, _P], _T],
+        _starting: Callable[Concatenate[_Completions, asyncio.Future[_T], _O, _P], object],
+        on: _O,
+        /,
+        *arguments: _P.args,
+        **named: _P.kwargs,
+    ) -> asyncio.Future[_T]:
+        future: asyncio.Future[_T] = asyncio.get_running_loop().create_future()
+        future.set_result(blocking(on, *arguments, **named))
+        return future
+
+
+class IoThreadCalls:
+    """Has the I/O thread of the native module carry operations out, on any number of loops."""
+
+    def check(self, limiter: Limiter, key: _Key, cost: SupportsIndex) -> Awaitable[Decision]:
+        return self.start(Limiter.check, _Completions.check, limiter, key, cost)
+
+    def start(
+        self,
+        blocking: Callable[Concatenate[_O, _P], _T],
+        starting: Callable[Concatenate[_Completions, asyncio.Future[_T], _O, _P], object],
+        on: _O,
+        /,
+        *arguments: _P.args,
+        **named: _P.kwargs,
+    ) -> asyncio.Future[_T]:
+        loop = asyncio.get_running_loop()
+        completions = completions_of(loop)
+        if completions is None:
+            # The loop cannot watch a socket. Threads serve any loop, only more slowly.
+            return loop.run_in_executor(None, lambda: blocking(on, *arguments, **named))
+        future: asyncio.Future[_T] = loop.create_future()
+        starting(completions, future, on, *arguments, **named)
+        return future
+
+
+def calls_of(limiter: Limiter) -> Calls:
+    """How the operations of this limiter, and of its reservations, are started."""
+    if not limiter._is_remote:
+        return MemoryCalls()
+    transport: Calls | None = limiter._transport
+    return transport if transport is not None else IoThreadCalls()

@@ -1,0 +1,285 @@
+"""The transport over a client for asyncio: who sends requests, through each change of that.
+
+A gate in front of a real client holds requests back, so that each test can force what comes while
+a request is under way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import redis.asyncio
+from conftest import RedisServer
+
+from tidegate import AsyncLimiter, Decision, StoreError
+from tidegate._async_transport import AsyncTransport, Sender
+
+# Far longer than any answer takes, so that a test that reaches it has lost a wake-up.
+PATIENT = 30.0
+LONG_ALONE = 50  # calls of a lone caller, after which it sends its requests itself
+
+
+class GatedClient:
+    """A client that sends nothing while its gate is shut, or that fails with an exception."""
+
+    def __init__(self, server: RedisServer) -> None:
+        self._server = server
+        self._client: redis.asyncio.Redis | None = None
+        self._gate: asyncio.Future[None] | None = None
+        self.sending = 0
+        self.failure: BaseException | None = None
+        self.loops: set[asyncio.AbstractEventLoop] = set()
+
+    async def execute_command(self, *words: Any, **options: Any) -> Any:
+        assert self._client is not None
+        self.loops.add(asyncio.get_running_loop())
+        self.sending += 1
+        try:
+            if self.failure is not None:
+                failure, self.failure = self.failure, None
+                raise failure
+            if self._gate is not None:
+                await asyncio.shield(self._gate)
+            return await self._client.execute_command(*words, **options)
+        finally:
+            self.sending -= 1
+
+    def pipeline(self, transaction: bool) -> Any:
+        assert self._client is not None
+        return self._client.pipeline(transaction)
+
+    def shut(self) -> None:
+        self._gate = asyncio.get_running_loop().create_future()
+
+    def open(self) -> None:
+        if self._gate is not None:
+            self._gate.set_result(None)
+        self._gate = None
+
+    @asynccontextmanager
+    async def connected(self) -> AsyncIterator[None]:
+        """With connections of the running loop, to which they belong, and with an open gate."""
+        self._gate = None
+        async with redis.asyncio.Redis(port=self._server.port, socket_timeout=PATIENT) as self._client:
+            yield
+
+
+@pytest.fixture
+async def gated(redis_server: RedisServer) -> AsyncIterator[GatedClient]:
+    gated = GatedClient(redis_server)
+    async with gated.connected():
+        yield gated
+
+
+def limiter_on(client: GatedClient, prefix: str, timeout: float = PATIENT) -> AsyncLimiter:
+    return AsyncLimiter("1000/d", store=client, prefix=prefix, store_timeout=timeout)  # type: ignore[arg-type]
+
+
+def transport_of(limiter: AsyncLimiter) -> AsyncTransport:
+    transport = limiter._calls
+    assert isinstance(transport, AsyncTransport)
+    return transport
+
+
+def state_of(limiter: AsyncLimiter) -> Sender:
+    sender = transport_of(limiter)._sender
+    assert sender is not None
+    return sender.state
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + PATIENT
+    while not condition():
+        assert time.monotonic() < end
+        await asyncio.sleep(0.001)
+
+
+async def answer(waiting: asyncio.Future[Decision]) -> Decision:
+    return await asyncio.wait_for(waiting, PATIENT)
+
+
+async def alone_for_long(limiter: AsyncLimiter) -> None:
+    """Calls until the caller sends its requests itself."""
+    for _ in range(LONG_ALONE):
+        await limiter.peek("k")
+
+
+async def test_a_task_sends_until_the_queue_is_empty(gated: GatedClient, prefix: str) -> None:
+    limiter = limiter_on(gated, prefix)
+    gated.shut()
+    first = asyncio.create_task(limiter.check("k"))
+    await until(lambda: gated.sending == 1)
+    assert state_of(limiter) is Sender.TASK
+    during = [asyncio.create_task(limiter.check("k")) for _ in range(5)]
+    await until(lambda: len(transport_of(limiter).queue) == 5)
+    assert gated.sending == 1, "they wait for the next batch"
+    gated.open()
+    assert (await answer(first)).remaining == 999
+    assert [(await answer(each)).remaining for each in during] == [998, 997, 996, 995, 994]
+    assert state_of(limiter) is Sender.NOBODY
+
+
+async def test_a_lone_caller_sends_its_request_itself(gated: GatedClient, prefix: str) -> None:
+    limiter = limiter_on(gated, prefix)
+    await alone_for_long(limiter)
+    gated.shut()
+    tasks = asyncio.all_tasks()
+    check = asyncio.create_task(limiter.check("k"))
+    await until(lambda: gated.sending == 1)
+    assert state_of(limiter) is Sender.CALLER_SENDING
+    assert asyncio.all_tasks() - tasks == {check}, "no other task sends"
+    gated.open()
+    assert await answer(check)
+    assert state_of(limiter) is Sender.NOBODY
+
+
+async def test_a_lone_caller_that_needs_no_request(gated: GatedClient, prefix: str) -> None:
+    limiter = limiter_on(gated, prefix)
+    await alone_for_long(limiter)
+    with pytest.raises(ValueError, match="above the burst"):
+        await limiter.check("k", 1001)
+    with pytest.raises(TypeError, match="cost must be"):
+        await limiter.check("k", 1.5)  # type: ignore[arg-type]
+    assert state_of(limiter) is Sender.NOBODY
+    assert await limiter.check("k")
+
+
+async def test_requests_that_come_while_a_lone_caller_waits(gated: GatedClient, prefix: str) -> None:
+    limiter = limiter_on(gated, prefix)
+    await alone_for_long(limiter)
+    gated.shut()
+    lone = asyncio.create_task(limiter.check("k"))
+    await until(lambda: state_of(limiter) is Sender.CALLER_SENDING)
+    others = [asyncio.create_task(limiter.check("k")) for _ in range(3)]
+    await until(lambda: len(transport_of(limiter).queue) == 3)
+    assert state_of(limiter) is Sender.CALLER_SENDING
+    gated.open()
+    assert (await answer(lone)).remaining == 999
+    assert [(await answer(each)).remaining for each in others] == [998, 997, 996]
+    assert state_of(limiter) is Sender.NOBODY
+    assert not transport_of(limiter)._sender._is_alone()  # type: ignore[union-attr]
+
+
+async def test_a_lone_caller_that_is_not_alone_any_more_when_it_asks(
+    gated: GatedClient, prefix: str
+) -> None:
+    limiter = limiter_on(gated, prefix)
+    await alone_for_long(limiter)
+    sender = transport_of(limiter)._sender
+    assert sender is not None
+    reservation = await limiter.reserve("slot")
+    await alone_for_long(limiter)
+    checks = sender._completions
+
+    class WithAnother:
+        """A reservation that is given back just when the caller asks, as by the garbage collector."""
+
+        def check(self, *arguments: Any) -> None:
+            assert sender is not None and sender.state is Sender.CALLER_ASKING
+            reservation._reservation._abandon()
+            checks.check(*arguments)
+
+        def deliver(self) -> None:
+            checks.deliver()
+
+    sender._completions = WithAnother()  # type: ignore[assignment]
+    try:
+        assert (await answer(asyncio.ensure_future(limiter.check("k")))).remaining == 999
+    finally:
+        sender._completions = checks
+    assert (await limiter.peek("slot")).remaining == 1000
+    assert state_of(limiter) is Sender.NOBODY
+
+
+async def test_a_cancelled_lone_caller_leaves_the_rest_to_a_task(
+    gated: GatedClient, prefix: str
+) -> None:
+    limiter = limiter_on(gated, prefix)
+    await alone_for_long(limiter)
+    gated.shut()
+    lone = asyncio.create_task(limiter.check("k"))
+    await until(lambda: state_of(limiter) is Sender.CALLER_SENDING)
+    other = asyncio.create_task(limiter.check("k"))
+    await until(lambda: len(transport_of(limiter).queue) == 1)
+    lone.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await lone
+    assert state_of(limiter) is Sender.TASK
+    gated.open()
+    assert await answer(other)
+    assert state_of(limiter) is Sender.NOBODY
+    assert (limiter.store_health.state, limiter.store_health.failures) == ("closed", 0)
+
+
+async def test_a_lone_caller_that_times_out_is_no_cancelled_task(
+    gated: GatedClient, prefix: str
+) -> None:
+    limiter = limiter_on(gated, prefix)
+    await alone_for_long(limiter)
+    hasty = limiter_on(gated, prefix, timeout=0.05)
+    gated.shut()
+
+    async def check() -> int:
+        with pytest.raises(StoreError, match="50 ms"):
+            await hasty.check("k")
+        await asyncio.sleep(0)  # It would be cancelled here.
+        task = asyncio.current_task()
+        assert task is not None
+        return task.cancelling() if hasattr(task, "cancelling") else 0
+
+    assert await asyncio.wait_for(asyncio.create_task(check()), PATIENT) == 0
+    assert state_of(hasty) is Sender.NOBODY
+    gated.open()
+    assert await limiter.check("k")
+
+
+def test_a_loop_left_while_a_lone_caller_waits(redis_server: RedisServer, prefix: str) -> None:
+    gated = GatedClient(redis_server)
+    limiter = limiter_on(gated, prefix)
+
+    async def leave() -> asyncio.Task[Decision]:
+        async with gated.connected():
+            await alone_for_long(limiter)
+            gated.shut()
+            check = asyncio.create_task(limiter.check("k"))
+            await until(lambda: gated.sending == 1)
+            return check
+
+    async def go_on() -> None:
+        async with gated.connected():
+            for _ in range(3):
+                assert await answer(asyncio.create_task(limiter.check("k")))
+
+    loop = asyncio.new_event_loop()
+    left = loop.run_until_complete(leave())
+    loop.close()
+    asyncio.run(go_on())
+    left._log_destroy_pending = False  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("elsewhere", ["on another loop", "without a loop"])
+async def test_a_reservation_thrown_away_in_another_thread(
+    gated: GatedClient, prefix: str, elsewhere: str
+) -> None:
+    """It goes back over the loop that the client's connections belong to."""
+    limiter = limiter_on(gated, prefix)
+    reservation = await limiter.reserve("slot", 1000)
+    await asyncio.sleep(0)
+    assert state_of(limiter) is Sender.NOBODY
+
+    async def throw_away() -> None:
+        reservation._reservation._abandon()
+
+    if elsewhere == "on another loop":
+        await asyncio.to_thread(lambda: asyncio.run(throw_away()))
+    else:
+        await asyncio.to_thread(reservation._reservation._abandon)
+    end = time.monotonic() + PATIENT
+    while (await limiter.peek("slot")).remaining < 1000:
+        assert time.monotonic() < end, "the slot was not given back"
+    assert gated.loops == {asyncio.get_running_loop()}
