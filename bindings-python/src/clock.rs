@@ -1,3 +1,5 @@
+//! `FakeClock`: a clock that tests move.
+
 use core::time::Duration;
 use std::sync::Arc;
 
@@ -9,11 +11,11 @@ use crate::arguments::wrong_type;
 use crate::errors::invalid_argument;
 use crate::seconds;
 
-/// A clock that stands still until it is told to move, for tests of code that
-/// uses a limiter in memory.
+/// A clock that stands still until it is moved, for tests of code that uses a limiter in
+/// memory.
 ///
-/// `now` is in nanoseconds since the clock's zero, 0 to 2**64 - 1. Any number of
-/// limiters and threads may share one.
+/// `now` is in nanoseconds since the clock's zero, 0 to 2**64 - 1. Any number of limiters and
+/// threads may share one clock.
 ///
 /// >>> from tidegate import FakeClock, Limiter
 /// >>> clock = FakeClock()
@@ -34,17 +36,17 @@ impl FakeClock {
         Self(Arc::new(ManualClock::new(now)))
     }
 
-    /// The time it shows, in nanoseconds.
+    /// The time that the clock shows, in nanoseconds.
     fn now(&self) -> u64 {
         self.0.now()
     }
 
-    /// Shows `now` nanoseconds from here on; it may go backward.
+    /// Sets the clock to `now` nanoseconds, which may be earlier than what it shows.
     fn set(&self, #[pyo3(from_py_with = nanos)] now: u64) {
         self.0.set(now);
     }
 
-    /// Moves forward by `by` seconds, to the nearest nanosecond.
+    /// Moves the clock forward by `by` seconds, rounded to the nearest nanosecond.
     fn advance(&self, by: &Bound<'_, PyAny>) -> PyResult<()> {
         let (py, by) = (by.py(), seconds::read("by", by)?);
         let span = Duration::try_from_secs_f64(by).ok();

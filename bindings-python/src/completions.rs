@@ -1,12 +1,15 @@
-//! How operations on a store complete asyncio futures.
+//! Completes asyncio futures with the answers to operations on a store.
 //!
-//! The I/O thread never touches Python: it puts its answer into a queue and, when
-//! the queue was empty, writes one byte to a socket that the event loop watches.
-//! The loop then completes all that has come in. So the I/O thread never waits for
-//! the interpreter, and one wake-up serves as many futures as have gathered.
+//! The I/O thread never touches Python: it puts its answer into a queue and, when the queue was
+//! empty, writes one byte to a socket that the event loop watches. The loop then completes the
+//! futures of all answers in the queue. So the I/O thread never waits for the interpreter, and one
+//! wake-up serves many futures.
 //!
-//! The other way as well: the checks of one turn of the loop are gathered and sent together, but
-//! for one that seems to be alone, which would be sent a turn later for nothing.
+//! No wake-up is lost: the answer that finds the queue empty writes the byte, the loop reads the
+//! byte before it empties the queue, and both look at one queue under one lock.
+//!
+//! Checks of one turn of the loop are gathered, too, and sent together in the next turn. A check
+//! that seems to be alone is sent at once, because the delay would gain nothing.
 
 use core::sync::atomic::{AtomicUsize, Ordering};
 use core::time::Duration;
@@ -31,28 +34,29 @@ use crate::outcome::Outcome;
 use crate::reservation::Reservation;
 use crate::seconds::saturating_nanos;
 
-/// The answers on their way to one event loop.
+/// The answers for one event loop.
 ///
-/// Only the loop's watching keeps it: when the loop is closed, so is this.
+/// The loop holds the only reference, because it watches the socket: this is closed with the loop.
 #[pyclass(frozen, weakref, module = "tidegate._tidegate", name = "_Completions")]
 pub(crate) struct Completions(Arc<Queue>);
 
 struct Queue {
-    /// None once the loop is closed: nobody will complete anything any more. A forked child may
-    /// drop a loop whose answers the parent's I/O thread was at.
+    /// `None` once the loop is closed: its futures are not completed any more. A forked child may
+    /// drop a loop while the parent's I/O thread holds the lock.
     answers: PerProcess<Answers>,
-    /// How many calls have yet to be completed, and how many were when the loop last did so;
-    /// counted by the loop's thread.
+    /// How many calls have yet to be completed; counted by the loop's thread.
     pending: AtomicUsize,
+    /// How many calls the loop completed when it last did so.
     completed: AtomicUsize,
     /// Checks that have yet to be sent.
     gathered: Mutex<Vec<Gathered>>,
-    /// None where who brings the answers delivers them too.
+    /// `None` where the transport that brings the answers calls `deliver` itself.
     bell: Option<Bell>,
 }
 
 type Answers = Mutex<Option<Vec<Answer>>>;
 
+/// The two ends of a socket pair: a byte in it wakes the event loop.
 struct Bell {
     /// Written to by the I/O thread; never blocks.
     wake: UnixStream,
@@ -71,7 +75,7 @@ struct Answer {
     limiter: Py<Limiter>,
     future: Py<PyAny>,
     outcome: Result<Outcome, Error>,
-    /// The client's exception that an error is due to.
+    /// The client's exception that caused the error.
     cause: Option<Py<PyBaseException>>,
 }
 
@@ -86,7 +90,7 @@ impl Completions {
         Ok(Self(Arc::new(Queue { answers, pending, completed, gathered, bell })))
     }
 
-    /// What the event loop watches for reading.
+    /// The file descriptor that the event loop watches for reading.
     fn fileno(&self) -> io::Result<i32> {
         let unwatched = || io::Error::new(io::ErrorKind::Unsupported, "there is nothing to watch");
         self.0.bell.as_ref().map(|bell| bell.woken.as_raw_fd()).ok_or_else(unwatched)
@@ -230,10 +234,10 @@ impl Completions {
         Ok(())
     }
 
-    /// Completes the futures whose answers have come; the event loop calls it.
+    /// Completes the futures whose answers have come; the event loop or the transport calls it.
     fn deliver(&self, py: Python<'_>) {
-        // Before taking the answers: one that comes after that wakes the loop anew.
-        // Less than a buffer is ever in the socket, as only an empty queue adds a byte.
+        // Read before the answers are taken: an answer that comes later wakes the loop anew. Bytes
+        // that do not fit into the buffer keep the socket readable, and the loop calls again.
         if let Some(bell) = &self.0.bell {
             let _ = (&bell.woken).read(&mut [0; 64]);
         }
@@ -275,7 +279,7 @@ impl Completions {
 
 impl Drop for Completions {
     fn drop(&mut self) {
-        // What nobody takes any more is let go, and with it what refers to the loop.
+        // Nothing takes these any more; their futures would keep the loop alive.
         let answers = self.0.answers().lock().take();
         drop(answers);
         let gathered = core::mem::take(&mut *self.0.gathered.lock());
@@ -295,7 +299,7 @@ impl Ticket {
         let Some((queue, limiter, future)) = self.0.take() else { return };
         let cause = cause(&outcome);
         if queue.push(Answer { limiter, future, outcome, cause }) {
-            // One wake-up for all that one trip has brought.
+            // One wake-up for all answers of one batch.
             after_batch(move || queue.wake());
         }
     }
@@ -314,19 +318,20 @@ impl Queue {
         self.answers.get_or_init(|| Mutex::new(Some(Vec::new())))
     }
 
-    /// Whether a check is to wait for others of this turn: many callers are at work if calls are
-    /// under way, or if the last answers were several, whose callers go on in this turn.
+    /// Whether a check is gathered with others of this turn. There are many callers if calls are
+    /// under way, or if several have just been answered and go on in this turn.
     fn expects_more(&self) -> bool {
         let is_alone = self.pending.load(Ordering::Relaxed) == 0
             && self.completed.load(Ordering::Relaxed) <= 1;
         self.bell.is_some() && !is_alone
     }
 
-    /// Whether the loop must be woken: nobody else does it for this answer.
+    /// Puts an answer into the queue. Returns whether the caller must wake the loop; if not, the
+    /// push that found the queue empty does.
     fn push(&self, answer: Answer) -> bool {
         let mut answers = self.answers().lock();
         let Some(open) = &mut *answers else {
-            // Gives a reservation back, which asks the store: without the lock.
+            // Dropping a reservation gives it back, which asks the store: not under the lock.
             drop(answers);
             drop(answer);
             return false;
@@ -337,7 +342,7 @@ impl Queue {
 
     fn wake(&self) {
         if let Some(bell) = &self.bell {
-            // A full socket wakes the loop just as well.
+            // When the socket is full, what is in it wakes the loop.
             let _ = (&bell.wake).write(&[1]);
         }
     }
@@ -355,7 +360,7 @@ impl Bell {
 impl Answer {
     fn deliver(self, py: Python<'_>) -> PyResult<()> {
         let future = self.future.bind(py);
-        // Cancelled, most likely: nobody waits for it any more.
+        // Most likely it was cancelled: nobody waits for it any more.
         if future.call_method0(intern!(py, "done"))?.is_truthy()? {
             return Ok(());
         }

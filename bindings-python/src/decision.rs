@@ -1,3 +1,5 @@
+//! `Decision`: the answer to a check.
+
 use core::hash::{Hash as _, Hasher as _};
 use std::hash::DefaultHasher;
 
@@ -7,8 +9,8 @@ use tidegate::Source;
 
 use crate::seconds::from_nanos;
 
-/// The answer to one check. A refusal is a value, not an error: a decision is
-/// true when it allows. Durations are in seconds.
+/// The answer to one check. A refusal is a value, not an error: a decision is true when it
+/// allows. Durations are in seconds.
 ///
 /// >>> from tidegate import FakeClock, Limiter
 /// >>> limiter = Limiter("2/s", clock=FakeClock())
@@ -48,7 +50,7 @@ impl Decision {
         self.decided.limit
     }
 
-    /// Whole tokens that limit could still spend at once, after this check.
+    /// The whole tokens that this limit could still spend at once, after this check.
     #[getter]
     fn remaining(&self) -> u64 {
         self.decided.remaining
@@ -74,8 +76,8 @@ impl Decision {
         self.limit_name.bind(py)
     }
 
-    /// Where the bucket lives: "memory", "shm" or "redis"; "fallback" when the limiter answered
-    /// itself, because its store fails.
+    /// Who decided: the bucket in "memory", "shm" or "redis", a "lease" of the bucket in Redis,
+    /// or the limiter's "fallback" because its store fails.
     #[getter]
     fn source(&self) -> &'static str {
         self.decided.source.as_str()
@@ -122,10 +124,10 @@ impl Decision {
     }
 }
 
-/// What a decision is pickled as: its fields, with durations in nanoseconds.
+/// The fields that a decision is pickled as, with durations in nanoseconds.
 type Parts = (bool, u64, u64, u64, u64, u8, String, String);
 
-/// The decision that was pickled.
+/// Restores a decision that was pickled.
 #[pyfunction(name = "_restore")]
 pub(crate) fn restore(py: Python<'_>, parts: Parts) -> Decision {
     let (allowed, limit, remaining, retry_after, reset_after, tier, name, source) = parts;
@@ -137,7 +139,7 @@ pub(crate) fn restore(py: Python<'_>, parts: Parts) -> Decision {
 }
 
 impl Decision {
-    /// What Python sees of it; the tier shows as the limit's name.
+    /// The fields that Python sees. The tier is left out, because it shows as the limit's name.
     fn seen(&self) -> tidegate::Decision {
         tidegate::Decision { tier: 0, ..self.decided }
     }

@@ -1,3 +1,5 @@
+//! Makes Python exceptions from the limiter's errors.
+
 use pyo3::PyErrArguments;
 use pyo3::exceptions::PyBaseException;
 use pyo3::prelude::*;
@@ -13,7 +15,7 @@ pub(crate) fn exception(py: Python<'_>, error: &Error) -> PyErr {
     due_to(py, of_class(py, error), cause(&Err::<(), _>(error.clone())))
 }
 
-/// The exception for an error of the limiter that is due to another exception, or to none.
+/// The exception for an error of the limiter, with another exception as its cause if it has one.
 pub(crate) fn exception_due_to(
     py: Python<'_>,
     error: &Error,
@@ -43,12 +45,12 @@ fn of_class(py: Python<'_>, error: &Error) -> PyErr {
     }
 }
 
-/// An argument that is out of its bounds, in the limiter's own words for it.
+/// The InvalidArgument for an argument that is out of its bounds, worded as the limiter's own.
 pub(crate) fn invalid_argument(py: Python<'_>, name: &'static str, message: String) -> PyErr {
     exception(py, &Error::InvalidArgument { name, message })
 }
 
-/// The exception of `acquire` for a slot that is too far.
+/// The RateLimited that `acquire` raises for a slot that is too far away.
 pub(crate) fn rate_limited(
     py: Python<'_>,
     decided: &tidegate::Decision,
@@ -58,7 +60,7 @@ pub(crate) fn rate_limited(
     raise(py, "RateLimited", (message, decision, key.unbind()))
 }
 
-// The classes are written in Python, where one can have two bases and attributes.
+// The classes are written in Python, because a class from Rust cannot have two bases.
 fn raise<A>(py: Python<'_>, class: &str, arguments: A) -> PyErr
 where
     A: PyErrArguments + Send + Sync + 'static,

@@ -1,3 +1,5 @@
+//! `Limit`: how many tokens per period, read from a text or from numbers.
+
 use core::hash::{Hash as _, Hasher as _};
 use std::hash::DefaultHasher;
 
@@ -73,8 +75,8 @@ impl Limit {
         self.0.limit.burst()
     }
 
-    /// How tokens come back: "smooth", one at a time, evenly; or "stepped", all of
-    /// a period's at once.
+    /// How tokens come back: "smooth", evenly, one at a time; or "stepped", all tokens of a
+    /// period at once.
     #[getter]
     fn shape(&self) -> &'static str {
         match self.0.limit.shape() {
@@ -83,7 +85,7 @@ impl Limit {
         }
     }
 
-    /// What decisions call this limit.
+    /// The name of this limit in decisions.
     #[getter]
     fn name(&self) -> &str {
         &self.0.name
@@ -118,7 +120,7 @@ impl Limit {
 }
 
 impl Limit {
-    /// Reads a limiter's argument: a limit, or the text of one.
+    /// Reads one of a limiter's `limits`: a limit, or the text of one.
     pub(crate) fn of(argument: &Bound<'_, PyAny>) -> PyResult<NamedLimit> {
         if let Ok(limit) = argument.cast::<Self>() {
             return Ok(limit.get().0.clone());
@@ -134,7 +136,7 @@ impl Limit {
     }
 }
 
-/// Numbers in the grammar's words, so that one place checks them all.
+/// Writes numbers as the text of a limit, so that the grammar alone checks limits.
 fn text_of_numbers(
     tokens: &Bound<'_, PyAny>,
     per: Option<&Bound<'_, PyAny>>,

@@ -1,3 +1,5 @@
+//! `Outcome`: the answer of any operation, on its way to Python.
+
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyList};
 use tidegate::answer::Unclaimed;
@@ -14,7 +16,7 @@ pub(crate) enum Outcome {
 }
 
 impl Outcome {
-    /// As Python sees it; `limiter` is the one that was asked.
+    /// The Python object of the answer; `limiter` is the one that was asked.
     pub(crate) fn into_python(self, py: Python<'_>, limiter: &Py<Limiter>) -> PyResult<Py<PyAny>> {
         Ok(match self {
             Self::Decision(decided) => Py::new(py, limiter.get().decision(py, decided))?.into_any(),

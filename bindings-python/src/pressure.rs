@@ -1,6 +1,8 @@
+//! `Pressure`: what a store with a bounded number of keys could not keep.
+
 use pyo3::prelude::*;
 
-/// What a store with a bounded number of keys could not keep. Where either number grows,
+/// Counts what a store with a bounded number of keys could not keep. When either number grows,
 /// `max_keys` is too small for the keys that owe something.
 ///
 /// >>> from tidegate import Limiter
@@ -9,11 +11,11 @@ use pyo3::prelude::*;
 #[pyclass(frozen, eq, hash, module = "tidegate")]
 #[derive(PartialEq, Eq, Hash)]
 pub(crate) struct Pressure {
-    /// Buckets that were dropped for new keys although they owed something: their keys
-    /// may spend again what they had owed.
+    /// How many buckets were dropped for new keys although they owed something. Their keys may
+    /// spend again what they had owed.
     #[pyo3(get)]
     evicted: u64,
-    /// Calls that were refused because there was no room for their new key.
+    /// How many calls were refused because there was no room for their new key.
     #[pyo3(get)]
     denied: u64,
 }

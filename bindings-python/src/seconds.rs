@@ -1,4 +1,4 @@
-//! Python counts time in seconds, the limiter in whole nanoseconds.
+//! Converts between Python's seconds and the limiter's whole nanoseconds.
 
 use core::time::Duration;
 
@@ -12,18 +12,18 @@ use crate::errors::invalid_argument;
 const NANOS_PER_SECOND: f64 = 1e9;
 const NANO_DIGITS: usize = 9;
 
-/// The way every duration is reported: the nearest float.
+/// A duration in seconds, as the nearest float.
 #[allow(clippy::cast_precision_loss)]
 pub(crate) fn from_nanos(nanos: u64) -> f64 {
     nanos as f64 / NANOS_PER_SECOND
 }
 
-/// Longer than 584 years is as good as for ever.
+/// A duration in nanoseconds; the longest that they can say, 584 years, for a longer one.
 pub(crate) fn saturating_nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// A number of seconds; infinite if it is an integer beyond a float.
+/// Reads a number of seconds; an integer too large for a float is read as infinite.
 pub(crate) fn read(name: &'static str, seconds: &Bound<'_, PyAny>) -> PyResult<f64> {
     if seconds.is_instance_of::<PyBool>() {
         return Err(wrong_type(name, "a number of seconds", seconds));
@@ -37,9 +37,9 @@ pub(crate) fn read(name: &'static str, seconds: &Bound<'_, PyAny>) -> PyResult<f
     }
 }
 
-/// The nanoseconds in a number of seconds, as decimal digits, signed; an error if
-/// that is not a whole number. A float means the shortest decimal that prints it:
-/// 0.1 is a tenth. Size and sign are the limiter's to check.
+/// Reads a number of seconds as nanoseconds, in signed decimal digits; an error if that is not a
+/// whole number. A float stands for the shortest decimal that prints it: 0.1 is a tenth. The
+/// limiter checks size and sign.
 pub(crate) fn exact_nanos(name: &'static str, seconds: &Bound<'_, PyAny>) -> PyResult<String> {
     let refused = || {
         let message = format!("it must be a whole number of nanoseconds, but is {seconds} s");
@@ -56,8 +56,8 @@ pub(crate) fn exact_nanos(name: &'static str, seconds: &Bound<'_, PyAny>) -> PyR
     shift_decimal(&decimal).ok_or_else(refused)
 }
 
-/// Moves the point of a decimal number to the right by nine digits; none if
-/// anything is left behind it, or it is not a number.
+/// Moves the point of a decimal number to the right by nine digits; `None` if digits are left
+/// behind the point, or if it is not a number.
 fn shift_decimal(decimal: &str) -> Option<String> {
     let (sign, digits) = match decimal.strip_prefix('-') {
         Some(digits) => ("-", digits),

@@ -1,10 +1,12 @@
+//! `StoreHealth`: how a limiter's store has done.
+
 use pyo3::prelude::*;
 
-/// How a limiter's store has done; of memory, which cannot fail, nothing.
+/// How a limiter's store has done. Memory cannot fail, so that all of it stays zero there.
 ///
-/// `state` says what becomes of calls: "closed", and they are sent; "open", and they are answered
-/// at once because the store keeps failing; "half_open" while one of them finds out whether it
-/// is back.
+/// `state` is the circuit breaker's: "closed" sends calls to the store; "open" answers them at
+/// once, because the store keeps failing; "half_open" sends one call, which finds out whether the
+/// store works again.
 ///
 /// >>> from tidegate import Limiter
 /// >>> Limiter("10/s").store_health
@@ -12,13 +14,13 @@ use pyo3::prelude::*;
 #[pyclass(frozen, eq, hash, module = "tidegate")]
 #[derive(PartialEq, Eq, Hash)]
 pub(crate) struct StoreHealth {
-    /// "closed", "open" or "half_open".
+    /// The state of the breaker: "closed", "open" or "half_open".
     #[pyo3(get)]
     state: &'static str,
-    /// Calls on the store that failed.
+    /// How many calls on the store failed.
     #[pyo3(get)]
     failures: u64,
-    /// Calls that the limiter has answered itself, as its `on_store_error` says.
+    /// How many calls the limiter has answered itself, as its `on_store_error` says.
     #[pyo3(get)]
     fallbacks: u64,
 }

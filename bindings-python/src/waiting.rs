@@ -1,4 +1,4 @@
-//! How a thread of Python waits: for a store with the interpreter free, and for its slot.
+//! How a Python thread waits for a store, with the interpreter free for others, and for its slot.
 
 use core::time::Duration;
 
@@ -8,11 +8,11 @@ use tidegate::answer::{Answerer, awaited};
 
 use crate::clients::{forget_cause, raise_interrupt};
 
-/// How often a thread that waits for a store looks for Ctrl-C.
+/// How often a thread that waits for a store looks for signals such as Ctrl-C.
 const SIGNAL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Waits for the answer that `start` has sent for. It starts with the interpreter held, so
-/// that no other thread can fork while the limiter holds a lock; only the waiting lets go.
+/// Starts an operation with `start` and waits for its answer. The interpreter is held during the
+/// start, so that no other thread can fork while the limiter holds a lock, and free while waiting.
 pub(crate) fn await_store<T: Send>(
     py: Python<'_>,
     start: impl FnOnce(Answerer<T>),
@@ -21,7 +21,7 @@ pub(crate) fn await_store<T: Send>(
     forget_cause();
     start(answerer);
     raise_interrupt()?;
-    // It is there if this thread has carried it: no other is to take the interpreter in between.
+    // A blocking client has answered on this thread: there is no need to let go of the interpreter.
     if let Some(answer) = awaited.now() {
         return Ok(answer);
     }
@@ -33,10 +33,10 @@ pub(crate) fn await_store<T: Send>(
     }
 }
 
-/// Sleeps as Python does, so that signals interrupt it and libraries that replace
-/// `time.sleep` have their way.
+/// Sleeps with Python's `time.sleep`, so that signals interrupt it and libraries that replace it
+/// are called.
 pub(crate) fn sleep(py: Python<'_>, seconds: f64) -> PyResult<()> {
-    // A signal that has come before would only be looked at after the sleep.
+    // Otherwise a signal that has come already would be handled only after the sleep.
     py.check_signals()?;
     py.import("time")?.call_method1("sleep", (seconds,)).map(drop)
 }

@@ -30,7 +30,8 @@ from tidegate import (
 
 SLOW = "30/d"
 PATIENT = 30.0
-SLACK = 1.0
+# See test_redis.py.
+SLACK = 10.0
 
 
 class TestInMemory:
@@ -80,7 +81,7 @@ async def test_100_at_once_share_a_bucket_exactly(redis_server: RedisServer, pre
     assert {decision.source for decision in decisions} == {"redis"}
 
 
-async def test_100_at_a_time_share_trips(own_redis: RedisServer, prefix: str) -> None:
+async def test_100_at_a_time_share_batches(own_redis: RedisServer, prefix: str) -> None:
     limiter = AsyncLimiter("3000/d", store=own_redis.url, prefix=prefix, store_timeout=PATIENT)
     await limiter.check("k")
 
@@ -100,7 +101,7 @@ async def test_calls_are_decided_in_the_order_in_which_they_were_made(
 ) -> None:
     limiter = limiter_on(redis_server, prefix)
     calls = [
-        limiter.check("first"),  # under way while the others are made
+        limiter.check("first"),  # under way while the other calls are made
         limiter.check("k", 10),
         limiter.check(b"k", 10),
         limiter.check("k", 10),
@@ -183,8 +184,8 @@ async def test_a_corrupt_bucket(redis_server: RedisServer, prefix: str) -> None:
 
 
 async def test_the_loop_runs_while_a_check_waits(own_redis: RedisServer, prefix: str) -> None:
-    limiter = limiter_on(own_redis, prefix, timeout=0.25)
-    await works_within(10, limiter)
+    limiter = limiter_on(own_redis, prefix, timeout=1.0)
+    await works_within(PATIENT, limiter)
     own_redis.freeze()
     try:
         start = time.monotonic()
@@ -197,21 +198,21 @@ async def test_the_loop_runs_while_a_check_waits(own_redis: RedisServer, prefix:
     finally:
         own_redis.thaw()
     assert [type(check.exception()) for check in checks] == [StoreTimeout] * 10
-    assert 0.25 <= seconds < 0.25 + SLACK
-    assert turns > 10
-    await works_within(10, limiter)
+    assert 1.0 <= seconds < 1.0 + SLACK
+    assert turns > 10, "a second of waiting leaves room for about 200 turns"
+    await works_within(PATIENT, limiter)
 
 
 async def test_a_server_killed_and_started_again(own_redis: RedisServer, prefix: str) -> None:
     limiter = limiter_on(own_redis, prefix, timeout=0.25)
-    await works_within(10, limiter)
+    await works_within(PATIENT, limiter)
     own_redis.kill()
     start = time.monotonic()
     answers = await asyncio.gather(*(limiter.check("k") for _ in range(20)), return_exceptions=True)
     assert time.monotonic() - start < 0.25 + SLACK
     assert all(isinstance(answer, StoreError) for answer in answers), answers
     own_redis.start()
-    await works_within(10, limiter)
+    await works_within(PATIENT, limiter)
 
 
 async def test_cancelled_checks(own_redis: RedisServer, prefix: str) -> None:
@@ -246,7 +247,7 @@ def test_a_loop_closed_before_the_answer(own_redis: RedisServer, prefix: str) ->
         loop.close()
     finally:
         own_redis.thaw()
-    # The answer to the closed loop comes first, on the same connection.
+    # The closed loop's check is answered before this one, on the same connection.
     assert asyncio.run(first_check(limiter)).remaining == 27
 
 
@@ -278,7 +279,7 @@ def test_loops_leave_no_files_open(redis_server: RedisServer, prefix: str) -> No
 
 def test_a_loop_that_cannot_watch_sockets(redis_server: RedisServer, prefix: str) -> None:
     class Loop(asyncio.SelectorEventLoop):
-        """As the Proactor loop of Windows; its own wake-up goes another way."""
+        """Cannot watch sockets, as the Proactor loop of Windows cannot."""
 
         def add_reader(self, *arguments: Any) -> None:  # type: ignore[override]
             raise NotImplementedError
@@ -292,7 +293,7 @@ def test_a_loop_that_cannot_watch_sockets(redis_server: RedisServer, prefix: str
         loop.close()
 
 
-def test_the_process_ends_with_checks_in_flight(own_redis: RedisServer) -> None:
+def test_the_process_ends_while_checks_are_under_way(own_redis: RedisServer) -> None:
     program = (
         "import asyncio, sys, tidegate\n"
         "async def main():\n"
@@ -343,7 +344,7 @@ async def first_check(limiter: AsyncLimiter) -> Any:
 
 
 async def works_within(seconds: float, limiter: AsyncLimiter) -> None:
-    """Waits until checks succeed, at most until the deadline."""
+    """Waits until checks succeed, or fails at the deadline."""
     deadline = time.monotonic() + seconds
     while True:
         try:

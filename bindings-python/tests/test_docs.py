@@ -1,4 +1,4 @@
-"""The examples: those of the docstrings, and the README's Python blocks."""
+"""The examples in the docstrings and the Python blocks of the README."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BLOCKS = re.findall(r"^```python\n(.*?)^```", README.read_text(encoding="utf-8")
 
 
 def examples() -> list[doctest.DocTest]:
-    """Those of the package, its classes and their methods, native ones included."""
+    """The docstrings of the package, its classes and their methods, native ones included."""
     documented: dict[str, str | None] = {"tidegate": tidegate.__doc__}
     for name in tidegate.__all__:
         public = getattr(tidegate, name)
@@ -50,7 +50,7 @@ def test_docstrings(example: doctest.DocTest) -> None:
 
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.splitlines()[0])
 def test_readme(block: str, redis_server: RedisServer) -> None:
-    """Each block runs on its own, on a server where it says the usual one."""
+    """Each block runs on its own. A server of the test stands in for the usual address."""
     block = block.replace("redis://localhost:6379", redis_server.url)
     exec(compile(block, str(README), "exec"), {"__name__": "readme"})
 

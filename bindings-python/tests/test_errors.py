@@ -1,4 +1,4 @@
-"""Bad input: each error is of the right class and names the argument and the bound."""
+"""Bad arguments: each error has the right class and names the argument and the bound."""
 
 from __future__ import annotations
 

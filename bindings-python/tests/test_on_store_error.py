@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+import re
 import time
 from typing import Any
 
@@ -23,7 +24,7 @@ from tidegate import (
 NOBODY = "redis://127.0.0.1:1"
 TIMEOUT = 0.05
 FAILURES_TO_OPEN = 3
-DEADLINE = 20.0
+DEADLINE = 60.0
 
 
 def until(condition: Any, what: str) -> None:
@@ -32,18 +33,24 @@ def until(condition: Any, what: str) -> None:
         assert time.monotonic() < end, f"{what} did not happen"
 
 
-def test_raise_is_the_default_and_does_not_wait_for_ever_the_same() -> None:
+def failure_of(limiter: Limiter) -> StoreError:
+    with pytest.raises(StoreError) as caught:
+        limiter.check("k")
+    return caught.value
+
+
+def test_raise_is_the_default_and_soon_stops_asking() -> None:
     for limiter in (Limiter("5/s", store=NOBODY), Limiter("5/s", store=NOBODY, on_store_error="raise")):
         for _ in range(FAILURES_TO_OPEN):
-            with pytest.raises(StoreError):
-                limiter.check("k")
+            failure_of(limiter)
         assert limiter.store_health == StoreHealthOf("open", FAILURES_TO_OPEN, 0)
-        with pytest.raises(StoreError, match=r"not asked, as it keeps failing \(.*\); again in \d+ ms"):
-            limiter.check("k")
+        told = re.compile(r"not asked, as it keeps failing \(.*\); again in \d+ ms")
+        # On a busy machine its time to ask again may have come.
+        until(lambda: told.search(str(failure_of(limiter))), "a call that asks nobody")  # noqa: B023
 
 
 class StoreHealthOf:  # noqa: PLW1641 (nothing hashes it)
-    """Equal to a StoreHealth, which nobody can make, of these fields."""
+    """Equals the StoreHealth with these fields; tests cannot make one of those."""
 
     def __init__(self, *fields: object) -> None:
         self.fields = fields
@@ -77,11 +84,11 @@ def test_deny() -> None:
 
 def test_local() -> None:
     limiter = Limiter("60/s", store=NOBODY, on_store_error="local", peers=3)
-    assert not limiter.check("k")
     began = time.monotonic()
+    assert not limiter.check("k"), "the share begins empty, now"
     decision = limiter.acquire("k", 5)
     assert decision.source == "fallback" and decision.limit == 20
-    assert 0.1 < time.monotonic() - began
+    assert time.monotonic() - began >= 5 / 20
     with pytest.raises(RateLimited):
         limiter.acquire("k", 21)
 
@@ -109,8 +116,8 @@ def test_a_hung_server_is_not_waited_for_and_comes_back(own_redis: RedisServer, 
     began = time.monotonic()
     for _ in range(1_000):
         assert limiter.check("k").source == "fallback"
-    # A thousand timeouts would be 50 s; the calls that ask meanwhile are two or three a second.
-    assert time.monotonic() - began < 1_000 * TIMEOUT / 10
+    # A thousand timeouts would be 50 s; only two or three calls a second ask meanwhile.
+    assert time.monotonic() - began < 1_000 * TIMEOUT / 2
     own_redis.thaw()
     until(lambda: limiter.peek("k").source == "redis", "its return")
     assert limiter.store_health.state == "closed"
@@ -120,11 +127,9 @@ def test_a_timeout_is_told_from_not_being_asked(own_redis: RedisServer) -> None:
     limiter = Limiter("100/d", store=own_redis.url, store_timeout=TIMEOUT)
     own_redis.freeze()
     for _ in range(FAILURES_TO_OPEN):
-        with pytest.raises(StoreTimeout):
-            limiter.check("k")
-    with pytest.raises(StoreError) as not_asked:
-        limiter.check("k")
-    assert not isinstance(not_asked.value, StoreTimeout)
+        assert isinstance(failure_of(limiter), StoreTimeout)
+    # On a busy machine its time to ask again may have come.
+    until(lambda: type(failure_of(limiter)) is StoreError, "a call that asks nobody")
 
 
 @pytest.mark.parametrize(

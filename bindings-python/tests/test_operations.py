@@ -1,4 +1,4 @@
-"""The operations in memory, as callers see them; what they answer is in `test_vectors.py`."""
+"""The operations in memory, as callers see them. `test_vectors.py` tests what they answer."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ from typing import Any
 import pytest
 
 from tidegate import FakeClock, InvalidArgument, Limiter, RateLimited, Reservation, StoreError
+
+# How much later than its time a busy machine may let a waiter run.
+SLACK = 10.0
 
 
 class TestKeys:
@@ -224,7 +227,7 @@ class TestAcquire:
             came = sorted(pool.map(acquire, range(25)))
         for place, at in enumerate(came):
             assert at >= (place - 4) / 50, f"{place} came at {at}"
-        assert came[-1] < 20 / 50 + 2
+        assert came[-1] < 20 / 50 + SLACK
 
     def test_it_sleeps_once_with_the_sleep_of_python(self, monkeypatch: pytest.MonkeyPatch) -> None:
         slept: list[float] = []
@@ -257,7 +260,7 @@ class TestAcquire:
 
         def interrupt() -> None:
             started.wait()
-            # Again and again: one that comes just before the sleep would not end it.
+            # Repeated, because a signal that comes just before the sleep would not end it.
             while not ended.wait(0.05):
                 signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGALRM)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import time
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -15,7 +16,8 @@ from tidegate import AsyncLimiter, InvalidArgument, Limiter, RateLimited, StoreE
 
 HOUR = 3600.0
 PATIENT = 30.0
-DEADLINE = 10.0
+DEADLINE = 60.0
+SLACK = 10.0
 
 
 def limiter_on(
@@ -108,9 +110,9 @@ async def test_100_waiters_of_two_processes_worth_of_limiters(
 
     came = sorted(await asyncio.gather(*(wait(number) for number in range(100))))
     for place, at in enumerate(came):
-        # Redis counts its clock in microseconds.
+        # The clock of Redis has a resolution of a microsecond.
         assert at >= (place - 49) / 50 - 1e-6, f"{place} came at {at}"
-    assert came[-1] < 1 + 2
+    assert came[-1] < 1 + SLACK
 
 
 def test_threads_wait_in_turn(redis_server: RedisServer, prefix: str) -> None:
@@ -146,9 +148,19 @@ async def test_cancelling_a_sleeper_gives_the_slot_back(
 ) -> None:
     limiter, awaited = limiter_on(redis_server, prefix, "1/h")
     limiter.acquire("k")
-    with pytest.raises(asyncio.TimeoutError):
-        await asyncio.wait_for(awaited.acquire("k"), 0.5)
+    await cancel_a_sleeper(awaited)
     assert (await awaited.reserve("k")).delay <= HOUR
+
+
+async def cancel_a_sleeper(limiter: AsyncLimiter) -> None:
+    """Cancels an `acquire` of the second slot of "k" once it has reserved it."""
+    asked = asyncio.create_task(limiter.acquire("k"))
+    end = time.monotonic() + DEADLINE
+    while (await limiter.peek("k")).reset_after <= HOUR:
+        assert time.monotonic() < end, "the slot was never taken"
+    asked.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asked
 
 
 @pytest.mark.parametrize("method", ["acquire", "reserve"])
@@ -167,7 +179,7 @@ async def test_a_slot_whose_caller_has_gone_is_given_back(
     finally:
         own_redis.thaw()
     deadline = time.monotonic() + DEADLINE
-    # Frozen, the server had not seen the reserve; it comes before this on the connection.
+    # The frozen server has not seen the reserve, which comes before this peek on the connection.
     while not (await awaited.peek("k")).remaining:
         assert time.monotonic() < deadline, "the slot was not given back"
         await asyncio.sleep(0.01)
@@ -200,7 +212,7 @@ def test_a_slot_whose_loop_is_closed_is_given_back(own_redis: RedisServer, prefi
 
 def test_a_loop_that_cannot_watch_sockets(redis_server: RedisServer, prefix: str) -> None:
     class Loop(asyncio.SelectorEventLoop):
-        """As the Proactor loop of Windows; its own wake-up goes another way."""
+        """Cannot watch sockets, as the Proactor loop of Windows cannot."""
 
         def add_reader(self, *arguments: Any) -> None:  # type: ignore[override]
             raise NotImplementedError
@@ -210,8 +222,7 @@ def test_a_loop_that_cannot_watch_sockets(redis_server: RedisServer, prefix: str
         reservation = await awaited.reserve("k")
         assert reservation.delay > 0
         assert await reservation.cancel()
-        with pytest.raises(asyncio.TimeoutError):
-            await asyncio.wait_for(awaited.acquire("k"), 0.5)
+        await cancel_a_sleeper(awaited)
         assert (await awaited.reserve("k")).delay <= HOUR
 
     _, awaited = limiter_on(redis_server, prefix, "1/h")
@@ -225,16 +236,11 @@ def test_a_loop_that_cannot_watch_sockets(redis_server: RedisServer, prefix: str
 
 async def test_a_hung_server_is_a_timeout(own_redis: RedisServer, prefix: str) -> None:
     limiter, awaited = limiter_on(own_redis, prefix, "10/d", timeout=0.25)
-    for _ in range(int(DEADLINE / 0.01)):
-        try:
-            reservation = await awaited.reserve("k")
-            break
-        except StoreError:
-            await asyncio.sleep(0.01)
-    held = limiter.reserve("k")
+    reservation = await once_it_works(lambda: awaited.reserve("k"))
+    held = await once_it_works(lambda: asyncio.to_thread(limiter.reserve, "k"))
     own_redis.freeze()
     try:
-        # After three failures in a row a limiter would no longer ask.
+        # A limiter of its own: after three failures in a row the other one asks no more.
         other, _ = limiter_on(own_redis, prefix, "10/d", timeout=0.25)
         calls: list[Any] = [
             lambda: limiter.reserve("k"), lambda: limiter.acquire("k"), held.cancel,
@@ -252,3 +258,14 @@ async def test_a_hung_server_is_a_timeout(own_redis: RedisServer, prefix: str) -
         own_redis.thaw()
     assert [type(answer) for answer in answers] == [StoreTimeout] * len(waits)
     assert held.cancel() is False, "what became of it is not known, so it is used up"
+
+
+async def once_it_works(call: Callable[[], Awaitable[Any]]) -> Any:
+    """The answer of the first call that a busy machine does not delay beyond its timeout."""
+    end = time.monotonic() + DEADLINE
+    while True:
+        try:
+            return await call()
+        except StoreError:
+            assert time.monotonic() < end
+            await asyncio.sleep(0.01)

@@ -1,4 +1,4 @@
-"""The types: the stubs agree with the native module, the package with itself."""
+"""The types: the stubs agree with the native module, and the package type-checks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The semantics as data: this binding against tests/vectors."""
+"""Runs the vectors of tests/vectors, which are the semantics as data, on this binding."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def load(name: str) -> dict[str, Any]:
 
 
 TRACES = load("decide.json")["traces"]
-# A limiter's limits are fixed: traces that change them are the engine's alone.
+# A limiter's limits are fixed, so that only the engine runs traces that change them.
 OPERATIONS = [
     trace
     for trace in load("operations.json")["traces"]
@@ -43,7 +43,7 @@ def test_there_are_vectors() -> None:
 @pytest.mark.parametrize("trace", TRACES, ids=[trace["name"] for trace in TRACES])
 def test_decide(trace: dict[str, Any]) -> None:
     clock = FakeClock()
-    # Named by their place, so that a decision's limit_name shows its tier.
+    # A limit is named by its place, so that a decision's limit_name shows its tier.
     limits = [Limit(text, name=str(tier)) for tier, text in enumerate(trace["limits"])]
     limiter = Limiter(*limits, clock=clock)
     for number, step in enumerate(trace["steps"]):
@@ -91,7 +91,7 @@ def test_operations(trace: dict[str, Any], form: str) -> None:
 def operate(
     limiter: Limiter, key: Any, step: dict[str, Any], reservations: dict[str, Reservation]
 ) -> dict[str, Any]:
-    """What the operation of a step answers, in the words of the vectors."""
+    """The answer of a step's operation, in the words of the vectors."""
     match step["op"]:
         case "check":
             return described(limiter.check(key, step["cost"]))
@@ -107,7 +107,7 @@ def operate(
             return {"restored": reservations.pop(step["reservation"]).cancel()}
         case "reserve":
             wait = int(step["max_wait"])
-            # The largest is as good as for ever, and has no exact float.
+            # The largest value stands for ever, and no float is exactly it.
             max_wait = None if wait == 2**64 - 1 else wait / 1e9
             reservation = limiter.reserve(key, step["cost"], max_wait=max_wait)
             assert reservation.cost == step["cost"]
