@@ -1,10 +1,10 @@
-"""Calls at a steady pace, and writes down when each call began and ended and what came of it.
+"""A caller: calls at a steady pace, and logs when each call began and ended and its outcome.
 
     caller.py STORE_URL LIMIT KEY LOG_FILE TIMEOUT_MS PAUSE_MS [--asyncio] [NAME=VALUE...]
 
-Prints `ready`, then reads from its input when to begin, by the host's monotonic clock in
-nanoseconds, and ends when there is a file `stop` beside the log. NAME=VALUE are further options
-of the limiter. See calls.py for the log.
+Prints `ready`, and then reads from its input when to begin, in nanoseconds of the host's monotonic
+clock. Ends when there is a file `stop` beside the log. NAME=VALUE are further options of the
+limiter. calls.py describes the log.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ CODES = {"store_error": 2, "store_timeout": 3}
 
 
 def threads_that_decide() -> list[Path]:
-    """This one and the one that does the limiter's I/O."""
+    """The scheduler's statistics of this thread and of the limiter's I/O thread."""
     tasks = [task for task in Path("/proc/self/task").iterdir() if task.name != str(os.getpid())]
     io = [task for task in tasks if (task / "comm").read_text().strip() == "tidegate-io"]
     return [task / "schedstat" for task in (Path(f"/proc/self/task/{os.getpid()}"), *io)]
@@ -58,16 +58,16 @@ def code_of(call: Callable[[], tidegate.Decision]) -> int:
     try:
         return ADMITTED if call() else REFUSED
     except tidegate.TidegateError as error:
-        return told(error)
+        return code_of_error(error)
 
 
-def told(error: tidegate.TidegateError) -> int:
+def code_of_error(error: tidegate.TidegateError) -> int:
     if error.code not in CODES:
         print(f"{error.code}: {error}", file=sys.stderr, flush=True)
     return CODES.get(error.code, OTHER)
 
 
-def told_to_begin() -> int:
+def wait_for_begin() -> int:
     print("ready", flush=True)
     return int(sys.stdin.readline())
 
@@ -75,7 +75,7 @@ def told_to_begin() -> int:
 def run(limiter: tidegate.Limiter, key: str, log: Log, pause: int) -> None:
     while code_of(lambda: limiter.check("warm-up")) > ADMITTED:
         time.sleep(0.05)  # a machine on which a whole fleet is starting may be late at first
-    due = told_to_begin()
+    due = wait_for_begin()
     while not log.ends:
         time.sleep(max(0, due - time.monotonic_ns()) / 1e9)
         begun = log.begin()
@@ -90,14 +90,14 @@ async def run_async(limiter: tidegate.AsyncLimiter, key: str, log: Log, pause: i
             break
         except tidegate.TidegateError:
             await asyncio.sleep(0.05)
-    due = told_to_begin()
+    due = wait_for_begin()
     while not log.ends:
         await asyncio.sleep(max(0, due - time.monotonic_ns()) / 1e9)
         begun = log.begin()
         try:
             code = ADMITTED if await limiter.check(key) else REFUSED
         except tidegate.TidegateError as error:
-            code = told(error)
+            code = code_of_error(error)
         log.end(begun, code)
         due = max(due + pause, time.monotonic_ns())
 

@@ -114,8 +114,8 @@ def read(log: Path) -> list[Call]:
 def late(calls: dict[str, list[Call]], timeout_ms: int, slack_ms: float) -> list[str]:
     """The calls that took longer than their timeout and the slack.
 
-    A thread that could run but was given no processor is late by that much, whatever it does;
-    the kernel says how long that was, for each call.
+    The time for which the kernel gave a thread that could run no processor does not count: the
+    log has it for each call.
     """
     most = (timeout_ms + slack_ms) * MILLI
     return [
@@ -136,10 +136,11 @@ class Loss:
 
 
 def most_beyond(calls: dict[str, list[Call]], rate: float, burst: int, losses: Sequence[Loss]) -> float:
-    """The most by which the admissions of any window exceed `burst + rate * length`, and what
-    the losses that it touches allow: at most 0 if the limit held.
+    """The most by which the admissions of any window exceed what is allowed in it: at most 0 if the
+    limit held.
 
-    An admission counts for a window if the call began and ended in it.
+    A window allows `burst + rate * length`, and the tokens of each loss that it touches. An
+    admission counts for a window if the call began and ended in it.
     """
     admitted = sorted((c for made in calls.values() for c in made if c.code == ADMITTED), key=lambda c: c.ended)
     worst, window = float("-inf"), (0, 0)

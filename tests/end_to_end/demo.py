@@ -1,5 +1,5 @@
-"""Shows Tidegate's main job: one limit in one process, then one limit over five
-processes of three runtimes. Ends with a verdict; the status is 1 if the limit broke."""
+"""Demonstrates Tidegate: one limit in one process, and then one limit over five processes of three
+runtimes. Ends with a verdict; the exit status is 1 if the limit was broken."""
 
 from __future__ import annotations
 

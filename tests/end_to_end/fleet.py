@@ -1,5 +1,5 @@
-"""A fleet on one machine: a Redis, the quota service, an Envoy with the filter, and
-workers of each runtime, all spending from one bucket. Everything real, nothing left behind."""
+"""A fleet on one machine: a Redis, the quota service, an Envoy with the filter, and workers of each
+runtime, which all spend from one bucket. All of it is real, and nothing is left running."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def tidegate_binary() -> str:
 
 @dataclass
 class Worker:
-    """A process that attempts calls, and what it has told so far."""
+    """A process that attempts calls, and the counts that it has printed last."""
 
     name: str
     runtime: str
@@ -158,7 +158,7 @@ class Worker:
 
 @dataclass
 class Fleet:
-    """What runs: `with fleet(...) as it:` starts it all and stops it all."""
+    """All that runs: `with fleet(...) as it:` starts it and stops it."""
 
     redis: RedisServer
     service: QuotaService
@@ -187,8 +187,8 @@ def fleet(
 ) -> Iterator[Fleet]:
     """Two Python processes, two Node processes and an Envoy under load, on one bucket.
 
-    With `skewed`, the wall clock of one Python worker is an hour ahead, and that of one
-    Node worker an hour behind.
+    With `skewed`, the wall clock of one Python worker is an hour ahead, and the wall clock of one
+    Node worker is an hour behind.
     """
     node = shutil.which("node")
     if node is None:

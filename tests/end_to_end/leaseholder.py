@@ -1,12 +1,13 @@
-"""Asks for calls as its demand says, under a lease, and writes down when it was allowed them.
+"""A leaseholder: asks for calls at the rate of its demand, under a lease, and logs when each was
+allowed.
 
     leaseholder.py STORE_URL LIMIT KEY LEASE DEMANDS LOG_FILE
 
 LEASE is the ttl in seconds, or 0 for none. DEMANDS is "<until>:<per second>,..." in seconds since
 START; a rate of 0 asks for nothing. The program prints a line when it is ready, and then reads
-"START END" from its input. These times and those of the log are nanoseconds of the host's monotonic
-clock. Each call that was allowed is one write of two times, just before and just after it, so a
-kill loses at most one call. The last line of output sums up all calls.
+"START END" from its input. All times are nanoseconds of the host's monotonic clock. For each allowed
+call the log has two times, just before and just after it, written at once, so that a kill loses at
+most one call. The last line of output counts all calls by their source.
 """
 
 import json
@@ -22,7 +23,7 @@ lease = {"ttl": float(ttl)} if float(ttl) else None
 
 
 def gap(now: int, start_at: int) -> float:
-    """Nanoseconds to the next call at this time's demand; 0 if there is none."""
+    """Nanoseconds until the next call at the present demand; 0 if nothing is demanded."""
     since = (now - start_at) / 1e9
     rate = next((rate for until, rate in phases if since < until), phases[-1][1])
     return 1e9 / rate if rate else 0.0
@@ -50,6 +51,6 @@ with (
         if decision:
             log.write(struct.pack("<QQ", before, after))
         sources[decision.source] = sources.get(decision.source, 0) + 1
-        # What a stalled process has missed is not made up for at once.
+        # A process that was stalled makes up for 50 ms at most of the calls that it has missed.
         due = max(due + step, after - 5e7)
 print(json.dumps(sources), flush=True)

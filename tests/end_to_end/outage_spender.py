@@ -1,10 +1,11 @@
-"""Spends what it can get of one bucket, its own share while Redis fails, and writes down what
-each call answered.
+"""A spender during an outage: spends all it can get from one bucket, or from its own share while
+Redis fails, and logs each call's answer.
 
     outage_spender.py STORE_URL LIMIT PEERS LOG_FILE END
 
-A record is the time before and after the call, of the host's monotonic clock in nanoseconds,
-whether it was allowed, and whether Redis answered. "ready" is printed once it has.
+A record has the times before and after the call, in nanoseconds of the host's monotonic clock,
+whether it was allowed, and whether Redis answered. The program prints "ready" once Redis has
+answered.
 """
 
 import struct

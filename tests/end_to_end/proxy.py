@@ -1,4 +1,4 @@
-"""A TCP proxy on one thread that harms its connections when told to."""
+"""A TCP proxy on one thread, which harms its connections on command."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 class Pair:
-    """A client's connection and ours to the server, on its behalf."""
+    """A client's connection, and the proxy's connection to the server for it."""
 
     def __init__(self, client: asyncio.StreamWriter, server: asyncio.StreamWriter) -> None:
         self.client, self.server = client, server
@@ -40,7 +40,7 @@ class Pair:
 
 
 class Proxy:
-    """Stands before `127.0.0.1:port`. Its methods may be called from any thread."""
+    """A proxy before `127.0.0.1:port`. Its methods may be called from any thread."""
 
     def __init__(self, port: int) -> None:
         self._behind = port
@@ -66,7 +66,8 @@ class Proxy:
         self._each(Pair.half_close)
 
     def stall(self) -> None:
-        """Forgets all connections without a word, and leaves new ones unanswered until `restore`."""
+        """Forgets all connections without closing them, and leaves new ones unanswered until
+        `restore`."""
         self._stalling = True
         self._each(_forget)
 
@@ -75,7 +76,7 @@ class Proxy:
         self._delay = seconds
 
     def restore(self) -> None:
-        """New connections are served at once; those that were forgotten stay so."""
+        """Serves new connections again; those that were forgotten stay so."""
         self._refusing = self._stalling = False
         self._delay = 0.0
 

@@ -1,5 +1,5 @@
-"""Real groups of redis-servers of the test's own: one with its data on disk, a cluster, and
-masters under Sentinel."""
+"""Groups of real redis-servers of the test's own: one with its data on disk, a cluster, and a
+master with replicas under Sentinel."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ class Node:
         self.start()
 
     def start(self) -> None:
-        """Starts it and waits until it answers, its data loaded."""
+        """Starts the server and waits until it has loaded its data and answers."""
         command = ["redis-server", *self._arguments, "--port", str(self.port), "--bind", "127.0.0.1",
                    "--daemonize", "no"]
         self._process = subprocess.Popen(command, cwd=self.folder, stdout=subprocess.DEVNULL)
         wait_until(lambda: self.cli("PING") == "PONG", "a server's start", poll=0.005)
 
     def stop(self) -> None:
-        """Kills it, as a crash would."""
+        """Kills the server, as a crash would."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
@@ -70,7 +70,7 @@ class Node:
 
 
 def read_answer(line: Callable[[], bytes], read: Callable[[int], bytes]) -> object:
-    """A RESP2 answer; errors keep their `-`."""
+    """Reads a RESP2 answer; errors keep their `-`."""
     head = line().decode().rstrip("\r\n")
     kind, rest = head[:1], head[1:]
     if kind == "$" and rest != "-1":
@@ -100,7 +100,7 @@ class PersistentServer(Node):
 
 
 class Cluster:
-    """Three masters, and a replica of each."""
+    """A cluster of three masters, each with a replica."""
 
     def __init__(self, folder: Path) -> None:
         self.nodes: list[Node] = []
@@ -138,7 +138,8 @@ class Cluster:
         return int(self.nodes[0].ask("CLUSTER", "KEYSLOT", key))
 
     def begin_move(self, slot: int, to: Node) -> Node:
-        """The slot's keys may be at either node from now on. Gives the one it leaves."""
+        """Begins to move a slot: its keys may be at either node from now on. Returns the node that
+        it leaves."""
         source = self.owner(slot)
         source_id, target_id = (node.ask("CLUSTER", "MYID") for node in (source, to))
         to.ask("CLUSTER", "SETSLOT", str(slot), "IMPORTING", source_id)
@@ -159,7 +160,7 @@ class Cluster:
 
 
 class SentinelGroup:
-    """A master, two replicas, and three sentinels who act after half a second."""
+    """A master, two replicas, and three sentinels that act after half a second."""
 
     def __init__(self, folder: Path) -> None:
         common = ("--save", "", "--appendonly", "no", "--repl-diskless-sync-delay", "0")
@@ -187,18 +188,18 @@ class SentinelGroup:
         self.url = f"redis+sentinel://{hosts}/gate"
 
     def master(self) -> Node:
-        """Whom the first of the sentinels names that answers: writing its configuration to a busy
-        disk, one can hang for seconds."""
-        for told in map(self._told_by, self.sentinels):
-            if told is not None:
-                return told
+        """The master, as named by the first sentinel that answers. A sentinel can hang for seconds
+        while it writes its configuration to a busy disk."""
+        for named in map(self._named_by, self.sentinels):
+            if named is not None:
+                return named
         raise RuntimeError("no sentinel answers")
 
     def is_known(self, master: Node) -> bool:
-        """Whether every sentinel names it."""
-        return all(self._told_by(it) is master for it in self.sentinels)
+        """Whether every sentinel names this server as the master."""
+        return all(self._named_by(it) is master for it in self.sentinels)
 
-    def _told_by(self, sentinel: Node) -> Node | None:
+    def _named_by(self, sentinel: Node) -> Node | None:
         if not (answer := sentinel.cli("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "gate")):
             return None
         _, port = json.loads(answer)
@@ -214,8 +215,10 @@ def stop_all(nodes: Sequence[Node]) -> None:
 
 
 def free_port() -> int:
-    """A free port whose bus port, 10,000 above it, is free too; below those that the system
-    gives out by itself, as it is bound only later."""
+    """A free port whose bus port, 10,000 above it, is free too.
+
+    It is bound only later, so that both are below the range that the system gives out by itself.
+    """
     while True:
         port = random.randrange(11_000, 21_000)
         with contextlib.suppress(OSError), socket.socket() as one, socket.socket() as other:

@@ -1,9 +1,9 @@
-"""Spends all that it can get of one bucket, and writes down when it got it.
+"""A spender: spends all it can get from one bucket, and logs when it got it.
 
     spender.py STORE_URL LIMIT LOG_FILE START END
 
-START, END and the log's times are of the host's monotonic clock, in nanoseconds. Each admission is
-one write of two times, just before and just after its call, so a kill loses one at most.
+All times are nanoseconds of the host's monotonic clock. For each admission the log has two times,
+just before and just after its call, written at once, so that a kill loses one at most.
 """
 
 import os

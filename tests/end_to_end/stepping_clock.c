@@ -1,5 +1,5 @@
-/* Preloaded into a process, its wall clock jumps: an hour ahead, an hour back, each half second.
-   Its monotonic clock is left alone, as in any system. */
+/* A wall clock that jumps, for the process that this library is preloaded into: every half second it
+   goes from an hour ahead to an hour behind, and back. The monotonic clock stays as it is. */
 
 #define _GNU_SOURCE
 #include <sys/syscall.h>

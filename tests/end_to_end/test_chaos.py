@@ -1,6 +1,6 @@
-"""Twenty processes of three languages on one bucket, while everything that can happen to one
-Redis and the way to it happens: the limit holds, no call outlasts its timeout, and after each
-trouble the bucket is in full use within a second."""
+"""Twenty processes of three languages spend from one bucket, while everything happens that can happen
+to a Redis and to the network: the limit holds, no call outlasts its timeout, and after each trouble
+the bucket is in full use within a second."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ SLACK_MS = 10.0
 
 @dataclass
 class Trouble:
-    """From `begun` to `over` something is wrong; at `over` all is well again."""
+    """Something that is wrong from `begun` to `over`."""
 
     what: str
     begun: int
@@ -47,7 +47,7 @@ class Trouble:
 
 @dataclass
 class Chaos:
-    """Makes trouble at its time, and writes down when it was."""
+    """Makes each trouble at its time, and notes when it was."""
 
     start: int
     made: list[Trouble] = field(default_factory=list)
@@ -63,7 +63,7 @@ class Chaos:
 
 @contextmanager
 def fleet(folder: Path, direct: str, by_proxy: str) -> Iterator[Callers]:
-    """Half of the processes of each language go through the proxy."""
+    """Twenty processes, half of each language through the proxy."""
     callers = Callers(folder, LIMIT, KEY, TIMEOUT_MS, PAUSE_MS)
     try:
         for url in (direct, by_proxy):
@@ -106,11 +106,11 @@ def test_twenty_processes_keep_one_limit_through_all_of_it(tmp_path: Path) -> No
         assert errors_between(calls, again, until) == [], trouble.what
         used = admitted_between(calls, again, until)
         possible = possible_between(calls, RATE, BURST, again, until)
-        # One token at either end may be just outside.
+        # At either end one token may lie just outside of the span.
         assert used >= 0.97 * possible - 2, (trouble.what, used, possible)
-    # What the servers and the calls outlive without anybody's noticing.
+    # These troubles make no call fail.
     for trouble in troubles:
-        if trouble.what in ("SCRIPT FLUSH", "FLUSHALL", "a slow way"):
+        if trouble.what in ("SCRIPT FLUSH", "FLUSHALL", "a slow network"):
             assert errors_between(calls, trouble.begun, trouble.over) == [], trouble.what
 
 
@@ -145,13 +145,13 @@ def make_trouble(chaos: Chaos, server: PersistentServer, proxy: Proxy) -> list[T
     chaos.at(2.5, "CLIENT KILL", lambda: server.ask("CLIENT", "KILL", "TYPE", "normal"))
     chaos.at(4.0, "CLIENT PAUSE", pause)
     chaos.at(6.2, "a restart with its data", lambda: restart(lose=False))
-    chaos.at(8.3, "a restart without", lambda: restart(lose=True), data_lost=True)
+    chaos.at(8.3, "a restart without its data", lambda: restart(lose=True), data_lost=True)
     chaos.at(10.4, "FLUSHALL", lambda: server.ask("FLUSHALL"), data_lost=True)
     chaos.at(11.9, "resets", proxy.reset)
     chaos.at(13.4, "half-closed connections", proxy.half_close)
-    chaos.at(14.9, "a way that is cut", cut)
-    chaos.at(16.9, "a way that stalls", stall)
-    chaos.at(19.5, "a slow way", slow)
+    chaos.at(14.9, "a network that is cut", cut)
+    chaos.at(16.9, "a network that stalls", stall)
+    chaos.at(19.5, "a slow network", slow)
     return chaos.made
 
 
@@ -174,7 +174,7 @@ def test_the_judges_see_one_admission_too_many_and_one_late_call() -> None:
     assert most_beyond(kept, RATE, BURST, []) <= 0
     too_many = {**kept, "c": [call(1500, 1501)]}
     assert most_beyond(too_many, RATE, BURST, []) > 0
-    # A loss of the data allows one burst more, where it was.
+    # A loss of the data allows one burst more, in the windows that it touches.
     assert most_beyond(too_many, RATE, BURST, [Loss(1100 * MILLI, 1101 * MILLI, BURST)]) <= 0
     assert most_beyond(too_many, RATE, BURST, [Loss(3000 * MILLI, 3001 * MILLI, BURST)]) > 0
     assert late({"a": [call(0, 159)]}, 150, 10) == []

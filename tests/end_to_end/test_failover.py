@@ -1,5 +1,5 @@
-"""Masters that die, step down and hang, and a slot that moves, all under load: the limit holds,
-and the bucket is in full use again within a second of there being a master."""
+"""Masters die, step down and hang, and a slot moves, all under load: the limit holds, and the bucket is
+in full use again within a second after there is a master."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def fleet(folder: Path, url: str) -> Iterator[Callers]:
         callers.stop()
 
 
-# Once all sentinels name the new one, until the clients of a master that has been replaced and
-# does not know it have noticed.
+# How long after all sentinels name the new master its clients may still use the old one, which does
+# not know that it has been replaced.
 NOTICED_NS = 2 * SECOND
 
 
@@ -55,13 +55,13 @@ NOTICED_NS = 2 * SECOND
 class Failover:
     begun: int
     over: int
-    # The old master was alive and went on serving.
+    # Whether the old master was alive and went on serving.
     old_served: bool
 
     @property
     def loss(self) -> Loss:
-        """What the old master did not tell the new one: a burst at most, and all that it admits
-        while both serve."""
+        """The charges that the new master does not know: a burst at most, and all that the old one
+        admits while both serve."""
         if self.old_served:
             noticed = self.over + NOTICED_NS
             return Loss(self.begun, noticed, BURST + RATE * (noticed - self.begun) / SECOND)
@@ -81,7 +81,7 @@ def judge(calls: dict[str, list[Call]], failovers: list[Failover], end: int) -> 
         assert errors_between(calls, again, until) == []
         used = admitted_between(calls, again, until)
         possible = possible_between(calls, RATE, BURST, again, until)
-        # One token at either end may be just outside.
+        # At either end one token may lie just outside of the span.
         assert used >= 0.97 * possible - 2, (used, possible)
 
 
@@ -110,7 +110,8 @@ def test_a_master_under_sentinel_dies_steps_down_and_hangs(tmp_path: Path) -> No
             wait_until(lambda: has_replicas(1), "a replica of the new master")
             fail_over(lambda _: group.sentinels[0].ask("SENTINEL", "FAILOVER", "gate"), old_served=True)
             wait_until(lambda: has_replicas(1), "the old master as a replica")
-            # Thawed, it believes for a moment to be the master still, and serves who has not noticed.
+            # After its thaw it takes itself for the master for a moment, and serves those of its
+            # clients that have not noticed.
             old = fail_over(Node.freeze, old_served=True)
             old.thaw()
             time.sleep(2)
@@ -130,7 +131,7 @@ def test_a_slot_moves_in_a_cluster_and_then_its_master_dies(tmp_path: Path) -> N
             moved = time.monotonic_ns()
             home = cluster.owner(slot)
             to = next(it for it in cluster.masters() if it is not home)
-            # There, and back again: each has been the one that imports and the one that migrates.
+            # There and back again, so that each node has imported and has migrated.
             for target in (to, home):
                 source = cluster.begin_move(slot, target)
                 time.sleep(0.3)
@@ -150,6 +151,6 @@ def test_a_slot_moves_in_a_cluster_and_then_its_master_dies(tmp_path: Path) -> N
             calls = callers.finish()
     finally:
         cluster.stop()
-    # A slot that moves takes its buckets along, and nobody notices.
+    # A slot that moves takes its buckets along, and no call fails.
     assert errors_between(calls, moved, begun) == []
     judge(calls, [Failover(begun, over, old_served=False)], end)

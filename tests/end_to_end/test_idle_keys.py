@@ -1,4 +1,4 @@
-"""A million buckets that nobody touches any more: Redis forgets them all by itself."""
+"""A million buckets are no longer used: Redis forgets all of them by itself."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tidegate import Limiter
 
 KEYS, BATCH = 1_000_000, 5_000
 
-# What docs/redis.md promises for a key of this length.
+# The bytes that docs/redis.md promises for a key of this length.
 MOST_BYTES = 190
 
 
@@ -32,7 +32,7 @@ def test_a_million_idle_buckets_vanish(tmp_path: Path) -> None:
                 charge(first, 1)
             took = time.monotonic() - began
             time.sleep(1.1)  # these are full again
-            # All will be full at the same time, by when all have been charged.
+            # All buckets become full at this time, when all of them have been charged.
             full_at = time.monotonic() + 5 + 1.5 * 50 * took
             for first in range(0, KEYS, BATCH):
                 charge(first, max(1, round(full_at - time.monotonic())))

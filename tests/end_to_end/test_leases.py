@@ -1,6 +1,6 @@
-"""Ten processes of two languages that lease one bucket of a real Redis: what they admit in every
-sliding second, how much of the limit they use, what it costs in round trips, and what is left
-when some are killed. Judged by the host's one monotonic clock."""
+"""Ten processes of two languages lease one bucket of a real Redis: tests measure what they admit in
+every sliding second, how much of the limit they use, how many round trips that costs, and what is left
+when some are killed. All times are the host's monotonic clock."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from fleet import RedisServer
 
 HERE = Path(__file__).resolve().parent
 KEY, TTL = "vendor", 1.0
-# From when all are ready until they begin, in seconds.
+# How long after all are ready they begin, in seconds.
 RUN_UP = 0.5
 
 Admission = tuple[int, int]
@@ -69,7 +69,7 @@ class Run:
 def holders(
     limit: str, demands: Sequence[str], seconds: float, direct: Sequence[int] = ()
 ) -> Iterator[Run]:
-    """Holders with these demands; those of `direct` without a lease."""
+    """Starts holders with these demands; the ones numbered in `direct` have no lease."""
     redis = RedisServer()
     started: list[subprocess.Popen[str]] = []
     with tempfile.TemporaryDirectory() as folder:
@@ -106,8 +106,8 @@ def holders(
 
 
 def most_in_a_second(admissions: Sequence[Admission]) -> int:
-    """The most calls that surely lay within one second: begun after it began, ended before it
-    ended. Between the two times of a call nobody can say when it was allowed."""
+    """The most calls that surely lie within one second, because they began and ended in it. A call
+    was allowed at some time between the two."""
     most = 0
     begun = sorted(before for before, _ in admissions)
     for first in begun:
@@ -131,7 +131,7 @@ def round_trips(redis: RedisServer) -> int:
 
 
 def moving(rates: Sequence[int], moves: float, seconds: float) -> list[str]:
-    """Demands that move on by three processes every so often."""
+    """Demands that move on by three processes every `moves` seconds."""
     phases = int(seconds / moves) + 1
     return [
         ",".join(
@@ -166,7 +166,7 @@ def test_equal_processes_that_begin_at_once(demand: int) -> None:
         most, use = most_in_a_second(admissions), used(admissions, run.start, run.end, rate)
         print(f"at most {most} in a second, {use:.3f} of the limit")
         assert most <= 1.05 * rate
-        # Where the limit is just what is wanted, a call that comes late is lost to it.
+        # Where the demand is exactly the limit, a token that a late call leaves is never used.
         assert use >= (0.97 if demand > 10 else 0.9)
 
 
@@ -191,7 +191,7 @@ def test_some_are_killed() -> None:
         run.finish()
         admissions = run.admissions()
         assert most_in_a_second(admissions) <= 1.05 * rate
-        # Their slices lapse after a ttl, and the others find that out a quarter later at most.
+        # Their slices lapse after a ttl, and the others notice within another quarter of one.
         again = killed + int((TTL * 1.5) * 1e9)
         use = used(admissions, again, run.end, rate)
         print(f"{use:.3f} of the limit after three of ten were killed")
@@ -206,8 +206,8 @@ def test_leased_and_direct_clients_share_a_bucket() -> None:
         run.finish()
         admissions = run.admissions()
         ends = sorted(after for _, after in admissions)
-        # Everything was debited first, so never more than the bucket has had; a millisecond for
-        # the two clocks, which run alike.
+        # Every token was debited first, so that the bucket bounds all admissions. A millisecond is
+        # for the difference of the two clocks, which run alike.
         for count, at in enumerate(ends, start=1):
             assert count <= burst + rate * ((at - run.start) / 1e9 + 0.001) + 1
         assert used(admissions, run.start, run.end, rate) >= 0.97

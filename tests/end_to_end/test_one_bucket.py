@@ -1,5 +1,5 @@
-"""The main promise: a Python worker, a Node service and an Envoy filter spend from the
-same Redis bucket and together never exceed its limit."""
+"""The main promise: a Python worker, a Node service and an Envoy filter spend from the same Redis
+bucket, and together they never exceed its limit."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_five_processes_of_three_runtimes_keep_one_limit() -> None:
             it.finish()
         told = {worker.name: worker.told for worker in it.workers}
         assert it.total("errors") == 0, told
-        # Every admission that a runtime told of is a charge that the store saw, and no other.
+        # The admissions that the runtimes counted are exactly the charges that the store saw.
         assert it.total("admitted") == len(timeline.charges), told
         assert all(worker.count("admitted") > 0 for worker in it.workers), told
         assert all(worker.count("refused") > 0 for worker in it.workers), told

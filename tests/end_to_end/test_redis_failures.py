@@ -1,5 +1,5 @@
-"""Redis stopped, started and flushed in the middle of a run: no process hangs past its
-timeout or dies, and each works again when Redis does."""
+"""Redis is stopped, started and flushed in the middle of a run: no process dies or hangs past its
+timeout, and each works again when Redis does."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from timeline import Timeline, judge
 RATE, BURST, SECONDS = 50, 50, 20.0
 LIMIT, KEY = f"{RATE}/s burst {BURST}", "vendor"
 STORE_TIMEOUT_US = 2_000_000
-# Beyond the timeout: scheduling of a dozen processes on two cores.
+# How much longer than the timeout a call may take, while a dozen processes share two cores.
 SLACK_US = 1_000_000
 
 
@@ -46,7 +46,7 @@ def test_stopped_started_and_flushed() -> None:
         it.redis.start()
         everyone_admits_again(it, "Redis' return")
         errors = errors_end(it)
-        # A store that runs loses nothing by these two; only the debts are forgotten.
+        # Neither of these two makes a call fail; FLUSHALL only forgets the debts.
         assert it.redis.cli("SCRIPT", "FLUSH") == "OK"
         everyone_admits_again(it, "SCRIPT FLUSH")
         with Timeline(it.redis.port, KEY) as timeline:
@@ -56,12 +56,12 @@ def test_stopped_started_and_flushed() -> None:
             it.finish()
             seconds = time.monotonic() - began
         assert it.total("errors") == errors, {w.name: w.told for w in it.workers}
-        # A flushed bucket is a full one: one burst more, and the rate holds on.
+        # A flushed bucket is full: that allows one burst more, and the rate still holds.
         assert judge(timeline.charges, RATE, 2 * BURST, seconds).kept
         for worker in it.workers:
             longest = worker.told["longest_us"]
             assert isinstance(longest, (int, float))
-            # Envoy's clients wait for the filter, whose service has a timeout of its own.
+            # Envoy's clients also wait for the filter's call of the service, which has a timeout too.
             limit = (2 if worker.runtime == "Envoy" else 1) * STORE_TIMEOUT_US
             assert longest < limit + SLACK_US, (worker.name, worker.told)
         assert it.service.stop() == 0

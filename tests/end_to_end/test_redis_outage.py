@@ -1,4 +1,4 @@
-"""Redis dies under a fleet whose members go on with their share, and returns, empty."""
+"""Redis dies while a fleet uses it, and returns empty: meanwhile each member goes on with its share."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ HERE = Path(__file__).parent
 RATE, BURST, PEERS = 60, 60, 3
 NANOS = 1_000_000_000
 STORE_TIMEOUT = 0.05
-# Until a member has met so many failures that it no longer waits for them, and its share, which
-# begins empty, brings a token.
+# How long it takes until a member no longer waits for a Redis that fails, and its share, which begins
+# empty, has a token.
 WARM = 1.0
 
 
@@ -56,26 +56,27 @@ def test_an_outage(tmp_path: Path) -> None:
         (call for calls in by_member for call in calls if call.allowed), key=lambda call: call.after
     )
 
-    # Over any window, whatever lies in it: the limit, and at the return one burst more.
+    # In any window the limit holds, with one burst more because Redis returns empty.
     charges = [Charge(at_latest=round(call.after * NANOS), cell=0) for call in admitted]
     verdict = judge(charges, RATE, 2 * BURST, stopped - down)
     assert verdict.kept, verdict
 
-    # While Redis is down: the shares begin empty, so no burst at all, but for a call on its way.
+    # While Redis is down there is no burst, because the shares begin empty; a call of each member
+    # may have been under way.
     local = [call for call in admitted if not call.by_redis and call.after < up_at_the_earliest]
     lasted = up_at_the_earliest - down
     assert len(local) <= RATE * lasted + PEERS
     warm = [call for call in local if call.after > down + WARM]
     assert len(warm) >= 0.9 * RATE * (lasted - WARM), (len(warm), lasted)
 
-    # When it is back: each member asks it within a second, and together they use the whole rate.
+    # When it is back, each member asks it within a second, and together they use the whole rate.
     for calls in by_member:
         assert any(call.by_redis for call in calls if call.after < up + 1), "not back in a second"
         assert all(call.by_redis for call in calls if call.before > up + 1)
     back = [call for call in admitted if up + 1 < call.after < stopped]
     assert len(back) >= 0.9 * RATE * (stopped - up - 1), (len(back), stopped - up)
 
-    # Few calls have waited for what was not there: those that found it out, and the probes.
+    # Few calls have waited for the missing Redis: those that noticed the outage, and the probes.
     outage = [call for calls in by_member for call in calls if down < call.before < up]
     waited = [call for call in outage if call.after - call.before > STORE_TIMEOUT / 2]
     assert len(waited) < 0.1 * len(outage), (len(waited), len(outage))

@@ -11,14 +11,14 @@ from urllib.parse import quote
 
 HERE = Path(__file__).parent
 RATE = 10_000
-# Half a second's worth: as long as no process may get to run on a busy machine.
+# Half a second's worth of the rate: on a busy machine no process may run for as long.
 BURST = 5_000
 SECONDS = 5
 
 
 def test_python_and_node_share_a_bucket_and_kills_change_nothing(tmp_path: Path) -> None:
     store = f"shm://fleet?dir={quote(str(tmp_path))}"
-    # Together, once all have come up.
+    # All begin together, once they have started.
     start = time.monotonic_ns() + 3_000_000_000
     end = start + SECONDS * 1_000_000_000
     processes: list[subprocess.Popen[bytes]] = []

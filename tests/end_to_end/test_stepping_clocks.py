@@ -1,4 +1,4 @@
-"""Wall clocks that jump by two hours, twice a second: a bucket in Redis does not notice."""
+"""Wall clocks of clients jump by two hours, twice a second: a bucket in Redis does not notice."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""A Python service that calls the vendor as often as its bucket lets it.
+"""A Python service that calls the vendor as often as its bucket allows.
 
     worker.py STORE_URL LIMIT KEY SECONDS ATTEMPTS_PER_SECOND [--asyncio]
 
-Prints `ready`, begins when told `go`, then one JSON line of counts a few times a
-second; the last one is final.
+Prints `ready` and begins when it reads `go`. From then on it prints its counts a few times a second,
+as a line of JSON; `final` is true in the last one.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Clients of a web service behind Envoy: several connections, one vendor key.
+"""Clients of a web service behind Envoy, over several connections and with one vendor key.
 
     worker_http.py ENVOY_PORT KEY SECONDS ATTEMPTS_PER_SECOND CONNECTIONS
 
-Speaks with its parent as worker.py does. A 200 was admitted, a 429 refused.
+It talks to its parent process as worker.py does. A 200 counts as admitted, a 429 as refused.
 """
 
 from __future__ import annotations

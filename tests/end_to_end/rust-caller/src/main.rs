@@ -1,4 +1,4 @@
-//! The same as caller.py, in Rust.
+//! A caller: the same as caller.py, in Rust.
 
 use std::env;
 use std::error::Error;
@@ -67,7 +67,7 @@ fn now() -> u64 {
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
-/// This one and the one that does the limiter's I/O.
+/// The scheduler's statistics of this thread and of the limiter's I/O thread.
 fn threads_that_decide() -> io::Result<Vec<PathBuf>> {
     let mut threads = Vec::new();
     for task in fs::read_dir("/proc/self/task")? {
