@@ -253,7 +253,7 @@ impl Completions {
 }
 
 impl Completions {
-    /// Has the loop of `future` call `send`. This comes before the first check is gathered: an
+    /// Makes the loop of `future` call `send`. This comes before the first check is gathered: an
     /// interrupt in between leaves a call that sends nothing, while the other order would leave a
     /// check that nothing sends, and later ones would gather behind it for ever.
     fn send_in_next_turn(slf: &Bound<'_, Self>, future: &Bound<'_, PyAny>) -> PyResult<()> {

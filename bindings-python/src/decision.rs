@@ -76,8 +76,8 @@ impl Decision {
         self.limit_name.bind(py)
     }
 
-    /// Who decided: the bucket in "memory", "shm" or "redis", a "lease" of the bucket in Redis,
-    /// or the limiter's "fallback" because its store fails.
+    /// The source of the decision: the bucket in "memory", "shm" or "redis", a "lease" of the
+    /// bucket in Redis, or the limiter's "fallback" because its store fails.
     #[getter]
     fn source(&self) -> &'static str {
         self.decided.source.as_str()

@@ -36,13 +36,13 @@ class GatedClient:
         self.loops: set[asyncio.AbstractEventLoop] = set()
 
     async def execute_command(self, *words: Any, **options: Any) -> Any:
-        assert self._client is not None
         self.loops.add(asyncio.get_running_loop())
         self.sending += 1
         try:
             if self.failure is not None:
                 failure, self.failure = self.failure, None
                 raise failure
+            assert self._client is not None
             if self._gate is not None:
                 await asyncio.shield(self._gate)
             return await self._client.execute_command(*words, **options)
@@ -236,6 +236,93 @@ async def test_a_lone_caller_that_times_out_is_no_cancelled_task(
     assert state_of(hasty) is Sender.NOBODY
     gated.open()
     assert await limiter.check("k")
+
+
+async def test_a_task_cancelled_before_its_first_step(gated: GatedClient, prefix: str) -> None:
+    """As by a program that cancels all tasks of its loop, and goes on."""
+    limiter = limiter_on(gated, prefix, timeout=0.3)
+    before = asyncio.all_tasks()
+    check = asyncio.create_task(limiter.check("k"))
+    await asyncio.sleep(0)
+    (sender,) = asyncio.all_tasks() - before - {check}
+    sender.cancel()
+    with pytest.raises(StoreError):
+        await answer(check)
+    assert state_of(limiter) is Sender.NOBODY
+    await until_it_works(limiter)
+
+
+async def test_a_task_cancelled_while_others_wait(gated: GatedClient, prefix: str) -> None:
+    limiter = limiter_on(gated, prefix, timeout=0.3)
+    gated.shut()
+    first = asyncio.create_task(limiter.check("k"))
+    await until(lambda: gated.sending == 1)
+    waiting = asyncio.create_task(limiter.check("k"))
+    await until(lambda: len(transport_of(limiter).queue) == 1)
+    sender = transport_of(limiter)._sender
+    assert sender is not None and sender._task is not None
+    sender._task.cancel()
+    gated.open()
+    for each in (first, waiting):
+        with pytest.raises(StoreError):
+            await answer(each)
+    assert state_of(limiter) is Sender.NOBODY
+    await until_it_works(limiter)
+
+
+def test_an_interrupted_task_answers_its_callers(redis_server: RedisServer, prefix: str) -> None:
+    gated = GatedClient(redis_server)
+    limiter = limiter_on(gated, prefix)
+
+    async def interrupted() -> asyncio.Task[Decision]:
+        gated.failure = KeyboardInterrupt()
+        checks.append(asyncio.create_task(limiter.check("k")))
+        await asyncio.sleep(PATIENT)
+        raise AssertionError("the interrupt ends the loop before")
+
+    async def go_on() -> None:
+        async with gated.connected():
+            with pytest.raises(StoreError) as caught:
+                await answer(checks[0])
+            assert isinstance(caught.value.__cause__, KeyboardInterrupt)
+            assert await limiter.check("k")
+
+    checks: list[asyncio.Task[Decision]] = []
+    loop = asyncio.new_event_loop()
+    try:
+        main = loop.create_task(interrupted())
+        with pytest.raises(KeyboardInterrupt):
+            loop.run_until_complete(main)
+        loop.run_until_complete(go_on())
+        main.cancel()
+        loop.run_until_complete(asyncio.wait([main]))
+    finally:
+        loop.close()
+
+
+async def test_an_interrupted_lone_caller_gets_the_interrupt(
+    gated: GatedClient, prefix: str
+) -> None:
+    class Interrupt(BaseException):
+        """An exception such as KeyboardInterrupt, but one that does not end the loop."""
+
+    limiter = limiter_on(gated, prefix)
+    await alone_for_long(limiter)
+    gated.failure = Interrupt()
+    with pytest.raises(Interrupt):
+        await limiter.check("k")
+    assert (limiter.store_health.state, limiter.store_health.failures) == ("closed", 0)
+    assert await limiter.check("k")
+
+
+async def until_it_works(limiter: AsyncLimiter) -> None:
+    end = time.monotonic() + PATIENT
+    while True:
+        try:
+            assert await limiter.check("k")
+            return
+        except StoreError:
+            assert time.monotonic() < end
 
 
 def test_a_loop_left_while_a_lone_caller_waits(redis_server: RedisServer, prefix: str) -> None:

@@ -85,7 +85,7 @@ class AsyncTransport:
 
 
 class Sender(Enum):
-    """Who sends the requests that wait in the queue.
+    """The sender of the requests that wait in the queue.
 
         NOBODY --a request waits--> TASK
         TASK --the queue is empty, or the task was cancelled--> NOBODY
@@ -186,6 +186,8 @@ class _LoopSender:
         if self._task is task and self.state is Sender.TASK:
             self.state = Sender.NOBODY
         self._deadlines.watch_queue()
+        if not task.cancelled() and isinstance(error := task.exception(), Exception):
+            raise error  # A fault of this module, which the loop logs. Callers got any interrupt.
 
     async def _send(
         self, batch: _Batch, lone_caller: asyncio.Future[Any] | None = None
@@ -197,16 +199,19 @@ class _LoopSender:
             while commands:
                 more = batch.take([as_reply(value) for value in await self._execute(commands)])
                 commands = batch.commands() if more else []
-        except asyncio.CancelledError as cancelled:
-            if not callers.take_back_cancellation():
-                if lone_caller is None:
-                    fail_batch(batch, cancelled)
-                else:
-                    lone_caller.cancel()
-                    batch.abandon()
-                raise
         except Exception as error:
             fail_batch(batch, error)
+        except GeneratorExit:
+            raise  # The loop was closed: the callers cannot be answered any more.
+        except BaseException as interrupt:  # a cancellation, or Ctrl-C
+            if callers.have_cancelled(interrupt):
+                return
+            if lone_caller is None:
+                fail_batch(batch, interrupt)
+            else:
+                lone_caller.cancel()
+                batch.abandon()
+            raise
         finally:
             self._deadlines.forget(callers)
             self._completions.deliver()

@@ -64,7 +64,7 @@ class MemoryCalls:
 
 
 class IoThreadCalls:
-    """Has the I/O thread of the native module carry operations out, on any number of loops."""
+    """Lets the I/O thread of the native module carry operations out, for any number of loops."""
 
     def check(self, limiter: Limiter, key: _Key, cost: SupportsIndex) -> Awaitable[Decision]:
         return self.start(Limiter.check, _Completions.check, limiter, key, cost)

@@ -22,7 +22,7 @@ class BatchCallers:
     def __init__(self, batch: _Batch, completions: _Completions) -> None:
         self.batch = batch
         self._completions = completions
-        self._have_cancelled = False
+        self._is_cancelling = False
         self._task = asyncio.current_task()
         self._cancelled_before = 0
         if sys.version_info >= (3, 11) and self._task is not None:
@@ -36,15 +36,17 @@ class BatchCallers:
         left = self.batch.expire()
         self._completions.deliver()
         if left is None and self._task is not None:
-            self._have_cancelled = True
+            self._is_cancelling = True
             self._task.cancel()
         return left
 
-    def take_back_cancellation(self) -> bool:
-        """Whether the task was cancelled by `expire` alone, so that it may go on."""
-        if sys.version_info >= (3, 11) and self._have_cancelled and self._task is not None:
+    def have_cancelled(self, interrupt: BaseException) -> bool:
+        """Whether `expire` alone has cancelled the task, so that it may go on."""
+        if not self._is_cancelling or not isinstance(interrupt, asyncio.CancelledError):
+            return False
+        if sys.version_info >= (3, 11) and self._task is not None:
             return self._task.uncancel() <= self._cancelled_before
-        return self._have_cancelled
+        return True
 
 
 class Deadlines:
