@@ -6,9 +6,9 @@ export * from './memory/index.js';
 export interface MemoryOptions extends LimiterOptions {
   /** The default. */
   readonly store?: 'memory://';
-  /** Has a meaning for a shared store only. */
+  /** Accepted for any store, and used by shared ones. */
   readonly prefix?: string;
-  /** Has a meaning for a shared store only. */
+  /** Accepted for any store, and used by shared ones. */
   readonly storeTimeoutMs?: number;
 }
 

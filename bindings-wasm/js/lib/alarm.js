@@ -15,7 +15,7 @@ export class Alarm {
     this.#ring = ring;
   }
 
-  /** Has it ring in so many milliseconds at the latest. */
+  /** Rings in at most `ms` milliseconds. */
   ringWithin(ms) {
     if (this.#isResting) {
       this.#timer.ref();

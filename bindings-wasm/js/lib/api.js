@@ -1,3 +1,5 @@
+/** The public names of the package, and `createLimiter`. */
+
 import { checkFields, checkPrefix, checkTimeout, invalid } from './arguments.js';
 import { readLimits } from './limit.js';
 import { Limiter } from './limiter.js';

@@ -1,3 +1,5 @@
+/** Checks of arguments that several modules share, and their messages. */
+
 import { InvalidArgument } from './errors.js';
 
 export function invalid(name, message) {

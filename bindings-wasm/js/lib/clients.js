@@ -1,3 +1,5 @@
+/** How the clients that a program may bring are recognised, called and answered. */
+
 import { invalid } from './arguments.js';
 
 const decoder = new TextDecoder();

@@ -1,3 +1,5 @@
+/** Clocks, and conversions between nanoseconds and milliseconds. */
+
 import { describe, invalid } from './arguments.js';
 
 export const NANOS_PER_MILLI = 1_000_000n;

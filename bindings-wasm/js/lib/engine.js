@@ -1,3 +1,5 @@
+/** Starts the WebAssembly module, and reads its memory and its failures. */
+
 import { initSync } from './tidegate_wasm.js';
 import { errorFrom } from './errors.js';
 

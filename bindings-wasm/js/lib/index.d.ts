@@ -99,7 +99,7 @@ export class Pressure {
 export type Key = string | Uint8Array;
 
 /**
- * Whose buckets a call is about: one key for all limits, or an array of exactly one key per limit,
+ * The key of a call's buckets: one key for all limits, or an array of exactly one key per limit,
  * for buckets of different width in one call, all or nothing.
  *
  * ```js
@@ -398,9 +398,9 @@ export interface LimiterOptions {
   readonly limits: LimitInput | readonly LimitInput[];
   /** The default. */
   readonly store?: 'memory://';
-  /** Has a meaning for a shared store only. */
+  /** Accepted for any store, and used by shared ones. */
   readonly prefix?: string;
-  /** Has a meaning for a shared store only. */
+  /** Accepted for any store, and used by shared ones. */
   readonly storeTimeoutMs?: number;
   /** Default: monotonic, aligned to the Unix epoch at the first check. */
   readonly clock?: Clock;

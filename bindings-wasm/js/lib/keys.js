@@ -1,3 +1,5 @@
+/** Checks of keys. */
+
 import { describe, invalid } from './arguments.js';
 
 export const MAX_KEY = 1024;

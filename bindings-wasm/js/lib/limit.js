@@ -1,3 +1,5 @@
+/** Limits, as text or as an object. */
+
 import { checkFields, describe, invalid, isWhole } from './arguments.js';
 import { ParsedLimit } from './tidegate_wasm.js';
 import { raise } from './engine.js';

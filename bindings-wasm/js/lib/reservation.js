@@ -1,3 +1,5 @@
+/** The answer to `reserve`, and what can be done with it. */
+
 import { checkCount, invalid } from './arguments.js';
 
 /** The answer to `reserve`: tokens charged ahead of time, or that none are near enough. */

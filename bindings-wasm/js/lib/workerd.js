@@ -1,4 +1,5 @@
-// For runtimes that do not compile WebAssembly at run time but import modules.
+/** The entry point for edge runtimes, which import modules and compile none at run time. */
+
 import { start } from './engine.js';
 import module from './tidegate_wasm_bg.wasm';
 
