@@ -22,7 +22,8 @@ pub(crate) fn handle() -> Result<Handle, Error> {
 fn start() -> Result<Io, Error> {
     let runtime = Builder::new_multi_thread()
         .worker_threads(1)
-        .max_blocking_threads(2)
+        // Nothing blocks there: names are looked up on threads of their own.
+        .max_blocking_threads(1)
         .thread_name("tidegate-io")
         .enable_io()
         .enable_time()

@@ -3,6 +3,7 @@
 
 mod address;
 mod cluster;
+mod lookup;
 mod options;
 mod pending;
 mod rounds;

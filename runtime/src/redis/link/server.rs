@@ -16,6 +16,8 @@ use tidegate_protocol::lock::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
+use super::lookup::Addresses;
+
 /// How long it may take to connect, or the store timeout where that is longer. Callers wait
 /// for at most the store timeout; an attempt that is nearly there goes on for the next ones.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -311,7 +313,9 @@ impl Inner {
     }
 
     async fn make(&self) -> RedisResult<MultiplexedConnection> {
+        let addresses = Addresses::of(self.client.get_connection_info().addr()).await?;
         let config = AsyncConnectionConfig::new()
+            .set_dns_resolver(addresses)
             .set_connection_timeout(None)
             .set_response_timeout(None)
             .set_pipeline_buffer_size(QUEUE);
