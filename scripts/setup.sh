@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what building, testing and showing Tidegate needs, and says what it does.
 #
-#   scripts/setup.sh [part...]     parts: rust lint-tools wasm redis node python envoy chromium faketime go
+#   scripts/setup.sh [part...]     parts: rust wasm redis node python lint-tools envoy chromium faketime go
 #
 # Each part prints one line, and is quick if it is installed already. Only packages of the system need
 # root; everything else goes into the project's folder. If a part cannot be installed, the script names
@@ -13,7 +13,7 @@ set -euo pipefail
 . "$SCRIPTS/supervise.sh"
 adopt_orphans "$SCRIPT_PATH" "$@"
 
-ALL_PARTS="rust lint-tools wasm redis node python envoy chromium faketime go"
+ALL_PARTS="rust wasm redis node python lint-tools envoy chromium faketime go"
 WASM_TARGET=wasm32-unknown-unknown
 OLDEST_NODE=20.19
 OLDEST_PYTHON=3.10
