@@ -1,9 +1,9 @@
-//! One step of the Lua twin, and what the engine makes of it.
+//! One step of the Lua twin, and the step that the engine takes from the same state.
 
 use std::iter::zip;
 
 use tidegate::redis::{Call, Request, Seen, plan, step, value};
-use tidegate_core::{Cells, Charge, Limit, Operation, Source, Timeline};
+use tidegate_core::{Cells, Limit, Operation, Timeline};
 
 use crate::lua_twin::{Change, Ran};
 
@@ -12,7 +12,7 @@ const MILLI: u64 = 1_000_000;
 /// The longest time to live, in milliseconds.
 const FOREVER: u128 = 1_000_000_000_000_000;
 
-/// What a test of the expiry in a real Redis may take, in milliseconds.
+/// How long a test of the expiry in a real Redis may take, in milliseconds.
 const SLACK: u64 = 1_000;
 
 /// One step: what the keys hold, the clock, the limits and the operation.
@@ -20,46 +20,16 @@ const SLACK: u64 = 1_000;
 pub struct Case {
     /// The server's clock, in nanoseconds.
     pub now: u64,
-    /// What the keys hold: one for all limits, or one for each.
+    /// The values of the keys: one for all limits, or one for each.
     pub values: Vec<Option<Vec<u8>>>,
     /// The limiter's limits.
     pub limits: Vec<Limit>,
     /// The operation.
-    pub step: Step,
-}
-
-/// An [`Operation`] that can be copied.
-#[derive(Clone, Copy, Debug)]
-#[expect(missing_docs, reason = "documented where they are the core's")]
-pub enum Step {
-    Check { cost: u64 },
-    Reserve { cost: u64, max_wait: u64 },
-    Cancel { before: Cells, after: Cells },
-    Settle { charged: u64, actual: u64 },
-    Credit { tokens: u64 },
-    Hold { wait: u64 },
-    Reset,
-}
-
-impl Step {
-    /// The operation.
-    pub fn operation(self) -> Operation {
-        match self {
-            Self::Check { cost } => Operation::Check { cost },
-            Self::Reserve { cost, max_wait } => Operation::Reserve { cost, max_wait },
-            Self::Cancel { before, after } => {
-                Operation::Cancel(Charge { cost: 0, before, after, source: Source::Redis })
-            }
-            Self::Settle { charged, actual } => Operation::Settle { charged, actual },
-            Self::Credit { tokens } => Operation::Credit { tokens },
-            Self::Hold { wait } => Operation::Hold { wait },
-            Self::Reset => Operation::Reset,
-        }
-    }
+    pub operation: Operation,
 }
 
 impl Case {
-    /// What the script sees.
+    /// The state that the script sees.
     pub fn seen(&self) -> Seen {
         Seen { now: self.now, values: self.values.clone() }
     }
@@ -69,22 +39,22 @@ impl Case {
     /// # Panics
     /// For a cost above the burst, which is never sent.
     pub fn call(&self) -> Call {
-        call(self.values.len(), &self.limits, self.step.operation())
+        call(self.values.len(), &self.limits, self.operation)
             .expect("the cost is at most the burst")
     }
 
-    /// Whether the script did what the engine does.
+    /// Compares a run of the script with the engine.
     ///
     /// # Errors
-    /// Says how they differ.
+    /// The difference, in words.
     pub fn compare(&self, ran: &Ran) -> Result<(), String> {
         self.compare_with(ran, |expected, got| expected == got)
     }
 
-    /// The same for a run in Redis, where time passes.
+    /// Compares a run in Redis with the engine; a time to live may be a second shorter.
     ///
     /// # Errors
-    /// Says how they differ.
+    /// The difference, in words.
     pub fn compare_redis(&self, ran: &Ran) -> Result<(), String> {
         self.compare_with(ran, |expected, got| {
             (expected.saturating_sub(SLACK)..=*expected).contains(got)
@@ -95,21 +65,21 @@ impl Case {
         compare(&self.expected(), ran, same_ttl).map_err(|how| format!("{self}: {how}"))
     }
 
-    /// What the script should do: the buckets that owe something else are written.
+    /// What the script should do: it writes the buckets whose debts have changed.
     ///
     /// # Panics
-    /// As [`call`](Self::call).
+    /// For a cost above the burst.
     pub fn expected(&self) -> Ran {
-        let Self { now, values, limits, step: operation } = self;
-        if let (Step::Check { cost }, [_]) = (operation, values.as_slice()) {
+        let Self { now, values, limits, operation } = self;
+        if let (Operation::Check { cost }, [_]) = (operation, values.as_slice()) {
             return expected_of_checks(*now, values, limits, &[(0, *cost)]);
         }
         let stored = match value::read(values, limits, *now) {
             Ok(stored) => stored,
             Err(key) => return Ran::Failed(format!("CORRUPT key {} ", key + 1)),
         };
-        let (_, cells) = step(&stored, limits, *now, operation.operation())
-            .expect("the cost is at most the burst");
+        let (_, cells) =
+            step(&stored, limits, *now, *operation).expect("the cost is at most the burst");
         let debt = |tier: usize, cells: &Cells| {
             cells[tier].saturating_sub(limits[tier].timeline().position(*now))
         };
@@ -125,8 +95,8 @@ impl Case {
                 }
                 let (cells, limit) = ([cells[tier], 0, 0, 0], &limits[tier..=tier]);
                 match operation {
-                    // It is put back as it was.
-                    Step::Cancel { .. } if !kept => value::write_anytime(&cells, limit),
+                    // A cancel writes the cell as it was before, at whatever time that was.
+                    Operation::Cancel(_) if !kept => value::write_anytime(&cells, limit),
                     _ => value::write(&cells, limit, *now),
                 }
             });
@@ -139,21 +109,21 @@ impl Case {
     }
 }
 
-/// Checks of many buckets, which travel in one call.
+/// Checks of many buckets in one call of the script.
 #[derive(Clone, Debug)]
 pub struct Checks {
     /// The server's clock, in nanoseconds.
     pub now: u64,
-    /// What the keys hold; each holds all tiers.
+    /// The values of the keys; each holds all tiers.
     pub values: Vec<Option<Vec<u8>>>,
     /// The limiter's limits.
     pub limits: Vec<Limit>,
-    /// The number of the key and the cost of each check, in order of arrival. Every key is checked.
+    /// The key and the cost of each check, in order of arrival. Every key is checked.
     pub checks: Vec<(usize, u64)>,
 }
 
 impl Checks {
-    /// What the script sees.
+    /// The state that the script sees.
     pub fn seen(&self) -> Seen {
         Seen { now: self.now, values: self.values.clone() }
     }
@@ -169,7 +139,7 @@ impl Checks {
             Request::new(vec![name], limits.clone(), Operation::Check { cost }).expect("a request")
         };
         let mut calls = plan(self.checks.iter().map(request));
-        assert_eq!(calls.len(), 1, "checks travel together");
+        assert_eq!(calls.len(), 1, "one call for all checks");
         calls.remove(0)
     }
 
@@ -178,19 +148,19 @@ impl Checks {
         expected_of_checks(self.now, &self.values, &self.limits, &self.checks)
     }
 
-    /// Whether the script did what the engine does, one check after the other.
+    /// Compares a run of the script with the engine, which takes one check after the other.
     ///
     /// # Errors
-    /// Says how they differ.
+    /// The difference, in words.
     pub fn compare(&self, ran: &Ran) -> Result<(), String> {
         compare(&self.expected(), ran, |expected, got| expected == got)
             .map_err(|how| format!("{self:?}: {how}"))
     }
 
-    /// The same for a run in Redis, where time passes.
+    /// Compares a run in Redis with the engine; a time to live may be a second shorter.
     ///
     /// # Errors
-    /// Says how they differ.
+    /// The difference, in words.
     pub fn compare_redis(&self, ran: &Ran) -> Result<(), String> {
         let same_ttl =
             |expected: &u64, got: &u64| (expected.saturating_sub(SLACK)..=*expected).contains(got);
@@ -198,16 +168,17 @@ impl Checks {
     }
 }
 
-/// The call of an operation on so many keys.
+/// The call of an operation on `keys` keys.
 ///
 /// # Errors
-/// Those of the operation.
+/// The errors of the operation.
 pub fn call(keys: usize, limits: &[Limit], operation: Operation) -> Result<Call, tidegate::Error> {
     let keys: Vec<_> = (0..keys).map(|key| format!("bucket{key}").into_bytes()).collect();
     Ok(Call::new(Request::new(keys, limits.into(), operation)?))
 }
 
-/// Foreign values are left alone; every other bucket walks through its checks.
+/// What the script should do with many checks: it leaves foreign values alone and takes every other
+/// bucket through its checks.
 fn expected_of_checks(
     now: u64,
     values: &[Option<Vec<u8>>],
@@ -217,7 +188,7 @@ fn expected_of_checks(
     let change = |(key, value): (usize, &Option<Vec<u8>>)| {
         let mut stored = value::read(core::slice::from_ref(value), limits, now).ok()?;
         let before = stored.cells;
-        for &(_, cost) in checks.iter().filter(|(of, _)| *of == key) {
+        for &(_, cost) in checks.iter().filter(|(checked, _)| *checked == key) {
             (_, stored.cells) = step(&stored, limits, now, Operation::Check { cost })
                 .expect("the cost is at most the burst");
         }
@@ -254,17 +225,17 @@ impl core::fmt::Display for Case {
             value.as_deref().map(|value| String::from_utf8_lossy(value).into_owned())
         };
         let values: Vec<_> = self.values.iter().map(text).collect();
-        write!(f, "{:?} on {values:?} at {} with {limits:?}", self.step, self.now)
+        write!(f, "{:?} on {values:?} at {} with {limits:?}", self.operation, self.now)
     }
 }
 
-/// A word of a value as it stands.
+/// The word of a value at `place`, unchanged.
 fn word_of(value: &Option<Vec<u8>>, place: usize) -> String {
     let value = String::from_utf8_lossy(value.as_deref().unwrap_or_default());
     value.split(' ').filter(|word| !word.is_empty()).nth(place).unwrap_or_default().to_owned()
 }
 
-/// When a bucket is full, in whole milliseconds, rounded up.
+/// The time until a bucket is full, in whole milliseconds, rounded up.
 fn full_in(limit: &Limit, debt: u64, now: u64) -> u64 {
     match limit.timeline() {
         _ if debt == 0 => 0,

@@ -1,4 +1,5 @@
-//! What lies between a client and its server, and can forget their connections.
+//! A proxy between a client and its server that can drop what their connections carry, as a network does
+//! that has forgotten them.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
@@ -14,7 +15,7 @@ pub struct ForgetfulProxy {
 }
 
 impl ForgetfulProxy {
-    /// Stands before the server at `port`.
+    /// A proxy before the server at `port`.
     ///
     /// # Panics
     /// When there is no free port.
@@ -41,18 +42,18 @@ impl ForgetfulProxy {
         proxy
     }
 
-    /// The URL to reach the server by.
+    /// The URL of the server behind the proxy.
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}/", self.port)
     }
 
-    /// How many connections there have been.
+    /// The number of connections so far.
     pub fn accepted(&self) -> u32 {
         self.accepted.load(Ordering::Acquire)
     }
 
-    /// From now on passes nothing on that comes over the connections there are, and does not
-    /// close them either; those that come later work.
+    /// From now on drops everything on the connections there are, without closing them. Later
+    /// connections work.
     pub fn forget_all(&self) {
         self.forgotten.store(self.accepted(), Ordering::Release);
     }
@@ -66,6 +67,6 @@ fn pass(mut from: TcpStream, mut to: TcpStream, number: u32, forgotten: &AtomicU
             break;
         }
     }
-    // It may be closed already.
+    // The connection may be closed already.
     let _ = to.shutdown(Shutdown::Both);
 }

@@ -1,5 +1,4 @@
-//! The script of leases, in this process and in a real Redis, and what the engine makes of
-//! the same.
+//! Runs the script of leases in this process and in a real Redis, and the engine on the same case.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -18,57 +17,57 @@ use crate::lua_twin::{redis_table, with_nanoseconds};
 
 const MILLI: u64 = 1_000_000;
 
-/// A bucket, and who holds slices of it, by id.
+/// A bucket, and the records of the nodes that hold slices of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Shared {
     /// The bucket's value.
     pub bucket: Option<Vec<u8>>,
-    /// The nodes' records.
+    /// The nodes' records, by id.
     pub records: BTreeMap<String, String>,
 }
 
-/// One question of one node.
+/// One request of one node.
 #[derive(Clone, Debug)]
 pub struct LeaseCase {
     /// The server's clock, in nanoseconds.
     pub now: u64,
     /// The limiter's limits.
     pub limits: Vec<Limit>,
-    /// How they are leased.
+    /// The terms of the leases.
     pub terms: LeaseTerms,
     /// The node.
     pub id: u64,
-    /// What it asks.
+    /// The node's request.
     pub ask: LeaseAsk,
-    /// What the keys hold.
+    /// The bucket and the records before.
     pub shared: Shared,
 }
 
-/// What one run did.
+/// The result of one run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Leased {
-    /// It answered with a grant, and left this.
+    /// A grant, and the state that the run left.
     Granted {
         /// The grant.
         grant: Grant,
-        /// What the limits owe afterwards.
+        /// The debts of the limits afterwards.
         debts: Vec<u64>,
         /// The nodes' records.
         records: BTreeMap<String, String>,
-        /// How long those live, in milliseconds, if they were written.
+        /// The time to live of the records in milliseconds, if they were written.
         lives: Option<u64>,
     },
-    /// It answered with this error and changed nothing.
+    /// This error; nothing was changed.
     Failed(String),
 }
 
 impl LeaseCase {
-    /// The call.
+    /// The call of the script.
     pub fn call(&self) -> LeaseCall {
         LeaseCall::new(b"bucket", &self.limits, &self.terms, self.id, &self.ask)
     }
 
-    /// What the engine makes of it.
+    /// The engine's result.
     ///
     /// # Panics
     /// When there are too many limits.
@@ -137,8 +136,8 @@ impl LeaseCase {
 }
 
 impl Leased {
-    /// Whether this is what was expected, of an error the beginning; a life that has begun
-    /// may have lost `slack` milliseconds.
+    /// Whether this result is the expected one. Only the beginning of an error is compared, and the
+    /// time to live may have lost `slack` milliseconds.
     pub fn is(&self, expected: &Self, slack: u64) -> bool {
         match (self, expected) {
             (Self::Failed(error), Self::Failed(expected)) => error.starts_with(expected),
@@ -170,7 +169,7 @@ pub struct LeaseTwin {
     lua: Lua,
     script: Function,
     server: Rc<RefCell<Server>>,
-    /// How often the interpreter has been stopped to see whether it should go on.
+    /// How often the interpreter's hook has run, which ends a script that runs for too long.
     ticks: Arc<AtomicU32>,
 }
 
@@ -191,9 +190,9 @@ impl LeaseTwin {
         let server = Rc::new(RefCell::new(Server::default()));
         let ticks = Arc::new(AtomicU32::new(0));
         lua.globals().set("redis", fake_redis(&lua, &server)?)?;
-        // As in Redis, whose Lua is 5.1.
+        // Redis has Lua 5.1, in which `unpack` is a global.
         lua.load("unpack = unpack or table.unpack").exec()?;
-        // A mutant may never come to an end.
+        // A mutant may be an endless loop.
         let every = HookTriggers::new().every_nth_instruction(100_000);
         let counting = Arc::clone(&ticks);
         lua.set_hook(every, move |_, _| match counting.fetch_add(1, Ordering::Relaxed) {
@@ -204,7 +203,7 @@ impl LeaseTwin {
         Ok(Self { lua, script, server, ticks })
     }
 
-    /// Runs it.
+    /// Runs the script on a case.
     ///
     /// # Errors
     /// When the script itself fails.
@@ -276,7 +275,7 @@ fn fake_redis(lua: &Lua, server: &Rc<RefCell<Server>>) -> mlua::Result<Table> {
     redis_table(lua, call)
 }
 
-/// An argument as Redis takes it: whole numbers in full.
+/// An argument as Redis takes it: whole numbers are written in full.
 fn word(argument: &Value) -> mlua::Result<String> {
     match argument {
         Value::String(text) => Ok(text.to_str()?.to_owned()),
@@ -286,26 +285,26 @@ fn word(argument: &Value) -> mlua::Result<String> {
     }
 }
 
-/// The script in a real Redis, by the clock of the test.
+/// Runs the script in a real Redis, by the clock of the test.
 ///
 /// # Panics
-/// When the server does not do as told.
+/// When the server fails.
 pub fn run_in_redis(connection: &mut Connection, case: &LeaseCase) -> Leased {
     let script = with_nanoseconds(LEASE.text())
         .replace("redis.call('TIME')", "redis.call('MGET', 'seconds', 'nanoseconds')");
-    let mut laying = redis::pipe();
-    laying.cmd("DEL").arg(&["bucket", "leases"]);
-    laying.cmd("MSET").arg("seconds").arg(case.now / 1_000_000_000);
-    laying.arg("nanoseconds").arg(case.now % 1_000_000_000);
+    let mut writing = redis::pipe();
+    writing.cmd("DEL").arg(&["bucket", "leases"]);
+    writing.cmd("MSET").arg("seconds").arg(case.now / 1_000_000_000);
+    writing.arg("nanoseconds").arg(case.now % 1_000_000_000);
     if let Some(value) = &case.shared.bucket {
-        laying.cmd("SET").arg("bucket").arg(value);
+        writing.cmd("SET").arg("bucket").arg(value);
     }
     for (id, record) in &case.shared.records {
-        laying.cmd("HSET").arg("leases").arg(id).arg(record);
+        writing.cmd("HSET").arg("leases").arg(id).arg(record);
     }
-    laying.exec(connection).expect("the keys are laid");
+    writing.exec(connection).expect("the keys are written");
     let call = case.call();
-    // In one transaction no time passes, so that what was written does not expire unseen.
+    // No time passes within a transaction, so nothing that was written expires before it is read.
     let mut run = redis::cmd("EVAL");
     run.arg(script).arg(2).arg("bucket").arg("leases").arg(&call.arguments);
     redis::cmd("MULTI").exec(connection).expect("a transaction");

@@ -1,4 +1,4 @@
-//! The scripts in this process, on a Redis that is a few variables.
+//! Runs the scripts in this process, on a fake Redis of a few variables.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -6,7 +6,7 @@ use std::rc::Rc;
 use mlua::{Function, Lua, MultiValue, Table, Value};
 use tidegate::redis::Seen;
 
-/// A loaded script, and the keys it can see.
+/// A loaded script and its fake server.
 pub struct LuaTwin {
     lua: Lua,
     script: Function,
@@ -20,29 +20,29 @@ struct Server {
     changes: Vec<Option<Change>>,
 }
 
-/// How a value begins that stands for one of another type.
+/// A value that begins with this stands for a value of another type.
 const WRONG_TYPE: &[u8] = b"WRONGTYPE ";
 
-/// What one run of a script did.
+/// The result of one run of a script.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Ran {
-    /// It answered, and changed these keys.
+    /// The script answered, and changed the keys that have a change here.
     Changed(Vec<Option<Change>>),
-    /// It answered with this error and changed nothing.
+    /// The script answered with this error and changed nothing.
     Failed(String),
 }
 
-/// What was written to a key.
+/// A write to a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
     /// The value.
     pub value: Vec<u8>,
-    /// It expires after so many milliseconds.
+    /// The time to live in milliseconds.
     pub ttl: u64,
 }
 
 impl Ran {
-    /// Whether this is what was expected, of an error the beginning.
+    /// Whether this result is the expected one. Only the beginning of an error is compared.
     pub fn is(&self, expected: &Self) -> bool {
         match (self, expected) {
             (Self::Failed(error), Self::Failed(expected)) => error.starts_with(expected),
@@ -50,7 +50,7 @@ impl Ran {
         }
     }
 
-    /// What the keys hold afterwards.
+    /// Applies the writes to the values of the keys.
     pub fn apply_to(&self, values: &mut [Option<Vec<u8>>]) {
         let Self::Changed(changes) = self else { return };
         for (value, change) in values.iter_mut().zip(changes) {
@@ -74,7 +74,7 @@ impl LuaTwin {
         Ok(Self { lua, script, server })
     }
 
-    /// Runs the script on keys as they stand at `now`, in nanoseconds.
+    /// Runs the script on the keys as they are at `now`, in nanoseconds.
     ///
     /// # Errors
     /// When the script itself fails, or writes and then answers with an error, or answers
@@ -94,19 +94,19 @@ impl LuaTwin {
         match reply.get::<Option<String>>("err")? {
             Some(error) if changes.iter().all(Option::is_none) => Ok(Ran::Failed(error)),
             Some(error) => failed(&format!("wrote, then answered {error}")),
-            None if told(&reply, seen)? => Ok(Ran::Changed(changes)),
+            None if answers_with(&reply, seen)? => Ok(Ran::Changed(changes)),
             None => failed("did not answer with what it saw"),
         }
     }
 }
 
-/// The clock of the tests has nanoseconds where a server's has microseconds.
+/// The script for a clock with nanoseconds, as the tests have; a server's clock has microseconds.
 pub fn with_nanoseconds(script: &str) -> String {
     script.replace("tonumber(seen[2]) * 1000", "tonumber(seen[2])")
 }
 
-/// Whether a reply is the clock and the values; Redis sends a table up to its first nil.
-fn told(reply: &Table, seen: &Seen) -> mlua::Result<bool> {
+/// Whether a reply is the clock and the values. Redis sends a table up to its first nil.
+fn answers_with(reply: &Table, seen: &Seen) -> mlua::Result<bool> {
     let clock = [seen.now / 1_000_000_000, seen.now % 1_000_000_000].map(|part| part.to_string());
     let mut told = reply.raw_len() == 2 + seen.values.len();
     for (at, part) in clock.iter().enumerate() {
@@ -175,7 +175,7 @@ fn fake_redis(lua: &Lua, server: &Rc<RefCell<Server>>) -> mlua::Result<Table> {
     redis_table(lua, call)
 }
 
-/// What scripts find as `redis`, over whatever carries commands out.
+/// The table that scripts find as `redis`, over a function that runs commands.
 pub(crate) fn redis_table(lua: &Lua, call: Function) -> mlua::Result<Table> {
     let redis = lua.create_table()?;
     redis.set("pcall", call.clone())?;
@@ -191,7 +191,7 @@ pub(crate) fn redis_table(lua: &Lua, call: Function) -> mlua::Result<Table> {
     Ok(redis)
 }
 
-/// An argument as Redis takes it: whole numbers in full.
+/// An argument as Redis takes it: whole numbers are written in full.
 fn word(argument: &Value) -> mlua::Result<Vec<u8>> {
     match argument {
         Value::String(text) => Ok(text.as_bytes().to_vec()),

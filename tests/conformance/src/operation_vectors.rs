@@ -1,4 +1,4 @@
-//! `operations.json`: traces of all operations, wherever they are run.
+//! The traces of `operations.json`, for all that run them.
 
 use serde::Deserialize;
 
@@ -24,18 +24,18 @@ pub struct Trace {
 /// One operation, and what it answers.
 #[derive(Deserialize)]
 pub struct Step {
-    /// The clock, in nanoseconds; of any time where there is none.
+    /// The clock, in nanoseconds; absent if the time does not matter.
     pub at: Option<String>,
-    /// What is done.
+    /// The operation.
     #[serde(flatten)]
     pub operation: Operation,
-    /// The answer, unless there is none or it is an error.
+    /// The answer, if there is one and it is no error.
     pub expect: Option<Answer>,
     /// The code of the error.
     pub error: Option<String>,
 }
 
-/// What is done.
+/// An operation as the vectors write it.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "op", rename_all = "snake_case")]
 #[expect(missing_docs, reason = "documented where they are the engine's")]
@@ -59,11 +59,11 @@ pub enum Answer {
         /// Whether all of it came back.
         restored: bool,
     },
-    /// The answer to a `reserve` that got its slot.
+    /// The answer to a reserve that got its slot.
     Slot {
-        /// Until the slot, in nanoseconds.
+        /// The time until the slot, in nanoseconds.
         delay: String,
-        /// The buckets after it.
+        /// The buckets afterwards.
         #[serde(flatten)]
         decision: Expected,
     },
@@ -82,7 +82,7 @@ impl Answer {
 }
 
 impl Trace {
-    /// Whether it is the engine's alone: a limiter's limits are fixed.
+    /// Whether only the engine can run the trace: a limiter's limits are fixed.
     pub fn changes_limits(&self) -> bool {
         self.steps.iter().any(|step| matches!(step.operation, Operation::Change { .. }))
     }
@@ -98,18 +98,18 @@ impl Step {
     }
 }
 
-/// Runs every step of the traces that are wanted, each trace by a runner of its own.
+/// Runs every step of the wanted traces, each trace with a runner of its own.
 ///
 /// # Panics
-/// With all differences at once.
+/// When answers differ; the message has all differences.
 pub fn run_all<R: FnMut(&Step) -> Result<Option<Answer>, String>>(
     wanted: impl Fn(&Trace) -> bool,
-    mut runner_of: impl FnMut(&Trace) -> R,
+    mut new_runner: impl FnMut(&Trace) -> R,
 ) {
     let vectors: Vectors = load("operations.json");
     let (mut steps, mut differences) = (0, Vec::new());
     for trace in vectors.traces.iter().filter(|trace| wanted(trace)) {
-        let mut run = runner_of(trace);
+        let mut run = new_runner(trace);
         for (number, step) in trace.steps.iter().enumerate() {
             steps += 1;
             let got = run(step);

@@ -1,4 +1,4 @@
-//! Real groups of redis-servers of the test's own: a cluster, and masters under Sentinel.
+//! Groups of real redis-servers that a test starts: a cluster, and a master under Sentinel.
 
 mod secured;
 
@@ -15,14 +15,14 @@ pub use secured::Secured;
 
 const DEADLINE: Duration = Duration::from_secs(40);
 
-/// How long a node may be silent before the others take it for dead, in milliseconds.
+/// How long a node may be silent before the others consider it dead, in milliseconds.
 const NODE_TIMEOUT: &str = "1000";
 
-/// A process that keeps its files in a folder of its own.
+/// A server or sentinel, which keeps its files in a folder of its own.
 pub struct Node {
-    /// Where it listens, over TLS if it is secured.
+    /// The port for clients, with TLS if the group is secured.
     pub port: u16,
-    /// Where it listens to the test.
+    /// The port for the test.
     admin: u16,
     is_secured: bool,
     process: Child,
@@ -45,10 +45,10 @@ impl Node {
         Self { port, admin, is_secured: secured.is_some(), process }
     }
 
-    /// Asks it something.
+    /// Sends a command and answers the reply.
     ///
     /// # Panics
-    /// When it does not answer as it should.
+    /// When the reply is an error or of another type.
     pub fn ask<T: FromRedisValue>(&self, command: &mut Cmd) -> T {
         command.query(&mut self.connect()).unwrap_or_else(|error| panic!("{command:?}: {error}"))
     }
@@ -68,10 +68,10 @@ impl Node {
         redis::Client::open(url).expect("a valid URL")
     }
 
-    /// Stops it without closing its connections, as a machine does that hangs.
+    /// Stops the process without closing its connections, like a machine that hangs.
     ///
     /// # Panics
-    /// When it is not running.
+    /// When the process is not running.
     pub fn freeze(&self) {
         signal(&self.process, "-STOP");
     }
@@ -79,14 +79,14 @@ impl Node {
     /// Ends [`freeze`](Self::freeze).
     ///
     /// # Panics
-    /// When it is not running.
+    /// When the process is not running.
     pub fn thaw(&self) {
         signal(&self.process, "-CONT");
     }
 
-    /// Kills it, as a crash would.
+    /// Kills the process, like a crash.
     pub fn stop(&mut self) {
-        // It may be gone already, which is what is wanted.
+        // The process may have ended already.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
@@ -106,7 +106,7 @@ pub struct RedisCluster {
 }
 
 impl RedisCluster {
-    /// Starts one and waits until every node knows who serves what.
+    /// Starts a cluster and waits until every node knows which node serves which slots.
     ///
     /// # Panics
     /// When redis-server is not installed or the cluster does not come up.
@@ -114,7 +114,7 @@ impl RedisCluster {
         Self::start_secured(None)
     }
 
-    /// The same, over TLS and with users if it is secured.
+    /// Starts a cluster, with TLS and users if it is secured.
     ///
     /// # Panics
     /// As [`start`](Self::start).
@@ -156,36 +156,36 @@ impl RedisCluster {
         cluster
     }
 
-    /// The URL to reach it by.
+    /// The URL of the group.
     pub fn url(&self) -> String {
         let hosts: Vec<_> = self.nodes.iter().map(|it| format!("127.0.0.1:{}", it.port)).collect();
         format!("redis+cluster://{}", hosts.join(","))
     }
 
-    /// Lets the slots of living nodes be served while others are not.
-    pub fn serve_what_is_covered(&self) {
+    /// Lets the living nodes serve their slots while other slots are not served.
+    pub fn serve_covered_slots(&self) {
         for node in &self.nodes {
             let mut set = redis::cmd("CONFIG");
             let () = node.ask(set.arg("SET").arg("cluster-require-full-coverage").arg("no"));
         }
     }
 
-    /// As many keys of buckets that other nodes than `not` serve.
+    /// `count` keys whose buckets other nodes than `not` serve.
     pub fn keys_elsewhere(&self, not: usize, count: usize) -> Vec<String> {
         let keys = (0..).map(|number| format!("elsewhere {number}"));
         let keys = keys.filter(|key| self.owner(self.slot(&format!("{{{key}}}"))) != not);
         keys.take(count).collect()
     }
 
-    /// The slot of a key, as the servers see it.
+    /// The slot of a key, as the servers compute it.
     pub fn slot(&self, key: &str) -> u16 {
         self.nodes[0].ask(redis::cmd("CLUSTER").arg("KEYSLOT").arg(key))
     }
 
-    /// Which node serves the slot, by the word of one of the living.
+    /// The index of the node that serves the slot, as one of the living nodes says.
     ///
     /// # Panics
-    /// When none does.
+    /// When no node serves it.
     pub fn owner(&self, slot: u16) -> usize {
         let witness = self.nodes.iter().find(|node| node.answers()).expect("a living node");
         let ranges: Vec<(u16, u16, (String, u16))> = slots(witness);
@@ -194,10 +194,10 @@ impl RedisCluster {
         self.nodes.iter().position(|node| node.admin == *port).expect("a node of the cluster")
     }
 
-    /// A master that does not serve the slot.
+    /// The index of a master that does not serve the slot.
     ///
     /// # Panics
-    /// When there is none.
+    /// When there is no such master.
     pub fn other_master(&self, slot: u16) -> usize {
         let owner = self.nodes[self.owner(slot)].admin;
         let ranges = slots(&self.nodes[0]);
@@ -206,20 +206,20 @@ impl RedisCluster {
         self.nodes.iter().position(|node| node.admin == other).expect("a node of the cluster")
     }
 
-    /// The name by which the nodes know this one.
+    /// The node's id in the cluster.
     pub fn id(&self, node: usize) -> String {
         self.nodes[node].ask(redis::cmd("CLUSTER").arg("MYID"))
     }
 
-    /// `CLUSTER SETSLOT slot state node`, told to the node at `told`.
-    pub fn set_slot(&self, told: usize, slot: u16, state: &str, node: usize) {
+    /// Sends `CLUSTER SETSLOT slot state node` to the node at `receiver`.
+    pub fn set_slot(&self, receiver: usize, slot: u16, state: &str, node: usize) {
         let id = self.id(node);
         let mut command = redis::cmd("CLUSTER");
         command.arg("SETSLOT").arg(slot).arg(state).arg(id);
-        let () = self.nodes[told].ask(&mut command);
+        let () = self.nodes[receiver].ask(&mut command);
     }
 
-    /// Moves the slot's keys from one node to another, as they are.
+    /// Moves the slot's keys from one node to another, unchanged.
     pub fn migrate_keys(&self, slot: u16, from: usize, to: usize) {
         let mut list = redis::cmd("CLUSTER");
         let keys: Vec<Vec<u8>> =
@@ -232,7 +232,7 @@ impl RedisCluster {
     }
 }
 
-/// Every slot is served, and each of the six knows of the five others.
+/// Whether every slot is served, and each of the six nodes knows the five others.
 fn is_whole(node: &Node) -> bool {
     let info: String = node.ask(redis::cmd("CLUSTER").arg("INFO"));
     let replicas: Vec<redis::Value> = node.ask(redis::cmd("CLUSTER").arg("SLOTS"));
@@ -265,13 +265,13 @@ fn slots(node: &Node) -> Ranges {
 pub struct SentinelGroup {
     /// The servers; the first is the first master.
     pub servers: Vec<Node>,
-    /// The sentinels that watch them.
+    /// The sentinels, which watch the servers.
     pub sentinels: Vec<Node>,
     _folder: Folder,
 }
 
 impl SentinelGroup {
-    /// Starts one and waits until the sentinels know of all.
+    /// Starts a group and waits until the sentinels know all servers and each other.
     ///
     /// # Panics
     /// When redis-server is not installed or the group does not come up.
@@ -279,7 +279,7 @@ impl SentinelGroup {
         Self::start_secured(None)
     }
 
-    /// The same, over TLS and with users if it is secured.
+    /// Starts a group, with TLS and users if it is secured.
     ///
     /// # Panics
     /// As [`start`](Self::start).
@@ -313,7 +313,7 @@ impl SentinelGroup {
                      sentinel down-after-milliseconds gate 500\n\
                      sentinel failover-timeout gate 3000\n\
                      sentinel parallel-syncs gate 2\n{}",
-                    secured.map_or_else(String::new, |_| Secured::of_sentinels("gate"))
+                    secured.map_or_else(String::new, |_| Secured::sentinel_passwords("gate"))
                 );
                 fs::write(own.join("sentinel.conf"), watch).expect("its configuration");
                 Node::start(&folder.0, *port, secured, &["sentinel.conf", "--sentinel"])
@@ -330,29 +330,29 @@ impl SentinelGroup {
         group
     }
 
-    /// The URL to reach it by.
+    /// The URL of the group.
     pub fn url(&self) -> String {
         let hosts: Vec<_> =
             self.sentinels.iter().map(|it| format!("127.0.0.1:{}", it.port)).collect();
         format!("redis+sentinel://{}/gate", hosts.join(","))
     }
 
-    /// Which server a sentinel holds for the master.
+    /// The index of the server that the first sentinel considers the master.
     ///
     /// # Panics
-    /// When it is none of the group.
+    /// When that server is not of the group.
     pub fn master(&self) -> usize {
-        let mut question = redis::cmd("SENTINEL");
+        let mut command = redis::cmd("SENTINEL");
         let (_, port): (String, u16) =
-            self.sentinels[0].ask(question.arg("GET-MASTER-ADDR-BY-NAME").arg("gate"));
+            self.sentinels[0].ask(command.arg("GET-MASTER-ADDR-BY-NAME").arg("gate"));
         self.servers.iter().position(|node| node.port == port).expect("a server of the group")
     }
 }
 
 const BUS: u16 = 10_000;
 
-/// A port that is free, as is the one 10,000 above it. Below those that systems give out by
-/// themselves, and never the same twice, as it is bound only later.
+/// A port that is free, like the port 10,000 above it. It is below the ports that systems assign by
+/// themselves, and never the same twice, because it is bound only later.
 fn free_ports() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let begin = (std::process::id() % 10_000) as u16;
@@ -366,10 +366,10 @@ fn free_ports() -> u16 {
     panic!("no free port");
 }
 
-/// Waits for it.
+/// Waits until the condition holds.
 ///
 /// # Panics
-/// When it does not come about in time.
+/// When it does not hold in time.
 pub fn wait_until(what: &str, condition: impl Fn() -> bool) {
     let end = Instant::now() + DEADLINE;
     while !condition() {
@@ -398,7 +398,7 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        // Left over, it is only litter.
+        // A folder that stays behind does no harm.
         let _ = fs::remove_dir_all(&self.0);
     }
 }

@@ -1,4 +1,4 @@
-//! A real redis-server of the test's own, on a free port, gone with its handle.
+//! A real redis-server that a test starts on a free port, and that ends with its handle.
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ pub struct RedisServer {
 }
 
 impl RedisServer {
-    /// Starts one and waits until it answers.
+    /// Starts a server and waits until it answers.
     ///
     /// # Panics
     /// When redis-server is not installed or does not come up.
@@ -23,7 +23,7 @@ impl RedisServer {
         Self::start_with(&[])
     }
 
-    /// Starts one with more options, such as `--maxmemory 1mb`.
+    /// Starts a server with more options, such as `--maxmemory 1mb`.
     ///
     /// # Panics
     /// As [`start`](Self::start).
@@ -36,22 +36,22 @@ impl RedisServer {
         server
     }
 
-    /// The URL to reach it by.
+    /// The server's URL.
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}/", self.port)
     }
 
-    /// Where it listens.
+    /// The server's port.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Its Unix socket.
+    /// The server's Unix socket.
     pub fn socket(&self) -> PathBuf {
         std::env::temp_dir().join(format!("tidegate-redis-{}.sock", self.port))
     }
 
-    /// A plain connection, for looking at what Tidegate did.
+    /// A plain connection, to see what Tidegate did.
     ///
     /// # Panics
     /// When the server does not answer.
@@ -60,7 +60,7 @@ impl RedisServer {
         client.get_connection().expect("a connection to the test's redis-server")
     }
 
-    /// Starts it, empty, on the port it had; stops it first if it runs.
+    /// Starts the server again on the same port, without data; stops it first if it runs.
     ///
     /// # Panics
     /// As [`start`](Self::start).
@@ -86,19 +86,19 @@ impl RedisServer {
         }
     }
 
-    /// Kills it, as a crash would.
+    /// Kills the process, like a crash.
     pub fn stop(&mut self) {
         if let Some(mut process) = self.process.take() {
-            // It may be gone already, which is what is wanted.
+            // The process may have ended already.
             let _ = process.kill();
             let _ = process.wait();
         }
     }
 
-    /// Stops its process without closing its connections: a server that hangs.
+    /// Stops the process without closing its connections, like a server that hangs.
     ///
     /// # Panics
-    /// When it is not running.
+    /// When the process is not running.
     pub fn freeze(&self) {
         self.signal("-STOP");
     }
@@ -106,7 +106,7 @@ impl RedisServer {
     /// Ends [`freeze`](Self::freeze).
     ///
     /// # Panics
-    /// When it is not running.
+    /// When the process is not running.
     pub fn thaw(&self) {
         self.signal("-CONT");
     }
@@ -121,7 +121,7 @@ impl RedisServer {
 impl Drop for RedisServer {
     fn drop(&mut self) {
         self.stop();
-        // Left over, it is only litter.
+        // A file that stays behind does no harm.
         let _ = std::fs::remove_file(self.socket());
     }
 }

@@ -1,23 +1,23 @@
-//! The scripts in a real Redis, by the clock of the test.
+//! Runs the scripts in a real Redis, by the clock of the test.
 
 use redis::{Connection, RedisResult};
 use tidegate::redis::{Call, Seen};
 
 use crate::lua_twin::{Change, Ran, with_nanoseconds};
 
-/// A connection to a server of the test's own.
+/// A connection to a server that the test started.
 pub struct RedisTwin(Connection);
 
 impl RedisTwin {
-    /// Over this connection.
+    /// Runs scripts over this connection.
     pub fn new(connection: Connection) -> Self {
         Self(connection)
     }
 
-    /// Runs a call on keys as they stand at `now`; the clock comes from two keys.
+    /// Runs a call on the keys as they are at `now`; the script reads the clock from two keys.
     ///
     /// # Panics
-    /// When the server does not do as told, or a script that failed has written.
+    /// When the server fails, or a script that failed has written.
     pub fn run(&mut self, seen: &Seen, call: &Call) -> Ran {
         let script = with_nanoseconds(call.script.text())
             .replace("redis.call('TIME')", "redis.call('MGET', 'seconds', 'nanoseconds')");
@@ -33,7 +33,7 @@ impl RedisTwin {
         }
         laying.exec(&mut self.0).expect("the keys are laid");
 
-        // In one transaction no time passes, so that what was written does not expire unseen.
+        // No time passes within a transaction, so nothing that was written expires before it is read.
         let mut run = redis::cmd("EVAL");
         run.arg(script).arg(keys.len()).arg(&keys).arg(&call.arguments);
         redis::cmd("MULTI").exec(&mut self.0).expect("a transaction");
@@ -69,7 +69,7 @@ impl RedisTwin {
     }
 }
 
-/// What is laid never expires, so a time to live tells what was written.
+/// The values that the test writes never expire, so a time to live shows what the script wrote.
 fn change(before: &Option<Vec<u8>>, after: Option<Vec<u8>>, ttl: i64) -> Option<Change> {
     match (u64::try_from(ttl), after) {
         (Ok(ttl), Some(value)) => Some(Change { value, ttl }),

@@ -57,11 +57,11 @@ pub struct Expected {
 pub struct GrammarVectors {
     /// Texts that mean a limit.
     pub valid: Vec<ValidLimit>,
-    /// Texts that do not.
+    /// Texts that mean none.
     pub invalid: Vec<InvalidLimit>,
 }
 
-/// A text and what it means.
+/// A text and the limit that it means.
 #[derive(Deserialize)]
 pub struct ValidLimit {
     /// The text.
@@ -74,11 +74,11 @@ pub struct ValidLimit {
     pub burst: u64,
     /// `smooth` or `stepped`.
     pub shape: String,
-    /// How the limit writes itself.
+    /// The limit's canonical text.
     pub canonical: String,
 }
 
-/// A text and the bound it breaks.
+/// A text and the bound that it breaks.
 #[derive(Deserialize)]
 pub struct InvalidLimit {
     /// The text.
@@ -101,14 +101,14 @@ pub struct ErrorClass {
     pub code: String,
     /// The class in every binding.
     pub class: String,
-    /// The class it derives from.
+    /// The class that it derives from.
     pub base: Option<String>,
 }
 
 /// Keys and values of shared buckets.
 #[derive(Deserialize)]
 pub struct RedisVectors {
-    /// How prefix and key make the key in Redis.
+    /// Prefixes and keys, and the keys in Redis that they make.
     pub keys: Vec<RedisKey>,
     /// Values that Tidegate did not write.
     pub corrupt: Vec<String>,
@@ -152,7 +152,7 @@ impl From<Decision> for Expected {
     }
 }
 
-/// Compares one answer with its step; `source` is where it must come from.
+/// Compares one answer with its step. `source` is the source that the answer must have.
 pub fn compare(
     trace: &Trace,
     step: &Step,

@@ -70,7 +70,7 @@ fn facade_in_memory() {
     });
 }
 
-/// The script in a real Redis, but for its clock, which is that of the vectors.
+/// Runs the script in a real Redis, by the clock of the vectors.
 #[test]
 fn lua_twin_in_redis() {
     let server = RedisServer::start();

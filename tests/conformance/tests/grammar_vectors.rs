@@ -59,7 +59,7 @@ fn errors_are_those_of_the_table() {
         Error::CorruptBucket { key: String::new() },
     ];
     let mut codes: BTreeSet<&str> = of_the_facade.iter().map(Error::code).collect();
-    // The base class, which nothing raises.
+    // No error has the base class itself.
     codes.insert("error");
     assert_eq!(codes, listed);
 }

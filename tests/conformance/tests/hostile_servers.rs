@@ -1,5 +1,5 @@
-//! Servers that refuse, hang, or answer nonsense: each call ends in time, with an error or
-//! with what the limiter's policy says, and nothing is allowed that nobody has decided.
+//! Servers that refuse, hang or answer nonsense: each call ends in time, with an error or with the
+//! answer of the limiter's policy, and no call is allowed without a decision.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -11,7 +11,7 @@ use tidegate::{Error, Limiter, OnStoreError, Source};
 use tidegate_conformance::redis_server::RedisServer;
 
 const TIMEOUT: Duration = Duration::from_millis(50);
-/// Long enough that only a call that hangs takes it.
+/// Only a call that hangs takes this long.
 const LONG: Duration = Duration::from_secs(10);
 
 fn limiter(url: &str, timeout: Duration, on_store_error: OnStoreError) -> Limiter {
@@ -19,7 +19,7 @@ fn limiter(url: &str, timeout: Duration, on_store_error: OnStoreError) -> Limite
     builder.on_store_error(on_store_error).build().expect("a limiter")
 }
 
-/// What a check of the server says, and that the policies answer instead of it.
+/// The error of a check, after checking that the policies answer in its place.
 fn refused_by(url: &str) -> String {
     let error = limiter(url, LONG, OnStoreError::Raise).check("k", 1).expect_err("refused");
     assert_eq!(error.code(), "store_error", "{error}");
@@ -136,8 +136,8 @@ fn a_script_that_never_ends() {
     assert!(again.check("k", 1).expect("a decision").allowed);
 }
 
-/// A value that Tidegate did not write is an error under every policy: nobody knows what the
-/// bucket owes, and the server answers.
+/// A value that Tidegate did not write is an error under every policy: the bucket's debt is unknown,
+/// and the server does answer.
 #[test]
 fn values_of_others() {
     let server = RedisServer::start();
@@ -181,8 +181,7 @@ fn any_bytes_are_a_key() {
     }
 }
 
-/// A server of the test's own, which answers everything with the same bytes; with none, it
-/// closes the connection.
+/// A fake server that answers every command with the same bytes; with none, it closes the connection.
 struct Answering {
     address: SocketAddr,
     ends: Arc<AtomicBool>,
@@ -225,7 +224,7 @@ fn answer_all(connection: std::io::Result<TcpStream>, bytes: &[u8]) {
 impl Drop for Answering {
     fn drop(&mut self) {
         self.ends.store(true, Ordering::Release);
-        // It waits for a connection.
+        // The thread waits for a connection.
         let _ = TcpStream::connect(self.address);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
@@ -265,7 +264,7 @@ fn servers_that_answer_nonsense() {
             let began = Instant::now();
             let shown = String::from_utf8_lossy(bytes);
             let answer = raises.check("k", 1);
-            // A bucket never used is what an array of a time and nothing says.
+            // An array of a time and a nil means a bucket that was never used.
             let error = answer.expect_err(&shown);
             assert!(matches!(error.code(), "store_error" | "store_timeout"), "{shown}: {error}");
             assert!(began.elapsed() < LONG, "{shown}");
@@ -277,22 +276,22 @@ fn servers_that_answer_nonsense() {
     }
 }
 
-/// A call may be as late as the machine wakes threads, which is not for the call to say: most
-/// calls are on time whatever else runs, and the others are not late by what a hang takes.
+/// On a busy machine a thread may be woken late, and a call with it. So most calls must be on time, and
+/// no call may be as late as a hang would make it.
 #[test]
 fn no_call_takes_longer_than_its_timeout() {
     let frozen = RedisServer::start();
     frozen.freeze();
     let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
     let (unreachable, _kept) = unreachable();
-    let of = |address: SocketAddr| format!("redis://{address}/");
-    let silent_url = of(silent.local_addr().expect("its address"));
+    let url_of = |address: SocketAddr| format!("redis://{address}/");
+    let silent_url = url_of(silent.local_addr().expect("its address"));
     for (name, url) in
-        [("frozen", frozen.url()), ("silent", silent_url), ("unreachable", of(unreachable))]
+        [("frozen", frozen.url()), ("silent", silent_url), ("unreachable", url_of(unreachable))]
     {
         let mut late = Vec::new();
         for timeout in [TIMEOUT, 4 * TIMEOUT] {
-            // Each is new, so that each connects, and no breaker shortens the wait.
+            // Each limiter is new, so that each call connects and no breaker shortens the wait.
             let limiter = || limiter(&url, timeout, OnStoreError::Raise);
             let mut measure = |call: &dyn Fn() -> Result<(), Error>| {
                 late.push(lateness(name, timeout, call));
@@ -312,7 +311,7 @@ fn no_call_takes_longer_than_its_timeout() {
     frozen.thaw();
 }
 
-/// How much later than its timeout a call ends, less how late a thread beside it is woken.
+/// How much later than its timeout a call ends, less the delay with which a thread beside it is woken.
 fn lateness(name: &str, timeout: Duration, call: &dyn Fn() -> Result<(), Error>) -> Duration {
     let ended = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -336,7 +335,7 @@ fn lateness(name: &str, timeout: Duration, call: &dyn Fn() -> Result<(), Error>)
     })
 }
 
-/// An address whose packets are dropped: of a listener whose queue is full.
+/// An address whose packets are dropped, because the queue of its listener is full.
 fn unreachable() -> (SocketAddr, (TcpListener, Vec<TcpStream>)) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
     let address = listener.local_addr().expect("its address");

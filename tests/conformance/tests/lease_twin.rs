@@ -1,5 +1,5 @@
-//! The script of leases against the engine: from the same bucket, records, clock and
-//! question, the same grant and the same next state.
+//! The script of leases against the engine: from the same bucket, records, clock and request, both
+//! come to the same grant and the same next state.
 #![allow(unreachable_pub, reason = "a test has no outside")]
 
 #[allow(dead_code, reason = "only its mutants are of use here")]
@@ -97,7 +97,7 @@ fn ask(terms: &LeaseTerms) -> impl Strategy<Value = LeaseAsk> + use<> {
     )
 }
 
-/// The others' records, some of them lapsed, and some that no node wrote.
+/// The records of the other nodes; some have lapsed, and some were not written by a node.
 fn records(terms: &LeaseTerms) -> impl Strategy<Value = BTreeMap<String, String>> + use<> {
     let now = NOW / MILLI;
     let ttl = terms.ttl() / MILLI;
@@ -195,7 +195,7 @@ fn grants_what_the_engine_does_in_redis() {
         .unwrap_or_else(|failure| panic!("{failure}"));
 }
 
-/// Questions at which a number turns that random ones hardly meet.
+/// Requests at which a number changes the outcome and that random ones hardly meet.
 fn edges() -> Vec<LeaseCase> {
     let case = |limit: &str, want: u64, records: &[(u64, u64, u64)]| {
         let limits = vec![Limit::parse(limit).expect("a limit")];
@@ -208,17 +208,17 @@ fn edges() -> Vec<LeaseCase> {
         let ask = LeaseAsk { want, ..LeaseAsk::default() };
         LeaseCase { now: NOW, limits, terms, id: 0, ask, shared: Shared { bucket: None, records } }
     };
-    // More records that no node wrote than are cleared at a time.
+    // There are more foreign records than are cleared at a time.
     let mut crowded = case("100/s", 0, &[]);
     let foreign = |id: u64| (format!("{id:016x}"), String::from("x"));
     crowded.shared.records = (1..=101).map(foreign).collect();
-    // A token above what the bucket may owe is not a token there.
+    // The bucket owes one token more than it may, so it has none.
     let mut paused = case("10/s stepped", 10_000, &[(5_000, 5, 10_000)]);
     let [limit] = paused.limits.as_slice() else { unreachable!() };
     let mut cells = [0; 4];
     cells[0] = limit.timeline().position(NOW) + limit.span() + 1;
     paused.shared.bucket = Some(value::write(&cells, &paused.limits, NOW).into_bytes());
-    // The least pace there is.
+    // The slowest pace that there can be.
     let mut slowest = case("100/s", 5, &[]);
     slowest.limits = vec![Limit::parse("11/min").expect("a limit")];
     slowest.terms = LeaseTerms::new(&slowest.limits, 60_000 * MILLI, 1).expect("terms");
@@ -226,21 +226,22 @@ fn edges() -> Vec<LeaseCase> {
         crowded,
         paused,
         slowest,
-        // The least that can be wanted, of a bucket that as many as can be have slices of.
+        // The smallest request, of a bucket of which the most nodes hold slices.
         case("100/s", 1, &[(0, 1, 1); MOST_OTHERS]),
-        // A thousandth of a token per second is free.
+        // Only a thousandth of a token per second is free.
         case("100/s", 50_000, &[(99_999, 99, 99_999)]),
-        // All want what is just more than a third.
+        // Each of three nodes wants just more than a third.
         case("100/s", 33_334, &[(0, 1, 33_334), (0, 1, 33_334)]),
-        // The most of all nodes is a token more or less by a rounding.
+        // Rounding decides whether the most that all nodes may spend is one token more.
         case("1/10098358ns burst 100", 200_000, &[]),
     ]
 }
 
-/// Mutants that grant the same as the script, whatever is asked: who wants just the level
-/// gets it either way, and what is then left is less than one each; where not all are
-/// satisfied, a spare thousandth is less than what is added anyway; `%s` writes fourteen
-/// digits, which none of these numbers exceeds.
+/// Mutants that grant the same as the script, whatever is asked.
+///
+/// - A node that wants exactly the level gets it either way, and less than one each is then left.
+/// - Where not all nodes are satisfied, a spare thousandth is less than what is added anyway.
+/// - `%s` writes fourteen digits, which none of these numbers exceeds.
 const EQUIVALENT: &[&str] = &[
     r#"if wanted <= level then full = full + wanted else higher = higher + 1 end [15: " <= " -> " < "]"#,
     r#"local level, spare = floor(rate / #wants), 0 [43: ", 0\n" -> ", 1\n"]"#,

@@ -1,7 +1,7 @@
 //! `operations.json` on the limiter, in memory.
 //!
-//! Traces that change the limits are the engine's alone: a limiter's limits are fixed, and
-//! its buckets in memory are its own.
+//! Traces that change the limits run on the engine only: a limiter's limits are fixed, and its buckets
+//! in memory are its own.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,10 +11,12 @@ use tidegate::{Error, Keys, Limiter, ManualClock, Reservation};
 use tidegate_conformance::operation_vectors::{self as vectors, Answer, Operation};
 use tidegate_conformance::vectors::nanos;
 
-/// What is said of the limiter: its keys take one of two forms.
+/// The form of the keys in a limiter's calls.
 #[derive(Clone, Copy)]
 enum Form {
+    /// One key for all limits.
     OneKey,
+    /// A key for each limit.
     KeyPerLimit,
 }
 

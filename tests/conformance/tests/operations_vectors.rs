@@ -12,9 +12,9 @@ use tidegate_conformance::redis_twin::RedisTwin;
 use tidegate_conformance::vectors::nanos;
 use tidegate_core::{self as core, Cells, Limit, Outcome, Reservation, Reserved};
 
-/// Where the buckets of a trace are.
+/// The buckets of a trace, in the place where they are tested.
 trait Bucket {
-    /// Runs an operation; nothing has changed on an error.
+    /// Runs an operation, which changes nothing if it fails.
     fn run(
         &mut self,
         limits: &[Limit],
@@ -22,10 +22,10 @@ trait Bucket {
         operation: core::Operation,
     ) -> Result<Outcome, String>;
 
-    /// Carries the buckets over to other limits.
+    /// Converts the buckets to other limits.
     fn change(&mut self, from: &[Limit], to: &[Limit], now: u64);
 
-    /// The buckets, to be compared.
+    /// The state of the buckets, for comparison.
     fn held(&self) -> String;
 }
 
@@ -51,10 +51,10 @@ impl Bucket for InEngine {
     }
 }
 
-/// Runs a script on what its keys hold.
+/// A function that runs a script on the values of its keys.
 type RunScript<'r> = dyn FnMut(&Seen, &Call) -> Ran + 'r;
 
-/// In Redis, or in what stands for it; one key for all tiers, or one for each.
+/// Buckets in a Redis, be it a real or a fake one; there is one key for all tiers, or one for each.
 struct InScripts<'r, 's> {
     values: Vec<Option<Vec<u8>>>,
     run_script: &'r RefCell<RunScript<'s>>,
@@ -74,7 +74,7 @@ impl Bucket for InScripts<'_, '_> {
         call.answer_alone(Ok(seen)).map_err(code)
     }
 
-    /// As the first touch at that time that writes.
+    /// Writes what the first script to write at that time would.
     fn change(&mut self, _from: &[Limit], to: &[Limit], now: u64) {
         let stored = value::read(&self.values, to, now).expect("a bucket");
         let keys = self.values.len();
@@ -130,7 +130,7 @@ fn run_in_scripts(run_script: &RefCell<RunScript<'_>>, key_per_tier: bool) {
     });
 }
 
-/// A refusal or an error changes nothing.
+/// Runs all traces, and checks that a refusal or an error changes nothing.
 fn run_all<B: Bucket>(mut bucket_of: impl FnMut(usize) -> B) {
     vectors::run_all(
         |_| true,
@@ -155,7 +155,7 @@ fn run_all<B: Bucket>(mut bucket_of: impl FnMut(usize) -> B) {
 struct Runner<B> {
     limits: Vec<Limit>,
     bucket: B,
-    /// The clock of the last step, for those of any time.
+    /// The clock of the last step, for steps without a time.
     now: u64,
     reservations: HashMap<String, Reservation>,
 }

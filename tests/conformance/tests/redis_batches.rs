@@ -1,4 +1,4 @@
-//! Group commit and the deny cache on a real Redis: fewer trips, the same answers.
+//! Group commit and the deny cache on a real Redis: fewer round trips, the same answers.
 
 use std::io::{BufReader, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use tidegate::{Decision, Error, Limiter, Operation, Outcome};
 use tidegate_conformance::redis_server::RedisServer;
 
-/// Its first step ends in 2069, so that no test meets one.
+/// The next step of this limit is in 2069, so no test meets one.
 const NEVER_REFILLS: &str = "1000/36500d window";
 
 fn limiter(server: &RedisServer, limit: &str) -> Limiter {
@@ -28,16 +28,16 @@ fn limiter_of(server: &RedisServer, limit: &str, deny_cache: Duration) -> Limite
         .expect("a limiter")
 }
 
-/// How many script calls the server has run.
+/// The number of script calls that the server has run.
 fn calls(server: &RedisServer) -> u64 {
     let stats: String =
         redis::cmd("INFO").arg("commandstats").query(&mut server.connect()).expect("INFO");
-    let of = |command: &str| {
+    let calls_of = |command: &str| {
         let line = stats.lines().find(|line| line.starts_with(&format!("cmdstat_{command}:")));
         let calls = line.and_then(|line| line.split("calls=").nth(1)?.split(',').next());
         calls.map_or(0, |calls| calls.parse::<u64>().expect("a count"))
     };
-    of("evalsha") + of("eval")
+    calls_of("evalsha") + calls_of("eval")
 }
 
 fn decision(outcome: Result<Outcome, Error>) -> Decision {
@@ -47,9 +47,9 @@ fn decision(outcome: Result<Outcome, Error>) -> Decision {
     }
 }
 
-/// Many checks at once share few trips, and are what they would be one after the other.
+/// Many checks at once share few round trips, and have the answers of some order one after the other.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn concurrent_checks_share_trips_and_stay_exact() {
+async fn concurrent_checks_share_round_trips_and_stay_exact() {
     const CALLERS: u64 = 100;
     const ROUNDS: u64 = 30;
     let server = RedisServer::start();
@@ -72,11 +72,11 @@ async fn concurrent_checks_share_trips_and_stay_exact() {
     for caller in callers {
         caller.await.expect("a caller");
     }
-    let trips = calls(&server) - before;
+    let round_trips = calls(&server) - before;
     let checks = CALLERS * ROUNDS;
-    assert!(trips * 20 <= checks, "{trips} trips for {checks} checks");
+    assert!(round_trips * 20 <= checks, "{round_trips} round trips for {checks} checks");
 
-    // In the order of what was left, each spent from where the one before had left it.
+    // Sorted by the tokens that were left, each check has spent from what the one before had left.
     let mut answers = Arc::into_inner(answers).expect("all are done").into_inner();
     answers.sort_by_key(|(_, answer)| core::cmp::Reverse(answer.remaining));
     let mut left = 1000;
@@ -90,7 +90,7 @@ async fn concurrent_checks_share_trips_and_stay_exact() {
     }
 }
 
-/// What one caller asks for without waiting is done in the order in which it was asked.
+/// Operations that one caller asks for without waiting are done in that order.
 #[test]
 fn operations_of_one_caller_keep_their_order() {
     let server = RedisServer::start();
@@ -123,35 +123,35 @@ fn operations_of_one_caller_keep_their_order() {
     }
 }
 
-/// A server of the test's own, whose scripts end when the test says so, in order.
+/// A fake server whose scripts end, in order, when the test says so.
 struct Scripted {
     listener: TcpListener,
-    /// How many keys each call has, as they come.
+    /// The number of keys of each call that has come.
     calls: Receiver<usize>,
-    comes: Sender<usize>,
+    sender: Sender<usize>,
 }
 
 impl Scripted {
     fn start() -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
-        let (comes, calls) = channel();
-        Self { listener, calls, comes }
+        let (sender, calls) = channel();
+        Self { listener, calls, sender }
     }
 
     fn url(&self) -> String {
         format!("redis://{}/", self.listener.local_addr().expect("its address"))
     }
 
-    /// The client's connection, once it is there.
+    /// Waits for the client's connection.
     fn accept(&self) -> TcpStream {
         let (connection, _) = self.listener.accept().expect("a client");
-        let (mut answers, comes) = (connection.try_clone().expect("a clone"), self.comes.clone());
+        let (mut answers, sender) = (connection.try_clone().expect("a clone"), self.sender.clone());
         let mut commands = BufReader::new(connection.try_clone().expect("a clone"));
         std::thread::spawn(move || {
             while let Some(words) = command(&mut commands) {
                 match (&*words[0], words.get(2)) {
                     ("EVAL" | "EVALSHA", Some(keys)) => {
-                        let _ = comes.send(keys.parse().expect("how many keys"));
+                        let _ = sender.send(keys.parse().expect("how many keys"));
                     }
                     _ => answers.write_all(b"+OK\r\n").expect("a client"),
                 }
@@ -160,13 +160,13 @@ impl Scripted {
         connection
     }
 
-    /// How many keys the next call has.
-    fn arrives(&self) -> usize {
+    /// Waits for the next call and answers how many keys it has.
+    fn next_call(&self) -> usize {
         self.calls.recv_timeout(Duration::from_secs(10)).expect("a call")
     }
 }
 
-/// The words of the next command.
+/// Reads the words of the next command.
 fn command(commands: &mut impl std::io::BufRead) -> Option<Vec<String>> {
     let mut number = |sign| {
         let mut line = String::new();
@@ -180,10 +180,10 @@ fn command(commands: &mut impl std::io::BufRead) -> Option<Vec<String>> {
     (0..words).map(|_| number('$').map(|(_, word)| word)).collect()
 }
 
-/// A call that finds one trip under way leaves at once; those that find two wait for one of
-/// them, and travel together.
+/// A call is sent at once while there is at most one batch in flight. Calls that find two wait until one
+/// of these is answered, and then form one batch.
 #[test]
-fn two_trips_are_under_way_and_no_more() {
+fn two_batches_are_in_flight_and_no_more() {
     let server = Scripted::start();
     let limiter = Limiter::builder()
         .limit(NEVER_REFILLS)
@@ -205,15 +205,15 @@ fn two_trips_are_under_way_and_no_more() {
         let bytes = now + &"$-1\r\n".repeat(keys);
         connection.write_all(bytes.as_bytes()).expect("a client");
     };
-    assert_eq!(server.arrives(), 1);
+    assert_eq!(server.next_call(), 1);
     ask("second");
-    assert_eq!(server.arrives(), 1);
+    assert_eq!(server.next_call(), 1);
     ask("third");
     let third = server.calls.recv_timeout(Duration::from_millis(200));
-    assert!(third.is_err(), "it does not wait for one of the two");
+    assert!(third.is_err(), "it does not wait until one of the two is answered");
     ask("fourth");
     answer(1);
-    assert_eq!(server.arrives(), 2, "the third and the fourth");
+    assert_eq!(server.next_call(), 2, "the third and the fourth");
     answer(1);
     answer(2);
     for _ in 0..4 {
@@ -221,9 +221,9 @@ fn two_trips_are_under_way_and_no_more() {
     }
 }
 
-/// One key many times, in one call and in order.
+/// A call may check one key many times; the checks are done in order.
 #[test]
-fn checks_of_one_call_are_one_trip() {
+fn checks_of_one_call_are_one_round_trip() {
     let server = RedisServer::start();
     let limiter = limiter(&server, NEVER_REFILLS);
     limiter.check("warm", 1).expect("a decision");
@@ -239,8 +239,8 @@ fn checks_of_one_call_are_one_trip() {
     }
 }
 
-/// A frozen server costs each caller the timeout, counted from its own call, wherever its
-/// request stands.
+/// A frozen server costs each caller its timeout, counted from its own call, whether its request is in
+/// flight or waiting.
 #[test]
 fn every_caller_waits_for_its_own_timeout() {
     let server = RedisServer::start();
@@ -271,7 +271,7 @@ fn every_caller_waits_for_its_own_timeout() {
         assert_eq!(answer.as_ref().expect_err("frozen").code(), "store_timeout");
         assert!(*took >= Duration::from_millis(199), "given up after {took:?}");
     }
-    // A thread of the test itself is late by as much.
+    // The quickest call bounds how late the machine wakes threads.
     let late = late.lock().iter().map(|(took, _)| *took).min().expect("answers");
     assert!(late < Duration::from_millis(210), "the quickest took {late:?}");
     let deadline = Instant::now() + Duration::from_secs(20);
@@ -280,7 +280,8 @@ fn every_caller_waits_for_its_own_timeout() {
     }
 }
 
-/// A refused key is refused again without a trip until its time, unless it need not be.
+/// A refused key is refused again without a round trip until its time, unless the refusal no longer
+/// holds.
 #[test]
 fn refusals_are_kept_and_given_up_in_time() {
     let server = RedisServer::start();
@@ -294,20 +295,20 @@ fn refusals_are_kept_and_given_up_in_time() {
     while Instant::now() < until {
         let again = keeping.check("k", 3).expect("a decision");
         assert!(!again.allowed && again.limit == 10, "{again:?}");
-        // A larger cost waits for one token more; both waits pass with the time.
+        // A larger cost waits for one token more. Both waits get shorter with time.
         assert!(again.retry_after <= last + 100_000_000, "{} after {last}", again.retry_after);
         last = again.retry_after - 100_000_000;
         asked += 1;
         std::thread::sleep(Duration::from_millis(1));
     }
     assert!(asked > 10 && calls(&server) == before, "{asked} checks");
-    // A peek always asks, and so does what could be allowed by now.
+    // A peek always asks the server, and so does a check that could be allowed by now.
     keeping.check("k", 0).expect("a decision");
     assert_eq!(calls(&server), before + 1);
     std::thread::sleep(Duration::from_nanos(refused.retry_after));
     assert!(keeping.check("k", 2).expect("a decision").allowed);
 
-    // What is given back here is known at once.
+    // Tokens that this process gives back are known at once.
     assert!(!keeping.check("k", 10).expect("a decision").allowed);
     keeping.credit("k", 10).expect("a decision");
     assert!(keeping.check("k", 10).expect("a decision").allowed);
@@ -316,9 +317,9 @@ fn refusals_are_kept_and_given_up_in_time() {
     assert!(keeping.check("k", 10).expect("a decision").allowed);
 }
 
-/// What another process gives back is seen once the refusal is not kept any longer.
+/// Tokens that another process gives back are seen once the refusal is no longer kept.
 #[test]
-fn a_kept_refusal_is_no_older_than_was_asked_for() {
+fn a_refusal_is_kept_no_longer_than_configured() {
     const KEPT: Duration = Duration::from_millis(300);
     let server = RedisServer::start();
     let (keeping, other) =

@@ -1,5 +1,5 @@
-//! Shared buckets in a cluster: what moves is followed, what is nobody's is an error, and
-//! no bucket is ever two.
+//! Shared buckets in a cluster: slots that move are followed, slots that no node serves are an error, and
+//! no bucket is ever in two places.
 
 use std::time::{Duration, Instant};
 
@@ -8,10 +8,10 @@ use tidegate_conformance::redis_group::{RedisCluster, wait_until};
 
 const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Failures in a row after which a node is left alone.
+/// After this many failures in a row the breaker of a node opens.
 const FAILURES: u64 = 3;
 
-/// For a thread to be scheduled on a machine that is busy with other tests.
+/// How late a thread may be scheduled on a machine that is busy with other tests.
 const SLACK: Duration = Duration::from_secs(1);
 
 fn limiter(url: &str, limits: &[&str]) -> Limiter {
@@ -29,7 +29,7 @@ fn charge(limiter: &Limiter, key: &str) -> Result<u64, Error> {
     Ok(decision.remaining)
 }
 
-/// Charges until it succeeds again, within a generous time for the cluster to elect a master.
+/// Charges until that succeeds again, within a generous time for the cluster to elect a master.
 fn recovers(limiter: &Limiter, key: &str) -> u64 {
     let end = Instant::now() + Duration::from_secs(20);
     loop {
@@ -69,7 +69,7 @@ fn keys_of_different_slots_are_refused_and_a_hash_tag_joins_them() {
     assert!(!refused.allowed && refused.tier == 1, "the organisation has one left: {refused:?}");
 }
 
-/// A slot that moves takes its buckets along, before, while and after it does.
+/// The buckets of a slot that moves are charged where they are, before, during and after the move.
 #[test]
 fn a_slot_that_moves_is_followed() {
     let cluster = RedisCluster::start();
@@ -90,10 +90,10 @@ fn a_slot_that_moves_is_followed() {
     assert_eq!(charge(&limiter, "k"), Ok(5));
 }
 
-/// A node that has not all of the keys of a moving slot cannot know of the others: calls of
-/// several keys must wait until the slot has moved.
+/// A node that has only some keys of a moving slot cannot know the others, so calls with several keys
+/// fail until the slot has moved.
 #[test]
-fn several_keys_of_a_slot_that_moves_are_an_error_until_it_has() {
+fn several_keys_of_a_moving_slot_are_an_error_until_it_has_moved() {
     let cluster = RedisCluster::start();
     let limiter = limiter(&cluster.url(), &["1/d burst 10", "1/d burst 10"]);
     let check = || limiter.check(&[b"{k}user".as_slice(), b"{k}"], 1);
@@ -127,8 +127,8 @@ fn a_dead_master_is_an_error_until_its_replica_takes_over() {
     assert_ne!(cluster.owner(slot), owner);
 }
 
-/// The calls on its slots are soon no longer made to fail one by one; those on the other
-/// nodes' slots never notice.
+/// The breaker of a dead node opens soon, so that calls on its slots need not fail one by one. Calls on
+/// the other nodes' slots never notice.
 #[test]
 fn a_dead_node_is_left_alone_and_the_others_are_not() {
     let mut cluster = RedisCluster::start();
@@ -142,14 +142,14 @@ fn a_dead_node_is_left_alone_and_the_others_are_not() {
     assert_eq!(state(), BreakerState::Closed);
 
     cluster.nodes[owner].stop();
-    let asked = |error: &Error| !error.to_string().contains("not asked");
+    let was_asked = |error: &Error| !error.to_string().contains("not asked");
     for _ in 0..FAILURES {
         let error = charge(&limiter, "k").expect_err("its node is dead");
-        assert!(error.code() == "store_error" && asked(&error), "{error}");
+        assert!(error.code() == "store_error" && was_asked(&error), "{error}");
         assert_eq!(charge(&limiter, other).map(drop), Ok(()));
     }
     let error = charge(&limiter, "k").expect_err("its node is dead");
-    assert!(!asked(&error), "{error}");
+    assert!(!was_asked(&error), "{error}");
     assert_eq!(state(), BreakerState::Open);
     for _ in 0..50 {
         assert_eq!(charge(&limiter, other).map(drop), Ok(()));
@@ -158,12 +158,12 @@ fn a_dead_node_is_left_alone_and_the_others_are_not() {
     assert!(counted >= FAILURES, "{counted}");
 
     recovers(&limiter, "k");
-    assert_eq!(state(), BreakerState::Closed, "who has taken over has not failed");
+    assert_eq!(state(), BreakerState::Closed, "the node that took over has not failed");
     charge(&limiter, other).expect("a decision");
     assert!(limiter.store_health().failures >= counted, "what was counted stays");
 }
 
-/// As when a machine hangs: nothing is closed, nothing is answered.
+/// The node neither closes connections nor answers, like a machine that hangs.
 #[test]
 fn a_master_that_hangs_is_left_for_the_one_that_takes_over() {
     let cluster = RedisCluster::start();

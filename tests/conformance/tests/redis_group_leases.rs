@@ -9,7 +9,7 @@ use tidegate_conformance::redis_group::{Node, RedisCluster, SentinelGroup, wait_
 const TTL: Duration = Duration::from_millis(400);
 const DEADLINE: Duration = Duration::from_secs(20);
 
-/// Longer than slices live: who waits for it has none any more.
+/// Longer than slices live: a process that waits this long has none any more.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
 fn leased(url: &str) -> Limiter {
@@ -37,7 +37,7 @@ fn check(limiter: &Limiter, key: &str) -> Result<Decision, Error> {
     answer
 }
 
-/// How many of the checks were a slice's, from all that are made in a time.
+/// The share of the checks within a time that slices answer.
 fn share_of_slices(limiter: &Limiter, keys: &[String], time: Duration) -> f64 {
     let (began, mut all, mut leased) = (Instant::now(), 0, 0);
     while began.elapsed() < time {
@@ -57,10 +57,10 @@ fn holders(server: &Node, key: &str) -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn what_is_leased_is_kept_in_the_slot_of_the_bucket() {
+fn records_of_leases_are_in_the_slot_of_the_bucket() {
     let cluster = RedisCluster::start();
     let limiter = leased(&cluster.url());
-    // Braces of a key, and parts that look like another hash tag.
+    // These keys have braces, and parts that look like another hash tag.
     for key in ["k", "{org:7}user:1", "}{", "a{b}c"] {
         warm(&limiter, key);
         let escaped = key.replace('{', "%7B").replace('}', "%7D");
@@ -76,8 +76,7 @@ fn what_is_leased_is_kept_in_the_slot_of_the_bucket() {
     }
 }
 
-/// A new holder needs both keys, which the nodes cannot see together while they move: until they
-/// have, checks go to the bucket.
+/// A new lease needs both keys, and no node has both while they move: until then checks go to the bucket.
 #[test]
 fn a_lease_follows_its_slot() {
     let cluster = RedisCluster::start();
@@ -107,15 +106,15 @@ fn a_lease_follows_its_slot() {
     assert_eq!(holders(&cluster.nodes[to], "k").len(), 2);
 }
 
-/// Renewals of slices on other nodes do not wait for one that hangs.
+/// Renewals of slices on other nodes do not wait for a node that hangs.
 #[test]
-fn a_node_that_hangs_costs_others_no_slice_and_its_heir_grants_new_ones() {
+fn a_node_that_hangs_costs_others_no_slice_and_its_successor_grants_new_ones() {
     let cluster = RedisCluster::start();
-    cluster.serve_what_is_covered();
+    cluster.serve_covered_slots();
     let limiter = leased(&cluster.url());
     let owner = cluster.owner(cluster.slot("{k}"));
     let others = cluster.keys_elsewhere(owner, 8);
-    // All at once, so that what is due for the one is due for the others.
+    // All keys are leased at about the same time, so that their renewals are due together.
     wait_until("slices", || {
         let all = others.iter().map(String::as_str).chain(["k"]);
         let leased =
@@ -137,14 +136,14 @@ fn a_lease_outlives_its_master() {
     warm(&limiter, "k");
     let old = group.master();
     group.servers[old].stop();
-    // What was debited is spent to its end.
+    // The slice was debited before, so it is still spent.
     assert_eq!(check(&limiter, "k").map(|it| it.source), Ok(Source::Lease));
     wait_until("a failover", || group.master() != old);
     warm(&limiter, "k");
     assert_eq!(holders(&group.servers[group.master()], "k").len(), 1);
 }
 
-/// A client that is asked nothing that its slice cannot answer notices too.
+/// A client notices too if its slice answers all checks.
 #[test]
 fn a_lease_is_not_renewed_by_a_master_that_has_been_replaced() {
     let group = SentinelGroup::start();
@@ -153,7 +152,7 @@ fn a_lease_is_not_renewed_by_a_master_that_has_been_replaced() {
     let old = group.master();
     let () = group.sentinels[0].ask(redis::cmd("SENTINEL").arg("FAILOVER").arg("gate"));
     wait_until("a failover", || group.master() != old);
-    // A second from when the master was looked at last, and the slice's own life.
+    // The client looks for the master every second, and the slice has to lapse.
     share_of_slices(&limiter, &["k".to_owned()], Duration::from_secs(2));
     let lapses = |server: usize| -> Vec<Vec<u8>> {
         group.servers[server].ask(redis::cmd("HVALS").arg("tidegate:{k}:leases"))
@@ -162,5 +161,5 @@ fn a_lease_is_not_renewed_by_a_master_that_has_been_replaced() {
     share_of_slices(&limiter, &["k".to_owned()], 3 * TTL);
     assert_ne!(lapses(group.master()), before, "the new master renews");
     let on_old_now = lapses(old);
-    assert!(on_old_now == on_old || on_old_now.is_empty(), "the old one does no more");
+    assert!(on_old_now == on_old || on_old_now.is_empty(), "the old one grants no more");
 }

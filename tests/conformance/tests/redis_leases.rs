@@ -1,4 +1,4 @@
-//! Leases of a real Redis, by one process.
+//! Leases of one process from a real Redis.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ fn leased(server: &RedisServer, limit: &str) -> Limiter {
         .expect("a limiter")
 }
 
-/// Checks until a slice has answered, and says how often.
+/// Checks until a slice has answered, and answers the number of checks.
 fn warm(limiter: &Limiter, key: &str) -> u64 {
     let deadline = Instant::now() + DEADLINE;
     let mut checks = 1;
@@ -40,13 +40,14 @@ fn scripts_run(connection: &mut redis::Connection) -> u64 {
     calls_of("evalsha").unwrap_or(0) + calls_of("eval").unwrap_or(0)
 }
 
-fn members(connection: &mut redis::Connection, key: &str) -> usize {
+/// The number of processes that hold slices of the bucket.
+fn holders(connection: &mut redis::Connection, key: &str) -> usize {
     let leases = format!("tidegate:{{{key}}}:leases");
     redis::cmd("HLEN").arg(leases).query(connection).expect("a count")
 }
 
 #[test]
-fn a_warm_key_needs_hardly_any_trips() {
+fn a_warm_key_needs_hardly_any_round_trips() {
     let server = RedisServer::start();
     let limiter = leased(&server, "1000000/s");
     warm(&limiter, "hot");
@@ -59,10 +60,10 @@ fn a_warm_key_needs_hardly_any_trips() {
         local += u64::from(decision.source == Source::Lease);
         sleep(Duration::from_micros(300));
     }
-    let trips = scripts_run(&mut connection) - before;
+    let round_trips = scripts_run(&mut connection) - before;
     assert!(local >= checks - 1, "{local} of {checks} were the slice's");
-    // Two a ttl when nothing changes, and one per eighth of it at most.
-    assert!(trips <= 8 * 5, "{trips} trips for {checks} checks");
+    // The slice is renewed twice in a ttl while nothing changes, and at most every eighth of it.
+    assert!(round_trips <= 8 * 5, "{round_trips} round trips for {checks} checks");
 }
 
 #[test]
@@ -73,9 +74,9 @@ fn a_closed_limiter_gives_its_slice_back() {
     let limiter = leased(&server, "100/s burst 100");
     let spent = warm(&limiter, "k");
     let mut connection = server.connect();
-    assert_eq!(members(&mut connection, "k"), 1);
+    assert_eq!(holders(&mut connection, "k"), 1);
     limiter.close();
-    assert_eq!(members(&mut connection, "k"), 0);
+    assert_eq!(holders(&mut connection, "k"), 0);
     let left = direct.check("k", 0).expect("a decision").remaining;
     assert!(left + spent >= 98, "{left} tokens are left of 100, {spent} were spent");
     assert!(matches!(limiter.check("k", 1), Err(Error::Store(_))));
@@ -88,14 +89,14 @@ fn an_idle_slice_is_given_up() {
     warm(&limiter, "k");
     let mut connection = server.connect();
     let deadline = Instant::now() + DEADLINE;
-    while members(&mut connection, "k") > 0 {
+    while holders(&mut connection, "k") > 0 {
         assert!(Instant::now() < deadline, "the slice was kept");
         sleep(TTL / 8);
     }
 }
 
 #[test]
-fn a_hold_reaches_those_who_hold_slices() {
+fn a_hold_reaches_the_holders_of_slices() {
     let server = RedisServer::start();
     let limiter = leased(&server, "1000/s burst 10");
     warm(&limiter, "vendor");
@@ -143,7 +144,7 @@ fn a_slice_is_spent_to_its_end_when_the_store_is_gone() {
 }
 
 #[test]
-fn costs_and_keys_are_checked_as_ever() {
+fn costs_and_keys_are_checked_as_without_leases() {
     let server = RedisServer::start();
     let limiter = leased(&server, "100/s burst 50");
     warm(&limiter, "k");

@@ -8,7 +8,7 @@ use tidegate::{Decision, Limit, Limiter, Reservation, Source};
 use tidegate_conformance::redis_server::RedisServer;
 use tidegate_core::{Cells, Operation, Outcome, Reserved, apply};
 
-/// Its first step ends in 2069, so that no test meets one.
+/// The next step of this limit is in 2069, so no test meets one.
 const NEVER_REFILLS: &str = "60/36500d window";
 
 const KEY: &[u8] = b"k";
@@ -16,12 +16,12 @@ const KEY: &[u8] = b"k";
 fn client(server: &RedisServer, limits: &[&str]) -> Limiter {
     let builder =
         Limiter::builder().store_url(&server.url()).store_timeout(Duration::from_secs(10));
-    // What another client gives back is to be seen at once.
+    // Tokens that another client gives back must be seen at once.
     let builder = builder.deny_cache(Duration::ZERO);
     limits.iter().fold(builder, |builder, limit| builder.limit(limit)).build().expect("a limiter")
 }
 
-/// What two clients do in turns is what one bucket in this process does.
+/// Two clients in turns change the bucket in Redis like one bucket in this process.
 #[test]
 fn interleaved_clients_share_one_bucket() {
     let server = RedisServer::start();
@@ -62,9 +62,9 @@ fn interleaved_clients_share_one_bucket() {
             }
             4 if slots.is_empty() => continue,
             4 => {
-                // The last one most often, whoever made it.
-                let place_of = slots.len() - 1 - (some / 5) as usize % slots.len();
-                let (got, slot) = slots.remove(place_of);
+                // Most often the last reservation, whichever client made it.
+                let index = slots.len() - 1 - (some / 5) as usize % slots.len();
+                let (got, slot) = slots.remove(index);
                 let got = got.cancel().expect("an answer");
                 let expected = at_once(Operation::Cancel(slot.charge));
                 assert_eq!(Outcome::Cancelled(got), expected, "{place}");
@@ -85,7 +85,7 @@ fn interleaved_clients_share_one_bucket() {
     assert!(cancelled.iter().all(|&count| count > 10), "{cancelled:?}");
 }
 
-/// But for the times, which are those of different clocks.
+/// Compares all fields but the times, which come from different clocks.
 fn same(place: &str, got: &Decision, expected: &Decision) {
     assert_eq!(got.source, Source::Redis, "{place}");
     let fields =
@@ -93,7 +93,7 @@ fn same(place: &str, got: &Decision, expected: &Decision) {
     assert_eq!(fields(got), fields(expected), "{place}");
 }
 
-/// However their calls fall, every token is somewhere.
+/// In whatever order the calls of racing clients come, every token is accounted for.
 #[test]
 fn racing_clients_lose_and_mint_nothing() {
     let server = RedisServer::start();
@@ -124,7 +124,8 @@ fn racing_clients_lose_and_mint_nothing() {
     assert_eq!(spent + left, 60);
 }
 
-/// A user's bucket and an organisation's: all or nothing, and each in a key of its own.
+/// The buckets of a user and an organisation are charged together or not at all, and each has a key of
+/// its own.
 #[test]
 fn a_key_per_limit_is_charged_together_or_not_at_all() {
     let server = RedisServer::start();
@@ -141,8 +142,8 @@ fn a_key_per_limit_is_charged_together_or_not_at_all() {
     assert_eq!(stored(&server).len(), 4);
     assert!(slot.cancel().expect("an answer"));
     assert_eq!(limiter.reset(&keys(b"ann")[..]).expect("a decision").remaining, 10);
-    let of_both = limiter.check(&[b"org".as_slice(), b"org"][..], 1).expect("a decision");
-    assert!(of_both.allowed, "a key's buckets of different limits are different");
+    let both = limiter.check(&[b"org".as_slice(), b"org"][..], 1).expect("a decision");
+    assert!(both.allowed, "a key's buckets of different limits are different");
 
     let mut connection = server.connect();
     redis::cmd("DEL").arg("tidegate:{org}:1").exec(&mut connection).expect("deleted");
@@ -177,7 +178,7 @@ fn refused_and_idle_operations_write_nothing() {
     assert_eq!(dump(), before);
 }
 
-/// A hold and a debt last as long as they are owed, in keys that go by themselves.
+/// A hold and a debt last as long as they are owed, in keys that then expire.
 #[test]
 fn a_hold_pauses_the_fleet_and_goes_by_itself() {
     let server = RedisServer::start();
@@ -196,8 +197,8 @@ fn a_hold_pauses_the_fleet_and_goes_by_itself() {
     }
 }
 
-/// Between a reservation and its cancel another client has touched the bucket under
-/// another limit: nothing comes back, and nothing is minted.
+/// Another client has charged the bucket under another limit between a reservation and its cancel:
+/// nothing comes back, and nothing is minted.
 #[test]
 fn a_cancel_across_a_change_of_limits_gives_nothing_back() {
     let server = RedisServer::start();
@@ -210,7 +211,7 @@ fn a_cancel_across_a_change_of_limits_gives_nothing_back() {
     assert_eq!(new.check(KEY, 0).expect("a decision").remaining, 70);
 }
 
-/// What would give tokens twice is not sent twice over a connection that broke.
+/// After a broken connection, operations that could give tokens twice are not sent again.
 #[test]
 fn giving_back_is_never_repeated() {
     let server = RedisServer::start();
@@ -226,7 +227,7 @@ fn giving_back_is_never_repeated() {
         back += u64::from(limiter.credit(KEY, 1).is_ok());
         limiter.check(KEY, 0).expect("looking is repeated");
     }
-    // Each that was answered came back, and those that broke at most once.
+    // Each answered operation gave back once, and each that broke at most once.
     let remaining = limiter.check(KEY, 0).expect("a decision").remaining;
     assert!((10 + back..=30).contains(&remaining), "{back} answered, {remaining} left");
 }

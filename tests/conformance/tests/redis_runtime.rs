@@ -17,7 +17,7 @@ fn limiter(server: &RedisServer, runtime: &Runtime) -> Limiter {
     Limiter::builder().limit("50/d").store(store).build().expect("a limiter")
 }
 
-/// Also of the other tests here, none of which needs Tidegate's thread.
+/// Whether this process has Tidegate's I/O thread. No test in this file needs it.
 #[cfg(target_os = "linux")]
 fn has_io_thread() -> bool {
     let threads = std::fs::read_dir("/proc/self/task").expect("threads");
@@ -28,7 +28,7 @@ fn has_io_thread() -> bool {
 }
 
 #[test]
-fn its_tasks_share_trips_and_no_other_thread_is_needed() {
+fn its_tasks_share_round_trips_and_no_other_thread_is_needed() {
     let (server, runtime) = (RedisServer::start(), one_thread());
     let limiter = limiter(&server, &runtime);
     let allowed = runtime.block_on(async {
@@ -61,14 +61,14 @@ fn other_threads_may_block_while_it_runs() {
 }
 
 #[test]
-fn who_blocks_its_only_thread_is_told_in_the_end() {
+fn a_call_that_blocks_its_only_thread_times_out() {
     let (server, runtime) = (RedisServer::start(), one_thread());
     let limiter = limiter(&server, &runtime);
     let began = Instant::now();
     let answer = runtime.block_on(async { limiter.check("key", 1) });
     assert!(matches!(answer, Err(Error::StoreTimeout { after: TIMEOUT })), "{answer:?}");
     assert!(began.elapsed() >= TIMEOUT);
-    // Nothing of it is left behind.
+    // The blocked call leaves nothing behind that disturbs the next.
     let next = runtime.block_on(limiter.check_async("key", 1));
     assert!(next.expect("a decision").allowed);
 }

@@ -1,4 +1,4 @@
-//! Clusters and Sentinel groups that let nobody in without a certificate and a password.
+//! Clusters and Sentinel groups that require certificates and passwords.
 
 use std::time::{Duration, Instant};
 
@@ -17,13 +17,13 @@ fn limiter(url: &str) -> Limiter {
     builder.deny_cache(Duration::ZERO).build().expect("a limiter")
 }
 
-/// `scheme://hosts/rest` with a user, and options.
+/// Adds a user and options to `scheme://hosts/rest`, and makes it a URL with TLS.
 fn with(url: &str, user: &str, options: &str) -> String {
     format!("{}?{options}", url.replacen("://", &format!("://{user}@"), 1))
         .replacen("redis+", "rediss+", 1)
 }
 
-/// What every user needs, that of the documents suffices for.
+/// Calls every operation, to show that the rights that the docs name suffice.
 fn uses_all(limiter: &Limiter) {
     for key in (0..30).map(|number| format!("key {number}")) {
         assert!(limiter.check(&key, 1).expect("a decision").allowed);
@@ -56,15 +56,15 @@ fn leases(url: &str) {
     limiter.close();
 }
 
-/// An error in time, that tells none of the secrets.
+/// Asserts that the URL gives an error in time, and that the error contains no secrets.
 fn is_refused(url: &str) {
     let began = Instant::now();
     let error = limiter(url).check("k", 1).expect_err("nobody is let in so");
     assert!(began.elapsed() < TIMEOUT + Duration::from_secs(1), "took {:?}", began.elapsed());
     assert!(matches!(error.code(), "store_error" | "store_timeout"), "{error}");
-    let told = error.to_string();
+    let message = error.to_string();
     for secret in [Secured::USER, Secured::PASSWORD, Secured::WATCHERS_PASSWORD, "wrong"] {
-        assert!(!told.contains(secret), "{told}");
+        assert!(!message.contains(secret), "{message}");
     }
 }
 
@@ -84,7 +84,7 @@ fn a_cluster_is_reached_over_tls_with_a_user() {
     is_refused(&with(&plain, USER, ""));
     is_refused(&plain);
 
-    // Found by their names for each other, over TLS again.
+    // A redirect names the other node as the cluster knows it; it is reached over TLS as well.
     let slot = cluster.slot("{k}");
     let (from, to) = (cluster.owner(slot), cluster.other_master(slot));
     cluster.set_slot(to, slot, "IMPORTING", from);

@@ -1,4 +1,4 @@
-//! Shared buckets on the master of a Sentinel group, whoever that is.
+//! Shared buckets on the current master of a Sentinel group.
 
 use std::time::{Duration, Instant};
 
@@ -7,10 +7,10 @@ use tidegate_conformance::redis_group::{SentinelGroup, wait_until};
 
 const TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Until a client has noticed that the sentinels have replaced a master that lives on.
+/// How long a client takes to notice that the sentinels have replaced a master that still runs.
 const NOTICED: Duration = Duration::from_secs(2);
 
-/// For a thread to be scheduled on a machine that is busy with other tests.
+/// How late a thread may be scheduled on a machine that is busy with other tests.
 const SLACK: Duration = Duration::from_secs(1);
 
 fn limiter(url: &str) -> Limiter {
@@ -48,11 +48,11 @@ fn the_master_is_found_and_found_again_when_it_dies() {
     let first = group.master();
     group.servers[first].stop();
     recovers(&limiter);
-    // The sentinel that is asked here may hear of it later than the one that told the client.
+    // The sentinel asked here may hear of the failover later than the one that told the client.
     wait_until("a new master", || group.master() != first);
 }
 
-/// The old master lives on as a replica: it refuses to write, and nobody believes it.
+/// The old master goes on as a replica: it refuses writes, and the client leaves it.
 #[test]
 fn a_master_that_is_demoted_is_left() {
     let group = SentinelGroup::start();
@@ -66,20 +66,20 @@ fn a_master_that_is_demoted_is_left() {
         recovers(&limiter);
     }
     recovers(&limiter);
-    // So much that time does not pay it off before it is looked at.
+    // The debt is so large that time does not pay it before the test reads it.
     assert!(limiter.check("k", 1000).expect("the new master serves").allowed);
     let written: Option<String> =
         group.servers[group.master()].ask(redis::cmd("GET").arg("tidegate:{k}"));
     assert!(written.is_some(), "the new master has the bucket");
 }
 
-/// The old master lives on and believes to be one, for the eight seconds that sentinels wait
-/// before they tell it: whoever charges there until then charges nobody.
+/// The old master still acts as a master for the eight seconds that sentinels wait before they tell it.
+/// Charges that go there meanwhile are lost.
 #[test]
 fn a_master_that_does_not_know_it_is_replaced_is_left_though_a_sentinel_hangs() {
     let group = SentinelGroup::start();
     let limiter = limiter(&group.url());
-    // So much that time does not pay it off meanwhile: the bucket stays where it was charged.
+    // Each charge is so large that time does not pay it meanwhile, so the charged bucket stays visible.
     let charge = || assert!(limiter.check("k", 100).expect("one of them serves").allowed);
     charge();
     group.sentinels[1].freeze();
@@ -114,7 +114,7 @@ fn dead_and_hanging_sentinels_delay_nobody() {
     let before = Instant::now();
     charge(&limiter).expect("one sentinel is enough");
     assert!(before.elapsed() < TIMEOUT / 2, "took {:?}", before.elapsed());
-    // Without any, the master that was known is still it.
+    // Without any sentinel the client keeps to the master that it knows.
     group.sentinels[2].stop();
     let mut kill = redis::cmd("CLIENT");
     let _: i64 =

@@ -1,4 +1,4 @@
-//! The Redis store against everything that a Redis can do to it.
+//! The Redis store while its server restarts, hangs, forgets, or refuses.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,8 +7,8 @@ use tidegate::{Error, Limiter, ManualClock, Store};
 use tidegate_conformance::forgetful_proxy::ForgetfulProxy;
 use tidegate_conformance::redis_server::RedisServer;
 
-/// What a call may take beyond its store timeout, for a thread to be scheduled on a
-/// machine that is busy with other tests. A call that hangs takes far longer.
+/// How much longer than its store timeout a call may take, because a machine that is busy with other
+/// tests schedules threads late. A call that hangs takes far longer.
 const SLACK: Duration = Duration::from_secs(1);
 
 fn limiter(url: &str, limit: &str, timeout: Duration) -> Limiter {
@@ -16,11 +16,11 @@ fn limiter(url: &str, limit: &str, timeout: Duration) -> Limiter {
     if url == "memory://" {
         return builder.build().expect("a limiter");
     }
-    // What the server has is what these tests are about.
+    // These tests are about the server's buckets, so no refusal may come from this process.
     builder.deny_cache(Duration::ZERO).build().expect("a limiter")
 }
 
-/// Checks until it succeeds again, each try within its timeout.
+/// Checks until that succeeds again, each time within the timeout.
 fn recovers(limiter: &Limiter, timeout: Duration) {
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {
@@ -39,7 +39,7 @@ fn two_limiters_share_a_bucket_exactly() {
     let server = RedisServer::start();
     let limiters: Vec<Limiter> =
         (0..4).map(|_| limiter(&server.url(), "100/h window", Duration::from_secs(10))).collect();
-    // One window holds the test, unless the hour turns in it: then a second one adds its 100.
+    // The test fits in one window, unless an hour ends meanwhile: then a second window adds 100.
     let hour = || server_seconds(&server) / 3600;
     let before = hour();
     let admitted: usize = std::thread::scope(|scope| {
@@ -126,7 +126,7 @@ fn a_hung_server_is_a_timeout_and_a_thawed_one_works_again() {
     let limiter = limiter(&server.url(), "1000/s", timeout);
     recovers(&limiter, timeout);
     server.freeze();
-    // More of them in a row, and it would no longer be asked.
+    // After more failures in a row the server would no longer be asked.
     for _ in 0..3 {
         let before = Instant::now();
         let error = limiter.check("k", 1).expect_err("the server hangs");
@@ -138,7 +138,7 @@ fn a_hung_server_is_a_timeout_and_a_thawed_one_works_again() {
     recovers(&limiter, timeout);
 }
 
-/// The system would take the connection for a good one: what is sent is acknowledged.
+/// The operating system considers the connection healthy, because everything sent is acknowledged.
 #[test]
 fn a_connection_that_is_forgotten_on_the_way_is_replaced() {
     let server = RedisServer::start();
@@ -151,7 +151,7 @@ fn a_connection_that_is_forgotten_on_the_way_is_replaced() {
     let error = limiter.check("k", 1).expect_err("nothing is passed on");
     assert_eq!(error, Error::StoreTimeout { after: timeout });
     recovers(&limiter, timeout);
-    // As many as it needs to find out, and none for every call.
+    // A few connections are needed to find out, but not one for every call.
     assert!(proxy.accepted() <= 4, "{} connections", proxy.accepted());
 }
 
@@ -170,7 +170,7 @@ fn an_unreachable_server_is_an_error_within_the_timeout() {
 }
 
 #[test]
-fn credentials_work_and_are_never_told() {
+fn credentials_work_and_are_in_no_message() {
     let server = RedisServer::start();
     let mut connection = server.connect();
     redis::cmd("ACL")
@@ -198,12 +198,12 @@ fn credentials_work_and_are_never_told() {
     ] {
         let error = limiter.check("k", 1).expect_err(why);
         assert_eq!(error.code(), "store_error", "{why}: {error}");
-        let told = format!("{error} {error:?} {limiter:?}");
-        assert!(!told.contains("s3cret") && !told.contains("wr0ng"), "{told}");
+        let message = format!("{error} {error:?} {limiter:?}");
+        assert!(!message.contains("s3cret") && !message.contains("wr0ng"), "{message}");
     }
 }
 
-/// A bucket is one, whichever way leads to it; another database has its own.
+/// All URLs of a database lead to the same bucket; another database has its own.
 #[test]
 fn every_kind_of_url_leads_to_the_bucket() {
     let server = RedisServer::start();
@@ -233,7 +233,7 @@ fn every_kind_of_url_leads_to_the_bucket() {
 }
 
 #[test]
-fn what_cannot_work_is_said_when_built() {
+fn invalid_options_are_refused_when_built() {
     let cases = [
         ("redis:/127.0.0.1", "store"),
         ("127.0.0.1:6379", "store"),

@@ -1,4 +1,4 @@
-//! What a limiter does while its Redis fails, under each policy, and when it returns.
+//! A limiter while its Redis fails, under each policy, and when the server returns.
 
 use std::time::{Duration, Instant};
 
@@ -6,9 +6,9 @@ use tidegate::{BreakerState, Decision, Error, Limiter, OnStoreError, Source};
 use tidegate_conformance::redis_server::RedisServer;
 
 const TIMEOUT: Duration = Duration::from_millis(50);
-/// What "again" may take on a machine that is busy with other tests.
+/// How long the server may take to answer again on a machine that is busy with other tests.
 const DEADLINE: Duration = Duration::from_secs(20);
-/// Failures in a row after which the store is left alone.
+/// After this many failures in a row the store's breaker opens.
 const FAILURES: u64 = 3;
 
 fn limiter(url: &str, limits: &[&str], on_store_error: OnStoreError) -> Limiter {
@@ -21,14 +21,14 @@ fn is_open(limiter: &Limiter) -> bool {
     limiter.store_health().state != BreakerState::Closed
 }
 
-/// Makes the server refuse all calls from now on, or obey again; it carries none out meanwhile.
+/// Makes the server refuse all scripts from now on, or run them again.
 fn refuse(server: &RedisServer, refuse: bool) {
     let rule = if refuse { "-@scripting" } else { "+@all" };
     let mut admin = server.connect();
     redis::cmd("ACL").arg("SETUSER").arg("default").arg(rule).exec(&mut admin).expect("a rule");
 }
 
-/// Checks until the store has answered, and says how long that took.
+/// Checks until the store has answered, and answers how long that took.
 fn until_answered(limiter: &Limiter, key: &str) -> (Decision, Duration) {
     let began = Instant::now();
     loop {
@@ -40,7 +40,7 @@ fn until_answered(limiter: &Limiter, key: &str) -> (Decision, Duration) {
 }
 
 #[test]
-fn what_hangs_is_waited_for_a_few_times_and_then_probed() {
+fn a_hanging_store_is_waited_for_a_few_times_and_then_probed() {
     let server = RedisServer::start();
     let limiter = limiter(&server.url(), &["1000/s"], OnStoreError::Raise);
     until_answered(&limiter, "k");
@@ -50,10 +50,13 @@ fn what_hangs_is_waited_for_a_few_times_and_then_probed() {
         assert_eq!(limiter.check("k", 1), Err(Error::StoreTimeout { after: TIMEOUT }));
     }
     assert!(is_open(&limiter));
-    let Err(Error::Store(told)) = limiter.check("k", 1) else { panic!("it is not asked") };
-    assert!(told.contains("again in") && told.contains("did not answer within 50 ms"), "{told}");
+    let Err(Error::Store(message)) = limiter.check("k", 1) else { panic!("it is not asked") };
+    assert!(
+        message.contains("again in") && message.contains("did not answer within 50 ms"),
+        "{message}"
+    );
 
-    // One call after each wait, which is at least 50 ms long, takes the timeout; no other waits.
+    // One call after each wait, which is at least 50 ms long, takes the timeout. No other call waits.
     let (began, mut waited, mut calls) = (Instant::now(), 0, 0);
     while began.elapsed() < Duration::from_secs(1) {
         calls += 1;
@@ -76,7 +79,7 @@ fn what_hangs_is_waited_for_a_few_times_and_then_probed() {
     assert_eq!(limiter.store_health().state, BreakerState::Closed);
 }
 
-/// What breaks a connection fails all that is under way on it, and is one failure.
+/// A broken connection fails all calls that are under way on it, and counts as one failure.
 #[test]
 fn calls_that_fail_together_count_once() {
     let server = RedisServer::start();
@@ -96,7 +99,7 @@ fn calls_that_fail_together_count_once() {
     until_answered(&limiter, "k");
 }
 
-/// However many threads there are, one asks.
+/// While the breaker is open, only one of many threads asks the server at a time.
 #[test]
 fn one_call_at_a_time_finds_out() {
     let server = RedisServer::start();
@@ -125,7 +128,7 @@ fn one_call_at_a_time_finds_out() {
     until_answered(&limiter, "k");
 }
 
-/// Limiters with one store know of its failures together.
+/// Limiters with one store share its breaker.
 #[test]
 fn a_store_and_its_failures_are_shared() {
     let store = tidegate::Store::open("redis://127.0.0.1:1", TIMEOUT).expect("a store");
@@ -142,7 +145,7 @@ fn a_store_and_its_failures_are_shared() {
     assert_eq!(allows.store_health().fallbacks, 1);
 }
 
-/// What each policy answers to each operation, on a store that is not there.
+/// Each policy has an answer to each operation while the store is not there.
 #[test]
 fn every_operation_has_an_answer() {
     let down = "redis://127.0.0.1:1";
@@ -205,8 +208,8 @@ fn every_operation_has_an_answer() {
     let held = local.hold("k", Duration::from_secs(30)).expect("kept here");
     assert_eq!((held.remaining, held.source), (0, Source::Fallback));
     never(local.reset("k"), "reset");
-    let of_tiers: [&[u8]; 2] = [b"user", b"org"];
-    let apart = local.check(&of_tiers, 1).expect("an answer");
+    let keys: [&[u8]; 2] = [b"user", b"org"];
+    let apart = local.check(&keys, 1).expect("an answer");
     assert!(apart.source == Source::Fallback && apart.remaining < 30, "{apart:?}");
 }
 
@@ -215,18 +218,18 @@ fn fields(decision: &Decision) -> (bool, u64, u64, u64, Source) {
     (allowed, limit, remaining, retry_after, source)
 }
 
-/// A reservation is given back where it was made, or not at all.
+/// A reservation is given back to the bucket that was charged, or not at all.
 #[test]
 fn reservations_outlive_failures() {
     let server = RedisServer::start();
-    let of = |on_store_error| {
+    let warm = |on_store_error| {
         let limiter = limiter(&server.url(), &["100/d burst 100"], on_store_error);
         until_answered(&limiter, "k");
         limiter
     };
     let limiters = [OnStoreError::Allow, OnStoreError::Deny, OnStoreError::Local { peers: 2 }];
     let mut kept = Vec::new();
-    for limiter in limiters.map(of) {
+    for limiter in limiters.map(warm) {
         kept.push((limiter.reserve("k", 10, None).expect("a slot"), limiter));
     }
     refuse(&server, true);
@@ -240,14 +243,14 @@ fn reservations_outlive_failures() {
     refuse(&server, false);
     until_answered(&granted[0].1, "k");
     assert_eq!(granted[0].1.check("k", 0).expect("a look").remaining, 70);
-    // It had charged nothing: now it charges what was used.
+    // The reservation had charged nothing, so settling charges the tokens that were used.
     assert_eq!(allowed.settle(20).expect("charged").remaining, 50);
     for (nothing, _) in granted {
         assert!(nothing.cancel().expect("an answer"));
     }
 }
 
-/// What was spent of the share is charged to the store with the key's first call.
+/// Tokens spent from the local share are charged to the store with the key's first call.
 #[test]
 fn the_store_learns_what_was_spent_while_it_failed() {
     let server = RedisServer::start();
@@ -280,7 +283,7 @@ fn the_store_learns_what_was_spent_while_it_failed() {
 }
 
 #[test]
-fn what_cannot_be_is_said_when_built() {
+fn invalid_policies_are_refused_when_built() {
     let built = |url: &str, limit: &str, on_store_error| {
         let builder = Limiter::builder().limit(limit).store_url(url);
         let error = builder.on_store_error(on_store_error).build().expect_err("refused");
@@ -289,10 +292,10 @@ fn what_cannot_be_is_said_when_built() {
     };
     let redis = "redis://127.0.0.1:1";
     let local = |peers| OnStoreError::Local { peers };
-    for (peers, told) in [(0, "but is 0"), (1_000_001, "but is 1000001")] {
+    for (peers, message) in [(0, "but is 0"), (1_000_001, "but is 1000001")] {
         let error = built(redis, "1/s", local(peers));
         assert!(
-            error.starts_with("invalid peers: it must be 1 to 1000000") && error.contains(told)
+            error.starts_with("invalid peers: it must be 1 to 1000000") && error.contains(message)
         );
     }
     let error = built(redis, "1/d", local(1_000));
@@ -312,13 +315,13 @@ fn what_cannot_be_is_said_when_built() {
     let parsed = |name, peers| OnStoreError::parse(name, peers).map_err(|error| error.to_string());
     assert_eq!(parsed("local", Some(8)), Ok(local(8)));
     assert_eq!(parsed("raise", None), Ok(OnStoreError::Raise));
-    for (name, peers, told) in [
+    for (name, peers, message) in [
         ("local", None, "invalid peers: on_store_error \"local\" needs"),
         ("local", Some(u64::MAX), "invalid peers: it must be 1 to 1000000"),
         ("deny", Some(3), "invalid peers: it is for on_store_error \"local\" only"),
         ("ignore", None, "invalid on_store_error: it must be \"raise\", \"allow\", \"deny\" or"),
     ] {
         let error = parsed(name, peers).expect_err(name);
-        assert!(error.starts_with(told), "{error}");
+        assert!(error.starts_with(message), "{error}");
     }
 }

@@ -1,5 +1,5 @@
-//! The Lua twin against the engine: from the same bucket, clock, limits and cost,
-//! the same next bucket. Equal steps make equal traces, by induction.
+//! The Lua twin against the engine: from the same bucket, clock, limits and cost, both come to the
+//! same next bucket. Equal steps make equal traces, by induction.
 #![allow(unreachable_pub, reason = "a test has no outside")]
 
 mod cases;
@@ -42,27 +42,28 @@ impl Twins {
 
     /// The scripts that have this part, with another text in its place.
     fn load_with(part: &str, instead: &str) -> mlua::Result<Self> {
-        let of_it = SCRIPTS.iter().filter(|script| part.is_empty() || script.parts.contains(&part));
+        let scripts =
+            SCRIPTS.iter().filter(|script| part.is_empty() || script.parts.contains(&part));
         let load = |script: &&'static Script| {
             let texts = script.parts.iter().map(|&text| if text == part { instead } else { text });
             Ok((script.name, LuaTwin::load(&texts.collect::<String>())?))
         };
-        of_it.map(load).collect::<mlua::Result<_>>().map(Self)
+        scripts.map(load).collect::<mlua::Result<_>>().map(Self)
     }
 
-    fn of(&self, name: &str) -> Option<&LuaTwin> {
-        self.0.iter().find(|(of, _)| *of == name).map(|(_, twin)| twin)
+    fn named(&self, name: &str) -> Option<&LuaTwin> {
+        self.0.iter().find(|(known, _)| *known == name).map(|(_, twin)| twin)
     }
 
     fn compare(&self, case: &Case) -> Result<(), String> {
         let call = case.call();
-        let twin = self.of(call.script.name).expect("a script");
+        let twin = self.named(call.script.name).expect("a script");
         let ran = twin.run(&case.seen(), &call.arguments);
         case.compare(&ran.map_err(|error| format!("{case}: {error}"))?)
     }
 }
 
-/// Random steps in this process, a quarter of them on values never written by us.
+/// Takes random steps in this process, a quarter of them on values that Tidegate never writes.
 #[test]
 fn takes_the_engines_step() {
     let twins = Twins::load();
@@ -71,13 +72,13 @@ fn takes_the_engines_step() {
         .unwrap_or_else(|failure| panic!("{failure}"));
 }
 
-/// Many checks in one call: as the engine takes them, one after the other.
+/// Many checks in one call have the result of the engine, which takes one after the other.
 #[test]
 fn takes_the_engines_steps_of_many_checks() {
     let twins = Twins::load();
     let compare = |checks: Checks| {
         let call = checks.call();
-        let twin = twins.of(call.script.name).expect("a script");
+        let twin = twins.named(call.script.name).expect("a script");
         let ran = twin.run(&checks.seen(), &call.arguments);
         checks.compare(&ran.map_err(|error| format!("{checks:?}: {error}"))?)
     };
@@ -86,23 +87,22 @@ fn takes_the_engines_steps_of_many_checks() {
         .unwrap_or_else(|failure| panic!("{failure}"));
 }
 
-/// What is as long as a word, and greater than the last that leaves room, but says something
-/// else.
+/// These values are as long as a word of the script and compare as a refusal, but mean something else.
 #[test]
-fn reads_what_only_looks_like_a_refusal() {
+fn reads_values_that_only_look_like_a_refusal() {
     let twins = Twins::load();
     let now = 1_764_000_000_000_000_000;
     for value in ["100@176400000900000000 ", "100@1764000009 1@999999"] {
         let values = vec![Some(value.into()), None];
         let limits = vec!["10000000/s burst 100".parse().expect("a limit")];
         let checks = Checks { now, values, limits, checks: vec![(0, 1), (1, 1)] };
-        let twin = twins.of("check").expect("a script");
+        let twin = twins.named("check").expect("a script");
         let ran = twin.run(&checks.seen(), &checks.call().arguments).expect("a step");
         checks.compare(&ran).unwrap_or_else(|failure| panic!("{failure}"));
     }
 }
 
-/// The same in a real Redis.
+/// Takes many checks in one call of a real Redis.
 #[test]
 fn takes_the_engines_steps_of_many_checks_in_redis() {
     let server = RedisServer::start();
@@ -115,7 +115,7 @@ fn takes_the_engines_steps_of_many_checks_in_redis() {
         .unwrap_or_else(|failure| panic!("{failure}"));
 }
 
-/// The same in a real Redis, whose number formatting is the one that counts.
+/// Takes random steps in a real Redis, whose number formatting is the one that counts.
 #[test]
 fn takes_the_engines_step_in_redis() {
     let server = RedisServer::start();
@@ -128,8 +128,8 @@ fn takes_the_engines_step_in_redis() {
         .unwrap_or_else(|failure| panic!("{failure}"));
 }
 
-/// Every constant, comparison and operator of the scripts matters: with any one of them
-/// changed, some step differs. The few for which none can are listed.
+/// Every constant, comparison and operator of the scripts matters: if one of them is changed, some
+/// step differs. [`cases::EQUIVALENT_MUTANTS`] lists the few for which none can.
 #[test]
 fn every_mutant_dies() {
     let mut runner = TestRunner::deterministic();
@@ -144,7 +144,7 @@ fn every_mutant_dies() {
     cases.extend(many);
     let dies = |twins: &Twins| {
         cases.iter().any(|(seen, call, expected)| {
-            let Some(twin) = twins.of(call.script.name) else { return false };
+            let Some(twin) = twins.named(call.script.name) else { return false };
             twin.run(seen, &call.arguments).map_or(true, |ran| !ran.is(expected))
         })
     };
@@ -154,7 +154,7 @@ fn every_mutant_dies() {
     for part in parts {
         for mutant in cases::mutants(part) {
             count += 1;
-            // What is not Lua any more is dead.
+            // A mutant that is not valid Lua counts as dead.
             let Ok(twins) = Twins::load_with(part, &mutant.text) else { continue };
             if !dies(&twins) {
                 survivors.push(mutant.name);

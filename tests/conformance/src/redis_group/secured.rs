@@ -1,4 +1,4 @@
-//! Certificates and users for groups of servers that let nobody in without.
+//! Certificates and users for groups of servers that require both.
 
 use std::fs;
 use std::process::Command;
@@ -8,22 +8,22 @@ use super::Folder;
 /// The password of the servers' default user: the test's, and the servers' among each other.
 pub(super) const ADMIN: &str = "admin";
 
-/// What the user of buckets may do, as docs/redis.md and docs/leases.md say.
-const OF_BUCKETS: &str = "~tidegate:* +evalsha +eval +get +mget +set +time +ping \
+/// The rights of the user of buckets, as in docs/redis.md and docs/leases.md.
+const BUCKET_RIGHTS: &str = "~tidegate:* +evalsha +eval +get +mget +set +time +ping \
                           +cluster|slots +asking +role +hgetall +hset +hdel +pexpire";
-const OF_SENTINELS: &str = "+sentinel";
+const SENTINEL_RIGHTS: &str = "+sentinel";
 
-/// An authority of the test's own, certificates of it for servers and a client, and two users.
+/// A certificate authority, certificates that it issued for servers and a client, and two users.
 pub struct Secured(Folder);
 
 impl Secured {
-    /// What must be written otherwise in a URL, stands in it.
+    /// A user whose name has characters that must be escaped in a URL.
     pub const USER: &str = "gate:user";
-    /// As [`USER`](Self::USER).
+    /// The password of [`USER`](Self::USER).
     pub const PASSWORD: &str = "p@ss/w?rd";
     /// The user that may ask sentinels.
     pub const WATCHER: &str = "watcher";
-    /// As [`WATCHER`](Self::WATCHER).
+    /// The password of [`WATCHER`](Self::WATCHER).
     pub const WATCHERS_PASSWORD: &str = "w@tch";
 
     /// Makes the certificates.
@@ -84,8 +84,8 @@ impl Secured {
         );
         arguments.extend(more.split(' ').map(Into::into));
         let (user, password, rules) = match is_sentinel {
-            true => (Self::WATCHER, Self::WATCHERS_PASSWORD, OF_SENTINELS),
-            false => (Self::USER, Self::PASSWORD, OF_BUCKETS),
+            true => (Self::WATCHER, Self::WATCHERS_PASSWORD, SENTINEL_RIGHTS),
+            false => (Self::USER, Self::PASSWORD, BUCKET_RIGHTS),
         };
         let user = format!("--user {user} on >{password} {rules}");
         arguments.extend(user.split_whitespace().map(Into::into));
@@ -103,8 +103,8 @@ impl Secured {
         arguments
     }
 
-    /// How sentinels are let in by the servers they watch, and by each other.
-    pub(super) fn of_sentinels(master: &str) -> String {
+    /// The sentinels' passwords for the servers that they watch and for each other.
+    pub(super) fn sentinel_passwords(master: &str) -> String {
         format!("sentinel auth-pass {master} {ADMIN}\nsentinel sentinel-pass {ADMIN}\n")
     }
 }

@@ -1,9 +1,11 @@
-//! Random steps for the twin, and mutants of it.
+//! Random steps for the Lua twin, and mutants of its scripts.
 
 use proptest::prelude::*;
 use tidegate::redis::value;
-use tidegate_conformance::case::{Case, Checks, Step};
-use tidegate_core::{Cells, Limit, MAX_SPAN, MAX_TIERS, Reserved, reserve};
+use tidegate_conformance::case::{Case, Checks};
+use tidegate_core::{
+    Cells, Charge, Limit, MAX_SPAN, MAX_TIERS, Operation, Reserved, Source, reserve,
+};
 
 const MILLI: u64 = 1_000_000;
 const SECOND: u64 = 1_000 * MILLI;
@@ -14,16 +16,16 @@ pub fn case() -> impl Strategy<Value = Case> {
     (now(), prop::collection::vec(limit(), 1..=4), any::<bool>())
         .prop_flat_map(|(now, limits, own_keys)| {
             let values = if own_keys {
-                let of = |limit: &Limit| value(now, vec![*limit], true).boxed();
-                limits.iter().map(of).collect::<Vec<_>>().boxed()
+                let value_of = |limit: &Limit| value(now, vec![*limit], true).boxed();
+                limits.iter().map(value_of).collect::<Vec<_>>().boxed()
             } else {
                 value(now, limits.clone(), true).prop_map(|value| vec![value]).boxed()
             };
             (Just(now), values, Just(limits), picks())
         })
         .prop_map(|(now, values, limits, picks)| {
-            let step = step(&picks, now, &values, &limits);
-            Case { now, values, limits, step }
+            let operation = operation(&picks, now, &values, &limits);
+            Case { now, values, limits, operation }
         })
 }
 
@@ -54,7 +56,8 @@ pub fn checks() -> impl Strategy<Value = Checks> {
             }
             if !alike {
                 for (place, near, number) in picks {
-                    // A key's first check stands where the key is named first.
+                    // A key that is checked again has been checked before, because keys come in the
+                    // order of their first checks.
                     let after = usize::from(place) % (checks.len() + 1);
                     let known = checks[..after].iter().map(|&(key, _)| key).max();
                     if let Some(known) = known {
@@ -67,7 +70,7 @@ pub fn checks() -> impl Strategy<Value = Checks> {
         })
 }
 
-/// What an operation's arguments are chosen by, once it is known what the keys hold.
+/// Random numbers that choose an operation and its arguments, once the values of the keys are known.
 #[derive(Clone, Debug)]
 struct Picks {
     operation: u8,
@@ -88,7 +91,7 @@ fn picks() -> impl Strategy<Value = Picks> {
         })
 }
 
-fn step(picks: &Picks, now: u64, values: &[Option<Vec<u8>>], limits: &[Limit]) -> Step {
+fn operation(picks: &Picks, now: u64, values: &[Option<Vec<u8>>], limits: &[Limit]) -> Operation {
     let smallest = limits.iter().map(Limit::burst).min().unwrap_or(0);
     let stored = value::read(values, limits, now).unwrap_or_default();
     let cost = match picks.near % 5 {
@@ -99,7 +102,7 @@ fn step(picks: &Picks, now: u64, values: &[Option<Vec<u8>>], limits: &[Limit]) -
         _ => picks.number % (smallest.min(10) + 1),
     };
     match picks.operation {
-        0..3 => Step::Check { cost },
+        0..3 => Operation::Check { cost },
         3..6 => {
             let slot = reserve(limits, &mut { stored.cells }, now, cost, u64::MAX);
             let delay = match slot {
@@ -114,7 +117,7 @@ fn step(picks: &Picks, now: u64, values: &[Option<Vec<u8>>], limits: &[Limit]) -
                 4 => delay.saturating_sub(MILLI),
                 _ => picks.others[0],
             };
-            Step::Reserve { cost, max_wait }
+            Operation::Reserve { cost, max_wait }
         }
         6..9 => {
             let (mut before, mut after) = (Cells::default(), stored.cells);
@@ -136,12 +139,12 @@ fn step(picks: &Picks, now: u64, values: &[Option<Vec<u8>>], limits: &[Limit]) -
                     _ => after[tier].saturating_sub(other),
                 };
             }
-            Step::Cancel { before, after }
+            Operation::Cancel(Charge { cost: 0, before, after, source: Source::Redis })
         }
-        9 | 10 => Step::Settle { charged: picks.others[0], actual: picks.others[1] },
-        11 => Step::Credit { tokens: picks.others[0] },
-        12 => Step::Hold { wait: picks.others[0] },
-        _ => Step::Reset,
+        9 | 10 => Operation::Settle { charged: picks.others[0], actual: picks.others[1] },
+        11 => Operation::Credit { tokens: picks.others[0] },
+        12 => Operation::Hold { wait: picks.others[0] },
+        _ => Operation::Reset,
     }
 }
 
@@ -204,8 +207,8 @@ fn period(part: u64) -> u64 {
     }
 }
 
-/// What a bucket's key may hold: nothing, a value that the script would have
-/// written under these limits, under others, at another time, or anything.
+/// A value of a bucket's key: none, one that the script would have written under these limits, under
+/// others or at another time, or any bytes.
 fn value(now: u64, limits: Vec<Limit>, foreign: bool) -> impl Strategy<Value = Option<Vec<u8>>> {
     let tiers = limits.len();
     let own = written(now, Just(limits.clone()).boxed());
@@ -316,8 +319,8 @@ pub struct Mutant {
     pub text: String,
 }
 
-/// One mutant for each operator, comparison, constant and function of a part that another
-/// could have been written for.
+/// One mutant for each operator, comparison, constant and function of a part that could be confused
+/// with another.
 pub fn mutants(part: &str) -> Vec<Mutant> {
     const CHANGES: &[(&str, &[&str])] = &[
         (" <= ", &[" < ", " > "]),
@@ -392,7 +395,7 @@ pub fn mutants(part: &str) -> Vec<Mutant> {
     mutants
 }
 
-/// Steps at which a comparison turns that random ones hardly meet.
+/// Steps at which the outcome of a comparison changes and that random ones hardly meet.
 pub fn edges() -> [Case; 2] {
     let limit = |text| vec![Limit::parse(text).expect("a limit")];
     let last_milli = u64::MAX / MILLI;
@@ -402,24 +405,27 @@ pub fn edges() -> [Case; 2] {
             now: 0,
             values: vec![Some(format!("1/1@0+{last_milli}").into_bytes())],
             limits: limit("1/1ms window"),
-            step: Step::Reserve { cost: 1, max_wait: last_milli * MILLI },
+            operation: Operation::Reserve { cost: 1, max_wait: last_milli * MILLI },
         },
         // A hold that ends a nanosecond after a step waits for the next one.
         Case {
             now: 1_764_000_000 * SECOND,
             values: vec![None],
             limits: limit("7/1s window"),
-            step: Step::Hold { wait: SECOND + 1 },
+            operation: Operation::Hold { wait: SECOND + 1 },
         },
     ]
 }
 
-/// Mutants that take the same step as the script on every bucket: nothing missing is no
-/// delay, by either branch; a whole millisecond is also the one before and a million
-/// nanoseconds, which compare and add up alike; `%s` writes fourteen digits, which a step
-/// (below 10^13) and seconds (below 10^11) do not exceed; a check that is not done quickly is
-/// done slowly, and one check is the least of one and of those there is room for; what ends in
-/// the clock's last millisecond ends on a whole one.
+/// Mutants that take the same step as the script on every bucket.
+///
+/// - If nothing is missing there is no delay, by either branch.
+/// - A whole millisecond equals the millisecond before and a million nanoseconds; the two forms
+///   compare and add up alike.
+/// - `%s` writes fourteen digits, which a step (below 10^13) and seconds (below 10^11) do not exceed.
+/// - A check that does not take the quick path takes the slow one, with the same result. For a single
+///   check, the smaller of 1 and the number of checks that have room is 1.
+/// - A time in the clock's last millisecond is a whole millisecond.
 pub const EQUIVALENT_MUTANTS: &[&str] = &[
     r#"charge = width and cost and cost > 0 and cost * width [36: " > " -> " < "]"#,
     r#"charge = width and cost and cost > 0 and cost * width [37: "> 0" -> "> 1"]"#,
