@@ -1,7 +1,7 @@
-//! The table's sources, compiled over loom's atomics so that its models, in
-//! `models.rs`, run every interleaving of a few threads up to a bound of preemptions.
+//! Compiles the table's sources over loom's atomics, so that the models in `models/` run every interleaving
+//! of a few threads up to a bound of preemptions.
 //!
-//! Nothing here is published; `cargo test -p tidegate-loom` runs it.
+//! Nothing here is published; `cargo test -p tidegate-loom` runs the models.
 #![cfg(test)]
 #![allow(dead_code, unused_imports, unreachable_pub)]
 

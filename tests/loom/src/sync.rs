@@ -1,16 +1,16 @@
-//! What core/src/sync.rs takes from the platform, from loom.
+//! The names of core/src/sync.rs, over loom's atomics.
 
 use std::cell::Cell;
 
 pub(crate) use loom::sync::atomic::{Ordering, fence};
 
-/// Every loop of the table ends by its own steps, whatever the others have left
-/// behind. So nothing yields: a loop that waits for another thread fails its model.
+/// Does not yield. Every loop of the table must end by its own steps, whatever other threads have left
+/// behind; a loop that waits for another thread fails its model.
 pub(crate) fn spin_loop() {}
 
 pub(crate) const PATIENCE: u32 = 1;
 
-/// What a load may see.
+/// The values that a load may see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Loads {
     /// The newest value: threads are interleaved, step by step.
@@ -20,7 +20,7 @@ pub(crate) enum Loads {
 }
 
 std::thread_local! {
-    // The threads of a model are coroutines of one thread.
+    // The threads of a model are coroutines of one thread, so they share this.
     static LOADS: Cell<Loads> = const { Cell::new(Loads::Newest) };
 }
 
@@ -28,14 +28,13 @@ pub(crate) fn model_loads(loads: Loads) {
     LOADS.set(loads);
 }
 
-/// Loom's atomic, accessed so that loom misses no order.
+/// Loom's atomic, accessed in a way that makes loom run every order.
 ///
-/// Loom remembers only the last access of an atomic when it looks for orders worth
-/// running (its issues 166 and 392). A thread that loads a word and then swaps it
-/// hides by its own load that another had loaded the word before: the order in which
-/// the swap comes first is then never run. Of read-modify-writes it forgets none.
-/// So a load of the newest value is one; for other loads, every access is announced
-/// by one of a second atomic, relaxed, which leaves old values as they are.
+/// When loom looks for orders worth running, it remembers only the last access of an atomic (its issues
+/// 166 and 392). If a thread loads a word and then swaps it, its own load hides that another thread had
+/// loaded the word before, and the order in which the swap comes first is never run. Loom forgets no
+/// read-modify-write. So a load of the newest value is made as one. For other loads, every access is
+/// announced by a relaxed read-modify-write of a second atomic, which leaves old values visible.
 #[derive(Debug, Default)]
 pub struct AtomicU64 {
     announced: loom::sync::atomic::AtomicU8,

@@ -1,18 +1,18 @@
-//! `OnFull::EvictIdlest`: a new key always finds room, and no key has two buckets. Charges
-//! that meet a drop may be forgotten, or count for the key that comes next.
+//! Models of `OnFull::EvictIdlest`: a new key always finds a slot, and no key has two buckets. A charge
+//! that runs at the same time as a drop may be forgotten, or count for the new key.
 
 use loom::sync::Arc;
 
-use super::{KEY, OF_TWO, OTHER, Slots, both, in_every_order, spend};
+use super::{KEY, OTHER, PREEMPTIONS_OF_TWO, Slots, both, in_every_order, spend};
 use crate::sync::Ordering;
 use crate::{OnFull, Table, TableFull};
 
-/// One token of a bucket of five at position 10.
+/// Charges one token of a bucket of five at position 10.
 fn charge(slots: &Slots, key: u64) -> Result<bool, TableFull> {
     spend(&Table::new(&slots.0[..]).on_full(OnFull::EvictIdlest), key, 10, 5)
 }
 
-/// And owes its own charge, at most another one too.
+/// Checks that one of the keys has the slot, and owes its own charge and at most one more.
 fn assert_one_holds_the_slot(slots: &Slots, keys: [u64; 2]) {
     let buckets = keys.map(|key| slots.buckets_of(key));
     assert!(buckets == [1, 0] || buckets == [0, 1], "{buckets:?}");
@@ -22,7 +22,7 @@ fn assert_one_holds_the_slot(slots: &Slots, keys: [u64; 2]) {
 
 #[test]
 fn a_charge_that_meets_a_drop_gets_its_answer() {
-    in_every_order(OF_TWO, || {
+    in_every_order(PREEMPTIONS_OF_TWO, || {
         let slots = Slots::new(1);
         assert_eq!(charge(&slots, KEY), Ok(true));
         let theirs = Arc::clone(&slots);
@@ -34,7 +34,7 @@ fn a_charge_that_meets_a_drop_gets_its_answer() {
 
 #[test]
 fn two_keys_that_want_one_slot_both_get_their_answer() {
-    in_every_order(OF_TWO, || {
+    in_every_order(PREEMPTIONS_OF_TWO, || {
         let slots = Slots::new(1);
         assert_eq!(charge(&slots, KEY), Ok(true));
         let theirs = Arc::clone(&slots);

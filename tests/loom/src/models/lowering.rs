@@ -1,12 +1,13 @@
-//! What lowers a cell: credits, cancelled reservations, charges that are given back.
+//! Models of the operations that lower a cell: credits, cancels, and charges that are given back.
 
 use loom::sync::Arc;
 use loom::thread;
 
-use super::{At, KEY, OF_TWO, OTHER, Seen, Slots, both, in_every_order};
+use super::{At, KEY, OTHER, Outcomes, PREEMPTIONS_OF_TWO, Slots, both, in_every_order};
 use crate::{Limit, Operation, Outcome, Reservation, Reserved, apply_tables};
 
-/// Of a bucket of three tokens, one a millisecond: its positions are milliseconds.
+/// Runs an operation on a bucket of three tokens that gains one each millisecond, so that positions are
+/// milliseconds.
 fn apply(slots: &Slots, position: u64, operation: Operation) -> Outcome {
     let limit = Limit::stepped(1, 1_000_000, 3).unwrap();
     apply_tables(&[slots.table()], &[limit], &[KEY], &At(position * 1_000_000), operation).unwrap()
@@ -32,9 +33,9 @@ fn cell(slots: &Slots, key: u64) -> u64 {
 
 #[test]
 fn a_credit_and_a_charge_both_count() {
-    let seen = Seen::default();
-    let note = seen.clone();
-    in_every_order(OF_TWO, move || {
+    let outcomes = Outcomes::default();
+    let note = outcomes.clone();
+    in_every_order(PREEMPTIONS_OF_TWO, move || {
         let slots = Slots::new(1);
         assert!([10, 10, 10].into_iter().all(|position| check(&slots, position)));
         let theirs = Arc::clone(&slots);
@@ -43,14 +44,14 @@ fn a_credit_and_a_charge_both_count() {
         assert_eq!(cell(&slots, KEY), 12 + u64::from(allowed));
         note.note(if allowed { "allowed" } else { "refused" });
     });
-    seen.assert_all(&["allowed", "refused"]);
+    outcomes.assert_all(&["allowed", "refused"]);
 }
 
-/// Only the credit makes the bucket full, and its slot another key's.
+/// Only the credit makes the bucket full, so that another key can take its slot.
 #[test]
 fn a_credit_a_charge_and_a_reclaim() {
-    let seen = Seen::default();
-    let note = seen.clone();
+    let outcomes = Outcomes::default();
+    let note = outcomes.clone();
     in_every_order(2, move || {
         let slots = Slots::new(1);
         assert!(check(&slots, 10) && check(&slots, 10));
@@ -61,25 +62,26 @@ fn a_credit_a_charge_and_a_reclaim() {
         let (_, other) = (credit.join().unwrap(), other.join().unwrap());
         if allowed {
             assert!(other.is_err(), "{other:?}");
-            // One more where the slot was about to be taken.
+            // The cell is one higher if the slot was about to be taken.
             assert!(matches!(cell(&slots, KEY), 11 | 12), "{}", cell(&slots, KEY));
             note.note("charged");
         } else {
             assert_eq!(other, Ok(true));
             assert_eq!(cell(&slots, KEY), 0);
-            // One more where the check had seen the very cell that the other key's now is.
+            // The cell is one higher if the check had read the very value that the other key's cell now
+            // has.
             assert!(matches!(cell(&slots, OTHER), 12 | 13), "{}", cell(&slots, OTHER));
             note.note("taken");
         }
     });
-    seen.assert_all(&["charged", "taken"]);
+    outcomes.assert_all(&["charged", "taken"]);
 }
 
 #[test]
 fn a_cancelled_reservation_comes_back_or_a_charge_stands_on_it() {
-    let seen = Seen::default();
-    let note = seen.clone();
-    in_every_order(OF_TWO, move || {
+    let outcomes = Outcomes::default();
+    let note = outcomes.clone();
+    in_every_order(PREEMPTIONS_OF_TWO, move || {
         let slots = Slots::new(1);
         assert!(check(&slots, 10));
         let reserved = reserve(&slots, 10);
@@ -91,13 +93,13 @@ fn a_cancelled_reservation_comes_back_or_a_charge_stands_on_it() {
         assert_eq!(cell(&slots, KEY), if back { 12 } else { 13 });
         note.note(if back { "came back" } else { "stays" });
     });
-    seen.assert_all(&["came back", "stays"]);
+    outcomes.assert_all(&["came back", "stays"]);
 }
 
-/// The reserved slot is paid when another key takes the bucket's slot.
+/// Time has paid for the reservation when another key takes the bucket's slot.
 #[test]
 fn a_late_cancel_gives_another_key_nothing() {
-    in_every_order(OF_TWO, || {
+    in_every_order(PREEMPTIONS_OF_TWO, || {
         let slots = Slots::new(1);
         assert!(check(&slots, 1));
         let cancel = Operation::Cancel(reserve(&slots, 10).charge);
@@ -107,14 +109,14 @@ fn a_late_cancel_gives_another_key_nothing() {
         assert_eq!(cancelled, Outcome::Cancelled(true), "time has paid it");
         match other {
             Ok(true) => assert_eq!((cell(&slots, KEY), cell(&slots, OTHER)), (0, 13)),
-            // A slot put back by the cancel is full one position later.
+            // A slot that the cancel has made live again is free one position later.
             Err(full) => assert_eq!((full.cell, cell(&slots, KEY)), (12, 12)),
             Ok(false) => panic!("the debt of another key"),
         }
     });
 }
 
-/// A charge of one token, given back when `elapsed` positions have passed.
+/// Charges one token and gives it back when `elapsed` positions have passed.
 fn charge_and_give_back(slots: &Slots, elapsed: u64) {
     let table = slots.table();
     let charged = table.charge(KEY, 10, |cell| Some(cell.max(10) + 1)).unwrap();
@@ -124,7 +126,7 @@ fn charge_and_give_back(slots: &Slots, elapsed: u64) {
 #[test]
 fn a_charge_is_given_back_under_another() {
     for elapsed in [0, 1] {
-        in_every_order(OF_TWO, move || {
+        in_every_order(PREEMPTIONS_OF_TWO, move || {
             let slots = Slots::new(1);
             assert_eq!(slots.spend(KEY, 2, 1), Ok(true));
             let theirs = Arc::clone(&slots);
@@ -139,7 +141,7 @@ fn a_charge_is_given_back_under_another() {
 
 #[test]
 fn nothing_is_given_back_to_another_key() {
-    in_every_order(OF_TWO, || {
+    in_every_order(PREEMPTIONS_OF_TWO, || {
         let slots = Slots::new(1);
         assert_eq!(slots.spend(KEY, 2, 1), Ok(true));
         let theirs = Arc::clone(&slots);

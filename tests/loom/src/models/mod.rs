@@ -1,5 +1,6 @@
-//! Each model is small enough to be run in every order. Positions are small
-//! integers: a bucket of burst `B` and width 1 at position `p` admits while
+//! The models of the table, each small enough to be run in every order.
+//!
+//! Positions are small integers: a bucket of burst `B` and width 1 at position `p` admits while
 //! `max(cell, p) + 1 - p <= B`.
 
 mod eviction;
@@ -12,11 +13,11 @@ use loom::thread;
 use crate::sync::{AtomicU64, Loads, Ordering, model_loads};
 use crate::{OnFull, Segments, Slot, Table, TableFull};
 
-/// Preemptions in models of two threads, of more threads or tiers, and where loads may
-/// see old values; a higher `LOOM_MAX_PREEMPTIONS` overrides them.
-const OF_TWO: usize = 3;
-const OF_MORE: usize = 3;
-const WITH_OLD_VALUES: usize = 1;
+/// The bounds of preemptions: in models of two threads, in models of more threads or tiers, and where
+/// loads may see old values. A higher `LOOM_MAX_PREEMPTIONS` overrides them.
+const PREEMPTIONS_OF_TWO: usize = 3;
+const PREEMPTIONS_OF_MORE: usize = 3;
+const PREEMPTIONS_WITH_OLD_VALUES: usize = 1;
 const KEY: u64 = 0xA11CE;
 const OTHER: u64 = 0xB0B;
 
@@ -31,7 +32,7 @@ impl Slots {
         Table::new(&self.0[..]).on_full(OnFull::Deny)
     }
 
-    /// One token of a bucket of `burst` at `position`.
+    /// Spends one token of a bucket of `burst` at `position`.
     fn spend(&self, key: u64, position: u64, burst: u64) -> Result<bool, TableFull> {
         spend(&self.table(), key, position, burst)
     }
@@ -41,13 +42,13 @@ impl Slots {
     }
 }
 
-/// How many slots hold a live or leaving bucket of the key.
+/// The number of slots that hold a live or leaving bucket of the key.
 fn buckets_in(slots: &[Slot], key: u64) -> usize {
-    let of_key = |slot: &&Slot| {
+    let has_key = |slot: &&Slot| {
         let word = slot[0].load(Ordering::Acquire);
         (word ^ key) << 16 == 0 && word >> 62 >= 2
     };
-    slots.iter().filter(of_key).count()
+    slots.iter().filter(has_key).count()
 }
 
 fn spend<S: Segments + ?Sized>(
@@ -77,12 +78,13 @@ fn in_every_order(preemptions: usize, body: impl Fn() + Sync + Send + 'static) {
     run(Loads::Newest, preemptions, body);
 }
 
-/// The same, and again with loads that see old values where their order allows it.
+/// Runs the body in every order, and again with loads that see old values where their ordering allows
+/// it.
 fn with_old_values_too(body: impl Fn() + Sync + Send + 'static) {
     let body = std::sync::Arc::new(body);
     let again = std::sync::Arc::clone(&body);
-    run(Loads::Newest, OF_TWO, move || body());
-    run(Loads::Allowed, WITH_OLD_VALUES, move || again());
+    run(Loads::Newest, PREEMPTIONS_OF_TWO, move || body());
+    run(Loads::Allowed, PREEMPTIONS_WITH_OLD_VALUES, move || again());
 }
 
 fn run(loads: Loads, preemptions: usize, body: impl Fn() + Sync + Send + 'static) {
@@ -92,22 +94,22 @@ fn run(loads: Loads, preemptions: usize, body: impl Fn() + Sync + Send + 'static
     builder.check(body);
 }
 
-/// What was seen over all runs of a model.
+/// The outcomes of a model over all its runs.
 #[derive(Clone, Default)]
-struct Seen(std::sync::Arc<std::sync::Mutex<std::collections::BTreeSet<&'static str>>>);
+struct Outcomes(std::sync::Arc<std::sync::Mutex<std::collections::BTreeSet<&'static str>>>);
 
-impl Seen {
+impl Outcomes {
     fn note(&self, what: &'static str) {
         self.0.lock().unwrap().insert(what);
     }
 
     fn assert_all(&self, expected: &[&'static str]) {
-        let seen: Vec<_> = self.0.lock().unwrap().iter().copied().collect();
-        assert_eq!(seen, expected, "what some order of the steps leads to");
+        let outcomes: Vec<_> = self.0.lock().unwrap().iter().copied().collect();
+        assert_eq!(outcomes, expected, "the outcomes over all orders of the steps");
     }
 }
 
-/// A second thread and this one; both answers.
+/// Runs `one` in a second thread and `other` in this one, and answers both results.
 fn both<A, B>(one: impl FnOnce() -> A + 'static, other: impl FnOnce() -> B) -> (A, B)
 where
     A: 'static,
@@ -128,7 +130,7 @@ fn one_bucket_however_many_insert_it() {
     });
 }
 
-/// The inserters begin at different slots, because one slot becomes vacant meanwhile.
+/// The two insertions begin at different slots, because one slot becomes free meanwhile.
 #[test]
 fn one_bucket_when_slots_come_free_meanwhile() {
     with_old_values_too(|| {
@@ -143,12 +145,12 @@ fn one_bucket_when_slots_come_free_meanwhile() {
     });
 }
 
-/// One inserter finds a full slot, the other, of an earlier time, adds a segment: they
-/// take different slots, and only the fence makes one see the other.
+/// One insertion finds a full bucket to reclaim; the other, at an earlier time, adds a segment. They take
+/// different slots, and only the fence makes one see the other.
 #[test]
 fn one_bucket_when_the_table_grows_meanwhile() {
-    let seen = Seen::default();
-    let note = seen.clone();
+    let outcomes = Outcomes::default();
+    let note = outcomes.clone();
     with_old_values_too(move || {
         let slots = Arc::new(Growing::default());
         let table = |slots: &Growing, key, position| {
@@ -162,10 +164,10 @@ fn one_bucket_when_the_table_grows_meanwhile() {
         assert!(places == [1, 0] || places == [0, 1], "one bucket: {places:?}");
         note.note(if places == [1, 0] { "in the first" } else { "in the second" });
     });
-    seen.assert_all(&["in the first", "in the second"]);
+    outcomes.assert_all(&["in the first", "in the second"]);
 }
 
-/// A slot, and one more on demand.
+/// A segment of one slot, and another one on demand.
 #[derive(Default)]
 struct Growing {
     first: [Slot; 1],
@@ -187,11 +189,11 @@ impl Segments for Growing {
     }
 }
 
-/// One slot, full by time: its key is charged while another key takes it.
+/// The bucket in the only slot has become full: its key is charged while another key takes the slot.
 #[test]
-fn a_charge_lands_or_starts_over_when_its_slot_is_taken() {
-    let seen = Seen::default();
-    let note = seen.clone();
+fn a_charge_counts_or_starts_over_when_its_slot_is_taken() {
+    let outcomes = Outcomes::default();
+    let note = outcomes.clone();
     with_old_values_too(move || {
         let slots = Slots::new(1);
         assert_eq!(slots.spend(KEY, 1, 2), Ok(true));
@@ -201,7 +203,7 @@ fn a_charge_lands_or_starts_over_when_its_slot_is_taken() {
         match (mine, other) {
             (Ok(true), Err(TableFull { .. })) => {
                 assert_eq!((cell(KEY), cell(OTHER)), (11, 0));
-                note.note("the charge landed");
+                note.note("the charge counted");
             }
             (Err(TableFull { .. }), Ok(true)) => {
                 assert_eq!((cell(KEY), cell(OTHER)), (0, 11));
@@ -210,13 +212,13 @@ fn a_charge_lands_or_starts_over_when_its_slot_is_taken() {
             unexpected => panic!("{unexpected:?}"),
         }
     });
-    seen.assert_all(&["the charge landed", "the slot was taken"]);
+    outcomes.assert_all(&["the charge counted", "the slot was taken"]);
 }
 
-/// Two charge the same key while a third takes its slot: none is lost.
+/// Two threads charge the same key while a third takes its slot: no charge is lost.
 #[test]
 fn no_charge_is_lost_to_an_eviction() {
-    in_every_order(OF_MORE, || {
+    in_every_order(PREEMPTIONS_OF_MORE, || {
         let slots = Slots::new(2);
         assert_eq!(slots.spend(KEY, 1, 1), Ok(true));
         assert_eq!(slots.spend(OTHER + 1, 10, 1), Ok(true));
@@ -233,14 +235,14 @@ fn no_charge_is_lost_to_an_eviction() {
     });
 }
 
-/// The evictor dies at each point; what it leaves behind stops nobody.
+/// A thread that takes the slot dies at each point; what it leaves behind stops no other thread.
 #[test]
 fn a_leaving_slot_is_put_back() {
     for frozen in [false, true] {
         with_old_values_too(move || {
             let slots = Slots::new(1);
             assert_eq!(slots.spend(KEY, 1, 1), Ok(true));
-            // As an evictor leaves it, before and after the freeze.
+            // The state before and after the freeze.
             let live = slots.0[0][0].load(Ordering::Acquire);
             slots.0[0][0].store((live | 3 << 62) + (1 << 48), Ordering::Release);
             if frozen {
@@ -254,10 +256,10 @@ fn a_leaving_slot_is_put_back() {
     }
 }
 
-/// Whatever is done to its slot meanwhile, a bucket that is there is seen.
+/// A bucket that exists is seen, whatever happens to its slot meanwhile.
 #[test]
-fn a_look_sees_a_bucket_that_is_put_back() {
-    in_every_order(OF_TWO, || {
+fn a_read_sees_a_bucket_that_is_put_back() {
+    in_every_order(PREEMPTIONS_OF_TWO, || {
         let slots = Slots::new(1);
         assert_eq!(slots.spend(KEY, 1, 1), Ok(true));
         let live = slots.0[0][0].load(Ordering::Acquire);
@@ -280,11 +282,11 @@ fn a_dead_insertion_is_withdrawn() {
     });
 }
 
-/// An evictor that froze the cell wakes up when the key has been rescued, charged, and
-/// is `Leaving` again by another's hand: only the version tells.
+/// A thread that has frozen the cell goes on when the key has been made live again and charged, and is
+/// leaving again because of another thread. Only the version shows that.
 #[test]
 fn a_late_evictor_takes_nothing() {
-    in_every_order(OF_MORE, || {
+    in_every_order(PREEMPTIONS_OF_MORE, || {
         let slots = Slots::new(1);
         assert_eq!(slots.spend(KEY, 1, 1), Ok(true));
         let (one, two) = (Arc::clone(&slots), Arc::clone(&slots));

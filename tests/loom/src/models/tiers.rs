@@ -1,18 +1,18 @@
-//! Checks of two limits: both are charged, or none is.
+//! Models of checks of two limits: both are charged, or none is.
 
 use loom::sync::Arc;
 use loom::thread;
 
-use super::{At, KEY, OF_MORE, OTHER, Seen, Slots, both, in_every_order};
+use super::{At, KEY, OTHER, Outcomes, PREEMPTIONS_OF_MORE, Slots, both, in_every_order};
 use crate::{Limit, check_tables};
 
-/// Positions of the tiers: 10 and 5 now, 6 and 3 earlier.
+/// The tiers' positions are 10 and 5 now, and were 6 and 3 earlier.
 const NOW: u64 = 5_000_000;
 const EARLIER: u64 = 3_000_000;
 
 type Tiers = [Arc<Slots>; 2];
 
-/// Two tokens of the first tier, one of the second.
+/// Checks a limit of two tokens and one of a single token.
 fn check(tiers: &Tiers, now: u64) -> bool {
     let limits = [Limit::stepped(2, 1_000_000, 2), Limit::stepped(1, 1_000_000, 1)];
     let limits = limits.map(Result::unwrap);
@@ -24,9 +24,9 @@ fn cells(tiers: &Tiers) -> [u64; 2] {
     [tiers[0].table().cell(KEY), tiers[1].table().cell(KEY)]
 }
 
-/// Two calls, the second tier has one token: whoever is refused leaves no trace.
+/// Two calls compete for the single token of the second tier; the refused call leaves no trace.
 fn one_of_two_is_charged(known: [bool; 2]) {
-    in_every_order(OF_MORE, move || {
+    in_every_order(PREEMPTIONS_OF_MORE, move || {
         let tiers = [Slots::new(1), Slots::new(1)];
         for (slots, position) in tiers.iter().zip([6, 3]) {
             if known[usize::from(position == 3)] {
@@ -56,11 +56,11 @@ fn tiers_charge_all_or_none_of_a_key_known_to_one() {
     one_of_two_is_charged([false, true]);
 }
 
-/// Another key takes the slot of this one in either tier, while it is checked.
+/// Another key takes the slot of the checked key in one of the tiers.
 fn a_slot_is_taken_meanwhile(tier: usize) {
-    let seen = Seen::default();
-    let note = seen.clone();
-    in_every_order(OF_MORE, move || {
+    let outcomes = Outcomes::default();
+    let note = outcomes.clone();
+    in_every_order(PREEMPTIONS_OF_MORE, move || {
         let tiers = [Slots::new(1), Slots::new(1)];
         assert!(check(&tiers, EARLIER));
         let position = [10, 5][tier];
@@ -79,7 +79,7 @@ fn a_slot_is_taken_meanwhile(tier: usize) {
         let cell = tiers[tier].table().cell(OTHER);
         assert_eq!(cell, if mine { 0 } else { position + 1 });
     });
-    seen.assert_all(&["charged", "refused"]);
+    outcomes.assert_all(&["charged", "refused"]);
 }
 
 #[test]
@@ -92,7 +92,7 @@ fn tiers_charge_all_or_none_when_the_last_is_taken() {
     a_slot_is_taken_meanwhile(1);
 }
 
-/// A charge that was in flight is given back behind the back of a third call.
+/// A charge is given back after a third call has charged the same bucket.
 #[test]
 fn what_is_given_back_is_what_was_charged() {
     in_every_order(2, || {
@@ -109,12 +109,12 @@ fn what_is_given_back_is_what_was_charged() {
     });
 }
 
-/// A credit makes the first tier's bucket full, another key takes its slot and charges its
-/// cell to the value that the check had seen.
+/// A credit makes the first tier's bucket full; another key then takes its slot, and its charge brings
+/// the cell to the value that the check had read.
 #[test]
 fn tiers_charge_all_or_none_when_a_lowered_cell_returns() {
-    let seen = Seen::default();
-    let note = seen.clone();
+    let outcomes = Outcomes::default();
+    let note = outcomes.clone();
     in_every_order(2, move || {
         let tiers = [Slots::new(1), Slots::new(1)];
         assert!(check_three(&tiers) && check_three(&tiers));
@@ -131,10 +131,10 @@ fn tiers_charge_all_or_none_when_a_lowered_cell_returns() {
         assert_eq!(cells(&tiers)[1], 12 + u64::from(mine));
         note.note(if mine { "charged" } else { "refused" });
     });
-    seen.assert_all(&["charged", "refused"]);
+    outcomes.assert_all(&["charged", "refused"]);
 }
 
-/// One of three tokens of both tiers, at position 10.
+/// Checks two limits of three tokens, at position 10.
 fn check_three(tiers: &Tiers) -> bool {
     let limits = [Limit::stepped(1, 1_000_000, 3).unwrap(); 2];
     let tables = [tiers[0].table(), tiers[1].table()];
