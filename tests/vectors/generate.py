@@ -1,10 +1,10 @@
-"""Writes decide.json and operations.json: traces by hand, their answers by the oracle.
+"""Writes decide.json and operations.json: the traces are by hand or random, the answers the oracle's.
 
     python tests/vectors/generate.py            rewrite the files
-    python tests/vectors/generate.py --check    fail if they are not what this writes
+    python tests/vectors/generate.py --check    fail unless the files are as this program writes them
 
-The limits' meanings are written out here a second time, so that a trace does
-not depend on the grammar.
+The meanings of the limits are written out here a second time, so that a trace does not depend on the
+grammar.
 """
 
 import json
@@ -19,7 +19,7 @@ MS = 10**6
 MINUTE, HOUR, DAY = 60 * SECOND, 3600 * SECOND, 86400 * SECOND
 EPOCH = 1_764_000_000 * SECOND
 
-# text: (tokens, period, burst, stepped)
+# The text of each limit: its tokens, period and burst, and whether it is stepped.
 LIMITS = {
     "2/s": (2, SECOND, 2, False),
     "10/s": (10, SECOND, 10, False),
@@ -48,7 +48,8 @@ LIMITS = {
     "1/1900ms": (1, 1900 * MS, 1, False),
 }
 
-# name, limits, [(at, cost[, key])]; each name says which promise, or whose bug, it holds.
+# Each trace: a name, limits, and checks as (at, cost[, key]). The name says which promise the trace
+# shows, or which limiter's bug.
 TRACES = [
     ("a burst, a refusal, and exactly when it would be allowed", ["2/s"],
      [(7 * SECOND, 2), (7 * SECOND, 1), (7_499_999_999, 1), (7_500_000_000, 1), (7_500_000_000, 3)]),
@@ -111,7 +112,7 @@ TRACES = [
      [(EPOCH, 1), (EPOCH, 1)] + [(EPOCH + i * 100 * MS, 1) for i in range(1, 12)]),
     ("four tiers", ["10/s", "100/min burst 20", "5000/h window", "12/d window"],
      [(EPOCH, 10), (EPOCH + SECOND, 2), (EPOCH + 2 * SECOND, 1), (EPOCH + DAY, 10), (EPOCH + DAY, 5)]),
-    # Failures of other limiters, by name; each is a plain check that we answer rightly.
+    # Failures of other limiters, by their names. Each is a plain check, which Tidegate answers right.
     ("governor: check_n whose product wraps", ["1/d burst 100"],
      [(EPOCH, 101), (EPOCH, 213_505), (EPOCH, 2**53), (EPOCH, 100), (EPOCH, 1)]),
     ("governor: the burst plus one cell more", ["3/s burst 7"], [(EPOCH, 1)] * 8),
@@ -150,7 +151,7 @@ TRACES = [
 
 
 def random_trace(number: int) -> tuple[str, list[str], list[tuple[int, int, str]]]:
-    """A trace nobody thought of: any tiers, any gaps, now and then a step back."""
+    """A random trace: any tiers, any gaps, and sometimes a clock that steps back."""
     rng = random.Random(number)
     limits = rng.sample(sorted(LIMITS), rng.choice([1, 1, 1, 2, 3, 4]))
     fastest = min(LIMITS[text][1] // LIMITS[text][0] for text in limits)

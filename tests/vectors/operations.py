@@ -1,5 +1,4 @@
-"""The traces of operations.json: by hand, then random ones, answered by the oracle.
-
+"""The traces of operations.json: first those by hand, then random ones. The oracle answers them, and
 generate.py writes them.
 """
 
@@ -47,7 +46,7 @@ def change(at, *limits):
 
 FOREVER = 2**64 - 1
 
-# Limits that no random trace has.
+# Limits that only traces by hand use.
 BY_HAND = {"1/36500d window": (1, 36500 * DAY, 1, True)}
 
 TRACES = [
@@ -188,7 +187,7 @@ def answered(name, texts, steps, limits):
                         reservations[step["reservation"]] = (before, tiers.states())
             case "cancel":
                 if step["reservation"] not in reservations:
-                    continue  # a random one that got no slot
+                    continue  # The random reservation got no slot.
                 answer = {"restored": tiers.cancel(now, *reservations.pop(step["reservation"]))}
             case "settle":
                 answer = tiers.settle(step["at"], step["charged"], step["actual"])
@@ -211,7 +210,7 @@ def answered(name, texts, steps, limits):
 
 
 def traces(limits):
-    """All of them; limits maps a text to tokens, period, burst, stepped."""
+    """All traces. `limits` maps a text to its tokens, period, burst, and whether it is stepped."""
     named = [answered(name, texts, steps, limits | BY_HAND) for name, texts, steps in TRACES]
     random_ones = [random_trace(number, limits) for number in range(60)]
     return named + [answered(*trace, limits) for trace in random_ones]

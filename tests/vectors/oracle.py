@@ -1,21 +1,21 @@
-"""A token bucket anyone can read, against which the engine's numbers are made.
+"""A naive token bucket that is easy to read. Its answers are the expected ones in the vectors.
 
-It knows nothing of theoretical arrival times: a bucket is a level of tokens and
-the time it was looked at, in exact fractions. It refills, it is drawn from.
+It knows nothing of theoretical arrival times: a bucket is a level of tokens, in exact fractions, and
+the time at which it had that level. It refills, and is drawn from.
 """
 
 from fractions import Fraction
 from math import ceil, floor
 
 SECOND = 10**9
-# No operation makes a bucket owe more nanoseconds of refill, or more tokens when stepped.
+# No operation makes a bucket owe more than this: nanoseconds of refill, or tokens when stepped.
 MAX_SPAN = 2**53
-# A duration beyond 64 bits is told as the last of them.
+# A duration beyond 64 bits is answered as the largest number of 64 bits.
 LAST = 2**64 - 1
 
 
 class Bucket:
-    """A bucket of `burst` tokens that begins full."""
+    """A bucket of `burst` tokens, full at first."""
 
     def __init__(self, tokens: int, period: int, burst: int, stepped: bool) -> None:
         self.tokens, self.period, self.burst, self.stepped = tokens, period, burst, stepped
@@ -27,7 +27,7 @@ class Bucket:
         self.seen = 0
 
     def refilled(self, since: int, until: int) -> Fraction:
-        """Tokens that arrive between two times; negative when time runs back."""
+        """The tokens that arrive between two times; negative when time runs back."""
         if self.stepped:
             return Fraction((until // self.period - since // self.period) * self.tokens)
         return Fraction(until - since, self.width)
@@ -39,7 +39,7 @@ class Bucket:
         self.level, self.seen = self.look(now) - cost, now
 
     def time_until(self, now: int, wanted: Fraction) -> int:
-        """The least wait after which the level is `wanted` if nobody draws."""
+        """The shortest wait after which the level is `wanted` if nothing is drawn."""
         missing = wanted - self.look(now)
         if missing <= 0:
             return 0
@@ -49,13 +49,13 @@ class Bucket:
         return ceil(missing * self.width)
 
     def time_until_owing_after(self, now: int, slot: int, cost: int) -> int:
-        """The least wait after which a draw at `slot` leaves no more owed than may be."""
+        """The shortest wait after which a draw at `slot` leaves no more debt than a bucket may owe."""
         drawn = Bucket(self.tokens, self.period, self.burst, self.stepped)
         drawn.level, drawn.seen = self.look(slot) - cost, slot
         return drawn.time_until(now, self.burst - self.most_owed)
 
     def lower_to(self, now: int, level: Fraction) -> None:
-        """Lowers the level, as far as a bucket may owe; never raises it."""
+        """Lowers the level, at most to the largest debt; never raises it."""
         level = max(level, self.burst - self.most_owed)
         if level < self.look(now):
             self.level, self.seen = level, now
@@ -66,28 +66,28 @@ class Bucket:
 
     def hold(self, now: int, wait: int) -> None:
         if self.stepped:
-            # Nothing before the step; the step brings what every step brings.
-            end, there = ceil(Fraction(now + wait, self.period)) * self.period, Fraction(self.tokens)
+            # There is no token before the step, which brings its usual tokens.
+            end, level = ceil(Fraction(now + wait, self.period)) * self.period, Fraction(self.tokens)
         else:
-            end, there = now + wait, Fraction(1)
-        self.lower_to(now, there - self.refilled(now, end))
+            end, level = now + wait, Fraction(1)
+        self.lower_to(now, level - self.refilled(now, end))
 
     def state(self) -> tuple[Fraction, int]:
         return self.level, self.seen
 
     def is_as(self, state: tuple[Fraction, int]) -> bool:
-        """Whether it was left so: a level and a time on the same line of refill."""
+        """Whether the bucket has not changed since `state` but by refill."""
         level, seen = state
         return self.level == level + self.refilled(seen, self.seen)
 
     def is_full_after(self, now: int, state: tuple[Fraction, int]) -> bool:
-        """Whether it is full, and would be as it was left then."""
+        """Whether the bucket is full, and would be full if it had not changed since `state`."""
         level, seen = state
         return self.look(now) == self.burst and level + self.refilled(seen, now) >= self.burst
 
     def under(self, limit: tuple[int, int, int, bool], now: int) -> "Bucket":
-        """The bucket under another limit: it owes the same tokens, rounded up to
-        whole ones where the new tokens are of another width."""
+        """The bucket under another limit. It owes the same number of tokens, rounded up to whole tokens
+        if the new limit's tokens have another width."""
         if (self.tokens, self.period, self.stepped) == (limit[0], limit[1], limit[3]):
             changed = Bucket(*limit)
             changed.level = self.level + changed.burst - self.burst
@@ -102,7 +102,7 @@ class Bucket:
 
 
 class Tiers:
-    """Buckets that all must allow, or none is drawn from."""
+    """The buckets of several limits: all allow, or none is drawn from."""
 
     def __init__(self, buckets: list[Bucket]) -> None:
         self.buckets = buckets
@@ -120,13 +120,13 @@ class Tiers:
         return self.answer(now, tier, allowed, waits[tier])
 
     def reserve(self, now: int, cost: int, max_wait: int) -> dict[str, object] | str:
-        """As check, but the tokens may be those of a time at most max_wait away."""
+        """Checks for tokens that come at most max_wait from now, and draws them at that time."""
         if any(cost > bucket.burst for bucket in self.buckets):
             return "cost_too_large"
         if cost == 0:
             return {**self.check(now, 0), "delay": "0"}
         delays = [bucket.time_until(now, Fraction(cost)) for bucket in self.buckets]
-        # Waiting brings the slot nearer, and what is owed down.
+        # While one waits, the slot comes nearer and debts go down.
         slot = now + max(delays)
         if slot > LAST:
             return self.answer(now, 0, allowed=False, retry_after=LAST)
@@ -162,8 +162,8 @@ class Tiers:
         return self.check(now, 0)
 
     def change(self, now: int, limits: list[tuple[int, int, int, bool]]) -> dict[str, object]:
-        carried = [bucket.under(limit, now) for bucket, limit in zip(self.buckets, limits, strict=False)]
-        self.buckets = carried + [Bucket(*limit) for limit in limits[len(carried):]]
+        converted = [bucket.under(limit, now) for bucket, limit in zip(self.buckets, limits, strict=False)]
+        self.buckets = converted + [Bucket(*limit) for limit in limits[len(converted):]]
         return self.check(now, 0)
 
     def states(self) -> list[tuple[Fraction, int]]:
@@ -172,8 +172,8 @@ class Tiers:
     def cancel(
         self, now: int, before: list[tuple[Fraction, int]], after: list[tuple[Fraction, int]]
     ) -> bool:
-        """A bucket that is as the reservation left it becomes as it found it. One that time has
-        filled since, and would have without those who came after, has all of it back too."""
+        """A bucket that is as the reservation left it becomes what it was before. From a bucket that time
+        has filled since, and would have filled without the later charges, all came back too."""
         last = [bucket.is_as(state) for bucket, state in zip(self.buckets, after, strict=True)]
         paid = [bucket.is_full_after(now, state) for bucket, state in zip(self.buckets, after, strict=True)]
         for bucket, state, restore in zip(self.buckets, before, last, strict=True):

@@ -1,4 +1,4 @@
-"""The vectors keep their schemas, and the traces are what their generator writes."""
+"""The vectors keep their schemas, and their generator writes the very same files."""
 
 import json
 import subprocess
