@@ -1,6 +1,5 @@
-//! Whatever is done to a limiter's buckets in whatever order, it keeps the promises that
-//! need no second engine to be told: nothing is minted, a refusal changes nothing, no
-//! bucket owes more than the bound, and no call panics.
+//! Operations in any order keep the promises that can be checked without a second engine: nothing is
+//! minted, a refusal changes nothing, no bucket comes to owe more than the bound, and no call panics.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -21,7 +20,7 @@ fuzz_target!(|input: Operations| {
             now: call.now,
             before: cells,
         };
-        let kind = Kind::of(&operation);
+        let kind = Kind::new(&operation);
         let outcome = apply(&limits, &mut cells, call.now, operation);
         run.keeps_its_promises(&kind, &outcome, &cells);
         if let Ok(Outcome::Reserved(Reserved::Slot(slot))) = outcome {
@@ -46,18 +45,18 @@ fn operation(step: &Step, reservations: &mut Vec<Reservation>) -> Option<Operati
     })
 }
 
-/// Which promises a call is held to.
+/// The promises that a call must keep, by the kind of its operation.
 enum Kind {
     Charge { cost: u64, max_wait: u64 },
     GiveBack { at_most: u64 },
-    TakeWithoutAsking,
+    TakeAlways,
     Cancel { before: Cells, after: Cells },
     Hold { wait: u64 },
     Reset,
 }
 
 impl Kind {
-    fn of(operation: &Operation) -> Self {
+    fn new(operation: &Operation) -> Self {
         match operation {
             Operation::Check { cost } => Self::Charge { cost: *cost, max_wait: 0 },
             Operation::Reserve { cost, max_wait } => {
@@ -66,7 +65,7 @@ impl Kind {
             Operation::Cancel(charge) => {
                 Self::Cancel { before: charge.before, after: charge.after }
             }
-            Operation::Settle { charged, actual } if actual > charged => Self::TakeWithoutAsking,
+            Operation::Settle { charged, actual } if actual > charged => Self::TakeAlways,
             Operation::Settle { charged, actual } => Self::GiveBack { at_most: charged - actual },
             Operation::Credit { tokens } => Self::GiveBack { at_most: *tokens },
             Operation::Hold { wait } => Self::Hold { wait: *wait },
@@ -96,7 +95,11 @@ impl Run<'_> {
                 let (allowed, delay) = match outcome {
                     Outcome::Decision(decision) => (decision.allowed, 0),
                     Outcome::Reserved(Reserved::Slot(slot)) => {
-                        assert_eq!((slot.charge.before, slot.charge.after), (*before, *after), "{place}");
+                        assert_eq!(
+                            (slot.charge.before, slot.charge.after),
+                            (*before, *after),
+                            "{place}"
+                        );
                         (true, slot.delay)
                     }
                     _ => (false, 0),
@@ -119,13 +122,13 @@ impl Run<'_> {
                     assert!((0..=most).contains(&back), "{place}: tier {tier} gave {back} back");
                 }
             }
-            (Kind::TakeWithoutAsking, Ok(_)) => {
+            (Kind::TakeAlways, Ok(_)) => {
                 self.only_takes(after);
             }
             (Kind::Hold { wait }, Ok(_)) => {
                 self.only_takes(after);
                 for tier in 0..limits.len() {
-                    // A token sooner would need the bucket to be owed less than this.
+                    // A bucket that owed less than this would have a token before the end of the hold.
                     let wait = self.moves_in(tier, *wait);
                     let least = wait + i128::from(limits[tier].span())
                         - match limits[tier].shape() {
@@ -143,7 +146,7 @@ impl Run<'_> {
                     let last = before[tier] == left[tier];
                     let expected = if last { first[tier] } else { before[tier] };
                     assert_eq!(after[tier], expected, "{place}: tier {tier}");
-                    // A full bucket owes nothing to anybody, and may have been forgotten.
+                    // A full bucket owes nothing and may have been forgotten.
                     let paid =
                         i128::from(before[tier].max(left[tier])) <= self.position(tier, *now);
                     restored &= last || first[tier] == left[tier] || paid;
@@ -154,7 +157,7 @@ impl Run<'_> {
             (_, Ok(outcome)) => panic!("{place}: {outcome:?}"),
         }
         for (tier, limit) in limits.iter().enumerate() {
-            // What a clock that stepped back shows is no new debt.
+            // A clock that stepped back shows a larger debt, which is not a new one.
             let most = i128::from(MAX_SPAN).max(self.debt(tier, before));
             let restored = matches!(kind, Kind::Cancel { .. });
             assert!(restored || self.debt(tier, after) <= most, "{place}: {limit}");
@@ -177,12 +180,12 @@ impl Run<'_> {
         }
     }
 
-    /// What a bucket owes, in parts of its timeline.
+    /// A bucket's debt, as a distance on its timeline.
     fn debt(&self, tier: usize, cells: &Cells) -> i128 {
         (i128::from(cells[tier]) - self.position(tier, self.now)).max(0)
     }
 
-    /// How far the timeline moves in a time, up to the clock's end.
+    /// How far the timeline moves in `time`, up to the clock's end.
     fn moves_in(&self, tier: usize, time: u64) -> i128 {
         self.position(tier, self.now.saturating_add(time)) - self.position(tier, self.now)
     }

@@ -1,4 +1,4 @@
-//! Every answer to every sequence of checks is that of buckets anyone can read.
+//! Every answer to every sequence of checks is that of naive buckets.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -28,7 +28,7 @@ fuzz_target!(|steps: Steps| {
     }
 });
 
-/// Spends from all buckets, or from none, and says what [`decide_tiers`] should.
+/// Spends from all naive buckets or from none, and answers what [`decide_tiers`] should answer.
 fn expected(
     limits: &[Limit],
     buckets: &mut [NaiveBucket],
@@ -64,8 +64,8 @@ fn expected(
     })
 }
 
-/// Past the end of the timeline, which nobody sees, any wait of centuries will do,
-/// whichever tier it is for.
+/// Compares two answers. Past the end of the timeline any wait of centuries is right, whichever tier it
+/// is for.
 fn same(answer: &Result<Decision, Error>, expected: &Result<Decision, Error>) -> bool {
     let beyond = |nanos: u64| nanos > u64::MAX / 2;
     match (answer, expected) {

@@ -1,16 +1,16 @@
-//! Any bytes under a bucket's key in Redis are a bucket or refused, alike by the
-//! engine's side and by the Lua scripts, whatever is done to it; what is written reads back.
+//! The engine and the Lua scripts agree on any bytes under a bucket's key in Redis: they take the same
+//! step from a bucket, and refuse everything else. What is written can be read back.
 #![no_main]
 
 use arbitrary::{Arbitrary, Result, Unstructured};
 use libfuzzer_sys::fuzz_target;
 use tidegate::redis::{SCRIPTS, value};
-use tidegate_conformance::case::{Case, Step};
+use tidegate_conformance::case::Case;
 use tidegate_conformance::lua_twin::LuaTwin;
-use tidegate_core::{Limit, MAX_SPAN};
+use tidegate_core::{Limit, MAX_SPAN, Operation};
 use tidegate_fuzz::bytes::{limits, number};
 
-/// A cell is written with at most ten digits of seconds (the year 2286).
+/// The latest clock: a cell is written with at most ten digits of seconds (the year 2286).
 const LATEST: u64 = 9_999_999_999_999_999_999 - MAX_SPAN;
 
 thread_local! {
@@ -28,17 +28,17 @@ impl Arbitrary<'_> for Input {
         let smallest = limits.iter().map(Limit::burst).min().unwrap_or(0);
         let (first, kind) = (number(input)?, input.arbitrary::<u8>()?);
         let cost = first % (smallest + 1);
-        let step = match kind % 8 {
-            0 | 1 => Step::Check { cost },
-            2 | 3 => Step::Reserve { cost, max_wait: number(input)? },
-            4 => Step::Settle { charged: first, actual: number(input)? },
-            5 => Step::Credit { tokens: first },
-            6 => Step::Hold { wait: first },
-            _ => Step::Reset,
+        let operation = match kind % 8 {
+            0 | 1 => Operation::Check { cost },
+            2 | 3 => Operation::Reserve { cost, max_wait: number(input)? },
+            4 => Operation::Settle { charged: first, actual: number(input)? },
+            5 => Operation::Credit { tokens: first },
+            6 => Operation::Hold { wait: first },
+            _ => Operation::Reset,
         };
         let rest = input.bytes(input.len())?;
         let value = (!rest.is_empty()).then(|| rest.to_vec());
-        Ok(Self(Case { now, values: vec![value], limits, step }))
+        Ok(Self(Case { now, values: vec![value], limits, operation }))
     }
 }
 
@@ -61,7 +61,7 @@ fn read_back(case: &Case) {
     let again = again.unwrap_or_default().cells;
     for ((limit, &cell), &again) in case.limits.iter().zip(&stored.cells).zip(&again) {
         let position = limit.timeline().position(case.now);
-        // A cell in the past and one at this moment are the same full bucket.
+        // All cells up to the position are the same full bucket.
         assert_eq!(cell.max(position), again, "{case} was written as {written:?}");
         assert!(cell.saturating_sub(position) <= MAX_SPAN, "{case} owes too much");
     }

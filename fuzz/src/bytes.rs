@@ -1,7 +1,7 @@
-//! How limits and numbers lie in an input, read and written side by side.
+//! The encoding of limits and numbers in an input, with its reader and its writer.
 //!
-//! A number is one byte, by how many bits it is shorter than 64, then eight bytes of
-//! it. That makes numbers of every magnitude equally likely.
+//! A number is one byte, which says by how many bits it is shorter than 64, then its eight bytes. That
+//! makes numbers of every magnitude equally likely.
 
 use arbitrary::{Result, Unstructured};
 use tidegate_core::{Limit, MAX_TIERS, Shape};
@@ -11,7 +11,7 @@ const MILLI: u64 = 1_000_000;
 /// Reads a number.
 ///
 /// # Errors
-/// As [`Unstructured`]: never on bytes that have run out, which read as zeros.
+/// The errors of [`Unstructured`]. An input that has run out is not one: it reads as zeros.
 pub fn number(input: &mut Unstructured<'_>) -> Result<u64> {
     let shorter: u8 = input.arbitrary()?;
     let bits: u64 = input.arbitrary()?;
@@ -24,10 +24,10 @@ pub fn write_number(number: u64, bytes: &mut Vec<u8>) {
     bytes.extend(number.to_le_bytes());
 }
 
-/// Reads one to four limits, of which those out of bounds are left out.
+/// Reads one to four limits, and leaves out limits that are out of bounds.
 ///
 /// # Errors
-/// When none is left.
+/// When no limit is left.
 pub fn limits(input: &mut Unstructured<'_>) -> Result<Vec<Limit>> {
     let count = 1 + usize::from(input.arbitrary::<u8>()?) % MAX_TIERS;
     let mut limits = Vec::new();
@@ -37,7 +37,7 @@ pub fn limits(input: &mut Unstructured<'_>) -> Result<Vec<Limit>> {
     if limits.is_empty() { Err(arbitrary::Error::IncorrectFormat) } else { Ok(limits) }
 }
 
-/// Writes what [`limits`] reads.
+/// Writes limits as [`limits`] reads them.
 pub fn write_limits(limits: &[Limit], bytes: &mut Vec<u8>) {
     bytes.extend((limits.len() - 1).to_le_bytes().first());
     for limit in limits {

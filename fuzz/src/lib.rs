@@ -1,4 +1,4 @@
-//! What the fuzz targets share: inputs as structures, and the naive bucket.
+//! Code that the fuzz targets share: inputs as structures, and the naive bucket.
 
 pub mod bytes;
 pub mod operations;

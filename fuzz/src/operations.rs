@@ -1,4 +1,4 @@
-//! A sequence of operations, as an input.
+//! The input of the target `operations`: a sequence of operations.
 
 use arbitrary::{Arbitrary, Result, Unstructured};
 use tidegate_core::Limit;
@@ -7,25 +7,25 @@ use crate::bytes::{limits, number, write_limits, write_number};
 
 const CALLS: usize = 200;
 
-/// Operations on one bucket per limit.
+/// A sequence of operations on one bucket per limit.
 #[derive(Clone, Debug)]
 pub struct Operations {
-    /// One to four.
+    /// One to four limits.
     pub limits: Vec<Limit>,
-    /// In their order.
+    /// The operations, in order.
     pub calls: Vec<Call>,
 }
 
 /// One operation.
 #[derive(Clone, Copy, Debug)]
 pub struct Call {
-    /// The clock.
+    /// The clock, in nanoseconds.
     pub now: u64,
-    /// What is done.
+    /// The operation.
     pub step: Step,
 }
 
-/// What is done.
+/// An operation; a cancel names one of the earlier reservations by a number.
 #[derive(Clone, Copy, Debug)]
 #[expect(missing_docs, reason = "documented where they are the core's")]
 pub enum Step {
@@ -39,7 +39,7 @@ pub enum Step {
 }
 
 impl Operations {
-    /// The bytes that read as these operations.
+    /// The bytes of an input that reads as these operations.
     pub fn to_bytes(limits: &[Limit], calls: &[Call]) -> Vec<u8> {
         let mut bytes = Vec::new();
         write_limits(limits, &mut bytes);

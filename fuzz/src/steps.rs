@@ -1,4 +1,4 @@
-//! A sequence of checks, as an input.
+//! The input of the target `steps`: a sequence of checks.
 
 use arbitrary::{Arbitrary, Result, Unstructured};
 use tidegate_core::{Decision, Limit};
@@ -7,56 +7,56 @@ use crate::bytes::{limits, number, write_limits, write_number};
 
 const CALLS: usize = 200;
 
-/// Checks on one bucket per limit.
+/// A sequence of checks on one bucket per limit.
 #[derive(Clone, Debug)]
 pub struct Steps {
-    /// One to four.
+    /// One to four limits.
     pub limits: Vec<Limit>,
-    /// In their order.
+    /// The checks, in order.
     pub calls: Vec<Call>,
 }
 
 /// One check.
 #[derive(Clone, Copy, Debug)]
 pub struct Call {
-    /// How the clock moves before it.
+    /// The movement of the clock before the check.
     pub clock: Move,
-    /// Tokens.
+    /// The cost.
     pub cost: Cost,
 }
 
 /// A movement of the clock.
 #[derive(Clone, Copy, Debug)]
 pub enum Move {
-    /// None.
+    /// The clock stands still.
     Stay,
     /// To a time, forward or backward.
     To(u64),
-    /// So many nanoseconds on.
+    /// Forward by this many nanoseconds.
     Forward(u64),
-    /// So many nanoseconds back.
+    /// Back by this many nanoseconds.
     Back(u64),
-    /// On to when the last refusal said that its call would be allowed.
+    /// Forward to the time at which the last refused call would be allowed, by its answer.
     Retry,
-    /// On to one nanosecond before that.
+    /// Forward to one nanosecond before that.
     TickBeforeRetry,
-    /// On to when the last answer said that its bucket would be full.
+    /// Forward to the time at which the bucket would be full, by the last answer.
     Reset,
 }
 
-/// How many tokens are asked for.
+/// The cost of a check.
 #[derive(Clone, Copy, Debug)]
 pub enum Cost {
-    /// So many.
+    /// This many tokens.
     Exactly(u64),
-    /// What the last answer said was left, and so many more.
+    /// The remaining tokens of the last answer, and this many more.
     Remaining(u8),
-    /// The smallest burst, and so many more.
+    /// The smallest burst, and this many more.
     Burst(u8),
 }
 
 impl Move {
-    /// The clock afterwards, which stops at both ends.
+    /// The clock after the movement, which stops at both ends.
     pub fn from(self, now: u64, last: Option<&Decision>) -> u64 {
         let forward = |by: Option<u64>| now.saturating_add(by.unwrap_or(0));
         match self {
@@ -85,8 +85,8 @@ impl Cost {
 }
 
 impl Steps {
-    /// The bytes that read as these steps, if the clock moves only by [`Move::To`]
-    /// and the costs are [`Cost::Exactly`] known.
+    /// The bytes of an input that reads as checks at these times with these costs: the clock moves by
+    /// [`Move::To`], and the costs are [`Cost::Exactly`].
     pub fn to_bytes(limits: &[Limit], calls: &[(u64, u64)]) -> Vec<u8> {
         let mut bytes = Vec::new();
         write_limits(limits, &mut bytes);

@@ -1,4 +1,4 @@
-//! Writes the first inputs of every target, from the vectors: `seeds <folder>` makes
+//! Writes the first inputs of every target, made from the vectors: `seeds <folder>` writes
 //! `<folder>/<target>/<number>`.
 
 use std::path::{Path, PathBuf};
@@ -11,10 +11,10 @@ use tidegate_fuzz::bytes::{write_limits, write_number};
 use tidegate_fuzz::operations::{self, Call, Operations};
 use tidegate_fuzz::steps::Steps;
 
-// What is built with coverage needs libFuzzer's hooks, though nothing is fuzzed here.
+// Code that is built with coverage needs libFuzzer's hooks, although nothing is fuzzed here.
 use libfuzzer_sys as _;
 
-/// Longer traces say nothing that shorter ones do not.
+/// Longer traces are cut to this length, because they cover no more than shorter ones.
 const STEPS: usize = 40;
 
 fn main() -> io::Result<()> {
@@ -43,16 +43,17 @@ fn grammar() -> Vec<Vec<u8>> {
 }
 
 fn steps() -> Vec<Vec<u8>> {
-    let of_trace = |(limits, steps): (Vec<Limit>, Vec<Step>)| {
+    let seed = |(limits, steps): (Vec<Limit>, Vec<Step>)| {
         let calls: Vec<_> = steps.iter().take(STEPS).map(|step| (step.now(), step.cost)).collect();
         Steps::to_bytes(&limits, &calls)
     };
-    traces().map(of_trace).collect()
+    traces().map(seed).collect()
 }
 
-/// Traces of checks as operations, each charge corrected and each third cancelled.
+/// The traces of checks as traces of operations: every sixth call is a cancel, and every sixth a
+/// settlement.
 fn operations() -> Vec<Vec<u8>> {
-    let of_trace = |(limits, steps): (Vec<Limit>, Vec<Step>)| {
+    let seed = |(limits, steps): (Vec<Limit>, Vec<Step>)| {
         let calls = steps.iter().take(STEPS).enumerate().map(|(number, step)| {
             let (now, cost) = (step.now(), step.cost);
             let step = match number % 6 {
@@ -66,10 +67,10 @@ fn operations() -> Vec<Vec<u8>> {
         });
         Operations::to_bytes(&limits, &calls.collect::<Vec<_>>())
     };
-    traces().map(of_trace).collect()
+    traces().map(seed).collect()
 }
 
-/// What every trace's bucket holds in Redis half-way, and what no bucket holds.
+/// The value of every trace's bucket in Redis after half of its checks, and values that no bucket has.
 fn values() -> Vec<Vec<u8>> {
     let mut seeds = Vec::new();
     for (limits, steps) in traces() {
@@ -77,7 +78,7 @@ fn values() -> Vec<Vec<u8>> {
         let Some(step) = after.first() else { continue };
         let mut cells = Cells::default();
         for earlier in before {
-            // A cost that is too large charges nothing.
+            // A cost that is too large is an error and charges nothing.
             let _ = decide_tiers(&limits, &mut cells, earlier.now(), earlier.cost);
         }
         let value = value::write(&cells, &limits, step.now());
@@ -109,7 +110,7 @@ fn traces() -> impl Iterator<Item = (Vec<Limit>, Vec<Step>)> {
     })
 }
 
-/// A configuration as JSON and as Envoy sends it, and an answer of a service.
+/// A configuration as JSON and in the protobuf form that Envoy sends, and an answer of a service.
 fn configurations() -> Vec<Vec<u8>> {
     let json = r#"{"key": {"header": "X-Api-Key"}, "missing_key": "deny",
         "local": {"limits": ["100/s burst 20", "1000/h window", "5/s", "6/s"], "max_keys": 64},
