@@ -7,9 +7,9 @@ In each round every contender of a case runs once, in turn, so that what slows t
 for a while slows them all; figures are medians over the rounds. Each contender has the same limit
 for all calls of a case, so a wrong answer ends the run. Peers run their cheapest algorithm.
 
-The columns, per check: what the caller waits (p50, p99); how often the server read from a
-socket (`trips`; a client that has many calls in flight on one connection may be read once for
-several) and ran a script; CPU of the server, of that in scripts, and of the client's process.
+The columns, per check: how long the caller waits (p50, p99); how often the server read from a socket
+(`trips`; one read can have several calls of a client that has many in flight on one connection) and
+ran a script; CPU time of the server, the part of that in scripts, and of the client's process.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ FULL = Effort(rounds=15, milliseconds=500, spread_keys=100_000, exhausted_keys=1
 @dataclass(frozen=True)
 class Case:
     worker: str
-    contenders: tuple[str, ...]  # ours first
+    contenders: tuple[str, ...]  # Ours is first.
     keys: int
     outcome: str
     concurrency: int
@@ -68,7 +68,7 @@ class Case:
         return f"{language} {load} c{self.concurrency}{together} {self.outcome}"
 
 
-# Ours first, then ours over the client that the peers have, then the peers. `bare` is a call of a
+# Ours comes first, then ours over the client that the peers use, then the peers. `bare` is a call of a
 # script that does nothing, through Rust's, redis-py's or ioredis' client.
 RUST = ("tidegate", "redis_rate")
 PYTHON = ("tidegate", "tidegate-redis-py", "limits", "throttled-py")
@@ -88,7 +88,7 @@ def cases(effort: Effort) -> Iterator[Case]:
     yield Case("rust", RUST_PACED, 1, "paced", 1)
     for outcome, many in (("allow", effort.spread_keys), ("deny", effort.exhausted_keys)):
         for keys in (1, many):
-            # A bucket of self-limiters is an object with connections of its own: hot keys only.
+            # A bucket of self-limiters is an object with its own connections, so it has hot keys only.
             asyncio = (*ASYNCIO, "self-limiters") if keys == 1 else ASYNCIO
             bare = ("bare",) if outcome == "allow" else ()
             bare_async = ("bare-async",) if outcome == "allow" else ()
@@ -100,7 +100,7 @@ def cases(effort: Effort) -> Iterator[Case]:
             yield Case("node", NODE + bare, keys, outcome, 1)
             yield Case("node", NODE, keys, outcome, 100)
         for keys in (1, IN_FLIGHT):
-            # All at once by one call, and by as many tasks as come.
+            # The checks come in one call, and from as many tasks.
             for ours in ("tidegate-many", "tidegate-asking"):
                 yield Case("rust", (ours, "redis_rate"), keys, outcome, IN_FLIGHT)
 
@@ -138,7 +138,7 @@ COLUMNS = {
     "client": Column("client us", "us"),
 }
 
-# By contender, then by column.
+# The medians by contender, then by column.
 Medians = dict[str, dict[str, float]]
 
 
@@ -182,7 +182,7 @@ BARS = (
 
 
 class RedisServer:
-    """A redis-server of our own, and its counters."""
+    """A redis-server that this program starts, and its counters."""
 
     def __init__(self, folder: str) -> None:
         with socket.socket() as free:
@@ -213,13 +213,13 @@ class RedisServer:
         while len(text) < int(length[1:]) + 2:
             text += self.socket.recv(1 << 16)
         info = dict(line.split(":", 1) for line in text.decode().splitlines() if ":" in line)
-        commands = (re.match(r"cmdstat_(eval|evalsha|fcall)$", name) and of for name, of in info.items())
-        stats = [dict(part.split("=") for part in of.split(",")) for of in commands if of]
+        commands = (re.match(r"cmdstat_(eval|evalsha|fcall)$", name) and line for name, line in info.items())
+        stats = [dict(part.split("=") for part in line.split(",")) for line in commands if line]
         return {
             "reads": float(info["total_reads_processed"]),
             "cpu": float(info["used_cpu_user_main_thread"]) + float(info["used_cpu_sys_main_thread"]),
-            "scripts": sum(float(of["calls"]) for of in stats),
-            "script": sum(float(of["usec"]) for of in stats),
+            "scripts": sum(float(command["calls"]) for command in stats),
+            "script": sum(float(command["usec"]) for command in stats),
         }
 
     def stop(self) -> None:
@@ -265,7 +265,7 @@ def measure(server: RedisServer, worker: Worker, case: Case, name: str, effort: 
         per_second=calls / sample["seconds"],
         p50=sample["p50_us"],
         p99=sample["p99_us"],
-        trips=(grown["reads"] - 1) / calls,  # one is the look at the counters
+        trips=(grown["reads"] - 1) / calls,  # One read is for the counters.
         scripts=grown["scripts"] / calls,
         server=grown["cpu"] / calls * 1e6,
         script=grown["script"] / calls,
@@ -309,7 +309,7 @@ def print_bench_lines(case: Case, medians: Medians, rounds: list[dict[str, Figur
     ours, *peers = case.contenders
     for peer in peers:
         for column, it in COLUMNS.items():
-            pairs = [(getattr(of[ours], column), getattr(of[peer], column)) for of in rounds]
+            pairs = [(getattr(turn[ours], column), getattr(turn[peer], column)) for turn in rounds]
             ratios = [_ratio(a, b) if it.more_is_better else _ratio(b, a) for a, b in pairs]
             line = {
                 "suite": "redis",
@@ -332,18 +332,18 @@ def print_bars(medians: dict[str, Medians]) -> None:
             continue
         figures = medians[bar.case]
         ours = bar.ours or next(iter(figures))
-        others = [of for name, of in figures.items() if not name.startswith(("tidegate", "bare"))]
+        others = [other for name, other in figures.items() if not name.startswith(("tidegate", "bare"))]
         more_is_better = COLUMNS[bar.column].more_is_better
-        figure, of = figures[ours][bar.column], ""
+        figure, unit = figures[ours][bar.column], ""
         if bar.peer:
             peers = others if bar.peer == "best" else [figures[bar.peer]]
             best = max if more_is_better else min
             figure /= best(peer[bar.column] for peer in peers)
-            of = f" times {bar.peer if bar.peer != 'best' else 'the best peer'}"
+            unit = f" times {bar.peer if bar.peer != 'best' else 'the best peer'}"
         reached = figure >= bar.bar if more_is_better else figure <= bar.bar
         sense = "at least" if more_is_better else "at most"
         print(
-            f"{f'{bar.case}, {ours}, {COLUMNS[bar.column].title}':<64}{figure:>8.2f}{of},"
+            f"{f'{bar.case}, {ours}, {COLUMNS[bar.column].title}':<64}{figure:>8.2f}{unit},"
             f" {sense} {bar.bar}: {'reached' if reached else 'NOT REACHED'}"
         )
 

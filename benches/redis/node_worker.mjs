@@ -61,7 +61,7 @@ const CONTENDERS = {
     return async (key) => (await limiter.limit(key)).success;
   },
 
-  // A script that does nothing: what the client and the server take without any limiter.
+  // Calls a script that does nothing, to measure the client and the server without any limiter.
   bare() {
     const client = new Redis(REDIS_URL);
     const loading = client.script('LOAD', 'return 1');

@@ -121,8 +121,8 @@ def throttled_async(tokens: int, seconds: int) -> AsyncCheck:
 
 
 def self_limiters(tokens: int, seconds: int) -> AsyncCheck:
-    """Waits for the next refill even with tokens left, here of a millisecond, or raises where
-    that would be too long: its latencies are no round trips."""
+    """Waits for the next refill (here every millisecond) even with tokens left, or raises where that
+    takes too long. Its latencies are therefore not those of round trips."""
     from self_limiters import MaxSleepExceededError, TokenBucket
 
     refill = 0.001

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Brings the peers of `make bench-redis`, at their pinned versions: Python's into
-# .build/bench-redis/venv, Node's into benches/redis/node_modules, and the file of redis_rate's
-# scripts, which is run as data, into .build/bench-redis.
+# Installs the peers of `make bench-redis` at their pinned versions: Python's into
+# .build/bench-redis/venv, Node's into benches/redis/node_modules, and the Go file with redis_rate's
+# scripts, which is only read, into .build/bench-redis.
 set -euo pipefail
 # shellcheck source=scripts/project.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../../scripts/project.sh"

@@ -1,4 +1,4 @@
-//! One bucket without a key.
+//! Benchmarks of a single bucket without a key.
 
 use core::hint::black_box;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -12,7 +12,7 @@ use tidegate::{Bucket, Clock, Error, FastClock, Limit, ManualClock, MonotonicClo
 use crate::harness::{Contender, Effort, compare};
 use crate::peers::{Bare, GivenClock, NOW, quota};
 
-/// Calls at one moment before the given time moves by what they have spent.
+/// The given time moves after this many calls, by the time that pays for them.
 const BATCH: u64 = 1_024;
 
 #[derive(Clone, Copy)]
@@ -22,11 +22,11 @@ struct Rate {
     burst: u32,
 }
 
-/// Given a time that moves as fast as calls are made, never refuses.
+/// Never refuses while the given time moves as fast as calls are made.
 const GIVEN: Rate = Rate { text: "1000000/s", width: 1_000, burst: 1_000_000 };
-/// No caller is as fast as this.
+/// Never refuses, because no caller is this fast.
 const NEVER_REFUSES: Rate = Rate { text: "500000000/s", width: 2, burst: 500_000_000 };
-/// Refuses all but the first.
+/// Refuses all calls but the first.
 const REFUSES: Rate = Rate { text: "1/d", width: 86_400_000_000_000, burst: 1 };
 
 impl Rate {
@@ -74,7 +74,7 @@ fn clocks(effort: Effort) {
     );
 }
 
-/// The time given, which moves on after each batch by what the batch has spent.
+/// The given time, which moves on after each batch by the time that pays for it.
 struct Moving {
     calls: u64,
     width: u64,
@@ -91,7 +91,7 @@ impl Moving {
     }
 }
 
-/// Yes or no, which is all that governor answers when it allows.
+/// Compares checks that answer yes or no, which is all that governor answers when it allows.
 fn given(effort: Effort, case: &str, rate: Rate) {
     let step = if rate.burst == 1 { 0 } else { rate.width };
     let bucket = Bucket::with_clock(rate.limit(), ManualClock::new(0));
@@ -124,7 +124,7 @@ fn given(effort: Effort, case: &str, rate: Rate) {
     );
 }
 
-/// What a response's headers want: what remains, or how long to wait.
+/// Compares checks that answer what a response's headers need: the remaining tokens, or the wait.
 fn whole_answer(effort: Effort, case: &str, rate: Rate) {
     let step = if rate.burst == 1 { 0 } else { rate.width };
     let bucket = Bucket::with_clock(rate.limit(), ManualClock::new(0));

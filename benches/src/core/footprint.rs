@@ -1,4 +1,5 @@
-//! Memory per live key: how much a process grows, of a fresh process for each contender.
+//! Benchmark of the memory per live key: how much a process grows, with a fresh process for each
+//! contender.
 
 use std::process::{Command, ExitCode};
 
@@ -27,7 +28,7 @@ fn measure(kind: &str, keys: usize) -> Option<f64> {
     String::from_utf8(output.stdout).ok()?.trim().parse().ok()
 }
 
-/// The fresh process: prints the bytes per key.
+/// Runs in the fresh process and prints the bytes per key.
 pub(crate) fn child(kind: &str, keys: &str) -> ExitCode {
     let Ok(keys) = keys.parse::<usize>() else { return ExitCode::FAILURE };
     let grown = if kind == KINDS[0] {
@@ -51,7 +52,7 @@ fn grown_by(keys: usize, check: impl Fn(&str)) -> Option<u64> {
     Some(resident()?.saturating_sub(before))
 }
 
-/// The process's memory in bytes, where the system tells it as Linux does.
+/// The process's memory in bytes; `None` on systems without Linux's `/proc`.
 fn resident() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;

@@ -1,6 +1,7 @@
-//! Interleaved rounds: in each one every contender runs once, in turn, so that what slows the
-//! machine down for a while slows them all; medians, because what interrupts them only ever
-//! adds time.
+//! Runs contenders in interleaved rounds and reports medians.
+//!
+//! Every contender runs once in each round, in turn, so that a slow phase of the machine slows them all.
+//! Medians, because interruptions only ever add time.
 
 use core::time::Duration;
 use std::sync::Barrier;
@@ -10,21 +11,21 @@ use std::time::Instant;
 /// How long to measure.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Effort {
-    /// Only to see that it runs: the figures mean nothing.
+    /// Only shows that everything runs: the figures mean nothing.
     Quick,
     Normal,
-    /// Ten million keys too.
+    /// Adds ten million keys.
     Full,
 }
 
-/// Makes so many calls and tells how long they took.
+/// A contender: makes a number of calls and answers how long they took.
 pub(crate) struct Contender<'a> {
     name: &'static str,
     run: Box<dyn FnMut(u64) -> Duration + 'a>,
 }
 
 impl<'a> Contender<'a> {
-    /// One thread that calls again and again.
+    /// A contender of one thread that calls again and again.
     pub(crate) fn new(name: &'static str, mut call: impl FnMut() + 'a) -> Self {
         let run = move |calls| {
             let start = Instant::now();
@@ -36,8 +37,8 @@ impl<'a> Contender<'a> {
         Self { name, run: Box::new(run) }
     }
 
-    /// Threads that start together; the slowest counts. `caller` makes what one of them,
-    /// by its number, calls again and again.
+    /// A contender of several threads that start together; the slowest counts. `caller` makes the
+    /// function that the thread with this number calls again and again.
     pub(crate) fn on_threads<C: FnMut()>(
         name: &'static str,
         threads: usize,
@@ -66,12 +67,12 @@ impl<'a> Contender<'a> {
     }
 }
 
-/// Measures ours, the first contender, against each other one.
+/// Measures ours, the first contender, against each of the others.
 pub(crate) fn compare(effort: Effort, case: &str, contenders: Vec<Contender<'_>>) {
     compare_by(effort, case, 1, contenders);
 }
 
-/// The same where each call of a contender does the work of `works`.
+/// [`compare`] for contenders whose calls do the work of `works` calls each.
 pub(crate) fn compare_by(
     effort: Effort,
     case: &str,
@@ -98,7 +99,7 @@ pub(crate) fn compare_by(
     }
 }
 
-/// One line for people and one for programs; `ratios` of the single rounds.
+/// Prints one line for people and one for programs. `ratios` are those of the single rounds.
 pub(crate) fn report(
     case: &str,
     unit: &str,
@@ -126,7 +127,7 @@ pub(crate) fn quantile(values: &[f64], q: f64) -> f64 {
     sorted.get((last as f64 * q).round() as usize).copied().unwrap_or(f64::NAN)
 }
 
-/// Also warms up.
+/// The number of calls that fit in a slice. Finding it warms the contender up.
 fn calls_in(slice: Duration, contender: &mut Contender<'_>) -> u64 {
     let mut calls = 64;
     loop {

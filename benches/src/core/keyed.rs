@@ -1,4 +1,4 @@
-//! Buckets by key, each contender with its own default clock.
+//! Benchmarks of buckets by key, each contender with its own default clock.
 
 use core::hint::black_box;
 use core::num::NonZeroU32;
@@ -13,11 +13,11 @@ use tidegate::{Clock, Limiter, MonotonicClock};
 use crate::harness::{Contender, Effort, compare, compare_by, quantile, report};
 use crate::peers::{Bare, quota};
 
-/// So slow and deep that buckets owe something for the whole run, that is: are live, and yet
-/// never refuse: each starts half spent, which half an hour refills.
+/// The limit is so slow and its burst so large that buckets owe something for the whole run, so they are
+/// live, and yet never refuse. Each starts half spent, which takes half an hour to refill.
 const LIMIT: &str = "1000000/h";
 pub(crate) const HALF: u32 = BURST / 2;
-/// As many as the largest case has.
+/// The keys of the largest case.
 const MAX_KEYS: usize = 10_000_000;
 const WIDTH: u64 = 3_600_000;
 const BURST: u32 = 1_000_000;
@@ -37,7 +37,7 @@ pub(crate) fn run(effort: Effort) {
     inserting(effort);
 }
 
-/// The cases of so many keys alone.
+/// Runs only the cases with this many keys.
 pub(crate) fn run_one(keys: &str) -> ExitCode {
     let Ok(size) = keys.parse() else { return ExitCode::from(2) };
     check(Effort::Full, size);
@@ -46,7 +46,7 @@ pub(crate) fn run_one(keys: &str) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// What a second limit costs: the peer is ours with one.
+/// Measures the cost of a second limit: the peer is our limiter with one.
 pub(crate) fn two_limits(effort: Effort) {
     let two = Limiter::builder().limit(LIMIT).limit("1000000000/d").max_keys(MAX_KEYS).build();
     let (one, Ok(two)) = (ours(), two) else { return };
@@ -99,7 +99,7 @@ fn check(effort: Effort, size: usize) {
     );
 }
 
-/// Checks of 64 keys in one call, by the key, against the peer's single calls.
+/// Checks of 64 keys in one call, per key, against the peer's single calls.
 fn many(effort: Effort, size: usize) {
     const MANY: usize = 64;
     let (limiter, peer) = (ours(), governors());
@@ -130,9 +130,9 @@ fn many(effort: Effort, size: usize) {
     );
 }
 
-/// What sharing buckets with other processes costs: the peer is ours in this one's memory.
+/// Measures the cost of sharing buckets with other processes: the peer is our limiter in memory.
 fn shared(effort: Effort, size: usize) {
-    // Its slots are all there from the start: as many as are wanted, no less than by default.
+    // All slots of shared memory exist from the start. Their number is at least the default.
     let max_keys = size.max(100_000);
     let url = format!("shm://tidegate-bench-{}?max_keys={max_keys}", std::process::id());
     let Ok(shared) = Limiter::builder().limit(LIMIT).store_url(&url).build() else {
@@ -155,9 +155,8 @@ fn shared(effort: Effort, size: usize) {
     );
 }
 
-/// The longest that any one call took while a million keys arrived, and how many took more
-/// than 50 µs. The best of several rounds, since what interrupts a round is not its own; the
-/// ratio is of those too.
+/// Measures the slowest call while a million keys arrive, and how many calls take more than 50 µs. The
+/// figures are those of the best of several rounds, because interruptions come from elsewhere.
 fn inserting(effort: Effort) {
     let (size, rounds) = if effort == Effort::Quick { (20_000, 1) } else { (1_000_000, 5) };
     let keys: Vec<String> = (0..size).map(key).collect();
@@ -170,7 +169,7 @@ fn inserting(effort: Effort) {
             stalls(&keys, |key| limiter.check(key, HALF.into()).is_ok()),
             stalls(&keys, |key| peer.check_key_n(key, half).is_ok()),
             stalls(&keys, |key| BARE.lock_map(&map, key, Clock::now(&clock))),
-            // What the machine itself makes any call wait for, in about the time that ours take.
+            // The machine's own interruptions, measured for about the time that our calls take.
             stalls(&keys, |_| (0..40).all(|_| black_box(Clock::now(&clock)) > 0)),
         ];
         for (which, (longest, count)) in stalls.into_iter().enumerate() {
@@ -182,13 +181,13 @@ fn inserting(effort: Effort) {
         let (ours, theirs) = (quantile(&worst[0], 0.0), quantile(&worst[peer], 0.0));
         report("worst call, 1M keys arriving", "us", ours, theirs, name, vec![theirs / ours]);
         let (ours, theirs) = (quantile(&slow[0], 0.0), quantile(&slow[peer], 0.0));
-        // One more on both sides: none is a figure too.
+        // One is added on both sides, so that no slow call at all gives a ratio too.
         let ratio = (theirs + 1.0) / (ours + 1.0);
         report("calls over 50 us, 1M keys arriving", "calls", ours, theirs, name, vec![ratio]);
     }
 }
 
-/// The longest call in microseconds, and the number of those over 50.
+/// The time of the slowest call in microseconds, and the number of calls over 50 µs.
 fn stalls(keys: &[String], check: impl Fn(&String) -> bool) -> (f64, f64) {
     let (mut longest, mut slow) = (0.0_f64, 0);
     for key in keys {
@@ -210,7 +209,7 @@ fn calls<'a>(
     Contender::new(name, move || _ = black_box(keys.next().is_some_and(&check)))
 }
 
-/// Each thread starts in another place.
+/// A contender of two threads, each of which starts at another key.
 fn on_two<'a>(
     name: &'static str,
     keys: &'a [String],
@@ -222,7 +221,7 @@ fn on_two<'a>(
     })
 }
 
-/// [`HALF`] as governor wants it.
+/// [`HALF`] in governor's type.
 pub(crate) fn half() -> NonZeroU32 {
     NonZeroU32::new(HALF).unwrap_or(NonZeroU32::MIN)
 }
@@ -236,14 +235,13 @@ pub(crate) fn governors() -> DefaultKeyedRateLimiter<String> {
     RateLimiter::dashmap(quota(WIDTH, BURST))
 }
 
-/// 15 bytes, as a user's or an address's key might have.
+/// A key of 15 bytes, like the name of a user or an address.
 pub(crate) fn key(number: usize) -> String {
     format!("user:{number:010}")
 }
 
-/// The keys in an order in which no store has seen them: what follows in memory is not what
-/// is asked for next. The strings themselves lie in that order, so that reading them costs
-/// little.
+/// The keys in an order in which no store has seen them, so that neighbours in memory are not asked for
+/// one after the other. The strings themselves are in that order, so that reading them costs little.
 fn shuffled(size: usize) -> Vec<String> {
     let mut numbers: Vec<usize> = (0..size).collect();
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;

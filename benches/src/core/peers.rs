@@ -1,5 +1,5 @@
-//! What ours is measured against: governor as it comes, a bare compare-and-swap loop as the
-//! floor, and a mutex as what one writes first.
+//! The peers of the benchmarks: governor with its defaults, a bare compare-and-swap loop as the floor,
+//! and a mutex, which is what one writes first.
 
 use core::num::NonZeroU32;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -14,7 +14,7 @@ use governor::nanos::Nanos;
 /// The time that a benchmark gives to every contender alike.
 pub(crate) static NOW: AtomicU64 = AtomicU64::new(1 << 60);
 
-/// [`NOW`] as governor wants it: a load, as cheap as a clock can be.
+/// [`NOW`] in governor's type: a load, which is as cheap as a clock can be.
 #[derive(Clone, Debug)]
 pub(crate) struct GivenClock;
 
@@ -27,14 +27,14 @@ impl Clock for GivenClock {
     }
 }
 
-/// One token per `width` nanoseconds.
+/// A quota of one token per `width` nanoseconds.
 #[allow(clippy::expect_used, reason = "the benchmarks' own constants")]
 pub(crate) fn quota(width: u64, burst: u32) -> Quota {
     let burst = NonZeroU32::new(burst).expect("a positive burst");
     Quota::with_period(Duration::from_nanos(width)).expect("a positive period").allow_burst(burst)
 }
 
-/// The rule and nothing else: no errors, no answer but yes or no.
+/// The bare rule: it has no errors, and no answer but yes or no.
 pub(crate) struct Bare {
     pub(crate) width: u64,
     pub(crate) span: u64,

@@ -19,17 +19,17 @@ pub(crate) struct Rate {
 
 /// More tokens than calls can ask of one key.
 pub(crate) const HOT: Rate = Rate { tokens: 10_000_000, seconds: 1 };
-/// A bucket owes for about a second after a check.
+/// A limit whose bucket owes something for about a second after a check.
 pub(crate) const SPREAD: Rate = Rate { tokens: 100_000, seconds: 86_400 };
-/// One check, then none today.
+/// A limit of one check a day.
 pub(crate) const EXHAUSTED: Rate = Rate { tokens: 1, seconds: 86_400 };
 const RATES: [Rate; 3] = [HOT, SPREAD, EXHAUSTED];
 
 pub(crate) trait Contender: Send + Sync + 'static {
-    /// Asks for one token and tells whether it was allowed.
+    /// Asks for one token and answers whether it was allowed.
     fn check(&self, rate: Rate, key: u64) -> impl Future<Output = Result<bool>> + Send + 'static;
 
-    /// The same from a thread that waits for the answer.
+    /// [`check`](Self::check) from a thread that waits for the answer.
     fn check_blocking(
         &self,
         runtime: &tokio::runtime::Runtime,
@@ -92,7 +92,7 @@ impl Tidegate {
 }
 
 impl Tidegate {
-    /// Asks for one token of each key in one call, and tells how many were allowed.
+    /// Asks for one token of each key in one call, and answers how many were allowed.
     pub(crate) async fn check_many(&self, rate: Rate, keys: &[u64]) -> Result<u64> {
         let names: Vec<String> = keys.iter().map(|key| format!("user:{key}")).collect();
         let checks = names.iter().map(|name| (name, 1));
@@ -161,7 +161,7 @@ impl Contender for RedisRate {
     }
 }
 
-/// An empty script: what the client and the server take without any limiter.
+/// An empty script, to measure the client and the server without any limiter.
 pub(crate) struct Bare {
     connection: MultiplexedConnection,
     script: Script,

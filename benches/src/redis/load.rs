@@ -23,7 +23,7 @@ pub(crate) struct Load {
     pub(crate) rest: Duration,
 }
 
-/// What the calls of one slice took.
+/// The measurement of one slice of calls.
 #[derive(Default)]
 pub(crate) struct Sample {
     calls: usize,
@@ -34,7 +34,7 @@ pub(crate) struct Sample {
     p99_us: f64,
 }
 
-/// Latencies in nanoseconds, and how many of the calls were allowed.
+/// Latencies in nanoseconds, and the number of calls that were allowed.
 type Measured = (Vec<u32>, u64);
 
 impl Load {

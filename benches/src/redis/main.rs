@@ -33,7 +33,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 fn main() -> Result<()> {
     let url = std::env::var("REDIS_URL")?;
     let script = std::fs::read_to_string(std::env::var("REDIS_RATE_SCRIPT")?)?;
-    // One thread, on which both the tasks and the I/O of all contenders run.
+    // The tasks and the I/O of all contenders run on one thread.
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let client = redis::Client::open(url.as_str())?;
