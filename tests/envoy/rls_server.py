@@ -1,7 +1,7 @@
 """A rate limit service (envoy.service.ratelimit.v3) that answers as a test tells it to.
 
-It is a real gRPC server; its few messages are written and read by hand, so that the
-filter's own encoding is checked against another's.
+It is a real gRPC server. It encodes and decodes its few messages by hand, so that the filter's
+encoding is checked against an independent one.
 """
 
 from __future__ import annotations

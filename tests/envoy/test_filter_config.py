@@ -1,4 +1,4 @@
-"""Configurations: what Envoy does with those that the filter refuses."""
+"""Configurations of the filter: how Envoy handles one that is refused, and updates."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_a_configuration_can_be_the_text_of_a_json_object(start):
     assert statuses(envoy, 3) == [200, 200, 429]
 
 
-def test_a_bad_update_is_rejected_and_the_old_configuration_serves_on(start):
+def test_a_bad_update_is_rejected_and_the_old_configuration_stays_in_force(start):
     envoy = start({"key": PATH, "local": LOCAL}, reconfigurable=True)
     assert statuses(envoy, 3) == [200, 200, 429]
     envoy.configure({"key": PATH, "local": {"limits": ["0/s"]}})
@@ -91,7 +91,7 @@ def test_a_bad_update_is_rejected_and_the_old_configuration_serves_on(start):
     assert statuses(envoy, 1) == [429]
 
 
-def test_a_good_update_takes_over_and_the_same_limits_keep_their_buckets(start):
+def test_a_good_update_is_applied_and_the_same_limits_keep_their_buckets(start):
     envoy = start({"key": PATH, "local": LOCAL}, reconfigurable=True)
     assert statuses(envoy, 3) == [200, 200, 429]
     envoy.configure({"key": PATH, "local": LOCAL, "status": 430})
@@ -102,7 +102,7 @@ def test_a_good_update_takes_over_and_the_same_limits_keep_their_buckets(start):
 
 
 def test_updates_faster_than_old_listeners_drain(start):
-    """Each old configuration lives on in the VM until its listener has drained."""
+    """Each old configuration stays in the VM until its listener has drained."""
     envoy = start({"key": PATH, "local": LOCAL}, reconfigurable=True)
     statuses(envoy, 2)
     for status in range(430, 470):

@@ -1,4 +1,4 @@
-"""Limits that the filter keeps itself, in a worker's memory."""
+"""Local limits, whose buckets the filter keeps in a worker's memory."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def test_one_worker_admits_exactly_the_burst(start):
     assert "hostcall" not in envoy.log()
 
 
-def test_a_refusal_says_when_to_come_back(start):
+def test_a_refusal_shows_the_quota_and_the_time_of_the_next_token(start):
     envoy = start({"key": {"path": {}}, "local": {"limits": ["100/s", "3/h burst 2"]}})
     assert statuses(envoy, 2) == [200, 200]
     refused = fetch(envoy)
     assert (refused.status, refused.body) == (429, "too many requests\n")
-    told = {name: refused.headers[name] for name in ("x-ratelimit-limit", "x-ratelimit-remaining")}
-    assert told == {"x-ratelimit-limit": "2", "x-ratelimit-remaining": "0"}
+    quota = {name: refused.headers[name] for name in ("x-ratelimit-limit", "x-ratelimit-remaining")}
+    assert quota == {"x-ratelimit-limit": "2", "x-ratelimit-remaining": "0"}
     # A token comes every 20 minutes; a few seconds may have passed.
     assert 1190 <= int(refused.headers["retry-after"]) <= 1200
     assert 2390 <= int(refused.headers["x-ratelimit-reset"]) <= 2400
@@ -46,7 +46,7 @@ def test_a_refusal_says_when_to_come_back(start):
     assert envoy.access_log()[2]["details"] == "tidegate_limited_local"
 
 
-def test_headers_can_be_left_out_and_the_status_chosen(start):
+def test_headers_can_be_omitted_and_the_status_chosen(start):
     envoy = start({**PATH, "headers": False, "status": 503, "stat_prefix": "edge.a-1"})
     assert statuses(envoy, 3) == [200, 200, 503]
     assert not {"retry-after", "x-ratelimit-limit"} & fetch(envoy).headers.keys()
@@ -61,7 +61,7 @@ def test_tokens_come_back_at_the_rate_of_the_limit(start):
     wait_until(lambda: fetch(envoy).status == 200, "the next token, due in 200 ms", seconds=2)
 
 
-def test_grpc_clients_are_told_in_their_own_way(start):
+def test_grpc_clients_get_a_grpc_status(start):
     envoy = start({"key": {"path": {}}, "local": {"limits": ["1/h"]}})
     assert fetch(envoy).status == 200
     refused = fetch(envoy, headers=[("content-type", "application/grpc")])
@@ -83,7 +83,7 @@ def test_the_path_is_the_key_without_its_query(start):
 
 
 @pytest.mark.parametrize("headers", [[], key("")], ids=["absent", "empty"])
-def test_requests_without_a_key_pass_unless_told_otherwise(start, headers):
+def test_requests_without_a_key_pass_unless_configured_otherwise(start, headers):
     envoy = start(HEADER)
     assert statuses(envoy, 7, headers=headers) == [200] * 7
     assert envoy.counters() == NO_COUNTS | {"missing_key": 7}
@@ -114,7 +114,7 @@ def test_a_header_given_twice_is_one_key_joined_by_a_comma(start):
     ],
     ids=["latin-1", "no-utf-8", "1025-bytes", "50000-bytes"],
 )
-def test_a_key_that_cannot_be_one_is_refused_by_name(start, value, problem):
+def test_a_key_that_is_too_long_or_not_utf_8_is_refused_by_name(start, value, problem):
     envoy = start(HEADER)
     refused = fetch(envoy, headers=key(value))
     assert refused.status == 400
@@ -127,14 +127,14 @@ def test_a_key_that_cannot_be_one_is_refused_by_name(start, value, problem):
     assert envoy.access_log()[0]["details"] == "tidegate_bad_key"
 
 
-def test_the_longest_key_and_one_beyond_ascii_are_keys(start):
+def test_the_longest_key_and_a_key_beyond_ascii_are_accepted(start):
     envoy = start(HEADER)
     for value in ("k" * 1024, "schlüssel".encode()):
         assert statuses(envoy, 6, headers=key(value)) == [200] * 5 + [429]
 
 
-def test_many_more_keys_than_there_is_room_for(start):
-    """Memory does not grow: debts are forgotten, and that is counted."""
+def test_many_more_keys_than_max_keys(start):
+    """Memory does not grow: debts are forgotten, and each is counted."""
     envoy = start(
         {"key": {"path": {}}, "local": {"limits": ["5/h"], "max_keys": 16}},
     )
@@ -145,8 +145,8 @@ def test_many_more_keys_than_there_is_room_for(start):
     assert 100 - 16 <= counters["evicted"] < 100
 
 
-def test_workers_limit_each_for_itself(start):
-    """What `local` promises is per worker, and no more than that."""
+def test_each_worker_has_its_own_local_buckets(start):
+    """A local limit holds per worker, not for all workers together."""
     workers, burst = 2, 5
     envoy = start(HEADER, concurrency=workers)
     admitted = statuses(envoy, 60, headers=key("a")).count(200)

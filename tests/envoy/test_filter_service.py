@@ -1,4 +1,4 @@
-"""Limits that a rate limit service keeps, asked over gRPC."""
+"""Limits of a rate limit service, which the filter asks over gRPC."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_the_service_is_asked_for_every_request_and_decides(start):
         assert counted(envoy) == {"ok": 2, "limited_service": 1}
 
 
-def test_domain_descriptor_and_key_are_sent_as_they_are(start):
+def test_domain_descriptor_and_key_are_sent_unchanged(start):
     with RlsServer(lambda _: Response(OK)) as server:
         service = {"cluster": "tidegate", "domain": "edge", "descriptor": "api_key"}
         service["timeout"] = "2s"
@@ -42,8 +42,8 @@ def test_domain_descriptor_and_key_are_sent_as_they_are(start):
             assert server.requests[-1] == Request("edge", [("api_key", value)], 1)
 
 
-def test_a_refusal_passes_on_what_the_service_says(start):
-    told = Response(
+def test_a_refusal_has_the_headers_and_the_body_of_the_service(start):
+    refusal = Response(
         OVER_LIMIT,
         limit=50,
         remaining=0,
@@ -51,7 +51,7 @@ def test_a_refusal_passes_on_what_the_service_says(start):
         headers={"X-RateLimit-Limit": "50, 50;w=1", "x-from": "service", "bad name": "x"},
         body=b"slow down\n",
     )
-    with RlsServer(lambda _: told) as server:
+    with RlsServer(lambda _: refusal) as server:
         envoy = start(config(), rls_port=server.port)
         refused = fetch(envoy, headers=HEADERS)
         assert (refused.status, refused.body) == (429, "slow down\n")
@@ -68,7 +68,7 @@ def test_a_refusal_passes_on_what_the_service_says(start):
         assert envoy.access_log()[0]["details"] == "tidegate_limited_service"
 
 
-def test_what_the_local_limit_refuses_the_service_never_sees(start):
+def test_a_request_that_a_local_limit_refuses_is_not_sent_to_the_service(start):
     with RlsServer(lambda _: Response(OK)) as server:
         envoy = start(config(local={"limits": ["2/h"]}), rls_port=server.port)
         assert statuses(envoy, 5, headers=HEADERS) == [200, 200, 429, 429, 429]
@@ -76,7 +76,7 @@ def test_what_the_local_limit_refuses_the_service_never_sees(start):
         assert counted(envoy) == {"ok": 2, "limited_local": 3}
 
 
-def test_a_key_that_cannot_be_one_is_never_sent_on(start):
+def test_a_key_that_is_too_long_or_not_utf_8_is_not_sent_to_the_service(start):
     with RlsServer(lambda _: Response(OK)) as server:
         envoy = start(config(), rls_port=server.port)
         assert fetch(envoy, headers=[("k", b"\xff")]).status == 400
@@ -118,14 +118,14 @@ def test_a_cluster_that_envoy_does_not_know(start, on_error, status):
 
 
 @POLICIES
-def test_a_service_that_answers_nonsense(start, on_error, status):
+def test_a_service_whose_response_has_no_code(start, on_error, status):
     with RlsServer(lambda _: Response(code=0)) as server:
         envoy = start(config(on_error), rls_port=server.port)
         assert statuses(envoy, 2, headers=HEADERS) == [status] * 2
         assert counted(envoy) == {"service_error": 2}
 
 
-def test_a_refused_request_is_told_why(start, closed_port):
+def test_a_request_that_on_error_refuses_is_told_why(start, closed_port):
     envoy = start(config("deny"), rls_port=closed_port)
     assert fetch(envoy, headers=HEADERS).body == "the rate limit service is not available\n"
     wait_until(lambda: len(envoy.access_log()) == 1, "a line in the access log")
@@ -162,8 +162,8 @@ def test_an_open_breaker_keeps_requests_from_a_silent_service_until_it_answers(s
         assert counted(envoy)["ok"] == 11
 
 
-def test_a_client_that_goes_before_the_answer(start):
-    """Neither the request nor the filter's memory of it is left behind."""
+def test_a_client_that_disconnects_before_the_response(start):
+    """The outcome of its call is counted, and later requests are decided as ever."""
     asked = threading.Event()
     answer = threading.Event()
 
@@ -186,7 +186,7 @@ def test_a_client_that_goes_before_the_answer(start):
         assert counted(envoy) == {"limited_service": 1, "ok": 3}
 
 
-def test_many_requests_wait_at_once_and_each_gets_its_own_answer(start):
+def test_many_requests_wait_at_once_and_each_gets_its_own_response(start):
     def respond(request: Request) -> Response:
         time.sleep(0.01)
         return Response(OVER_LIMIT if int(request.entries[0][1]) % 3 == 0 else OK)
