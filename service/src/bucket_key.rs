@@ -2,41 +2,40 @@
 
 use core::fmt;
 
-/// How a descriptor's values become the key of its bucket.
+/// The form of a bucket's key, which is made from the values of a descriptor.
 ///
-/// A single value stands as it is, so that it is the same key that
-/// `limiter.check(value)` uses in any language. As soon as something else
-/// stands beside it, `%` and `/` inside values are escaped (`%25`, `%2F`), so
-/// that different descriptors never share a bucket.
+/// A single value is the key unchanged, as in `limiter.check(value)` in any language. When the
+/// key has more parts, `%` and `/` in values are escaped (`%25`, `%2F`), so that different
+/// descriptors never share a bucket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum BucketKey {
     /// The values, joined with `/`.
     Values,
     /// A template such as `login/{client}`.
-    Template(Vec<Part>),
+    Template(Vec<TemplatePart>),
 }
 
+/// A part of a template.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Part {
+pub(crate) enum TemplatePart {
     Literal(String),
     /// The value of the entry with this index.
     Value(usize),
 }
 
-/// Why a template cannot be used.
+/// A mistake in a template.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum TemplateError {
+    /// The template is the empty text.
     Empty,
+    /// A brace has no counterpart.
     Unbalanced,
-    /// The name is not among the rule's entry keys.
-    UnknownName {
-        name: String,
-        known: Vec<String>,
-    },
+    /// The name is not an entry key of the rule.
+    UnknownName { name: String, known: Vec<String> },
 }
 
 impl BucketKey {
-    /// Reads a template: `{name}` stands for the value of the entry with that key.
+    /// Parses a template, in which `{name}` stands for the value of the entry with that key.
     pub(crate) fn template(text: &str, entry_keys: &[&str]) -> Result<Self, TemplateError> {
         let mut parts = Vec::new();
         let mut rest = text;
@@ -44,13 +43,13 @@ impl BucketKey {
             let literal_end = rest.find(['{', '}']).unwrap_or(rest.len());
             let (literal, after) = rest.split_at(literal_end);
             if !literal.is_empty() {
-                parts.push(Part::Literal(literal.to_owned()));
+                parts.push(TemplatePart::Literal(literal.to_owned()));
             }
             rest = after;
             if !rest.is_empty() {
                 let inside = rest.strip_prefix('{').and_then(|inside| inside.split_once('}'));
                 let (name, after) = inside.ok_or(TemplateError::Unbalanced)?;
-                parts.push(Part::Value(position_of(name, entry_keys)?));
+                parts.push(TemplatePart::Value(position_of(name, entry_keys)?));
                 rest = after;
             }
         }
@@ -74,13 +73,15 @@ impl BucketKey {
                 }
             },
             Self::Template(parts) => match parts.as_slice() {
-                [Part::Value(index)] => value_at(values, *index).to_owned(),
+                [TemplatePart::Value(index)] => value_at(values, *index).to_owned(),
                 parts => {
                     let mut key = String::new();
                     for part in parts {
                         match part {
-                            Part::Literal(text) => key.push_str(text),
-                            Part::Value(index) => push_escaped(&mut key, value_at(values, *index)),
+                            TemplatePart::Literal(text) => key.push_str(text),
+                            TemplatePart::Value(index) => {
+                                push_escaped(&mut key, value_at(values, *index))
+                            }
                         }
                     }
                     key
@@ -97,7 +98,7 @@ fn position_of(name: &str, entry_keys: &[&str]) -> Result<usize, TemplateError> 
     })
 }
 
-/// The rule's match has made sure that the value is there.
+/// The value with this index, which exists because the rule has matched the descriptor.
 fn value_at<'a>(values: &[&'a str], index: usize) -> &'a str {
     values.get(index).copied().unwrap_or_default()
 }
@@ -131,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_value_is_the_key_and_several_are_joined_unmistakably() {
+    fn one_value_is_the_key_and_several_are_joined_without_collisions() {
         let key = BucketKey::Values;
         assert_eq!(key.write(&["50%/a"]), "50%/a");
         assert_eq!(key.write(&["a", "b"]), "a/b");
@@ -143,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn templates_choose_order_and_add_text() -> Result<(), TemplateError> {
+    fn templates_order_values_and_add_text() -> Result<(), TemplateError> {
         let keys = ["api_key", "path"];
         let write = |text| Ok(BucketKey::template(text, &keys)?.write(&["k/1", "/x"]));
         assert_eq!(write("{path}:{api_key}")?, "%2Fx:k%2F1");
@@ -154,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn templates_that_cannot_be() {
+    fn wrong_templates_are_refused() {
         let wrong = |text| BucketKey::template(text, &["api_key"]).err();
         assert_eq!(wrong(""), Some(TemplateError::Empty));
         for text in ["{", "}", "a}", "{api_key", "{{api_key}", "x{api_key}}"] {

@@ -15,6 +15,7 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
+/// The subcommands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Serves the shared buckets to Envoy over its rate limit service protocol (v3).
@@ -39,15 +40,18 @@ Examples:
 Exit codes: 0 stopped by SIGTERM or SIGINT; 1 the system refused something, such as
 an address to listen on; 2 the command line, the rules or a certificate is wrong.";
 
+// The bounds of options that the library checks are in its errors only; `store_options` adds
+// the option's name. The bounds of the service's own options are below.
+
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES, group = ArgGroup::new("what").required(true).args(["rules", "limit"]))]
 pub(crate) struct ServeOptions {
-    /// Where the buckets live: redis://, rediss:// (TLS), redis+unix://, redis+cluster://,
+    /// The store of the buckets: redis://, rediss:// (TLS), redis+unix://, redis+cluster://,
     /// redis+sentinel:// or memory:// (this process only)
     #[arg(long, value_name = "URL", env = "TIDEGATE_STORE", hide_env_values = true)]
     pub(crate) store: String,
 
-    /// The rules file (TOML): which descriptor is held to which limits
+    /// The rules file (TOML): the limits of each kind of descriptor
     #[arg(long, value_name = "FILE", env = "TIDEGATE_RULES")]
     pub(crate) rules: Option<PathBuf>,
 
@@ -55,7 +59,7 @@ pub(crate) struct ServeOptions {
     #[arg(long, value_name = "LIMIT", env = "TIDEGATE_LIMIT", value_delimiter = ';')]
     pub(crate) limit: Vec<String>,
 
-    /// With --limit: what keys in the store begin with
+    /// With --limit: the prefix of keys in the store
     #[arg(
         long,
         value_name = "TEXT",
@@ -65,7 +69,7 @@ pub(crate) struct ServeOptions {
     )]
     pub(crate) prefix: String,
 
-    /// Where to listen for gRPC; port 0 takes a free one
+    /// The address to listen on for gRPC; port 0 takes a free port
     #[arg(
         long,
         value_name = "ADDRESS",
@@ -74,7 +78,7 @@ pub(crate) struct ServeOptions {
     )]
     pub(crate) grpc_listen: SocketAddr,
 
-    /// Where to listen for HTTP, /healthz and /readyz; port 0 takes a free one
+    /// The address to listen on for HTTP (/healthz, /readyz, /metrics); port 0 takes a free port
     #[arg(
         long,
         value_name = "ADDRESS",
@@ -83,61 +87,46 @@ pub(crate) struct ServeOptions {
     )]
     pub(crate) http_listen: SocketAddr,
 
-    /// When ready, writes {"grpc": PORT, "http": PORT} to this file, all at once
+    /// A file that gets {"grpc": PORT, "http": PORT}, atomically, when the service is ready
     #[arg(long, value_name = "FILE", env = "TIDEGATE_PORTS_FILE")]
     pub(crate) ports_file: Option<PathBuf>,
 
-    /// The longest to wait for the store, connecting included: 1ms to 60s
+    /// The longest wait for the store, connecting included: 1ms to 60s
     #[arg(
         long,
         value_name = "TIME",
         env = "TIDEGATE_STORE_TIMEOUT",
         default_value = "50ms",
-        value_parser = store_timeout
+        value_parser = duration
     )]
     pub(crate) store_timeout: Duration,
 
-    /// What is answered while Redis fails
-    #[arg(
-        long,
-        value_enum,
-        value_name = "POLICY",
-        env = "TIDEGATE_ON_STORE_ERROR",
-        default_value_t
-    )]
-    pub(crate) on_store_error: OnStoreError,
+    /// The answer while Redis fails: raise (a gRPC error), allow (every request), deny (none), or
+    /// local (by this process's share of each limit; needs --peers)
+    #[arg(long, value_name = "POLICY", env = "TIDEGATE_ON_STORE_ERROR", default_value = "raise")]
+    pub(crate) on_store_error: String,
 
-    /// With --on-store-error local: how many processes use the buckets, each of which then has
-    /// one of so many equal shares: 1 to 1000000
-    #[arg(
-        long,
-        value_name = "COUNT",
-        env = "TIDEGATE_PEERS",
-        value_parser = clap::value_parser!(u32).range(1..=1_000_000)
-    )]
-    pub(crate) peers: Option<u32>,
+    /// With --on-store-error local: the number of processes that use the buckets, each of which
+    /// then has an equal share of the limits: 1 to 1000000
+    #[arg(long, value_name = "COUNT", env = "TIDEGATE_PEERS")]
+    pub(crate) peers: Option<u64>,
 
-    /// How long a key that Redis has refused may be refused again without asking, until its time
-    /// has come: 0s (always ask) to 60s; 100ms unless given
-    #[arg(long, value_name = "TIME", env = "TIDEGATE_DENY_CACHE", value_parser = deny_cache)]
+    /// The longest time for which a key that Redis has refused is refused again without asking:
+    /// 0s (always ask) to 60s; 100ms unless given
+    #[arg(long, value_name = "TIME", env = "TIDEGATE_DENY_CACHE", value_parser = duration)]
     pub(crate) deny_cache: Option<Duration>,
 
-    /// Takes tokens of busy keys ahead of time, for so long, and spends them without asking
-    /// Redis: 100ms to 60s, in whole milliseconds
-    #[arg(long, value_name = "TIME", env = "TIDEGATE_LEASE_TTL", value_parser = lease_ttl)]
+    /// Leases tokens of busy keys for this time, and spends them without asking Redis: 100ms to
+    /// 60s, in whole milliseconds
+    #[arg(long, value_name = "TIME", env = "TIDEGATE_LEASE_TTL", value_parser = duration)]
     pub(crate) lease_ttl: Option<Duration>,
 
-    /// With --lease-ttl: the largest part of the rate that this process takes: 0.001 to 1
-    #[arg(
-        long,
-        value_name = "PART",
-        env = "TIDEGATE_LEASE_MAX_SHARE",
-        default_value_t = 1.0,
-        value_parser = max_share
-    )]
-    pub(crate) lease_max_share: f64,
+    /// With --lease-ttl: the largest part of the rate that this process leases: 0.001 to 1; 1
+    /// unless given
+    #[arg(long, value_name = "PART", env = "TIDEGATE_LEASE_MAX_SHARE", requires = "lease_ttl")]
+    pub(crate) lease_max_share: Option<f64>,
 
-    /// The longest that a request may take: 1ms to 60s
+    /// The longest time that a request may take: 1ms to 60s
     #[arg(
         long,
         value_name = "TIME",
@@ -147,7 +136,7 @@ pub(crate) struct ServeOptions {
     )]
     pub(crate) request_timeout: Duration,
 
-    /// How long requests under way may take to finish after SIGTERM or SIGINT: 0s to 10min
+    /// The longest time for pending requests to finish after SIGTERM or SIGINT: 0s to 10min
     #[arg(
         long,
         value_name = "TIME",
@@ -157,7 +146,8 @@ pub(crate) struct ServeOptions {
     )]
     pub(crate) drain: Duration,
 
-    /// How often to ping an idle gRPC connection; closed if not answered in time: 1s to 1h
+    /// The interval of pings on an idle gRPC connection, which is closed if it does not answer:
+    /// 1s to 1h
     #[arg(
         long,
         value_name = "TIME",
@@ -167,7 +157,7 @@ pub(crate) struct ServeOptions {
     )]
     pub(crate) keepalive: Duration,
 
-    /// The most requests under way on one gRPC connection
+    /// The most pending requests on one gRPC connection: 1 to 1000000
     #[arg(
         long,
         value_name = "COUNT",
@@ -195,38 +185,13 @@ pub(crate) struct ServeOptions {
     #[arg(long, value_name = "FILE", env = "TIDEGATE_TLS_KEY", requires = "tls_cert")]
     pub(crate) tls_key: Option<PathBuf>,
 
-    /// What to log: a level, or levels by target such as "warn,tidegate=debug"
+    /// The events to log: a level, or levels by target such as "warn,tidegate=debug"
     #[arg(long, value_name = "FILTER", env = "TIDEGATE_LOG", default_value = "info")]
     pub(crate) log: Targets,
 
-    /// How to log, on standard error
+    /// The format of the log on standard error
     #[arg(long, value_enum, value_name = "FORMAT", env = "TIDEGATE_LOG_FORMAT", default_value_t)]
     pub(crate) log_format: LogFormat,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub(crate) enum OnStoreError {
-    /// The store's error, as a gRPC error
-    #[default]
-    Raise,
-    /// Everything is allowed
-    Allow,
-    /// Everything is over the limit
-    Deny,
-    /// This process goes on with its share of each limit; needs --peers
-    Local,
-}
-
-impl OnStoreError {
-    /// As in every language.
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Raise => "raise",
-            Self::Allow => "allow",
-            Self::Deny => "deny",
-            Self::Local => "local",
-        }
-    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -236,26 +201,6 @@ pub(crate) enum LogFormat {
     Text,
     /// One JSON object per event and line
     Json,
-}
-
-fn store_timeout(text: &str) -> Result<Duration, String> {
-    duration_within(text, Duration::from_millis(1), Duration::from_secs(60))
-}
-
-fn deny_cache(text: &str) -> Result<Duration, String> {
-    duration_within(text, Duration::ZERO, Duration::from_secs(60))
-}
-
-fn lease_ttl(text: &str) -> Result<Duration, String> {
-    duration_within(text, Duration::from_millis(100), Duration::from_secs(60))
-}
-
-fn max_share(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(part) if (0.001..=1.0).contains(&part) => Ok(part),
-        Ok(part) => Err(format!("it must be 0.001 to 1, but is {part}")),
-        Err(error) => Err(error.to_string()),
-    }
 }
 
 fn request_timeout(text: &str) -> Result<Duration, String> {
@@ -270,9 +215,13 @@ fn keepalive(text: &str) -> Result<Duration, String> {
     duration_within(text, Duration::from_secs(1), Duration::from_secs(3600))
 }
 
+fn duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text)
+        .map_err(|error| format!("{error}; write a number and a unit, such as 50ms or 2s"))
+}
+
 fn duration_within(text: &str, least: Duration, most: Duration) -> Result<Duration, String> {
-    let duration = humantime::parse_duration(text)
-        .map_err(|error| format!("{error}; write a number and a unit, such as 50ms or 2s"))?;
+    let duration = duration(text)?;
     if !(least..=most).contains(&duration) {
         return Err(format!(
             "it must be {} to {}",
@@ -308,7 +257,7 @@ mod tests {
         assert_eq!(options.limit, ["10/s", " 1000/d"]);
         assert_eq!(options.prefix, "tidegate");
         assert_eq!(options.store_timeout, Duration::from_millis(50));
-        assert_eq!((options.on_store_error, options.peers), (OnStoreError::Raise, None));
+        assert_eq!((options.on_store_error.as_str(), options.peers), ("raise", None));
         assert_eq!((options.deny_cache, options.lease_ttl), (None, None));
         assert_eq!(options.request_timeout, Duration::from_secs(1));
         assert_eq!(options.drain, Duration::from_secs(10));
@@ -339,12 +288,8 @@ mod tests {
             parse(&[&base[..], more].concat()).err().unwrap_or_default()
         };
         for (arguments, said) in [
-            (&["--store-timeout", "2min"][..], "--store-timeout <TIME>': it must be 1ms to 1m"),
-            (&["--on-store-error", "ignore"], "[possible values: raise, allow, deny, local]"),
-            (&["--peers", "0"], "0 is not in 1..=1000000"),
-            (&["--deny-cache", "61s"], "--deny-cache <TIME>': it must be 0s to 1m"),
-            (&["--lease-ttl", "99ms"], "--lease-ttl <TIME>': it must be 100ms to 1m"),
-            (&["--lease-max-share", "1.1"], "it must be 0.001 to 1, but is 1.1"),
+            (&["--store-timeout", "5"][..], "--store-timeout <TIME>': time unit needed"),
+            (&["--lease-max-share", "0.5"], "--lease-ttl <TIME>"),
             (&["--request-timeout", "0s"], "--request-timeout <TIME>': it must be 1ms to 1m"),
             (&["--drain", "11min"], "--drain <TIME>': it must be 0s to 10m"),
             (&["--keepalive", "soon"], "write a number and a unit"),

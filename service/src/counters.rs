@@ -1,8 +1,8 @@
-//! Counters of what the service has answered.
+//! Counters of the requests that the service has answered.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-/// What the service has answered since it started; logged when it stops.
+/// Counts since the service started; logged when it stops.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     /// Requests answered with OK.

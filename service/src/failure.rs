@@ -1,12 +1,12 @@
-//! Why the command ends with an error.
+//! Errors that end the command, and their exit codes.
 
 use core::fmt;
 use std::process::ExitCode;
 
-/// Why the command ended without having been asked to.
+/// An error that ends the command.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// What was asked for cannot be: exit code 2, as for a wrong command line.
+    /// The configuration is wrong: exit code 2, as for a wrong command line.
     Configuration(String),
     /// The system refused something: exit code 1.
     System(String),

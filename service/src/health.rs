@@ -7,44 +7,44 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use tokio::sync::watch;
 
-use crate::buckets::Buckets;
 use crate::metrics::Metrics;
+use crate::store_options::StoreOptions;
 
-/// `/healthz`: the process is alive. `/readyz`: it takes requests, and has an answer for them:
-/// its store's, or what it is told to answer without; else 503 with the error's code.
-/// `/metrics`: what it has done.
+/// The routes. `/healthz` answers 200 while the process is alive. `/readyz` answers 200 while
+/// requests are accepted and decided, by the store or by the policy for its failures; otherwise
+/// it answers 503 with the error's code. `/metrics` shows the metrics.
 pub(crate) fn routes(
-    buckets: Buckets,
+    store_options: StoreOptions,
     metrics: Metrics,
     draining: watch::Receiver<bool>,
 ) -> Router {
     Router::new()
         .route("/healthz", get(async || "ok\n"))
-        .route("/readyz", get(ready))
-        .with_state(Readiness { buckets, draining })
-        .route("/metrics", get(show))
+        .route("/readyz", get(readiness))
+        .with_state(Readiness { store_options, draining })
+        .route("/metrics", get(show_metrics))
         .with_state(metrics)
 }
 
 #[derive(Clone)]
 struct Readiness {
-    buckets: Buckets,
+    store_options: StoreOptions,
     draining: watch::Receiver<bool>,
 }
 
-async fn ready(State(readiness): State<Readiness>) -> (StatusCode, String) {
+async fn readiness(State(readiness): State<Readiness>) -> (StatusCode, String) {
     if *readiness.draining.borrow() {
         return (StatusCode::SERVICE_UNAVAILABLE, "draining\n".to_owned());
     }
-    match readiness.buckets.store().ping().await {
+    match readiness.store_options.store().ping().await {
         Ok(()) => (StatusCode::OK, "ready\n".to_owned()),
-        Err(error) if readiness.buckets.have_a_fallback() => {
+        Err(error) if readiness.store_options.has_fallback() => {
             (StatusCode::OK, format!("ready, without the store: {}\n", error.code()))
         }
         Err(error) => (StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", error.code())),
     }
 }
 
-async fn show(State(metrics): State<Metrics>) -> impl IntoResponse {
+async fn show_metrics(State(metrics): State<Metrics>) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], metrics.text())
 }

@@ -24,12 +24,12 @@ impl Listeners {
         })
     }
 
-    /// The addresses for gRPC and HTTP, with the ports that were chosen.
+    /// The addresses for gRPC and HTTP, with the ports that the system has chosen.
     pub(crate) fn addresses(&self) -> Result<(SocketAddr, SocketAddr), Failure> {
-        let of = |listener: &TcpListener| {
+        let address = |listener: &TcpListener| {
             listener.local_addr().map_err(|error| Failure::System(format!("listening: {error}")))
         };
-        Ok((of(&self.grpc)?, of(&self.http)?))
+        Ok((address(&self.grpc)?, address(&self.http)?))
     }
 }
 
@@ -39,11 +39,11 @@ async fn bind(option: &str, address: SocketAddr) -> Result<TcpListener, Failure>
         .map_err(|error| Failure::System(format!("{option} {address}: {error}")))
 }
 
-/// Tells a waiting process which ports were chosen, and that the service is ready.
+/// The file that tells a waiting process the ports, and that the service is ready.
 pub(crate) struct PortsFile<'a>(&'a Path);
 
 impl<'a> PortsFile<'a> {
-    /// Removes what an earlier run has left, so that its ports are not taken for ours.
+    /// Removes the file of an earlier run, so that nobody reads the ports of that run.
     pub(crate) fn claim(path: &'a Path) -> Result<Self, Failure> {
         match std::fs::remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failure(path, &error)),
@@ -51,7 +51,7 @@ impl<'a> PortsFile<'a> {
         }
     }
 
-    /// Writes the ports; a reader sees the whole file or none.
+    /// Writes the ports atomically: a reader sees the whole file or none.
     pub(crate) fn write(&self, grpc: u16, http: u16) -> Result<(), Failure> {
         let mut unfinished = self.0.as_os_str().to_owned();
         unfinished.push(format!(".{}", std::process::id()));

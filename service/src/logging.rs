@@ -8,7 +8,7 @@ use tracing_subscriber::{fmt, registry};
 
 use crate::cli::{LogFormat, ServeOptions};
 
-/// Logs to standard error from here on, as the options say.
+/// Starts logging to standard error, with the filter and the format of the options.
 pub(crate) fn start(options: &ServeOptions) {
     let lines = fmt::layer().with_writer(io::stderr).with_ansi(false);
     let lines = match options.log_format {

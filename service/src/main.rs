@@ -1,10 +1,8 @@
-//! The `tidegate` command. `tidegate serve` is the quota service: Envoy's rate
-//! limit service protocol over the bucket that the whole fleet shares.
+//! The `tidegate` command. `tidegate serve` is the quota service: it answers Envoy's rate limit
+//! service protocol from the buckets that the whole fleet shares.
 #![forbid(unsafe_code)]
 
-mod answer;
 mod bucket_key;
-mod buckets;
 mod cli;
 mod counters;
 mod failure;
@@ -13,9 +11,11 @@ mod listeners;
 mod logging;
 mod metrics;
 mod quota_service;
+mod response;
 mod rules;
 mod rules_file;
 mod serve;
+mod store_options;
 mod store_url;
 mod store_watch;
 

@@ -1,4 +1,4 @@
-//! What `/metrics` shows, in the text format of Prometheus.
+//! The metrics of the service, in the text format of Prometheus.
 
 use core::fmt::Write as _;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use tidegate::{BreakerState, Limiter};
 
 use crate::counters::Counters;
 
-/// What `/metrics` shows.
+/// The counters and limiters that `/metrics` reads.
 #[derive(Clone)]
 pub(crate) struct Metrics {
     counters: Arc<Counters>,
@@ -19,7 +19,7 @@ impl Metrics {
         Self { counters, limiters }
     }
 
-    /// In the text format of Prometheus, version 0.0.4.
+    /// All metrics in the text format of Prometheus, version 0.0.4.
     pub(crate) fn text(&self) -> String {
         let Counters { ok, over_limit, errors, unmatched, shadow_refused, shadow_errors } =
             &*self.counters;
@@ -47,7 +47,7 @@ impl Metrics {
         let help = "Descriptors that a shadow rule would have refused, or could not check.";
         family("tidegate_shadow_descriptors_total", "counter", help, &shadow);
 
-        // The rules share a store, and so what is known of it.
+        // All rules share one store, so the health of any limiter is that of the store.
         let health = self.limiters.first().map(Limiter::store_health);
         let state = health.map_or(BreakerState::Closed, |health| health.state);
         let is = |asked: BreakerState| u64::from(state == asked);
@@ -56,18 +56,18 @@ impl Metrics {
             ("{state=\"open\"}", is(BreakerState::Open)),
             ("{state=\"half_open\"}", is(BreakerState::HalfOpen)),
         ];
-        let help = "1 for what becomes of calls on the store: closed, they are sent; open, they \
-                    are not; half_open, one finds out.";
+        let help = "1 for the state of the store's circuit breaker: closed, calls are sent; \
+                    open, they are not; half_open, one probe is sent.";
         family("tidegate_store_state", "gauge", help, &states);
         let failures = [("", health.map_or(0, |health| health.failures))];
         family(
             "tidegate_store_failures_total",
             "counter",
-            "Calls on the store that failed.",
+            "Calls to the store that failed.",
             &failures,
         );
         let fallbacks = self.limiters.iter().map(|limiter| limiter.store_health().fallbacks).sum();
-        let help = "Checks answered as --on-store-error says.";
+        let help = "Checks answered by the policy of --on-store-error.";
         family("tidegate_fallbacks_total", "counter", help, &[("", fallbacks)]);
         text
     }

@@ -1,4 +1,4 @@
-//! Envoy's rate limit service, version 3, over Tidegate's limiters.
+//! Envoy's rate limit service, version 3, on Tidegate's limiters.
 
 use core::time::Duration;
 use std::sync::Arc;
@@ -13,15 +13,15 @@ use tidegate::{Decision, Error, Source};
 use tonic::{Request, Response, Status};
 use tracing::{debug, info, warn};
 
-use crate::answer;
 use crate::counters::Counters;
+use crate::response;
 use crate::rules::{Rule, RuleSet};
 use crate::store_watch::StoreWatch;
 
-/// The most descriptors in one request: each is an operation on the store.
+/// The most descriptors in one request. Each is an operation on the store.
 const MAX_DESCRIPTORS: usize = 100;
 
-/// Envoy's rate limit service, version 3, over Tidegate's limiters.
+/// The implementation of Envoy's `RateLimitService`.
 pub(crate) struct QuotaService {
     rules: RuleSet,
     request_timeout: Duration,
@@ -30,10 +30,12 @@ pub(crate) struct QuotaService {
     started: Instant,
 }
 
-/// What is left to do for a descriptor of a valid request.
+/// The next step for a descriptor of a valid request.
 enum Step<'a> {
+    /// The status is known without a check.
     Answered(DescriptorStatus),
-    Check { at: usize, rule: &'a Rule, key: String, cost: u64 },
+    /// The bucket has to be checked.
+    Check { index: usize, rule: &'a Rule, key: String, cost: u64 },
 }
 
 #[tonic::async_trait]
@@ -42,15 +44,15 @@ impl RateLimitService for QuotaService {
         &self,
         request: Request<RateLimitRequest>,
     ) -> Result<Response<RateLimitResponse>, Status> {
-        let answer = self.answer(request.into_inner());
-        let answer = match tokio::time::timeout(self.request_timeout, answer).await {
-            Ok(answer) => answer,
-            Err(_) => Err(answer::failed(
+        let response = self.respond(request.into_inner());
+        let response = match tokio::time::timeout(self.request_timeout, response).await {
+            Ok(response) => response,
+            Err(_) => Err(response::error_status(
                 "--request-timeout",
                 &Error::StoreTimeout { after: self.request_timeout },
             )),
         };
-        match &answer {
+        match &response {
             Ok(response) if response.overall_code == i32::from(Code::OverLimit) => {
                 self.counters.over_limit.increment();
             }
@@ -60,7 +62,7 @@ impl RateLimitService for QuotaService {
                 debug!(code = ?status.code(), "request failed");
             }
         }
-        answer.map(Response::new)
+        response.map(Response::new)
     }
 }
 
@@ -70,8 +72,8 @@ impl QuotaService {
         Self { rules, request_timeout, counters, store_watch, started }
     }
 
-    /// Checks the whole request before it spends anything for any descriptor.
-    async fn answer(&self, request: RateLimitRequest) -> Result<RateLimitResponse, Status> {
+    /// Answers a request. The whole request is validated before any descriptor is charged.
+    async fn respond(&self, request: RateLimitRequest) -> Result<RateLimitResponse, Status> {
         if request.domain.is_empty() {
             return Err(invalid("domain", "it must not be empty"));
         }
@@ -81,28 +83,28 @@ impl QuotaService {
             return Err(invalid("descriptors", &message));
         }
         let mut steps = Vec::with_capacity(count);
-        for (at, descriptor) in request.descriptors.iter().enumerate() {
-            steps.push(self.plan(&request, at, descriptor)?);
+        for (index, descriptor) in request.descriptors.iter().enumerate() {
+            steps.push(self.plan(&request, index, descriptor)?);
         }
-        let statuses = try_join_all(steps.into_iter().map(|step| self.take(step))).await?;
+        let statuses = try_join_all(steps.into_iter().map(|step| self.run(step))).await?;
         let over_limit = i32::from(Code::OverLimit);
         let refused = statuses.iter().any(|status| status.code == over_limit);
         let overall_code = if refused { Code::OverLimit } else { Code::Ok }.into();
         Ok(RateLimitResponse { overall_code, statuses, ..RateLimitResponse::default() })
     }
 
+    /// Validates a descriptor and decides what to do for it.
     fn plan(
         &self,
         request: &RateLimitRequest,
-        at: usize,
+        index: usize,
         descriptor: &RateLimitDescriptor,
     ) -> Result<Step<'_>, Status> {
-        let field = |name| format!("descriptors[{at}].{name}");
+        let field = |name| format!("descriptors[{index}].{name}");
         if descriptor.entries.is_empty() {
             return Err(invalid(&field("entries"), "there must be at least 1"));
         }
-        // To do as if these had not been said would give the caller another limit
-        // than it asked for.
+        // Ignoring these fields would apply another limit than the caller has asked for.
         if descriptor.limit.is_some() {
             return Err(invalid(&field("limit"), "limits come from the service's rules only"));
         }
@@ -111,30 +113,31 @@ impl QuotaService {
         }
         let Some(rule) = self.rules.find(&request.domain, &descriptor.entries) else {
             self.counters.unmatched.increment();
-            debug!(domain = request.domain, descriptor = at, "no rule matches");
-            return Ok(Step::Answered(answer::unlimited()));
+            debug!(domain = request.domain, descriptor = index, "no rule matches");
+            return Ok(Step::Answered(response::unlimited()));
         };
         let cost = match (&descriptor.hits_addend, request.hits_addend) {
-            (Some(own), _) => own.value,
+            (Some(hits), _) => hits.value,
             (None, 0) => 1,
             (None, hits) => u64::from(hits),
         };
         let key = rule.bucket_key(&descriptor.entries);
         match rule.limiter.validate(&key, cost) {
-            Ok(()) => Ok(Step::Check { at, rule, key, cost }),
+            Ok(()) => Ok(Step::Check { index, rule, key, cost }),
             Err(error) if rule.shadow => Ok(Step::Answered(self.shadow_failed(rule, &error))),
-            Err(error) => Err(answer::failed(&format!("descriptors[{at}]"), &error)),
+            Err(error) => Err(response::error_status(&format!("descriptors[{index}]"), &error)),
         }
     }
 
-    async fn take(&self, step: Step<'_>) -> Result<DescriptorStatus, Status> {
-        let (at, rule, key, cost) = match step {
+    /// Checks the bucket of a descriptor.
+    async fn run(&self, step: Step<'_>) -> Result<DescriptorStatus, Status> {
+        let (index, rule, key, cost) = match step {
             Step::Answered(status) => return Ok(status),
-            Step::Check { at, rule, key, cost } => (at, rule, key, cost),
+            Step::Check { index, rule, key, cost } => (index, rule, key, cost),
         };
-        let answer = rule.limiter.check_async(&key, cost).await;
-        self.watch_store(rule, &answer);
-        match answer {
+        let result = rule.limiter.check_async(&key, cost).await;
+        self.log_store_failures(rule, &result);
+        match result {
             Ok(decision) => {
                 debug!(
                     rule = rule.name,
@@ -144,7 +147,7 @@ impl QuotaService {
                     retry_after_ns = decision.retry_after,
                     "checked"
                 );
-                let mut status = answer::decided(&rule.limiter, &decision);
+                let mut status = response::descriptor_status(&rule.limiter, &decision);
                 if rule.shadow && !decision.allowed {
                     self.counters.shadow_refused.increment();
                     status.code = Code::Ok.into();
@@ -152,20 +155,21 @@ impl QuotaService {
                 Ok(status)
             }
             Err(error) if rule.shadow => Ok(self.shadow_failed(rule, &error)),
-            Err(error) => Err(answer::failed(&format!("descriptors[{at}]"), &error)),
+            Err(error) => Err(response::error_status(&format!("descriptors[{index}]"), &error)),
         }
     }
 
-    /// A shadow rule never stands in the way, also when it cannot be checked.
+    /// The status for a shadow rule that could not be checked: it never refuses a request.
     fn shadow_failed(&self, rule: &Rule, error: &Error) -> DescriptorStatus {
         self.counters.shadow_errors.increment();
         debug!(rule = rule.name, code = error.code(), "a shadow rule could not be checked");
-        answer::unlimited()
+        response::unlimited()
     }
 
-    fn watch_store(&self, rule: &Rule, answer: &Result<Decision, Error>) {
+    /// Logs the beginning, the continuation and the end of store failures, and corrupt buckets.
+    fn log_store_failures(&self, rule: &Rule, result: &Result<Decision, Error>) {
         let now = self.started.elapsed();
-        match answer {
+        match result {
             Err(error @ (Error::Store(_) | Error::StoreTimeout { .. })) => {
                 if let Some(failures) = self.store_watch.failed(now) {
                     warn!(code = error.code(), failures, %error, "the store does not answer");
@@ -173,14 +177,14 @@ impl QuotaService {
             }
             Ok(Decision { source: Source::Fallback, .. }) => {
                 if let Some(fallbacks) = self.store_watch.failed(now) {
-                    warn!(fallbacks, "the store does not answer; --on-store-error does");
+                    warn!(fallbacks, "the store does not answer; --on-store-error decides");
                 }
             }
-            // Its message names the key, which may be a client's credential.
+            // The error itself is not logged: it names the key, which may be a credential.
             Err(error @ Error::CorruptBucket { .. }) => {
                 warn!(code = error.code(), rule = rule.name, "a bucket is corrupt");
             }
-            // A slice is spent without asking.
+            // A lease is spent without asking the store, so it shows nothing about the store.
             Ok(Decision { source: Source::Lease, .. }) => {}
             _ => {
                 if self.store_watch.answered(now) {
@@ -193,5 +197,5 @@ impl QuotaService {
 
 fn invalid(field: &str, message: &str) -> Status {
     let error = Error::InvalidArgument { name: "request", message: format!("{field}: {message}") };
-    answer::failed("", &error)
+    response::error_status("", &error)
 }

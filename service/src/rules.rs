@@ -1,4 +1,4 @@
-//! The rules: which descriptors have which limits.
+//! The rules: the limits of each kind of descriptor.
 
 use std::path::Path;
 
@@ -6,22 +6,23 @@ use envoy_types::pb::envoy::extensions::common::ratelimit::v3::rate_limit_descri
 use tidegate::{Limiter, NamedLimit};
 
 use crate::bucket_key::BucketKey;
-use crate::buckets::{Buckets, option_of};
 use crate::rules_file::{EntryText, LimitText, RuleText, RulesFile};
+use crate::store_options::{StoreOptions, option_of};
 
-/// The most rules a file may hold: they are tried one after the other.
+/// The most rules in a file. They are tried one after the other.
 const MAX_RULES: usize = 1000;
 
-/// Which descriptors are held to which limits; the first rule that matches decides.
+/// All rules, in order: the first that matches a descriptor decides.
 #[derive(Debug)]
 pub(crate) struct RuleSet(Vec<Rule>);
 
+/// The limits of the descriptors that it matches.
 #[derive(Debug)]
 pub(crate) struct Rule {
-    /// What logs call it: its place in the file.
+    /// The rule's name in logs and errors: its place in the file.
     pub(crate) name: String,
     pub(crate) limiter: Limiter,
-    /// Counts, but never refuses.
+    /// Whether the rule only counts and never refuses.
     pub(crate) shadow: bool,
     domain: Option<String>,
     entries: Option<Vec<EntryText>>,
@@ -34,12 +35,12 @@ impl RuleSet {
     ///
     /// # Errors
     /// A sentence that names the option and its bound.
-    pub(crate) fn of_one(
+    pub(crate) fn single(
         limits: &[String],
         prefix: &str,
-        buckets: &Buckets,
+        store_options: &StoreOptions,
     ) -> Result<Self, String> {
-        let mut builder = buckets.limiter(prefix);
+        let mut builder = store_options.limiter(prefix);
         for text in limits {
             let limit = NamedLimit::parse(text.trim(), None)
                 .map_err(|error| format!("--limit: {error}"))?;
@@ -63,14 +64,14 @@ impl RuleSet {
     ///
     /// # Errors
     /// A sentence that names the file, the field and its bound.
-    pub(crate) fn read(path: &Path, buckets: &Buckets) -> Result<Self, String> {
+    pub(crate) fn read(path: &Path, store_options: &StoreOptions) -> Result<Self, String> {
         let file = path.display();
         let text =
             std::fs::read_to_string(path).map_err(|error| format!("--rules: {file}: {error}"))?;
-        Self::parse(&text, buckets).map_err(|message| format!("{file}: {message}"))
+        Self::parse(&text, store_options).map_err(|message| format!("{file}: {message}"))
     }
 
-    fn parse(text: &str, buckets: &Buckets) -> Result<Self, String> {
+    fn parse(text: &str, store_options: &StoreOptions) -> Result<Self, String> {
         let file: RulesFile =
             toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())?;
         if !(1..=MAX_RULES).contains(&file.rules.len()) {
@@ -79,8 +80,8 @@ impl RuleSet {
         }
         let mut rules = Vec::with_capacity(file.rules.len());
         for (index, rule) in file.rules.into_iter().enumerate() {
-            let rule = Rule::build(format!("rules[{index}]"), rule, buckets)?;
-            check_buckets_are_apart(&rules, &rule)?;
+            let rule = Rule::build(format!("rules[{index}]"), rule, store_options)?;
+            check_prefix_is_free(&rules, &rule)?;
             rules.push(rule);
         }
         Ok(Self(rules))
@@ -102,13 +103,13 @@ impl RuleSet {
 }
 
 impl Rule {
-    /// The key of the bucket that a descriptor with these entries spends from.
+    /// The bucket's key for a descriptor with these entries.
     pub(crate) fn bucket_key(&self, entries: &[Entry]) -> String {
         let values: Vec<&str> = entries.iter().map(|entry| entry.value.as_str()).collect();
         self.key.write(&values)
     }
 
-    fn build(name: String, rule: RuleText, buckets: &Buckets) -> Result<Self, String> {
+    fn build(name: String, rule: RuleText, store_options: &StoreOptions) -> Result<Self, String> {
         let at =
             |field: &str, message: &dyn core::fmt::Display| format!("{name}.{field}: {message}");
         if rule.domain.as_deref() == Some("") {
@@ -133,8 +134,8 @@ impl Rule {
         };
         let prefix = rule.prefix.unwrap_or_else(|| "tidegate".to_owned());
         let mut builder = match rule.lease {
-            true => buckets.limiter(&prefix),
-            false => buckets.unleased().limiter(&prefix),
+            true => store_options.limiter(&prefix),
+            false => store_options.without_leases().limiter(&prefix),
         };
         for (index, LimitText { name, limit }) in rule.limits.iter().enumerate() {
             let limit = NamedLimit::parse(limit, name.as_deref())
@@ -164,12 +165,13 @@ impl Rule {
     }
 }
 
-/// One bucket is held to one set of limits: under two, each call would convert
-/// the other's debt, and neither limit would be kept.
-fn check_buckets_are_apart(earlier: &[Rule], rule: &Rule) -> Result<(), String> {
+/// Refuses a rule that has the prefix of an earlier one with other limits. The two would share
+/// buckets; each call would convert the debt that the other has written, and neither limit would
+/// be kept.
+fn check_prefix_is_free(earlier: &[Rule], rule: &Rule) -> Result<(), String> {
     let limits = |rule: &Rule| rule.limiter.limits().iter().map(|it| it.limit).collect::<Vec<_>>();
-    let clash = earlier.iter().find(|it| it.prefix == rule.prefix && limits(it) != limits(rule));
-    clash.map_or(Ok(()), |other| {
+    let other = earlier.iter().find(|it| it.prefix == rule.prefix && limits(it) != limits(rule));
+    other.map_or(Ok(()), |other| {
         Err(format!(
             "{}.prefix: {} has the same prefix {:?} with other limits, so that one bucket \
              would be held to both; give one of the two a prefix of its own",
@@ -193,7 +195,7 @@ mod tests {
         let words = [&["tidegate", "serve", "--limit", "1/s"], options].concat();
         let cli = Cli::try_parse_from(words).map_err(|error| error.to_string())?;
         let Command::Serve(options) = cli.command;
-        RuleSet::parse(text, &Buckets::open(&options)?)
+        RuleSet::parse(text, &StoreOptions::open(&options)?)
     }
 
     fn entries(pairs: &[(&str, &str)]) -> Vec<Entry> {
@@ -264,14 +266,14 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_without_domain_and_match_takes_all() -> Result<(), String> {
+    fn a_rule_without_domain_and_match_matches_everything() -> Result<(), String> {
         let rules = parse("[[rules]]\nlimits = [\"1/s\"]")?;
         assert!(rules.find("any", &entries(&[("a", "1"), ("b", "2")])).is_some());
         Ok(())
     }
 
     #[test]
-    fn what_a_rule_cannot_have_of_the_options_is_named() -> Result<(), String> {
+    fn an_option_that_the_limits_of_a_rule_cannot_have_is_named() -> Result<(), String> {
         let leased = ["--store", "redis://127.0.0.1:1", "--lease-ttl", "1s"];
         let slow = "[[rules]]\nlimits = [\"5/min\"]\n";
         let message = parse_with(&leased, slow).err().unwrap_or_default();
@@ -285,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_name_the_field_and_the_bound() {
+    fn errors_name_the_field_and_the_bound() {
         for (text, said) in [
             ("", "missing field `rules`"),
             ("rules = []", "rules: there must be 1 to 1000, but there are 0"),

@@ -1,5 +1,5 @@
-//! The rules file as it is written: names and types only. What the values mean
-//! and which bounds they have is the business of [`crate::rules`].
+//! The syntax of the rules file: names and types only. [`crate::rules`] has the meaning of the
+//! values and their bounds.
 
 use core::fmt;
 
@@ -7,12 +7,14 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, de};
 
+/// The whole file.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RulesFile {
     pub(crate) rules: Vec<RuleText>,
 }
 
+/// A rule.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RuleText {
@@ -32,14 +34,14 @@ const fn yes() -> bool {
     true
 }
 
-/// `"api_key"`, or `{ key = "path", value = "/login" }`.
+/// An entry of `match`: `"api_key"`, or `{ key = "path", value = "/login" }`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct EntryText {
     pub(crate) key: String,
     pub(crate) value: Option<String>,
 }
 
-/// `"10/s"`, or `{ name = "steady", limit = "10/s" }`.
+/// A limit: `"10/s"`, or `{ name = "steady", limit = "10/s" }`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct LimitText {
     pub(crate) name: Option<String>,
@@ -80,7 +82,8 @@ impl<'de> Deserialize<'de> for LimitText {
     }
 }
 
-/// As an untagged enum, but an error says what is wrong with the form that was used.
+/// Deserializes a text or a table. Unlike an untagged enum, it reports what is wrong with the form
+/// that was used.
 fn text_or_table<'de, D, Table, T>(
     deserializer: D,
     expected: &'static str,

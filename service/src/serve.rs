@@ -1,4 +1,4 @@
-//! Runs the service: its servers, its signals and its end.
+//! Runs the service: starts its servers, waits for a signal, and drains.
 
 use core::time::Duration;
 use std::path::Path;
@@ -15,7 +15,6 @@ use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Identity, Server, ServerTlsConfig};
 use tracing::{info, warn};
 
-use crate::buckets::Buckets;
 use crate::cli::ServeOptions;
 use crate::counters::Counters;
 use crate::failure::Failure;
@@ -24,12 +23,13 @@ use crate::listeners::{Listeners, PortsFile};
 use crate::metrics::Metrics;
 use crate::quota_service::QuotaService;
 use crate::rules::RuleSet;
+use crate::store_options::StoreOptions;
 use crate::store_url;
 
-/// How long a connection may take to answer a keepalive ping or shake hands over TLS.
-const CONNECTION_PATIENCE: Duration = Duration::from_secs(10);
+/// The longest time for a connection to answer a keepalive ping, or for a TLS handshake.
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Serves until SIGTERM or SIGINT, then lets requests under way finish.
+/// Serves until SIGTERM or SIGINT, then lets pending requests finish.
 pub(crate) fn run(options: &ServeOptions) -> Result<(), Failure> {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -39,10 +39,10 @@ pub(crate) fn run(options: &ServeOptions) -> Result<(), Failure> {
 }
 
 async fn serve(options: &ServeOptions) -> Result<(), Failure> {
-    let buckets = Buckets::open(options).map_err(Failure::Configuration)?;
+    let store_options = StoreOptions::open(options).map_err(Failure::Configuration)?;
     let rules = match &options.rules {
-        Some(path) => RuleSet::read(path, &buckets),
-        None => RuleSet::of_one(&options.limit, &options.prefix, &buckets),
+        Some(path) => RuleSet::read(path, &store_options),
+        None => RuleSet::single(&options.limit, &options.prefix, &store_options),
     }
     .map_err(Failure::Configuration)?;
     let rule_count = rules.len();
@@ -73,7 +73,7 @@ async fn serve(options: &ServeOptions) -> Result<(), Failure> {
             ),
     );
     let metrics = Metrics::new(Arc::clone(&counters), Arc::clone(&limiters));
-    let routes = health::routes(buckets, metrics, drain_seen);
+    let routes = health::routes(store_options, metrics, drain_seen);
     let mut http = spawn_http(listeners.http, routes, http_stopped);
     if let Some(file) = ports_file {
         file.write(grpc_address.port(), http_address.port())?;
@@ -95,7 +95,7 @@ async fn serve(options: &ServeOptions) -> Result<(), Failure> {
     info!(signal = name, drain_ms = options.drain.as_millis(), "stopping");
     health_reporter.set_not_serving::<RateLimitServiceServer<QuotaService>>().await;
     draining.send_replace(true);
-    // Health probes are answered until the last request has been.
+    // HTTP is served until the last request is answered, so that health probes are too.
     let drained = tokio::time::timeout(options.drain, &mut grpc).await;
     http_stop.send_replace(true);
     if drained.is_err() {
@@ -105,7 +105,7 @@ async fn serve(options: &ServeOptions) -> Result<(), Failure> {
     if tokio::time::timeout(Duration::from_secs(1), &mut http).await.is_err() {
         http.abort();
     }
-    // Not here: what is leased is given back and waited for.
+    // On a thread of its own, because closing waits until leases are given back.
     let closing = std::thread::spawn(move || limiters.iter().for_each(Limiter::close));
     _ = tokio::task::spawn_blocking(|| closing.join()).await;
     info!(
@@ -123,14 +123,14 @@ async fn serve(options: &ServeOptions) -> Result<(), Failure> {
 fn grpc_server(options: &ServeOptions) -> Result<Server, Failure> {
     let server = Server::builder()
         .http2_keepalive_interval(Some(options.keepalive))
-        .http2_keepalive_timeout(Some(CONNECTION_PATIENCE))
+        .http2_keepalive_timeout(Some(CONNECTION_TIMEOUT))
         .max_concurrent_streams(options.max_streams);
     let (Some(cert), Some(key)) = (&options.tls_cert, &options.tls_key) else {
         return Ok(server);
     };
     let identity = Identity::from_pem(read("--tls-cert", cert)?, read("--tls-key", key)?);
     server
-        .tls_config(ServerTlsConfig::new().identity(identity).timeout(CONNECTION_PATIENCE))
+        .tls_config(ServerTlsConfig::new().identity(identity).timeout(CONNECTION_TIMEOUT))
         .map_err(|error| {
             let why = core::error::Error::source(&error)
                 .map_or_else(|| error.to_string(), ToString::to_string);
@@ -154,7 +154,7 @@ fn spawn_http(
 }
 
 async fn until_set(mut flag: watch::Receiver<bool>) {
-    // An error means that the sender is gone, and with it the service.
+    // An error means that the sender, and so the service, is gone.
     let _ = flag.wait_for(|set| *set).await;
 }
 

@@ -1,12 +1,12 @@
-//! Which failures of the store are logged.
+//! Decides which failures of the store are logged.
 
 use core::time::Duration;
 use std::sync::{Mutex, PoisonError};
 
-/// Decides which store failures are worth a log line, so that an outage of the
-/// store does not become a flood of logs.
+/// The outage of the store, if there is one, and how much of it has been logged, so that an outage
+/// does not flood the log.
 ///
-/// Times are since any fixed moment, the same for all calls.
+/// Times are since a fixed moment, the same for all calls.
 #[derive(Debug, Default)]
 pub(crate) struct StoreWatch(Mutex<Option<Outage>>);
 
@@ -18,13 +18,13 @@ struct Outage {
 }
 
 impl StoreWatch {
-    /// How often an outage that goes on is reported.
+    /// The interval of reports during an outage.
     const REPORT_EVERY: Duration = Duration::from_secs(10);
-    /// How long no check may have failed for the outage to be over.
+    /// The time without a failure after which the outage is over.
     const QUIET: Duration = Duration::from_secs(1);
 
-    /// Notes a failure. Answers how many have not been reported, this one
-    /// included, when it is time to.
+    /// Records a failure. Returns the number of failures to report, this one included, when a
+    /// report is due.
     pub(crate) fn failed(&self, now: Duration) -> Option<u64> {
         let mut outage = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(outage) = outage.as_mut() else {
@@ -40,7 +40,7 @@ impl StoreWatch {
         Some(core::mem::take(&mut outage.unreported))
     }
 
-    /// Notes an answer. Says whether it ended an outage.
+    /// Records an answer. Returns whether it ends an outage.
     pub(crate) fn answered(&self, now: Duration) -> bool {
         let mut outage = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let over = outage.is_some_and(|it| now.saturating_sub(it.last_failure) >= Self::QUIET);

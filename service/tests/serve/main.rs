@@ -1,5 +1,4 @@
-//! The real `tidegate` binary, spoken to over gRPC and HTTP, on memory and on a
-//! real redis-server.
+//! Tests of the real `tidegate` binary over gRPC and HTTP, on memory and on a real redis-server.
 
 mod operations;
 mod process;

@@ -1,4 +1,4 @@
-//! Health, shutdown, TLS and logs.
+//! Tests of operations: health, shutdown, TLS and logs.
 
 use core::time::Duration;
 use std::net::TcpStream;
@@ -12,7 +12,7 @@ use tonic_health::pb::health_client::HealthClient;
 
 use crate::TestResult;
 use crate::process::{Client, Service, ask, check, eventually, request};
-use crate::redis::{Redis, Wire};
+use crate::redis::{Proxy, Redis};
 
 #[tokio::test]
 async fn health_over_http_and_grpc() -> TestResult {
@@ -31,11 +31,11 @@ async fn health_over_http_and_grpc() -> TestResult {
 }
 
 #[tokio::test]
-async fn a_request_under_way_is_answered_before_the_service_stops() -> TestResult {
+async fn a_pending_request_is_answered_before_the_service_stops() -> TestResult {
     for signal in ["TERM", "INT"] {
         let redis = Redis::start().await?;
-        let mut wire = Wire::to(&redis).await?;
-        let url = format!("redis://127.0.0.1:{}", wire.port);
+        let mut proxy = Proxy::to(&redis).await?;
+        let url = format!("redis://127.0.0.1:{}", proxy.port);
         let mut service = Service::start(
             &[
                 &["--store", &url, "--limit", "40/h"][..],
@@ -46,9 +46,9 @@ async fn a_request_under_way_is_answered_before_the_service_stops() -> TestResul
         .await?;
         let mut client = service.client().await?;
         check(&mut client, "user", 1).await?;
-        wire.hold();
-        let under_way = tokio::spawn(async move { check(&mut client, "user", 1).await });
-        wire.request_under_way().await?;
+        proxy.hold();
+        let pending = tokio::spawn(async move { check(&mut client, "user", 1).await });
+        proxy.request_sent().await?;
 
         service.send(signal)?;
         eventually(async || match TcpStream::connect(("127.0.0.1", service.grpc)) {
@@ -57,10 +57,10 @@ async fn a_request_under_way_is_answered_before_the_service_stops() -> TestResul
         })
         .await?;
         assert_eq!(service.get("/readyz")?, (503, "draining".to_owned()));
-        assert!(!under_way.is_finished());
+        assert!(!pending.is_finished());
 
-        wire.release();
-        let (code, status) = under_way.await??;
+        proxy.release();
+        let (code, status) = pending.await??;
         assert_eq!((code, status.limit_remaining), (Code::Ok, 38));
         assert_eq!(service.exited().await?.code(), Some(0));
         let log = service.log()?;
@@ -70,10 +70,10 @@ async fn a_request_under_way_is_answered_before_the_service_stops() -> TestResul
 }
 
 #[tokio::test]
-async fn what_does_not_finish_within_the_drain_time_is_cut() -> TestResult {
+async fn requests_that_do_not_finish_within_the_drain_time_are_cut() -> TestResult {
     let redis = Redis::start().await?;
-    let mut wire = Wire::to(&redis).await?;
-    let url = format!("redis://127.0.0.1:{}", wire.port);
+    let mut proxy = Proxy::to(&redis).await?;
+    let url = format!("redis://127.0.0.1:{}", proxy.port);
     let mut service = Service::start(
         &[
             &["--store", &url, "--limit", "40/h", "--drain", "300ms"][..],
@@ -84,14 +84,14 @@ async fn what_does_not_finish_within_the_drain_time_is_cut() -> TestResult {
     .await?;
     let mut client = service.client().await?;
     check(&mut client, "user", 1).await?;
-    wire.hold();
-    let under_way = tokio::spawn(async move { ask(&mut client, request("user", 1)).await });
-    wire.request_under_way().await?;
+    proxy.hold();
+    let pending = tokio::spawn(async move { ask(&mut client, request("user", 1)).await });
+    proxy.request_sent().await?;
     let asked = Instant::now();
     service.send("TERM")?;
     assert_eq!(service.exited().await?.code(), Some(0));
     assert!(asked.elapsed() >= Duration::from_millis(300));
-    assert!(under_way.await?.is_err());
+    assert!(pending.await?.is_err());
     assert!(service.log()?.contains("are cut"));
     Ok(())
 }
@@ -121,7 +121,7 @@ async fn grpc_over_tls() -> TestResult {
 }
 
 #[tokio::test]
-async fn the_log_says_where_it_listens_and_never_the_password() -> TestResult {
+async fn the_log_has_the_addresses_and_never_the_password() -> TestResult {
     let mut redis = Redis::start().await?;
     redis.kill()?;
     let url = format!("redis://someone:hunter2@127.0.0.1:{}/0", redis.port);

@@ -1,4 +1,4 @@
-//! Starting, watching and asking the service.
+//! Starts the service, reads its log and metrics, and sends it requests.
 
 use core::time::Duration;
 use std::fs::{self, File};
@@ -19,7 +19,8 @@ use tonic::transport::Channel;
 pub(crate) type Failed = Box<dyn core::error::Error + Send + Sync>;
 pub(crate) type Client = RateLimitServiceClient<Channel>;
 
-const PATIENCE: Duration = Duration::from_secs(10);
+/// The longest wait for an event of the service.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A running service; killed when dropped.
 pub(crate) struct Service {
@@ -40,7 +41,7 @@ impl Service {
             .args(arguments)
             .stderr(File::create(directory.path().join("log"))?)
             .spawn()?;
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         while !ports_file.exists() {
             if child.try_wait()?.is_some() || Instant::now() > deadline {
                 let log = fs::read_to_string(directory.path().join("log"))?;
@@ -54,7 +55,7 @@ impl Service {
         Ok(Self { child, directory, grpc, http })
     }
 
-    /// A service with these rules, on memory.
+    /// Starts a service on memory with these rules.
     pub(crate) async fn with_rules(rules: &str) -> Result<Self, Failed> {
         let directory = TempDir::new()?;
         let path = directory.path().join("rules.toml");
@@ -67,10 +68,10 @@ impl Service {
         Ok(Client::connect(format!("http://127.0.0.1:{}", self.grpc)).await?)
     }
 
-    /// The status line's code and the body.
+    /// Sends a GET request; returns the status and the body.
     pub(crate) fn get(&self, path: &str) -> Result<(u16, String), Failed> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.http))?;
-        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(TIMEOUT))?;
         write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
         let mut response = String::new();
         stream.read_to_string(&mut response)?;
@@ -91,7 +92,7 @@ impl Service {
     }
 
     pub(crate) async fn exited(&mut self) -> Result<ExitStatus, Failed> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         loop {
             if let Some(status) = self.child.try_wait()? {
                 return Ok(status);
@@ -106,20 +107,20 @@ impl Service {
 
 impl Drop for Service {
     fn drop(&mut self) {
-        // It may have exited already, which is as well.
+        // An error means that it has exited already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// Runs a command that is expected to end by itself.
+/// Runs `tidegate` with these arguments until it ends by itself.
 pub(crate) fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Result<Output, Failed> {
     Ok(command().args(arguments).envs(environment.iter().copied()).stdin(Stdio::null()).output()?)
 }
 
 fn command() -> Command {
     let mut command = Command::new(PathBuf::from(env!("CARGO_BIN_EXE_tidegate")));
-    // A developer's own TIDEGATE_ variables are not for the tests.
+    // The TIDEGATE_ variables of the developer's shell must not reach the tests.
     command.env_clear();
     command
 }
@@ -130,12 +131,12 @@ fn port(ports: &str, name: &str) -> Result<u16, Failed> {
     Ok(digits.parse()?)
 }
 
-/// Tries until it works, or says how it failed the last time.
+/// Repeats an attempt until it succeeds; returns the last error when it does not in time.
 pub(crate) async fn eventually<T, F>(mut attempt: impl FnMut() -> F) -> Result<T, Failed>
 where
     F: Future<Output = Result<T, Failed>>,
 {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     loop {
         match attempt().await {
             Ok(value) => return Ok(value),
@@ -166,7 +167,7 @@ pub(crate) async fn ask(
     Ok(client.should_rate_limit(request).await?.into_inner())
 }
 
-/// The overall code and the first descriptor's status.
+/// Sends a request for one descriptor; returns the overall code and the descriptor's status.
 pub(crate) async fn check(
     client: &mut Client,
     value: &str,

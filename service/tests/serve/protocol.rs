@@ -1,4 +1,4 @@
-//! What requests mean, on memory.
+//! Tests of requests and their responses, on memory.
 
 use envoy_types::pb::envoy::extensions::common::ratelimit::v3::rate_limit_descriptor::RateLimitOverride;
 use envoy_types::pb::envoy::service::ratelimit::v3::RateLimitRequest;
@@ -17,7 +17,7 @@ async fn on_memory(limits: &[&str]) -> Result<Service, crate::process::Failed> {
 }
 
 #[tokio::test]
-async fn a_bucket_is_spent_and_then_refuses() -> TestResult {
+async fn a_bucket_allows_until_it_is_spent_and_then_refuses() -> TestResult {
     let service = on_memory(&["--limit", "10/h burst 3"]).await?;
     let client = &mut service.client().await?;
     let (code, status) = check(client, "user", 0).await?;
@@ -77,11 +77,11 @@ async fn hits_come_from_the_descriptor_then_the_request_then_one() -> TestResult
             hits_addend: request,
         }
     };
-    for (own, of_request, remaining) in
+    for (own, in_request, remaining) in
         [(None, 0, 9), (None, 3, 6), (Some(2), 3, 4), (Some(0), 3, 4), (Some(4), 0, 0)]
     {
-        let response = ask(client, with_own(own, of_request)).await?;
-        assert_eq!(response.statuses[0].limit_remaining, remaining, "{own:?} {of_request}");
+        let response = ask(client, with_own(own, in_request)).await?;
+        assert_eq!(response.statuses[0].limit_remaining, remaining, "{own:?} {in_request}");
     }
     let peek = ask(client, with_own(Some(0), 0)).await?;
     assert_eq!(peek.overall_code(), Code::Ok);
@@ -102,7 +102,7 @@ async fn each_descriptor_spends_from_its_own_bucket_and_any_can_refuse() -> Test
     let codes: Vec<_> = response.statuses.iter().map(|status| status.code()).collect();
     assert_eq!(codes, [Code::OverLimit, Code::Ok]);
     assert_eq!(response.overall_code(), Code::OverLimit);
-    // Not all or nothing: b has paid for the request that a refused.
+    // Descriptors are not all or nothing: b is charged although a has refused.
     assert_eq!(check(client, "b", 1).await?.1.limit_remaining, 0);
     Ok(())
 }
@@ -207,7 +207,7 @@ async fn the_first_matching_rule_decides_and_none_means_no_limit() -> TestResult
 }
 
 #[tokio::test]
-async fn a_shadow_rule_counts_but_never_stands_in_the_way() -> TestResult {
+async fn a_shadow_rule_counts_but_never_refuses() -> TestResult {
     let mut service = Service::with_rules("[[rules]]\nlimits = [\"2/h\"]\nshadow = true").await?;
     let client = &mut service.client().await?;
     for remaining in [1, 0, 0] {

@@ -1,4 +1,4 @@
-//! A real redis-server, and a wire to it that can be held.
+//! A real redis-server, and a TCP proxy to it that can hold back replies.
 
 use core::time::Duration;
 use std::io::{Read, Write};
@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use crate::process::{Failed, eventually};
 
-/// A redis-server on a port of its own; killed when dropped.
+/// A redis-server on a free port; killed when dropped.
 pub(crate) struct Redis {
     pub(crate) port: u16,
     server: Option<Child>,
@@ -53,7 +53,7 @@ impl Redis {
         Ok(())
     }
 
-    /// Sends a command of words without spaces; answers the first line of the reply.
+    /// Sends a command whose words have no spaces; returns the first line of the reply.
     pub(crate) fn command(&self, words: &str) -> Result<String, Failed> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
         stream.set_read_timeout(Some(Duration::from_secs(5)))?;
@@ -70,29 +70,29 @@ impl Redis {
 
 impl Drop for Redis {
     fn drop(&mut self) {
-        // Nothing is left to do about a server that cannot be killed.
+        // A server that cannot be killed is left running; there is no other remedy.
         let _ = self.kill();
     }
 }
 
-/// A wire to a Redis: once held, replies stay on it until it is released.
-pub(crate) struct Wire {
+/// A TCP proxy to a Redis. While it is held, it passes requests on and keeps replies.
+pub(crate) struct Proxy {
     pub(crate) port: u16,
     held: Arc<watch::Sender<bool>>,
     requested: watch::Receiver<u64>,
 }
 
-impl Wire {
+impl Proxy {
     pub(crate) async fn to(redis: &Redis) -> Result<Self, Failed> {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
         let (port, redis_port) = (listener.local_addr()?.port(), redis.port);
         let held = Arc::new(watch::Sender::new(false));
         let (request_count, requested) = watch::channel(0);
-        let (held_of_task, request_count) = (Arc::clone(&held), Arc::new(request_count));
+        let (task_held, request_count) = (Arc::clone(&held), Arc::new(request_count));
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                let (held, request_count) = (held_of_task.subscribe(), Arc::clone(&request_count));
-                tokio::spawn(carry(client, redis_port, held, request_count));
+                let (held, request_count) = (task_held.subscribe(), Arc::clone(&request_count));
+                tokio::spawn(forward(client, redis_port, held, request_count));
             }
         });
         Ok(Self { port, held, requested })
@@ -107,14 +107,14 @@ impl Wire {
         self.held.send_replace(false);
     }
 
-    /// Waits until something has been sent towards the Redis since `hold`.
-    pub(crate) async fn request_under_way(&mut self) -> Result<(), Failed> {
+    /// Waits until a request has been sent to the Redis since `hold`.
+    pub(crate) async fn request_sent(&mut self) -> Result<(), Failed> {
         tokio::time::timeout(Duration::from_secs(10), self.requested.changed()).await??;
         Ok(())
     }
 }
 
-async fn carry(
+async fn forward(
     client: tokio::net::TcpStream,
     redis_port: u16,
     mut held: watch::Receiver<bool>,

@@ -1,11 +1,11 @@
-//! Command lines and rules that cannot be: exit codes and messages.
+//! Tests of wrong command lines, rules and certificates: exit codes and messages.
 
 use std::net::TcpListener;
 
 use crate::TestResult;
 use crate::process::{Failed, run};
 
-/// The exit code and what was said on standard error.
+/// Runs `tidegate serve`; returns the exit code and standard error.
 fn serve(arguments: &[&str]) -> Result<(Option<i32>, String), Failed> {
     let output = run(&[&["serve"][..], arguments].concat(), &[])?;
     Ok((output.status.code(), String::from_utf8(output.stderr)?))
@@ -20,7 +20,10 @@ fn a_wrong_command_line_exits_with_2_and_names_the_option() -> TestResult {
         (vec!["--store", "memory://", "--limit", "5/fortnight"], "--limit: invalid limit"),
         (vec!["--store", "memory://", "--limit", ""], "--limit: invalid limit"),
         ([&["--store", "http://x"][..], &limit].concat(), "--store: invalid store"),
-        ([&["--store", "memory://", "--store-timeout", "0ms"][..], &limit].concat(), "1ms to 1m"),
+        (
+            [&["--store", "memory://", "--store-timeout", "0ms"][..], &limit].concat(),
+            "--store-timeout: invalid",
+        ),
         ([&["--store", "memory://", "--prefix", ""][..], &limit].concat(), "invalid prefix"),
         (
             [&["--store", "memory://", "--on-store-error", "deny"][..], &limit].concat(),
@@ -81,7 +84,7 @@ fn wrong_rules_exit_with_2_and_name_the_file_and_the_field() -> TestResult {
 }
 
 #[test]
-fn a_certificate_that_is_none_exits_with_2() -> TestResult {
+fn an_invalid_certificate_exits_with_2() -> TestResult {
     let directory = tempfile::tempdir()?;
     let path = directory.path().join("cert.pem");
     std::fs::write(&path, "not a certificate")?;
@@ -111,7 +114,7 @@ fn an_address_in_use_exits_with_1_and_names_it() -> TestResult {
 }
 
 #[test]
-fn secrets_are_in_no_message() -> TestResult {
+fn no_message_has_a_password() -> TestResult {
     let wrong = "redis://:hunter2@[::1:6379/x y";
     let output = run(&["serve", "--store", wrong, "--limit", "1/s"], &[])?;
     assert_eq!(output.status.code(), Some(2));
@@ -124,7 +127,7 @@ fn secrets_are_in_no_message() -> TestResult {
 }
 
 #[test]
-fn options_come_from_the_environment_too() -> TestResult {
+fn options_are_read_from_the_environment() -> TestResult {
     let output = run(
         &["serve"],
         &[("TIDEGATE_STORE", "memory://"), ("TIDEGATE_LIMIT", "1/s; 5/fortnight")],

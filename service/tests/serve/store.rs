@@ -1,4 +1,4 @@
-//! On a real Redis: the shared bucket, and a store that fails.
+//! Tests on a real Redis: the shared bucket, and a store that fails.
 
 use core::time::Duration;
 
@@ -9,9 +9,9 @@ use tonic::Code as Grpc;
 
 use crate::TestResult;
 use crate::process::{Failed, Service, ask, check, eventually, request, tidegate_error};
-use crate::redis::{Redis, Wire};
+use crate::redis::{Proxy, Redis};
 
-/// How many of so many parallel calls, over ten connections, are admitted.
+/// Makes this number of parallel calls over ten connections; returns how many are allowed.
 pub(crate) async fn admitted_of(calls: usize, service: &Service) -> Result<usize, Failed> {
     let mut clients = Vec::new();
     for _ in 0..10 {
@@ -29,7 +29,7 @@ pub(crate) async fn admitted_of(calls: usize, service: &Service) -> Result<usize
 }
 
 async fn on(redis: &Redis, more: &[&str]) -> Result<Service, Failed> {
-    // Ample: these tests share their processors with others.
+    // The timeout is long because other tests use the same processors.
     let base = ["--store", &redis.url(), "--limit", "40/h", "--store-timeout", "2s"];
     Service::start(&[&base[..], more].concat()).await
 }
@@ -43,7 +43,7 @@ async fn parallel_calls_admit_exactly_the_burst() -> TestResult {
 }
 
 #[tokio::test]
-async fn the_bucket_is_the_one_that_a_limiter_elsewhere_spends_from() -> TestResult {
+async fn a_limiter_elsewhere_spends_from_the_same_bucket() -> TestResult {
     let redis = Redis::start().await?;
     let service = on(&redis, &["--prefix", "shop"]).await?;
     let limiter = Limiter::builder()
@@ -60,7 +60,7 @@ async fn the_bucket_is_the_one_that_a_limiter_elsewhere_spends_from() -> TestRes
 }
 
 #[tokio::test]
-async fn a_redis_that_goes_and_comes_back() -> TestResult {
+async fn a_redis_that_stops_and_restarts() -> TestResult {
     let mut redis = Redis::start().await?;
     let mut service = on(&redis, &[]).await?;
     let client = &mut service.client().await?;
@@ -102,11 +102,11 @@ fn metric(service: &Service, name: &str) -> Result<u64, Failed> {
 }
 
 #[tokio::test]
-async fn while_redis_is_away_the_policy_answers() -> TestResult {
+async fn the_policy_answers_while_redis_is_down() -> TestResult {
     for (policy, code) in [
         (&["--on-store-error", "allow"][..], Code::Ok),
         (&["--on-store-error", "deny"], Code::OverLimit),
-        // A share is empty when the failure begins.
+        // A share begins with an empty bucket.
         (&["--on-store-error", "local", "--peers", "4"], Code::OverLimit),
     ] {
         let mut redis = Redis::start().await?;
@@ -143,7 +143,7 @@ async fn while_redis_is_away_the_policy_answers() -> TestResult {
         assert!(service.exited().await?.success());
         let log = service.log()?;
         assert_eq!(
-            log.matches("the store does not answer; --on-store-error does").count(),
+            log.matches("the store does not answer; --on-store-error decides").count(),
             1,
             "{log}"
         );
@@ -152,7 +152,7 @@ async fn while_redis_is_away_the_policy_answers() -> TestResult {
 }
 
 #[tokio::test]
-async fn a_share_goes_on_while_redis_is_away() -> TestResult {
+async fn a_share_is_spent_while_redis_is_down() -> TestResult {
     let mut redis = Redis::start().await?;
     let url = redis.url();
     let base = ["--store", &url, "--store-timeout", "2s", "--limit", "400/s burst 400"];
@@ -170,7 +170,7 @@ async fn a_share_goes_on_while_redis_is_away() -> TestResult {
 }
 
 #[tokio::test]
-async fn a_refusal_is_kept_for_as_long_as_it_may() -> TestResult {
+async fn a_refusal_is_cached_for_the_time_of_the_option() -> TestResult {
     for (deny_cache, code) in [("60s", Code::OverLimit), ("0s", Code::Ok)] {
         let redis = Redis::start().await?;
         let service = on(&redis, &["--deny-cache", deny_cache]).await?;
@@ -197,7 +197,7 @@ async fn a_busy_key_is_leased_and_given_back_at_the_end() -> TestResult {
         }
     })
     .await?;
-    // At its pace.
+    // The slice is spent at its pace.
     eventually(async || match check(&mut service.client().await?, "user", 1).await?.0 {
         Code::Ok => Ok(()),
         other => Err(format!("{other:?}").into()),
@@ -227,18 +227,18 @@ async fn it_starts_while_redis_is_down() -> TestResult {
 #[tokio::test]
 async fn a_store_that_hangs_is_given_up_at_the_store_timeout() -> TestResult {
     let redis = Redis::start().await?;
-    let mut wire = Wire::to(&redis).await?;
-    let url = format!("redis://127.0.0.1:{}", wire.port);
+    let mut proxy = Proxy::to(&redis).await?;
+    let url = format!("redis://127.0.0.1:{}", proxy.port);
     let service =
         Service::start(&["--store", &url, "--limit", "40/h", "--store-timeout", "300ms"]).await?;
     let client = &mut service.client().await?;
     eventually(async || Ok(check(&mut service.client().await?, "user", 1).await?)).await?;
-    wire.hold();
+    proxy.hold();
     let error = ask(client, request("user", 1)).await.err().ok_or("no error")?;
     assert_eq!((error.code(), tidegate_error(&error)), (Grpc::DeadlineExceeded, "store_timeout"));
     assert!(error.message().contains("within 300 ms"), "{}", error.message());
     assert_eq!(service.get("/readyz")?, (503, "store_timeout".to_owned()));
-    wire.release();
+    proxy.release();
     eventually(async || Ok(check(&mut service.client().await?, "user", 1).await?)).await?;
     Ok(())
 }
@@ -246,8 +246,8 @@ async fn a_store_that_hangs_is_given_up_at_the_store_timeout() -> TestResult {
 #[tokio::test]
 async fn a_request_is_given_up_at_the_request_timeout() -> TestResult {
     let redis = Redis::start().await?;
-    let mut wire = Wire::to(&redis).await?;
-    let url = format!("redis://127.0.0.1:{}", wire.port);
+    let mut proxy = Proxy::to(&redis).await?;
+    let url = format!("redis://127.0.0.1:{}", proxy.port);
     let service = Service::start(
         &[
             &["--store", &url, "--limit", "40/h"][..],
@@ -257,7 +257,7 @@ async fn a_request_is_given_up_at_the_request_timeout() -> TestResult {
     )
     .await?;
     let client = &mut service.client().await?;
-    wire.hold();
+    proxy.hold();
     let error = ask(client, request("user", 1)).await.err().ok_or("no error")?;
     assert_eq!((error.code(), tidegate_error(&error)), (Grpc::DeadlineExceeded, "store_timeout"));
     assert!(error.message().contains("--request-timeout"), "{}", error.message());

@@ -1,4 +1,4 @@
-//! Tidegate's answers in the words of Envoy's protocol.
+//! Converts Tidegate's decisions and errors into messages of Envoy's protocol.
 
 use envoy_types::pb::envoy::service::ratelimit::v3::rate_limit_response::rate_limit::Unit;
 use envoy_types::pb::envoy::service::ratelimit::v3::rate_limit_response::{
@@ -9,21 +9,22 @@ use tidegate::{Decision, Error, Limiter, NamedLimit};
 use tonic::Status;
 use tonic::metadata::MetadataValue;
 
-/// The response metadata that carries the stable code of a Tidegate error.
+/// The name of the response metadata with the stable code of a Tidegate error.
 pub(crate) const ERROR_METADATA: &str = "tidegate-error";
 
 const NANOS_PER_SECOND: u64 = 1_000_000_000;
 
-/// The answer for a descriptor without a limit.
+/// The status of a descriptor without a limit.
 pub(crate) fn unlimited() -> DescriptorStatus {
     DescriptorStatus { code: Code::Ok.into(), ..DescriptorStatus::default() }
 }
 
-/// The answer for a decision of `limiter`. Its time is when to try again after a
-/// refusal, and else when the bucket is full.
-pub(crate) fn decided(limiter: &Limiter, decision: &Decision) -> DescriptorStatus {
+/// The status for a decision of `limiter`. The protocol has one field for two times: it is the
+/// time until the same request would be allowed after a refusal, and otherwise the time until
+/// the bucket is full.
+pub(crate) fn descriptor_status(limiter: &Limiter, decision: &Decision) -> DescriptorStatus {
     let bound = limiter.limits().get(usize::from(decision.tier));
-    let (code, until) = match decision.allowed {
+    let (code, retry_or_reset) = match decision.allowed {
         true => (Code::Ok, decision.reset_after),
         false => (Code::OverLimit, decision.retry_after),
     };
@@ -31,14 +32,15 @@ pub(crate) fn decided(limiter: &Limiter, decision: &Decision) -> DescriptorStatu
         code: code.into(),
         current_limit: bound.and_then(current_limit),
         limit_remaining: u32::try_from(decision.remaining).unwrap_or(u32::MAX),
-        duration_until_reset: Some(duration(until)),
+        duration_until_reset: Some(duration(retry_or_reset)),
         quota: None,
     }
 }
 
-/// The gRPC status for an error; `at` says where in the request.
-pub(crate) fn failed(at: &str, error: &Error) -> Status {
-    let message = if at.is_empty() { error.to_string() } else { format!("{at}: {error}") };
+/// The gRPC status for an error in `field` of the request, or in the whole request when `field`
+/// is empty.
+pub(crate) fn error_status(field: &str, error: &Error) -> Status {
+    let message = if field.is_empty() { error.to_string() } else { format!("{field}: {error}") };
     let mut status = match error {
         Error::InvalidArgument { .. } | Error::CostTooLarge { .. } => {
             Status::invalid_argument(message)
@@ -51,8 +53,8 @@ pub(crate) fn failed(at: &str, error: &Error) -> Status {
     status
 }
 
-/// The limit as a number per unit of time, if it is one: the protocol knows no
-/// other periods than these.
+/// The limit as requests per second, minute, hour or day; `None` for any other period, which the
+/// protocol cannot express.
 fn current_limit(NamedLimit { name, limit }: &NamedLimit) -> Option<RateLimit> {
     let unit = match limit.period() / NANOS_PER_SECOND {
         _ if !limit.period().is_multiple_of(NANOS_PER_SECOND) => return None,
@@ -68,7 +70,7 @@ fn current_limit(NamedLimit { name, limit }: &NamedLimit) -> Option<RateLimit> {
 
 fn duration(nanos: u64) -> Duration {
     Duration {
-        // Both fit: 2^64 ns are 1.8e10 s.
+        // Both conversions succeed: 2^64 ns are 1.8e10 s.
         seconds: i64::try_from(nanos / NANOS_PER_SECOND).unwrap_or(i64::MAX),
         nanos: i32::try_from(nanos % NANOS_PER_SECOND).unwrap_or(0),
     }
@@ -107,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_have_a_grpc_code_and_their_own() {
+    fn errors_have_a_grpc_code_and_a_stable_code() {
         let argument = Error::InvalidArgument { name: "key", message: "too long".to_owned() };
         for (error, grpc, code) in [
             (argument, Grpc::InvalidArgument, "invalid_argument"),
@@ -120,7 +122,7 @@ mod tests {
             ),
             (Error::CorruptBucket { key: "k".to_owned() }, Grpc::Internal, "corrupt_bucket"),
         ] {
-            let status = failed("descriptors[1]", &error);
+            let status = error_status("descriptors[1]", &error);
             let metadata = status.metadata().get(ERROR_METADATA).and_then(|it| it.to_str().ok());
             assert_eq!((status.code(), metadata), (grpc, Some(code)));
             assert_eq!(status.message(), format!("descriptors[1]: {error}"));
