@@ -1,6 +1,6 @@
 use napi::bindgen_prelude::Either4;
 use napi_derive::napi;
-use tidegate::answer::Unclaimed;
+use tidegate::CancelOnDrop;
 use tidegate::{Decision, Error, Reservation, Source};
 
 use crate::reservation::NativeReservation;
@@ -78,7 +78,7 @@ pub(crate) enum Reply {
     Decision(Decision),
     Decisions(Vec<Decision>),
     /// Cancelled if it never gets there.
-    Reservation(Unclaimed),
+    Reservation(CancelOnDrop),
     Cancelled(bool),
 }
 

@@ -3,7 +3,8 @@ use core::time::Duration;
 use napi::Either;
 use napi::bindgen_prelude::{Float64ArraySlice, Utf16String};
 use napi_derive::napi;
-use tidegate::answer::{Unclaimed, decision};
+use tidegate::CancelOnDrop;
+use tidegate::answer::decision;
 use tidegate::{
     Decision, Keys, LeaseOptions, Limiter, OnStoreError, Operation, Pressure, Reservation,
     StoreHealth,
@@ -219,7 +220,7 @@ impl NativeLimiter {
         let ticket = completions.ticket(id);
         let max_wait = Duration::from_nanos(in_nanos(max_wait_ms));
         let done = move |answer: Result<Reservation, _>| {
-            ticket.settle(answer.map(|made| Reply::Reservation(Unclaimed::from(made))));
+            ticket.settle(answer.map(|made| Reply::Reservation(CancelOnDrop::from(made))));
         };
         self.0.reserve_then(&Lent::from(&key), cost as u64, Some(max_wait), done);
     }

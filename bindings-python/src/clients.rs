@@ -13,9 +13,9 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyInt, PyList, PyString};
 use tidegate::lock::Mutex;
-use tidegate::process::generation;
+
 use tidegate::redis::{Courier, Errand, Outbox as Waiting, Part, Reply, Trip as Travelling, now};
-use tidegate::{Error, PerProcess, Store};
+use tidegate::{Error, PerProcess, Store, generation};
 
 /// How the limiters of one client reach it.
 #[pyclass(frozen, weakref, module = "tidegate._tidegate", name = "_ClientConnection")]

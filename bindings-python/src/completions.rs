@@ -23,8 +23,8 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use tidegate::answer::{after_batch, decision};
 use tidegate::lock::Mutex;
-use tidegate::process::generation;
-use tidegate::{Error, Operation, PerProcess};
+
+use tidegate::{Error, Operation, PerProcess, generation};
 
 use crate::arguments::{Checks, Keys, actual, charged, cost, max_wait, tokens, wait};
 use crate::clients::cause;

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyTuple};
-use tidegate::answer::{Unclaimed, decision};
+use tidegate::CancelOnDrop;
+use tidegate::answer::decision;
 use tidegate::{Error, LeaseOptions, ManualClock, OnFull, OnStoreError, Operation};
 
 use crate::arguments::{
@@ -227,9 +228,9 @@ impl Limiter {
     fn check_many(&self, py: Python<'_>, checks: Checks<'_>) -> PyResult<Vec<Decision>> {
         let answer = if self.limiter.is_remote() {
             let mut lent = Ok(());
-            let waited = await_store(py, |answerer| {
+            let waited = await_store(py, |sender| {
                 lent = checks.lend(|checks| {
-                    self.limiter.check_many_then(checks, |answer| answerer.answer(answer));
+                    self.limiter.check_many_then(checks, |answer| sender.send(answer));
                 });
             });
             lent?;
@@ -269,12 +270,12 @@ impl Limiter {
     ) -> PyResult<Reservation> {
         let (py, limiter) = (slf.py(), &slf.get().limiter);
         let answer = if limiter.is_remote() {
-            await_store(py, |answerer| {
-                let done = |answer: Result<_, _>| answerer.answer(answer.map(Unclaimed::from));
+            await_store(py, |sender| {
+                let done = |answer: Result<_, _>| sender.send(answer.map(CancelOnDrop::from));
                 key.lend(|keys| limiter.reserve_then(keys, cost, max_wait, done));
             })?
         } else {
-            key.lend(|keys| limiter.reserve(keys, cost, max_wait)).map(Unclaimed::from)
+            key.lend(|keys| limiter.reserve(keys, cost, max_wait)).map(CancelOnDrop::from)
         };
         let made = answer.map_err(|error| exception(py, &error))?;
         Reservation::new(py, slf.as_unbound(), made)
@@ -510,8 +511,8 @@ impl Limiter {
         key: &Keys<'_>,
         operation: Operation,
     ) -> PyResult<Result<tidegate::Decision, Error>> {
-        let outcome = await_store(py, |answerer| {
-            key.lend(|keys| self.limiter.run(keys, operation, |outcome| answerer.answer(outcome)));
+        let outcome = await_store(py, |sender| {
+            key.lend(|keys| self.limiter.run(keys, operation, |outcome| sender.send(outcome)));
         });
         outcome.map(decision)
     }

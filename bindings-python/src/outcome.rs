@@ -2,7 +2,7 @@
 
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyList};
-use tidegate::answer::Unclaimed;
+use tidegate::CancelOnDrop;
 
 use crate::limiter::Limiter;
 use crate::reservation::Reservation;
@@ -11,7 +11,7 @@ use crate::reservation::Reservation;
 pub(crate) enum Outcome {
     Decision(tidegate::Decision),
     Decisions(Vec<tidegate::Decision>),
-    Reservation(Unclaimed),
+    Reservation(CancelOnDrop),
     Cancelled(bool),
 }
 

@@ -2,7 +2,7 @@
 
 use pyo3::prelude::*;
 use pyo3::types::{PyFloat, PyString};
-use tidegate::answer::Unclaimed;
+use tidegate::CancelOnDrop;
 use tidegate::lock::Mutex;
 
 use crate::arguments::actual;
@@ -84,7 +84,7 @@ impl Reservation {
     pub(crate) fn cancel(&self, py: Python<'_>) -> PyResult<bool> {
         let Some(made) = self.take() else { return Ok(false) };
         let answer = if self.limiter.get().is_remote() {
-            await_store(py, |answerer| made.cancel_then(|answer| answerer.answer(answer)))?
+            await_store(py, |sender| made.cancel_then(|answer| sender.send(answer)))?
         } else {
             made.cancel()
         };
@@ -103,7 +103,7 @@ impl Reservation {
     ) -> PyResult<Decision> {
         let made = self.take_to_settle(py)?;
         let answer = if self.limiter.get().is_remote() {
-            await_store(py, |answerer| made.settle_then(actual, |answer| answerer.answer(answer)))?
+            await_store(py, |sender| made.settle_then(actual, |answer| sender.send(answer)))?
         } else {
             made.settle(actual)
         };
@@ -158,7 +158,7 @@ impl Reservation {
 }
 
 impl Reservation {
-    pub(crate) fn new(py: Python<'_>, limiter: &Py<Limiter>, made: Unclaimed) -> PyResult<Self> {
+    pub(crate) fn new(py: Python<'_>, limiter: &Py<Limiter>, made: CancelOnDrop) -> PyResult<Self> {
         let made = made.claim().map_err(|error| exception(py, &error))?;
         let allowed = made.allowed();
         let nanos = u64::try_from(made.delay().as_nanos()).unwrap_or(u64::MAX);

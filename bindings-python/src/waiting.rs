@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use pyo3::prelude::*;
 use tidegate::Error;
-use tidegate::answer::{Answerer, awaited};
+use tidegate::oneshot::{OneshotSender, oneshot};
 
 use crate::clients::{forget_cause, raise_interrupt};
 
@@ -15,18 +15,18 @@ const SIGNAL_INTERVAL: Duration = Duration::from_millis(100);
 /// start, so that no other thread can fork while the limiter holds a lock, and free while waiting.
 pub(crate) fn await_store<T: Send>(
     py: Python<'_>,
-    start: impl FnOnce(Answerer<T>),
+    start: impl FnOnce(OneshotSender<T>),
 ) -> PyResult<Result<T, Error>> {
-    let (answerer, awaited) = awaited();
+    let (sender, receiver) = oneshot();
     forget_cause();
-    start(answerer);
+    start(sender);
     raise_interrupt()?;
     // A blocking client has answered on this thread: there is no need to let go of the interpreter.
-    if let Some(answer) = awaited.now() {
+    if let Some(answer) = receiver.try_recv() {
         return Ok(answer);
     }
     loop {
-        if let Some(answer) = py.detach(|| awaited.within(SIGNAL_INTERVAL)) {
+        if let Some(answer) = py.detach(|| receiver.wait_for(SIGNAL_INTERVAL)) {
             return Ok(answer);
         }
         py.check_signals()?;

@@ -11,9 +11,9 @@ use tidegate_protocol::Host;
 use crate::clock::MonotonicClock;
 
 /// The operating system's clock and chance.
-pub(crate) enum Process {}
+pub(crate) enum NativeHost {}
 
-impl Host for Process {
+impl Host for NativeHost {
     fn now() -> u64 {
         clock().now()
     }
@@ -23,11 +23,11 @@ impl Host for Process {
     }
 
     fn process() -> u32 {
-        crate::process::generation()
+        crate::generation()
     }
 }
 
-/// What [`Process::now`] said, or says, at that moment.
+/// What [`NativeHost::now`] said, or says, at that moment.
 pub(crate) fn at(moment: Instant) -> u64 {
     clock().at(moment)
 }

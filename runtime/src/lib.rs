@@ -7,14 +7,15 @@ pub mod answer;
 mod bucket;
 mod clock;
 mod fingerprint;
+mod generation;
 mod host;
 mod lease;
 mod limiter;
 mod mapping;
 mod memory;
-mod pressure;
 #[doc(hidden)]
-pub mod process;
+pub mod oneshot;
+mod pressure;
 #[doc(hidden)]
 pub mod redis;
 mod reservation;
@@ -29,8 +30,12 @@ mod timer;
 
 pub use bucket::Bucket;
 pub use clock::{FastClock, MonotonicClock, WallClock};
+#[doc(hidden)]
+pub use generation::generation;
 pub use limiter::{Limiter, LimiterBuilder, NamedLimit};
 pub use pressure::Pressure;
+#[doc(hidden)]
+pub use reservation::CancelOnDrop;
 pub use reservation::Reservation;
 pub use store::Store;
 pub use tidegate_core::{

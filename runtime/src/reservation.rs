@@ -206,9 +206,9 @@ fn cancelled(outcome: Result<Outcome, Error>) -> Result<bool, Error> {
 
 /// A reservation on its way to whoever asked for it, or whose caller still waits for the
 /// slot: unless it is claimed, it is cancelled when it is dropped.
-pub struct Unclaimed(Option<Reservation>);
+pub struct CancelOnDrop(Option<Reservation>);
 
-impl Unclaimed {
+impl CancelOnDrop {
     /// Claims it.
     ///
     /// # Errors
@@ -218,13 +218,13 @@ impl Unclaimed {
     }
 }
 
-impl From<Reservation> for Unclaimed {
+impl From<Reservation> for CancelOnDrop {
     fn from(reservation: Reservation) -> Self {
         Self(Some(reservation))
     }
 }
 
-impl Drop for Unclaimed {
+impl Drop for CancelOnDrop {
     fn drop(&mut self) {
         if let Some(reservation) = self.0.take() {
             reservation.cancel_then(|_| ());

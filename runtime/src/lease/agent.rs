@@ -10,7 +10,7 @@ use tidegate_core::{Clock as _, Grant, LeaseAsk, Next};
 
 use super::{Leased, Lender, Node};
 use crate::Error;
-use crate::answer::awaited;
+use crate::oneshot::oneshot;
 use crate::redis::{LeaseCall, io};
 
 /// Starts to tend a node's slices, until there are none.
@@ -164,14 +164,14 @@ pub(super) fn give_back(node: &Arc<Node>, lender: &Arc<Lender>) {
     if lanes.is_empty() {
         return;
     }
-    let (answerer, awaited) = awaited();
+    let (sender, receiver) = oneshot();
     let (node, lender) = (Arc::clone(node), Arc::clone(lender));
     io.spawn(async move {
         let asked = lanes.into_iter().map(|lane| ask(Arc::clone(&node), Arc::clone(&lender), lane));
         join_all(asked).await;
-        answerer.answer(Ok(()));
+        sender.send(Ok(()));
     });
     if tokio::runtime::Handle::try_current().is_err() {
-        _ = awaited.wait();
+        _ = receiver.wait();
     }
 }

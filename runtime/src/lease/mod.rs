@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 
 use crate::Keys;
 use crate::clock::FastClock;
-use crate::host::Process;
+use crate::host::NativeHost;
 use crate::redis::GuardedStore;
 
 /// The leases of one limiter.
@@ -55,7 +55,7 @@ struct Leased {
 impl Leases {
     pub(crate) fn new(store: GuardedStore, contract: Contract) -> Self {
         let lender = Arc::new(Lender { store, contract });
-        Self { lender, node: PerProcess::new(Process::process) }
+        Self { lender, node: PerProcess::new(NativeHost::process) }
     }
 
     /// The decision, if it is the slice's to take: without a slice, and for a cost that it

@@ -4,7 +4,7 @@ use std::thread;
 use tidegate_core::Decision;
 
 use super::Limiter;
-use crate::reservation::Unclaimed;
+use crate::reservation::CancelOnDrop;
 use crate::timer;
 use crate::{Error, Keys};
 
@@ -58,7 +58,7 @@ impl Limiter {
         async move {
             let reservation = reserving.await?.or_rate_limited()?;
             let (delay, decision) = (reservation.delay_left(), *reservation.decision());
-            let waiting = Unclaimed::from(reservation);
+            let waiting = CancelOnDrop::from(reservation);
             timer::sleep(delay).await?;
             waiting.claim().map(|_| decision)
         }

@@ -6,7 +6,8 @@ use tokio::sync::oneshot;
 
 use super::run::wait;
 use super::{Buckets, Limiter};
-use crate::answer::{awaited, decision, lost};
+use crate::answer::{decision, lost};
+use crate::oneshot::oneshot;
 use crate::redis::Guarded;
 use crate::{Error, Keys};
 
@@ -34,9 +35,9 @@ impl Limiter {
             Buckets::Memory(tables) => tables.check_many(&self.admit_all(checks)?),
             Buckets::Shm(shared) => shared.tables().check_many(&self.admit_all(checks)?),
             Buckets::Redis(guarded) => {
-                let (answerer, awaited) = awaited();
-                self.check_many_then(checks, move |answer| answerer.answer(answer));
-                wait(guarded, awaited)
+                let (sender, receiver) = oneshot();
+                self.check_many_then(checks, move |answer| sender.send(answer));
+                wait(guarded, receiver)
             }
         }
     }

@@ -5,7 +5,7 @@ use tokio::sync::oneshot;
 
 use super::Limiter;
 use crate::answer::{decision, lost};
-use crate::reservation::{Reservation, Unclaimed};
+use crate::reservation::{CancelOnDrop, Reservation};
 use crate::{Error, Keys};
 
 impl Limiter {
@@ -53,7 +53,7 @@ impl Limiter {
         max_wait: Option<Duration>,
     ) -> impl Future<Output = Result<Reservation, Error>> + Send + 'static {
         let (sender, receiver) = oneshot::channel();
-        let done = move |answer: Result<_, _>| _ = sender.send(answer.map(Unclaimed::from));
+        let done = move |answer: Result<_, _>| _ = sender.send(answer.map(CancelOnDrop::from));
         self.reserve_then(keys, cost, max_wait, done);
         async move { receiver.await.unwrap_or_else(|_| Err(lost()))?.claim() }
     }

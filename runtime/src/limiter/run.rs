@@ -6,10 +6,10 @@ use core::time::Duration;
 use std::time::Instant;
 
 use tidegate_core::{Operation, Outcome, admit};
-use tokio::sync::oneshot;
 
 use super::{Buckets, Limiter};
-use crate::answer::{Awaited, awaited, lost};
+use crate::answer::lost;
+use crate::oneshot::{OneshotReceiver, oneshot};
 use crate::redis::Guarded;
 use crate::{Error, Keys};
 
@@ -63,9 +63,9 @@ impl Limiter {
                 shared.tables().run(self.admit(keys.into(), &operation)?, operation)
             }
             Buckets::Redis(guarded) => {
-                let (answerer, awaited) = awaited();
-                self.run(keys, operation, move |outcome| answerer.answer(outcome));
-                wait(guarded, awaited)
+                let (sender, receiver) = oneshot();
+                self.run(keys, operation, move |outcome| sender.send(outcome));
+                wait(guarded, receiver)
             }
         }
     }
@@ -79,7 +79,7 @@ impl Limiter {
         keys: impl Into<Keys<'k>>,
         operation: Operation,
     ) -> impl Future<Output = Result<Outcome, Error>> + Send + 'static {
-        let (sender, receiver) = oneshot::channel();
+        let (sender, receiver) = tokio::sync::oneshot::channel();
         // A dropped future wants no answer.
         self.run(keys, operation, move |outcome| _ = sender.send(outcome));
         async move { receiver.await.unwrap_or_else(|_| Err(lost())) }
@@ -110,14 +110,14 @@ impl Limiter {
 
 /// Waits for an answer of the store; not for ever, where the waiting thread may be the one that
 /// is to do the I/O.
-pub(super) fn wait<T>(guarded: &Guarded, awaited: Awaited<T>) -> Result<T, Error> {
+pub(super) fn wait<T>(guarded: &Guarded, receiver: OneshotReceiver<T>) -> Result<T, Error> {
     /// For a thread that is busy, and answers late.
     const SPARE: Duration = Duration::from_secs(1);
-    let Some(longest) = guarded.store().longest_wait() else { return awaited.wait() };
+    let Some(longest) = guarded.store().longest_wait() else { return receiver.wait() };
     let deadline = Instant::now() + longest + SPARE;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
-        match awaited.within(left) {
+        match receiver.wait_for(left) {
             Some(answer) => return answer,
             None if left.is_zero() => return Err(Error::StoreTimeout { after: longest }),
             None => {}

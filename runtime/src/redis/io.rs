@@ -4,10 +4,10 @@ use tidegate_protocol::{Host as _, PerProcess};
 use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::Error;
-use crate::host::Process;
+use crate::host::NativeHost;
 
 /// A forked child, which inherits no thread, starts its own.
-static IO: PerProcess<Io> = PerProcess::new(Process::process);
+static IO: PerProcess<Io> = PerProcess::new(NativeHost::process);
 
 /// It serves every limiter until the process ends; stopping it at an arbitrary exit could block
 /// on work in flight.

@@ -6,9 +6,9 @@ mod cluster;
 mod lookup;
 mod options;
 mod pending;
-mod rounds;
 mod sentinel;
 mod server;
+mod single_flight;
 mod slot;
 mod topology;
 

@@ -20,7 +20,7 @@ use self::lane::Lanes;
 use self::link::Link;
 use crate::Error;
 use crate::answer::lost;
-use crate::host::Process;
+use crate::host::NativeHost;
 
 pub(crate) use link::Address;
 pub use tidegate_protocol::{
@@ -31,7 +31,7 @@ pub use tidegate_protocol::{
 
 /// The time by which errands wait, in nanoseconds.
 pub fn now() -> u64 {
-    Process::now()
+    NativeHost::now()
 }
 
 /// A Redis, and what all who share it know of its failures.
@@ -44,7 +44,7 @@ pub(crate) type Guarded = tidegate_protocol::Guarded<RedisStore>;
 #[derive(Clone)]
 pub(crate) enum RedisStore {
     Connected(Connected),
-    Carried(Carried<Process>),
+    Carried(Carried<NativeHost>),
 }
 
 /// A Redis, reached through one multiplexed connection per process and server.
@@ -81,9 +81,9 @@ impl RedisStore {
         runtime: Option<&Handle>,
     ) -> Result<Self, Error> {
         let address = Address::parse(url)?;
-        let process = Process::process();
+        let process = NativeHost::process();
         let runtime = runtime.map(|handle| GivenRuntime { handle: handle.clone(), process });
-        let live = PerProcess::new(Process::process);
+        let live = PerProcess::new(NativeHost::process);
         let inner = Inner { address, timeout, runtime, live };
         Ok(Self::Connected(Connected(Arc::new(inner))))
     }
@@ -111,7 +111,7 @@ impl RedisStore {
 }
 
 impl tidegate_protocol::Store for RedisStore {
-    type Host = Process;
+    type Host = NativeHost;
     type Way<'s> = Way<'s>;
 
     fn way(&self) -> Result<Way<'_>, Error> {
@@ -132,7 +132,7 @@ impl tidegate_protocol::Store for RedisStore {
 /// Where requests are handed over now.
 pub(crate) enum Way<'a> {
     Lanes(&'a Connected, &'a Live),
-    Carried(&'a Carried<Process>),
+    Carried(&'a Carried<NativeHost>),
 }
 
 impl tidegate_protocol::Way for Way<'_> {
@@ -184,7 +184,7 @@ impl Connected {
             let refused = Arc::<DenyCache>::default();
             let lanes = Lanes::new(link.clone(), self.0.timeout, Arc::clone(&refused));
             let io = match &self.0.runtime {
-                Some(given) if given.process == Process::process() => given.handle.clone(),
+                Some(given) if given.process == NativeHost::process() => given.handle.clone(),
                 _ => io::handle()?,
             };
             Ok(Live { io, link, lanes, refused })

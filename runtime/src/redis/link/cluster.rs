@@ -12,8 +12,8 @@ use tokio::time::{Instant, sleep_until};
 
 use super::address::{Access, Place};
 use super::pending::Pending;
-use super::rounds::{Answer, Rounds, between};
 use super::server::{Server, timed_out};
+use super::single_flight::{Joined, SingleFlight, between};
 use super::topology::{Node, Topology, read_place, read_slots};
 
 /// How long a node may take to tell the topology.
@@ -37,7 +37,7 @@ struct Inner {
     timeout: Duration,
     topology: ArcSwap<Topology>,
     changing: Mutex<()>,
-    refreshes: Rounds<RedisResult<()>>,
+    refreshes: SingleFlight<RedisResult<()>>,
 }
 
 /// What to do about an error that says: surely not carried out, not here and now.
@@ -63,7 +63,7 @@ impl Cluster {
             timeout,
             topology: ArcSwap::from_pointee(Topology::empty(timeout)),
             changing: Mutex::new(()),
-            refreshes: Rounds::new(),
+            refreshes: SingleFlight::new(),
         })))
     }
 
@@ -140,7 +140,7 @@ impl Cluster {
         &self,
         slot: u16,
         from: &Node,
-        refresh: Option<Answer<RedisResult<()>>>,
+        refresh: Option<Joined<RedisResult<()>>>,
         deadline: Instant,
     ) -> bool {
         let Some(refresh) = refresh else { return false };
@@ -194,7 +194,7 @@ impl Cluster {
         self.refresh();
     }
 
-    fn refresh(&self) -> Answer<RedisResult<()>> {
+    fn refresh(&self) -> Joined<RedisResult<()>> {
         let cluster = self.clone();
         self.0.refreshes.join(move || async move { cluster.ask_for_topology().await })
     }

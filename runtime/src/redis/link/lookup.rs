@@ -22,7 +22,7 @@ use tidegate_protocol::lock::Mutex;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
-use crate::process::generation;
+use crate::generation;
 
 /// A look-up that has taken so long gets a successor, which is then the one to wait for.
 const SUCCESSOR_AFTER: Duration = Duration::from_millis(500);

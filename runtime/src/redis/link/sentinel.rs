@@ -13,8 +13,8 @@ use tokio::time::{Instant, timeout_at};
 
 use super::address::{Access, Place};
 use super::pending::Pending;
-use super::rounds::{Answer, Rounds};
 use super::server::{Server, timed_out};
+use super::single_flight::{Joined, SingleFlight};
 
 /// How long the sentinels may take until one has answered, and then a server that they name
 /// to say whether it is a master.
@@ -40,7 +40,7 @@ struct Inner {
     access: Access,
     timeout: Duration,
     master: Mutex<Option<Master>>,
-    searches: Rounds<RedisResult<Server>>,
+    searches: SingleFlight<RedisResult<Server>>,
 }
 
 #[derive(Clone)]
@@ -82,7 +82,7 @@ impl Sentinel {
             access,
             timeout,
             master: Mutex::new(None),
-            searches: Rounds::new(),
+            searches: SingleFlight::new(),
         })))
     }
 
@@ -136,7 +136,7 @@ impl Sentinel {
         self.look().by(deadline).await.unwrap_or_else(|| Err(timed_out()))
     }
 
-    fn look(&self) -> Answer<RedisResult<Server>> {
+    fn look(&self) -> Joined<RedisResult<Server>> {
         let sentinel = self.clone();
         self.0.searches.join(move || async move { sentinel.search().await })
     }
