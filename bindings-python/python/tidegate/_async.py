@@ -113,7 +113,8 @@ class AsyncLimiter:
         self, key: _Key, cost: SupportsIndex = 1, *, max_wait: float | None = None
     ) -> AsyncReservation:
         """Takes the next slot if it is at most `max_wait` away; see `Limiter.reserve`."""
-        return AsyncReservation(await self._reserve(key, cost, max_wait), self._calls)
+        reservation = await self._calls.reserve(self._limiter, key, cost, max_wait)
+        return AsyncReservation(reservation, self._calls)
 
     async def acquire(
         self, key: _Key, cost: SupportsIndex = 1, *, timeout: float | None = None
@@ -134,7 +135,7 @@ class AsyncLimiter:
         >>> clock.now() / 1e9
         2.0
         """
-        reservation = await self._reserve(key, cost, timeout)
+        reservation = await self._calls.reserve(self._limiter, key, cost, timeout)
         reservation._require(key)
         try:
             if reservation._is_fake:
@@ -196,19 +197,6 @@ class AsyncLimiter:
 
     def __repr__(self) -> str:
         return repr(self._limiter).replace("Limiter", "AsyncLimiter", 1)
-
-    async def _reserve(
-        self, key: _Key, cost: SupportsIndex, max_wait: float | None
-    ) -> Reservation:
-        reserving = self._calls.start(
-            _reserve_blocking, _Completions.reserve, self._limiter, key, cost, max_wait
-        )
-        try:
-            return await asyncio.shield(reserving)
-        except BaseException:
-            # No caller waits for the slot any more: it goes back when it comes.
-            reserving.add_done_callback(_give_back)
-            raise
 
 
 class AsyncReservation:
@@ -273,14 +261,3 @@ class AsyncReservation:
 
 for _public in (AsyncLimiter, AsyncReservation):
     _public.__module__ = "tidegate"
-
-
-def _reserve_blocking(
-    limiter: Limiter, key: _Key, cost: SupportsIndex, max_wait: float | None
-) -> Reservation:
-    return limiter.reserve(key, cost, max_wait=max_wait)
-
-
-def _give_back(reserving: asyncio.Future[Reservation]) -> None:
-    if not reserving.cancelled() and reserving.exception() is None:
-        reserving.result()._abandon()

@@ -8,22 +8,23 @@ from contextlib import suppress
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, SupportsIndex, TypeVar
 
+from tidegate._calls import RemoteCalls
 from tidegate._deadlines import CAN_UNCANCEL, BatchCallers, Deadlines
 from tidegate._replies import as_reply, fail_batch
-from tidegate._tidegate import _Completions, _PendingQueue
+from tidegate._tidegate import Limiter, Reservation, _Completions, _PendingQueue
 
 if TYPE_CHECKING:
-    from tidegate._tidegate import Decision, Limiter, _Batch, _Key
+    from tidegate._tidegate import Decision, _Batch, _Key
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
-_O = TypeVar("_O")
+_O = TypeVar("_O", Limiter, Reservation)
 
 # After this many batches in a row of one request each, a caller is taken to be alone.
 _BATCHES_ALONE = 16
 
 
-class AsyncTransport:
+class AsyncTransport(RemoteCalls):
     """Gathers the requests of one turn of the event loop into a batch. Requests that come while
     a batch is under way form the next one.
 

@@ -7,6 +7,7 @@ I/O thread carries them out, and over a client that the program brings its trans
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, Protocol, SupportsIndex, TypeVar
 
@@ -24,9 +25,6 @@ _O = TypeVar("_O", Limiter, Reservation)
 class Calls(Protocol):
     """Starts operations on one kind of store, without blocking the event loop."""
 
-    def check(self, limiter: Limiter, key: _Key, cost: SupportsIndex) -> Awaitable[Decision]:
-        """Starts a check that needs the store."""
-
     def start(
         self,
         blocking: Callable[Concatenate[_O, _P], _T],
@@ -35,21 +33,26 @@ class Calls(Protocol):
         /,
         *arguments: _P.args,
         **named: _P.kwargs,
-    ) -> asyncio.Future[_T]:
+    ) -> Awaitable[_T]:
         """Starts an operation `on` a limiter or a reservation.
 
         `blocking` is the method that carries it out, and `starting` the method of `_Completions`
         that starts it.
         """
 
+    def check(self, limiter: Limiter, key: _Key, cost: SupportsIndex) -> Awaitable[Decision]:
+        """Starts a check that needs the store."""
+
+    def reserve(
+        self, limiter: Limiter, key: _Key, cost: SupportsIndex, max_wait: float | None
+    ) -> Awaitable[Reservation]:
+        """Starts a reservation. It is given back if its caller is cancelled before it is made."""
+
 
 class MemoryCalls:
     """Carries operations out at once, so that awaiting one does not leave the loop's turn."""
 
-    def check(self, limiter: Limiter, key: _Key, cost: SupportsIndex) -> Awaitable[Decision]:
-        return self.start(Limiter.check, _Completions.check, limiter, key, cost)
-
-    def start(
+    async def start(
         self,
         blocking: Callable[Concatenate[_O, _P], _T],
         _starting: Callable[Concatenate[_Completions, asyncio.Future[_T], _O, _P], object],
@@ -57,17 +60,51 @@ class MemoryCalls:
         /,
         *arguments: _P.args,
         **named: _P.kwargs,
-    ) -> asyncio.Future[_T]:
-        future: asyncio.Future[_T] = asyncio.get_running_loop().create_future()
-        future.set_result(blocking(on, *arguments, **named))
-        return future
+    ) -> _T:
+        return blocking(on, *arguments, **named)
+
+    async def check(self, limiter: Limiter, key: _Key, cost: SupportsIndex) -> Decision:
+        return limiter.check(key, cost)
+
+    async def reserve(
+        self, limiter: Limiter, key: _Key, cost: SupportsIndex, max_wait: float | None
+    ) -> Reservation:
+        return limiter.reserve(key, cost, max_wait=max_wait)
 
 
-class IoThreadCalls:
-    """Lets the I/O thread of the native module carry operations out, for any number of loops."""
+class RemoteCalls(ABC):
+    """Starts operations on a store that answers later."""
+
+    @abstractmethod
+    def start(
+        self,
+        blocking: Callable[Concatenate[_O, _P], _T],
+        starting: Callable[Concatenate[_Completions, asyncio.Future[_T], _O, _P], object],
+        on: _O,
+        /,
+        *arguments: _P.args,
+        **named: _P.kwargs,
+    ) -> asyncio.Future[_T]: ...
 
     def check(self, limiter: Limiter, key: _Key, cost: SupportsIndex) -> Awaitable[Decision]:
         return self.start(Limiter.check, _Completions.check, limiter, key, cost)
+
+    async def reserve(
+        self, limiter: Limiter, key: _Key, cost: SupportsIndex, max_wait: float | None
+    ) -> Reservation:
+        reserving = self.start(
+            _reserve_blocking, _Completions.reserve, limiter, key, cost, max_wait
+        )
+        try:
+            return await asyncio.shield(reserving)
+        except BaseException:
+            # No caller waits for the slot any more: it goes back when it comes.
+            reserving.add_done_callback(_give_back)
+            raise
+
+
+class IoThreadCalls(RemoteCalls):
+    """Lets the I/O thread of the native module carry operations out, for any number of loops."""
 
     def start(
         self,
@@ -94,3 +131,14 @@ def calls_of(limiter: Limiter) -> Calls:
         return MemoryCalls()
     transport: Calls | None = limiter._transport
     return transport if transport is not None else IoThreadCalls()
+
+
+def _reserve_blocking(
+    limiter: Limiter, key: _Key, cost: SupportsIndex, max_wait: float | None
+) -> Reservation:
+    return limiter.reserve(key, cost, max_wait=max_wait)
+
+
+def _give_back(reserving: asyncio.Future[Reservation]) -> None:
+    if not reserving.cancelled() and reserving.exception() is None:
+        reserving.result()._abandon()
