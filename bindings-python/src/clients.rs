@@ -83,8 +83,8 @@ impl Courier for Client {
                     transport.call_method1(intern!(py, "send"), (batch,)).map(drop)
                 }),
             };
-            if let Err(interrupt) = taken {
-                INTERRUPT.set(Some(interrupt));
+            if let Err(error) = taken {
+                interrupt(py, error);
             }
         });
     }
@@ -234,8 +234,9 @@ fn read_part(part: &Bound<'_, PyAny>) -> Option<Part> {
 thread_local! {
     /// The client's exception behind the error with which this thread is answering callers.
     static CAUSE: RefCell<Option<Py<PyBaseException>>> = const { RefCell::new(None) };
-    /// The exception that ended a transport in the middle, such as Ctrl-C, for its caller.
-    static INTERRUPT: RefCell<Option<PyErr>> = const { RefCell::new(None) };
+    /// The exception that has ended a transport in the middle, such as KeyboardInterrupt; `None`
+    /// while no caller on this thread would get it.
+    static INTERRUPT: RefCell<Option<Result<(), PyErr>>> = const { RefCell::new(None) };
 }
 
 /// Forgets the cause of earlier errors; called before a store is asked on this thread.
@@ -252,7 +253,22 @@ pub(crate) fn cause<T>(outcome: &Result<T, Error>) -> Option<Py<PyBaseException>
     })
 }
 
-/// Raises the exception that has ended a transport on this thread, once.
-pub(crate) fn raise_interrupt() -> PyResult<()> {
-    INTERRUPT.take().map_or(Ok(()), Err)
+/// Starts an operation, and raises the exception that has ended a transport on this thread
+/// meanwhile.
+pub(crate) fn interruptible(start: impl FnOnce()) -> PyResult<()> {
+    let outer = INTERRUPT.replace(Some(Ok(())));
+    start();
+    INTERRUPT.replace(outer).unwrap_or(Ok(()))
+}
+
+/// Leaves an exception to [`interruptible`]. Nothing else can raise it: a reservation is also given
+/// back by the garbage collector.
+fn interrupt(py: Python<'_>, error: PyErr) {
+    let unraisable = INTERRUPT.with_borrow_mut(|interrupt| match interrupt {
+        Some(interrupt) => core::mem::replace(interrupt, Err(error)).err(),
+        None => Some(error),
+    });
+    if let Some(error) = unraisable {
+        error.write_unraisable(py, None);
+    }
 }

@@ -27,7 +27,7 @@ use tidegate::lock::Mutex;
 use tidegate::{Error, Operation, PerProcess, generation};
 
 use crate::arguments::{Checks, Keys, actual, charged, cost, max_wait, tokens, wait};
-use crate::clients::cause;
+use crate::clients::{cause, interruptible};
 use crate::errors::exception_due_to;
 use crate::limiter::Limiter;
 use crate::outcome::Outcome;
@@ -116,12 +116,9 @@ impl Completions {
             this.0.gathered.lock().push(Gathered { limiter, key: key.into(), cost, ticket });
             return Ok(());
         }
-        this.send();
-        let facade = limiter.get().facade().clone();
-        let ticket = this.ticket(limiter, future);
-        let done = |answer: Result<_, _>| ticket.complete(answer.map(Outcome::Decision));
-        key.lend(|keys| facade.check_then(keys, cost, done));
-        Ok(())
+        this.start(limiter, future, |limiter, ticket| {
+            key.lend(|keys| limiter.check_then(keys, cost, ticket.completing(Outcome::Decision)));
+        })
     }
 
     /// Sends the checks that have been gathered.
@@ -137,8 +134,7 @@ impl Completions {
             let (keys, tickets): (Vec<_>, Vec<_>) =
                 checks.into_iter().map(|check| ((check.key, check.cost), check.ticket)).unzip();
             facade.check_each_then(keys.iter().zip(tickets).map(|((key, cost), ticket)| {
-                let done = |answer: Result<_, _>| ticket.complete(answer.map(Outcome::Decision));
-                (&**key, *cost, done)
+                (&**key, *cost, ticket.completing(Outcome::Decision))
             }));
         }
     }
@@ -149,13 +145,11 @@ impl Completions {
         limiter: Py<Limiter>,
         checks: Checks<'_>,
     ) -> PyResult<()> {
-        self.send();
-        let facade = limiter.get().facade().clone();
         checks.lend(|checks| {
-            let ticket = self.ticket(limiter, future);
-            let done = |answer: Result<_, _>| ticket.complete(answer.map(Outcome::Decisions));
-            facade.check_many_then(checks, done);
-        })
+            self.start(limiter, future, |limiter, ticket| {
+                limiter.check_many_then(checks, ticket.completing(Outcome::Decisions));
+            })
+        })?
     }
 
     fn reserve(
@@ -165,14 +159,12 @@ impl Completions {
         key: Keys<'_>,
         #[pyo3(from_py_with = cost)] cost: u64,
         #[pyo3(from_py_with = max_wait)] max_wait: Option<Duration>,
-    ) {
-        self.send();
-        let facade = limiter.get().facade().clone();
-        let ticket = self.ticket(limiter, future);
-        let done = |answer: Result<tidegate::Reservation, _>| {
-            ticket.complete(answer.map(|made| Outcome::Reservation(made.into())));
-        };
-        key.lend(|keys| facade.reserve_then(keys, cost, max_wait, done));
+    ) -> PyResult<()> {
+        self.start(limiter, future, |limiter, ticket| {
+            let done =
+                ticket.completing(|made: tidegate::Reservation| Outcome::Reservation(made.into()));
+            key.lend(|keys| limiter.reserve_then(keys, cost, max_wait, done));
+        })
     }
 
     fn settle(
@@ -182,8 +174,8 @@ impl Completions {
         key: Keys<'_>,
         #[pyo3(from_py_with = charged)] charged: u64,
         #[pyo3(from_py_with = actual)] actual: u64,
-    ) {
-        self.run(future, limiter, &key, Operation::Settle { charged, actual });
+    ) -> PyResult<()> {
+        self.run(future, limiter, &key, Operation::Settle { charged, actual })
     }
 
     fn credit(
@@ -192,8 +184,8 @@ impl Completions {
         limiter: Py<Limiter>,
         key: Keys<'_>,
         #[pyo3(from_py_with = tokens)] tokens: u64,
-    ) {
-        self.run(future, limiter, &key, Operation::Credit { tokens });
+    ) -> PyResult<()> {
+        self.run(future, limiter, &key, Operation::Credit { tokens })
     }
 
     fn hold(
@@ -202,22 +194,26 @@ impl Completions {
         limiter: Py<Limiter>,
         key: Keys<'_>,
         #[pyo3(from_py_with = wait)] wait: Duration,
-    ) {
-        self.run(future, limiter, &key, Operation::Hold { wait: saturating_nanos(wait) });
+    ) -> PyResult<()> {
+        self.run(future, limiter, &key, Operation::Hold { wait: saturating_nanos(wait) })
     }
 
-    fn reset(&self, future: Py<PyAny>, limiter: Py<Limiter>, key: Keys<'_>) {
-        self.run(future, limiter, &key, Operation::Reset);
+    fn reset(&self, future: Py<PyAny>, limiter: Py<Limiter>, key: Keys<'_>) -> PyResult<()> {
+        self.run(future, limiter, &key, Operation::Reset)
     }
 
-    fn cancel_reservation(&self, py: Python<'_>, future: Py<PyAny>, reservation: &Reservation) {
-        self.send();
-        let ticket = self.ticket(reservation.limiter().clone_ref(py), future);
-        let done = |answer: Result<_, _>| ticket.complete(answer.map(Outcome::Cancelled));
-        match reservation.take() {
-            Some(made) => made.cancel_then(done),
-            None => done(Ok(false)),
-        }
+    fn cancel_reservation(
+        &self,
+        py: Python<'_>,
+        future: Py<PyAny>,
+        reservation: &Reservation,
+    ) -> PyResult<()> {
+        self.start(reservation.limiter().clone_ref(py), future, |_, ticket| {
+            match reservation.take() {
+                Some(made) => made.cancel_then(ticket.completing(Outcome::Cancelled)),
+                None => ticket.complete(Ok(Outcome::Cancelled(false))),
+            }
+        })
     }
 
     fn settle_reservation(
@@ -227,11 +223,10 @@ impl Completions {
         reservation: &Reservation,
         #[pyo3(from_py_with = actual)] actual: u64,
     ) -> PyResult<()> {
-        self.send();
         let made = reservation.take_to_settle(py)?;
-        let ticket = self.ticket(reservation.limiter().clone_ref(py), future);
-        made.settle_then(actual, |answer| ticket.complete(answer.map(Outcome::Decision)));
-        Ok(())
+        self.start(reservation.limiter().clone_ref(py), future, |_, ticket| {
+            made.settle_then(actual, ticket.completing(Outcome::Decision));
+        })
     }
 
     /// Completes the futures whose answers have come; the event loop or the transport calls it.
@@ -263,12 +258,33 @@ impl Completions {
         event_loop.call_method1(intern!(py, "call_soon"), (send,)).map(drop)
     }
 
-    fn run(&self, future: Py<PyAny>, limiter: Py<Limiter>, key: &Keys<'_>, operation: Operation) {
-        self.send();
+    /// Starts an operation that answers with a decision.
+    fn run(
+        &self,
+        future: Py<PyAny>,
+        limiter: Py<Limiter>,
+        key: &Keys<'_>,
+        operation: Operation,
+    ) -> PyResult<()> {
+        self.start(limiter, future, |limiter, ticket| {
+            let done = |answer| ticket.complete(decision(answer).map(Outcome::Decision));
+            key.lend(|keys| limiter.run(keys, operation, done));
+        })
+    }
+
+    /// Starts an operation of a limiter, after the checks that were gathered before it. The ticket
+    /// completes `future`.
+    fn start(
+        &self,
+        limiter: Py<Limiter>,
+        future: Py<PyAny>,
+        operation: impl FnOnce(&tidegate::Limiter, Ticket),
+    ) -> PyResult<()> {
         let facade = limiter.get().facade().clone();
-        let ticket = self.ticket(limiter, future);
-        let done = |answer| ticket.complete(decision(answer).map(Outcome::Decision));
-        key.lend(|keys| facade.run(keys, operation, done));
+        interruptible(|| {
+            self.send();
+            operation(&facade, self.ticket(limiter, future));
+        })
     }
 
     fn ticket(&self, limiter: Py<Limiter>, future: Py<PyAny>) -> Ticket {
@@ -291,6 +307,11 @@ impl Drop for Completions {
 struct Ticket(Option<(Arc<Queue>, Py<Limiter>, Py<PyAny>)>);
 
 impl Ticket {
+    /// A callback that completes the future with an answer of this kind.
+    fn completing<T>(self, outcome: impl FnOnce(T) -> Outcome) -> impl FnOnce(Result<T, Error>) {
+        |answer| self.complete(answer.map(outcome))
+    }
+
     fn complete(mut self, outcome: Result<Outcome, Error>) {
         self.put(outcome);
     }

@@ -16,7 +16,7 @@ import pytest
 import redis.asyncio
 from conftest import RedisServer
 
-from tidegate import AsyncLimiter, Decision, StoreError
+from tidegate import AsyncLimiter, Decision, Limiter, StoreError
 from tidegate._async_transport import AsyncTransport, Sender
 
 # Far longer than any answer takes, so that a test that reaches it has lost a wake-up.
@@ -312,6 +312,24 @@ async def test_an_interrupted_lone_caller_gets_the_interrupt(
     with pytest.raises(Interrupt):
         await limiter.check("k")
     assert (limiter.store_health.state, limiter.store_health.failures) == ("closed", 0)
+    assert await limiter.check("k")
+
+
+@pytest.mark.parametrize("method", ["check", "reserve", "reset"])
+async def test_an_interrupt_while_the_transport_is_woken(
+    gated: GatedClient, redis_server: RedisServer, prefix: str, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The call that woke it gets the interrupt, and no later one of this thread."""
+
+    def wake(_: AsyncTransport) -> None:
+        raise KeyboardInterrupt
+
+    limiter = limiter_on(gated, prefix)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(AsyncTransport, "wake", wake)
+        await getattr(limiter, method)("k")
+    other = Limiter("1000/d", store=redis_server.url, prefix=prefix, store_timeout=PATIENT)
+    assert other.check("k")
     assert await limiter.check("k")
 
 
