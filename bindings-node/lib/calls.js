@@ -36,19 +36,17 @@ export function loadAddon() {
 /** Makes a call of the addon that answers with a decision before it returns. */
 export function decideLocally(start, limits) {
   start(immediate, 0);
-  const numbers = immediate.takeDecisions();
-  if (numbers.length > 0) return decisionAt(numbers, 0, limits);
-  return takeOther();
+  const { decisions, others } = immediate.take();
+  return others === undefined ? decisionAt(decisions, 0, limits) : answerOf(others[0]);
 }
 
 /** Makes a call of the addon that answers before it returns, and gives what `read` makes of it. */
 export function callLocally(start, read) {
   start(immediate, 0);
-  return read(takeOther());
+  return read(answerOf(immediate.take().others[0]));
 }
 
-function takeOther() {
-  const [{ answer, failure }] = immediate.takeOthers();
+function answerOf({ answer, failure }) {
   if (failure === undefined) return answer;
   throw errorFrom(failure);
 }
@@ -146,12 +144,13 @@ function expected(id) {
 function settleAll() {
   const half = Math.ceil((waiting.length - free.length) / 2);
   portion = Math.min(Math.max(half, LEAST_PORTION), MOST_GATHERED);
-  const numbers = completions.takeDecisions();
-  for (let at = 0; at < numbers.length; at += NUMBERS) {
-    const { limits, resolve } = expected(numbers[at]);
-    resolve(decisionAt(numbers, at, limits));
+  // All answers in one step: an answer that comes between two steps would wake nobody.
+  const { decisions, others = [] } = completions.take();
+  for (let at = 0; at < decisions.length; at += NUMBERS) {
+    const { limits, resolve } = expected(decisions[at]);
+    resolve(decisionAt(decisions, at, limits));
   }
-  for (const { id, answer, failure } of completions.takeOthers()) {
+  for (const { id, answer, failure } of others) {
     const { read, resolve, reject } = expected(id);
     if (failure === undefined) resolve(read(answer));
     else reject(errorFrom(failure));

@@ -1,19 +1,19 @@
 //! How calls of a store settle promises.
 //!
-//! The I/O thread never touches JavaScript: it puts its answer into a queue and,
-//! when the queue was empty, wakes the event loop. The loop then takes all that has
-//! come in, so one wake-up serves as many promises as have gathered.
+//! The I/O thread never touches JavaScript: it puts each answer into a queue and, when the queue
+//! was empty, wakes the event loop. The loop then takes all answers in one step, so one wake-up
+//! serves as many promises as have gathered, and none is overlooked (see
+//! [`tidegate::answer_queue`]).
 
-use core::mem::take;
 use std::sync::Arc;
 
 use napi::bindgen_prelude::{Float64ArraySlice, Function};
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use napi::{Env, Status};
 use napi_derive::napi;
+use tidegate::Error;
 use tidegate::answer::after_batch;
-use tidegate::lock::Mutex;
-use tidegate::{Decision, Error};
+use tidegate::answer_queue::{AnswerQueue, Pushed};
 
 use crate::answer::{Answered, Failure, NUMBERS, Reply, hand_over, numbers};
 
@@ -26,16 +26,19 @@ type Wake = ThreadsafeFunction<(), (), (), Status, false, true>;
 pub struct Completions(Arc<Queue>);
 
 struct Queue {
-    outcomes: Mutex<Outcomes>,
-    /// None for calls whose answers are there when they return.
+    answers: AnswerQueue<(u32, Result<Reply, Error>)>,
+    /// `None` for calls whose answers are there when they return.
     wake: Option<Wake>,
 }
 
-#[derive(Default)]
-struct Outcomes {
-    /// Apart, because nearly all are: they go to JavaScript as numbers.
-    decisions: Vec<(u32, Decision)>,
-    others: Vec<(u32, Result<Reply, Error>)>,
+/// All answers that had come in when they were taken.
+#[napi(object, object_from_js = false)]
+pub struct Answers<'env> {
+    /// For each decision the number of its call, then the numbers of `answer::numbers`: an
+    /// object with names for each would take longer to make than all the rest.
+    pub decisions: Float64ArraySlice<'env>,
+    /// All answers of other kinds; absent if there are none.
+    pub others: Option<Vec<Completion>>,
 }
 
 /// What came of the call with this number: an answer or a failure.
@@ -61,48 +64,43 @@ impl Completions {
             build.callee_handled::<false>().weak::<true>().build()
         };
         let wake = on_answers.map(weak).transpose()?;
-        Ok(Self(Arc::new(Queue { outcomes: Mutex::default(), wake })))
+        Ok(Self(Arc::new(Queue { answers: AnswerQueue::new(), wake })))
     }
 
-    /// All decisions that have come in, each as the number that its call was given and the
-    /// numbers of `answer::numbers`: an object with names for each takes
-    /// longer to make than all the rest.
+    /// Takes all answers that have come in. They are taken in one step, as the queue demands.
     #[napi]
-    pub fn take_decisions<'env>(&self, env: &'env Env) -> napi::Result<Float64ArraySlice<'env>> {
-        let decisions = take(&mut self.0.outcomes.lock().decisions);
-        let mut taken = Vec::with_capacity(decisions.len() * (1 + NUMBERS));
-        for (id, decision) in decisions {
-            taken.push(f64::from(id));
-            taken.extend(numbers(&decision));
+    pub fn take<'env>(&self, env: &'env Env) -> napi::Result<Answers<'env>> {
+        let answers = self.0.answers.take();
+        let mut decisions = Vec::with_capacity(answers.len() * (1 + NUMBERS));
+        let mut others = None;
+        for (id, outcome) in answers {
+            match outcome {
+                Ok(Reply::Decision(decision)) => {
+                    decisions.push(f64::from(id));
+                    decisions.extend(numbers(&decision));
+                }
+                other => others.get_or_insert_with(Vec::new).push(Completion::new(id, other)),
+            }
         }
-        Float64ArraySlice::copy_from(env, taken)
+        Ok(Answers { decisions: Float64ArraySlice::copy_from(env, decisions)?, others })
     }
+}
 
-    /// All other answers that have come in.
-    #[napi]
-    pub fn take_others(&self) -> Vec<Completion> {
-        let others = take(&mut self.0.outcomes.lock().others);
-        let completion =
-            |(id, outcome): (u32, Result<Reply, Error>)| match outcome.and_then(hand_over) {
-                Ok(answer) => Completion { id, answer: Some(answer), failure: None },
-                Err(error) => Completion { id, answer: None, failure: Some(Failure::from(&error)) },
-            };
-        others.into_iter().map(completion).collect()
+impl Completion {
+    fn new(id: u32, outcome: Result<Reply, Error>) -> Self {
+        match outcome.and_then(hand_over) {
+            Ok(answer) => Self { id, answer: Some(answer), failure: None },
+            Err(error) => Self { id, answer: None, failure: Some(Failure::from(&error)) },
+        }
     }
 }
 
 impl Queue {
     fn push(self: Arc<Self>, id: u32, outcome: Result<Reply, Error>) {
-        let mut outcomes = self.outcomes.lock();
-        match outcome {
-            Ok(Reply::Decision(decision)) => outcomes.decisions.push((id, decision)),
-            other => outcomes.others.push((id, other)),
-        }
-        let is_first = outcomes.decisions.len() + outcomes.others.len() == 1;
-        drop(outcomes);
-        if is_first && self.wake.is_some() {
-            // One wake-up for all that one trip has brought.
-            after_batch(move || self.wake());
+        match self.answers.push((id, outcome)) {
+            // One wake-up for all answers of a batch.
+            Pushed::First if self.wake.is_some() => after_batch(move || self.wake()),
+            Pushed::First | Pushed::Behind | Pushed::Closed(_) => {}
         }
     }
 

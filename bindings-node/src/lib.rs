@@ -11,6 +11,6 @@ mod limiter;
 mod reservation;
 
 pub use answer::{Answer, Failure, Reserved, source_names};
-pub use completions::{Completion, Completions};
+pub use completions::{Answers, Completion, Completions};
 pub use limiter::{CheckInput, LimitText, NativeLimiter, OpenOptions, open_limiter};
 pub use reservation::NativeReservation;

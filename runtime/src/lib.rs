@@ -4,6 +4,8 @@
 
 #[doc(hidden)]
 pub mod answer;
+#[doc(hidden)]
+pub mod answer_queue;
 mod bucket;
 mod clock;
 mod fingerprint;

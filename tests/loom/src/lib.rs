@@ -1,5 +1,6 @@
-//! Compiles the table's sources over loom's atomics, so that the models in `models/` run every interleaving
-//! of a few threads up to a bound of preemptions.
+//! Compiles the sources of core's table and of the runtime's answer queue over loom's atomics and
+//! locks, so that the models in `models/` run every interleaving of a few threads up to a bound of
+//! preemptions.
 //!
 //! Nothing here is published; `cargo test -p tidegate-loom` runs the models.
 #![cfg(test)]
@@ -7,6 +8,13 @@
 
 mod sync;
 
+/// The module of locks of the runtime's crate.
+mod lock {
+    pub(crate) use crate::sync::Mutex;
+}
+
+#[path = "../../../runtime/src/answer_queue.rs"]
+mod answer_queue;
 #[path = "../../../core/src/bounds.rs"]
 mod bounds;
 #[path = "../../../core/src/clock.rs"]

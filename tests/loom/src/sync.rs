@@ -1,4 +1,4 @@
-//! The names of core/src/sync.rs, over loom's atomics.
+//! The names of core/src/sync.rs, and the mutex of the runtime's lock module, over loom's.
 
 use std::cell::Cell;
 
@@ -72,5 +72,20 @@ impl AtomicU64 {
         if LOADS.get() == Loads::Allowed {
             self.announced.fetch_or(0, Ordering::Relaxed);
         }
+    }
+}
+
+/// Loom's mutex with the interface of the runtime's, which knows no poison: a panic in a model
+/// ends the model.
+#[derive(Debug)]
+pub struct Mutex<T>(loom::sync::Mutex<T>);
+
+impl<T> Mutex<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self(loom::sync::Mutex::new(value))
+    }
+
+    pub(crate) fn lock(&self) -> loom::sync::MutexGuard<'_, T> {
+        self.0.lock().unwrap()
     }
 }

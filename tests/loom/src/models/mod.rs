@@ -3,6 +3,7 @@
 //! Positions are small integers: a bucket of burst `B` and width 1 at position `p` admits while
 //! `max(cell, p) + 1 - p <= B`.
 
+mod answers;
 mod eviction;
 mod lowering;
 mod tiers;
