@@ -22,6 +22,7 @@ use pyo3::exceptions::PyBaseException;
 use pyo3::intern;
 use pyo3::prelude::*;
 use tidegate::answer::{after_batch, decision};
+use tidegate::answer_queue::{AnswerQueue, Pushed};
 use tidegate::lock::Mutex;
 
 use tidegate::{Error, Operation, PerProcess, generation};
@@ -41,9 +42,9 @@ use crate::seconds::saturating_nanos;
 pub(crate) struct Completions(Arc<Queue>);
 
 struct Queue {
-    /// `None` once the loop is closed: its futures are not completed any more. A forked child may
-    /// drop a loop while the parent's I/O thread holds the lock.
-    answers: PerProcess<Answers>,
+    /// Closed with the event loop: its futures are not completed any more. A forked child may
+    /// drop a loop while the parent's I/O thread holds the queue's lock.
+    answers: PerProcess<AnswerQueue<Answer>>,
     /// How many calls have yet to be completed; counted by the loop's thread.
     pending: AtomicUsize,
     /// How many calls the loop completed when it last did so.
@@ -53,8 +54,6 @@ struct Queue {
     /// `None` where the transport that brings the answers calls `deliver` itself.
     bell: Option<Bell>,
 }
-
-type Answers = Mutex<Option<Vec<Answer>>>;
 
 /// The two ends of a socket pair: a byte in it wakes the event loop.
 struct Bell {
@@ -236,7 +235,7 @@ impl Completions {
         if let Some(bell) = &self.0.bell {
             let _ = (&bell.woken).read(&mut [0; 64]);
         }
-        let answers = self.0.answers().lock().as_mut().map(core::mem::take).unwrap_or_default();
+        let answers = self.0.answers().take();
         self.0.pending.fetch_sub(answers.len(), Ordering::Relaxed);
         self.0.completed.store(answers.len(), Ordering::Relaxed);
         for answer in answers {
@@ -296,8 +295,7 @@ impl Completions {
 impl Drop for Completions {
     fn drop(&mut self) {
         // Nothing takes these any more; their futures would keep the loop alive.
-        let answers = self.0.answers().lock().take();
-        drop(answers);
+        drop(self.0.answers().close());
         let gathered = core::mem::take(&mut *self.0.gathered.lock());
         drop(gathered);
     }
@@ -319,9 +317,12 @@ impl Ticket {
     fn put(&mut self, outcome: Result<Outcome, Error>) {
         let Some((queue, limiter, future)) = self.0.take() else { return };
         let cause = cause(&outcome);
-        if queue.push(Answer { limiter, future, outcome, cause }) {
+        match queue.answers().push(Answer { limiter, future, outcome, cause }) {
             // One wake-up for all answers of one batch.
-            after_batch(move || queue.wake());
+            Pushed::First => after_batch(move || queue.wake()),
+            Pushed::Behind => {}
+            // Dropping a reservation gives it back, which asks the store.
+            Pushed::Closed(answer) => drop(answer),
         }
     }
 }
@@ -335,8 +336,8 @@ impl Drop for Ticket {
 }
 
 impl Queue {
-    fn answers(&self) -> &Answers {
-        self.answers.get_or_init(|| Mutex::new(Some(Vec::new())))
+    fn answers(&self) -> &AnswerQueue<Answer> {
+        self.answers.get_or_init(AnswerQueue::new)
     }
 
     /// Whether a check is gathered with others of this turn. There are many callers if calls are
@@ -345,20 +346,6 @@ impl Queue {
         let is_alone = self.pending.load(Ordering::Relaxed) == 0
             && self.completed.load(Ordering::Relaxed) <= 1;
         self.bell.is_some() && !is_alone
-    }
-
-    /// Puts an answer into the queue. Returns whether the caller must wake the loop; if not, the
-    /// push that found the queue empty does.
-    fn push(&self, answer: Answer) -> bool {
-        let mut answers = self.answers().lock();
-        let Some(open) = &mut *answers else {
-            // Dropping a reservation gives it back, which asks the store: not under the lock.
-            drop(answers);
-            drop(answer);
-            return false;
-        };
-        open.push(answer);
-        open.len() == 1
     }
 
     fn wake(&self) {
