@@ -1,2 +1,2 @@
-// One copy of the classes and buckets, however many times they are imported or required.
+/** The entry point for `require`, with the same classes and buckets as `import` gives. */
 module.exports = require('./index.js');

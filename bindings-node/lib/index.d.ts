@@ -1,3 +1,5 @@
+/** The types of the package: those of `tidegate-wasm`, and the stores of Node. */
+
 import type { ClientOptions, Clock, LimitInput, Limiter, LimiterOptions, MemoryLimiter, RedisOptions } from './memory/index.js';
 
 export * from './memory/index.js';

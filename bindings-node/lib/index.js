@@ -1,3 +1,5 @@
+/** The public names of the package, and `createLimiter`. */
+
 import { checkFields, checkPrefix, checkTimeout, describe, invalid } from './memory/arguments.js';
 import { readLimits } from './memory/limit.js';
 import { Limiter } from './memory/limiter.js';

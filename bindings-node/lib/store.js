@@ -1,3 +1,5 @@
+/** Buckets on Redis and on `shm://`, over the native addon. */
+
 import {
   Gathering,
   callLocally,

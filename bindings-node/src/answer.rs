@@ -1,3 +1,5 @@
+//! Answers as objects and numbers of JavaScript.
+
 use napi::bindgen_prelude::Either4;
 use napi_derive::napi;
 use tidegate::CancelOnDrop;

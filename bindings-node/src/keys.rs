@@ -1,3 +1,5 @@
+//! Keys as JavaScript gives them.
+
 use napi::bindgen_prelude::{Either, Either3, Uint8Array};
 use tidegate::Keys;
 

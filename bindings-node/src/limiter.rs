@@ -1,3 +1,5 @@
+//! The limiter on Redis and on `shm://`, as JavaScript calls it.
+
 use core::time::Duration;
 
 use napi::Either;
@@ -33,7 +35,7 @@ pub struct OpenOptions {
     pub store_timeout_ms: Option<u32>,
     /// What to answer while the store fails.
     pub on_store_error: Option<String>,
-    /// Of how many equal shares of each limit this process has one then.
+    /// How many equal shares each limit then has; this process goes on with one of them.
     pub peers: Option<u32>,
     /// How long a refusal may be kept.
     pub deny_cache_ms: Option<u32>,

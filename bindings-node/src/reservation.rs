@@ -1,3 +1,5 @@
+//! A reservation, as JavaScript holds it.
+
 use napi_derive::napi;
 use tidegate::lock::Mutex;
 use tidegate::{Error, Reservation};

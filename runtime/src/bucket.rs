@@ -1,3 +1,5 @@
+//! One bucket without a key.
+
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use tidegate_core::{Clock, Decision, Limit, decide};

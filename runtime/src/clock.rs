@@ -1,3 +1,5 @@
+//! Clocks for buckets in memory.
+
 mod discipline;
 mod fast;
 

@@ -1,3 +1,5 @@
+//! Hashes keys for tables.
+
 use core::fmt;
 use core::hash::{BuildHasher as _, Hasher as _};
 use std::hash::RandomState;

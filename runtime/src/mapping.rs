@@ -1,3 +1,5 @@
+//! Slots in mapped pages.
+
 #![allow(unsafe_code)]
 
 #[cfg(any(target_os = "linux", target_os = "macos"))]

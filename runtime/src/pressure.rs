@@ -1,3 +1,5 @@
+//! What a bounded store could not keep.
+
 use core::iter::Sum;
 
 /// What a store with a bounded number of keys could not keep, since it was made. Where

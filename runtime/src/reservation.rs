@@ -1,3 +1,5 @@
+//! The handle of a reservation.
+
 use core::fmt;
 use core::time::Duration;
 use std::time::Instant;

@@ -1,3 +1,5 @@
+//! Stands for `shm://` on systems that do not have it.
+
 use tidegate_core::Limit;
 
 use crate::Error;

@@ -1,3 +1,5 @@
+//! Buckets in tables, in memory or in a shared file.
+
 use tidegate_core::{
     Clock, Decision, Limit, MAX_TIERS, OnFull, Operation, Outcome, Segments, Source, Table,
     apply_tables, check_table, check_tables,

@@ -1,3 +1,5 @@
+//! Sleeps on any executor.
+
 use core::time::Duration;
 
 use tokio::task::JoinHandle;

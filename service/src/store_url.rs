@@ -1,3 +1,5 @@
+//! Store URLs without secrets, for the log.
+
 /// The part of a store URL that may be logged: scheme, host and port. Whatever
 /// could be or hide a password is left out, rather too much than too little.
 pub(crate) fn loggable(url: &str) -> String {

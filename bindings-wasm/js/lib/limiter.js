@@ -1,3 +1,5 @@
+/** The limiter: its methods, for buckets in any store. */
+
 import { checkCost, checkCount, checkFields, checkSignal, checkWait, describe, invalid } from './arguments.js';
 import { RateLimited } from './errors.js';
 import { Reservation } from './reservation.js';
@@ -145,13 +147,13 @@ export class Limiter {
     this.#buckets.close();
   }
 
-  // The caller is told why the wait ended; that the slot then could not be given back as well
-  // costs its tokens, and is no reason of its own.
+  // The caller learns why the wait ended. If the slot cannot be given back either, its tokens stay
+  // spent, and that is no second error.
   async #giveBack(slot) {
     try {
       await this.#buckets.cancel(slot);
     } catch {
-      // As said.
+      // The slot passes unused.
     }
   }
 }

@@ -1,3 +1,5 @@
+/** Buckets in this runtime's memory, in the WebAssembly module. */
+
 import { FakeClock, MonotonicClock, NANOS_PER_MILLI, atMostEnd, checkClock, splitMillis, splitNanos } from './clock.js';
 import { Decision } from './decision.js';
 import { raise, view } from './engine.js';

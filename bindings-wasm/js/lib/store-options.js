@@ -1,4 +1,4 @@
-// The options that only a Redis has.
+/** Checks of the options that only a Redis store has. */
 
 import { checkFields, describe, invalid } from './arguments.js';
 

@@ -1,3 +1,5 @@
+//! Buckets by key, in the memory of the module.
+
 use core::hash::{BuildHasher, Hasher};
 
 use indexmap::IndexMap;

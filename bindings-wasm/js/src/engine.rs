@@ -1,3 +1,5 @@
+//! A limiter with buckets in memory, behind numbers that JavaScript reads and writes.
+
 use tidegate_core::{
     Cells, Charge, Decision, Error, Limit, MAX_TIERS, Operation, Outcome, Reservation, Reserved,
     Source, admit, apply, decide_tiers,

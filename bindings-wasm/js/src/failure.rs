@@ -1,3 +1,5 @@
+//! Errors, as JavaScript gets them.
+
 use tidegate_core::Error;
 use wasm_bindgen::prelude::wasm_bindgen;
 

@@ -1,9 +1,9 @@
+//! The place in memory where JavaScript writes keys.
+
 use tidegate_core::MAX_KEY;
 use tidegate_core::MAX_TIERS;
 
-/// Whose buckets a call is about.
-///
-/// Those of `Each` are buckets of their own, apart from those of `One`.
+/// The keys of a call's buckets. The buckets under `Each` differ from those under `One`.
 pub(crate) enum Keys<'k> {
     /// One key for all tiers.
     One(&'k [u8]),

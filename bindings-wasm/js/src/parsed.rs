@@ -1,3 +1,5 @@
+//! Parsed limits, as JavaScript reads them.
+
 use tidegate_core::{Limit, Shape};
 use wasm_bindgen::prelude::wasm_bindgen;
 

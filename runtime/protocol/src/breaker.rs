@@ -45,7 +45,7 @@ pub struct Outage {
 const TROUBLED: u64 = u64::MAX;
 
 impl StoreBreaker {
-    /// Of a server whose calls each end within `timeout`.
+    /// The breaker of a server whose calls each end within `timeout`.
     pub fn new(timeout: Duration) -> Self {
         let breaker = Breaker::new(BreakerPolicy {
             failures: FAILURES,

@@ -1,3 +1,5 @@
+//! The errors of limiters, with codes that are the same in every language.
+
 use core::{fmt, time::Duration};
 
 use tidegate_core::Decision;

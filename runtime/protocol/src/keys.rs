@@ -1,3 +1,5 @@
+//! Keys as callers give them, and as Redis stores them.
+
 use core::ops::Deref;
 
 use tidegate_core::MAX_KEY;
@@ -118,7 +120,7 @@ pub enum RedisKeys {
 }
 
 impl RedisKeys {
-    /// Those of no call.
+    /// No key.
     pub const NONE: Self = Self::Each(Vec::new());
 
     /// The first key, which is the only one where there is one for all tiers.
@@ -157,7 +159,7 @@ impl From<Vec<Vec<u8>>> for RedisKeys {
 }
 
 impl OwnedKeys {
-    /// Has them used.
+    /// Calls `use_them` with the keys.
     pub fn lend<R>(&self, use_them: impl FnOnce(Keys<'_>) -> R) -> R {
         match self {
             Self::One(key) => use_them(Keys::One(key)),

@@ -1,3 +1,5 @@
+//! Durations in nanoseconds.
+
 use core::time::Duration;
 
 /// A duration in nanoseconds; one of more than 64 bits is as good as endless.

@@ -1,3 +1,5 @@
+//! An operation on shared buckets, checked and ready to be sent.
+
 use std::sync::Arc;
 
 use tidegate_core::{Limit, Operation, admit};

@@ -1,3 +1,5 @@
+//! Keeps a counter to the true time, as a line that is measured anew now and then.
+
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 
 /// How long a line is followed before the counter is compared with the true time again.

@@ -1,3 +1,5 @@
+//! A clock that reads the processor's counter.
+
 use once_cell::race::OnceBox;
 use tidegate_core::Clock;
 

@@ -1,3 +1,5 @@
+//! Waiting for a slot.
+
 use core::time::Duration;
 use std::thread;
 

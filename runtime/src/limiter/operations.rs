@@ -1,3 +1,5 @@
+//! The limiter's operations other than the check.
+
 use core::time::Duration;
 
 use tidegate_core::{Decision, Operation};

@@ -1,3 +1,5 @@
+//! The slots of the memory store, which grow in segments.
+
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::io;
 use std::sync::OnceLock;
@@ -14,8 +16,8 @@ const GROWTH: usize = 4;
 const FIRST: usize = 1024;
 /// Enough for as many slots as memory can hold.
 const MAX_SEGMENTS: usize = 24;
-/// Of a hundred slots so many can be taken before the first key finds no room in
-/// either of its windows.
+/// The percentage of slots that can be taken before the first key finds no room in either of its
+/// windows.
 const LOAD_PERCENT: usize = 70;
 
 /// A table's slots, in segments that are allocated when the ones before are taken.

@@ -1,3 +1,5 @@
+//! The clock that all processes of a shared file read alike.
+
 use once_cell::race::OnceBox;
 use rustix::time::{ClockId, clock_gettime};
 use tidegate_core::Clock;

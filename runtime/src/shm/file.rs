@@ -1,10 +1,10 @@
 //! Opens the file, making it first if need be, so that every process that opens one path
 //! at a time maps one inode, whoever is killed at whatever moment.
 //!
-//! Who has a file open holds a shared lock of it; the system drops the lock with its last
-//! descriptor, however the process ends. Who unlinks a file, or makes one, holds the
-//! exclusive lock. A lock counts when the path still names the locked inode. A new file gets
-//! its path, by a link, when it is complete; until then it is `<path>.<user>.new`.
+//! A process that has a file open holds a shared lock of it. The system drops the lock with the
+//! last descriptor, however the process ends. A process that unlinks a file, or makes one, holds
+//! the exclusive lock. A lock counts if the path still names the locked inode. A new file gets its
+//! path, by a link, when it is complete; until then it is `<path>.<user>.new`.
 
 use core::time::Duration;
 use std::fs::{self, File, OpenOptions, Permissions};

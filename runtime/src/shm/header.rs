@@ -27,7 +27,7 @@ const PREFIX_WORDS: usize = 256 / size_of::<u64>();
 mod at {
     pub(super) const MAGIC: usize = 0;
     pub(super) const VERSION: usize = 1;
-    /// Of the words from `TIERS` to `END`.
+    /// The checksum of the words from `TIERS` to `END`.
     pub(super) const CHECKSUM: usize = 2;
     pub(super) const TIERS: usize = 3;
     pub(super) const SLOTS: usize = 4;

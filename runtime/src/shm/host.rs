@@ -1,3 +1,5 @@
+//! Tells one boot of a host, and one time namespace, from another.
+
 use super::clock::ShmClock;
 
 /// What must be the same for two processes to read the same monotonic clock. Zero where

@@ -1,3 +1,5 @@
+//! The URL `shm://`.
+
 use std::path::PathBuf;
 
 use tidegate_core::OnFull;

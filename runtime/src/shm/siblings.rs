@@ -1,3 +1,5 @@
+//! Removes files that nobody uses any more.
+
 use core::sync::atomic::Ordering;
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt as _;

@@ -1,3 +1,5 @@
+//! Tests of shared files within one process.
+
 use std::fs;
 use std::os::unix::fs::FileExt as _;
 

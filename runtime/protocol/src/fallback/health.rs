@@ -1,3 +1,5 @@
+//! What a limiter reports about its store.
+
 use tidegate_core::BreakerState;
 
 /// How a limiter's store has done so far; of memory, which cannot fail, nothing.
@@ -15,7 +17,7 @@ pub struct StoreHealth {
 }
 
 impl StoreHealth {
-    /// That of memory.
+    /// The health of memory, which does not fail.
     #[doc(hidden)]
     pub const NEVER_FAILED: Self = Self { state: BreakerState::Closed, failures: 0, fallbacks: 0 };
 }

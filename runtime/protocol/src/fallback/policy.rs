@@ -1,3 +1,5 @@
+//! What a limiter answers while its Redis fails, as an option.
+
 use core::num::NonZeroU32;
 
 use crate::error::Error;

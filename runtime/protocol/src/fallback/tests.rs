@@ -1,3 +1,5 @@
+//! Tests of the policies on a store that fails when told to.
+
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may stop")]
 
 use std::sync::Arc;

@@ -1,3 +1,5 @@
+//! The options of a lease.
+
 use core::time::Duration;
 
 use tidegate_core::{LeaseTerms, Limit};

@@ -50,7 +50,7 @@ pub(super) enum Place {
     Socket(PathBuf),
 }
 
-/// Who asks, in which protocol, and over TLS or not.
+/// The user, the protocol version, and whether the connection uses TLS.
 #[derive(Clone, Default)]
 pub(super) struct Access {
     settings: RedisConnectionInfo,

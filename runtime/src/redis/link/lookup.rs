@@ -157,7 +157,7 @@ impl Lookups {
         };
         let was_found = known.found.borrow().is_some();
         if was_found {
-            // Those who waited have been told. What is still under way is of before that.
+            // The callers that waited have their answer. Lookups still under way began before it.
             known.found = watch::channel(None).0;
         }
         let waiting = known.found.subscribe();

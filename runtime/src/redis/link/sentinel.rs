@@ -155,7 +155,7 @@ impl Sentinel {
         let last = self.0.master.lock().clone();
         let (mut told, mut why) = self.ask_all(last.as_ref()).await;
         let heard = !told.is_empty();
-        // Who has not been heard may be the one who knows of the last master.
+        // A sentinel that did not answer may be the only one that knows of the last master.
         if told.len() < self.0.sentinels.len() {
             told.extend(last.map(|last| last.told));
         }

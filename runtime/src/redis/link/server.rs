@@ -242,7 +242,7 @@ impl Server {
             let made = timeout(server.0.connect_timeout, server.0.make()).await;
             let made = made.unwrap_or_else(|_| Err(timed_out()));
             if made.is_err() {
-                // Those who wait are told; those who come later are not to hear of it.
+                // Callers that wait get the error; later ones try again.
                 server.0.forget(&made_for);
             }
             let _ = making.send(Some(made));

@@ -12,7 +12,7 @@ use super::slot::SLOTS;
 
 const NOBODY: u16 = u16::MAX;
 
-/// Who serves which slot, as far as is known.
+/// The node that serves each slot, as far as is known.
 #[derive(Clone)]
 pub(super) struct Topology {
     owners: Vec<Node>,

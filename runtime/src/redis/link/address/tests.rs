@@ -1,3 +1,5 @@
+//! Tests of store URLs.
+
 use super::*;
 
 fn parsed(url: &str) -> Address {
