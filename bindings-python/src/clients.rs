@@ -4,7 +4,6 @@
 
 use core::cell::RefCell;
 use core::time::Duration;
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, MutexGuard};
 
@@ -13,14 +12,16 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyInt, PyList, PyString};
 use tidegate::lock::Mutex;
-
-use tidegate::redis::{Courier, Errand, Outbox as Waiting, Part, Reply, Trip as Travelling, now};
+use tidegate::redis::{
+    Batch as EngineBatch, ClientConnection as EngineConnection, PendingQueue as Waiting,
+    PendingRequest, Reply, ReplyPart, ServerHandle, Transport, now,
+};
 use tidegate::{Error, PerProcess, Store, generation};
 
 /// How the limiters of one client reach it.
 #[pyclass(frozen, weakref, module = "tidegate._tidegate", name = "_ClientConnection")]
 pub(crate) struct ClientConnection {
-    shared: Arc<tidegate::redis::Carriage>,
+    shared: Arc<EngineConnection>,
     /// By their timeout.
     stores: Mutex<HashMap<Duration, Store>>,
     /// A `SyncTransport` or an `AsyncTransport`.
@@ -31,10 +32,13 @@ pub(crate) struct ClientConnection {
 impl ClientConnection {
     #[new]
     fn new(py: Python<'_>, transport: Py<PyAny>) -> PyResult<Self> {
-        let queue = transport.getattr(py, "queue")?.extract(py)?;
+        let queue: Option<Py<PendingQueue>> = transport.getattr(py, "queue")?.extract(py)?;
         let is_cluster = transport.getattr(py, "is_cluster")?.extract(py)?;
-        let client = Client { transport: transport.clone_ref(py), queue, is_cluster };
-        let shared = tidegate::redis::Carriage::new(client);
+        let server = queue.as_ref().map(|queue| queue.get().server.clone());
+        let server = server.unwrap_or_else(|| ServerHandle::new(generation));
+        let connection = transport.clone_ref(py);
+        let client = Client { transport: connection, queue, is_cluster, server: server.clone() };
+        let shared = EngineConnection::new(client, server);
         Ok(Self { shared, stores: Mutex::default(), transport })
     }
 }
@@ -56,7 +60,7 @@ impl ClientConnection {
         if let Some(store) = stores.get(&timeout) {
             return Ok(store.clone());
         }
-        let store = Store::carried(Arc::clone(&self.shared), timeout)?;
+        let store = Store::over_client(Arc::clone(&self.shared), timeout)?;
         stores.insert(timeout, store.clone());
         Ok(store)
     }
@@ -68,20 +72,24 @@ struct Client {
     queue: Option<Py<PendingQueue>>,
     /// Whether each request is a batch of its own, because a cluster's keys live on several nodes.
     is_cluster: bool,
+    server: ServerHandle,
 }
 
-impl Courier for Client {
-    fn take(&self, errands: Vec<Errand>) {
+impl Transport for Client {
+    fn send(&self, requests: Vec<PendingRequest>) {
         Python::attach(|py| {
             let transport = self.transport.bind(py);
             let taken = match &self.queue {
                 Some(queue) => {
-                    queue.get().waiting().put(errands);
+                    queue.get().waiting().put(requests);
                     transport.call_method0(intern!(py, "wake")).map(drop)
                 }
-                None => batches(errands, self.is_cluster).into_iter().try_for_each(|batch| {
-                    transport.call_method1(intern!(py, "send"), (batch,)).map(drop)
-                }),
+                None => {
+                    let batches = batches(requests, self.is_cluster, &self.server);
+                    batches.into_iter().try_for_each(|batch| {
+                        transport.call_method1(intern!(py, "send"), (batch,)).map(drop)
+                    })
+                }
             };
             if let Err(error) = taken {
                 interrupt(py, error);
@@ -92,7 +100,10 @@ impl Courier for Client {
 
 /// The requests that wait for the next batch. A forked child sends none of its parent's.
 #[pyclass(frozen, module = "tidegate._tidegate", name = "_PendingQueue")]
-pub(crate) struct PendingQueue(PerProcess<Mutex<Waiting>>);
+pub(crate) struct PendingQueue {
+    waiting: PerProcess<Mutex<Waiting>>,
+    server: ServerHandle,
+}
 
 /// The most requests in one batch.
 const MAX_BATCH: usize = 8192;
@@ -101,7 +112,8 @@ const MAX_BATCH: usize = 8192;
 impl PendingQueue {
     #[new]
     fn new() -> Self {
-        Self(PerProcess::new(generation))
+        let (waiting, server) = (PerProcess::new(generation), ServerHandle::new(generation));
+        Self { waiting, server }
     }
 
     /// How many wait.
@@ -113,8 +125,8 @@ impl PendingQueue {
     /// waits.
     #[pyo3(signature = (*, one_by_one))]
     fn next_batches(&self, one_by_one: bool) -> Vec<Batch> {
-        let leaving = self.waiting().leave(MAX_BATCH);
-        batches(leaving, one_by_one)
+        let requests = self.waiting().take(MAX_BATCH);
+        batches(requests, one_by_one, &self.server)
     }
 
     /// Seconds until the first deadline of the requests that wait, or None when none waits.
@@ -127,29 +139,29 @@ impl PendingQueue {
     fn expire(&self) -> Option<f64> {
         forget_cause();
         let (late, left) = self.waiting().expire(now());
-        late.into_iter().for_each(Errand::give_up);
+        late.into_iter().for_each(PendingRequest::give_up);
         left.map(|left| left.as_secs_f64())
     }
 }
 
 impl PendingQueue {
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
-        self.0.get_or_default().lock()
+        self.waiting.get_or_default().lock()
     }
 }
 
-fn batches(errands: Vec<Errand>, one_by_one: bool) -> Vec<Batch> {
-    let batch = |errands| Batch(Mutex::new(Travelling::new(errands, now())));
+fn batches(requests: Vec<PendingRequest>, one_by_one: bool, server: &ServerHandle) -> Vec<Batch> {
+    let batch = |requests| Batch(Mutex::new(EngineBatch::new(requests, server.state(), now())));
     match one_by_one {
-        true => errands.into_iter().map(|errand| batch(vec![errand])).collect(),
-        false if errands.is_empty() => Vec::new(),
-        false => vec![batch(errands)],
+        true => requests.into_iter().map(|request| batch(vec![request])).collect(),
+        false if requests.is_empty() => Vec::new(),
+        false => vec![batch(requests)],
     }
 }
 
 /// The requests that are sent together.
 #[pyclass(frozen, module = "tidegate._tidegate", name = "_Batch")]
-pub(crate) struct Batch(Mutex<Travelling>);
+pub(crate) struct Batch(Mutex<EngineBatch>);
 
 #[pymethods]
 impl Batch {
@@ -157,16 +169,14 @@ impl Batch {
     /// is complete.
     fn commands<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let mut batch = self.0.lock();
-        let words = |words: Vec<Cow<'_, [u8]>>| {
-            let bytes = words.iter().map(|word| PyBytes::new(py, word).into_any());
-            let command = PyList::new(py, bytes)?;
-            // A client of a cluster looks the name up.
-            let name = words.first().map_or(Cow::default(), |name| String::from_utf8_lossy(name));
-            command.set_item(0, name)?;
-            Ok(command)
-        };
-        let commands: Vec<_> = batch.commands().into_iter().map(words).collect::<PyResult<_>>()?;
-        PyList::new(py, commands)
+        let commands = batch.commands(|words| {
+            // A text, because the client of a cluster looks the command's name up.
+            let name = words.next().unwrap_or_default();
+            let name = PyString::new(py, &String::from_utf8_lossy(&name)).into_any();
+            let rest = words.map(|word| PyBytes::new(py, &word).into_any());
+            PyList::new(py, [name].into_iter().chain(rest).collect::<Vec<_>>())
+        });
+        PyList::new(py, commands.into_iter().collect::<PyResult<Vec<_>>>()?)
     }
 
     /// Takes the reply to each command: a list, or the exception for the server's refusal
@@ -218,17 +228,17 @@ fn read_reply(reply: &Bound<'_, PyAny>) -> Reply {
     Reply::Refusal(text)
 }
 
-fn read_part(part: &Bound<'_, PyAny>) -> Option<Part> {
+fn read_part(part: &Bound<'_, PyAny>) -> Option<ReplyPart> {
     if part.is_none() {
-        return Some(Part::Nil);
+        return Some(ReplyPart::Nil);
     }
     if let Ok(bytes) = part.cast::<PyBytes>() {
-        return Some(Part::Bytes(bytes.as_bytes().to_vec()));
+        return Some(ReplyPart::Bytes(bytes.as_bytes().to_vec()));
     }
     if part.is_instance_of::<PyString>() {
-        return part.extract::<String>().ok().map(|text| Part::Bytes(text.into_bytes()));
+        return part.extract::<String>().ok().map(|text| ReplyPart::Bytes(text.into_bytes()));
     }
-    part.cast::<PyInt>().ok()?.extract().ok().map(Part::Integer)
+    part.cast::<PyInt>().ok()?.extract().ok().map(ReplyPart::Integer)
 }
 
 thread_local! {

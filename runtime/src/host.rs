@@ -2,7 +2,6 @@
 
 use core::hash::BuildHasher as _;
 use std::hash::RandomState;
-use std::time::Instant;
 
 use once_cell::race::OnceBox;
 use tidegate_core::Clock as _;
@@ -19,17 +18,13 @@ impl Host for NativeHost {
     }
 
     fn random() -> u64 {
-        RandomState::new().hash_one(0)
+        // A forked child inherits what the hash is made of, but neither the number nor the time.
+        RandomState::new().hash_one((std::process::id(), Self::now()))
     }
 
     fn process() -> u32 {
         crate::generation()
     }
-}
-
-/// What [`NativeHost::now`] said, or says, at that moment.
-pub(crate) fn at(moment: Instant) -> u64 {
-    clock().at(moment)
 }
 
 fn clock() -> &'static MonotonicClock {

@@ -2,7 +2,7 @@ use core::{fmt, time::Duration};
 use std::sync::Arc;
 
 use crate::Error;
-use crate::redis::{Address, Carriage, GuardedStore, RedisStore};
+use crate::redis::{Address, ClientConnection, ClientStore, GuardedStore, RedisStore, now};
 use crate::shm::ShmOptions;
 
 /// The store timeout unless one is given.
@@ -33,7 +33,15 @@ pub struct Store(pub(crate) Backend);
 pub(crate) enum Backend {
     Memory,
     Shm(ShmOptions),
-    Redis(GuardedStore),
+    Redis(SharedStore),
+}
+
+/// A Redis behind its breaker.
+#[derive(Clone)]
+pub(crate) struct SharedStore {
+    pub(crate) guarded: GuardedStore,
+    /// Tidegate's own connections; `None` over a client of the program's own.
+    pub(crate) native: Option<Arc<RedisStore>>,
 }
 
 impl Store {
@@ -99,8 +107,9 @@ impl Store {
             "memory" => Err(unknown_url("nothing may follow memory://")),
             "shm" => Ok(Self(Backend::Shm(ShmOptions::parse(rest)?))),
             scheme if Address::has_scheme(scheme) => {
-                let redis = RedisStore::open(url, timeout, runtime)?;
-                Ok(Self(Backend::Redis(GuardedStore::new(redis, timeout))))
+                let native = Arc::new(RedisStore::open(url, timeout, runtime)?);
+                let guarded = GuardedStore::new(Arc::clone(&native) as _, timeout);
+                Ok(Self(Backend::Redis(SharedStore { guarded, native: Some(native) })))
             }
             // Not repeated: what stands there may be a misplaced password.
             _ => Err(unknown_url("its scheme is not known")),
@@ -113,13 +122,18 @@ impl Store {
     /// # Errors
     /// [`Error::InvalidArgument`] for the timeout.
     #[doc(hidden)]
-    pub fn carried(carriage: Arc<Carriage>, timeout: Duration) -> Result<Self, Error> {
+    pub fn over_client(
+        connection: Arc<ClientConnection>,
+        timeout: Duration,
+    ) -> Result<Self, Error> {
         check_timeout(timeout)?;
-        let redis = RedisStore::carried(carriage, timeout);
-        Ok(Self(Backend::Redis(GuardedStore::new(redis, timeout))))
+        let store = Arc::new(ClientStore::new(connection, timeout, now));
+        let guarded = GuardedStore::new(store, timeout);
+        Ok(Self(Backend::Redis(SharedStore { guarded, native: None })))
     }
 
-    /// Whether the store answers within its timeout. Memory always does, shared or not.
+    /// Whether the store answers within its timeout. Memory always does, shared or not; a client
+    /// of the program's own is not asked.
     ///
     /// # Errors
     /// [`Error::Store`] or [`Error::StoreTimeout`].
@@ -128,7 +142,8 @@ impl Store {
         async move {
             match backend {
                 Backend::Memory | Backend::Shm(_) => Ok(()),
-                Backend::Redis(redis) => redis.store().ping().await,
+                Backend::Redis(SharedStore { native: Some(redis), .. }) => redis.ping().await,
+                Backend::Redis(SharedStore { native: None, .. }) => Ok(()),
             }
         }
     }

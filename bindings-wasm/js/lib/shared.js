@@ -1,16 +1,16 @@
 import { invalid } from './arguments.js';
 import { checkIsText, joined } from './clients.js';
 import { NANOS_PER_MILLI, splitMillis } from './clock.js';
-import { courierOf } from './courier.js';
 import { Decision } from './decision.js';
 import { raise, view } from './engine.js';
 import { StoreError } from './errors.js';
 import { checkKeys, ownKeys } from './keys.js';
-import { LeaseKeeper } from './leases.js';
+import { LeaseTimer } from './lease-timer.js';
 import { Pressure } from './pressure.js';
 import { sleepUntil } from './sleep.js';
 import { StoreHealth } from './store-health.js';
 import { SharedBuckets as Engine, SharedOptions } from './tidegate_wasm.js';
+import { transportOf } from './transport.js';
 
 const FAILED = 0xffff_ffff;
 const SLOT_WORDS = 11;
@@ -28,18 +28,18 @@ const encoder = new TextEncoder();
 export class SharedBuckets {
   #limits;
   #engine;
-  #courier;
+  #transport;
   #timeoutMs;
-  #keeper;
+  #leaseTimer;
   #isClosed = false;
 
   constructor(limits, { client, storeTimeoutMs = DEFAULT_TIMEOUT_MS, ...options }) {
     this.#limits = limits;
     this.#timeoutMs = storeTimeoutMs;
-    this.#courier = courierOf(client);
-    this.#engine = new Engine(this.#courier.engine, optionsOf(limits, storeTimeoutMs, options));
+    this.#transport = transportOf(client);
+    this.#engine = new Engine(this.#transport.engine, optionsOf(limits, storeTimeoutMs, options));
     raise(this.#engine);
-    if (options.lease !== undefined) this.#keeper = new LeaseKeeper(this.#engine, this.#courier, storeTimeoutMs);
+    if (options.lease !== undefined) this.#leaseTimer = new LeaseTimer(this.#engine, this.#transport, storeTimeoutMs);
   }
 
   get synchronous() {
@@ -57,7 +57,7 @@ export class SharedBuckets {
 
   check(key, cost) {
     const decision = this.#decide(this.#checking(key, cost));
-    this.#keeper?.look();
+    this.#leaseTimer?.look();
     return decision;
   }
 
@@ -125,7 +125,7 @@ export class SharedBuckets {
   }
 
   close() {
-    if (!this.#isClosed) this.#keeper?.close();
+    if (!this.#isClosed) this.#leaseTimer?.close();
     this.#isClosed = true;
   }
 
@@ -134,7 +134,7 @@ export class SharedBuckets {
   }
 
   #ask(start, read) {
-    return this.#courier.ask(start, read, this.#timeoutMs);
+    return this.#transport.ask(start, read, this.#timeoutMs);
   }
 
   #checking(key, cost) {
@@ -155,7 +155,7 @@ export class SharedBuckets {
   #of(key) {
     this.#admit(key);
     const keys = Array.isArray(key) ? key : [key];
-    if (this.#courier.textOnly) keys.forEach(checkIsText);
+    if (this.#transport.textOnly) keys.forEach(checkIsText);
     const bytes = keys.map((each) => (typeof each === 'string' ? encoder.encode(each) : each));
     return [joined(bytes), Uint32Array.from(bytes, ({ length }) => length)];
   }

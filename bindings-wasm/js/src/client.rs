@@ -4,24 +4,28 @@ use std::sync::Arc;
 
 use tidegate_core::{Decision, Outcome, Reserved, Source};
 use tidegate_protocol::lock::Mutex;
-use tidegate_protocol::{Carriage, Carried, Courier, Errand, Error, Host as _, Outbox};
+use tidegate_protocol::{
+    ClientConnection, ClientStore, Error, Host as _, PendingQueue, PendingRequest, ServerHandle,
+    Transport,
+};
 use wasm_bindgen::prelude::wasm_bindgen;
 
+use crate::batch::Batch;
 use crate::engine::{Answer, FAILED, Slot, status};
 use crate::failure::Failure;
-use crate::host::{GuardedStore, JavaScript};
-use crate::trip::Trip;
+use crate::host::{GuardedStore, JavaScript, in_millis};
 
 /// A client of the host's, for all limiters that have it: what waits to be sent, and the
-/// answers that are to be told.
+/// answers that are to be last.
 #[wasm_bindgen]
 pub struct Client {
-    carriage: Arc<Carriage>,
-    outbox: Arc<Mutex<Outbox>>,
+    connection: Arc<ClientConnection>,
+    server: ServerHandle,
+    waiting: Arc<Mutex<PendingQueue>>,
     answers: Arc<Answers>,
     /// By their timeout in milliseconds.
     stores: HashMap<u32, GuardedStore, foldhash::fast::RandomState>,
-    told: Told,
+    last: LastAnswer,
 }
 
 /// The answers that are there, each under its call's number.
@@ -34,52 +38,55 @@ impl Answers {
     }
 }
 
-struct Gate(Arc<Mutex<Outbox>>);
+/// Keeps requests until JavaScript takes them out in a batch.
+struct Waiting(Arc<Mutex<PendingQueue>>);
 
-impl Courier for Gate {
-    fn take(&self, errands: Vec<Errand>) {
-        self.0.lock().put(errands);
+impl Transport for Waiting {
+    fn send(&self, requests: Vec<PendingRequest>) {
+        self.0.lock().put(requests);
     }
 }
 
 #[wasm_bindgen]
 impl Client {
-    /// That nobody has asked yet.
+    /// A client without requests.
     #[wasm_bindgen(constructor)]
     #[allow(clippy::new_without_default, reason = "JavaScript knows no defaults")]
     pub fn new() -> Self {
-        let outbox = Arc::default();
-        let carriage = Carriage::new(Gate(Arc::clone(&outbox)));
+        let (waiting, server) = (Arc::default(), ServerHandle::new(JavaScript::process));
+        let transport = Waiting(Arc::clone(&waiting));
+        let connection = ClientConnection::new(transport, server.clone());
         Self {
-            carriage,
-            outbox,
+            connection,
+            server,
+            waiting,
             answers: Arc::default(),
             stores: HashMap::default(),
-            told: Told::default(),
+            last: LastAnswer::default(),
         }
     }
 
-    /// How many requests wait to be sent.
+    /// The number of requests that wait to be sent.
     pub fn waiting(&self) -> usize {
-        self.outbox.lock().len()
+        self.waiting.lock().len()
     }
 
-    /// The first of them, up to a number, to be sent now by a trip that is over; false if nobody
-    /// waits.
-    pub fn depart(&self, trip: &mut Trip, most: usize) -> bool {
-        let errands = self.outbox.lock().leave(most);
-        let departs = !errands.is_empty();
-        if departs {
-            trip.begin(errands);
+    /// Puts the first of them, at most `most`, into a batch that is over; false if none waits.
+    pub fn next_batch(&self, batch: &mut Batch, most: usize) -> bool {
+        let requests = self.waiting.lock().take(most);
+        let has_requests = !requests.is_empty();
+        if has_requests {
+            let now = JavaScript::now();
+            batch.replace(tidegate_protocol::Batch::new(requests, self.server.state(), now));
         }
-        departs
+        has_requests
     }
 
-    /// Answers those who have waited long enough to be sent; milliseconds until the next one
-    /// will have, or nothing when nobody waits.
+    /// Tells the callers whose deadline has passed before their request was sent. Answers the
+    /// milliseconds until the next deadline, or nothing when no request waits.
     pub fn expire(&self) -> Option<f64> {
-        let (late, next) = self.outbox.lock().expire(JavaScript::now());
-        late.into_iter().for_each(Errand::give_up);
+        let (late, next) = self.waiting.lock().expire(JavaScript::now());
+        late.into_iter().for_each(PendingRequest::give_up);
         next.map(in_millis)
     }
 
@@ -87,30 +94,30 @@ impl Client {
     /// nothing when there is none.
     pub fn take_answer(&mut self) -> Option<u32> {
         let (id, outcome) = self.answers.0.lock().pop_front()?;
-        self.told.tell(outcome);
+        self.last.set(outcome);
         Some(id)
     }
 
     /// The answer that was taken last. A status as that of [`Engine`](crate::Engine); of a
     /// cancel 1 if all came back, 0 if not.
     pub fn outcome(&self) -> u32 {
-        self.told.status
+        self.last.status
     }
 
     /// Where its numbers are: as [`Engine::answer_pointer`](crate::Engine::answer_pointer)
     /// says, then the limit's burst and the source, as doubles.
     pub fn answer_pointer(&self) -> *const f64 {
-        (&raw const *self.told.numbers).cast()
+        (&raw const *self.last.numbers).cast()
     }
 
     /// As [`Engine::slot_pointer`](crate::Engine::slot_pointer).
     pub fn slot_pointer(&self) -> *const u64 {
-        (&raw const *self.told.slot).cast()
+        (&raw const *self.last.slot).cast()
     }
 
     /// Why the outcome is none.
     pub fn take_failure(&mut self) -> Option<Failure> {
-        self.told.failure.take()
+        self.last.failure.take()
     }
 }
 
@@ -119,17 +126,21 @@ impl Client {
         Arc::clone(&self.answers)
     }
 
-    /// The store of all limiters that would wait so long.
+    /// The store of all limiters with this timeout.
     pub(crate) fn store(&mut self, timeout_ms: u32) -> GuardedStore {
         let timeout = Duration::from_millis(timeout_ms.into());
-        let open = || GuardedStore::new(Carried::new(Arc::clone(&self.carriage), timeout), timeout);
+        let open = || {
+            let connection = Arc::clone(&self.connection);
+            let store = ClientStore::new(connection, timeout, JavaScript::now);
+            GuardedStore::new(Arc::new(store), timeout)
+        };
         self.stores.entry(timeout_ms).or_insert_with(open).clone()
     }
 }
 
 /// An answer in the form that JavaScript reads.
 #[derive(Default)]
-pub(crate) struct Told {
+pub(crate) struct LastAnswer {
     status: u32,
     numbers: Box<Numbers>,
     slot: Box<Slot>,
@@ -144,8 +155,8 @@ struct Numbers {
     source: f64,
 }
 
-impl Told {
-    fn tell(&mut self, outcome: Result<Outcome, Error>) {
+impl LastAnswer {
+    fn set(&mut self, outcome: Result<Outcome, Error>) {
         self.status = match outcome {
             Ok(Outcome::Decision(decision) | Outcome::Reserved(Reserved::TooFar(decision))) => {
                 self.decide(&decision)
@@ -174,9 +185,4 @@ impl Told {
         self.failure = Some(failure);
         FAILED
     }
-}
-
-/// Rounded up, so that a timer set for as long is never early.
-pub(crate) fn in_millis(wait: Duration) -> f64 {
-    (wait.as_secs_f64() * 1e3).ceil()
 }

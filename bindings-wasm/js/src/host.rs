@@ -1,6 +1,8 @@
 //! What JavaScript gives: a monotonic clock and chance.
 
-use tidegate_protocol::{Carried, Host};
+use core::time::Duration;
+
+use tidegate_protocol::Host;
 use wasm_bindgen::prelude::wasm_bindgen;
 
 #[wasm_bindgen]
@@ -28,7 +30,15 @@ impl Host for JavaScript {
 }
 
 /// A client's Redis, and what is known of its failures.
-pub(crate) type GuardedStore = tidegate_protocol::GuardedStore<Carried<JavaScript>>;
+pub(crate) type GuardedStore = tidegate_protocol::GuardedStore<JavaScript>;
 
 /// One limiter's buckets there.
-pub(crate) type Guarded = tidegate_protocol::Guarded<Carried<JavaScript>>;
+pub(crate) type Guarded = tidegate_protocol::Guarded<JavaScript>;
+
+/// The leases of one limiter.
+pub(crate) type LeaseKeeper = tidegate_protocol::LeaseKeeper<JavaScript>;
+
+/// Milliseconds, rounded up, so that a timer set for them is never early.
+pub(crate) fn in_millis(wait: Duration) -> f64 {
+    (wait.as_secs_f64() * 1e3).ceil()
+}

@@ -5,22 +5,20 @@
 //! beside it gives both their public shape, see `README.md`. For buckets in Redis the host
 //! brings a client, and the module says what travels and what follows from it.
 
+mod batch;
 mod buckets;
 mod client;
 mod engine;
 mod failure;
 mod host;
 mod key_room;
-mod leases;
 mod packed;
 mod parsed;
 mod shared;
-mod trip;
 
+pub use batch::Batch;
 pub use client::Client;
 pub use engine::Engine;
 pub use failure::Failure;
-pub use leases::LeaseTrip;
 pub use parsed::ParsedLimit;
 pub use shared::{SharedBuckets, SharedOptions};
-pub use trip::Trip;

@@ -1,6 +1,6 @@
 use std::borrow::Cow;
 
-use tidegate_protocol::Part;
+use tidegate_protocol::ReplyPart;
 
 /// Commands on their way to the host.
 #[derive(Default)]
@@ -10,23 +10,21 @@ pub(crate) struct Packed {
 }
 
 impl Packed {
-    /// Puts commands in the place of those before; how many they are.
-    pub(crate) fn pack<'w>(
-        &mut self,
-        commands: impl IntoIterator<Item = Vec<Cow<'w, [u8]>>>,
-    ) -> usize {
+    /// Removes all commands.
+    pub(crate) fn clear(&mut self) {
         self.words.clear();
         self.lengths.clear();
-        let mut count = 0;
-        for command in commands {
-            count += 1;
-            self.lengths.push(command.len() as u32);
-            for word in command {
-                self.lengths.push(word.len() as u32);
-                self.words.extend_from_slice(&word);
-            }
+    }
+
+    /// Adds the command of these words.
+    pub(crate) fn push(&mut self, words: &mut dyn Iterator<Item = Cow<'_, [u8]>>) {
+        let head = self.lengths.len();
+        self.lengths.push(0);
+        for word in words {
+            self.lengths.push(word.len() as u32);
+            self.words.extend_from_slice(&word);
         }
-        count
+        self.lengths[head] = (self.lengths.len() - head - 1) as u32;
     }
 
     /// The words of all commands, one after the other.
@@ -42,13 +40,13 @@ impl Packed {
 
 /// The parts of a script's answer: their bytes, one after the other, and the length of each; -1
 /// where there is no value.
-pub(crate) fn parts(bytes: &[u8], lengths: &[i32]) -> Vec<Part> {
+pub(crate) fn parts(bytes: &[u8], lengths: &[i32]) -> Vec<ReplyPart> {
     let mut rest = bytes;
     let mut part = |&length: &i32| {
-        let Ok(length) = usize::try_from(length) else { return Part::Nil };
+        let Ok(length) = usize::try_from(length) else { return ReplyPart::Nil };
         let (bytes, others) = rest.split_at_checked(length).unwrap_or((rest, &[]));
         rest = others;
-        Part::Bytes(bytes.to_vec())
+        ReplyPart::Bytes(bytes.to_vec())
     };
     lengths.iter().map(&mut part).collect()
 }

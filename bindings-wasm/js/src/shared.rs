@@ -2,15 +2,13 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use tidegate_core::{BreakerState, Decision, Limit, Operation, Outcome, Source, admit};
-use tidegate_protocol::lock::Mutex;
-use tidegate_protocol::{Contract, Error, Keys, LeaseOptions, OnStoreError, RedisKeys};
+use tidegate_protocol::{Error, Host as _, Keys, LeaseOptions, LeasePlan, OnStoreError, RedisKeys};
 use wasm_bindgen::prelude::wasm_bindgen;
 
 use crate::client::{Answers, Client};
 use crate::engine::{FAILED, Slot, in_nanos, parse_lines};
 use crate::failure::Failure;
-use crate::host::{Guarded, GuardedStore};
-use crate::leases::{LeaseTrip, Leases};
+use crate::host::{Guarded, GuardedStore, JavaScript, LeaseKeeper, in_millis};
 
 /// One limiter's buckets in Redis.
 ///
@@ -23,7 +21,7 @@ pub struct SharedBuckets {
     prefix: String,
     answers: Arc<Answers>,
     guarded: Option<Guarded>,
-    leases: Option<Arc<Mutex<Leases>>>,
+    leases: Option<Arc<LeaseKeeper>>,
     failure: Option<Failure>,
 }
 
@@ -142,7 +140,7 @@ impl SharedBuckets {
         let Some(leases) = self.leases.as_ref().filter(|_| lengths.len() == 1) else {
             return self.run(keys, lengths, Operation::Check { cost }, id);
         };
-        if let Some(decision) = leases.lock().spend(keys, cost) {
+        if let Some(decision) = leases.spend(keys, cost) {
             return self.answers.put(id, Ok(Outcome::Decision(decision)));
         }
         let (leases, key) = (Arc::clone(leases), keys.to_vec());
@@ -153,7 +151,7 @@ impl SharedBuckets {
                 Ok(Outcome::Decision(Decision { allowed: true, source: Source::Redis, .. }))
             );
             if cost > 0 {
-                leases.lock().answered_directly(&key, cost, allowed);
+                leases.answered_directly(&key, cost, allowed);
             }
             answers.put(id, outcome);
         });
@@ -213,20 +211,23 @@ impl SharedBuckets {
         self.run(keys, lengths, Operation::Reset, id);
     }
 
-    /// Milliseconds until slices are to be looked at with [`renew`](Self::renew); nothing
-    /// while there are none.
+    /// Milliseconds until [`renew`](Self::renew) is to be called; nothing while no key is watched.
     pub fn renew_in(&self) -> Option<f64> {
-        self.leases.as_ref()?.lock().renew_in()
+        self.leases.as_ref()?.renew_in().map(in_millis)
     }
 
-    /// What slices are to be asked for now, if anything.
-    pub fn renew(&self) -> Option<LeaseTrip> {
-        LeaseTrip::renewing(self.leases.as_ref()?)
+    /// Asks for the slices that are due: their requests then wait at the [`Client`].
+    pub fn renew(&self) {
+        if let Some(leases) = &self.leases {
+            leases.renew();
+        }
     }
 
-    /// What gives all slices back, if there are any.
-    pub fn give_back(&self) -> Option<LeaseTrip> {
-        LeaseTrip::giving_back(self.leases.as_ref()?)
+    /// Gives all slices back: the requests then wait at the [`Client`].
+    pub fn give_back(&self) {
+        if let Some(leases) = &self.leases {
+            leases.give_back(|| ());
+        }
     }
 }
 
@@ -235,14 +236,14 @@ impl SharedBuckets {
         &self,
         store: &GuardedStore,
         lease: Option<(u32, f64)>,
-    ) -> Result<Option<Arc<Mutex<Leases>>>, Error> {
+    ) -> Result<Option<Arc<LeaseKeeper>>, Error> {
         let Some((ttl_ms, max_share)) = lease else { return Ok(None) };
         let terms = LeaseOptions::new(Duration::from_millis(ttl_ms.into()))
             .max_share(max_share)
             .terms(&self.limits)?;
-        let contract = Contract::new(Arc::clone(&self.limits), terms, self.prefix.clone());
-        let leases = Leases::new(store.clone(), contract);
-        Ok(Some(Arc::new(Mutex::new(leases))))
+        let plan = LeasePlan::new(Arc::clone(&self.limits), terms, self.prefix.clone());
+        // JavaScript looks at `renew_in` after each check, so nothing has to wake it.
+        Ok(Some(LeaseKeeper::new(store.clone(), plan, JavaScript::now, || ())))
     }
 
     fn run(&self, keys: &[u8], lengths: &[u32], operation: Operation, id: u32) {

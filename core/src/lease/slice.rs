@@ -208,7 +208,7 @@ impl Slice {
         })
     }
 
-    /// What the host has to do at `now`. It asks this every [`tick`](Self::tick), and whenever it
+    /// What the host has to do at `now`. It asks this every [`tick`](LeaseTerms::tick), and whenever it
     /// [is urgent](Self::is_urgent).
     pub fn next(&mut self, now: u64) -> Next {
         if self.is_asking {
@@ -235,7 +235,7 @@ impl Slice {
     }
 
     /// Whether the host should ask for the [`next`](Self::next) thing to do before the next
-    /// [`tick`](Self::tick). To be called after a check that was not allowed: there may be no
+    /// [`tick`](LeaseTerms::tick). To be called after a check that was not allowed: there may be no
     /// slice, or it may have run dry.
     pub fn is_urgent(&mut self, now: u64) -> bool {
         let needed = if now < self.lapses_at { self.is_dry } else { self.is_warm(now) };
@@ -266,11 +266,6 @@ impl Slice {
     /// The shortest time between two requests, whatever happens: a twentieth of the ttl.
     fn least_interval(&self) -> u64 {
         self.terms.ttl() / 20
-    }
-
-    /// How often to ask for the [`next`](Self::next) thing to do: every sixteenth of the ttl.
-    pub const fn tick(&self) -> u64 {
-        self.terms.ttl() / 16
     }
 
     /// The request to send to the bucket at `now`. Tokens that it gives back leave the slice at
@@ -325,6 +320,11 @@ impl Slice {
             self.held = 0;
             self.paused_until = self.paused_until.max(now.saturating_add(grant.hold));
         }
+    }
+
+    /// Whether the answer to the last request is still to come.
+    pub const fn is_asking(&self) -> bool {
+        self.is_asking
     }
 
     /// Whether the bucket has ever been asked for a slice.

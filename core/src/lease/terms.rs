@@ -80,6 +80,14 @@ impl LeaseTerms {
         self.ttl
     }
 
+    /// How often a host asks each slice for the [`next`](super::Slice::next) thing to do, in
+    /// nanoseconds: every sixteenth of the ttl, less up to an eighth of that by the number of the
+    /// `node`, so that the nodes of a fleet do not renew in step.
+    pub const fn tick(&self, node: u64) -> u64 {
+        let tick = self.ttl / 16;
+        tick - node % (tick / 8)
+    }
+
     /// The limit whose rate is shared, counted from 0.
     pub const fn tier(&self) -> u8 {
         self.tier

@@ -1,3 +1,5 @@
+//! Script calls: the checks of many requests in one, every other operation in one of its own.
+
 use core::fmt::Write as _;
 use std::sync::Arc;
 
@@ -5,24 +7,23 @@ use indexmap::IndexMap;
 use tidegate_core::{Cells, Decision, Limit, MAX_SPAN, Operation, Outcome, Source};
 
 use crate::error::Error;
-use crate::exchange::ScriptCall;
 use crate::replay::step;
 use crate::request::Request;
-use crate::script::{CANCEL, CHECK, CHECK_EACH, HOLD, RESERVE, RESET, SETTLE, Script};
-use crate::seen::Seen;
+use crate::script::{CANCEL, CHECK, CHECK_EACH, HOLD, RESERVE, RESET, SETTLE, Script, ScriptCall};
+use crate::snapshot::Snapshot;
 use crate::value;
 
-/// One call of a script: an operation, or the checks of many.
+/// One call of a script: a single operation, or the checks of many requests.
 #[derive(Debug)]
 pub struct Call {
-    /// What runs.
+    /// The script.
     pub script: &'static Script,
     /// `KEYS`.
     pub keys: Vec<Vec<u8>>,
     /// `ARGV`.
     pub arguments: Vec<String>,
-    /// Whether the call can be sent again when nobody knows if it was carried out: what
-    /// then happens twice must not give tokens twice.
+    /// Whether the call can be sent again when nobody knows if it was carried out: a call that is
+    /// carried out twice must not give tokens twice.
     pub repeatable: bool,
     limits: Arc<[Limit]>,
     asked: Asked,
@@ -100,17 +101,17 @@ impl Call {
         Self { script, keys, arguments, repeatable, limits, asked }
     }
 
-    /// The answers to the requests that the call is made of, each with its request's place
-    /// in the trip: from what the script saw, or from what went wrong. Checks of one key
-    /// that were refused are also told to `refused`.
+    /// Answers the requests that the call carries, each by its place in the batch, from the
+    /// snapshot that the script took or from the failure that came instead. `refused` gets the
+    /// checks of one key that were refused.
     pub fn answer(
         self,
-        seen: Result<Seen, Error>,
+        snapshot: Result<Snapshot, Error>,
         mut give: impl FnMut(usize, Result<Outcome, Error>),
         mut refused: impl FnMut(Refusal),
     ) {
-        let seen = match seen {
-            Ok(seen) => seen,
+        let snapshot = match snapshot {
+            Ok(snapshot) => snapshot,
             Err(error) => {
                 match self.asked {
                     Asked::Checks(checks) => {
@@ -122,19 +123,19 @@ impl Call {
             }
         };
         let together = if core::ptr::eq(self.script, &CHECK) { 1 } else { self.keys.len() };
-        let mut buckets: Vec<Result<value::Stored, Error>> = seen
+        let mut buckets: Vec<Result<value::Stored, Error>> = snapshot
             .values
             .chunks(together.max(1))
             .zip(self.keys.chunks(together.max(1)))
             .map(|(values, keys)| {
-                value::read(values, &self.limits, seen.now)
+                value::read(values, &self.limits, snapshot.now)
                     .map_err(|key| corrupt_bucket(keys.get(key).map_or(&[], Vec::as_slice)))
             })
             .collect();
         let mut last_refused = None;
         let mut answer = |place: usize, key: usize, operation: Operation| {
             let outcome = match buckets.get_mut(key) {
-                Some(Ok(stored)) => step(stored, &self.limits, seen.now, operation)
+                Some(Ok(stored)) => step(stored, &self.limits, snapshot.now, operation)
                     .map_err(Error::from_engine)
                     .map(|(outcome, cells)| {
                         stored.cells = cells;
@@ -149,7 +150,7 @@ impl Call {
                 && let Some(Ok(value::Stored { cells, .. })) = buckets.get(key)
             {
                 let (limits, key) = (Arc::clone(&self.limits), self.keys[key].clone());
-                refused(Refusal { key, limits, now: seen.now, cells: *cells });
+                refused(Refusal { key, limits, now: snapshot.now, cells: *cells });
             }
             give(place, outcome);
         };
@@ -167,9 +168,9 @@ impl Call {
     ///
     /// # Errors
     /// What went wrong, and [`Error::CorruptBucket`] for a value that Tidegate did not write.
-    pub fn answer_alone(self, seen: Result<Seen, Error>) -> Result<Outcome, Error> {
+    pub fn answer_alone(self, snapshot: Result<Snapshot, Error>) -> Result<Outcome, Error> {
         let mut answer = Err(Error::Store("nothing was asked".into()));
-        self.answer(seen, |_, outcome| answer = outcome, |_| {});
+        self.answer(snapshot, |_, outcome| answer = outcome, |_| {});
         answer
     }
 
@@ -194,9 +195,13 @@ impl ScriptCall for Call {
     fn arguments(&self) -> &[String] {
         &self.arguments
     }
+
+    fn is_repeatable(&self) -> bool {
+        self.repeatable
+    }
 }
 
-/// Checks of buckets that each hold all tiers, under the same limits, that travel in one call.
+/// Checks that share one call: each of one key that holds all tiers, all under the same limits.
 pub(crate) struct Checks {
     limits: Arc<[Limit]>,
     keys: IndexMap<Vec<u8>, Costs, foldhash::fast::RandomState>,
@@ -220,7 +225,7 @@ impl Checks {
     /// Whether a check can join: only one of the same limiter, so that keys which one
     /// limiter may not touch fail no other's.
     #[inline]
-    pub(crate) fn take(&self, request: &Request, most_keys: usize) -> bool {
+    pub(crate) fn takes(&self, request: &Request, most_keys: usize) -> bool {
         Arc::ptr_eq(&self.limits, &request.limits)
             && (self.keys.len() < most_keys || self.keys.contains_key(&request.keys[0]))
     }

@@ -2,41 +2,51 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+mod batch;
 mod breaker;
 mod call;
-mod carried;
-mod courier;
+mod client_store;
 mod deny_cache;
 mod error;
-mod exchange;
 mod fallback;
 mod keys;
 mod lease;
 pub mod lock;
 mod nanos;
+mod pending;
 mod per_process;
+mod pipeline;
 mod plan;
 mod replay;
 mod request;
 mod script;
-mod seen;
+mod server_state;
+mod snapshot;
 mod store;
+mod transport;
 pub mod value;
+mod work;
 
+pub use batch::Batch;
 pub use breaker::{Outage, StoreBreaker};
 pub use call::{Call, Refusal};
-pub use carried::Carried;
-pub use courier::{Carriage, Courier, Errand, Outbox, Trip};
+pub use client_store::ClientStore;
 pub use deny_cache::DenyCache;
 pub use error::Error;
-pub use exchange::{Exchange, Reply, ScriptCall};
-pub use fallback::{Guarded, GuardedStore, LeaseAttempt, OnStoreError, StoreHealth};
+pub use fallback::{Ask, Guarded, GuardedStore, OnStoreError, StoreHealth};
 pub use keys::{Keys, OwnedKeys, RedisKeys, check_prefix, hash_tag};
-pub use lease::{Contract, LeaseCall, LeaseOptions};
+pub use lease::{LeaseCall, LeaseKeeper, LeaseOptions, LeasePlan};
+pub use pending::{PendingQueue, PendingRequest};
 pub use per_process::PerProcess;
+pub use pipeline::{Pipeline, Reply};
 pub use plan::{MAX_KEYS, plan};
 pub use replay::step;
 pub use request::Request;
-pub use script::{CANCEL, CHECK, CHECK_EACH, HOLD, LEASE, RESERVE, RESET, SCRIPTS, SETTLE, Script};
-pub use seen::{Part, Seen};
-pub use store::{Ask, Done, Host, Ready, Store, Way};
+pub use script::{
+    CANCEL, CHECK, CHECK_EACH, HOLD, LEASE, RESERVE, RESET, SCRIPTS, SETTLE, Script, ScriptCall,
+};
+pub use server_state::{ServerHandle, ServerState};
+pub use snapshot::{ReplyPart, Snapshot};
+pub use store::{Host, Route, Store};
+pub use transport::{ClientConnection, Transport};
+pub use work::{Addressed, Done, GrantDone, Work};

@@ -1,5 +1,9 @@
-use once_cell::race::OnceBox;
+//! The Lua scripts, and how a call of one is put into the words of a command.
 
+use core::sync::atomic::{AtomicUsize, Ordering};
+use std::borrow::Cow;
+
+use once_cell::race::OnceBox;
 use sha1_smol::Sha1;
 
 const CLOCK: &str = include_str!("lua/clock.lua");
@@ -46,7 +50,7 @@ pub static LEASE: Script = Script::new(
     ],
 );
 
-/// Those of the operations.
+/// The scripts of the operations.
 pub static SCRIPTS: [&Script; 7] = [&CHECK, &CHECK_EACH, &RESERVE, &CANCEL, &SETTLE, &HOLD, &RESET];
 
 const fn of_one_step(step: &'static str) -> [&'static str; 6] {
@@ -95,4 +99,73 @@ impl Script {
             Box::new(Loaded { text, hash })
         })
     }
+}
+
+/// A script with its keys and arguments, ready to be sent.
+pub trait ScriptCall {
+    /// The script.
+    fn script(&self) -> &'static Script;
+
+    /// `KEYS`.
+    fn keys(&self) -> &[Vec<u8>];
+
+    /// `ARGV`.
+    fn arguments(&self) -> &[String];
+
+    /// Whether the call can be sent again when nobody knows if it was carried out: a call that is
+    /// carried out twice must not give tokens twice.
+    fn is_repeatable(&self) -> bool;
+
+    /// The words of the command: by the script's hash, or by its text, for a server that does not
+    /// know the script.
+    fn words(&self, by_text: bool) -> impl Iterator<Item = Cow<'_, [u8]>> {
+        let head = match by_text {
+            true => ["EVAL", self.script().text()],
+            false => ["EVALSHA", self.script().hash()],
+        };
+        let head = head.into_iter().map(|word| Cow::Borrowed(word.as_bytes()));
+        let number = core::iter::once(Cow::Owned(self.keys().len().to_string().into_bytes()));
+        let keys = self.keys().iter().map(|key| Cow::Borrowed(key.as_slice()));
+        let arguments = self.arguments().iter().map(|text| Cow::Borrowed(text.as_bytes()));
+        head.chain(number).chain(keys).chain(arguments)
+    }
+}
+
+/// The scripts that a server has run and so knows, unless it has forgotten them since.
+#[derive(Debug, Default)]
+pub struct KnownScripts(AtomicUsize);
+
+/// A set of scripts, one bit for each.
+pub(crate) struct ScriptSet(usize);
+
+impl KnownScripts {
+    pub(crate) fn learn(&self, script: &Script) {
+        // Looked at first, because writing takes the cache line from other threads.
+        if self.0.load(Ordering::Relaxed) & bit(script) == 0 {
+            self.0.fetch_or(bit(script), Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn unlearn(&self, script: &Script) {
+        self.0.fetch_and(!bit(script), Ordering::Relaxed);
+    }
+
+    pub(crate) fn snapshot(&self) -> ScriptSet {
+        ScriptSet(self.0.load(Ordering::Relaxed))
+    }
+}
+
+impl ScriptSet {
+    /// Adds a script, and says whether it was there already.
+    pub(crate) fn insert(&mut self, script: &Script) -> bool {
+        let was = self.0 & bit(script) != 0;
+        self.0 |= bit(script);
+        was
+    }
+}
+
+/// The bit of a script: the operations' in order, then the lease's.
+fn bit(script: &Script) -> usize {
+    let place = SCRIPTS.iter().position(|known| core::ptr::eq(*known, script));
+    1 << place.unwrap_or(SCRIPTS.len())
 }

@@ -1,21 +1,19 @@
-//! What a program brings: its clock, and the way to its Redis.
+//! What a program brings to the protocol: its clock, and the route to its Redis.
 
 use std::sync::Arc;
 
-use tidegate_core::{Operation, Outcome};
-
 use crate::breaker::StoreBreaker;
-use crate::deny_cache::DenyCache;
 use crate::error::Error;
-use crate::keys::RedisKeys;
-use crate::request::Request;
+use crate::server_state::ServerState;
+use crate::work::Addressed;
 
-/// What a program is run by: the operating system, or in WebAssembly JavaScript.
+/// The clock, randomness and identity of the process: the operating system's, or in WebAssembly
+/// JavaScript's.
 pub trait Host: Send + Sync + 'static {
     /// Nanoseconds on a clock that does not step back. Later than 0.
     fn now() -> u64;
 
-    /// A number by chance, not for secrets.
+    /// A random number, not for secrets. A forked child draws other numbers than its parent.
     fn random() -> u64;
 
     /// A number that differs from that of every process this one descends from: a forked child
@@ -25,45 +23,28 @@ pub trait Host: Send + Sync + 'static {
     }
 }
 
-/// Who waits for an answer.
-pub type Done = Box<dyn FnOnce(Result<Outcome, Error>) + Send>;
-
-/// Keys, what is asked of them, and who wants to know.
-pub type Ask<D> = (RedisKeys, Operation, D);
-
-/// A request, the slot of its keys, and who waits for the answer.
-pub type Ready = (u16, Request, Done);
-
 /// A Redis that limiters share.
-pub trait Store: Clone + Send + Sync + 'static {
-    /// Whose time it is.
-    type Host: Host;
-
-    /// The way there, for one call.
-    type Way<'s>: Way
-    where
-        Self: 's;
-
-    /// Where requests are handed over now.
+pub trait Store: Send + Sync + 'static {
+    /// The route to the server as it stands now.
     ///
     /// # Errors
-    /// [`Error::Store`] when there is no way; then nothing is sent.
-    fn way(&self) -> Result<Self::Way<'_>, Error>;
+    /// [`Error::Store`] when there is none; then nothing is sent.
+    fn route(&self) -> Result<&dyn Route, Error>;
 
-    /// Of a cluster, those of all nodes that are known.
-    fn breakers_of_nodes(&self) -> Vec<Arc<StoreBreaker>> {
+    /// The breakers of all nodes of a cluster that are known; none where the store is one server.
+    fn node_breakers(&self) -> Vec<Arc<StoreBreaker>> {
         Vec::new()
     }
 }
 
-/// Where requests are handed over.
-pub trait Way {
-    /// The keys that were refused there.
-    fn refused(&self) -> &Arc<DenyCache>;
+/// The way requests take to a server.
+pub trait Route {
+    /// What the process remembers of the server.
+    fn server(&self) -> &Arc<ServerState>;
 
-    /// The breaker of the node that serves the keys; none where the store is one server, or
-    /// where a client knows its nodes itself.
-    fn breaker_of_node(&self, _keys: &[Vec<u8>]) -> Option<Arc<StoreBreaker>> {
+    /// The breaker of the cluster node that serves the keys; `None` where the store is one server,
+    /// or where a client knows its nodes itself.
+    fn node_breaker(&self, _keys: &[Vec<u8>]) -> Option<Arc<StoreBreaker>> {
         None
     }
 
@@ -75,7 +56,7 @@ pub trait Way {
         Ok(0)
     }
 
-    /// Sends requests, in order, in as few trips as can be. Whoever waits is answered when
-    /// that is done.
-    fn send(&self, requests: impl IntoIterator<Item = Ready>);
+    /// Sends work, in order, in as few batches as possible. Each callback is called when its
+    /// answer has come, or its timeout is over.
+    fn send(&self, work: &mut dyn Iterator<Item = Addressed>);
 }

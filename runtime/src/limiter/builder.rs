@@ -3,15 +3,15 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use tidegate_core::{Clock, Limit, OnFull};
-use tidegate_protocol::{Contract, check_prefix};
+use tidegate_protocol::{LeasePlan, check_prefix};
 
-use super::{Buckets, Inner, Limiter, NamedLimit};
+use super::{Buckets, Inner, Limiter, NamedLimit, RedisBuckets};
 use crate::clock::{FastClock, ProcessClock};
 use crate::lease::Leases;
 use crate::memory::{DEFAULT_MAX_KEYS, MemoryTables};
 use crate::redis::Guarded;
 use crate::shm::SharedTables;
-use crate::store::{Backend, DEFAULT_TIMEOUT, Store};
+use crate::store::{Backend, DEFAULT_TIMEOUT, SharedStore, Store};
 use crate::{Error, LeaseOptions, OnStoreError};
 
 /// The most that `max_keys` can be.
@@ -178,14 +178,10 @@ impl LimiterBuilder {
         }
         let leases = match (&self.lease, &store.0) {
             (None, _) => None,
-            (Some(_), Backend::Redis(redis)) if !redis.store().is_leasable() => {
-                let message = "it is renewed in the background: name the Redis by its URL";
-                return Err(Error::argument("lease", message));
-            }
             (Some(lease), Backend::Redis(redis)) => {
                 let terms = lease.terms(&limits)?;
-                let contract = Contract::new(Arc::clone(&limits), terms, prefix.clone());
-                Some(Leases::new(redis.clone(), contract))
+                let plan = LeasePlan::new(Arc::clone(&limits), terms, prefix.clone());
+                Some(Leases::new(redis.guarded.clone(), plan, redis.native.is_none()))
             }
             (Some(_), _) => {
                 let message = "it is a slice of a bucket in Redis, which other stores are not";
@@ -215,10 +211,12 @@ impl LimiterBuilder {
                 return Err(Error::argument(name, bounded_elsewhere(&store.0)));
             }
             Backend::Shm(options) => Buckets::Shm(SharedTables::open(&options, &prefix, &limits)?),
-            Backend::Redis(store) => {
+            Backend::Redis(SharedStore { guarded, native }) => {
                 let deny_cache = check_deny_cache(self.deny_cache.unwrap_or(DEFAULT_DENY_CACHE))?;
-                let store = store.keeping_refusals(deny_cache);
-                Buckets::Redis(Guarded::new(store, Arc::clone(&limits), self.on_store_error)?)
+                let store = guarded.keeping_refusals(deny_cache);
+                let guarded = Guarded::new(store, Arc::clone(&limits), self.on_store_error)?;
+                let longest_wait = native.and_then(|native| native.longest_wait());
+                Buckets::Redis(RedisBuckets { guarded, longest_wait })
             }
         };
         let closed = AtomicBool::new(false);

@@ -1,6 +1,7 @@
 use core::sync::atomic::Ordering;
 
 use tidegate_core::{Decision, MAX_KEY, Operation};
+use tidegate_protocol::Ask;
 use tokio::sync::oneshot;
 
 use super::{Buckets, Limiter};
@@ -107,10 +108,10 @@ impl Limiter {
     ) where
         D: FnOnce(Result<Decision, Error>) + Send + 'static,
     {
-        let Buckets::Redis(store) = &self.0.buckets else {
+        let Buckets::Redis(redis) = &self.0.buckets else {
             return checks.into_iter().for_each(|(keys, cost, done)| done(self.check(keys, cost)));
         };
-        store.run_all(checks.into_iter().filter_map(|(keys, cost, done)| {
+        redis.guarded.run_all(checks.into_iter().filter_map(|(keys, cost, done)| {
             let (keys, operation) = (keys.into(), Operation::Check { cost });
             if let Some(decision) = self.check_leased(keys, cost) {
                 done(Ok(decision));
@@ -124,11 +125,11 @@ impl Limiter {
                 }
             };
             let note = self.noting(keys, cost);
-            let answered = move |outcome| {
+            let done = move |outcome| {
                 note(&outcome);
                 done(decision(outcome));
             };
-            Some((stored, operation, answered))
+            Some(Ask { keys: stored, operation, done })
         }));
     }
 }

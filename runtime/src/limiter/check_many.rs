@@ -1,14 +1,14 @@
 use std::sync::Arc;
 
 use tidegate_core::{Decision, Operation};
+use tidegate_protocol::Ask;
 use tidegate_protocol::lock::Mutex;
 use tokio::sync::oneshot;
 
 use super::run::wait;
-use super::{Buckets, Limiter};
+use super::{Buckets, Limiter, RedisBuckets};
 use crate::answer::{decision, lost};
 use crate::oneshot::oneshot;
-use crate::redis::Guarded;
 use crate::{Error, Keys};
 
 impl Limiter {
@@ -34,10 +34,10 @@ impl Limiter {
         match &self.0.buckets {
             Buckets::Memory(tables) => tables.check_many(&self.admit_all(checks)?),
             Buckets::Shm(shared) => shared.tables().check_many(&self.admit_all(checks)?),
-            Buckets::Redis(guarded) => {
+            Buckets::Redis(redis) => {
                 let (sender, receiver) = oneshot();
                 self.check_many_then(checks, move |answer| sender.send(answer));
-                wait(guarded, receiver)
+                wait(redis, receiver)
             }
         }
     }
@@ -69,14 +69,14 @@ impl Limiter {
         match &self.0.buckets {
             Buckets::Memory(tables) => done(tables.check_many(&checks)),
             Buckets::Shm(shared) => done(shared.tables().check_many(&checks)),
-            Buckets::Redis(store) => self.check_remotely(store, checks, done),
+            Buckets::Redis(redis) => self.check_remotely(redis, checks, done),
         }
     }
 
-    /// In one trip, in order; those that a slice decides need none.
+    /// Checks in one batch, in order. Checks that a slice decides are not sent.
     fn check_remotely(
         &self,
-        store: &Guarded,
+        redis: &RedisBuckets,
         checks: Vec<(Keys<'_>, u64)>,
         done: impl FnOnce(Result<Vec<Decision>, Error>) + Send + 'static,
     ) {
@@ -88,13 +88,14 @@ impl Limiter {
                 return None;
             }
             let note = self.noting(keys, cost);
-            let put = move |outcome| {
+            let done = move |outcome| {
                 note(&outcome);
                 gathering.put(place, decision(outcome));
             };
-            Some((keys.in_redis(&self.0.prefix), Operation::Check { cost }, put))
+            let keys = keys.in_redis(&self.0.prefix);
+            Some(Ask { keys, operation: Operation::Check { cost }, done })
         });
-        store.run_all(asked);
+        redis.guarded.run_all(asked);
     }
 
     fn admit_all<'k, K: Into<Keys<'k>>>(

@@ -8,6 +8,7 @@ mod run;
 
 use core::fmt;
 use core::sync::atomic::{AtomicBool, Ordering};
+use core::time::Duration;
 use std::sync::Arc;
 
 use tidegate_core::{Decision, Limit, Source};
@@ -54,7 +55,14 @@ struct Inner {
 enum Buckets {
     Memory(MemoryTables),
     Shm(SharedTables),
-    Redis(Guarded),
+    Redis(RedisBuckets),
+}
+
+struct RedisBuckets {
+    guarded: Guarded,
+    /// The longest that a thread may wait for an answer, where it may be the one that is to do the
+    /// I/O.
+    longest_wait: Option<Duration>,
 }
 
 /// A limit and the name that decisions report it by.
@@ -128,7 +136,7 @@ impl Limiter {
     pub fn store_health(&self) -> StoreHealth {
         match &self.0.buckets {
             Buckets::Memory(_) | Buckets::Shm(_) => StoreHealth::NEVER_FAILED,
-            Buckets::Redis(guarded) => guarded.health(),
+            Buckets::Redis(redis) => redis.guarded.health(),
         }
     }
 

@@ -7,10 +7,9 @@ use std::time::Instant;
 
 use tidegate_core::{Operation, Outcome, admit};
 
-use super::{Buckets, Limiter};
+use super::{Buckets, Limiter, RedisBuckets};
 use crate::answer::lost;
 use crate::oneshot::{OneshotReceiver, oneshot};
-use crate::redis::Guarded;
 use crate::{Error, Keys};
 
 impl Limiter {
@@ -31,7 +30,7 @@ impl Limiter {
         match &self.0.buckets {
             Buckets::Memory(tables) => done(tables.run(keys, operation)),
             Buckets::Shm(shared) => done(shared.tables().run(keys, operation)),
-            Buckets::Redis(guarded) => {
+            Buckets::Redis(RedisBuckets { guarded, .. }) => {
                 let stored = keys.in_redis(&self.0.prefix);
                 match operation {
                     Operation::Check { cost } if self.is_leased() => {
@@ -62,10 +61,10 @@ impl Limiter {
             Buckets::Shm(shared) => {
                 shared.tables().run(self.admit(keys.into(), &operation)?, operation)
             }
-            Buckets::Redis(guarded) => {
+            Buckets::Redis(redis) => {
                 let (sender, receiver) = oneshot();
                 self.run(keys, operation, move |outcome| sender.send(outcome));
-                wait(guarded, receiver)
+                wait(redis, receiver)
             }
         }
     }
@@ -110,10 +109,10 @@ impl Limiter {
 
 /// Waits for an answer of the store; not for ever, where the waiting thread may be the one that
 /// is to do the I/O.
-pub(super) fn wait<T>(guarded: &Guarded, receiver: OneshotReceiver<T>) -> Result<T, Error> {
+pub(super) fn wait<T>(redis: &RedisBuckets, receiver: OneshotReceiver<T>) -> Result<T, Error> {
     /// For a thread that is busy, and answers late.
     const SPARE: Duration = Duration::from_secs(1);
-    let Some(longest) = guarded.store().longest_wait() else { return receiver.wait() };
+    let Some(longest) = redis.longest_wait else { return receiver.wait() };
     let deadline = Instant::now() + longest + SPARE;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());

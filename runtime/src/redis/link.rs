@@ -82,7 +82,7 @@ impl Link {
     }
 
     /// The breaker of the node that serves the slot; none where there is one server only.
-    pub(super) fn breaker_of_node(&self, slot: u16) -> Option<Arc<StoreBreaker>> {
+    pub(super) fn node_breaker(&self, slot: u16) -> Option<Arc<StoreBreaker>> {
         match &self.route {
             Route::Cluster(cluster) => Some(cluster.breaker(slot)),
             Route::Server(_) | Route::Sentinel(_) => None,
@@ -90,7 +90,7 @@ impl Link {
     }
 
     /// Those of all nodes of a cluster.
-    pub(super) fn breakers_of_nodes(&self) -> Vec<Arc<StoreBreaker>> {
+    pub(super) fn node_breakers(&self) -> Vec<Arc<StoreBreaker>> {
         match &self.route {
             Route::Cluster(cluster) => cluster.breakers(),
             Route::Server(_) | Route::Sentinel(_) => Vec::new(),

@@ -2,7 +2,7 @@
 
 use std::iter::zip;
 
-use tidegate::redis::{Call, Request, Seen, plan, step, value};
+use tidegate::redis::{Call, Request, Snapshot, plan, step, value};
 use tidegate_core::{Cells, Limit, Operation, Timeline};
 
 use crate::lua_twin::{Change, Ran};
@@ -30,8 +30,8 @@ pub struct Case {
 
 impl Case {
     /// The state that the script sees.
-    pub fn seen(&self) -> Seen {
-        Seen { now: self.now, values: self.values.clone() }
+    pub fn seen(&self) -> Snapshot {
+        Snapshot { now: self.now, values: self.values.clone() }
     }
 
     /// The script and its arguments.
@@ -124,8 +124,8 @@ pub struct Checks {
 
 impl Checks {
     /// The state that the script sees.
-    pub fn seen(&self) -> Seen {
-        Seen { now: self.now, values: self.values.clone() }
+    pub fn seen(&self) -> Snapshot {
+        Snapshot { now: self.now, values: self.values.clone() }
     }
 
     /// The script and its arguments. Keys come in the order in which they are checked first.

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use mlua::{Function, Lua, MultiValue, Table, Value};
-use tidegate::redis::Seen;
+use tidegate::redis::Snapshot;
 
 /// A loaded script and its fake server.
 pub struct LuaTwin {
@@ -79,7 +79,7 @@ impl LuaTwin {
     /// # Errors
     /// When the script itself fails, or writes and then answers with an error, or answers
     /// with anything but what it saw.
-    pub fn run(&self, seen: &Seen, arguments: &[String]) -> mlua::Result<Ran> {
+    pub fn run(&self, seen: &Snapshot, arguments: &[String]) -> mlua::Result<Ran> {
         let (now, values) = (seen.now, seen.values.clone());
         let changes = vec![None; values.len()];
         *self.server.borrow_mut() = Server { now, values, changes };
@@ -106,7 +106,7 @@ pub fn with_nanoseconds(script: &str) -> String {
 }
 
 /// Whether a reply is the clock and the values. Redis sends a table up to its first nil.
-fn answers_with(reply: &Table, seen: &Seen) -> mlua::Result<bool> {
+fn answers_with(reply: &Table, seen: &Snapshot) -> mlua::Result<bool> {
     let clock = [seen.now / 1_000_000_000, seen.now % 1_000_000_000].map(|part| part.to_string());
     let mut told = reply.raw_len() == 2 + seen.values.len();
     for (at, part) in clock.iter().enumerate() {

@@ -1,7 +1,7 @@
 //! Runs the scripts in a real Redis, by the clock of the test.
 
 use redis::{Connection, RedisResult};
-use tidegate::redis::{Call, Seen};
+use tidegate::redis::{Call, Snapshot};
 
 use crate::lua_twin::{Change, Ran, with_nanoseconds};
 
@@ -18,7 +18,7 @@ impl RedisTwin {
     ///
     /// # Panics
     /// When the server fails, or a script that failed has written.
-    pub fn run(&mut self, seen: &Seen, call: &Call) -> Ran {
+    pub fn run(&mut self, seen: &Snapshot, call: &Call) -> Ran {
         let script = with_nanoseconds(call.script.text())
             .replace("redis.call('TIME')", "redis.call('MGET', 'seconds', 'nanoseconds')");
         let keys: Vec<String> = (0..seen.values.len()).map(|key| format!("bucket{key}")).collect();

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use tidegate::redis::Seen;
+use tidegate::redis::Snapshot;
 use tidegate::{Decision, Limit, Limiter, ManualClock, Source};
 use tidegate_conformance::case::call;
 use tidegate_conformance::redis_server::RedisServer;
@@ -81,7 +81,7 @@ fn lua_twin_in_redis() {
         let code = |error: tidegate::Error| error.code().to_owned();
         let call = call(1, &limits, Operation::Check { cost: step.cost }).map_err(code)?;
         let values = buckets.entry((number, step.key.clone())).or_default();
-        let seen = Seen { now: step.now(), values: values.to_vec() };
+        let seen = Snapshot { now: step.now(), values: values.to_vec() };
         let ran = redis.run(&seen, &call);
         ran.apply_to(values);
         let outcome = call.answer_alone(Ok(seen.clone())).map_err(code);

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 
-use tidegate::redis::{Call, SCRIPTS, Seen, value};
+use tidegate::redis::{Call, SCRIPTS, Snapshot, value};
 use tidegate_conformance::case::call;
 use tidegate_conformance::lua_twin::{LuaTwin, Ran};
 use tidegate_conformance::operation_vectors::{self as vectors, Answer, Operation, Step};
@@ -52,7 +52,7 @@ impl Bucket for InEngine {
 }
 
 /// A function that runs a script on the values of its keys.
-type RunScript<'r> = dyn FnMut(&Seen, &Call) -> Ran + 'r;
+type RunScript<'r> = dyn FnMut(&Snapshot, &Call) -> Ran + 'r;
 
 /// Buckets in a Redis, be it a real or a fake one; there is one key for all tiers, or one for each.
 struct InScripts<'r, 's> {
@@ -69,7 +69,7 @@ impl Bucket for InScripts<'_, '_> {
     ) -> Result<Outcome, String> {
         let code = |error: tidegate::Error| error.code().to_owned();
         let call = call(self.values.len(), limits, operation).map_err(code)?;
-        let seen = Seen { now, values: self.values.clone() };
+        let seen = Snapshot { now, values: self.values.clone() };
         (self.run_script.borrow_mut())(&seen, &call).apply_to(&mut self.values);
         call.answer_alone(Ok(seen)).map_err(code)
     }
@@ -105,7 +105,7 @@ fn lua_twin() {
     let twins: HashMap<_, _> = SCRIPTS
         .map(|script| (script.name, LuaTwin::load(script.text()).expect("the script loads")))
         .into();
-    let run = RefCell::new(|seen: &Seen, call: &Call| {
+    let run = RefCell::new(|seen: &Snapshot, call: &Call| {
         twins[call.script.name].run(seen, &call.arguments).expect("the script runs")
     });
     for key_per_tier in [false, true] {
@@ -117,7 +117,7 @@ fn lua_twin() {
 fn lua_twin_in_redis() {
     let server = RedisServer::start();
     let mut redis = RedisTwin::new(server.connect());
-    let run = RefCell::new(|seen: &Seen, call: &Call| redis.run(seen, call));
+    let run = RefCell::new(|seen: &Snapshot, call: &Call| redis.run(seen, call));
     for key_per_tier in [false, true] {
         run_in_scripts(&run, key_per_tier);
     }

@@ -11,7 +11,7 @@ use cases::{case, checks};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::{Config, TestRunner};
-use tidegate::redis::{Call, SCRIPTS, Script, Seen};
+use tidegate::redis::{Call, SCRIPTS, Script, Snapshot};
 use tidegate_conformance::case::{Case, Checks};
 use tidegate_conformance::lua_twin::{LuaTwin, Ran};
 use tidegate_conformance::redis_server::RedisServer;
@@ -133,7 +133,7 @@ fn takes_the_engines_step_in_redis() {
 #[test]
 fn every_mutant_dies() {
     let mut runner = TestRunner::deterministic();
-    let mut cases: Vec<(Seen, Call, Ran)> = (0..20_000)
+    let mut cases: Vec<(Snapshot, Call, Ran)> = (0..20_000)
         .map(|_| case().new_tree(&mut runner).expect("a case").current())
         .chain(cases::edges())
         .map(|case| (case.seen(), case.call(), case.expected()))

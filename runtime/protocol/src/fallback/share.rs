@@ -19,7 +19,7 @@ use crate::error::Error;
 use crate::keys::RedisKeys;
 use crate::lock::Mutex;
 use crate::per_process::PerProcess;
-use crate::store::{Host as _, Store};
+use crate::store::Host;
 
 /// How many keys a share has room for, of which each takes about 200 bytes: those that
 /// were used while the store failed, and have not refilled since.
@@ -174,11 +174,11 @@ impl LocalShare {
 
     /// Charges the store for what was spent of these keys while it failed, ahead of a call on
     /// them that is about to be sent.
-    pub(super) fn post<S: Store>(&self, keys: &[Vec<u8>], to: &Guarded<S>, breaker: &StoreBreaker) {
+    pub(super) fn post<H: Host>(&self, keys: &[Vec<u8>], to: &Guarded<H>, breaker: &StoreBreaker) {
         if self.spent().full_at.load(Ordering::Acquire) == 0 || breaker.is_failing() {
             return;
         }
-        for post in self.take_posts(keys, &to.0.limits, S::Host::now()) {
+        for post in self.take_posts(keys, &to.0.limits, H::now()) {
             post.send(to);
         }
     }
@@ -301,14 +301,14 @@ pub(super) struct Post {
 }
 
 impl Post {
-    fn send<S: Store>(self, to: &Guarded<S>) {
+    fn send<H: Host>(self, to: &Guarded<H>) {
         let keys = || RedisKeys::One(self.key.clone());
         // A charge that comes too late for the call behind it comes in time for the next.
         if self.hold > 0 {
             let hold =
                 Post { key: self.key.clone(), limits: Arc::clone(&self.limits), tokens: 0, ..self };
             let operation = Operation::Hold { wait: self.hold };
-            let now = S::Host::now();
+            let now = H::now();
             to.charge(keys(), &self.limits, operation, move |share| {
                 share.put_back(&hold, now);
             });

@@ -4,8 +4,7 @@ use tidegate_core::{Grant, LeaseAsk, LeaseTerms, Limit, ShareKind};
 
 use crate::call::arguments;
 use crate::error::Error;
-use crate::exchange::ScriptCall;
-use crate::script::{LEASE, Script};
+use crate::script::{LEASE, Script, ScriptCall};
 
 const MILLI: u64 = 1_000_000;
 
@@ -51,6 +50,11 @@ impl ScriptCall for LeaseCall {
 
     fn arguments(&self) -> &[String] {
         &self.arguments
+    }
+
+    /// Tokens that a call gives back must not come back twice.
+    fn is_repeatable(&self) -> bool {
+        false
     }
 }
 

@@ -1,9 +1,11 @@
-//! Slices of shared buckets, as far as they are the same in every program.
+//! Slices of shared buckets: how they are asked for, spent and renewed, in every program.
 
 mod call;
-mod contract;
+mod keeper;
 mod options;
+mod plan;
 
 pub use call::LeaseCall;
-pub use contract::Contract;
+pub use keeper::LeaseKeeper;
 pub use options::LeaseOptions;
+pub use plan::LeasePlan;

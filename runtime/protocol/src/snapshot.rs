@@ -1,8 +1,10 @@
+//! The answer of a script: the state of the buckets before its step.
+
 use crate::error::Error;
 
 /// A part of a script's answer, in whatever form a client gives it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Part {
+pub enum ReplyPart {
     /// No value.
     Nil,
     /// A text.
@@ -11,9 +13,9 @@ pub enum Part {
     Integer(i64),
 }
 
-/// What a script saw: the server's clock and the buckets before the step.
+/// The server's clock and the buckets as a script found them, before its step.
 #[derive(Clone, Debug)]
-pub struct Seen {
+pub struct Snapshot {
     /// The server's clock, in nanoseconds since the Unix epoch.
     pub now: u64,
     /// The stored value of each key: none for a bucket never used, and nothing that could
@@ -21,12 +23,12 @@ pub struct Seen {
     pub values: Vec<Option<Vec<u8>>>,
 }
 
-impl Seen {
-    /// Reads a script's answer about so many keys.
+impl Snapshot {
+    /// Reads a script's answer about `keys` keys.
     ///
     /// # Errors
     /// [`Error::Store`] when it has another form.
-    pub fn read(parts: impl IntoIterator<Item = Part>, keys: usize) -> Result<Self, Error> {
+    pub fn read(parts: impl IntoIterator<Item = ReplyPart>, keys: usize) -> Result<Self, Error> {
         let mut parts = parts.into_iter();
         let other_form = || Error::Store("the script's answer has another form".into());
         let (Some(seconds), Some(micros)) = (whole(parts.next()), whole(parts.next())) else {
@@ -35,9 +37,9 @@ impl Seen {
         let now = seconds.saturating_mul(1_000_000).saturating_add(micros).saturating_mul(1000);
         let mut values: Vec<_> = parts
             .map(|part| match part {
-                Part::Nil => None,
-                Part::Bytes(value) => Some(value),
-                Part::Integer(_) => Some(Vec::new()),
+                ReplyPart::Nil => None,
+                ReplyPart::Bytes(value) => Some(value),
+                ReplyPart::Integer(_) => Some(Vec::new()),
             })
             .collect();
         if values.len() > keys {
@@ -49,10 +51,10 @@ impl Seen {
     }
 }
 
-fn whole(part: Option<Part>) -> Option<u64> {
+fn whole(part: Option<ReplyPart>) -> Option<u64> {
     match part? {
-        Part::Bytes(digits) => core::str::from_utf8(&digits).ok()?.parse().ok(),
-        Part::Integer(number) => u64::try_from(number).ok(),
-        Part::Nil => None,
+        ReplyPart::Bytes(digits) => core::str::from_utf8(&digits).ok()?.parse().ok(),
+        ReplyPart::Integer(number) => u64::try_from(number).ok(),
+        ReplyPart::Nil => None,
     }
 }

@@ -1,37 +1,39 @@
+//! A batch of requests, as JavaScript sends it.
+
 use core::time::Duration;
 
-use tidegate_protocol::{Errand, Error, Host as _, Reply};
+use tidegate_protocol::{Error, Host as _, Reply};
 use wasm_bindgen::prelude::wasm_bindgen;
 
-use crate::client::in_millis;
-use crate::host::JavaScript;
+use crate::host::{JavaScript, in_millis};
 use crate::packed::{Packed, parts};
 
-/// Requests that travel together over a client of the host's.
+/// Requests that are sent together over a client of the host's.
 ///
-/// The host sends [`commands`](Self::commands) in one go and hands over each reply, until
-/// there are no more. The answers that follow are at the [`Client`](crate::Client). Then it can
-/// [depart](crate::Client::depart) again: for JavaScript an object that is its own costs more
-/// than the trip.
+/// The host sends [`commands`](Self::commands) in one pipeline and hands over each reply, until
+/// there are no more. The answers that follow are at the [`Client`](crate::Client). The object can
+/// then take the [next batch](crate::Client::next_batch): for JavaScript a new object costs more
+/// than the batch.
 #[wasm_bindgen]
-pub struct Trip {
-    trip: tidegate_protocol::Trip,
+pub struct Batch {
+    batch: tidegate_protocol::Batch,
     packed: Packed,
 }
 
 #[wasm_bindgen]
-impl Trip {
-    /// Of nobody.
+impl Batch {
+    /// A batch without requests.
     #[wasm_bindgen(constructor)]
     #[allow(clippy::new_without_default, reason = "JavaScript knows no defaults")]
     pub fn new() -> Self {
-        Self { trip: tidegate_protocol::Trip::new(Vec::new(), 0), packed: Packed::default() }
+        Self { batch: tidegate_protocol::Batch::empty(), packed: Packed::default() }
     }
 
     /// How many commands are to be sent now; 0 when every request has its answer. Their words
     /// are at [`words_pointer`](Self::words_pointer).
     pub fn commands(&mut self) -> usize {
-        self.packed.pack(self.trip.commands())
+        self.packed.clear();
+        self.batch.commands(|words| self.packed.push(words)).len()
     }
 
     /// Where the words of all commands are, one after the other, until the next call.
@@ -57,38 +59,38 @@ impl Trip {
     /// Takes a script's answer: its parts, one after the other, and the length of each; -1
     /// where there is no value.
     pub fn take(&mut self, command: usize, bytes: &[u8], lengths: &[i32]) {
-        self.trip.take_one(command, Reply::Parts(parts(bytes, lengths)));
+        self.batch.take_one(command, Reply::Parts(parts(bytes, lengths)));
     }
 
     /// Takes the server's error, its code first.
     pub fn refuse(&mut self, command: usize, text: String) {
-        self.trip.take_one(command, Reply::Refusal(text));
+        self.batch.take_one(command, Reply::Refusal(text));
     }
 
-    /// Takes what went wrong on the way.
+    /// Takes a failure of the client, in the place of a reply.
     pub fn fail(&mut self, command: usize, message: String, timed_out: bool) {
-        self.trip.take_one(command, Reply::Failure(store_error(message, timed_out)));
+        self.batch.take_one(command, Reply::Failure(store_error(message, timed_out)));
     }
 
-    /// Answers those who have waited long enough; milliseconds until the next one will have, or
-    /// nothing when nobody waits any more.
+    /// Tells the callers whose deadline has passed. Answers the milliseconds until the next
+    /// deadline, or nothing when nobody waits any more.
     pub fn expire(&mut self) -> Option<f64> {
-        self.trip.expire(JavaScript::now()).map(in_millis)
+        self.batch.expire(JavaScript::now()).map(in_millis)
     }
 
-    /// Ends the trip: none of those who still wait gets an answer.
+    /// Ends the batch: every caller who still waits gets the error.
     pub fn end(&mut self, message: String) {
-        self.trip.fail(&Error::Store(message));
+        self.batch.fail(&Error::Store(message));
     }
 }
 
-impl Trip {
-    pub(crate) fn begin(&mut self, errands: Vec<Errand>) {
-        self.trip = tidegate_protocol::Trip::new(errands, JavaScript::now());
+impl Batch {
+    pub(crate) fn replace(&mut self, batch: tidegate_protocol::Batch) {
+        self.batch = batch;
     }
 }
 
-pub(crate) fn store_error(message: String, timed_out: bool) -> Error {
+fn store_error(message: String, timed_out: bool) -> Error {
     match timed_out {
         // Each caller's own timeout is filled in.
         true => Error::StoreTimeout { after: Duration::ZERO },

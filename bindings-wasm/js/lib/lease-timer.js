@@ -1,0 +1,49 @@
+/**
+ * Renews the slices of a limiter's buckets in the background, for as long as somebody holds the
+ * limiter. The engine says which are due, and makes their requests.
+ */
+export class LeaseTimer {
+  #engine;
+  #transport;
+  #timeoutMs;
+  #timer;
+  #isHurrying = false;
+
+  constructor(engine, transport, timeoutMs) {
+    this.#engine = engine;
+    this.#transport = transport;
+    this.#timeoutMs = timeoutMs;
+  }
+
+  /** To be called after each check: there may be a slice to take, now or soon. */
+  look() {
+    const wait = this.#engine.renew_in();
+    if (wait === undefined || (this.#timer !== undefined && (wait > 0 || this.#isHurrying))) return;
+    this.#isHurrying = wait === 0;
+    clearTimeout(this.#timer);
+    this.#timer = later(new WeakRef(this), wait);
+  }
+
+  /** Asks for the slices that are due. */
+  renew() {
+    this.#timer = undefined;
+    this.#isHurrying = false;
+    this.#engine.renew();
+    this.#transport.flush(this.#timeoutMs);
+    this.look();
+  }
+
+  /** Gives all slices back. */
+  close() {
+    clearTimeout(this.#timer);
+    this.#engine.give_back();
+    this.#transport.flush(this.#timeoutMs);
+  }
+}
+
+// It keeps neither the limiter nor the process alive.
+function later(timer, wait) {
+  const handle = setTimeout(() => timer.deref()?.renew(), wait);
+  handle.unref?.();
+  return handle;
+}

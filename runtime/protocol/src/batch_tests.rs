@@ -1,0 +1,150 @@
+#![allow(clippy::unwrap_used, reason = "a test may stop")]
+
+use std::sync::mpsc::{Receiver, channel};
+
+use tidegate_core::{Grant, LeaseAsk, LeaseTerms, Limit, Operation, Outcome, ShareKind};
+
+use super::*;
+use crate::client_store::ClientStore;
+use crate::keys::RedisKeys;
+use crate::lock::Mutex;
+use crate::pending::PendingQueue;
+use crate::request::Request;
+use crate::server_state::ServerHandle;
+use crate::snapshot::ReplyPart;
+use crate::store::Route as _;
+use crate::transport::{ClientConnection, Transport};
+use crate::work::{Addressed, Work};
+
+const MILLI: u64 = 1_000_000;
+const TIMEOUT: Duration = Duration::from_millis(50);
+const START: u64 = 1_764_000_000_000 * MILLI;
+
+/// Keeps requests in a queue, as the transport of a program's own client does.
+struct Kept(Arc<Mutex<PendingQueue>>);
+
+impl Transport for Kept {
+    fn send(&self, requests: Vec<PendingRequest>) {
+        self.0.lock().put(requests);
+    }
+}
+
+/// What was sent by a client store at [`START`].
+struct Client {
+    store: ClientStore,
+    queue: Arc<Mutex<PendingQueue>>,
+    server: ServerHandle,
+    limits: Arc<[Limit]>,
+}
+
+impl Client {
+    fn new() -> Self {
+        let (queue, server) = (Arc::<Mutex<PendingQueue>>::default(), ServerHandle::new(|| 1));
+        let connection = ClientConnection::new(Kept(Arc::clone(&queue)), server.clone());
+        let limits = Arc::new([Limit::parse("10/s").unwrap()]);
+        Self { store: ClientStore::new(connection, TIMEOUT, || START), queue, server, limits }
+    }
+
+    fn send(&self, work: Work) {
+        self.store.send(&mut core::iter::once(Addressed { slot: 0, work }));
+    }
+
+    fn check(&self) -> Receiver<Result<Outcome, Error>> {
+        let limits = Arc::clone(&self.limits);
+        let keys = RedisKeys::One(b"k".to_vec());
+        let request = Request::new(keys, limits, Operation::Check { cost: 1 }).unwrap();
+        let (told, answers) = channel();
+        let done = Box::new(move |outcome| told.send(outcome).unwrap());
+        self.send(Work::Operation { request, done });
+        answers
+    }
+
+    fn lease(&self) -> Receiver<Result<Grant, Error>> {
+        let limits = [Limit::parse("100/s").unwrap()];
+        let terms = LeaseTerms::new(&limits, 1_000 * MILLI, 1_000).unwrap();
+        let call = LeaseCall::new(b"{k}", &limits, &terms, 7, &LeaseAsk::default());
+        let (told, grants) = channel();
+        let done = Box::new(move |grant| told.send(grant).unwrap());
+        self.send(Work::Lease { call: Box::new(call), done });
+        grants
+    }
+
+    fn batch(&self, now: u64) -> Batch {
+        Batch::new(self.queue.lock().take(10), self.server.state(), now)
+    }
+}
+
+fn count(batch: &mut Batch) -> usize {
+    batch.commands(|_| ()).len()
+}
+
+const TOO_LATE: Result<Outcome, Error> = Err(Error::StoreTimeout { after: TIMEOUT });
+
+#[test]
+fn a_request_that_waits_for_its_timeout_is_given_up() {
+    let client = Client::new();
+    let answers = client.check();
+    let mut queue = client.queue.lock();
+    assert_eq!(queue.left(START + 20 * MILLI), Some(Duration::from_millis(30)));
+    let (late, left) = queue.expire(START + 49 * MILLI);
+    assert!(late.is_empty());
+    assert_eq!(left, Some(Duration::from_millis(1)));
+    let (late, left) = queue.expire(START + 50 * MILLI);
+    assert_eq!((late.len(), left, queue.len()), (1, None, 0));
+    late.into_iter().for_each(PendingRequest::give_up);
+    assert_eq!(answers.try_recv(), Ok(TOO_LATE));
+}
+
+#[test]
+fn a_batch_charges_nobody_whose_timeout_is_over() {
+    let client = Client::new();
+    let answers = client.check();
+    let mut batch = client.batch(START + 50 * MILLI);
+    assert_eq!(count(&mut batch), 0);
+    assert!(batch.is_over());
+    assert_eq!(answers.try_recv(), Ok(TOO_LATE));
+}
+
+#[test]
+fn a_batch_answers_late_callers_before_it_is_over() {
+    let client = Client::new();
+    let answers = client.check();
+    let mut batch = client.batch(START);
+    assert_eq!(count(&mut batch), 1);
+    assert_eq!(batch.expire(START + 49 * MILLI), Some(Duration::from_millis(1)));
+    assert_eq!(batch.expire(START + 50 * MILLI), None);
+    assert_eq!(answers.try_recv(), Ok(TOO_LATE));
+    batch.take_one(0, Reply::Failure(Error::Store("lost".into())));
+    assert!(answers.try_recv().is_err());
+}
+
+#[test]
+fn checks_and_lease_calls_share_a_batch_and_each_gets_its_own_answer() {
+    let client = Client::new();
+    let (first, grants, second) = (client.check(), client.lease(), client.check());
+    let mut batch = client.batch(START);
+    assert_eq!(count(&mut batch), 2, "the checks share a call");
+    batch.take_one(1, Reply::Parts(vec![ReplyPart::Bytes(b"5 6 7 1 0".to_vec())]));
+    let grant = Grant { tokens: 5, pace: 6, most: 7, share: ShareKind::Fair, hold: 0 };
+    assert_eq!(grants.try_recv(), Ok(Ok(grant)));
+    assert!(first.try_recv().is_err() && !batch.is_over());
+    let now = [ReplyPart::Integer(1_764_000_000), ReplyPart::Integer(0), ReplyPart::Nil];
+    batch.take_one(0, Reply::Parts(now.into()));
+    assert!(batch.is_over());
+    for (answers, remaining) in [(first, 9), (second, 8)] {
+        let Ok(Ok(Outcome::Decision(decision))) = answers.try_recv() else { unreachable!() };
+        assert_eq!(decision.remaining, remaining);
+    }
+}
+
+#[test]
+fn a_batch_that_fails_tells_all_who_still_wait() {
+    let client = Client::new();
+    let (answers, grants) = (client.check(), client.lease());
+    let mut batch = client.batch(START);
+    assert_eq!(count(&mut batch), 2);
+    batch.fail(&Error::Store("gone".into()));
+    assert_eq!(answers.try_recv(), Ok(Err(Error::Store("gone".into()))));
+    assert_eq!(grants.try_recv(), Ok(Err(Error::Store("gone".into()))));
+    assert!(batch.is_over());
+}

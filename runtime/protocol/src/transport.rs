@@ -1,0 +1,38 @@
+//! A client that the program brings: it does the I/O, and what is sent and what follows from the
+//! replies is decided here.
+
+use std::sync::Arc;
+
+use crate::pending::PendingRequest;
+use crate::server_state::{ServerHandle, ServerState};
+
+/// Carries requests over a client of the program's own.
+pub trait Transport: Send + Sync {
+    /// Takes requests that belong together. They are sent in order, in one
+    /// [`Batch`](crate::Batch) or with others, before this returns or later.
+    fn send(&self, requests: Vec<PendingRequest>);
+}
+
+/// A client of the program's own, for any number of limiters.
+pub struct ClientConnection {
+    transport: Box<dyn Transport>,
+    server: ServerHandle,
+}
+
+impl ClientConnection {
+    /// A connection over `transport`. The batches of the transport are made with the same
+    /// `server`.
+    pub fn new(transport: impl Transport + 'static, server: ServerHandle) -> Arc<Self> {
+        Arc::new(Self { transport: Box::new(transport), server })
+    }
+
+    pub(crate) fn server(&self) -> &Arc<ServerState> {
+        self.server.state()
+    }
+
+    pub(crate) fn send(&self, requests: Vec<PendingRequest>) {
+        if !requests.is_empty() {
+            self.transport.send(requests);
+        }
+    }
+}
