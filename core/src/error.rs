@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use crate::bounds::{MAX_RATE_PER_SECOND, MAX_SPAN, MAX_STEPPED_FILL, MAX_TIERS};
+use crate::bounds::{MAX_RATE_PER_SECOND, MAX_SPAN, MAX_STEPPED_FILL, MAX_TIERS, NANOS_PER_SECOND};
 
 /// Why a limit, or a call on one, is invalid. A call that is only refused is not an error but a
 /// [`Decision`](crate::Decision).
@@ -142,7 +142,7 @@ impl fmt::Display for Error {
                 f,
                 "a stepped limit must add and hold at most {MAX_SPAN} tokens \
                  and refill within {} s (100 years)",
-                MAX_STEPPED_FILL / 1_000_000_000
+                MAX_STEPPED_FILL / NANOS_PER_SECOND
             ),
             Self::SteppedPeriod => {
                 f.write_str("the period of a stepped limit must be a whole number of milliseconds")

@@ -1,4 +1,4 @@
-//! The text form of limits, one grammar for every language and for Envoy:
+//! The text form of limits: one grammar for every language and for Envoy.
 //!
 //! ```text
 //! limit    = count "/" [count] unit option*      10/s   1_000/15min
@@ -13,16 +13,18 @@
 //!
 //! Words are separated by spaces; around "/" spaces are free.
 
+use core::{fmt, str::FromStr};
+
 use crate::bounds::NANOS_PER_SECOND;
 use crate::error::{Error, Field};
-use crate::limit::Limit;
+use crate::limit::{Limit, Shape};
 
 const MINUTE: u64 = 60 * NANOS_PER_SECOND;
 const HOUR: u64 = 60 * MINUTE;
 const DAY: u64 = 24 * HOUR;
 const WEEK: u64 = 7 * DAY;
 
-/// Canonical names, largest first.
+/// The canonical names of the units, the largest first.
 const UNITS: [(&str, u64); 8] = [
     ("w", WEEK),
     ("d", DAY),
@@ -34,22 +36,57 @@ const UNITS: [(&str, u64); 8] = [
     ("ns", 1),
 ];
 
-pub(crate) fn parse(text: &str) -> Result<Limit, Error> {
-    let mut reader = Reader { text, at: 0 };
-    let count = reader.count(Field::Tokens)?;
-    let limit = if reader.take("/") {
-        rate(&mut reader, count)
-    } else if reader.word() == "in" {
-        reader.skip_word();
-        in_any(&mut reader, count)
-    } else {
-        Err(reader.expected("\"/\" or \"in any\""))
-    }?;
-    Ok(limit)
+impl Limit {
+    /// Reads the text form, such as `"10/s"`, `"100/min burst 20"`, `"5000/h window"`,
+    /// `"100/min burst 300 stepped"` or `"10 in any 1s jitter 50ms"`.
+    ///
+    /// # Errors
+    /// An error that names the byte at which the text stops making sense, or the bound that the limit
+    /// breaks.
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        let mut reader = Reader { text, at: 0 };
+        let count = reader.count(Field::Tokens)?;
+        if reader.take("/") {
+            rate(&mut reader, count)
+        } else if reader.word() == "in" {
+            reader.skip_word();
+            in_any(&mut reader, count)
+        } else {
+            Err(reader.expected("\"/\" or \"in any\""))
+        }
+    }
 }
 
-/// Writes a period as a whole number of the largest unit that divides it.
-pub(crate) fn largest_unit(period: u64) -> (u64, &'static str) {
+impl FromStr for Limit {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        Self::parse(text)
+    }
+}
+
+/// The canonical text, which parses back to an equal limit.
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (count, unit) = largest_unit(self.period());
+        write!(f, "{}/", self.tokens())?;
+        if count != 1 {
+            write!(f, "{count}")?;
+        }
+        f.write_str(unit)?;
+        if self.burst() != self.tokens() {
+            write!(f, " burst {}", self.burst())?;
+        }
+        match self.shape() {
+            Shape::Smooth => Ok(()),
+            Shape::Stepped if self.burst() == self.tokens() => f.write_str(" window"),
+            Shape::Stepped => f.write_str(" stepped"),
+        }
+    }
+}
+
+/// A period as a whole number of the largest unit that divides it.
+fn largest_unit(period: u64) -> (u64, &'static str) {
     for (name, nanos) in UNITS {
         if period.is_multiple_of(nanos) {
             return (period / nanos, name);
@@ -142,7 +179,7 @@ impl<'a> Reader<'a> {
         Error::Syntax { at: self.at, expected }
     }
 
-    /// The letters that come next, after spaces, not yet taken.
+    /// The letters that come next after spaces, without taking them.
     fn word(&mut self) -> &'a str {
         self.skip_spaces();
         let rest = self.rest();
@@ -189,7 +226,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A number and a unit; the number may be left out where one unit is meant.
+    /// A number and a unit. If `positive`, the number must be, and may be left out for one unit.
     fn duration(&mut self, field: Field, positive: bool) -> Result<u64, Error> {
         self.skip_spaces();
         let start = self.at;

@@ -44,8 +44,7 @@ pub use operation::{Operation, Outcome, apply};
 pub use reservation::{Charge, Reservation, Reserved, cancel, reserve};
 pub use settle::settle;
 pub use table::{
-    Charged, OnFull, Receipt, Segments, Slot, Table, TableFull, WINDOW, apply_tables, check_table,
-    check_tables,
+    OnFull, Segments, Slot, Table, TableFull, WINDOW, apply_tables, check_table, check_tables,
 };
 pub use tiers::{Cells, decide_tiers};
 pub use timeline::Timeline;

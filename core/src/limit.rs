@@ -1,12 +1,9 @@
 //! Limits: how many tokens per period, and how many at once.
 
-use core::{fmt, str::FromStr};
-
 use crate::bounds::{
     MAX_RATE_PER_SECOND, MAX_SPAN, MAX_STEPPED_FILL, NANOS_PER_MILLI, NANOS_PER_SECOND,
 };
 use crate::error::{Error, Field};
-use crate::grammar;
 use crate::timeline::Timeline;
 
 /// How the tokens of a limit come back.
@@ -119,16 +116,6 @@ impl Limit {
         Self::smooth(count - burst + 1, reach, burst)
     }
 
-    /// Reads the text form, such as `"10/s"`, `"100/min burst 20"`, `"5000/h window"`,
-    /// `"100/min burst 300 stepped"` or `"10 in any 1s jitter 50ms"`.
-    ///
-    /// # Errors
-    /// An error that names the byte at which the text stops making sense, or the bound that the limit
-    /// breaks.
-    pub fn parse(text: &str) -> Result<Self, Error> {
-        grammar::parse(text)
-    }
-
     /// Tokens per period.
     pub const fn tokens(&self) -> u64 {
         self.tokens
@@ -185,33 +172,5 @@ impl Limit {
             return Ok(());
         };
         Err(Error::NotPositive { field })
-    }
-}
-
-impl FromStr for Limit {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self, Error> {
-        Self::parse(text)
-    }
-}
-
-/// The canonical text, which parses back to an equal limit.
-impl fmt::Display for Limit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (count, unit) = grammar::largest_unit(self.period);
-        write!(f, "{}/", self.tokens)?;
-        if count != 1 {
-            write!(f, "{count}")?;
-        }
-        f.write_str(unit)?;
-        if self.burst != self.tokens {
-            write!(f, " burst {}", self.burst)?;
-        }
-        match self.shape() {
-            Shape::Smooth => Ok(()),
-            Shape::Stepped if self.burst == self.tokens => f.write_str(" window"),
-            Shape::Stepped => f.write_str(" stepped"),
-        }
     }
 }

@@ -63,27 +63,26 @@ proptest! {
     }
 }
 
-/// An operation to be done, which names a reservation by a number before there is any.
+/// A call: an operation, or a cancel of one of the reservations that there are by then.
 #[derive(Clone, Copy, Debug)]
-enum Asked {
-    Check { cost: u64 },
-    Reserve { cost: u64, max_wait: u64 },
+enum Call {
+    Operation(Operation),
     Cancel { which: usize },
-    Settle { charged: u64, actual: u64 },
-    Credit { tokens: u64 },
-    Hold { wait: u64 },
-    Reset,
 }
 
-fn asked() -> impl Strategy<Value = Asked> {
+fn call() -> impl Strategy<Value = Call> {
+    let operation = prop_oneof![
+        6 => (0..5u64).prop_map(|cost| Operation::Check { cost }),
+        3 => (0..4u64, 0..4 * SECOND)
+            .prop_map(|(cost, max_wait)| Operation::Reserve { cost, max_wait }),
+        2 => (0..4u64, 0..9u64).prop_map(|(charged, actual)| Operation::Settle { charged, actual }),
+        2 => (0..6u64).prop_map(|tokens| Operation::Credit { tokens }),
+        1 => (0..3 * SECOND).prop_map(|wait| Operation::Hold { wait }),
+        1 => Just(Operation::Reset),
+    ];
     prop_oneof![
-        6 => (0..5u64).prop_map(|cost| Asked::Check { cost }),
-        3 => (0..4u64, 0..4 * SECOND).prop_map(|(cost, max_wait)| Asked::Reserve { cost, max_wait }),
-        3 => any::<usize>().prop_map(|which| Asked::Cancel { which }),
-        2 => (0..4u64, 0..9u64).prop_map(|(charged, actual)| Asked::Settle { charged, actual }),
-        2 => (0..6u64).prop_map(|tokens| Asked::Credit { tokens }),
-        1 => (0..3 * SECOND).prop_map(|wait| Asked::Hold { wait }),
-        1 => Just(Asked::Reset),
+        15 => operation.prop_map(Call::Operation),
+        3 => any::<usize>().prop_map(|which| Call::Cancel { which }),
     ]
 }
 
@@ -111,10 +110,11 @@ impl Map {
     }
 }
 
-/// One reservation as two of them: the table's and the map's, of the same keys.
+/// The keys of a reservation, and the reservation as the table and the map have it.
 type Held = (Vec<u64>, Reservation, Reservation);
 
-/// The same but for the cells: those of a full bucket are as good as any others.
+/// Checks that the answers are equal but for the cells of a reservation, because all cells up to the
+/// position are the same full bucket. Keeps the reservation.
 fn assert_alike(
     table: Result<Outcome, tidegate_core::Error>,
     map: Result<Outcome, tidegate_core::Error>,
@@ -141,7 +141,7 @@ proptest! {
     /// While there is room, every operation answers as on a map that never forgets.
     #[test]
     fn operations_answer_as_on_a_map_that_never_forgets(
-        calls in prop::collection::vec(([0..12u64, 0..5, 0..2], 0..3 * SECOND, asked()), 1..150),
+        calls in prop::collection::vec(([0..12u64, 0..5, 0..2], 0..3 * SECOND, call()), 1..150),
         tiers in 1..4usize,
         stepped: bool,
     ) {
@@ -153,35 +153,25 @@ proptest! {
         let mut map = Map::default();
         let mut held: Vec<Held> = Vec::new();
         let clock = ManualClock::new(1_764_000_000 * SECOND);
-        for (keys, gap, asked) in calls {
+        for (keys, gap, call) in calls {
             clock.advance(if gap.is_multiple_of(3) { 0 } else { gap / 10 });
             let mut keys = keys[..tiers].to_vec();
-            let twice = |operation: &dyn Fn() -> Operation| (operation(), operation());
-            let (for_table, for_map) = match asked {
-                Asked::Check { cost } => twice(&|| Operation::Check { cost }),
-                Asked::Reserve { cost, max_wait } => {
-                    twice(&|| Operation::Reserve { cost, max_wait })
-                }
-                Asked::Cancel { .. } if held.is_empty() => continue,
-                Asked::Cancel { which } => {
-                    let (of, table, map) = held.swap_remove(which % held.len());
-                    keys = of;
+            let (for_table, for_map) = match call {
+                Call::Operation(operation) => (operation, operation),
+                Call::Cancel { .. } if held.is_empty() => continue,
+                Call::Cancel { which } => {
+                    let (charged_keys, table, map) = held.swap_remove(which % held.len());
+                    keys = charged_keys;
                     (Operation::Cancel(table.charge), Operation::Cancel(map.charge))
                 }
-                Asked::Settle { charged, actual } => {
-                    twice(&|| Operation::Settle { charged, actual })
-                }
-                Asked::Credit { tokens } => twice(&|| Operation::Credit { tokens }),
-                Asked::Hold { wait } => twice(&|| Operation::Hold { wait }),
-                Asked::Reset => twice(&|| Operation::Reset),
             };
-            let prints: Vec<_> = keys.iter().map(|key| fingerprint(*key)).collect();
-            let answer = apply_tables(&tables, limits, &prints, &clock, for_table);
+            let fingerprints: Vec<_> = keys.iter().map(|key| fingerprint(*key)).collect();
+            let answer = apply_tables(&tables, limits, &fingerprints, &clock, for_table);
             let expected = map.apply(limits, &keys, clock.now(), for_map);
             assert_alike(answer, expected, &keys, &mut held)?;
-            let look = || Operation::Check { cost: 0 };
-            let left = apply_tables(&tables, limits, &prints, &clock, look());
-            prop_assert_eq!(left, map.apply(limits, &keys, clock.now(), look()));
+            let look = Operation::Check { cost: 0 };
+            let left = apply_tables(&tables, limits, &fingerprints, &clock, look);
+            prop_assert_eq!(left, map.apply(limits, &keys, clock.now(), look));
         }
     }
 }

@@ -59,7 +59,7 @@ fn a_dead_insertion_is_withdrawn() {
 fn a_leaving_bucket_is_seen_and_put_back() {
     let slots = left(LEAVING, 12);
     assert_eq!(Table::new(&slots[..]).cell(KEY), 12);
-    assert_eq!(state_of(&slots[0]), LEAVING, "a look changes nothing");
+    assert_eq!(state_of(&slots[0]), LEAVING, "reading changes nothing");
     assert_eq!(check(&slots, KEY, 10), Some(0));
     assert_eq!((state_of(&slots[0]), Table::new(&slots[..]).cell(KEY)), (LIVE, 13));
     assert_eq!(check(&slots, KEY, 10), None);
@@ -108,20 +108,18 @@ fn charged_tiers_get_their_tokens_back_when_a_later_one_has_no_slot() {
     assert_eq!([&one, &two].map(|slots| slots[0][1].load(SeqCst)), [11, 12]);
 }
 
-/// A table of one slot, to which something happens once, when the table is next asked for its slots.
+/// A table to which something may happen whenever it is asked for its slots. `interrupt` is given the
+/// number of the call, from 1 on.
 struct Interrupted<'s> {
     slots: &'s [Slot],
-    asked: Cell<u32>,
-    at: u32,
-    meddle: &'s dyn Fn(),
+    calls: Cell<u32>,
+    interrupt: &'s dyn Fn(u32),
 }
 
 impl Segments for Interrupted<'_> {
     fn count(&self) -> usize {
-        self.asked.set(self.asked.get() + 1);
-        if self.asked.get() == self.at {
-            (self.meddle)();
-        }
+        self.calls.set(self.calls.get() + 1);
+        (self.interrupt)(self.calls.get());
         1
     }
 
@@ -141,14 +139,19 @@ fn a_key_inserted_meanwhile_is_charged_where_it_is() {
             if occupied {
                 put(&slots[0], LIVE, OTHER, 14);
             }
-            let meddle = || assert_eq!(check(&slots, KEY, 10), Some(2));
-            let meddled = Interrupted { slots: &slots, asked: Cell::new(0), at, meddle: &meddle };
-            let table = Table::new(&meddled).on_full(OnFull::Deny);
+            let insert = |call| {
+                if call == at {
+                    assert_eq!(check(&slots, KEY, 10), Some(2));
+                }
+            };
+            let interrupted =
+                Interrupted { slots: &slots, calls: Cell::new(0), interrupt: &insert };
+            let table = Table::new(&interrupted).on_full(OnFull::Deny);
             let decision = check_table(&table, &limit(), KEY, 10 * MILLI, 1).unwrap();
             assert!(decision.allowed);
             let live = slots.iter().filter(|slot| slot[0].load(SeqCst) << 16 == KEY << 16);
             assert_eq!(live.count(), 1, "at {at}");
-            let expected = if meddled.asked.get() >= at { 12 } else { 11 };
+            let expected = if interrupted.calls.get() >= at { 12 } else { 11 };
             met += expected - 11;
             assert_eq!(Table::new(&slots[..]).cell(KEY), expected, "at {at}");
         }
@@ -194,7 +197,7 @@ fn a_charge_of_a_slot_given_to_another_key_does_not_count() {
     let slots = left(LIVE, 11);
     let table = Table::new(&slots[..]).on_full(OnFull::Deny);
     let mut calls = 0;
-    let charged = table.charge(KEY, 10, |cell| {
+    let charged = table.update(KEY, 10, |cell| {
         calls += 1;
         if calls == 1 {
             slots[0][0].store(LIVE << 62 | 12 << 48 | OTHER, SeqCst);
@@ -204,32 +207,48 @@ fn a_charge_of_a_slot_given_to_another_key_does_not_count() {
     assert_eq!(charged.unwrap_err(), TableFull { cell: 12 });
 }
 
+/// A check charges the first tier and finds no bucket in the second. Just then other calls charge both,
+/// so that the second refuses: the charge of the first is given back at a later time.
+fn first_tier_given_back(meanwhile: &dyn Fn(&Slot), elapsed: u64) -> [Slot; 1] {
+    let (first, second) = (left(LIVE, 11), <[Slot; 1]>::default());
+    let clock = ManualClock::new(10 * MILLI);
+    let is_charged = || first[0][1].load(SeqCst) == 13 && state_of(&second[0]) == VACANT;
+    let refuse = |_| {
+        if is_charged() {
+            put(&second[0], LIVE, KEY, 13);
+            clock.advance(elapsed * MILLI);
+            meanwhile(&first[0]);
+        }
+    };
+    let interrupted = Interrupted { slots: &second, calls: Cell::new(0), interrupt: &refuse };
+    let decision = {
+        let nothing = |_| ();
+        let first = Interrupted { slots: &first, calls: Cell::new(0), interrupt: &nothing };
+        let tables = [&first, &interrupted].map(|it| Table::new(it).on_full(OnFull::Deny));
+        check_tables(&tables, &[limit(); 2], &[KEY; 2], &clock, 2).unwrap()
+    };
+    assert!(!decision.allowed, "{decision:?}");
+    assert_eq!(second[0][1].load(SeqCst), 13, "the second tier is not charged");
+    first
+}
+
 #[test]
 fn a_charge_is_given_back_exactly_or_less_what_time_has_paid() {
-    let give_back = |charged_since: u64, elapsed| {
-        let slots = left(LIVE, 11);
-        let table = Table::new(&slots[..]);
-        let charged = table.charge(KEY, 10, |cell| Some(cell + 5)).unwrap();
-        assert_eq!(charged.before, 11);
-        slots[0][1].fetch_add(charged_since, SeqCst);
-        table.give_back(&charged.receipt.unwrap(), 5, elapsed);
-        table.cell(KEY)
+    let cell_after = |charged_since: u64, elapsed| {
+        let charge = |slot: &Slot| _ = slot[1].fetch_add(charged_since, SeqCst);
+        first_tier_given_back(&charge, elapsed)[0][1].load(SeqCst)
     };
-    assert_eq!(give_back(0, 0), 11);
-    assert_eq!(give_back(0, 4), 11, "nobody came since: exactly");
-    assert_eq!(give_back(3, 0), 14);
-    assert_eq!(give_back(3, 4), 18);
-    assert_eq!([give_back(3, 5), give_back(3, 99)], [19, 19]);
+    assert_eq!(cell_after(0, 0), 11);
+    assert_eq!(cell_after(0, 1), 11, "exactly, because no other call came since");
+    assert_eq!(cell_after(3, 0), 14);
+    assert_eq!(cell_after(3, 1), 15);
+    assert_eq!([cell_after(3, 2), cell_after(3, 99)], [16, 16]);
 }
 
 #[test]
 fn nothing_goes_back_to_the_next_key() {
-    let slots = left(LIVE, 11);
-    let table = Table::new(&slots[..]);
-    let charged = table.charge(KEY, 10, |cell| Some(cell + 1)).unwrap();
-    put(&slots[0], LIVE, OTHER, 12);
-    table.give_back(&charged.receipt.unwrap(), 1, 0);
-    assert_eq!(table.cell(OTHER), 12);
+    let take = |slot: &Slot| put(slot, LIVE, OTHER, 13);
+    assert_eq!(Table::new(&first_tier_given_back(&take, 0)[..]).cell(OTHER), 13);
 }
 
 /// A new key takes its home slot if it is vacant, then another vacant slot, then the slot whose bucket
@@ -358,23 +377,24 @@ fn a_reservation_starts_over_on_a_cell_that_changed() {
         for (tier, met) in met.iter_mut().enumerate() {
             let buckets = [left(LIVE, 10), left(LIVE, 10)];
             let charged = Cell::new(false);
-            let charge = || {
-                charged.set(true);
-                buckets[tier][0][1].fetch_add(1, SeqCst);
+            let charge = |call| {
+                if call == at {
+                    charged.set(true);
+                    buckets[tier][0][1].fetch_add(1, SeqCst);
+                }
             };
-            let nothing: &dyn Fn() = &|| ();
-            let meddled: [Interrupted<'_>; 2] = core::array::from_fn(|of| Interrupted {
-                slots: &buckets[of],
-                asked: Cell::new(0),
-                at,
-                meddle: if of == tier { &charge } else { nothing },
+            let nothing: &dyn Fn(u32) = &|_| ();
+            let interrupted: [Interrupted<'_>; 2] = core::array::from_fn(|index| Interrupted {
+                slots: &buckets[index],
+                calls: Cell::new(0),
+                interrupt: if index == tier { &charge } else { nothing },
             });
-            let tables = [&meddled[0], &meddled[1]].map(Table::new);
+            let tables = interrupted.each_ref().map(Table::new);
             let reserve = Operation::Reserve { cost: 1, max_wait: 0 };
             let answer = apply_tables(&tables, &[limit(); 2], &[KEY; 2], &clock, reserve);
             assert!(matches!(answer.unwrap(), Outcome::Reserved(Reserved::Slot(_))), "{at}");
-            let cells = [0, 1].map(|of: usize| buckets[of][0][1].load(SeqCst));
-            let expected = [0, 1].map(|of| 11 + u64::from(of == tier && charged.get()));
+            let cells = buckets.each_ref().map(|slots| slots[0][1].load(SeqCst));
+            let expected = [0, 1].map(|index| 11 + u64::from(index == tier && charged.get()));
             assert_eq!(cells, expected, "the other charge came at {at}");
             *met += u32::from(charged.get());
         }

@@ -1,13 +1,12 @@
 //! Decides which slice of a shared bucket a node is granted.
 
-use crate::bounds::MAX_TIERS;
-use crate::bounds::NANOS_PER_MILLI;
+use crate::bounds::{MAX_TIERS, NANOS_PER_MILLI};
 use crate::error::Error;
 use crate::limit::Limit;
 use crate::tiers::{Cells, check_count};
 use crate::timeline::Timeline;
 
-use super::{LeaseTerms, MAX_NODES};
+use super::terms::{LeaseTerms, MAX_NODES};
 
 /// The longest pause that a grant reports, in milliseconds. It is above 2^53 ns, the longest
 /// that a smooth limit can be paused.

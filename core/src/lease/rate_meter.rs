@@ -1,6 +1,6 @@
 //! Measures a rate of tokens: over two ttls, or since the rate last changed.
 
-use super::RATE_NANOS;
+use super::rate::RATE_NANOS;
 
 /// Tokens are counted in bins of a 16th of a ttl. The bins of two ttls are kept.
 const BINS: usize = 32;

@@ -2,9 +2,10 @@
 //! which it spends them.
 
 use super::grant::{Grant, LeaseAsk, ShareKind};
+use super::rate::{RATE_NANOS, milli_tokens};
 use super::rate_meter::{MANY, RateMeter};
 use super::sliding_second::SlidingSecond;
-use super::{LeaseTerms, RATE_NANOS, milli_tokens};
+use super::terms::LeaseTerms;
 use crate::bounds::NANOS_PER_SECOND;
 
 /// How long calls may lag behind the pace and still catch up at once: 30 ms. That is enough for a

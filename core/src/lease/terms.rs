@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use super::{RATE_NANOS, milli_tokens};
+use super::rate::{RATE_NANOS, milli_tokens};
 use crate::bounds::NANOS_PER_MILLI;
 use crate::limit::Limit;
 use crate::timeline::Timeline;

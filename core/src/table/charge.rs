@@ -6,16 +6,16 @@ use crate::sync::{Ordering, spin_loop};
 
 /// The result of [`Table::charge`].
 #[derive(Clone, Copy, Debug)]
-pub struct Charged<'s> {
+pub(crate) struct Charged<'s> {
     /// The cell before the call; 0 for a new key.
-    pub before: u64,
+    pub(crate) before: u64,
     /// The charge, so that it can be given back; `None` when the cell was not replaced.
-    pub receipt: Option<Receipt<'s>>,
+    pub(crate) receipt: Option<Receipt<'s>>,
 }
 
 /// A charge that was made, so that [`Table::give_back`] can take it back.
 #[derive(Clone, Copy, Debug)]
-pub struct Receipt<'s> {
+pub(crate) struct Receipt<'s> {
     entry: Entry<'s>,
     pub(super) before: u64,
     after: u64,
@@ -62,7 +62,7 @@ impl<'s, S: Segments + ?Sized> Table<'s, S> {
     /// # Errors
     /// As [`update`](Self::update).
     #[inline]
-    pub fn charge(
+    pub(crate) fn charge(
         &self,
         fingerprint: u64,
         position: u64,
@@ -139,7 +139,7 @@ impl<'s, S: Segments + ?Sized> Table<'s, S> {
     ///
     /// Changes nothing if the slot has been given to another key: the charge was then paid by
     /// time, or dropped with its bucket.
-    pub fn give_back(&self, receipt: &Receipt<'s>, charge: u64, elapsed: u64) {
+    pub(crate) fn give_back(&self, receipt: &Receipt<'s>, charge: u64, elapsed: u64) {
         let Receipt { entry, before, after } = *receipt;
         loop {
             let cell = entry.cell();

@@ -28,7 +28,7 @@ mod tiers;
 mod word;
 
 use crate::sync::{AtomicU64, Ordering, PATIENCE, spin_loop};
-pub use charge::{Charged, Receipt};
+use charge::{Charged, Receipt};
 pub use operations::apply_tables;
 use segments::{CELL, CHOICES, KEY, Window, home, window};
 pub use segments::{Segments, Slot, WINDOW};

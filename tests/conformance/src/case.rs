@@ -5,9 +5,8 @@ use std::iter::zip;
 use tidegate::redis::{Call, Request, Snapshot, plan, step, value};
 use tidegate_core::{Cells, Limit, Operation, Timeline};
 
+use crate::MILLI;
 use crate::lua_twin::{Change, Ran};
-
-const MILLI: u64 = 1_000_000;
 
 /// The longest time to live, in milliseconds.
 const FOREVER: u128 = 1_000_000_000_000_000;

@@ -14,8 +14,7 @@ use tidegate_core::{
 };
 
 use crate::lua_twin::{redis_table, with_nanoseconds};
-
-const MILLI: u64 = 1_000_000;
+use crate::{MILLI, SECOND};
 
 /// A bucket, and the records of the nodes that hold slices of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -237,7 +236,7 @@ fn fake_redis(lua: &Lua, server: &Rc<RefCell<Server>>) -> mlua::Result<Table> {
         let mut server = server.borrow_mut();
         match words.as_slice() {
             ["TIME"] => {
-                let (seconds, nanos) = (server.now / 1_000_000_000, server.now % 1_000_000_000);
+                let (seconds, nanos) = (server.now / SECOND, server.now % SECOND);
                 let time = lua.create_sequence_from([seconds.to_string(), nanos.to_string()])?;
                 Ok(Value::Table(time))
             }
@@ -294,8 +293,8 @@ pub fn run_in_redis(connection: &mut Connection, case: &LeaseCase) -> Leased {
         .replace("redis.call('TIME')", "redis.call('MGET', 'seconds', 'nanoseconds')");
     let mut writing = redis::pipe();
     writing.cmd("DEL").arg(&["bucket", "leases"]);
-    writing.cmd("MSET").arg("seconds").arg(case.now / 1_000_000_000);
-    writing.arg("nanoseconds").arg(case.now % 1_000_000_000);
+    writing.cmd("MSET").arg("seconds").arg(case.now / SECOND);
+    writing.arg("nanoseconds").arg(case.now % SECOND);
     if let Some(value) = &case.shared.bucket {
         writing.cmd("SET").arg("bucket").arg(value);
     }

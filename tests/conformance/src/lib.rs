@@ -10,3 +10,6 @@ pub mod redis_group;
 pub mod redis_server;
 pub mod redis_twin;
 pub mod vectors;
+
+const MILLI: u64 = 1_000_000;
+const SECOND: u64 = 1_000 * MILLI;

@@ -6,6 +6,8 @@ use std::rc::Rc;
 use mlua::{Function, Lua, MultiValue, Table, Value};
 use tidegate::redis::Snapshot;
 
+use crate::SECOND;
+
 /// A loaded script and its fake server.
 pub struct LuaTwin {
     lua: Lua,
@@ -107,13 +109,13 @@ pub fn with_nanoseconds(script: &str) -> String {
 
 /// Whether a reply is the clock and the values. Redis sends a table up to its first nil.
 fn answers_with(reply: &Table, seen: &Snapshot) -> mlua::Result<bool> {
-    let clock = [seen.now / 1_000_000_000, seen.now % 1_000_000_000].map(|part| part.to_string());
-    let mut told = reply.raw_len() == 2 + seen.values.len();
+    let clock = [seen.now / SECOND, seen.now % SECOND].map(|part| part.to_string());
+    let mut same = reply.raw_len() == 2 + seen.values.len();
     for (at, part) in clock.iter().enumerate() {
-        told &= reply.get::<mlua::LuaString>(at + 1)?.as_bytes() == part.as_bytes();
+        same &= reply.get::<mlua::LuaString>(at + 1)?.as_bytes() == part.as_bytes();
     }
     for (at, value) in seen.values.iter().enumerate() {
-        told &= match (reply.get::<Value>(at + 3)?, value) {
+        same &= match (reply.get::<Value>(at + 3)?, value) {
             (Value::Boolean(false), None) => true,
             (Value::Integer(0), Some(value)) => value.starts_with(WRONG_TYPE),
             (Value::Number(number), Some(value)) => number == 0.0 && value.starts_with(WRONG_TYPE),
@@ -121,7 +123,7 @@ fn answers_with(reply: &Table, seen: &Snapshot) -> mlua::Result<bool> {
             _ => false,
         };
     }
-    Ok(told)
+    Ok(same)
 }
 
 fn fake_redis(lua: &Lua, server: &Rc<RefCell<Server>>) -> mlua::Result<Table> {
@@ -145,7 +147,7 @@ fn fake_redis(lua: &Lua, server: &Rc<RefCell<Server>>) -> mlua::Result<Table> {
         }
         match (words.as_slice(), key.filter(|&key| key < server.values.len())) {
             ([b"TIME"], None) => {
-                let (seconds, nanos) = (server.now / 1_000_000_000, server.now % 1_000_000_000);
+                let (seconds, nanos) = (server.now / SECOND, server.now % SECOND);
                 let time = lua.create_sequence_from([seconds.to_string(), nanos.to_string()])?;
                 Ok(Value::Table(time))
             }

@@ -3,6 +3,7 @@
 use redis::{Connection, RedisResult};
 use tidegate::redis::{Call, Snapshot};
 
+use crate::SECOND;
 use crate::lua_twin::{Change, Ran, with_nanoseconds};
 
 /// A connection to a server that the test started.
@@ -22,16 +23,16 @@ impl RedisTwin {
         let script = with_nanoseconds(call.script.text())
             .replace("redis.call('TIME')", "redis.call('MGET', 'seconds', 'nanoseconds')");
         let keys: Vec<String> = (0..seen.values.len()).map(|key| format!("bucket{key}")).collect();
-        let mut laying = redis::pipe();
-        laying.cmd("MSET").arg("seconds").arg(seen.now / 1_000_000_000);
-        laying.arg("nanoseconds").arg(seen.now % 1_000_000_000);
+        let mut writing = redis::pipe();
+        writing.cmd("MSET").arg("seconds").arg(seen.now / SECOND);
+        writing.arg("nanoseconds").arg(seen.now % SECOND);
         for (key, value) in keys.iter().zip(&seen.values) {
             match value {
-                Some(value) => laying.cmd("SET").arg(key).arg(value),
-                None => laying.cmd("DEL").arg(key),
+                Some(value) => writing.cmd("SET").arg(key).arg(value),
+                None => writing.cmd("DEL").arg(key),
             };
         }
-        laying.exec(&mut self.0).expect("the keys are laid");
+        writing.exec(&mut self.0).expect("the keys are laid");
 
         // No time passes within a transaction, so nothing that was written expires before it is read.
         let mut run = redis::cmd("EVAL");
