@@ -1,5 +1,5 @@
-//! The benchmarks run to their end and print the lines that programs read. The figures are not checked,
-//! because a shared machine proves nothing about speed.
+//! The benchmarks run to their end and print the lines that programs read. The figures are not
+//! checked, because a shared machine proves nothing about speed.
 
 use std::process::Command;
 

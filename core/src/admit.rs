@@ -5,9 +5,9 @@ use crate::limit::Limit;
 use crate::operation::Operation;
 use crate::tiers::{check_cost, check_count};
 
-/// Refuses calls for which no bucket needs to be asked: those of a limiter without limits or with too
-/// many, and checks and reservations whose cost is above a burst, for which no wait would be long
-/// enough.
+/// Refuses calls for which no bucket needs to be asked: those of a limiter without limits or with
+/// too many, and checks and reservations whose cost is above a burst, for which no wait would be
+/// long enough.
 ///
 /// Every host calls this before it asks a store, so that a call that can never be allowed fails at
 /// once and alike everywhere.

@@ -10,8 +10,8 @@ pub(crate) const NANOS_PER_MILLI: u64 = 1_000_000;
 /// The fastest rate a limit can have: one token per nanosecond.
 pub const MAX_RATE_PER_SECOND: u64 = NANOS_PER_SECOND;
 
-/// The longest time that a smooth bucket may take to refill, in nanoseconds, and the most tokens that
-/// a stepped one may hold: 2^53. Up to there a double is exact, so that the Lua twin in Redis
+/// The longest time that a smooth bucket may take to refill, in nanoseconds, and the most tokens
+/// that a stepped one may hold: 2^53. Up to there a double is exact, so that the Lua twin in Redis
 /// computes with the same integers.
 pub const MAX_SPAN: u64 = 1 << 53;
 

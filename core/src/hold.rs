@@ -7,14 +7,14 @@ use crate::limit::Limit;
 use crate::tiers::{Cells, check_count, look};
 use crate::timeline::Timeline;
 
-/// Pauses every bucket for `wait` nanoseconds, because the service that the calls go to asked for it
-/// (`Retry-After`). Answers what the buckets then hold, as a check of cost 0 would.
+/// Pauses every bucket for `wait` nanoseconds, because the service that the calls go to asked for
+/// it (`Retry-After`). Answers what the buckets then hold, as a check of cost 0 would.
 ///
 /// On a smooth limit exactly one token exists at `now + wait` and none before; the rest arrive at
 /// the normal pace. So one integer pauses a whole fleet and lets it resume without a thundering
-/// herd. On a stepped limit no token exists before the first step at or after `now + wait`, and that
-/// step brings its usual tokens: a single token for a whole window would be a second pause, longer
-/// than the one that was asked for.
+/// herd. On a stepped limit no token exists before the first step at or after `now + wait`, and
+/// that step brings its usual tokens: a single token for a whole window would be a second pause,
+/// longer than the one that was asked for.
 ///
 /// A hold never gives tokens: of two holds, or of a hold and a debt, the later end stays. A bucket
 /// owes at most [`MAX_SPAN`], so a hold lasts at most 104 days less the time that a smooth limit

@@ -52,8 +52,8 @@ pub struct Charge {
     pub source: Source,
 }
 
-/// Takes the next slot for `cost` tokens if it is at most `max_wait` nanoseconds away. The bucket is
-/// charged now and the tokens are spent later, so that a caller waits once, for its own slot,
+/// Takes the next slot for `cost` tokens if it is at most `max_wait` nanoseconds away. The bucket
+/// is charged now and the tokens are spent later, so that a caller waits once, for its own slot,
 /// instead of asking again and again.
 ///
 /// Slots are handed out first come, first served: a charge moves the bucket's one integer forward,
@@ -61,9 +61,10 @@ pub struct Charge {
 /// tokens whose slots lie in it are at most `burst + floor(X / width)`, the bound of a check. On a
 /// stepped limit a delay ends on a step.
 ///
-/// With several limits all slots are within `max_wait` or none is charged. The delay is the longest,
-/// and all limits are charged for that time. A bucket owes at most [`MAX_SPAN`]: a slot that would
-/// owe more is too far, whatever the `max_wait`. A cost of 0 takes no slot and is never too far.
+/// With several limits all slots are within `max_wait` or none is charged. The delay is the
+/// longest, and all limits are charged for that time. A bucket owes at most [`MAX_SPAN`]: a slot
+/// that would owe more is too far, whatever the `max_wait`. A cost of 0 takes no slot and is never
+/// too far.
 ///
 /// # Errors
 /// [`Error::TierCount`], and [`Error::CostTooLarge`] when `cost` is above a burst:
@@ -144,11 +145,11 @@ pub fn reserve(
 ///
 /// A bucket that the reservation was the last to change becomes exactly what it was before, at any
 /// later time. If others have charged it since, nothing comes back: their slots are fixed, and the
-/// cancelled slot passes unused. Handing it out again could put more than the burst into one moment,
-/// and the bucket's one integer cannot tell when it would not: two histories with the same integer
-/// and the same reservations differ in how much may safely come back. So a cancelled reservation
-/// counts as never made, and the bound of [`reserve`] holds for the rest. To return tokens in any
-/// case, [`credit`](crate::credit) them instead.
+/// cancelled slot passes unused. Handing it out again could put more than the burst into one
+/// moment, and the bucket's one integer cannot tell when it would not: two histories with the same
+/// integer and the same reservations differ in how much may safely come back. So a cancelled
+/// reservation counts as never made, and the bound of [`reserve`] holds for the rest. To return
+/// tokens in any case, [`credit`](crate::credit) them instead.
 ///
 /// Where the time is known ([`apply`](crate::apply), and every store), all came back from a full
 /// bucket too, if it would be full without the charges since: it owes nothing, and may have been
@@ -182,8 +183,8 @@ pub fn cancel(charge: &Charge, cells: &mut Cells) -> bool {
     all
 }
 
-/// [`cancel`] at a known time. A bucket that is full now, and would be without the later charges, may
-/// have been forgotten by its store; its charge counts as given back.
+/// [`cancel`] at a known time. A bucket that is full now, and would be without the later charges,
+/// may have been forgotten by its store; its charge counts as given back.
 pub(crate) fn cancel_at(limits: &[Limit], charge: &Charge, cells: &mut Cells, now: u64) -> bool {
     let Charge { mut before, mut after, .. } = *charge;
     for (tier, limit) in limits.iter().enumerate() {

@@ -41,8 +41,8 @@ impl Timeline {
         }
     }
 
-    /// Nanoseconds from `now` until the timeline has moved by `distance`; on a stepped timeline they
-    /// end on a step. [`u64::MAX`] for times that do not fit in 64 bits.
+    /// Nanoseconds from `now` until the timeline has moved by `distance`; on a stepped timeline
+    /// they end on a step. [`u64::MAX`] for times that do not fit in 64 bits.
     #[inline(always)]
     pub const fn until(&self, now: u64, distance: u64) -> u64 {
         match *self {

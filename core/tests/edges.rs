@@ -1,5 +1,5 @@
-//! The values at which the outcome of a comparison, a constant or an operator of the engine changes.
-//! Mutation testing (`make mutants`) needs them.
+//! The values at which the outcome of a comparison, a constant or an operator of the engine
+//! changes. Mutation testing (`make mutants`) needs them.
 #![allow(clippy::panic, reason = "how a test fails")]
 
 use tidegate_core::{

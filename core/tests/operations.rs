@@ -96,8 +96,8 @@ fn arrived(limit: &Limit, start: u64, end: u64) -> u128 {
     }
 }
 
-/// Checks that no window from one slot to another holds more than the burst, the tokens that arrived
-/// in it, and those that were given back.
+/// Checks that no window from one slot to another holds more than the burst, the tokens that
+/// arrived in it, and those that were given back.
 fn keeps_the_bound(
     limit: &Limit,
     spent: &mut [(u64, u64)],
@@ -370,9 +370,9 @@ proptest! {
         }
     }
 
-    /// A smooth bucket has exactly one token at the end of the hold and none a tick earlier, then one
-    /// more a width later. A stepped bucket has none before the first step at or after the end, then
-    /// the tokens of a step.
+    /// A smooth bucket has exactly one token at the end of the hold and none a tick earlier, then
+    /// one more a width later. A stepped bucket has none before the first step at or after the end,
+    /// then the tokens of a step.
     #[test]
     fn a_hold_ends_when_it_says(limit in limit(), spent: u64, hour in 0..3_600_000_000_000u64, pick: u64) {
         let limits = [limit];

@@ -38,9 +38,9 @@ fn a_share_that_cannot_be_kept_names_the_bound() {
 }
 
 proptest! {
-    /// Peers that spend all they can, at any times, spend no more in a window than the limit allows:
-    /// the tokens of a stepped limit's window, or the burst (at least one token each) and the rate
-    /// of a smooth limit.
+    /// Peers that spend all they can, at any times, spend no more in a window than the limit
+    /// allows: the tokens of a stepped limit's window, or the burst (at least one token each) and
+    /// the rate of a smooth limit.
     #[test]
     fn together_they_keep_the_limit(
         tokens in 1..200u64,

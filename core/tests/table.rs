@@ -113,8 +113,8 @@ impl Map {
 /// The keys of a reservation, and the reservation as the table and the map have it.
 type Held = (Vec<u64>, Reservation, Reservation);
 
-/// Checks that the answers are equal but for the cells of a reservation, because all cells up to the
-/// position are the same full bucket. Keeps the reservation.
+/// Checks that the answers are equal but for the cells of a reservation, because all cells up to
+/// the position are the same full bucket. Keeps the reservation.
 fn assert_alike(
     table: Result<Outcome, tidegate_core::Error>,
     map: Result<Outcome, tidegate_core::Error>,
@@ -357,7 +357,8 @@ fn a_growing_table_admits_each_key_its_burst() {
 }
 
 /// There are more keys than slots, and all four threads meet each new key at about the same time.
-/// Each call ends with an answer, no key has two buckets, and afterwards the table counts as before.
+/// Each call ends with an answer, no key has two buckets, and afterwards the table counts as
+/// before.
 #[test]
 fn dropping_buckets_under_threads_keeps_the_table_sound() {
     const SLOTS: usize = 512;

@@ -108,8 +108,8 @@ fn charged_tiers_get_their_tokens_back_when_a_later_one_has_no_slot() {
     assert_eq!([&one, &two].map(|slots| slots[0][1].load(SeqCst)), [11, 12]);
 }
 
-/// A table to which something may happen whenever it is asked for its slots. `interrupt` is given the
-/// number of the call, from 1 on.
+/// A table to which something may happen whenever it is asked for its slots. `interrupt` is given
+/// the number of the call, from 1 on.
 struct Interrupted<'s> {
     slots: &'s [Slot],
     calls: Cell<u32>,
@@ -207,8 +207,8 @@ fn a_charge_of_a_slot_given_to_another_key_does_not_count() {
     assert_eq!(charged.unwrap_err(), TableFull { cell: 12 });
 }
 
-/// A check charges the first tier and finds no bucket in the second. Just then other calls charge both,
-/// so that the second refuses: the charge of the first is given back at a later time.
+/// A check charges the first tier and finds no bucket in the second. Just then other calls charge
+/// both, so that the second refuses: the charge of the first is given back at a later time.
 fn first_tier_given_back(meanwhile: &dyn Fn(&Slot), elapsed: u64) -> [Slot; 1] {
     let (first, second) = (left(LIVE, 11), <[Slot; 1]>::default());
     let clock = ManualClock::new(10 * MILLI);
@@ -251,8 +251,8 @@ fn nothing_goes_back_to_the_next_key() {
     assert_eq!(Table::new(&first_tier_given_back(&take, 0)[..]).cell(OTHER), 13);
 }
 
-/// A new key takes its home slot if it is vacant, then another vacant slot, then the slot whose bucket
-/// has been full for longest.
+/// A new key takes its home slot if it is vacant, then another vacant slot, then the slot whose
+/// bucket has been full for longest.
 #[test]
 fn a_new_key_takes_a_vacant_slot_then_the_longest_full() {
     let slots: [Slot; 8] = Default::default();

@@ -1,5 +1,5 @@
-//! Any text is parsed or refused. A parsed limit keeps the bounds, and its canonical text parses to the
-//! same limit. A refusal points into the text.
+//! Any text is parsed or refused. A parsed limit keeps the bounds, and its canonical text parses to
+//! the same limit. A refusal points into the text.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

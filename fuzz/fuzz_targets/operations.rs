@@ -1,5 +1,6 @@
-//! Operations in any order keep the promises that can be checked without a second engine: nothing is
-//! minted, a refusal changes nothing, no bucket comes to owe more than the bound, and no call panics.
+//! Operations in any order keep the promises that can be checked without a second engine: nothing
+//! is minted, a refusal changes nothing, no bucket comes to owe more than the bound, and no call
+//! panics.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -128,7 +129,8 @@ impl Run<'_> {
             (Kind::Hold { wait }, Ok(_)) => {
                 self.only_takes(after);
                 for tier in 0..limits.len() {
-                    // A bucket that owed less than this would have a token before the end of the hold.
+                    // A bucket that owed less than this would have a token before the end of the
+                    // hold.
                     let wait = self.moves_in(tier, *wait);
                     let least = wait + i128::from(limits[tier].span())
                         - match limits[tier].shape() {

@@ -64,8 +64,8 @@ fn expected(
     })
 }
 
-/// Compares two answers. Past the end of the timeline any wait of centuries is right, whichever tier it
-/// is for.
+/// Compares two answers. Past the end of the timeline any wait of centuries is right, whichever
+/// tier it is for.
 fn same(answer: &Result<Decision, Error>, expected: &Result<Decision, Error>) -> bool {
     let beyond = |nanos: u64| nanos > u64::MAX / 2;
     match (answer, expected) {

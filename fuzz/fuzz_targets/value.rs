@@ -1,5 +1,5 @@
-//! The engine and the Lua scripts agree on any bytes under a bucket's key in Redis: they take the same
-//! step from a bucket, and refuse everything else. What is written can be read back.
+//! The engine and the Lua scripts agree on any bytes under a bucket's key in Redis: they take the
+//! same step from a bucket, and refuse everything else. What is written can be read back.
 #![no_main]
 
 use arbitrary::{Arbitrary, Result, Unstructured};

@@ -1,7 +1,7 @@
 //! The encoding of limits and numbers in an input, with its reader and its writer.
 //!
-//! A number is one byte, which says by how many bits it is shorter than 64, then its eight bytes. That
-//! makes numbers of every magnitude equally likely.
+//! A number is one byte, which says by how many bits it is shorter than 64, then its eight bytes.
+//! That makes numbers of every magnitude equally likely.
 
 use arbitrary::{Result, Unstructured};
 use tidegate_core::{Limit, MAX_TIERS, Shape};

@@ -85,8 +85,8 @@ impl Cost {
 }
 
 impl Steps {
-    /// The bytes of an input that reads as checks at these times with these costs: the clock moves by
-    /// [`Move::To`], and the costs are [`Cost::Exactly`].
+    /// The bytes of an input that reads as checks at these times with these costs: the clock moves
+    /// by [`Move::To`], and the costs are [`Cost::Exactly`].
     pub fn to_bytes(limits: &[Limit], calls: &[(u64, u64)]) -> Vec<u8> {
         let mut bytes = Vec::new();
         write_limits(limits, &mut bytes);

@@ -1,7 +1,7 @@
 //! Runs contenders in interleaved rounds and reports medians.
 //!
-//! Every contender runs once in each round, in turn, so that a slow phase of the machine slows them all.
-//! Medians, because interruptions only ever add time.
+//! Every contender runs once in each round, in turn, so that a slow phase of the machine slows them
+//! all. Medians, because interruptions only ever add time.
 
 use core::time::Duration;
 use std::sync::Barrier;

@@ -13,8 +13,8 @@ use tidegate::{Clock, Limiter, MonotonicClock};
 use crate::harness::{Contender, Effort, compare, compare_by, quantile, report};
 use crate::peers::{Bare, quota};
 
-/// The limit is so slow and its burst so large that buckets owe something for the whole run, so they are
-/// live, and yet never refuse. Each starts half spent, which takes half an hour to refill.
+/// The limit is so slow and its burst so large that buckets owe something for the whole run, so
+/// they are live, and yet never refuse. Each starts half spent, which takes half an hour to refill.
 const LIMIT: &str = "1000000/h";
 pub(crate) const HALF: u32 = BURST / 2;
 /// The keys of the largest case.
@@ -155,8 +155,8 @@ fn shared(effort: Effort, size: usize) {
     );
 }
 
-/// Measures the slowest call while a million keys arrive, and how many calls take more than 50 µs. The
-/// figures are those of the best of several rounds, because interruptions come from elsewhere.
+/// Measures the slowest call while a million keys arrive, and how many calls take more than 50 µs.
+/// The figures are those of the best of several rounds, because interruptions come from elsewhere.
 fn inserting(effort: Effort) {
     let (size, rounds) = if effort == Effort::Quick { (20_000, 1) } else { (1_000_000, 5) };
     let keys: Vec<String> = (0..size).map(key).collect();
@@ -240,8 +240,9 @@ pub(crate) fn key(number: usize) -> String {
     format!("user:{number:010}")
 }
 
-/// The keys in an order in which no store has seen them, so that neighbours in memory are not asked for
-/// one after the other. The strings themselves are in that order, so that reading them costs little.
+/// The keys in an order in which no store has seen them, so that neighbours in memory are not asked
+/// for one after the other. The strings themselves are in that order, so that reading them costs
+/// little.
 fn shuffled(size: usize) -> Vec<String> {
     let mut numbers: Vec<usize> = (0..size).collect();
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;

@@ -1,8 +1,8 @@
 //! The engine beside its peers, in one run: direct buckets, keyed buckets, memory per key and
 //! the worst single call.
 //!
-//! `make bench-core` takes about two minutes. `ARGS=--quick` takes a few seconds and only shows that all
-//! of it runs. `ARGS=--full` adds 10 million keys.
+//! `make bench-core` takes about two minutes. `ARGS=--quick` takes a few seconds and only shows
+//! that all of it runs. `ARGS=--full` adds 10 million keys.
 
 mod direct;
 mod footprint;

@@ -1,5 +1,5 @@
-//! The peers of the benchmarks: governor with its defaults, a bare compare-and-swap loop as the floor,
-//! and a mutex, which is what one writes first.
+//! The peers of the benchmarks: governor with its defaults, a bare compare-and-swap loop as the
+//! floor, and a mutex, which is what one writes first.
 
 use core::num::NonZeroU32;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};

@@ -71,8 +71,8 @@ impl OnFull {
     }
 }
 
-/// The error of a new key that found no slot: all of its slots belong to buckets that owe something,
-/// and [`OnFull::Deny`] keeps those.
+/// The error of a new key that found no slot: all of its slots belong to buckets that owe
+/// something, and [`OnFull::Deny`] keeps those.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TableFull {
     /// The smallest of those buckets' cells. A slot is free as soon as the position is beyond it,
@@ -120,8 +120,8 @@ impl<S: Segments + ?Sized> Clone for Table<'_, S> {
 
 impl<S: Segments + ?Sized> Copy for Table<'_, S> {}
 
-/// [`Table::fetch`] reads this many of the newest segments. The older ones are small and stay in the
-/// processor's cache by themselves.
+/// [`Table::fetch`] reads this many of the newest segments. The older ones are small and stay in
+/// the processor's cache by themselves.
 const FETCHED_SEGMENTS: usize = 2;
 
 /// A segment of fewer slots than this (half a megabyte) stays in the processor's cache by itself.

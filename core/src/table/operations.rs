@@ -19,12 +19,12 @@ use crate::tiers::{Cells, binds_over, check_cost, check_count};
 /// [`check_tables`](crate::check_tables) does it for checks.
 ///
 /// A reservation of several limits starts over when one of their buckets changes meanwhile. Its
-/// charges come back exactly, unless another call has charged the bucket since: then the slot passes
-/// unused, as after any [`cancel`](crate::cancel). The other operations change each limit's bucket
-/// by itself.
+/// charges come back exactly, unless another call has charged the bucket since: then the slot
+/// passes unused, as after any [`cancel`](crate::cancel). The other operations change each limit's
+/// bucket by itself.
 ///
-/// If a new key finds no slot in its table, a reservation is too far, and a hold or a settled debt is
-/// lost: the decision then says that it was not allowed.
+/// If a new key finds no slot in its table, a reservation is too far, and a hold or a settled debt
+/// is lost: the decision then says that it was not allowed.
 ///
 /// # Errors
 /// The errors of the operation, and [`Error::TierCount`] when there are not as many tables and

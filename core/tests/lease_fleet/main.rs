@@ -1,5 +1,5 @@
-//! A simulated fleet of nodes that lease one bucket: how much it admits in every sliding second, how
-//! much of the limit it uses, which nodes get it, and what a crash costs.
+//! A simulated fleet of nodes that lease one bucket: how much it admits in every sliding second,
+//! how much of the limit it uses, which nodes get it, and what a crash costs.
 #![allow(missing_docs, unreachable_pub, clippy::unwrap_used)]
 
 mod fleet;
@@ -201,8 +201,8 @@ fn a_direct_client_gets_a_good_part_of_its_fair_share() {
     }
 }
 
-/// If the nodes use little of the limit, demand may rise to many times its size and hardly a call is
-/// refused.
+/// If the nodes use little of the limit, demand may rise to many times its size and hardly a call
+/// is refused.
 #[test]
 fn a_rise_on_a_large_limit_is_met_at_once() {
     for pattern in [Pattern::Even, Pattern::Uneven, Pattern::Random] {

@@ -3,8 +3,8 @@
 
 use tidegate_core::{Limit, Shape};
 
-/// A bucket as a level of tokens that refills and is drawn from. The level is a whole number, because
-/// it is counted in nanoseconds of refill (smooth) or in tokens (stepped).
+/// A bucket as a level of tokens that refills and is drawn from. The level is a whole number,
+/// because it is counted in nanoseconds of refill (smooth) or in tokens (stepped).
 pub struct NaiveBucket {
     limit: Limit,
     level: i128,

@@ -70,7 +70,8 @@ fn operations() -> Vec<Vec<u8>> {
     traces().map(seed).collect()
 }
 
-/// The value of every trace's bucket in Redis after half of its checks, and values that no bucket has.
+/// The value of every trace's bucket in Redis after half of its checks, and values that no bucket
+/// has.
 fn values() -> Vec<Vec<u8>> {
     let mut seeds = Vec::new();
     for (limits, steps) in traces() {

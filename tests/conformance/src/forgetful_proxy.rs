@@ -1,5 +1,5 @@
-//! A proxy between a client and its server that can drop what their connections carry, as a network does
-//! that has forgotten them.
+//! A proxy between a client and its server that can drop what their connections carry, as a network
+//! does that has forgotten them.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};

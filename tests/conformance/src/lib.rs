@@ -1,5 +1,5 @@
-//! Code that the conformance tests share: the vectors as types, real redis-servers, and the Lua twin
-//! in this process.
+//! Code that the conformance tests share: the vectors as types, real redis-servers, and the Lua
+//! twin in this process.
 
 pub mod case;
 pub mod forgetful_proxy;

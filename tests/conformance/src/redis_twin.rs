@@ -34,7 +34,8 @@ impl RedisTwin {
         }
         writing.exec(&mut self.0).expect("the keys are laid");
 
-        // No time passes within a transaction, so nothing that was written expires before it is read.
+        // No time passes within a transaction, so nothing that was written expires before it is
+        // read.
         let mut run = redis::cmd("EVAL");
         run.arg(script).arg(keys.len()).arg(&keys).arg(&call.arguments);
         redis::cmd("MULTI").exec(&mut self.0).expect("a transaction");

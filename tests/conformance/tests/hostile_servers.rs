@@ -136,8 +136,8 @@ fn a_script_that_never_ends() {
     assert!(again.check("k", 1).expect("a decision").allowed);
 }
 
-/// A value that Tidegate did not write is an error under every policy: the bucket's debt is unknown,
-/// and the server does answer.
+/// A value that Tidegate did not write is an error under every policy: the bucket's debt is
+/// unknown, and the server does answer.
 #[test]
 fn values_of_others() {
     let server = RedisServer::start();
@@ -181,7 +181,8 @@ fn any_bytes_are_a_key() {
     }
 }
 
-/// A fake server that answers every command with the same bytes; with none, it closes the connection.
+/// A fake server that answers every command with the same bytes; with none, it closes the
+/// connection.
 struct Answering {
     address: SocketAddr,
     ends: Arc<AtomicBool>,
@@ -276,8 +277,8 @@ fn servers_that_answer_nonsense() {
     }
 }
 
-/// On a busy machine a thread may be woken late, and a call with it. So most calls must be on time, and
-/// no call may be as late as a hang would make it.
+/// On a busy machine a thread may be woken late, and a call with it. So most calls must be on time,
+/// and no call may be as late as a hang would make it.
 #[test]
 fn no_call_takes_longer_than_its_timeout() {
     let frozen = RedisServer::start();
@@ -311,7 +312,8 @@ fn no_call_takes_longer_than_its_timeout() {
     frozen.thaw();
 }
 
-/// How much later than its timeout a call ends, less the delay with which a thread beside it is woken.
+/// How much later than its timeout a call ends, less the delay with which a thread beside it is
+/// woken.
 fn lateness(name: &str, timeout: Duration, call: &dyn Fn() -> Result<(), Error>) -> Duration {
     let ended = AtomicBool::new(false);
     std::thread::scope(|scope| {

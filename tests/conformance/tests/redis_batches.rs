@@ -47,7 +47,8 @@ fn decision(outcome: Result<Outcome, Error>) -> Decision {
     }
 }
 
-/// Many checks at once share few round trips, and have the answers of some order one after the other.
+/// Many checks at once share few round trips, and have the answers of some order one after the
+/// other.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn concurrent_checks_share_round_trips_and_stay_exact() {
     const CALLERS: u64 = 100;
@@ -180,8 +181,8 @@ fn command(commands: &mut impl std::io::BufRead) -> Option<Vec<String>> {
     (0..words).map(|_| number('$').map(|(_, word)| word)).collect()
 }
 
-/// A call is sent at once while there is at most one batch in flight. Calls that find two wait until one
-/// of these is answered, and then form one batch.
+/// A call is sent at once while there is at most one batch in flight. Calls that find two wait
+/// until one of these is answered, and then form one batch.
 #[test]
 fn two_batches_are_in_flight_and_no_more() {
     let server = Scripted::start();
@@ -239,8 +240,8 @@ fn checks_of_one_call_are_one_round_trip() {
     }
 }
 
-/// A frozen server costs each caller its timeout, counted from its own call, whether its request is in
-/// flight or waiting.
+/// A frozen server costs each caller its timeout, counted from its own call, whether its request is
+/// in flight or waiting.
 #[test]
 fn every_caller_waits_for_its_own_timeout() {
     let server = RedisServer::start();

@@ -1,5 +1,5 @@
-//! Shared buckets in a cluster: slots that move are followed, slots that no node serves are an error, and
-//! no bucket is ever in two places.
+//! Shared buckets in a cluster: slots that move are followed, slots that no node serves are an
+//! error, and no bucket is ever in two places.
 
 use std::time::{Duration, Instant};
 
@@ -90,8 +90,8 @@ fn a_slot_that_moves_is_followed() {
     assert_eq!(charge(&limiter, "k"), Ok(5));
 }
 
-/// A node that has only some keys of a moving slot cannot know the others, so calls with several keys
-/// fail until the slot has moved.
+/// A node that has only some keys of a moving slot cannot know the others, so calls with several
+/// keys fail until the slot has moved.
 #[test]
 fn several_keys_of_a_moving_slot_are_an_error_until_it_has_moved() {
     let cluster = RedisCluster::start();
@@ -127,8 +127,8 @@ fn a_dead_master_is_an_error_until_its_replica_takes_over() {
     assert_ne!(cluster.owner(slot), owner);
 }
 
-/// The breaker of a dead node opens soon, so that calls on its slots need not fail one by one. Calls on
-/// the other nodes' slots never notice.
+/// The breaker of a dead node opens soon, so that calls on its slots need not fail one by one.
+/// Calls on the other nodes' slots never notice.
 #[test]
 fn a_dead_node_is_left_alone_and_the_others_are_not() {
     let mut cluster = RedisCluster::start();

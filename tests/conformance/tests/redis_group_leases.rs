@@ -76,7 +76,8 @@ fn records_of_leases_are_in_the_slot_of_the_bucket() {
     }
 }
 
-/// A new lease needs both keys, and no node has both while they move: until then checks go to the bucket.
+/// A new lease needs both keys, and no node has both while they move: until then checks go to the
+/// bucket.
 #[test]
 fn a_lease_follows_its_slot() {
     let cluster = RedisCluster::start();

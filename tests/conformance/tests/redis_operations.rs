@@ -124,8 +124,8 @@ fn racing_clients_lose_and_mint_nothing() {
     assert_eq!(spent + left, 60);
 }
 
-/// The buckets of a user and an organisation are charged together or not at all, and each has a key of
-/// its own.
+/// The buckets of a user and an organisation are charged together or not at all, and each has a key
+/// of its own.
 #[test]
 fn a_key_per_limit_is_charged_together_or_not_at_all() {
     let server = RedisServer::start();

@@ -73,13 +73,14 @@ fn a_master_that_is_demoted_is_left() {
     assert!(written.is_some(), "the new master has the bucket");
 }
 
-/// The old master still acts as a master for the eight seconds that sentinels wait before they tell it.
-/// Charges that go there meanwhile are lost.
+/// The old master still acts as a master for the eight seconds that sentinels wait before they tell
+/// it. Charges that go there meanwhile are lost.
 #[test]
 fn a_master_that_does_not_know_it_is_replaced_is_left_though_a_sentinel_hangs() {
     let group = SentinelGroup::start();
     let limiter = limiter(&group.url());
-    // Each charge is so large that time does not pay it meanwhile, so the charged bucket stays visible.
+    // Each charge is so large that time does not pay it meanwhile, so the charged bucket stays
+    // visible.
     let charge = || assert!(limiter.check("k", 100).expect("one of them serves").allowed);
     charge();
     group.sentinels[1].freeze();

@@ -7,8 +7,8 @@ use tidegate::{Error, Limiter, ManualClock, Store};
 use tidegate_conformance::forgetful_proxy::ForgetfulProxy;
 use tidegate_conformance::redis_server::RedisServer;
 
-/// How much longer than its store timeout a call may take, because a machine that is busy with other
-/// tests schedules threads late. A call that hangs takes far longer.
+/// How much longer than its store timeout a call may take, because a machine that is busy with
+/// other tests schedules threads late. A call that hangs takes far longer.
 const SLACK: Duration = Duration::from_secs(1);
 
 fn limiter(url: &str, limit: &str, timeout: Duration) -> Limiter {

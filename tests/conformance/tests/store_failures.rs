@@ -56,7 +56,8 @@ fn a_hanging_store_is_waited_for_a_few_times_and_then_probed() {
         "{message}"
     );
 
-    // One call after each wait, which is at least 50 ms long, takes the timeout. No other call waits.
+    // One call after each wait, which is at least 50 ms long, takes the timeout. No other call
+    // waits.
     let (began, mut waited, mut calls) = (Instant::now(), 0, 0);
     while began.elapsed() < Duration::from_secs(1) {
         calls += 1;

@@ -87,7 +87,8 @@ fn takes_the_engines_steps_of_many_checks() {
         .unwrap_or_else(|failure| panic!("{failure}"));
 }
 
-/// These values are as long as a word of the script and compare as a refusal, but mean something else.
+/// These values are as long as a word of the script and compare as a refusal, but mean something
+/// else.
 #[test]
 fn reads_values_that_only_look_like_a_refusal() {
     let twins = Twins::load();

@@ -4,8 +4,8 @@ use std::cell::Cell;
 
 pub(crate) use loom::sync::atomic::{Ordering, fence};
 
-/// Does not yield. Every loop of the table must end by its own steps, whatever other threads have left
-/// behind; a loop that waits for another thread fails its model.
+/// Does not yield. Every loop of the table must end by its own steps, whatever other threads have
+/// left behind; a loop that waits for another thread fails its model.
 pub(crate) fn spin_loop() {}
 
 pub(crate) const PATIENCE: u32 = 1;
@@ -30,11 +30,12 @@ pub(crate) fn model_loads(loads: Loads) {
 
 /// Loom's atomic, accessed in a way that makes loom run every order.
 ///
-/// When loom looks for orders worth running, it remembers only the last access of an atomic (its issues
-/// 166 and 392). If a thread loads a word and then swaps it, its own load hides that another thread had
-/// loaded the word before, and the order in which the swap comes first is never run. Loom forgets no
-/// read-modify-write. So a load of the newest value is made as one. For other loads, every access is
-/// announced by a relaxed read-modify-write of a second atomic, which leaves old values visible.
+/// When loom looks for orders worth running, it remembers only the last access of an atomic (its
+/// issues 166 and 392). If a thread loads a word and then swaps it, its own load hides that another
+/// thread had loaded the word before, and the order in which the swap comes first is never run.
+/// Loom forgets no read-modify-write. So a load of the newest value is made as one. For other
+/// loads, every access is announced by a relaxed read-modify-write of a second atomic, which leaves
+/// old values visible.
 #[derive(Debug, Default)]
 pub struct AtomicU64 {
     announced: loom::sync::atomic::AtomicU8,

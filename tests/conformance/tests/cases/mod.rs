@@ -70,7 +70,8 @@ pub fn checks() -> impl Strategy<Value = Checks> {
         })
 }
 
-/// Random numbers that choose an operation and its arguments, once the values of the keys are known.
+/// Random numbers that choose an operation and its arguments, once the values of the keys are
+/// known.
 #[derive(Clone, Debug)]
 struct Picks {
     operation: u8,
@@ -207,8 +208,8 @@ fn period(part: u64) -> u64 {
     }
 }
 
-/// A value of a bucket's key: none, one that the script would have written under these limits, under
-/// others or at another time, or any bytes.
+/// A value of a bucket's key: none, one that the script would have written under these limits,
+/// under others or at another time, or any bytes.
 fn value(now: u64, limits: Vec<Limit>, foreign: bool) -> impl Strategy<Value = Option<Vec<u8>>> {
     let tiers = limits.len();
     let own = written(now, Just(limits.clone()).boxed());
@@ -422,9 +423,10 @@ pub fn edges() -> [Case; 2] {
 /// - If nothing is missing there is no delay, by either branch.
 /// - A whole millisecond equals the millisecond before and a million nanoseconds; the two forms
 ///   compare and add up alike.
-/// - `%s` writes fourteen digits, which a step (below 10^13) and seconds (below 10^11) do not exceed.
-/// - A check that does not take the quick path takes the slow one, with the same result. For a single
-///   check, the smaller of 1 and the number of checks that have room is 1.
+/// - `%s` writes fourteen digits, which a step (below 10^13) and seconds (below 10^11) do not
+///   exceed.
+/// - A check that does not take the quick path takes the slow one, with the same result. For a
+///   single check, the smaller of 1 and the number of checks that have room is 1.
 /// - A time in the clock's last millisecond is a whole millisecond.
 pub const EQUIVALENT_MUTANTS: &[&str] = &[
     r#"charge = width and cost and cost > 0 and cost * width [36: " > " -> " < "]"#,

@@ -1,5 +1,5 @@
-//! Models of `OnFull::EvictIdlest`: a new key always finds a slot, and no key has two buckets. A charge
-//! that runs at the same time as a drop may be forgotten, or count for the new key.
+//! Models of `OnFull::EvictIdlest`: a new key always finds a slot, and no key has two buckets. A
+//! charge that runs at the same time as a drop may be forgotten, or count for the new key.
 
 use loom::sync::Arc;
 

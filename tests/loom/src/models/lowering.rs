@@ -6,8 +6,8 @@ use loom::thread;
 use super::{At, KEY, OTHER, Outcomes, PREEMPTIONS_OF_TWO, Slots, both, in_every_order};
 use crate::{Limit, Operation, Outcome, Reservation, Reserved, apply_tables};
 
-/// Runs an operation on a bucket of three tokens that gains one each millisecond, so that positions are
-/// milliseconds.
+/// Runs an operation on a bucket of three tokens that gains one each millisecond, so that positions
+/// are milliseconds.
 fn apply(slots: &Slots, position: u64, operation: Operation) -> Outcome {
     let limit = Limit::stepped(1, 1_000_000, 3).unwrap();
     apply_tables(&[slots.table()], &[limit], &[KEY], &At(position * 1_000_000), operation).unwrap()
@@ -68,8 +68,8 @@ fn a_credit_a_charge_and_a_reclaim() {
         } else {
             assert_eq!(other, Ok(true));
             assert_eq!(cell(&slots, KEY), 0);
-            // The cell is one higher if the check had read the very value that the other key's cell now
-            // has.
+            // The cell is one higher if the check had read the very value that the other key's cell
+            // now has.
             assert!(matches!(cell(&slots, OTHER), 12 | 13), "{}", cell(&slots, OTHER));
             note.note("taken");
         }

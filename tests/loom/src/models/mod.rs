@@ -14,8 +14,8 @@ use loom::thread;
 use crate::sync::{AtomicU64, Loads, Ordering, model_loads};
 use crate::{OnFull, Segments, Slot, Table, TableFull};
 
-/// The bounds of preemptions: in models of two threads, in models of more threads or tiers, and where
-/// loads may see old values. A higher `LOOM_MAX_PREEMPTIONS` overrides them.
+/// The bounds of preemptions: in models of two threads, in models of more threads or tiers, and
+/// where loads may see old values. A higher `LOOM_MAX_PREEMPTIONS` overrides them.
 const PREEMPTIONS_OF_TWO: usize = 3;
 const PREEMPTIONS_OF_MORE: usize = 3;
 const PREEMPTIONS_WITH_OLD_VALUES: usize = 1;
@@ -79,8 +79,8 @@ fn in_every_order(preemptions: usize, body: impl Fn() + Sync + Send + 'static) {
     run(Loads::Newest, preemptions, body);
 }
 
-/// Runs the body in every order, and again with loads that see old values where their ordering allows
-/// it.
+/// Runs the body in every order, and again with loads that see old values where their ordering
+/// allows it.
 fn with_old_values_too(body: impl Fn() + Sync + Send + 'static) {
     let body = std::sync::Arc::new(body);
     let again = std::sync::Arc::clone(&body);
@@ -146,8 +146,8 @@ fn one_bucket_when_slots_come_free_meanwhile() {
     });
 }
 
-/// One insertion finds a full bucket to reclaim; the other, at an earlier time, adds a segment. They take
-/// different slots, and only the fence makes one see the other.
+/// One insertion finds a full bucket to reclaim; the other, at an earlier time, adds a segment.
+/// They take different slots, and only the fence makes one see the other.
 #[test]
 fn one_bucket_when_the_table_grows_meanwhile() {
     let outcomes = Outcomes::default();
@@ -190,7 +190,8 @@ impl Segments for Growing {
     }
 }
 
-/// The bucket in the only slot has become full: its key is charged while another key takes the slot.
+/// The bucket in the only slot has become full: its key is charged while another key takes the
+/// slot.
 #[test]
 fn a_charge_counts_or_starts_over_when_its_slot_is_taken() {
     let outcomes = Outcomes::default();
@@ -283,8 +284,8 @@ fn a_dead_insertion_is_withdrawn() {
     });
 }
 
-/// A thread that has frozen the cell goes on when the key has been made live again and charged, and is
-/// leaving again because of another thread. Only the version shows that.
+/// A thread that has frozen the cell goes on when the key has been made live again and charged, and
+/// is leaving again because of another thread. Only the version shows that.
 #[test]
 fn a_late_evictor_takes_nothing() {
     in_every_order(PREEMPTIONS_OF_MORE, || {

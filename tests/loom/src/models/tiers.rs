@@ -109,8 +109,8 @@ fn what_is_given_back_is_what_was_charged() {
     });
 }
 
-/// A credit makes the first tier's bucket full; another key then takes its slot, and its charge brings
-/// the cell to the value that the check had read.
+/// A credit makes the first tier's bucket full; another key then takes its slot, and its charge
+/// brings the cell to the value that the check had read.
 #[test]
 fn tiers_charge_all_or_none_when_a_lowered_cell_returns() {
     let outcomes = Outcomes::default();
