@@ -43,7 +43,7 @@ pub enum Source {
 }
 
 impl Source {
-    /// Every source. Its place here is the number that stands for it where an answer travels as
+    /// Every source. A source is written as its index here where a binding sends an answer as
     /// numbers.
     pub const ALL: [Self; 5] = [Self::Memory, Self::Shm, Self::Redis, Self::Lease, Self::Fallback];
 

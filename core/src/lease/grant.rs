@@ -200,8 +200,8 @@ fn share(terms: &LeaseTerms, others: &[NodeRecord], ask: &LeaseAsk, available: u
     }
     // The node has all that it wants. It takes only what it really spends, so that the others get
     // the rest. Its pace leaves room for demand to rise until it asks again, by one token a ttl at
-    // least. Where little is wanted altogether that room is large, because it costs nobody
-    // anything.
+    // least. Where little is wanted altogether that room is large, because it costs the
+    // others nothing.
     let taken = ask.spent.clamp(want - want / 64, want);
     let near = if ask.is_new { 0 } else { spare.min(want / 2) };
     let least = 1_000_000_u64.div_ceil(terms.ttl() / NANOS_PER_MILLI);
@@ -213,8 +213,8 @@ fn share(terms: &LeaseTerms, others: &[NodeRecord], ask: &LeaseAsk, available: u
 }
 
 /// The most tokens that a node may spend in any second: those of its pace and a 20th more, to even
-/// out when calls come, as far as nobody owns them. What the others still lack of their shares is
-/// left to them, unless this node lacks it too.
+/// out when calls come, as far as no other node owns them. What the others still lack of their
+/// shares is left to them, unless this node lacks it too.
 fn most_in_a_second(terms: &LeaseTerms, others: &[NodeRecord], share: &Share) -> u64 {
     let whole = share.pace / 1_000;
     if whole == 0 {

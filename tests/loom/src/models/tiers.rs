@@ -94,7 +94,7 @@ fn tiers_charge_all_or_none_when_the_last_is_taken() {
 
 /// A charge is given back after a third call has charged the same bucket.
 #[test]
-fn what_is_given_back_is_what_was_charged() {
+fn a_charge_given_back_takes_no_other_charge_along() {
     in_every_order(2, || {
         let tiers = [Slots::new(1), Slots::new(1)];
         assert!(check(&tiers, EARLIER));
