@@ -10,9 +10,9 @@ use crate::clock::FastClock;
 /// One bucket without a key, of exactly one limit: a rate for the whole process, or for the
 /// object that owns it.
 ///
-/// For many keys, several limits or a shared store there is [`Limiter`](crate::Limiter). All
-/// threads spend from one bucket through a shared reference; a check takes no lock, allocates
-/// nothing and does not wait.
+/// [`Limiter`](crate::Limiter) is for many keys, several limits or a shared store. All threads can
+/// spend from one bucket through a shared reference. A check takes no lock, allocates nothing and
+/// does not wait.
 ///
 /// ```
 /// use tidegate::Bucket;
@@ -30,8 +30,8 @@ pub struct Bucket<C = FastClock> {
     cell: Alone<AtomicU64>,
 }
 
-/// Away from its neighbours' cache lines, so that a check does not slow down readers of the
-/// limit, or of other buckets; processors fetch lines in pairs.
+/// A cell in cache lines of its own, so that a check does not slow down readers of the limit or of
+/// other buckets. Processors fetch lines in pairs.
 #[derive(Debug)]
 #[repr(align(128))]
 struct Alone<T>(T);
@@ -56,7 +56,7 @@ impl<C: Clock> Bucket<C> {
         Self { limit, clock, cell: Alone(AtomicU64::new(0)) }
     }
 
-    /// Spends `cost` tokens now if they are there; never waits. A cost of 0 looks without
+    /// Spends `cost` tokens if the bucket holds them now; never waits. A cost of 0 looks without
     /// spending.
     ///
     /// # Errors
@@ -66,15 +66,15 @@ impl<C: Clock> Bucket<C> {
         self.check_at(self.clock.now(), cost)
     }
 
-    /// [`check`](Self::check) at a time that you have read already, on the bucket's own clock:
-    /// one reading then serves several buckets. A `now` earlier than that of a call before
-    /// finds less, never more.
+    /// [`check`](Self::check) at a time that was read before, on the bucket's own clock, so that one
+    /// reading can serve several buckets. A `now` earlier than that of a previous call finds less,
+    /// never more.
     ///
     /// # Errors
     /// As [`check`](Self::check).
     #[inline(always)]
     pub fn check_at(&self, now: u64, cost: u64) -> Result<Decision, Error> {
-        // Relaxed: the cell is all there is to agree on, and its changes have one order.
+        // Relaxed is enough: threads only agree on the cell, and its changes have one order.
         let mut cell = self.cell.0.load(Ordering::Relaxed);
         loop {
             let (decision, next) =

@@ -14,15 +14,14 @@ pub(crate) use fast::Timebase;
 /// The operating system's monotonic clock, aligned to the Unix epoch once, when
 /// the clock is made.
 ///
-/// It shows the wall clock's time as of its making plus the monotonic time
-/// since, so windows are epoch-aligned, while later steps of the wall clock
-/// change nothing. Reading it takes about three times as long as reading a
-/// [`FastClock`], which follows the same time.
+/// It shows the wall clock's time when it was made, plus the monotonic time since. So windows are
+/// aligned to the epoch, and later steps of the wall clock change nothing. Reading it takes about
+/// three times as long as reading a [`FastClock`], which follows the same time.
 ///
-/// Whether it counts while the machine is suspended is the platform's choice: on
-/// Linux and macOS it stands still, so buckets refill only while the machine runs.
-/// The 64-bit count of nanoseconds ends in the year 2554, stays at its end, and
-/// nothing is admitted any more; there is no shorter wrap.
+/// The platform decides whether it counts while the machine is suspended: on Linux and macOS it
+/// stands still, so buckets refill only while the machine runs. The 64-bit count of nanoseconds
+/// ends in the year 2554. It then stays at its end, and nothing is admitted any more. It does not
+/// wrap before.
 ///
 /// ```
 /// use tidegate::{Clock, MonotonicClock};
@@ -42,7 +41,7 @@ impl MonotonicClock {
         Self { start: Instant::now(), start_nanos: WallClock.now() }
     }
 
-    /// What it shows at a moment that was read already.
+    /// The time that this clock shows at an instant that was read before.
     pub(crate) fn at(&self, moment: Instant) -> u64 {
         self.start_nanos.saturating_add(saturating_nanos(moment.duration_since(self.start)))
     }
@@ -62,11 +61,11 @@ impl Clock for MonotonicClock {
 
 /// The wall clock: nanoseconds since the Unix epoch, whatever the system says now.
 ///
-/// For windows that must follow the calendar for years, such as a quota per day, and
-/// for buckets that should refill while the machine is suspended. The price is that it
-/// steps: forward, and every bucket refills for time that did not pass; backward, and
-/// every bucket waits until the clock has caught up. Neither makes a bucket hold more
-/// than its burst. Before 1970 it shows 0.
+/// It is for windows that must follow the calendar for years, such as a quota per day, and for
+/// buckets that should refill while the machine is suspended. The price is that it steps. After a
+/// step forward, every bucket has refilled for time that did not pass; after a step backward, every
+/// bucket waits until the clock has caught up. Neither makes a bucket hold more than its burst.
+/// Before 1970 it shows 0.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -84,7 +83,7 @@ impl Clock for WallClock {
     }
 }
 
-/// The clock of a limiter's buckets in memory: the fast one without an indirect call.
+/// The clock of a limiter's buckets in memory. A fast clock is read without an indirect call.
 #[derive(Clone)]
 pub(crate) enum ProcessClock {
     Fast(FastClock),

@@ -7,11 +7,11 @@ use std::hash::RandomState;
 use foldhash::SharedSeed;
 use foldhash::quality::FoldHasher;
 
-/// Turns keys into the 64 bits by which a table knows them, with a secret seed, so that
-/// nobody can choose keys that share a bucket or crowd a window.
+/// Hashes keys to the 64 bits by which a table knows them. The seed is secret, so that nobody can
+/// choose keys that share a bucket or crowd a window.
 ///
-/// The hash is not a cryptographic one. It need not be: none of its bits can be seen from
-/// outside, and two keys that meet only share a bucket.
+/// The hash is not cryptographic. It need not be, because none of its bits can be seen from outside,
+/// and two keys with the same hash only share a bucket.
 #[derive(Clone)]
 pub(crate) struct Fingerprinter {
     shared: SharedSeed,
@@ -19,7 +19,7 @@ pub(crate) struct Fingerprinter {
 }
 
 impl Fingerprinter {
-    /// With a seed of its own, from the system's randomness.
+    /// A hasher with a new seed, from the system's randomness.
     pub(crate) fn random() -> Self {
         let random = || RandomState::new().hash_one(0);
         Self::new([random(), random()])
@@ -38,7 +38,7 @@ impl Fingerprinter {
     }
 }
 
-/// Without the seed, which is a secret.
+/// Shows everything but the seed, which is secret.
 impl fmt::Debug for Fingerprinter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Fingerprinter")

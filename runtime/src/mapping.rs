@@ -9,7 +9,7 @@ use std::io;
 use memmap2::{MmapMut, MmapOptions, MmapRaw};
 use tidegate_core::Slot;
 
-/// Slots in pages of their own: of a file, mapped shared and writable, or of nothing.
+/// Slots in pages of their own: those of a file, mapped shared and writable, or anonymous ones.
 #[derive(Debug)]
 pub(crate) struct Mapping {
     map: MmapRaw,
@@ -17,15 +17,15 @@ pub(crate) struct Mapping {
 }
 
 impl Mapping {
-    /// New slots of this process, never used. The system clears each page when it is first
-    /// touched, so this takes as long for many slots as for few; an allocator may clear
-    /// memory that it has had before, all at once.
+    /// New slots of this process. The system clears each page when it is first touched, so this takes
+    /// as long for many slots as for few. An allocator, in contrast, may clear memory that it has used
+    /// before, all at once.
     pub(crate) fn anonymous(slots: usize) -> io::Result<Self> {
         let length = slots.checked_mul(size_of::<Slot>()).ok_or(io::ErrorKind::OutOfMemory)?;
         Ok(Self { map: MmapMut::map_anon(length)?.into(), slots })
     }
 
-    /// Maps the file's first `slots` slots, which it must have.
+    /// Maps the first `slots` slots of the file, which must be that long.
     #[cfg(any(target_os = "linux", target_os = "macos"))]
     pub(crate) fn of_file(file: &File, slots: usize) -> io::Result<Self> {
         let length = slots.checked_mul(size_of::<Slot>()).ok_or(io::ErrorKind::OutOfMemory)?;

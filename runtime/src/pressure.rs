@@ -2,8 +2,8 @@
 
 use core::iter::Sum;
 
-/// What a store with a bounded number of keys could not keep, since it was made. Where
-/// either number grows, `max_keys` is too small for the keys that owe something.
+/// What a store with a bounded number of keys could not keep since it was made. If either number
+/// grows, `max_keys` is too small for the keys that owe something.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Pressure {

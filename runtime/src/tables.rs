@@ -8,18 +8,18 @@ use tidegate_core::{
 use crate::fingerprint::Fingerprinter;
 use crate::{Error, Keys};
 
-/// How many checks wait for memory together: as many as processors keep in flight,
-/// and more, so that the waits between batches are few.
+/// How many checks wait for memory together: more than processors keep in flight, so that there are
+/// few waits between these groups.
 const BATCH: usize = 64;
 
-/// Buckets within this process's reach, for one set of limits: a lock-free table for
-/// each of them, and the clock that they are used by.
+/// Buckets in memory that this process can read and write, for one set of limits: a lock-free table
+/// for each limit, and their clock.
 ///
-/// A call takes no lock and allocates nothing, but for those that make room grow.
+/// A call takes no lock and allocates nothing, except a call that makes a table grow.
 #[derive(Debug)]
 pub(crate) struct KeyedTables<S, C> {
     pub(crate) limits: Box<[Limit]>,
-    /// As many as there are limits.
+    /// One table for each limit.
     pub(crate) segments: Box<[S]>,
     pub(crate) on_full: OnFull,
     pub(crate) fingerprinter: Fingerprinter,
@@ -28,7 +28,7 @@ pub(crate) struct KeyedTables<S, C> {
 }
 
 impl<S: Segments, C: Clock> KeyedTables<S, C> {
-    /// The check of one key; none when its cost is above a burst: nothing is done then.
+    /// Checks one key. Returns `None`, and does nothing, if the cost is above a burst.
     // Inlined, a caller that reads only part of the decision pays only for that.
     #[inline(always)]
     pub(crate) fn check_affordable(&self, key: &[u8], cost: u64) -> Option<Decision> {
@@ -47,7 +47,7 @@ impl<S: Segments, C: Clock> KeyedTables<S, C> {
         Some(Decision { source: self.source, ..decision })
     }
 
-    /// The check of any number of limits.
+    /// Checks a key under any number of limits.
     #[inline(always)]
     pub(crate) fn check(&self, keys: Keys<'_>, cost: u64) -> Result<Decision, Error> {
         let decision = self.with_tables(&self.fingerprints(keys), |tables, fingerprints| {
@@ -57,7 +57,7 @@ impl<S: Segments, C: Clock> KeyedTables<S, C> {
         Ok(Decision { source: self.source, ..decision })
     }
 
-    /// Any operation.
+    /// Runs any operation.
     pub(crate) fn run(&self, keys: Keys<'_>, operation: Operation) -> Result<Outcome, Error> {
         let outcome = self.with_tables(&self.fingerprints(keys), |tables, fingerprints| {
             apply_tables(tables, &self.limits, fingerprints, &self.clock, operation)
@@ -65,10 +65,11 @@ impl<S: Segments, C: Clock> KeyedTables<S, C> {
         Ok(outcome.map_err(Error::from_engine)?.from_source(self.source))
     }
 
-    /// Many checks, in order; of a single limit at one reading of the clock for each batch.
+    /// Makes many checks, in order. Under a single limit, each group of checks has one reading of the
+    /// clock.
     ///
-    /// What they need of memory is asked for first, all at once, so that they wait for
-    /// the slow part of it together.
+    /// The memory that a group needs is prefetched at once, so that its checks wait for slow memory
+    /// together.
     pub(crate) fn check_many(&self, checks: &[(Keys<'_>, u64)]) -> Result<Vec<Decision>, Error> {
         let mut decisions = Vec::with_capacity(checks.len());
         for batch in checks.chunks(BATCH) {
@@ -102,7 +103,7 @@ impl<S: Segments, C: Clock> KeyedTables<S, C> {
     fn fingerprints(&self, keys: Keys<'_>) -> [u64; MAX_TIERS] {
         match keys {
             Keys::One(key) => [self.fingerprinter.of(key); MAX_TIERS],
-            // Apart from the buckets under one key.
+            // The rotation keeps these buckets apart from those under one key.
             Keys::Each(keys) => core::array::from_fn(|tier| {
                 keys.get(tier).map_or(0, |key| self.fingerprinter.of(key).rotate_left(32))
             }),

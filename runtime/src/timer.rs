@@ -7,7 +7,7 @@ use tokio::task::JoinHandle;
 use crate::Error;
 use crate::redis::io;
 
-/// Waits at least `duration`, on any executor: the I/O thread keeps the time.
+/// Waits at least `duration` on any executor. The I/O thread keeps the time.
 pub(crate) async fn sleep(duration: Duration) -> Result<(), Error> {
     if duration.is_zero() {
         return Ok(());
@@ -17,7 +17,7 @@ pub(crate) async fn sleep(duration: Duration) -> Result<(), Error> {
     (&mut asleep.0).await.map_err(|_| Error::Store("the I/O thread is gone".into()))
 }
 
-/// A sleep that nobody waits for need not go on.
+/// Ends the sleep when nobody waits for it any more.
 struct AbortOnDrop(JoinHandle<()>);
 
 impl Drop for AbortOnDrop {

@@ -2,26 +2,26 @@
 
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 
-/// How long a line is followed before the counter is compared with the true time again.
+/// How long readers follow a line before one compares the counter with the true time again.
 pub(super) const REFRESH_NANOS: u64 = 100_000_000;
-/// How long a line may be followed while another thread is at that comparison.
+/// How long readers may follow a line while another thread makes that comparison.
 const TRUST_NANOS: u64 = 2 * REFRESH_NANOS;
 /// How far the counter of one processor may be behind that of another.
 const SKEW_NANOS: u64 = 1_000_000;
-/// How long after its sample a line may be laid; lines that differ by 100 ppm part by a
-/// nanosecond meanwhile.
+/// How long after its sample a line may be laid. In this time, lines that differ by 100 ppm part by
+/// one nanosecond.
 const PROMPT_NANOS: u64 = 10_000;
 const LAYING_TRIES: u32 = 8;
 
-/// Turns the ticks of a free-running counter into nanoseconds that never leave the true time
-/// for long, as NTP disciplines a clock.
+/// Turns the ticks of a free-running counter into nanoseconds that stay close to the true time, as
+/// NTP disciplines a clock.
 ///
-/// Time is a line through a point (ticks, nanoseconds) with a rate. Readers follow it without
-/// a lock. When it has been followed for [`REFRESH_NANOS`], the next reader brings the true
-/// time and lays a new line through the present.
+/// Time is a line through a point (ticks, nanoseconds) with a rate. Readers follow it without a lock.
+/// After [`REFRESH_NANOS`], the next reader reads the true time and lays a new line through the
+/// present.
 #[derive(Debug)]
 pub(super) struct Discipline {
-    /// How many lines have been laid; the present one is `lines[laid % 2]`.
+    /// How many lines have been laid; the current one is `lines[laid % 2]`.
     laid: AtomicU64,
     lines: [Line; 2],
     refresh: u64,
@@ -29,8 +29,8 @@ pub(super) struct Discipline {
     skew: u64,
     prompt: u64,
     first_rate: u64,
-    /// Held by the one thread that lays a line. Should it never be given back (a fork may
-    /// happen while it is held), readers ask for the true time each time: slower, not wrong.
+    /// A lock for the one thread that lays a line. If it is never released (a fork may happen while it
+    /// is held), readers read the true time each time, which is slower but not wrong.
     correcting: AtomicBool,
     true_rate: AtomicU64,
     sampled_ticks: AtomicU64,
@@ -53,8 +53,8 @@ struct Point {
 }
 
 impl Discipline {
-    /// Starts at `ticks`, which is the time `nanos`, with `rate` nanoseconds per tick (32
-    /// fractional bits).
+    /// A line from `ticks`, which is the time `nanos`, with `rate` nanoseconds per tick (32 fractional
+    /// bits).
     pub(super) fn new(rate: u64, ticks: u64, nanos: u64) -> Self {
         let rate = rate.max(1);
         Self {
@@ -76,18 +76,18 @@ impl Discipline {
         }
     }
 
-    /// The time at `ticks`; none when the line wants correcting.
+    /// The time at `ticks`; `None` if a new line is due.
     #[inline]
     pub(super) fn read(&self, ticks: u64) -> Option<u64> {
         let line = self.line();
-        // A counter that has gone backward wraps round to a large distance.
+        // If the counter has gone backward, the difference wraps to a large one.
         let distance = ticks.wrapping_sub(line.ticks);
         (distance < self.refresh).then(|| line.after(distance))
     }
 
-    /// The time now, and from here on a line that leads to the true time; `sample` gives the
-    /// ticks and the true time of one moment. Time is never turned back: where the line was
-    /// ahead, the next one is flatter, so that they meet at its end.
+    /// The time now, after laying a line that leads to the true time. `sample` gives the ticks and the
+    /// true time of one moment. Time never goes back: if the line was ahead, the next one is flatter,
+    /// so that it meets the true time at its end.
     pub(super) fn correct(&self, sample: impl Fn() -> (u64, u64)) -> u64 {
         if self.correcting.swap(true, Ordering::Acquire) {
             return self.while_another_corrects(sample());
@@ -99,7 +99,7 @@ impl Discipline {
 
     /// Only for the holder of `correcting`.
     fn correct_alone(&self, sample: impl Fn() -> (u64, u64)) -> u64 {
-        // Sampled here, it is later than the sample that the present line was laid by.
+        // A sample taken here is later than the sample of the current line.
         let (mut ticks, mut truth) = sample();
         let line = self.line();
         if line.ticks.wrapping_sub(ticks) < self.skew {
@@ -108,8 +108,8 @@ impl Discipline {
         if let Some(now) = self.read(ticks) {
             return now;
         }
-        // Others follow the old line until the new one is laid. Should this thread be
-        // interrupted before that, the two lines have parted: it starts from a new sample.
+        // Other threads follow the old line until the new one is laid. If this thread was interrupted
+        // meanwhile, the two lines have parted, and it starts again from a new sample.
         for _ in 0..LAYING_TRIES {
             let (later, later_truth) = sample();
             if later.wrapping_sub(ticks) < self.prompt {
@@ -139,8 +139,8 @@ impl Discipline {
                 nanos: line.nanos.load(Ordering::Relaxed),
                 rate: line.rate.load(Ordering::Relaxed),
             };
-            // A line is overwritten by the second after it: only a reader that slept through
-            // a whole refresh interval has to look again.
+            // A line is overwritten by the second one after it, so only a reader that slept through a
+            // whole refresh interval has to look again.
             fence(Ordering::Acquire);
             if self.laid.load(Ordering::Relaxed) == laid {
                 return point;
@@ -151,8 +151,8 @@ impl Discipline {
     /// Only for the holder of `correcting`.
     fn lay(&self, point: Point) {
         let laid = self.laid.load(Ordering::Relaxed).wrapping_add(1);
-        // A reader that sees any of the new values also sees that its line is not the
-        // present one any more.
+        // A reader that sees any of the new values also sees that its line is no longer the current
+        // one.
         fence(Ordering::Release);
         let line = &self.lines[(laid & 1) as usize];
         line.ticks.store(point.ticks, Ordering::Relaxed);
@@ -161,8 +161,8 @@ impl Discipline {
         self.laid.store(laid, Ordering::Release);
     }
 
-    /// Takes the counter's rate since the last sample for its true one. A rate that is off by
-    /// more than a factor of two is a jump of the counter, not a rate.
+    /// The counter's rate since the last sample. A rate that is off by more than a factor of two is a
+    /// jump of the counter, and not used.
     fn measure(&self, ticks: u64, truth: u64) {
         let ticks_passed = ticks.wrapping_sub(self.sampled_ticks.swap(ticks, Ordering::Relaxed));
         let passed = truth.saturating_sub(self.sampled_truth.swap(truth, Ordering::Relaxed));
@@ -184,13 +184,13 @@ impl Discipline {
         }
     }
 
-    /// The latest time that any reader of `line` can have been told by the time `ticks`.
+    /// The latest time that any reader of `line` can have got by the time `ticks`.
     fn most_told(&self, line: Point, ticks: u64) -> u64 {
         let distance = ticks.wrapping_sub(line.ticks);
         if distance < self.trust {
             line.after(distance)
         } else if line.ticks > ticks {
-            // The counter was set back; readers had got at most to where a refresh is due.
+            // The counter was set back. Readers got at most to the point where a refresh is due.
             line.after(self.refresh)
         } else {
             line.after(self.trust)
@@ -199,15 +199,15 @@ impl Discipline {
 }
 
 impl Point {
-    /// `ticks` of less than a second, or so, fit without overflow: the product is their
-    /// nanoseconds with 32 fractional bits.
+    /// The nanoseconds of `ticks`. Less than about a second of them fits without overflow, because the
+    /// product has 32 fractional bits.
     #[inline]
     fn after(self, ticks: u64) -> u64 {
         self.nanos.saturating_add((ticks * self.rate) >> 32)
     }
 }
 
-/// Nanoseconds per tick, with 32 fractional bits, of so many ticks in so many nanoseconds.
+/// Nanoseconds per tick, with 32 fractional bits.
 pub(super) fn rate(ticks: u64, nanos: u64) -> u64 {
     scale(1 << 32, nanos, ticks.max(1))
 }
@@ -231,7 +231,7 @@ mod tests {
     const RATE: u64 = 1 << 31;
     const START: u64 = 1_000 * MILLI;
 
-    /// A counter and a true time that a test moves as it likes.
+    /// A counter and a true time that a test moves.
     struct Machine {
         discipline: Discipline,
         ticks: u64,
@@ -363,7 +363,7 @@ mod tests {
     fn readers_go_on_while_a_corrector_is_away() {
         let mut machine = Machine::new(RATE);
         machine.discipline.correcting.store(true, Ordering::Relaxed);
-        // Past the trusted stretch the true time answers, not before what was told already.
+        // Beyond the trusted stretch the true time is the answer, but not before what was answered.
         assert!(machine.run(1_000, 2 * MILLI) <= 1);
         machine.discipline.correcting.store(false, Ordering::Relaxed);
         assert!(machine.run(1_000, 2 * MILLI) <= 1);

@@ -6,30 +6,30 @@ use tidegate_core::Clock;
 use super::MonotonicClock;
 use super::discipline::{Discipline, rate};
 
-/// The clock of `memory://` unless another is given: the processor's own counter, kept to the
-/// operating system's monotonic clock.
+/// The default clock of `memory://`: the processor's own counter, kept to the operating system's
+/// monotonic clock.
 ///
-/// Reading it takes a few nanoseconds and no call of the system. It is aligned to the Unix
+/// Reading it takes a few nanoseconds and no system call. It is aligned to the Unix
 /// epoch once per process, when first used; all of a process's `FastClock`s show the same
 /// time. Later steps of the wall clock change nothing.
 ///
 /// - *Which counter.* The time stamp counter on x86-64 where the processor says that it is
 ///   invariant, the system counter on 64-bit ARM; elsewhere the monotonic clock itself.
-/// - *First use* measures the counter's rate, which takes two milliseconds as a rule, and a
-///   fifth of a second at most on a machine too busy to measure on.
-/// - *Drift.* Every 100 ms in which it is read, one reading also asks the system's monotonic
-///   clock and steers: forward at once, and slower where the counter was ahead. It stays
-///   within microseconds of `std::time::Instant` for as long as the process runs.
-/// - *Backward.* Corrections do not turn it back. Readings on different processors can be out
-///   of order by what their counters differ by: nanoseconds on most machines, microseconds on
-///   some virtual ones. A bucket that is given the earlier time later only finds less.
-/// - *Unstable counters*, such as one that jumps when a virtual machine moves: a jump is seen
-///   at the next correction, within 100 ms. Until then the clock is off by the jump, at most
-///   300 ms. If that was ahead, it then slows down or stands still until time has caught up;
-///   if it was back, nothing was minted, as with any clock that goes backward.
-/// - *Suspend.* Follows the monotonic clock, which on Linux and macOS stands still meanwhile.
-/// - *Its end.* The 64-bit count of nanoseconds ends in the year 2554, stays at its end, and
-///   nothing is admitted any more; there is no shorter wrap.
+/// - *First use* measures the counter's rate. This usually takes two milliseconds, and at most a
+///   fifth of a second on a machine that is too busy to measure on.
+/// - *Drift.* In every 100 ms in which it is read, one reading also reads the system's monotonic
+///   clock and corrects: forward at once, and more slowly if the counter was ahead. It stays within
+///   microseconds of `std::time::Instant` for as long as the process runs.
+/// - *Backward.* Corrections do not turn it back. Readings on different processors can be out of
+///   order by the difference of their counters: nanoseconds on most machines, microseconds on some
+///   virtual ones. A bucket that gets the earlier time later only finds less.
+/// - *Unstable counters* may jump, for example when a virtual machine moves. The next correction sees
+///   the jump, within 100 ms. Until then the clock is off by the jump, at most 300 ms. If it was
+///   ahead, it then slows down or stands still until time has caught up. If it was back, nothing was
+///   minted, as with any clock that goes backward.
+/// - *Suspend.* It follows the monotonic clock, which stands still meanwhile on Linux and macOS.
+/// - *Its end.* The 64-bit count of nanoseconds ends in the year 2554. It then stays at its end, and
+///   nothing is admitted any more. It does not wrap before.
 ///
 /// ```
 /// use tidegate::{Clock, FastClock};
@@ -42,7 +42,7 @@ use super::discipline::{Discipline, rate};
 #[derive(Clone, Copy, Debug)]
 pub struct FastClock(&'static Timebase<MonotonicClock>);
 
-/// The processor's counter kept to a slower clock, the truth.
+/// The processor's counter, kept to a slower clock, the truth.
 #[derive(Debug)]
 pub(crate) struct Timebase<C> {
     source: Source<C>,
@@ -85,8 +85,8 @@ impl Clock for FastClock {
 impl<C: Clock> Timebase<C> {
     /// Measures the counter's rate by `truth`, which never goes backward.
     pub(crate) fn new(truth: C) -> Self {
-        // quanta measures a rate too, but with no guard against being interrupted meanwhile,
-        // and once for all; only the counter is used.
+        // quanta measures a rate too, but only once, and without a guard against interruptions. So
+        // only its counter is used.
         let source = Source { counter: quanta::Clock::new(), truth };
         let (first_ticks, first) = source.sample();
         let (ticks, nanos) = loop {
@@ -115,8 +115,8 @@ impl<C: Clock> Timebase<C> {
 }
 
 impl<C: Clock> Source<C> {
-    /// The counter and the truth at one moment. A thread that is interrupted between
-    /// the two readings tries again: the closest pair of a few is kept.
+    /// The counter and the truth at one moment. A thread may be interrupted between the two readings,
+    /// so the closest pair of a few is taken.
     fn sample(&self) -> (u64, u64) {
         let mut closest = (u64::MAX, 0, 0);
         for _ in 0..8 {
@@ -143,8 +143,8 @@ mod tests {
 
     use super::*;
 
-    /// What two processors' counters may differ by: microseconds, 16 of them seen on a
-    /// virtual machine. A line laid wrongly would be off by a share of 100 ms.
+    /// How much two processors' counters may differ: microseconds (16 were seen on a virtual machine).
+    /// A wrong line would be off by a part of 100 ms.
     const SKEW: u64 = 100_000;
 
     /// A reading lies between the monotonic clock's readings before and after it, however

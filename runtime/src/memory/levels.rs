@@ -9,20 +9,19 @@ use tidegate_core::{Segments, Slot, WINDOW};
 use crate::mapping::Mapping;
 use crate::pressure::Pressure;
 
-/// Each segment is so many times as large as the one before, which keeps the
-/// segments few that a key must be looked for in.
+/// How many times as large as the one before each segment is. It keeps the number of segments small
+/// in which a key must be looked for.
 const GROWTH: usize = 4;
 /// The first segment has about this many slots: 16 KiB.
 const FIRST: usize = 1024;
-/// Enough for as many slots as memory can hold.
+/// The largest number of segments: enough for as many slots as memory can hold.
 const MAX_SEGMENTS: usize = 24;
 /// The percentage of slots that can be taken before the first key finds no room in either of its
 /// windows.
 const LOAD_PERCENT: usize = 70;
 
-/// A table's slots, in segments that are allocated when the ones before are taken.
-///
-/// No call has to clear or to copy what is there already.
+/// A table's slots, in segments. A segment is allocated when those before it are taken, so no call
+/// has to clear or to copy existing slots.
 #[derive(Debug)]
 pub(crate) struct Levels {
     segments: [OnceLock<Mapping>; MAX_SEGMENTS],
@@ -33,7 +32,7 @@ pub(crate) struct Levels {
 }
 
 impl Levels {
-    /// No slots yet but those of the first segment; room for `max_keys` in the end.
+    /// The first segment, with room to grow to `max_keys` keys.
     pub(super) fn new(max_keys: usize) -> io::Result<Self> {
         let levels = Self {
             segments: [const { OnceLock::new() }; MAX_SEGMENTS],
@@ -46,13 +45,14 @@ impl Levels {
         Ok(levels)
     }
 
-    /// Whether it was this call that added the segment; not, when there are no more of them.
+    /// Adds the next segment. Says whether this call added it: false if another call did, or if no more
+    /// may be added.
     fn add(&self, count: usize) -> io::Result<bool> {
         let (Some(segment), Some(size)) = (self.segments.get(count), self.sizes.get(count)) else {
             return Ok(false);
         };
         if segment.get().is_none() {
-            // Whoever comes second finds that it has been done.
+            // The second caller finds the segment added.
             _ = segment.set(Mapping::anonymous(*size)?);
         }
         let (from, to) = (count, count + 1);
@@ -80,7 +80,7 @@ impl Segments for Levels {
 
     #[cold]
     fn grow(&self, count: usize) -> bool {
-        // Without memory, there is as much room as there is.
+        // If there is no more memory, the table stays as large as it is.
         self.add(count).unwrap_or(false)
     }
 

@@ -19,7 +19,7 @@ pub(crate) use levels::Levels;
 /// memory is bounded by the buckets that owe something, and by `max_keys`.
 pub(crate) type MemoryTables = KeyedTables<Levels, ProcessClock>;
 
-/// How many keys there is room for unless told.
+/// The default number of keys for which there is room.
 pub(crate) const DEFAULT_MAX_KEYS: usize = 1_000_000;
 
 impl MemoryTables {

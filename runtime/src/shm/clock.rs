@@ -6,17 +6,17 @@ use tidegate_core::Clock;
 
 use crate::clock::{Timebase, WallClock};
 
-/// The host's monotonic clock plus a file's offset from it to the Unix epoch: every process
+/// The host's monotonic clock plus the offset to the Unix epoch that the file holds. Every process
 /// that maps the file reads the same time, to within microseconds.
 ///
-/// It is read as a [`FastClock`](crate::FastClock) is, and has its properties.
+/// It is read like a [`FastClock`](crate::FastClock), and has its properties.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ShmClock {
     timebase: &'static Timebase<HostMonotonic>,
     offset: u64,
 }
 
-/// The monotonic clock as the host counts it, from the same zero in every process.
+/// The host's monotonic clock, which has the same zero in every process.
 #[derive(Clone, Copy, Debug)]
 struct HostMonotonic;
 

@@ -1,5 +1,5 @@
-//! Opens the file, making it first if need be, so that every process that opens one path
-//! at a time maps one inode, whoever is killed at whatever moment.
+//! Opens the file, and makes it first if needed. All processes that have a path open at one time map
+//! the same inode, whichever process is killed at whatever moment.
 //!
 //! A process that has a file open holds a shared lock of it. The system drops the lock with the
 //! last descriptor, however the process ends. A process that unlinks a file, or makes one, holds
@@ -23,27 +23,27 @@ use super::host::{Counting, Host};
 use super::options::ShmOptions;
 use crate::Error;
 
-/// How long to try again while others are making or unlinking the file. Locks of
-/// killed processes are gone at once; this ends the wait for a stopped one.
+/// How long to try again while others make or unlink the file. Locks of killed processes are gone at
+/// once; this bound ends the wait for a stopped one.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How long a file that disagrees may be held by others before that is the answer: they may
-/// be about to replace it too.
+/// How long others may hold a file with other settings before that is an error. They may be about to
+/// replace it too.
 const DISAGREEMENT: Duration = Duration::from_millis(500);
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// An open file of ours, under its shared lock, and what it says of itself.
+/// An open file of Tidegate's, under its shared lock, and its header.
 #[derive(Debug)]
 pub(super) struct OpenFile {
-    /// Held for its lock.
+    /// The open file, which holds the lock.
     pub(super) file: File,
     pub(super) header: Header,
     pub(super) path: PathBuf,
 }
 
-/// What one attempt to open came to.
+/// The result of one attempt to open the file.
 enum Attempt {
     Opened(OpenFile),
-    /// Somebody is making the file, or unlinking it.
+    /// Another process is making the file, or unlinking it.
     Busy,
     /// The file is in use with other settings.
     Disagrees(Error),
@@ -78,7 +78,7 @@ pub(super) fn open(options: &ShmOptions, identity: &Identity) -> Result<OpenFile
     }
 }
 
-/// What every file of a name begins with.
+/// The beginning of the names of all files of one store name.
 pub(super) fn name_stem(name: &str) -> String {
     format!("tidegate.{name}.")
 }
@@ -88,8 +88,8 @@ fn file_name(name: &str, identity: &Identity) -> String {
 }
 
 impl Opening<'_> {
-    /// A late attempt takes a file that is locked for one in use: by then, whoever only
-    /// looked at it has let it go.
+    /// A late attempt counts a locked file as in use: a process that only looked at it has released it
+    /// by then.
     fn attempt(&self, is_late: bool) -> Attempted {
         let file = match open_existing(&self.path) {
             Ok(file) => file,
@@ -119,7 +119,7 @@ impl Opening<'_> {
             (None, Counting::Otherwise) => {
                 "its clock is that of another boot, host or time namespace".to_owned()
             }
-            // In use makes clear that it is of this boot: locks end with theirs.
+            // A file that is locked was made in this boot, because locks do not survive one.
             (None, Counting::Unclear) if is_late => return self.share(file, header),
             (None, _) => return Ok(Attempt::Busy),
         };
@@ -139,7 +139,7 @@ impl Opening<'_> {
         Attempt::Opened(OpenFile { file, header, path: self.path.clone() })
     }
 
-    /// Refuses what is not a plain file, or is another user's and not shared with this one.
+    /// Refuses anything but a regular file of this user, or one that is shared with this user.
     fn check_owner(&self, file: &File) -> Result<(), Error> {
         let found = file.metadata().map_err(|error| cannot_open(&self.path, &error))?;
         if !found.is_file() {
@@ -154,7 +154,7 @@ impl Opening<'_> {
         Err(refused(&self.path, why))
     }
 
-    /// Where the settings of a sound file of ours are not those asked for.
+    /// Where the settings of a sound file differ from those asked for.
     fn disagreement(&self, file: &File, header: &Header) -> Result<Option<String>, Error> {
         let found = file.metadata().map_err(|error| cannot_open(&self.path, &error))?;
         let mode = found.mode() & 0o7777;
@@ -173,7 +173,7 @@ impl Opening<'_> {
         Ok(Some(message))
     }
 
-    /// Makes the file, unless another process of this user is at it.
+    /// Makes the file, unless another process of this user is making it.
     fn create(&self) -> Attempted {
         let unfinished = self.unfinished_path();
         let failed = |error: io::Error| cannot("be made", &self.path, &error);
@@ -191,8 +191,8 @@ impl Opening<'_> {
         {
             return Ok(Attempt::Busy);
         }
-        // Nobody else of this user can be past this point, for the same path, until the lock
-        // is given back. The file may be the remains of one who was killed here.
+        // No other process of this user can be past this point, for the same path, until the lock is
+        // released. The file may have been left by a process that was killed here.
         let unfinished = Unfinished(unfinished);
         if fs::symlink_metadata(&self.path).is_ok() {
             return Ok(Attempt::Busy);
@@ -201,7 +201,7 @@ impl Opening<'_> {
         fill(&file, &header, self.options.mode).map_err(failed)?;
         match fs::hard_link(&unfinished.0, &self.path) {
             Ok(()) => {}
-            // Another user was first; or somebody has cleared the unfinished file away.
+            // Another user was first, or somebody has removed the unfinished file.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(Attempt::Busy),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Attempt::Busy),
             Err(error) => return Err(failed(error)),
@@ -232,13 +232,13 @@ struct Unfinished(PathBuf);
 
 impl Drop for Unfinished {
     fn drop(&mut self) {
-        // What cannot be unlinked is used again by the next who makes the file.
+        // If it cannot be unlinked, the next process that makes the file uses it again.
         let _ = fs::remove_file(&self.0);
     }
 }
 
-/// Whether a file of this owner and group, with the mode that this user asks for, is one that
-/// the user makes or means to share. Anything else may be a trap.
+/// Whether a file of this owner and group, with the mode that this user asks for, is one that the
+/// user makes or wants to share. Any other file may be a trap.
 fn is_for_use(owner: u32, group: u32, mode: u32, user: u32, groups: &[u32]) -> bool {
     owner == user || mode == 0o666 || mode == 0o660 && groups.contains(&group)
 }
@@ -248,7 +248,7 @@ fn own_groups() -> Vec<u32> {
     supplementary.into_iter().chain([getegid()]).map(|group| group.as_raw()).collect()
 }
 
-/// Opens without following a link or waiting for a pipe's other end.
+/// Opens a file, without following a link or waiting for the other end of a pipe.
 pub(super) fn open_existing(path: &Path) -> io::Result<File> {
     open_options(OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY).open(path)
 }
@@ -275,7 +275,7 @@ pub(super) fn read_header(file: &File) -> Result<Header, String> {
     Ok(header)
 }
 
-/// Unlinks a file that nobody else has open, if it is to go; false when somebody has.
+/// Unlinks a file that nobody else has open, if it is to go; false if somebody has it open.
 pub(super) fn retire(
     file: &File,
     path: &Path,
@@ -284,21 +284,21 @@ pub(super) fn retire(
     if !lock(file, FlockOperation::NonBlockingLockExclusive, path)? {
         return Ok(false);
     }
-    // While the lock is held nobody else unlinks the path, or puts another file there.
+    // While the lock is held, nobody else unlinks the path or puts another file there.
     if is_named(file, path) && is_to_go() {
         fs::remove_file(path).map_err(|error| cannot("be removed", path, &error))?;
     }
     Ok(true)
 }
 
-/// Gives a new file its length, its content and its permissions. All of its blocks are taken
-/// now: a full file system is an error here, not a fault at some later access.
+/// Gives a new file its length, its content and its permissions. All of its blocks are reserved now,
+/// so a full file system is an error here, and not a fault at a later access.
 fn fill(file: &File, header: &Header, mode: u32) -> io::Result<()> {
     file.set_len(0)?;
     let length = header.file_length();
     match fallocate(file, FallocateFlags::empty(), 0, length) {
         Ok(()) => {}
-        // Two names of one error on Linux, two errors on macOS.
+        // These are two names of one error on Linux, and two errors on macOS.
         Err(error) if [Errno::OPNOTSUPP, Errno::NOTSUP, Errno::NOSYS].contains(&error) => {
             write_zeros(file, length)?;
         }
@@ -319,7 +319,7 @@ fn write_zeros(file: &File, length: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// False when another has a lock in the way.
+/// Takes a lock; false if another lock is in the way.
 fn lock(file: &File, operation: FlockOperation, path: &Path) -> Result<bool, Error> {
     match flock(file, operation) {
         Ok(()) => Ok(true),
@@ -384,7 +384,7 @@ mod tests {
         assert!(is_for_use(OTHER, 101, 0o660, ME, &GROUPS));
         assert!(!is_for_use(OTHER, 102, 0o660, ME, &GROUPS));
         assert!(is_for_use(OTHER, 102, 0o666, ME, &GROUPS));
-        // Root can open everything; that is no reason to trust it.
+        // Root can open every file, which is no reason to trust them.
         assert!(!is_for_use(OTHER, 100, 0o600, 0, &[0]));
     }
 }

@@ -1,5 +1,5 @@
-//! The first page of the file. Whole and right from the moment the file has its name;
-//! only the counters change after that.
+//! The first page of the file. It is complete from the moment when the file has its name. After that
+//! only the counters change.
 
 use core::fmt;
 
@@ -10,9 +10,9 @@ use super::options::{ShmOptions, slots_for};
 use crate::fingerprint::Fingerprinter;
 
 const MAGIC: u64 = u64::from_ne_bytes(*b"tidegate");
-/// Raised when the meaning of any byte of the file changes.
+/// The version of the format, raised when the meaning of any byte of the file changes.
 const VERSION: u64 = 1;
-/// What the hash of keys is tried on: every path for lengths that it has.
+/// The text on which the hash of keys is tried, at lengths that cover each of its code paths.
 const HASHED: &[u8] = b"a tide gate lets the river out and keeps the sea from coming in; \
     it has done so, with one hinge, for some two thousand years";
 
@@ -20,10 +20,10 @@ const HASHED: &[u8] = b"a tide gate lets the river out and keeps the sea from co
 pub(super) const PAGE: usize = 4096;
 pub(super) const SLOTS: usize = PAGE / size_of::<Slot>();
 const WORDS: usize = PAGE / size_of::<u64>();
-/// The prefix has at most 256 bytes.
+/// Room for the longest prefix, 256 bytes.
 const PREFIX_WORDS: usize = 256 / size_of::<u64>();
 
-/// Which word is which.
+/// The places of the words in the page.
 mod at {
     pub(super) const MAGIC: usize = 0;
     pub(super) const VERSION: usize = 1;
@@ -44,18 +44,18 @@ mod at {
     pub(super) const END: usize = 64;
 }
 
-/// The slots whose first words are the counters; each in a cache line of its own.
+/// The slots whose first words are the counters. Each is in a cache line of its own.
 pub(super) const EVICTED: usize = 128;
 pub(super) const DENIED: usize = 136;
 
-/// What a file holds the buckets of. Files of one name differ in it.
+/// What tells the files of one name apart: the prefix and the limits of their buckets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Identity {
     pub(super) prefix: String,
     pub(super) tiers: Vec<Tier>,
 }
 
-/// What gives the cells of a limit their meaning.
+/// The properties of a limit that give its cells their meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Tier {
     pub(super) timeline: Timeline,
@@ -69,11 +69,11 @@ pub(super) struct Header {
     pub(super) on_full: OnFull,
     pub(super) seed: [u64; 2],
     pub(super) host: Host,
-    /// From the host's monotonic clock to the Unix epoch when the file was made.
+    /// The offset from the host's monotonic clock to the Unix epoch when the file was made.
     pub(super) clock_offset: u64,
 }
 
-/// Why a page is not a header that this build can use.
+/// Why this build cannot use a page as a header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unfit {
     Foreign,
@@ -88,7 +88,7 @@ impl Identity {
         Self { prefix: prefix.to_owned(), tiers: limits.iter().map(tier).collect() }
     }
 
-    /// The same in every build: part of the file's name.
+    /// The hash in the file's name, the same in every build.
     pub(super) fn hash(&self) -> u64 {
         let words = self.tiers.iter().flat_map(|tier| tier.words());
         fnv1a(words.flat_map(u64::to_le_bytes).chain(self.prefix.bytes()))
@@ -126,7 +126,7 @@ impl Header {
         Self { identity, max_keys, on_full, seed, host, clock_offset }
     }
 
-    /// The slots of each tier.
+    /// How many slots each tier has.
     pub(super) fn slots(&self) -> usize {
         usize::try_from(slots_for(self.max_keys)).unwrap_or(usize::MAX)
     }
@@ -196,7 +196,7 @@ impl Header {
         Ok(header)
     }
 
-    /// None for values that no header has.
+    /// `None` for values that no header has.
     fn read(words: &[u64; WORDS]) -> Option<Self> {
         let count = usize::try_from(words[at::TIERS]).ok()?;
         let max_keys = words[at::MAX_KEYS];
@@ -238,7 +238,7 @@ fn checksum(words: &[u64; WORDS]) -> u64 {
     fnv1a(words[at::TIERS..at::END].iter().flat_map(|word| word.to_ne_bytes()))
 }
 
-/// The hash FNV-1a: not against an attacker, who could write any file of ours anyway.
+/// The hash FNV-1a. It does not protect against an attacker, who could write any file anyway.
 fn fnv1a(bytes: impl Iterator<Item = u8>) -> u64 {
     bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
@@ -336,7 +336,7 @@ mod tests {
     #[test]
     fn limits_and_prefix_make_the_identity() {
         let of = |prefix, limit| Identity::new(prefix, &[Limit::parse(limit).unwrap()]).hash();
-        // Part of the file's name: every build must agree.
+        // Every build must agree on this, because it is part of the file's name.
         assert_eq!(of("tidegate", "10/s"), 0xe7d8_49b5_acf5_d228);
         assert_eq!(of("tidegate", "10/s"), of("tidegate", "600/min burst 10"));
         assert_ne!(of("tidegate", "10/s"), of("tidegate", "10/s burst 11"));

@@ -2,16 +2,15 @@
 
 use super::clock::ShmClock;
 
-/// What must be the same for two processes to read the same monotonic clock. Zero where
-/// it cannot be known.
+/// What must be equal for two processes to read the same monotonic clock. Zero means unknown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Host {
     pub(super) boot: [u64; 2],
     pub(super) time_namespace: u64,
 }
 
-/// How far the wall clock and the monotonic clock may have parted before a file of an
-/// unknown boot is taken for one of an earlier boot.
+/// How far the wall clock and the monotonic clock may part before a file of an unknown boot counts as
+/// one of an earlier boot.
 const SAME_BOOT_NANOS: u64 = 60_000_000_000;
 
 impl Host {
@@ -22,9 +21,9 @@ impl Host {
         }
     }
 
-    /// How a file that was made on this host, with this offset of its clock, counts time, as
-    /// seen from a process on `now`. Where the boot is not known, the offset must tell: it is
-    /// the time at which the monotonic clock was zero.
+    /// How a file that was made on this host, with this offset of its clock, counts time for a process
+    /// on `now`. If the boot is unknown, the offset decides: it is the time at which the monotonic
+    /// clock was zero.
     pub(super) fn counting(&self, offset: u64, now: &Self) -> Counting {
         let namespaces = [self.time_namespace, now.time_namespace];
         let are_apart = !namespaces.contains(&0) && namespaces[0] != namespaces[1];
@@ -44,7 +43,7 @@ impl Host {
 pub(super) enum Counting {
     Alike,
     Otherwise,
-    /// There has been another boot, or the wall clock has been set.
+    /// The machine was started again, or the wall clock was set.
     Unclear,
 }
 

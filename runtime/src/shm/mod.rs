@@ -1,8 +1,8 @@
 //! Buckets that the processes of a host share, in one mapped file: a header page, then a
 //! table of slots for each limit.
 //!
-//! The tables are lock-free and every moment of theirs is a sound one, so a process
-//! can be killed at any time. See `docs/shm.md`.
+//! The tables are lock-free and valid at every moment, so a process can be killed at any time. See
+//! `docs/shm.md`.
 
 mod clock;
 mod file;
@@ -32,13 +32,13 @@ pub(crate) use options::ShmOptions;
 
 /// The buckets of one set of limits, in a file that other processes map too.
 ///
-/// Nothing in it belongs to a process or a thread: it works on in a forked child. The
-/// last of its clones unmaps the file.
+/// Nothing in it belongs to a process or a thread, so it also works in a forked child. The last of its
+/// clones unmaps the file.
 #[derive(Debug)]
 pub(crate) struct SharedTables {
     tables: KeyedTables<TierSlots, ShmClock>,
     mapping: Arc<Mapping>,
-    /// Holds the lock that says that the file is in use.
+    /// The open file, whose lock says that it is in use.
     _file: File,
 }
 
@@ -54,7 +54,7 @@ impl SharedTables {
     /// Opens the file, or makes it, and maps it.
     ///
     /// # Errors
-    /// [`Error::Store`] when the file cannot be had, or is refused.
+    /// [`Error::Store`] when the file cannot be made or opened, or is refused.
     pub(crate) fn open(
         options: &ShmOptions,
         prefix: &str,
@@ -90,7 +90,7 @@ impl SharedTables {
         &self.tables
     }
 
-    /// What the file could not keep since it was made, by any process.
+    /// What the file could not keep since it was made, for all processes.
     pub(crate) fn pressure(&self) -> Pressure {
         Pressure {
             evicted: self.mapping.counter(EVICTED).load(Ordering::Relaxed),

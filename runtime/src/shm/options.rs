@@ -6,26 +6,26 @@ use tidegate_core::OnFull;
 
 use crate::Error;
 
-/// The longest name, in bytes; escaped it still fits in a file name.
+/// The longest name, in bytes. Escaped, it still fits in a file name.
 const MAX_NAME: usize = 64;
 /// The most keys: 2.3 GB for each limit.
 const MAX_KEYS: u64 = 100_000_000;
 const DEFAULT_MAX_KEYS: u64 = 100_000;
 
-/// What a URL `shm://name?max_keys=...&mode=...&on_full=...&dir=...` says.
+/// The parts of a URL `shm://name?max_keys=...&mode=...&on_full=...&dir=...`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ShmOptions {
-    /// Escaped: letters, digits, `_`, `-` and `%`.
+    /// The escaped name: letters, digits, `_`, `-` and `%`.
     pub(super) name: String,
     pub(super) directory: PathBuf,
     pub(super) max_keys: u64,
-    /// Permission bits of the file.
+    /// The permission bits of the file.
     pub(super) mode: u32,
     pub(super) on_full: OnFull,
 }
 
 impl ShmOptions {
-    /// Reads what follows `shm://`.
+    /// Parses what follows `shm://`.
     pub(crate) fn parse(rest: &str) -> Result<Self, Error> {
         let (name, query) = rest.split_once('?').unwrap_or((rest, ""));
         let name = unescape(name)?;
@@ -99,20 +99,20 @@ impl ShmOptions {
     }
 }
 
-/// The slots of each limit: seven in ten hold a key when the table is full.
+/// How many slots each limit has: seven in ten hold a key when the table is full.
 pub(super) fn slots_for(max_keys: u64) -> u64 {
     (max_keys * 10).div_ceil(7).next_multiple_of(tidegate_core::WINDOW as u64)
 }
 
-/// Linux has a file system in memory for this; elsewhere, the user's directory for
+/// The default directory: on Linux a file system in memory, elsewhere the user's directory for
 /// temporary files.
 fn default_directory() -> PathBuf {
     let shm = PathBuf::from("/dev/shm");
     if cfg!(target_os = "linux") && shm.is_dir() { shm } else { std::env::temp_dir() }
 }
 
-/// Different names have different escaped forms; no dot, which separates the parts of
-/// the file name.
+/// Escapes a name. Different names have different escaped forms, without a dot, which separates the
+/// parts of the file name.
 fn escape(name: &[u8]) -> String {
     let mut escaped = String::new();
     for &byte in name {

@@ -14,9 +14,9 @@ use super::header::{Header, SLOTS};
 use super::host::{Counting, Host};
 use crate::mapping::Mapping;
 
-/// Unlinks this user's other files of the same name that nobody has open and whose buckets
-/// are all full, as limits that are no longer in use leave them: nothing is lost
-/// by that. What cannot be unlinked stays.
+/// Unlinks this user's other files of the same name that nobody has open and whose buckets are all
+/// full. Limits that are no longer used leave such files, and nothing is lost with them. A file that
+/// cannot be unlinked stays.
 pub(super) fn unlink_spent(kept: &OpenFile, name: &str) {
     let Some(directory) = kept.path.parent() else { return };
     let Ok(entries) = fs::read_dir(directory) else { return };
@@ -25,7 +25,7 @@ pub(super) fn unlink_spent(kept: &OpenFile, name: &str) {
         let file_name = path.file_name().and_then(|name| name.to_str());
         if path != kept.path && file_name.is_some_and(|name| name.starts_with(&stem)) {
             if is_unfinished(&path) && is_named(&kept.file, &path) {
-                // Whoever made the file kept is gone: its lock would be in the way of ours.
+                // The maker of the kept file has ended, because its lock would exclude ours.
                 let _ = fs::remove_file(&path);
             }
             unlink_if_spent(&path);
@@ -42,14 +42,14 @@ fn unlink_if_spent(path: &Path) {
     }
 }
 
-/// Left by a process that was killed while it made the file.
+/// Whether the file was left by a process that was killed while it made it.
 fn is_unfinished(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "new")
 }
 
 fn owes_nothing(file: &File) -> bool {
     let Ok(header) = read_header(file) else { return false };
-    // With the lock at hand, nobody of this boot has it open.
+    // While we hold the lock, no process of this boot has the file open.
     if header.host.counting(header.clock_offset, &Host::current()) != Counting::Alike {
         return true;
     }

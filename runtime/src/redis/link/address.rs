@@ -1,4 +1,4 @@
-//! Store URLs of the Redis family: where the servers are, and how to be let in.
+//! Store URLs of the Redis family: where the servers are, and with which credentials.
 
 #[cfg(target_os = "linux")]
 use core::time::Duration;
@@ -17,23 +17,23 @@ use crate::Error;
 const REDIS_PORT: u16 = 6379;
 const SENTINEL_PORT: u16 = 26379;
 
-/// When sent bytes have been left unacknowledged for this long the connection
-/// counts as dead, so that a peer that vanished silently is found out.
+/// If sent bytes stay unacknowledged for this long, the connection counts as dead. So a peer that
+/// vanished silently is noticed.
 #[cfg(target_os = "linux")]
 const DEAD_PEER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A store URL that has been read.
+/// A parsed store URL.
 #[derive(Clone)]
 pub(crate) struct Address {
     pub(super) servers: Servers,
-    /// How to be let in by a server that holds buckets.
+    /// The credentials for the servers that hold buckets.
     pub(super) access: Access,
 }
 
 #[derive(Clone)]
 pub(super) enum Servers {
     One(Place),
-    /// Any nodes of the cluster; they name the others.
+    /// Some nodes of the cluster; they name the others.
     Cluster(Vec<Place>),
     /// The sentinels that watch over the master of this name.
     Sentinels {
@@ -59,7 +59,7 @@ pub(super) struct Access {
 
 #[derive(Clone)]
 enum Tls {
-    /// The system's authorities, and no certificate of our own.
+    /// TLS with the system's authorities and without a client certificate.
     OfTheSystem,
     With(TlsCertificates),
 }
@@ -72,7 +72,7 @@ enum Kind {
     Sentinel,
 }
 
-/// What a URL scheme says, and whether the connection is over TLS.
+/// The kind of store that a URL's scheme names, and whether its connections use TLS.
 fn scheme_of(name: &str) -> Option<(Kind, bool)> {
     Some(match name {
         "redis" | "valkey" => (Kind::Tcp, false),
@@ -87,13 +87,13 @@ fn scheme_of(name: &str) -> Option<(Kind, bool)> {
 }
 
 impl Address {
-    /// Whether a URL of this scheme is for [`parse`](Self::parse).
+    /// Whether [`parse`](Self::parse) knows the scheme of this URL.
     pub(crate) fn has_scheme(name: &str) -> bool {
         scheme_of(name).is_some()
     }
 
-    /// Reads a URL. Its errors name what is wrong and never repeat a user, a password, or
-    /// what may be part of one because it was not percent-encoded.
+    /// Parses a URL. Errors name what is wrong. They never repeat a user, a password, or text that may
+    /// be part of one because it was not percent-encoded.
     pub(crate) fn parse(url: &str) -> Result<Self, Error> {
         let (scheme, rest) = url.split_once("://").ok_or_else(|| unusable("it has no scheme"))?;
         let (kind, tls) = scheme_of(scheme).ok_or_else(|| unusable("its scheme is not known"))?;
@@ -185,7 +185,7 @@ impl Address {
         Ok(Self { servers, access })
     }
 
-    /// What cannot be used, such as a certificate, is known before the first call.
+    /// Fails now, and not at the first call, if something such as a certificate cannot be used.
     fn try_access(&self) -> Result<(), Error> {
         let places = match &self.servers {
             Servers::One(place) => core::slice::from_ref(place),
@@ -199,14 +199,14 @@ impl Address {
 }
 
 impl Place {
-    /// Another port on the same host, or another host.
+    /// The place of another port on the same host, or of another host.
     pub(super) fn tcp(host: &str, port: u16) -> Self {
         Self::Tcp { host: host.to_owned(), port }
     }
 }
 
 impl Access {
-    /// What connects to the server at `place`.
+    /// A client that connects to the server at `place`.
     pub(super) fn client(&self, place: &Place) -> RedisResult<Client> {
         let tls = self.tls.is_some();
         let address = match place.clone() {
@@ -251,7 +251,7 @@ fn places(hosts: &str, default_port: u16) -> Result<Vec<Place>, Error> {
     hosts.split(',').map(|host| place(host, default_port)).collect()
 }
 
-/// `host`, `host:port`, `[IPv6]` or `[IPv6]:port`.
+/// Parses `host`, `host:port`, `[IPv6]` or `[IPv6]:port`.
 fn place(text: &str, default_port: u16) -> Result<Place, Error> {
     let (host, port) = match text.strip_prefix('[') {
         Some(rest) => {
@@ -287,7 +287,7 @@ fn place(text: &str, default_port: u16) -> Result<Place, Error> {
     Ok(Place::tcp(host, port))
 }
 
-/// A database number may stand in the path or among the options.
+/// The database number, from the path or from the options.
 fn either(path: &str, option: Option<String>) -> Result<Option<String>, Error> {
     match (path, option) {
         ("", option) => Ok(option),
@@ -328,7 +328,7 @@ fn tls_options(mut tls: bool, kind: Kind, options: &mut Options) -> Result<Optio
             _ => Err(unusable("ca, cert and key are for TLS: rediss://")),
         };
     }
-    // Fails only when the program has chosen a provider already, which is as good.
+    // This fails only if the program has chosen a provider already, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let client_tls = match (client_cert, client_key) {
         (Some(client_cert), Some(client_key)) => Some(ClientTlsConfig { client_cert, client_key }),
@@ -341,7 +341,7 @@ fn tls_options(mut tls: bool, kind: Kind, options: &mut Options) -> Result<Optio
     }))
 }
 
-/// The file that an option names.
+/// The content of the file that an option names.
 fn file(option: &'static str, options: &mut Options) -> Result<Option<Vec<u8>>, Error> {
     let Some(path) = options.take(option) else { return Ok(None) };
     let read = std::fs::read(path);

@@ -1,4 +1,4 @@
-//! A cluster: each slot's commands go to the server that serves it.
+//! A cluster: commands go to the server that serves their slot.
 
 use core::time::Duration;
 use std::sync::Arc;
@@ -19,13 +19,13 @@ use super::topology::{Node, Topology, read_place, read_slots};
 /// How long a node may take to tell the topology.
 const TOPOLOGY_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// As many nodes are asked for the topology at once.
+/// How many nodes are asked for the topology at once.
 const ASKED_AT_ONCE: usize = 3;
 
-/// Before what was turned away for a moment is sent again.
+/// The pause before a command that no node would serve at the moment is sent again.
 const PAUSE: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(20)];
 
-/// What goes from node to node more often than this goes in circles.
+/// A command that is redirected more often than this goes in circles.
 const MOST_HOPS: u32 = 16;
 
 #[derive(Clone)]
@@ -40,13 +40,13 @@ struct Inner {
     refreshes: SingleFlight<RedisResult<()>>,
 }
 
-/// What to do about an error that says: surely not carried out, not here and now.
+/// What to do after an error that means that the command was surely not carried out.
 enum Detour {
     /// The slot is served by another node.
     Moved(Place),
-    /// The slot is on its way to another node, and the key may be there already.
+    /// The slot is being moved to another node, and the key may be there already.
     Ask(Place),
-    /// For a moment nobody serves it.
+    /// No node serves the slot at the moment.
     Later,
 }
 
@@ -67,8 +67,8 @@ impl Cluster {
         })))
     }
 
-    /// Sends commands, all of the same slot, to the node that serves it, and after it when it
-    /// moves. What may have been carried out is not sent again.
+    /// Sends commands, all of the same slot, to the node that serves it, and follows the slot when it
+    /// moves. A command that may have been carried out is not sent again.
     pub(super) async fn send(
         &self,
         commands: Vec<Cmd>,
@@ -91,7 +91,7 @@ impl Cluster {
                 }
             };
             if node.server.is_silent() {
-                // It is still asked: a server that only hangs answers when it can.
+                // The node is asked all the same: a server that only hangs answers when it can.
                 self.refresh();
             }
             let sent = node.server.send(pending.commands(), asking, deadline).await;
@@ -110,8 +110,8 @@ impl Cluster {
         pending.into_answers()
     }
 
-    /// Does what the errors of the pending commands say. The node that imports the slot, if
-    /// there is one, takes all of them: what it must not carry out it turns away again.
+    /// Follows the errors of the pending commands. If a node imports the slot, all of them go there;
+    /// it turns away those that it must not carry out.
     async fn follow(
         &self,
         pending: &Pending,
@@ -135,7 +135,7 @@ impl Cluster {
         importing
     }
 
-    /// Whether the slot is another node's, once the topology has been asked for.
+    /// Waits for the topology, and says whether the slot now belongs to another node.
     async fn has_moved(
         &self,
         slot: u16,
@@ -149,7 +149,7 @@ impl Cluster {
         refreshed && topology.owner(slot).is_some_and(|owner| owner.place != from.place)
     }
 
-    /// What keeps calls from the slot while they fail: each node has its own.
+    /// The breaker of the node that serves the slot.
     pub(super) fn breaker(&self, slot: u16) -> Arc<StoreBreaker> {
         Arc::clone(self.0.topology.load().breaker(slot))
     }
@@ -168,7 +168,7 @@ impl Cluster {
         owner.ok_or_else(|| (ErrorKind::Io, "no node of the cluster serves the key's slot").into())
     }
 
-    /// A node by its place, known or new. What failed before it was given slots counts no more.
+    /// The node at a place, known or new. Failures from before it got slots no longer count.
     fn node(&self, place: &Place) -> RedisResult<Node> {
         if let Some(owner) = self.0.topology.load().at(place) {
             return Ok(owner.clone());
@@ -181,7 +181,7 @@ impl Cluster {
         Ok(Node::new(place, server, self.0.timeout))
     }
 
-    /// The owner itself has said where the slot is; the other slots may have moved too.
+    /// Records where the slot is, as its former owner says. Other slots may have moved too.
     fn moved(&self, slot: u16, place: &Place) {
         {
             let _changing = self.0.changing.lock();
@@ -199,12 +199,12 @@ impl Cluster {
         self.0.refreshes.join(move || async move { cluster.ask_for_topology().await })
     }
 
-    /// Asks a few nodes at once and believes the first; those that are connected come first.
+    /// Asks a few nodes for the topology at once, connected ones first, and takes the first answer.
     async fn ask_for_topology(&self) -> RedisResult<()> {
         let mut nodes = self.0.topology.load().nodes().to_vec();
         let known = nodes.len();
         nodes.extend_from_slice(&self.0.seeds);
-        // By chance, as a node that is cut off from the others would tell the same each time.
+        // They are chosen at random, because a node that is cut off would give its answer each time.
         let chance =
             |most| between([Duration::ZERO, Duration::from_secs(1)]).as_nanos() as usize % most;
         if known > 0 {

@@ -1,10 +1,10 @@
-//! What stands after the `?` of a store URL.
+//! The options after the `?` of a store URL.
 
 use percent_encoding::percent_decode_str;
 
 use crate::Error;
 
-/// The options that nobody has taken yet.
+/// The options that have not been taken yet.
 pub(super) struct Options(Vec<(String, String)>);
 
 impl Options {
@@ -30,7 +30,7 @@ impl Options {
         Some(self.0.swap_remove(at).1)
     }
 
-    /// An option that is not known here may be a mistake in one that matters.
+    /// Refuses options that are left: an unknown one may be a misspelt one that matters.
     pub(super) fn refuse_others(&self) -> Result<(), Error> {
         match self.0.first() {
             Some((name, _)) => Err(unusable(&format!("{} is not an option of it", shown(name)))),
@@ -39,13 +39,13 @@ impl Options {
     }
 }
 
-/// As in forms, where + is a space.
+/// Decodes a value as in forms, where + is a space.
 fn decoded(text: &str) -> Option<String> {
     let text = text.replace('+', " ");
     percent_decode_str(&text).decode_utf8().ok().map(Into::into)
 }
 
-/// The name, if it looks like one at all.
+/// The name to show in an error, if the text looks like a name at all.
 fn shown(name: &str) -> &str {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte == b'_' || byte == b'-';
     if !name.is_empty() && name.len() <= 32 && name.bytes().all(plain) {

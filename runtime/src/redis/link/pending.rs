@@ -6,7 +6,7 @@ use super::server::timed_out;
 
 pub(super) struct Pending {
     commands: Vec<Cmd>,
-    /// Which commands of the call these are.
+    /// The places of these commands in the call.
     places: Vec<usize>,
     answers: Vec<RedisResult<Value>>,
 }
@@ -25,8 +25,8 @@ impl Pending {
         self.commands.is_empty()
     }
 
-    /// Takes the answers to the commands, in their order. Those whose error is to be tried
-    /// `again` stay; it is their answer if no other comes.
+    /// Takes the answers to the commands, in order. Commands whose error says to try `again` stay
+    /// pending; the error is their answer if no other comes.
     pub(super) fn settle(
         &mut self,
         answers: impl IntoIterator<Item = RedisResult<Value>>,
@@ -45,12 +45,12 @@ impl Pending {
         }
     }
 
-    /// What those that stay were told, one for each.
+    /// The errors of the commands that are pending, one for each.
     pub(super) fn errors(&self) -> impl Iterator<Item = &RedisError> {
         self.places.iter().filter_map(|place| self.answers.get(*place)?.as_ref().err())
     }
 
-    /// The same error for all that is left.
+    /// Gives all pending commands the same error.
     pub(super) fn fail(&mut self, error: &RedisError) {
         let errors: Vec<_> = self.commands.iter().map(|_| Err(error.clone())).collect();
         self.settle(errors, |_| false);

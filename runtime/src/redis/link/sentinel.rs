@@ -16,18 +16,18 @@ use super::pending::Pending;
 use super::server::{Server, timed_out};
 use super::single_flight::{Joined, SingleFlight};
 
-/// How long the sentinels may take until one has answered, and then a server that they name
+/// How long the sentinels may take until one of them answers. A server that they name then has as long
 /// to say whether it is a master.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Once one sentinel has answered, the others have so long to know better: little where
-/// somebody waits for the master, more while the known one serves. Those who take longer, as
-/// one that hangs does, are not waited for: else nobody would learn of a failover from the rest.
+/// Once one sentinel has answered, the others have this long to know better: a short time if a caller
+/// waits for the master, a longer one while the known master serves. A sentinel that takes longer,
+/// such as one that hangs, is not waited for, so that it cannot hide a failover that others report.
 const PATIENCE: Duration = Duration::from_millis(50);
 const PATIENCE_WHILE_SERVED: Duration = Duration::from_millis(250);
 
-/// While it is used, the master is looked for again this often: an old one may not know yet
-/// that it has been replaced, and what is charged there is lost.
+/// How often the sentinels are asked again while the master is used. A master may not know yet that it
+/// has been replaced, and what is charged there is lost.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 #[derive(Clone)]
@@ -35,7 +35,7 @@ pub(super) struct Sentinel(Arc<Inner>);
 
 struct Inner {
     sentinels: Vec<Server>,
-    /// What the sentinels call the master.
+    /// The name that the sentinels have for the master.
     name: String,
     access: Access,
     timeout: Duration,
@@ -47,23 +47,23 @@ struct Inner {
 struct Master {
     told: Told,
     server: Server,
-    /// It may be the master no longer: nobody is to use it before the sentinels are asked.
+    /// Whether it may no longer be the master, so that the sentinels must be asked before it is used.
     doubted: bool,
     found: Instant,
 }
 
 impl Master {
-    /// Whether it is time to look whether it still is the master.
+    /// Whether it is time to ask whether it still is the master.
     fn is_due(&self) -> bool {
         self.doubted || self.found.elapsed() > LOOK_AGAIN
     }
 }
 
-/// Where a sentinel holds the master to be.
+/// The place where a sentinel says that the master is.
 #[derive(Clone)]
 struct Told {
     place: Place,
-    /// Which failover that comes from; the latest counts.
+    /// The epoch of the failover that made it master; the latest counts.
     epoch: u64,
 }
 
@@ -86,8 +86,8 @@ impl Sentinel {
         })))
     }
 
-    /// Sends to the master. What was surely not carried out, because the connection could not
-    /// be made or the server is a replica by now, is sent again to whoever is the master then.
+    /// Sends commands to the master. If they were surely not carried out, because the connection could
+    /// not be made or the server is a replica by now, they are sent again to the new master.
     pub(super) async fn send(
         &self,
         commands: Vec<Cmd>,
@@ -103,7 +103,7 @@ impl Sentinel {
                 }
             };
             if master.is_silent() {
-                // It is still asked: a server that only hangs answers when it can.
+                // The master is asked all the same: a server that only hangs answers when it can.
                 self.doubt(&master);
             }
             let sent = master.send(pending.commands(), false, deadline).await;
@@ -116,8 +116,8 @@ impl Sentinel {
         pending.into_answers()
     }
 
-    /// Looks for the master, unless that has been done just now. Without sentinels the one that
-    /// is known stays known.
+    /// Asks the sentinels for the master, unless that was done just now. If no sentinel answers, the
+    /// known master stays the master.
     pub(super) async fn look_first(&self, deadline: Instant) {
         let known = self.0.master.lock().clone();
         if known.is_none_or(|master| master.is_due()) {
@@ -149,8 +149,8 @@ impl Sentinel {
         }
     }
 
-    /// Asks all sentinels at once, so that dead ones delay nobody. The one who knows of the
-    /// latest failover is right, if its master says of itself that it is one.
+    /// Asks all sentinels at once, so that dead ones delay nobody. The sentinel that knows of the latest
+    /// failover is right, if its master says of itself that it is a master.
     async fn search(&self) -> RedisResult<Server> {
         let last = self.0.master.lock().clone();
         let (mut told, mut why) = self.ask_all(last.as_ref()).await;
@@ -171,7 +171,7 @@ impl Sentinel {
         Err(why)
     }
 
-    /// What the sentinels tell, and why one does not.
+    /// What the sentinels say, and the error of one that does not answer.
     async fn ask_all(&self, last: Option<&Master>) -> (Vec<Told>, RedisError) {
         let mut until = Instant::now() + ANSWER_TIMEOUT;
         let serves = last.is_some_and(|last| !last.doubted);
@@ -184,7 +184,7 @@ impl Sentinel {
         while let Ok(Some(answer)) = timeout_at(until, asked.next()).await {
             match answer {
                 Ok(answer) => {
-                    // One that has slept through a failover is no reason to hurry.
+                    // A sentinel that has missed a failover is no reason to hurry.
                     if answer.epoch >= latest {
                         until = until.min(Instant::now() + patience);
                     }
@@ -197,7 +197,8 @@ impl Sentinel {
     }
 
     async fn ask(&self, sentinel: &Server, deadline: Instant) -> RedisResult<Told> {
-        // The address alone is already the new master's while its replicas are being told.
+        // MASTER tells the epoch. GET-MASTER-ADDR-BY-NAME already names the new master while its
+        // replicas are still being reconfigured.
         let about = |what| {
             let mut question = ::redis::cmd("SENTINEL");
             question.arg(what).arg(&self.0.name);
@@ -224,7 +225,7 @@ impl Sentinel {
         match server.ask_once(&::redis::cmd("ROLE"), Instant::now() + ANSWER_TIMEOUT).await {
             Ok(role) if says_master(&role) => {}
             Ok(_) => return Err((ErrorKind::Io, "the sentinels' master is none yet").into()),
-            // It may not be asked; then the sentinels' word must do.
+            // The user may lack the permission to ask; then the sentinels' answer must do.
             Err(error) if error.kind() == ServerErrorKind::NoPerm.into() => {}
             Err(error) => return Err(error),
         }
@@ -242,7 +243,7 @@ fn says_master(role: &Value) -> bool {
     })
 }
 
-/// The server did not carry the command out, and another one may.
+/// Whether the server did not carry the command out and another one may.
 fn is_no_master(error: &RedisError) -> bool {
     matches!(
         error.kind(),
@@ -252,7 +253,8 @@ fn is_no_master(error: &RedisError) -> bool {
     ) || is_readonly_in_script(error)
 }
 
-/// Before Redis 7 a script's error is wrapped in another one.
+/// Whether a script failed because the server is read-only. Before Redis 7, that error is wrapped in
+/// another one.
 fn is_readonly_in_script(error: &RedisError) -> bool {
     error.kind() == ServerErrorKind::ResponseError.into()
         && error.detail().is_some_and(|detail| detail.contains("-READONLY "))

@@ -1,4 +1,4 @@
-//! One server, and the one connection to it.
+//! A server and the one connection to it.
 
 use core::pin::pin;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -18,27 +18,25 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::lookup::Addresses;
 
-/// How long it may take to connect, or the store timeout where that is longer. Callers wait
-/// for at most the store timeout; an attempt that is nearly there goes on for the next ones.
+/// How long it may take to connect, unless the store timeout is longer. Callers wait for at most the
+/// store timeout; an attempt that takes longer goes on for later callers.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// An attempt that takes longer than this may have been lost on the way: another begins
-/// beside it, and the first that stands is taken.
+/// If an attempt takes longer than this, its packets may be lost. A second attempt then begins beside
+/// it, and the first connection that stands is used.
 const ANOTHER_ATTEMPT: Duration = Duration::from_millis(250);
 
-/// A connection that has left everything unanswered for this long is replaced as soon as
-/// another one can be made. It may have been forgotten by what lies in between, which would
-/// otherwise only be found out when the system gives up.
+/// A connection on which nothing was answered for this long is replaced as soon as another one can be
+/// made. A middlebox may have forgotten it, which the system would notice only much later.
 const SILENCE: Duration = Duration::from_millis(750);
 
-/// Without a command for so long, nobody is there to make another connection for.
+/// After this long without a command, a silent connection is not replaced, as nobody needs it.
 const ABANDONED: Duration = Duration::from_secs(2);
 
-/// As many commands can be on their way to the connection's task; more wait in line.
+/// How many commands the channel to the connection's task holds; further ones wait.
 const QUEUE: usize = 1024;
 
-/// A server and its connection, which is made when it is first needed, and again when it
-/// is gone.
+/// A server and its connection, which is made when it is first needed and again when it is gone.
 #[derive(Clone)]
 pub(super) struct Server(Arc<Inner>);
 
@@ -47,7 +45,7 @@ struct Inner {
     connect_timeout: Duration,
     line: Mutex<Option<Arc<Line>>>,
     replacing: AtomicBool,
-    /// Whether a timer is left to run out.
+    /// Whether a timer is running that nobody waits for; see `leave_timer`.
     timing: Arc<AtomicBool>,
     epoch: Instant,
 }
@@ -55,25 +53,25 @@ struct Inner {
 /// A connection, or the attempt to make it.
 struct Line {
     connected: watch::Receiver<Option<RedisResult<MultiplexedConnection>>>,
-    /// Since when nothing has been answered, in milliseconds of the server's epoch; 0 if
-    /// nothing waits for an answer.
+    /// Since when answers are due and none has come, in milliseconds of the server's epoch; 0 if no
+    /// answer is due.
     asking_since: AtomicU64,
-    /// When it was last asked.
+    /// When the last command was sent.
     asked: AtomicU64,
-    /// Tells those who wait for an answer that another connection has taken its place.
+    /// Tells callers that wait for an answer that another connection has taken its place.
     left: Notify,
 }
 
 /// Why there is no connection.
 struct Unconnected {
     error: RedisError,
-    /// The attempt is over; otherwise it goes on, beyond the deadline.
+    /// Whether the attempt is over; if not, it goes on beyond the deadline.
     failed: bool,
 }
 
-/// What became of the commands of one call.
+/// The result of the commands of one call.
 pub(super) struct Sent {
-    /// One for each command, in order.
+    /// The answer to each command, in order.
     pub(super) answers: Vec<RedisResult<Value>>,
     /// There was no connection, so that nothing was carried out.
     pub(super) unsent: bool,
@@ -93,9 +91,8 @@ impl Server {
         }))
     }
 
-    /// Sends the commands at once and in order; what is not answered by the deadline is
-    /// answered with a timeout. With `asking` each is marked as redirected here by a node
-    /// that is giving the slot away.
+    /// Sends the commands at once and in order. A command without an answer at the deadline gets a
+    /// timeout. With `asking`, each is marked as redirected here by a node that gives the slot away.
     pub(super) async fn send(&self, commands: &[Cmd], asking: bool, deadline: Instant) -> Sent {
         let (line, connection) = match self.connection(deadline).await {
             Ok(connected) => connected,
@@ -104,14 +101,14 @@ impl Server {
                 return Sent { answers, unsent: true, lost: failed };
             }
         };
-        // Whoever waited may have given up before anything could be learnt from it.
+        // The callers may have given up before the result of the attempt was known.
         self.replace_if_silent(&line);
         let answers = self.ask(&line, connection, commands, asking, deadline).await;
         let lost = self.judge(&line, &answers);
         Sent { answers, unsent: false, lost }
     }
 
-    /// One command alone.
+    /// Sends one command.
     pub(super) async fn ask_once(&self, command: &Cmd, deadline: Instant) -> RedisResult<Value> {
         let sent = self.send(core::slice::from_ref(command), false, deadline).await;
         sent.answers.into_iter().next().unwrap_or_else(|| Err(timed_out()))
@@ -123,18 +120,18 @@ impl Server {
         line.as_ref().is_some_and(|line| matches!(*line.connected.borrow(), Some(Ok(_))))
     }
 
-    /// Whether nothing has been answered for long, while answers were due.
+    /// Whether answers are due and none has come for long.
     pub(super) fn is_silent(&self) -> bool {
         let line = self.0.line.lock().clone();
         line.is_some_and(|line| self.0.is_silent(&line))
     }
 
-    /// Whether this is the same server, not only one at the same place.
+    /// Whether this is the same server, and not only another one at the same place.
     pub(super) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    /// Puts all in one message, so that nothing comes in between.
+    /// Puts all commands in one message, so that no other command comes between them.
     async fn ask(
         &self,
         line: &Line,
@@ -147,7 +144,7 @@ impl Server {
         self.leave_timer(deadline);
         let answering = async {
             if let ([command], false) = (commands, asking) {
-                // Most trips are one call; it needs no copy.
+                // Most batches are one command, which needs no copy.
                 return match connection.send_packed_command(command).await {
                     Ok(value) => Ok(vec![answer(value)]),
                     Err(error) if is_of_server(&error) => Ok(vec![Err(error)]),
@@ -180,8 +177,8 @@ impl Server {
         commands.iter().map(|_| Err(error.clone())).collect()
     }
 
-    /// Leaves one timer to run out. The runtime writes to itself whenever a timer is set that is
-    /// nearer than all others, and those of a trip would be each time: none is left of the last.
+    /// Keeps one timer running. The runtime wakes itself whenever a timer is set that is nearer than all
+    /// others. The timers of each batch would be, because the last batch has left none.
     fn leave_timer(&self, deadline: Instant) {
         if self.0.timing.swap(true, Ordering::Relaxed) {
             return;
@@ -193,7 +190,7 @@ impl Server {
         });
     }
 
-    /// Gives the connection up if it is broken, and looks for another if it is silent.
+    /// Gives the connection up if it is broken, and tries to replace it if it is silent.
     fn judge(&self, line: &Arc<Line>, answers: &[RedisResult<Value>]) -> bool {
         if answers.iter().any(|answer| answer.as_ref().is_err_and(is_broken)) {
             self.0.forget(line);
@@ -207,7 +204,7 @@ impl Server {
         deadline: Instant,
     ) -> Result<(Arc<Line>, MultiplexedConnection), Unconnected> {
         let line = self.line();
-        // Looked at first: the usual case needs no timer.
+        // The usual case is checked first, because it needs no timer.
         let made = line.connected.borrow().clone();
         let made = match made {
             Some(made) => made,
@@ -232,7 +229,7 @@ impl Server {
         line
     }
 
-    /// Begins to connect, and goes on even if all who wait for it give up.
+    /// Begins to connect. The attempt goes on even if all callers that wait for it give up.
     fn connect(&self) -> Arc<Line> {
         let (making, connected) = watch::channel(None);
         let (asking_since, asked) = (AtomicU64::new(0), AtomicU64::new(self.0.now()));
@@ -250,8 +247,8 @@ impl Server {
         line
     }
 
-    /// Asks whether the silent connection answers at all, late as it may be, and leaves it
-    /// for another one if that can be made sooner.
+    /// Tests whether the silent connection answers at all, and replaces it if another one can be made
+    /// before it does.
     fn replace_if_silent(&self, line: &Arc<Line>) -> bool {
         let silent = self.0.is_silent(line);
         if silent && !self.0.replacing.swap(true, Ordering::AcqRel) {
@@ -264,7 +261,8 @@ impl Server {
         silent
     }
 
-    /// Whether it was of use to try.
+    /// Pings over the silent connection, and connects anew beside it. The first that works is used.
+    /// Returns false if the new connection fails before the ping is answered.
     async fn replace(&self, silent: &Arc<Line>) -> bool {
         let other = self.connect();
         let answered = async {
@@ -306,7 +304,7 @@ impl Inner {
         since != 0 && u128::from(self.now().saturating_sub(since)) >= SILENCE.as_millis()
     }
 
-    /// Whether it is silent, and somebody has asked all the same.
+    /// Whether it is silent although commands are still being sent.
     fn is_missed(&self, line: &Line) -> bool {
         let unasked = self.now().saturating_sub(line.asked.load(Ordering::Relaxed));
         self.is_silent(line) && u128::from(unasked) < ABANDONED.as_millis()
@@ -323,7 +321,7 @@ impl Inner {
         let mut attempts = FuturesUnordered::new();
         loop {
             attempts.push(attempt());
-            // Where it is refused, nothing has been lost on the way.
+            // If it is refused, no packet was lost.
             if let Ok(made) = timeout(ANOTHER_ATTEMPT, attempts.next()).await {
                 return made.unwrap_or_else(|| Err(gone()));
             }
@@ -355,12 +353,12 @@ fn answer(value: Value) -> RedisResult<Value> {
     }
 }
 
-/// Whether it is the server's answer to a command.
+/// Whether the error is the server's answer to a command.
 fn is_of_server(error: &RedisError) -> bool {
     matches!(error.kind(), ErrorKind::Server(_) | ErrorKind::Extension)
 }
 
-/// Whether the connection is of no use any more: it is gone, or what comes is no protocol.
+/// Whether the error makes the connection useless: it is gone, or what comes is not the protocol.
 fn is_broken(error: &RedisError) -> bool {
     matches!(error.kind(), ErrorKind::Io | ErrorKind::Parse) && !error.is_timeout()
 }

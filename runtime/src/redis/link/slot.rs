@@ -1,16 +1,16 @@
-//! Where a cluster keeps a key.
+//! The hash slot of a key in a cluster.
 
 use tidegate_protocol::hash_tag;
 
 /// The number of hash slots of a cluster.
 pub(super) const SLOTS: u16 = 16384;
 
-/// The hash slot of a key: that of its hash tag, if it has one.
+/// The hash slot of a key; that of its hash tag, if it has one.
 pub(crate) fn slot(key: &[u8]) -> u16 {
     crc16(hash_tag(key).unwrap_or(key)) % SLOTS
 }
 
-/// CRC-16/XMODEM: polynomial 0x1021, nothing reflected, begun at 0.
+/// CRC-16/XMODEM: polynomial 0x1021, no reflection, initial value 0.
 fn crc16(bytes: &[u8]) -> u16 {
     bytes.iter().fold(0, |crc, byte| {
         let at = usize::from((crc >> 8) as u8 ^ byte);

@@ -1,4 +1,4 @@
-//! Which server of a cluster serves which slot.
+//! The topology of a cluster: which server serves which slot.
 
 use core::time::Duration;
 use std::sync::Arc;
@@ -16,9 +16,9 @@ const NOBODY: u16 = u16::MAX;
 #[derive(Clone)]
 pub(super) struct Topology {
     owners: Vec<Node>,
-    /// For each slot the place in `owners`.
+    /// For each slot, the index of its owner in `owners`.
     slots: Vec<u16>,
-    /// Keeps calls from slots that nobody is known to serve.
+    /// The breaker of the slots without a known owner.
     unserved: Arc<StoreBreaker>,
 }
 
@@ -26,11 +26,11 @@ pub(super) struct Topology {
 pub(super) struct Node {
     pub(super) place: Place,
     pub(super) server: Server,
-    /// Keeps calls from it while it fails; those to other nodes go on.
+    /// The node's breaker; calls to other nodes go on while it is open.
     pub(super) breaker: Arc<StoreBreaker>,
 }
 
-/// Slots from `first` to `last`, and where their master listens.
+/// The slots from `first` to `last`, and the place of their master.
 #[derive(Debug, PartialEq)]
 pub(super) struct Range {
     first: u16,
@@ -39,7 +39,7 @@ pub(super) struct Range {
 }
 
 impl Topology {
-    /// Nobody is known to serve anything; calls take `timeout` at most.
+    /// A topology without owners. Calls take `timeout` at most.
     pub(super) fn empty(timeout: Duration) -> Self {
         let unserved = Arc::new(StoreBreaker::new(timeout));
         Self { owners: Vec::new(), slots: vec![NOBODY; usize::from(SLOTS)], unserved }
@@ -54,7 +54,7 @@ impl Topology {
         self.owners.get(usize::from(*owner))
     }
 
-    /// What keeps calls from the slot while they fail.
+    /// The breaker of the slot's owner.
     pub(super) fn breaker(&self, slot: u16) -> &Arc<StoreBreaker> {
         self.owner(slot).map_or(&self.unserved, |node| &node.breaker)
     }
@@ -67,7 +67,7 @@ impl Topology {
         self.owners.iter().find(|node| node.place == *place)
     }
 
-    /// `slots` are those of `node` from now on.
+    /// Gives `slots` to `node`.
     pub(super) fn assign(&mut self, slots: core::ops::RangeInclusive<u16>, node: Node) {
         let known = self.owners.iter().position(|other| other.place == node.place);
         let at = known.unwrap_or_else(|| {
@@ -82,7 +82,7 @@ impl Topology {
 }
 
 impl Node {
-    /// One that calls go to for `timeout` at most, and that has not failed yet.
+    /// A node that has not failed yet. Calls to it take `timeout` at most.
     pub(super) fn new(place: &Place, server: Server, timeout: Duration) -> Self {
         let breaker = Arc::new(StoreBreaker::new(timeout));
         Self { place: place.clone(), server, breaker }
@@ -99,8 +99,8 @@ impl Range {
     }
 }
 
-/// Reads the answer to `CLUSTER SLOTS`, or none if it has another form. A node that does not
-/// know its own host is where it was `asked`.
+/// Reads the answer to `CLUSTER SLOTS`; `None` if it has another form. A node that does not know its
+/// own host is at the place where it was `asked`.
 pub(super) fn read_slots(answer: &Value, asked: &Place) -> Option<Vec<Range>> {
     let Value::Array(ranges) = answer else { return None };
     ranges.iter().map(|range| read_range(range, asked)).collect()
