@@ -1,5 +1,5 @@
-//! Which process this is, in a line of forks: looked at with every call, as a forked child
-//! inherits neither its parent's threads nor its right to what they hold.
+//! The number of this process in a line of forks. It is read with every call on a shared store,
+//! because a forked child inherits the parent's memory but none of its threads.
 
 use core::sync::atomic::{AtomicU32, Ordering};
 
@@ -9,8 +9,8 @@ use once_cell::race::OnceBox;
 /// call it takes no system call, where the system can tell of a fork.
 #[inline]
 pub fn generation() -> u32 {
-    /// Not wiped by a fork: the child counts on from its parent's number. A process's own number,
-    /// which the system gives out again, would not do.
+    /// The last number given out in this line of forks. A fork copies it, and the child counts on
+    /// from there. A process id would not do, because the system gives it out again.
     static COUNTED: AtomicU32 = AtomicU32::new(0);
     static KNOWN: OnceBox<Option<&'static AtomicU32>> = OnceBox::new();
     let known = KNOWN.get_or_init(|| Box::new(wiped_by_a_fork()));
@@ -18,7 +18,7 @@ pub fn generation() -> u32 {
     match known.load(Ordering::Relaxed) {
         0 => {
             let next = COUNTED.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
-            // Another thread may have been first.
+            // Another thread may have stored its number first.
             let first = known.compare_exchange(0, next, Ordering::Relaxed, Ordering::Relaxed);
             first.map_or_else(|first| first, |_| next)
         }
@@ -26,7 +26,7 @@ pub fn generation() -> u32 {
     }
 }
 
-/// A number that is 0 at first, and again in each process that is forked.
+/// A number that is 0 at first, and 0 again in each process that is forked.
 #[cfg(target_os = "linux")]
 #[allow(unsafe_code)]
 fn wiped_by_a_fork() -> Option<&'static AtomicU32> {
@@ -34,8 +34,8 @@ fn wiped_by_a_fork() -> Option<&'static AtomicU32> {
     use rustix::mm::{Advice, madvise};
 
     let map = MmapRaw::from(MmapMut::map_anon(size_of::<AtomicU32>()).ok()?);
-    // SAFETY: The pages are this function's own, and what is said of them changes them only
-    // in a process yet to be forked, to bits that are as valid.
+    // SAFETY: The pages belong to this function alone. The advice changes them only in processes
+    // that are yet to be forked, and there to zeros, which are valid as well.
     unsafe { madvise(map.as_mut_ptr().cast(), map.len(), Advice::LinuxWipeOnFork) }.ok()?;
     let start = map.as_mut_ptr().cast();
     core::mem::forget(map);

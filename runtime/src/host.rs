@@ -1,4 +1,4 @@
-//! This process, as the protocol of shared buckets asks for it.
+//! What the protocol of shared buckets needs from the operating system.
 
 use core::hash::BuildHasher as _;
 use std::hash::RandomState;
@@ -9,7 +9,7 @@ use tidegate_protocol::Host;
 
 use crate::clock::MonotonicClock;
 
-/// The operating system's clock and chance.
+/// The operating system's clock and randomness, and the identity of this process.
 pub(crate) enum NativeHost {}
 
 impl Host for NativeHost {

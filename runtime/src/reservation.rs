@@ -12,9 +12,9 @@ use crate::Error;
 use crate::answer::{decision, lost, unexpected};
 use crate::limiter::Limiter;
 
-/// Tokens charged ahead of time, to be spent once [`delay`](Self::delay) has passed; or,
-/// when it is not [`allowed`](Self::allowed), that their slot was too far and nothing was
-/// charged.
+/// Tokens charged ahead of time, to be spent once [`delay`](Self::delay) has passed.
+///
+/// If it is not [`allowed`](Self::allowed), the slot was too far away and nothing was charged.
 ///
 /// Made by [`Limiter::reserve`]. Dropping it gives nothing back: the tokens count as spent.
 ///
@@ -56,8 +56,8 @@ impl Reservation {
         matches!(self.reserved, Reserved::Slot(_))
     }
 
-    /// How long to wait before spending, from when the reservation was made;
-    /// [`Duration::MAX`] when it is refused.
+    /// How long to wait before spending, counted from when the reservation was made.
+    /// [`Duration::MAX`] if it is refused.
     pub const fn delay(&self) -> Duration {
         match &self.reserved {
             Reserved::Slot(slot) => Duration::from_nanos(slot.delay),
@@ -65,8 +65,8 @@ impl Reservation {
         }
     }
 
-    /// The buckets after the charge, as an allowed check would tell them. When it is
-    /// refused, `retry_after` is the least wait after which the same call, with the same
+    /// The buckets after the charge, as an allowed check would report them. If the reservation is
+    /// refused, `retry_after` is the shortest wait after which the same call, with the same
     /// `max_wait`, would get a slot if nobody else came.
     pub const fn decision(&self) -> &Decision {
         match &self.reserved {
@@ -80,11 +80,10 @@ impl Reservation {
         self.cost
     }
 
-    /// Gives an unused slot back, and says whether all of it came back: a bucket that
-    /// nobody has charged since becomes what it was. Behind a slot that others have charged
-    /// after, nothing comes back, as their slots are fixed; where tokens should return
-    /// at any price, [`credit`](Limiter::credit) them. False for a refused reservation,
-    /// which holds nothing.
+    /// Gives an unused slot back, and says whether all of it came back. A bucket that nobody has
+    /// charged since becomes what it was. If others have charged it since, nothing comes back,
+    /// because their slots are fixed; use [`credit`](Limiter::credit) where tokens must return
+    /// all the same. False for a refused reservation, which holds nothing.
     ///
     /// # Errors
     /// [`Error::Store`] when the limiter is closed, and for a remote store its errors.
@@ -158,12 +157,13 @@ impl Reservation {
         }
     }
 
-    /// What is left of the delay: a future may be polled long after its slot was taken.
+    /// The part of the delay that has not passed: a future may be polled long after its slot was
+    /// taken.
     pub(crate) fn delay_left(&self) -> Duration {
         self.delay().saturating_sub(self.made.elapsed())
     }
 
-    /// The error of a caller who would not wait as long.
+    /// The reservation, or [`Error::RateLimited`] if it was refused.
     pub(crate) fn or_rate_limited(self) -> Result<Self, Error> {
         match self.reserved {
             Reserved::Slot(_) => Ok(self),
@@ -198,7 +198,7 @@ impl fmt::Debug for Reservation {
     }
 }
 
-/// Whether all of a cancelled reservation came back.
+/// Whether everything came back when a reservation was cancelled.
 fn cancelled(outcome: Result<Outcome, Error>) -> Result<bool, Error> {
     match outcome? {
         Outcome::Cancelled(all) => Ok(all),
@@ -206,15 +206,15 @@ fn cancelled(outcome: Result<Outcome, Error>) -> Result<bool, Error> {
     }
 }
 
-/// A reservation on its way to whoever asked for it, or whose caller still waits for the
-/// slot: unless it is claimed, it is cancelled when it is dropped.
+/// A guard around a reservation that its caller has not received yet, or still waits for. It
+/// cancels the reservation when it is dropped, unless that has been claimed.
 pub struct CancelOnDrop(Option<Reservation>);
 
 impl CancelOnDrop {
-    /// Claims it.
+    /// Takes the reservation out.
     ///
     /// # Errors
-    /// None; it can be claimed once, and that is now.
+    /// None in practice: the guard holds its reservation until it is claimed or dropped.
     pub fn claim(mut self) -> Result<Reservation, Error> {
         self.0.take().ok_or_else(lost)
     }

@@ -11,12 +11,12 @@ use crate::timer;
 use crate::{Error, Keys};
 
 impl Limiter {
-    /// Waits, blocking the thread, until `cost` tokens may be spent, and spends them: it
-    /// reserves its slot once and sleeps once, so that callers go first come, first served.
-    /// A slot later than `timeout` is an error at once, and nothing is charged.
+    /// Blocks the thread until `cost` tokens may be spent, and spends them. It reserves its slot
+    /// once and sleeps once, so callers are served in the order in which they come. If the slot
+    /// is later than `timeout`, that is an error at once, and nothing is charged.
     ///
-    /// The sleep is real time, whatever the limiter's clock; on a
-    /// [`ManualClock`](crate::ManualClock) use [`reserve`](Self::reserve) and move the clock.
+    /// The sleep is in real time, whatever the limiter's clock. With a
+    /// [`ManualClock`](crate::ManualClock), use [`reserve`](Self::reserve) and move the clock.
     ///
     /// ```
     /// use core::time::Duration;
@@ -45,8 +45,8 @@ impl Limiter {
         Ok(*reservation.decision())
     }
 
-    /// [`acquire`](Self::acquire) as a future, for any executor: Tidegate's I/O thread keeps
-    /// its timer. When it is dropped while it waits the reservation is cancelled.
+    /// [`acquire`](Self::acquire) as a future, for any executor: Tidegate's I/O thread runs its
+    /// timer. If the future is dropped while it waits, the reservation is cancelled.
     ///
     /// # Errors
     /// As [`acquire`](Self::acquire).

@@ -1,3 +1,5 @@
+//! `LimiterBuilder`: collects the parts of a limiter and checks them.
+
 use core::sync::atomic::AtomicBool;
 use core::time::Duration;
 use std::sync::Arc;
@@ -20,8 +22,7 @@ const MAX_MAX_KEYS: usize = 100_000_000;
 const DEFAULT_DENY_CACHE: Duration = Duration::from_millis(100);
 const MAX_DENY_CACHE: Duration = Duration::from_secs(60);
 
-/// Collects what a [`Limiter`] is made of; mistakes are reported by
-/// [`build`](Self::build).
+/// Collects the parts of a [`Limiter`]. Mistakes are reported by [`build`](Self::build).
 #[derive(Default)]
 pub struct LimiterBuilder {
     limits: Vec<Result<NamedLimit, Error>>,

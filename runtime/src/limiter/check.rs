@@ -1,3 +1,5 @@
+//! `check`: spending tokens now, or not at all.
+
 use core::sync::atomic::Ordering;
 
 use tidegate_core::{Decision, MAX_KEY, Operation};
@@ -9,13 +11,13 @@ use crate::answer::{decision, lost};
 use crate::{Error, Keys};
 
 impl Limiter {
-    /// Spends `cost` tokens of `keys` if every limit allows; never waits for
-    /// tokens, only for a remote store. A cost of 0 looks without spending.
+    /// Spends `cost` tokens of `keys` if every limit allows. It never waits for tokens, only for
+    /// a remote store. A cost of 0 looks without spending.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for keys of a wrong number or a key that is not 1 to 1024
     /// bytes long, [`Error::CostTooLarge`], and for a remote store its errors.
-    // Inlined, a caller that reads only part of the decision pays only for that.
+    // Inlined, so that a caller who reads only part of the decision pays only for that part.
     #[inline(always)]
     pub fn check<'k>(&self, keys: impl Into<Keys<'k>>, cost: u64) -> Result<Decision, Error> {
         match keys.into() {
@@ -27,7 +29,8 @@ impl Limiter {
         }
     }
 
-    /// None where there is more to do or to say: then nothing is done.
+    /// The usual case: one key in memory, and a cost within the burst. `None` in any other case;
+    /// then nothing has been done.
     #[inline(always)]
     fn check_affordable(&self, key: &[u8], cost: u64) -> Option<Decision> {
         if !(1..=MAX_KEY).contains(&key.len()) || self.0.closed.load(Ordering::Acquire) {
@@ -36,13 +39,13 @@ impl Limiter {
         match &self.0.buckets {
             Buckets::Memory(tables) => tables.check_affordable(key, cost),
             Buckets::Shm(shared) => shared.tables().check_affordable(key, cost),
-            // Not here: where one answer travels through memory, all of them do.
+            // Left out: with a slow path in this match, every answer would go through memory.
             Buckets::Redis(_) => None,
         }
     }
 
-    // The key by itself, not `Keys`, which would be written to memory before it is known that
-    // anybody needs them: a compare-and-swap waits for all that was.
+    // Takes the bare key: building a `Keys` would spill it to the stack, and the compare-and-swap
+    // would then wait for that store.
     #[inline(never)]
     fn check_one(&self, key: &[u8], cost: u64) -> Result<Decision, Error> {
         self.check_as_any(Keys::One(key), cost)
@@ -80,7 +83,7 @@ impl Limiter {
         async move { receiver.await.unwrap_or_else(|_| Err(lost())) }
     }
 
-    /// [`check`](Self::check) with a callback, which runs when and where that of
+    /// [`check`](Self::check) with a callback, which runs when and where the one of
     /// [`run`](Self::run) does.
     pub fn check_then<'k>(
         &self,
@@ -100,8 +103,8 @@ impl Limiter {
         }
     }
 
-    /// [`check_then`](Self::check_then) for checks that have come together: each is answered by
-    /// itself, also where its arguments are wrong, and they are sent together.
+    /// [`check_then`](Self::check_then) for checks that have come together. They are sent
+    /// together, and each is answered by itself, also if its arguments are wrong.
     pub fn check_each_then<'k, K: Into<Keys<'k>>, D>(
         &self,
         checks: impl IntoIterator<Item = (K, u64, D)>,

@@ -1,3 +1,5 @@
+//! `check_many`: many checks in one go.
+
 use std::sync::Arc;
 
 use tidegate_core::{Decision, Operation};
@@ -12,8 +14,8 @@ use crate::oneshot::oneshot;
 use crate::{Error, Keys};
 
 impl Limiter {
-    /// Many checks, each of its own keys and cost, in one go: each is decided by itself,
-    /// in order, and one that is refused does not stop the others.
+    /// Makes many checks in one go, each with its own keys and cost. Each is decided by itself, in
+    /// order, and a refusal does not stop the others.
     ///
     /// ```
     /// use tidegate::Limiter;
@@ -25,8 +27,8 @@ impl Limiter {
     /// ```
     ///
     /// # Errors
-    /// Those of [`check`](Self::check). A mistake in any of the arguments charges nothing;
-    /// where the store fails, other checks may have been charged.
+    /// The errors of [`check`](Self::check). After a mistake in any of the arguments nothing is
+    /// charged. If the store fails, other checks may have been charged.
     pub fn check_many<'k, K: Into<Keys<'k>>>(
         &self,
         checks: impl IntoIterator<Item = (K, u64)>,
@@ -55,7 +57,7 @@ impl Limiter {
         async move { receiver.await.unwrap_or_else(|_| Err(lost())) }
     }
 
-    /// [`check_many`](Self::check_many) with a callback, which runs when and where that of
+    /// [`check_many`](Self::check_many) with a callback, which runs when and where the one of
     /// [`run`](Self::run) does.
     pub fn check_many_then<'k, K: Into<Keys<'k>>>(
         &self,
@@ -111,7 +113,8 @@ impl Limiter {
     }
 }
 
-/// The answers of many checks; when the last has come, or is lost, all are handed on.
+/// Collects the answers of many checks. All are handed on when the last has come or is lost, which
+/// is when the last reference is dropped.
 struct Gathering<D: FnOnce(Result<Vec<Decision>, Error>)>(Mutex<Gathered<D>>);
 
 struct Gathered<D> {

@@ -9,14 +9,14 @@ use crate::lease::one_key;
 use crate::{Error, Keys};
 
 impl Limiter {
-    /// Whether checks may be decided by a slice of this process.
+    /// Whether a lease of this process may decide checks.
     #[doc(hidden)]
     pub fn is_leased(&self) -> bool {
         self.0.leases.is_some()
     }
 
-    /// The decision of a check that a slice of this process takes at once; none where the
-    /// store must be asked. For bindings, which would otherwise prepare to wait.
+    /// The decision of a check that a lease of this process can take at once; `None` if the store
+    /// must be asked. Bindings call this before they prepare to wait.
     #[doc(hidden)]
     pub fn check_leased<'k>(&self, keys: impl Into<Keys<'k>>, cost: u64) -> Option<Decision> {
         self.0.leases.as_ref()?;
@@ -27,13 +27,14 @@ impl Limiter {
         self.spend_leased(key, cost)
     }
 
-    /// The same for a key that is no mistake.
+    /// [`check_leased`](Self::check_leased) for a key whose length has been checked.
     #[inline]
     pub(super) fn spend_leased(&self, key: &[u8], cost: u64) -> Option<Decision> {
         self.0.leases.as_ref()?.spend(key, cost)
     }
 
-    /// Tells the leases what the bucket answers to a check that was not a slice's.
+    /// A callback that tells the leases what the bucket has answered to a check that no lease
+    /// could decide.
     pub(super) fn noting(
         &self,
         keys: Keys<'_>,

@@ -1,3 +1,5 @@
+//! `Limiter`: a set of limits over a store, and the operations on its buckets.
+
 mod acquire;
 mod builder;
 mod check;
@@ -24,14 +26,14 @@ pub use builder::LimiterBuilder;
 
 /// Decides whether keys may spend tokens, over one to four limits that all must allow.
 ///
-/// Cloning is cheap and shares the buckets. A limiter can be used from any
-/// thread, and after a fork.
+/// Cloning is cheap and shares the buckets. A limiter can be used from any thread, and in a forked
+/// child.
 ///
-/// Every operation comes in two forms: one that blocks the thread while a remote store
-/// answers, and one named `_async` that is a future for any executor. Where a method takes
-/// [`Keys`](crate::Keys) it takes one key (`"user:42"`, `b"..."`, `&string`) or one for
-/// each limit. Dropping a future calls nothing back: what was asked for may still be
-/// charged. Only a reservation whose future is dropped is cancelled, as nobody could.
+/// Every operation comes in two forms: one that blocks the thread while a remote store answers, and
+/// one named `_async` that is a future for any executor. Where a method takes
+/// [`Keys`](crate::Keys) it takes one key (`"user:42"`, `b"..."`, `&string`) or one for each limit.
+/// Dropping a future takes nothing back: the operation may still be charged. Only a reservation
+/// whose future is dropped is cancelled, because nobody else could cancel it.
 ///
 /// ```
 /// use tidegate::Limiter;
@@ -65,17 +67,17 @@ struct RedisBuckets {
     longest_wait: Option<Duration>,
 }
 
-/// A limit and the name that decisions report it by.
+/// A limit, and the name under which decisions report it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NamedLimit {
-    /// The name; the limit's canonical text unless one was given.
+    /// The name: the limit's canonical text unless one was given.
     pub name: String,
     /// The limit.
     pub limit: Limit,
 }
 
 impl NamedLimit {
-    /// Reads a limit's text; `name` defaults to its canonical form.
+    /// Reads a limit from its text; `name` defaults to the canonical form of that text.
     ///
     /// # Errors
     /// [`Error::InvalidLimit`], with the text and the bound it breaks.
@@ -97,13 +99,13 @@ impl Limiter {
         &self.0.named
     }
 
-    /// The name of the limit that bound `decision`, which this limiter has taken.
+    /// The name of the limit that bound `decision`, one of this limiter's decisions.
     pub fn limit_name(&self, decision: &Decision) -> &str {
         self.0.named.get(usize::from(decision.tier)).map_or("", |named| &named.name)
     }
 
-    /// What the buckets' store could not keep for want of room, for any process that shares
-    /// it; nothing where room is not bounded by Tidegate, as in Redis.
+    /// How often the store had no room, counted over all processes that share it. Always zero for
+    /// a store whose room Tidegate does not bound, such as Redis.
     ///
     /// ```
     /// use tidegate::{Limiter, OnFull};
@@ -122,9 +124,9 @@ impl Limiter {
         }
     }
 
-    /// How the buckets' store has done: whether it is asked at present, how many calls have
-    /// failed, and how many of them this limiter has answered as its
-    /// [`on_store_error`](LimiterBuilder::on_store_error) says.
+    /// The health of the store: whether it is asked at present, how many calls have failed, and
+    /// how many of them this limiter has answered by its
+    /// [`on_store_error`](LimiterBuilder::on_store_error) policy.
     ///
     /// ```
     /// use tidegate::{BreakerState, Limiter};
@@ -154,9 +156,9 @@ impl Limiter {
         matches!(self.0.buckets, Buckets::Redis(_))
     }
 
-    /// Lets go of the limiter: later calls, by any clone, answer
-    /// [`Error::Store`]. A connection closes when its last limiter is gone. What is leased is
-    /// given back, for which this waits at most the store's timeout.
+    /// Closes the limiter: later calls, on any clone, answer [`Error::Store`]. Leased tokens are
+    /// given back, for which this waits at most the store's timeout. A connection closes when the
+    /// last limiter on it is gone.
     pub fn close(&self) {
         let was_closed = self.0.closed.swap(true, Ordering::AcqRel);
         if let Some(leases) = self.0.leases.as_ref().filter(|_| !was_closed) {

@@ -7,16 +7,17 @@ use tokio::sync::oneshot;
 
 use super::Limiter;
 use crate::answer::{decision, lost};
+use crate::clock::saturating_nanos;
 use crate::reservation::{CancelOnDrop, Reservation};
 use crate::{Error, Keys};
 
 impl Limiter {
-    /// Takes the next slot for `cost` tokens if it is at most `max_wait` away (however far,
-    /// when `None`). Never waits for tokens: the buckets are charged now, and the tokens are
-    /// to be spent after [`Reservation::delay`]. A slot that is too far is a refused
-    /// reservation, which has charged nothing.
+    /// Takes the next slot for `cost` tokens if it is at most `max_wait` away, or however far away
+    /// it is if that is `None`. It never waits for tokens: the buckets are charged now, and the
+    /// tokens are to be spent after [`Reservation::delay`]. If the slot is too far away, the
+    /// reservation is refused and nothing has been charged.
     ///
-    /// Slots are handed out first come, first served, whatever their cost.
+    /// Slots are handed out in the order in which callers come, whatever their cost.
     ///
     /// ```
     /// use core::time::Duration;
@@ -43,8 +44,8 @@ impl Limiter {
         Reservation::new(self.clone(), keys.to_owned(), cost, outcome)
     }
 
-    /// [`reserve`](Self::reserve) as a future. When it is dropped before it has answered,
-    /// the slot is cancelled.
+    /// [`reserve`](Self::reserve) as a future. If it is dropped before it has answered, the slot
+    /// is cancelled.
     ///
     /// # Errors
     /// As [`reserve`](Self::reserve).
@@ -60,7 +61,7 @@ impl Limiter {
         async move { receiver.await.unwrap_or_else(|_| Err(lost()))?.claim() }
     }
 
-    /// [`reserve`](Self::reserve) with a callback, which runs when and where that of
+    /// [`reserve`](Self::reserve) with a callback, which runs when and where the one of
     /// [`run`](Self::run) does.
     pub fn reserve_then<'k>(
         &self,
@@ -76,9 +77,9 @@ impl Limiter {
         });
     }
 
-    /// Corrects a charge once its true size is known: `charged` tokens were taken, `actual`
-    /// were used. The difference is taken without asking, above the burst too, or given
-    /// back. Answers what the buckets then hold, as a check of cost 0 would.
+    /// Corrects a charge once its true size is known: `charged` tokens were taken, and `actual`
+    /// were used. The difference is given back, or taken even if that is more than the bucket
+    /// holds. The answer says what the buckets then hold, as a check of cost 0 would.
     ///
     /// ```
     /// use tidegate::Limiter;
@@ -113,7 +114,8 @@ impl Limiter {
         async move { decision(settling.await) }
     }
 
-    /// Gives tokens back, never above full. Answers as [`settle`](Self::settle) does.
+    /// Gives tokens back; a bucket never holds more than its burst. Answers as
+    /// [`settle`](Self::settle) does.
     ///
     /// # Errors
     /// As [`settle`](Self::settle).
@@ -134,10 +136,10 @@ impl Limiter {
         async move { decision(crediting.await) }
     }
 
-    /// Pauses for `wait`, because the far side said so (`Retry-After`): a smooth limit has
-    /// exactly one token at the end of it, and the rest arrive at the normal pace. The later
-    /// of two holds stays; none is longer than 104 days. Slots already reserved keep their
-    /// time. Answers as [`settle`](Self::settle) does.
+    /// Pauses for `wait`, because the far side said so (`Retry-After`). A smooth limit has exactly
+    /// one token at the end of the pause, and further tokens arrive at the normal pace. Of two
+    /// holds, the one that ends later counts; none is longer than 104 days. Slots that are
+    /// already reserved keep their time. Answers as [`settle`](Self::settle) does.
     ///
     /// ```
     /// use core::time::Duration;
@@ -167,7 +169,7 @@ impl Limiter {
         async move { decision(holding.await) }
     }
 
-    /// Forgets all that the buckets owe, holds included: each is full. Answers as
+    /// Fills the buckets: everything that they owe is forgotten, holds included. Answers as
     /// [`settle`](Self::settle) does.
     ///
     /// # Errors
@@ -191,9 +193,4 @@ impl Limiter {
 
 fn reserve(cost: u64, max_wait: Option<Duration>) -> Operation {
     Operation::Reserve { cost, max_wait: max_wait.map_or(u64::MAX, saturating_nanos) }
-}
-
-/// Longer than 584 years is as good as for ever: a bucket owes at most 104 days.
-fn saturating_nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

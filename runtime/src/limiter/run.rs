@@ -1,5 +1,5 @@
-//! The one path that every operation takes to its buckets, in three forms: with a
-//! callback, blocking, and as a future.
+//! The one path of every operation to its buckets, in three forms: with a callback, blocking, and
+//! as a future.
 
 use core::sync::atomic::Ordering;
 use core::time::Duration;
@@ -13,10 +13,10 @@ use crate::oneshot::{OneshotReceiver, oneshot};
 use crate::{Error, Keys};
 
 impl Limiter {
-    /// Runs any operation on the buckets of `keys`; the other methods are made of this.
+    /// Runs any operation on the buckets of `keys`. The other methods are made of this one.
     ///
-    /// For memory, and for errors in the arguments, `done` runs before this returns;
-    /// otherwise on Tidegate's I/O thread, where it should do little.
+    /// In memory, and after an error in the arguments, `done` runs before this returns. Otherwise
+    /// it runs on Tidegate's I/O thread, where it should do little.
     pub fn run<'k>(
         &self,
         keys: impl Into<Keys<'k>>,
@@ -46,11 +46,11 @@ impl Limiter {
         }
     }
 
-    /// [`run`](Self::run), blocking while a remote store answers.
+    /// [`run`](Self::run), which blocks while a remote store answers.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for keys of a wrong number or length, those of the
-    /// operation, and for a remote store its errors.
+    /// [`Error::InvalidArgument`] for a wrong number of keys or a key of a wrong length, the errors
+    /// of the operation, and for a remote store its errors.
     pub fn run_blocking<'k>(
         &self,
         keys: impl Into<Keys<'k>>,
@@ -79,12 +79,12 @@ impl Limiter {
         operation: Operation,
     ) -> impl Future<Output = Result<Outcome, Error>> + Send + 'static {
         let (sender, receiver) = tokio::sync::oneshot::channel();
-        // A dropped future wants no answer.
+        // An error says that the future has been dropped.
         self.run(keys, operation, move |outcome| _ = sender.send(outcome));
         async move { receiver.await.unwrap_or_else(|_| Err(lost())) }
     }
 
-    /// What a check would refuse to try: nothing is spent, no store is asked.
+    /// The errors that a check would answer without asking the store. Nothing is spent.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for keys of a wrong number or a key that is not 1 to 1024
@@ -107,10 +107,10 @@ impl Limiter {
     }
 }
 
-/// Waits for an answer of the store; not for ever, where the waiting thread may be the one that
+/// Waits for an answer of the store. The wait is bounded if the waiting thread may be the one that
 /// is to do the I/O.
 pub(super) fn wait<T>(redis: &RedisBuckets, receiver: OneshotReceiver<T>) -> Result<T, Error> {
-    /// For a thread that is busy, and answers late.
+    /// What is added to the timeout, because a busy I/O thread answers late.
     const SPARE: Duration = Duration::from_secs(1);
     let Some(longest) = redis.longest_wait else { return receiver.wait() };
     let deadline = Instant::now() + longest + SPARE;

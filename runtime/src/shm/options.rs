@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_encode};
 use tidegate_core::OnFull;
 
 use crate::Error;
@@ -111,40 +112,24 @@ fn default_directory() -> PathBuf {
     if cfg!(target_os = "linux") && shm.is_dir() { shm } else { std::env::temp_dir() }
 }
 
-/// Escapes a name. Different names have different escaped forms, without a dot, which separates the
-/// parts of the file name.
+/// The bytes of a name that are escaped: all but letters, digits, `_` and `-`. So no escaped name
+/// has a dot, which separates the parts of the file name.
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'_').remove(b'-');
+
+/// Escapes a name. Different names have different escaped forms.
 fn escape(name: &[u8]) -> String {
-    let mut escaped = String::new();
-    for &byte in name {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-') {
-            escaped.push(char::from(byte));
-        } else {
-            escaped.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    escaped
+    percent_encode(name, ESCAPED).to_string()
 }
 
 fn unescape(text: &str) -> Result<Vec<u8>, Error> {
-    let mut plain = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&byte, after)) = rest.split_first() {
-        rest = after;
-        if byte != b'%' {
-            plain.push(byte);
-            continue;
-        }
-        let digits = rest.get(..2).and_then(|digits| core::str::from_utf8(digits).ok());
-        let value = digits
-            .filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()))
-            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        let Some(value) = value else {
-            return Err(mistake("after a % there must be two hexadecimal digits"));
-        };
-        plain.push(value);
-        rest = rest.get(2..).unwrap_or(&[]);
+    let is_escape = |(at, _): (usize, &str)| {
+        let digits = text.as_bytes().get(at + 1..at + 3);
+        digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+    };
+    if !text.match_indices('%').all(is_escape) {
+        return Err(mistake("after a % there must be two hexadecimal digits"));
     }
-    Ok(plain)
+    Ok(percent_decode_str(text).collect())
 }
 
 fn mistake(message: impl Into<String>) -> Error {

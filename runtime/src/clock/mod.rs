@@ -100,7 +100,9 @@ impl Clock for ProcessClock {
     }
 }
 
-fn saturating_nanos(duration: core::time::Duration) -> u64 {
+/// A duration in nanoseconds. One of more than 64 bits, which is longer than 584 years, is as good as
+/// endless: a bucket owes at most 104 days.
+pub(crate) fn saturating_nanos(duration: core::time::Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 

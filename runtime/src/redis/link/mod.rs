@@ -1,5 +1,13 @@
 //! How commands reach the server that keeps the buckets: one server, the master of a
 //! Sentinel group, or the nodes of a cluster.
+//!
+//! Connections are made by the `redis` crate; its cluster client, sentinel client and connection
+//! manager are not used, for four reasons. Commands of one slot have to be carried out in the order
+//! in which they were sent. A command that was surely not carried out is sent again, while one that
+//! may have been is not, because a charge would count twice; the crate's cluster client repeats
+//! both. A connection on which nothing is answered has to be noticed and replaced long before the
+//! system gives it up. And commands must go on while the topology is asked for again, for which the
+//! crate's cluster client makes all of them wait. See `docs/redis.md`, "When Redis fails".
 
 mod address;
 mod cluster;
