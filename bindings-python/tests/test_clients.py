@@ -599,8 +599,6 @@ def test_what_is_no_client(redis_server: RedisServer) -> None:
                 kind("1/s", store=wrong)  # type: ignore[arg-type]
     with pytest.raises(InvalidArgument, match="use AsyncLimiter"):
         Limiter("1/s", store=redis.asyncio.Redis())  # type: ignore[arg-type]
-    with redis.Redis() as client, pytest.raises(InvalidArgument, match="background"):
-        Limiter("1000/s", store=client, lease={"ttl": 1.0})
     with redis.Redis() as client, pytest.raises(InvalidArgument, match=r"redis\.asyncio"):
         AsyncLimiter("1/s", store=client)  # type: ignore[arg-type]
 

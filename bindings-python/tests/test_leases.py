@@ -7,6 +7,8 @@ import time
 from typing import Any
 
 import pytest
+import redis
+import redis.asyncio
 from conftest import RedisServer, in_child
 
 from tidegate import AsyncLimiter, CostTooLarge, Decision, InvalidArgument, Limiter, StoreError
@@ -34,6 +36,14 @@ def warm(limiter: Limiter) -> tuple[Decision, int]:
     return decision, checks
 
 
+async def warm_async(limiter: AsyncLimiter) -> None:
+    """Checks until a slice answers."""
+    end = time.monotonic() + DEADLINE
+    while (await limiter.check("k")).source != "lease":
+        assert time.monotonic() < end, "no slice came"
+        await asyncio.sleep(0.001)
+
+
 def test_a_hot_key_is_spent_from_a_slice(redis_server: RedisServer, prefix: str) -> None:
     with leased(redis_server, prefix) as limiter:
         decision, _ = warm(limiter)
@@ -54,10 +64,7 @@ def test_asyncio_needs_no_round_trip_either(redis_server: RedisServer, prefix: s
         async with AsyncLimiter(
             "1000/s", store=redis_server.url, prefix=prefix, store_timeout=PATIENT, lease={"ttl": TTL}
         ) as limiter:
-            end = time.monotonic() + DEADLINE
-            while (await limiter.check("k")).source != "lease":
-                assert time.monotonic() < end, "no slice came"
-                await asyncio.sleep(0.001)
+            await warm_async(limiter)
 
     asyncio.run(run())
 
@@ -123,3 +130,20 @@ def test_only_a_redis_is_leased(store: str) -> None:
 def test_limits_that_cannot_be_sliced_are_refused() -> None:
     with pytest.raises(InvalidArgument, match="10 tokens"):
         Limiter("9/s", store="redis://127.0.0.1:1", lease={"ttl": 1})
+
+
+def test_a_client_of_the_program_leases(redis_server: RedisServer, prefix: str) -> None:
+    with redis.Redis(port=redis_server.port) as client:
+        limiter = Limiter("1000/s", store=client, prefix=prefix, store_timeout=PATIENT, lease={"ttl": TTL})
+        with limiter:
+            warm(limiter)
+
+
+def test_a_client_for_asyncio_leases(redis_server: RedisServer, prefix: str) -> None:
+    async def run() -> None:
+        async with redis.asyncio.Redis(port=redis_server.port) as client:
+            limiter = AsyncLimiter("1000/s", store=client, prefix=prefix, store_timeout=PATIENT, lease={"ttl": TTL})
+            await warm_async(limiter)
+            await limiter.close()
+
+    asyncio.run(run())
