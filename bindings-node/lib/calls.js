@@ -1,4 +1,4 @@
-// How calls of the addon are made, and how their answers find who waits for them.
+/** Makes calls of the addon, and gives their answers to the callers that wait for them. */
 
 import { createRequire } from 'node:module';
 
@@ -6,7 +6,7 @@ import { Decision } from './memory/decision.js';
 import { errorFrom } from './memory/errors.js';
 
 const LONGEST_INTERVAL_MS = 2 ** 31 - 1;
-// Of the numbers of a decision, the one of its call included: see the addon.
+// How many numbers a decision is, with the number of its call; see the addon.
 const NUMBERS = 8;
 // Enough to share what a call of the addon takes, few enough that Redis is not kept waiting.
 const [LEAST_PORTION, MOST_GATHERED] = [32, 512];
@@ -122,7 +122,7 @@ export function sendGathered() {
   for (const gathering of all) gathering.send();
 }
 
-// Who waits for an answer, by the number of the call, and the numbers that are free again.
+// The callers that wait for an answer, by the number of their call, and the numbers that are free.
 const waiting = [];
 const free = [];
 

@@ -1,3 +1,5 @@
+//! Where buckets live: memory, a shared file or a Redis.
+
 use core::{fmt, time::Duration};
 use std::sync::Arc;
 

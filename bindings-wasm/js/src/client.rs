@@ -1,3 +1,5 @@
+//! A client of the host's, as JavaScript drives it: batches out, replies in.
+
 use core::time::Duration;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -15,8 +17,8 @@ use crate::engine::{Answer, FAILED, Slot, status};
 use crate::failure::Failure;
 use crate::host::{GuardedStore, JavaScript, in_millis};
 
-/// A client of the host's, for all limiters that have it: what waits to be sent, and the
-/// answers that are to be last.
+/// A client of the host's, for all limiters that use it, with the requests that wait to be sent and
+/// the last answer.
 #[wasm_bindgen]
 pub struct Client {
     connection: Arc<ClientConnection>,

@@ -1,8 +1,10 @@
+//! Commands in the module's memory, as JavaScript reads them.
+
 use std::borrow::Cow;
 
 use tidegate_protocol::ReplyPart;
 
-/// Commands on their way to the host.
+/// The words of commands, one after the other, with their lengths.
 #[derive(Default)]
 pub(crate) struct Packed {
     words: Vec<u8>,

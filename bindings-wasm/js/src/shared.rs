@@ -1,3 +1,5 @@
+//! A limiter with buckets in Redis, as JavaScript calls it.
+
 use core::time::Duration;
 use std::sync::Arc;
 
@@ -12,9 +14,9 @@ use crate::host::{Guarded, GuardedStore, JavaScript, LeaseKeeper, in_millis};
 
 /// One limiter's buckets in Redis.
 ///
-/// A call's keys come one after the other, with their lengths: one key for all limits or one
-/// for each. Its answer comes to the [`Client`] under the number `id`: now, or when a trip
-/// has brought it.
+/// A call's keys come one after the other, with their lengths: one key for all limits or one for
+/// each. Its answer comes to the [`Client`] under the number `id`, now or when its batch is
+/// answered.
 #[wasm_bindgen]
 pub struct SharedBuckets {
     limits: Arc<[Limit]>,
@@ -25,7 +27,7 @@ pub struct SharedBuckets {
     failure: Option<Failure>,
 }
 
-/// What is the same for all calls: which limits, and what is done when Redis fails.
+/// The options of a limiter: its limits, and what it does while Redis fails.
 #[wasm_bindgen]
 pub struct SharedOptions {
     limits: Box<[Limit]>,

@@ -1,3 +1,5 @@
+//! Tests of batches: deadlines, and which caller gets which answer.
+
 #![allow(clippy::unwrap_used, reason = "a test may stop")]
 
 use std::sync::mpsc::{Receiver, channel};

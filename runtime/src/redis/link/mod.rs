@@ -97,7 +97,7 @@ impl Link {
         }
     }
 
-    /// Those of all nodes of a cluster.
+    /// The breakers of all nodes of a cluster.
     pub(super) fn node_breakers(&self) -> Vec<Arc<StoreBreaker>> {
         match &self.route {
             Route::Cluster(cluster) => cluster.breakers(),
