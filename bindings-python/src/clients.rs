@@ -193,8 +193,8 @@ impl Batch {
     fn fail(&self, message: String, cause: Py<PyBaseException>, timed_out: bool) {
         let error = match timed_out {
             // The limiter's own timeout is filled in.
-            true => Error::StoreTimeout { after: Duration::ZERO },
-            false => Error::Store(message),
+            true => Error::timeout(Duration::ZERO),
+            false => Error::Store(message.into()),
         };
         CAUSE.set(Some(cause));
         self.0.lock().fail(&error);
@@ -225,7 +225,7 @@ fn read_reply(reply: &Bound<'_, PyAny>) -> Reply {
         return other_form();
     };
     CAUSE.set(Some(cause));
-    Reply::Refusal(text)
+    Reply::Refusal(text.into())
 }
 
 fn read_part(part: &Bound<'_, PyAny>) -> Option<ReplyPart> {

@@ -330,7 +330,7 @@ impl Ticket {
 impl Drop for Ticket {
     fn drop(&mut self) {
         if self.0.is_some() {
-            self.put(Err(Error::Store("the answer was lost".to_owned())));
+            self.put(Err(Error::Store("the answer was lost".into())));
         }
     }
 }

@@ -45,6 +45,8 @@ pub use tidegate_core::{
     Source,
 };
 #[doc(inline)]
-pub use tidegate_protocol::{Error, Keys, LeaseOptions, OnStoreError, StoreHealth};
+pub use tidegate_protocol::{
+    Cause, Error, Keys, LeaseOptions, OnStoreError, StoreFailure, StoreHealth,
+};
 #[doc(hidden)]
 pub use tidegate_protocol::{PerProcess, lock};

@@ -49,7 +49,7 @@ impl RateLimitService for QuotaService {
             Ok(response) => response,
             Err(_) => Err(response::error_status(
                 "--request-timeout",
-                &Error::StoreTimeout { after: self.request_timeout },
+                &Error::timeout(self.request_timeout),
             )),
         };
         match &response {

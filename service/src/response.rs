@@ -114,12 +114,8 @@ mod tests {
         for (error, grpc, code) in [
             (argument, Grpc::InvalidArgument, "invalid_argument"),
             (Error::CostTooLarge { cost: 9, burst: 5 }, Grpc::InvalidArgument, "cost_too_large"),
-            (Error::Store("gone".to_owned()), Grpc::Unavailable, "store_error"),
-            (
-                Error::StoreTimeout { after: Time::from_millis(50) },
-                Grpc::DeadlineExceeded,
-                "store_timeout",
-            ),
+            (Error::Store("gone".into()), Grpc::Unavailable, "store_error"),
+            (Error::timeout(Time::from_millis(50)), Grpc::DeadlineExceeded, "store_timeout"),
             (Error::CorruptBucket { key: "k".to_owned() }, Grpc::Internal, "corrupt_bucket"),
         ] {
             let status = error_status("descriptors[1]", &error);

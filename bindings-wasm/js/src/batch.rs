@@ -64,7 +64,7 @@ impl Batch {
 
     /// Takes the server's error, its code first.
     pub fn refuse(&mut self, command: usize, text: String) {
-        self.batch.take_one(command, Reply::Refusal(text));
+        self.batch.take_one(command, Reply::Refusal(text.into()));
     }
 
     /// Takes a failure of the client, in the place of a reply.
@@ -80,7 +80,7 @@ impl Batch {
 
     /// Ends the batch: every caller who still waits gets the error.
     pub fn end(&mut self, message: String) {
-        self.batch.fail(&Error::Store(message));
+        self.batch.fail(&Error::Store(message.into()));
     }
 }
 
@@ -93,7 +93,7 @@ impl Batch {
 fn store_error(message: String, timed_out: bool) -> Error {
     match timed_out {
         // Each caller's own timeout is filled in.
-        true => Error::StoreTimeout { after: Duration::ZERO },
-        false => Error::Store(message),
+        true => Error::timeout(Duration::ZERO),
+        false => Error::Store(message.into()),
     }
 }

@@ -80,7 +80,7 @@ fn count(batch: &mut Batch) -> usize {
     batch.commands(|_| ()).len()
 }
 
-const TOO_LATE: Result<Outcome, Error> = Err(Error::StoreTimeout { after: TIMEOUT });
+const TOO_LATE: Result<Outcome, Error> = Err(Error::timeout(TIMEOUT));
 
 #[test]
 fn a_request_that_waits_for_its_timeout_is_given_up() {

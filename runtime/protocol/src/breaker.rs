@@ -81,7 +81,8 @@ impl StoreBreaker {
             // Rounded up, as a wait that is too short is worse.
             let wait = until.saturating_sub(now).div_ceil(MILLI);
             let last = &troubles.last;
-            Error::Store(format!("not asked, as it keeps failing ({last}); again in {wait} ms"))
+            let why = format!("not asked, as it keeps failing ({last}); again in {wait} ms");
+            Error::Store(why.into())
         })
     }
 
@@ -102,7 +103,7 @@ impl StoreBreaker {
     pub fn failed(&self, attempt: Attempt, error: &Error, now: u64, random: u64) {
         let mut troubles = self.troubles.lock();
         troubles.last = match error {
-            Error::Store(message) => message.clone(),
+            Error::Store(failure) => failure.message.clone(),
             error => error.to_string(),
         };
         troubles.breaker.failed(attempt, now, random);

@@ -1,6 +1,7 @@
 //! The errors of limiters, with codes that are the same in every language.
 
 use core::{fmt, time::Duration};
+use std::sync::Arc;
 
 use tidegate_core::Decision;
 
@@ -44,11 +45,13 @@ pub enum Error {
         key: String,
     },
     /// The store could not be reached, or refused the operation.
-    Store(String),
+    Store(StoreFailure),
     /// The store did not answer in time. The cost may or may not have been charged.
     StoreTimeout {
         /// The store timeout.
         after: Duration,
+        /// The error of the client or the operating system that says so, if there is one.
+        cause: Cause,
     },
     /// The bucket's key holds a value that Tidegate did not write.
     CorruptBucket {
@@ -77,6 +80,12 @@ impl Error {
             Self::InvalidLimit { source, .. } => Some(source.reason()),
             _ => None,
         }
+    }
+
+    /// A store that did not answer within `after`, without another error as the cause.
+    #[doc(hidden)]
+    pub const fn timeout(after: Duration) -> Self {
+        Self::StoreTimeout { after, cause: Cause::NONE }
     }
 
     /// A mistake in an argument.
@@ -112,8 +121,8 @@ impl fmt::Display for Error {
                 let wait = Duration::from_nanos(decision.retry_after);
                 write!(f, "rate limited: no slot within the timeout; try again in {wait:?}")
             }
-            Self::Store(message) => write!(f, "store error: {message}"),
-            Self::StoreTimeout { after } => {
+            Self::Store(failure) => write!(f, "store error: {failure}"),
+            Self::StoreTimeout { after, .. } => {
                 write!(f, "the store did not answer within {} ms", after.as_millis())
             }
             Self::CorruptBucket { key } => {
@@ -127,7 +136,75 @@ impl core::error::Error for Error {
     fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
         match self {
             Self::InvalidLimit { source, .. } => Some(source),
+            Self::Store(StoreFailure { cause, .. }) | Self::StoreTimeout { cause, .. } => {
+                cause.get()
+            }
             _ => None,
         }
     }
 }
+
+/// Why a store could not be reached, or refused an operation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreFailure {
+    /// The reason in words, without passwords. A server's own error begins with its code.
+    pub message: String,
+    /// The error of the client or the operating system from which it follows, if there is one.
+    pub cause: Cause,
+}
+
+impl StoreFailure {
+    /// A failure that follows from another error.
+    pub fn new(
+        message: impl Into<String>,
+        cause: impl core::error::Error + Send + Sync + 'static,
+    ) -> Self {
+        Self { message: message.into(), cause: Cause::new(cause) }
+    }
+}
+
+impl From<String> for StoreFailure {
+    fn from(message: String) -> Self {
+        Self { message, cause: Cause::NONE }
+    }
+}
+
+impl From<&str> for StoreFailure {
+    fn from(message: &str) -> Self {
+        message.to_owned().into()
+    }
+}
+
+impl fmt::Display for StoreFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+/// The error from which another one follows. It is shared by all callers of a batch, and takes no
+/// part in comparisons.
+#[derive(Clone, Debug)]
+pub struct Cause(Option<Arc<dyn core::error::Error + Send + Sync>>);
+
+impl Cause {
+    /// No other error.
+    pub const NONE: Self = Self(None);
+
+    /// The error `cause`.
+    pub fn new(cause: impl core::error::Error + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(cause)))
+    }
+
+    /// The error, if there is one.
+    pub fn get(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        self.0.as_deref().map(|cause| cause as _)
+    }
+}
+
+impl PartialEq for Cause {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Cause {}

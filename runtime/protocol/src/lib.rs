@@ -32,7 +32,7 @@ pub use breaker::{Outage, StoreBreaker};
 pub use call::{Call, Refusal};
 pub use client_store::ClientStore;
 pub use deny_cache::DenyCache;
-pub use error::Error;
+pub use error::{Cause, Error, StoreFailure};
 pub use fallback::{Ask, Guarded, GuardedStore, OnStoreError, StoreHealth};
 pub use keys::{Keys, OwnedKeys, RedisKeys, check_prefix, hash_tag};
 pub use lease::{LeaseCall, LeaseKeeper, LeaseOptions, LeasePlan};

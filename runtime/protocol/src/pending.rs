@@ -89,14 +89,14 @@ impl Caller {
     }
 
     pub(crate) fn give_up(&mut self) {
-        self.answer(Err(Error::StoreTimeout { after: self.timeout }));
+        self.answer(Err(Error::timeout(self.timeout)));
     }
 
     /// A timeout without a duration is this caller's.
     fn own_timeout(&self, error: Error) -> Error {
         match error {
-            Error::StoreTimeout { after: Duration::ZERO } => {
-                Error::StoreTimeout { after: self.timeout }
+            Error::StoreTimeout { after: Duration::ZERO, cause } => {
+                Error::StoreTimeout { after: self.timeout, cause }
             }
             error => error,
         }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use tidegate_core::Grant;
 
 use crate::call::Call;
-use crate::error::Error;
+use crate::error::{Error, StoreFailure};
 use crate::lease::LeaseCall;
 use crate::script::{KnownScripts, ScriptCall};
 use crate::snapshot::{ReplyPart, Snapshot};
@@ -38,8 +38,8 @@ struct InFlightCall<C> {
 pub enum Reply {
     /// The script's answer.
     Parts(Vec<ReplyPart>),
-    /// The server's error, its code first.
-    Refusal(String),
+    /// The server's error: its message begins with its code.
+    Refusal(StoreFailure),
     /// The connection broke. The command may have been carried out.
     Broken(Error),
     /// Any other failure, or no reply at all.
@@ -96,7 +96,7 @@ impl<C: ScriptCall> Pipeline<C> {
                 known.learn(script);
                 false
             }
-            Reply::Refusal(text) if text.starts_with("NOSCRIPT") => {
+            Reply::Refusal(failure) if failure.message.starts_with("NOSCRIPT") => {
                 known.unlearn(script);
                 !core::mem::replace(&mut in_flight.by_text, true)
             }
@@ -124,9 +124,9 @@ impl Reply {
     pub fn snapshot(self, call: &Call) -> Result<Snapshot, Error> {
         match self {
             Self::Parts(parts) => Snapshot::read(parts, call.keys.len()),
-            Self::Refusal(text) => Err(match text.strip_prefix("CORRUPT ") {
+            Self::Refusal(failure) => Err(match failure.message.strip_prefix("CORRUPT ") {
                 Some(detail) => call.corrupt(detail),
-                None => Error::Store(text),
+                None => Error::Store(failure),
             }),
             Self::Broken(error) | Self::Failure(error) => Err(error),
         }
@@ -142,7 +142,7 @@ impl Reply {
                 Some(ReplyPart::Bytes(grant)) => LeaseCall::grant(&grant),
                 _ => LeaseCall::grant(b""),
             },
-            Self::Refusal(text) => Err(Error::Store(text)),
+            Self::Refusal(failure) => Err(Error::Store(failure)),
             Self::Broken(error) | Self::Failure(error) => Err(error),
         }
     }

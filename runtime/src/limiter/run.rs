@@ -118,7 +118,7 @@ pub(super) fn wait<T>(redis: &RedisBuckets, receiver: OneshotReceiver<T>) -> Res
         let left = deadline.saturating_duration_since(Instant::now());
         match receiver.wait_for(left) {
             Some(answer) => return answer,
-            None if left.is_zero() => return Err(Error::StoreTimeout { after: longest }),
+            None if left.is_zero() => return Err(Error::timeout(longest)),
             None => {}
         }
     }

@@ -30,7 +30,8 @@ impl MemoryTables {
         clock: ProcessClock,
     ) -> Result<Self, Error> {
         let segments = limits.iter().map(|_| Levels::new(max_keys)).collect::<io::Result<_>>();
-        let no_memory = |error| Error::Store(format!("there is no memory for buckets: {error}"));
+        let no_memory =
+            |error| Error::Store(format!("there is no memory for buckets: {error}").into());
         Ok(Self {
             limits: limits.into(),
             segments: segments.map_err(no_memory)?,

@@ -3,8 +3,8 @@
 use tidegate_protocol::{Host as _, PerProcess};
 use tokio::runtime::{Builder, Handle, Runtime};
 
-use crate::Error;
 use crate::host::NativeHost;
+use crate::{Error, StoreFailure};
 
 /// A forked child, which inherits no thread, starts its own.
 static IO: PerProcess<Io> = PerProcess::new(NativeHost::process);
@@ -28,7 +28,10 @@ fn start() -> Result<Io, Error> {
         .enable_io()
         .enable_time()
         .build()
-        .map_err(|error| Error::Store(format!("the I/O thread cannot start: {error}")))?;
+        .map_err(|error| {
+            let message = format!("the I/O thread cannot start: {error}");
+            Error::Store(StoreFailure::new(message, error))
+        })?;
     Ok(Io(Some(runtime)))
 }
 

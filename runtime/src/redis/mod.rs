@@ -94,9 +94,7 @@ impl RedisStore {
         };
         let pinged = live.io.spawn(tokio::time::timeout(self.timeout, pinging)).await;
         match pinged {
-            Ok(Ok(Err(Error::StoreTimeout { .. })) | Err(_)) => {
-                Err(Error::StoreTimeout { after: self.timeout })
-            }
+            Ok(Ok(Err(Error::StoreTimeout { .. })) | Err(_)) => Err(Error::timeout(self.timeout)),
             Ok(Ok(answer)) => answer,
             Err(_) => Err(Error::Store("the I/O thread is gone".into())),
         }

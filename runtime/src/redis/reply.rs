@@ -4,7 +4,7 @@ use core::time::Duration;
 use std::borrow::Cow;
 
 use ::redis::{Cmd, ErrorKind, RedisError, RedisResult, ServerErrorKind, Value};
-use tidegate_protocol::{Reply, ReplyPart};
+use tidegate_protocol::{Cause, Reply, ReplyPart, StoreFailure};
 
 use crate::Error;
 
@@ -26,7 +26,7 @@ pub(super) fn read(reply: RedisResult<Value>) -> Reply {
             Reply::Refusal("NOSCRIPT".into())
         }
         Err(error) if error.code() == Some("CORRUPT") => {
-            Reply::Refusal(format!("CORRUPT {}", error.detail().unwrap_or_default()))
+            Reply::Refusal(format!("CORRUPT {}", error.detail().unwrap_or_default()).into())
         }
         Err(error) if error.is_connection_dropped() => Reply::Broken(store_error(error)),
         Err(error) => Reply::Failure(store_error(error)),
@@ -36,9 +36,9 @@ pub(super) fn read(reply: RedisResult<Value>) -> Reply {
 /// The store's error. A timeout has no duration yet: the caller's own is filled in.
 pub(super) fn store_error(error: RedisError) -> Error {
     if error.is_timeout() {
-        return Error::StoreTimeout { after: Duration::ZERO };
+        return Error::StoreTimeout { after: Duration::ZERO, cause: Cause::new(error) };
     }
-    Error::Store(error.to_string())
+    Error::Store(StoreFailure::new(error.to_string(), error))
 }
 
 fn part(value: Value) -> ReplyPart {

@@ -219,8 +219,9 @@ impl Opening<'_> {
     fn new_header(&self) -> Result<Header, Error> {
         let mut seed = [0; 2];
         for word in &mut seed {
-            *word = getrandom::u64()
-                .map_err(|error| Error::Store(format!("there is no random seed: {error}")))?;
+            *word = getrandom::u64().map_err(|error| {
+                Error::Store(format!("there is no random seed: {error}").into())
+            })?;
         }
         let offset = ShmClock::offset_now();
         Ok(Header::new(self.identity.clone(), self.options, self.host, offset, seed))
@@ -345,11 +346,11 @@ fn cannot_open(path: &Path, error: &io::Error) -> Error {
 }
 
 fn cannot(done: &str, path: &Path, error: &io::Error) -> Error {
-    Error::Store(format!("the shared memory file {} cannot {done}: {error}", path.display()))
+    Error::Store(format!("the shared memory file {} cannot {done}: {error}", path.display()).into())
 }
 
 pub(super) fn refused(path: &Path, why: impl core::fmt::Display) -> Error {
-    Error::Store(format!("the shared memory file {} is refused: {why}", path.display()))
+    Error::Store(format!("the shared memory file {} is refused: {why}", path.display()).into())
 }
 
 #[cfg(test)]

@@ -54,8 +54,8 @@ fn errors_are_those_of_the_table() {
         Error::InvalidArgument { name: "key", message: String::new() },
         Error::CostTooLarge { cost: 2, burst: 1 },
         Error::RateLimited { decision, key: String::new() },
-        Error::Store(String::new()),
-        Error::StoreTimeout { after: Duration::ZERO },
+        Error::Store(String::new().into()),
+        Error::timeout(Duration::ZERO),
         Error::CorruptBucket { key: String::new() },
     ];
     let mut codes: BTreeSet<&str> = of_the_facade.iter().map(Error::code).collect();

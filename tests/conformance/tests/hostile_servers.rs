@@ -330,7 +330,7 @@ fn lateness(name: &str, timeout: Duration, call: &dyn Fn() -> Result<(), Error>)
         let error = call().expect_err("nobody answers");
         let took = began.elapsed();
         ended.store(true, Ordering::Release);
-        assert_eq!(error, Error::StoreTimeout { after: timeout }, "{name}");
+        assert_eq!(error, Error::timeout(timeout), "{name}");
         assert!(took >= timeout, "{name}: {took:?}");
         let stalled = stalls.join().expect("no panic");
         took.saturating_sub(timeout + stalled)

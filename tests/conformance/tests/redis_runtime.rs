@@ -66,7 +66,7 @@ fn a_call_that_blocks_its_only_thread_times_out() {
     let limiter = limiter(&server, &runtime);
     let began = Instant::now();
     let answer = runtime.block_on(async { limiter.check("key", 1) });
-    assert!(matches!(answer, Err(Error::StoreTimeout { after: TIMEOUT })), "{answer:?}");
+    assert!(matches!(answer, Err(Error::StoreTimeout { after: TIMEOUT, .. })), "{answer:?}");
     assert!(began.elapsed() >= TIMEOUT);
     // The blocked call leaves nothing behind that disturbs the next.
     let next = runtime.block_on(limiter.check_async("key", 1));

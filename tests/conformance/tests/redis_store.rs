@@ -130,7 +130,7 @@ fn a_hung_server_is_a_timeout_and_a_thawed_one_works_again() {
     for _ in 0..3 {
         let before = Instant::now();
         let error = limiter.check("k", 1).expect_err("the server hangs");
-        assert_eq!(error, Error::StoreTimeout { after: timeout });
+        assert_eq!(error, Error::timeout(timeout));
         assert!(before.elapsed() >= timeout, "took only {:?}", before.elapsed());
         assert!(before.elapsed() < timeout + SLACK, "took {:?}", before.elapsed());
     }
@@ -149,7 +149,7 @@ fn a_connection_that_is_forgotten_on_the_way_is_replaced() {
     assert_eq!(proxy.accepted(), 1);
     proxy.forget_all();
     let error = limiter.check("k", 1).expect_err("nothing is passed on");
-    assert_eq!(error, Error::StoreTimeout { after: timeout });
+    assert_eq!(error, Error::timeout(timeout));
     recovers(&limiter, timeout);
     // A few connections are needed to find out, but not one for every call.
     assert!(proxy.accepted() <= 4, "{} connections", proxy.accepted());
