@@ -12,5 +12,8 @@ mod reservation;
 
 pub use answer::{Answer, Failure, Reserved, source_names};
 pub use completions::{Answers, Completion, Completions};
-pub use limiter::{CheckInput, LimitText, NativeLimiter, OpenOptions, open_limiter};
+pub use limiter::{
+    CheckInput, LeaseFields, LimitText, NativeLimiter, OpenOptions, PressureCounts,
+    StoreHealthCounts, open_limiter,
+};
 pub use reservation::NativeReservation;

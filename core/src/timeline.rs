@@ -91,7 +91,7 @@ impl Timeline {
     /// Converts a debt to the timeline of another limit: in whole tokens, rounded up, so that a
     /// change of limit mints nothing. The result is at most [`MAX_SPAN`], which no limit's burst
     /// exceeds.
-    pub const fn carry(&self, debt: u64, to: &Timeline) -> u64 {
+    pub const fn carry(&self, debt: u64, to: &Self) -> u64 {
         if self.width() == to.width() {
             return min(debt, MAX_SPAN);
         }

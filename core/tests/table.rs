@@ -243,7 +243,7 @@ fn threads_together_stay_within_the_bound() {
     let start = 1_764_000_000 * SECOND;
     let clock = AtomicU64::new(start);
     let admitted: Vec<AtomicU64> = (0..KEYS).map(|_| AtomicU64::new(0)).collect();
-    std::thread::scope(|threads| {
+    thread::scope(|threads| {
         for thread in 0..4u64 {
             let (slots, clock, admitted) = (&slots, &clock, &admitted);
             threads.spawn(move || {

@@ -5,8 +5,8 @@
 #![allow(clippy::unwrap_used, reason = "a test may stop")]
 #![allow(unsafe_code, reason = "only the C library forks")]
 
+use core::sync::atomic::{AtomicBool, Ordering};
 use std::net::TcpListener;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use tidegate::{Limiter, OnStoreError};

@@ -149,7 +149,7 @@ fn read_config<'a>(reader: &mut Reader<'a>) -> Read<'a, Config> {
         local,
         service,
         status: status.unwrap_or(DEFAULT_STATUS),
-        stat_prefix: stat_prefix.unwrap_or(Text::literal("tidegate")),
+        stat_prefix: stat_prefix.unwrap_or_else(|| Text::literal("tidegate")),
         headers: headers.unwrap_or(true),
     })
 }
@@ -215,8 +215,8 @@ fn read_service<'a>(reader: &mut Reader<'a>, path: FieldPath<'a>) -> Read<'a, Se
     }
     Ok(Service {
         cluster: cluster.ok_or_else(|| path.field("cluster").missing(NAME))?,
-        domain: domain.unwrap_or(Text::literal("tidegate")),
-        descriptor: descriptor.unwrap_or(Text::literal("key")),
+        domain: domain.unwrap_or_else(|| Text::literal("tidegate")),
+        descriptor: descriptor.unwrap_or_else(|| Text::literal("key")),
         timeout_ms: timeout_ms.unwrap_or(DEFAULT_TIMEOUT_MS),
         on_error: on_error.unwrap_or(Policy::Allow),
     })

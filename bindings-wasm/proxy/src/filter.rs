@@ -141,9 +141,8 @@ impl<const SLOTS: usize> Filter<SLOTS> {
     pub fn call_answered(&mut self, host: &impl Host, call: u32) {
         let Some(call) = self.in_flight.end(call) else { return };
         let Some(plugin) = self.plugins.get_mut(call.root) else { return };
-        let response = match host.grpc_message().map(Response::parse) {
-            Ok(Ok(response)) => response,
-            _ => return service_failed(host, plugin, call, now(host, self.since_epoch)),
+        let Ok(Ok(response)) = host.grpc_message().map(Response::parse) else {
+            return service_failed(host, plugin, call, now(host, self.since_epoch));
         };
         let EndedCall { stream, attempt, .. } = call;
         plugin.breaker.succeeded(attempt);

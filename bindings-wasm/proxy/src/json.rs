@@ -69,7 +69,7 @@ impl<'a> Reader<'a> {
         }
         self.take(b'"', "the name of a field")?;
         let rest = self.rest();
-        let size = rest.find(['"', '\\']).ok_or(self.expected("the end of the name"))?;
+        let size = rest.find(['"', '\\']).ok_or_else(|| self.expected("the end of the name"))?;
         self.at += size;
         self.take(b'"', "a name without escapes")?;
         self.take(b':', "\":\"")?;

@@ -46,7 +46,7 @@ pub(crate) fn refused_locally(
     status: u32,
     decision: Option<&Decision>,
 ) -> Result<(), Status> {
-    let quota = decision.map_or(Quota::default(), |decision| Quota {
+    let quota = decision.map_or_else(Quota::default, |decision| Quota {
         limit: Some(decision.limit),
         remaining: Some(decision.remaining),
         reset_after: Some(decision.reset_after.div_ceil(NANOS_PER_SECOND)),
@@ -66,12 +66,13 @@ pub(crate) fn refused_by_service(
     show_quota: bool,
     response: &Response<'_>,
 ) -> Result<(), Status> {
-    let quota = response.status.filter(|_| show_quota).map_or(Quota::default(), |status| Quota {
-        limit: status.limit,
-        remaining: Some(status.remaining),
-        reset_after: status.retry_or_reset,
-        retry_after: status.retry_or_reset,
-    });
+    let quota =
+        response.status.filter(|_| show_quota).map_or_else(Quota::default, |status| Quota {
+            limit: status.limit,
+            remaining: Some(status.remaining),
+            reset_after: status.retry_or_reset,
+            retry_after: status.retry_or_reset,
+        });
     let body = if response.body.is_empty() { REFUSED } else { response.body };
     let details = "tidegate_limited_service";
     let refusal = Refusal { status, details, body, quota, response: Some(response) };

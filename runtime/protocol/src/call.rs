@@ -179,7 +179,7 @@ impl Call {
     pub fn corrupt(&self, detail: &str) -> Error {
         let number = detail.split(' ').nth(1).and_then(|number| number.parse::<usize>().ok());
         let named = number.and_then(|number| self.keys.get(number.checked_sub(1)?));
-        corrupt_bucket(named.or(self.keys.first()).map_or(&[], Vec::as_slice))
+        corrupt_bucket(named.or_else(|| self.keys.first()).map_or(&[], Vec::as_slice))
     }
 }
 

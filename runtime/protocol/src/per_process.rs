@@ -27,7 +27,7 @@ struct Generation<T> {
     /// The process whose value it is.
     owner: u32,
     value: Arc<T>,
-    child: OnceBox<Generation<T>>,
+    child: OnceBox<Self>,
 }
 
 impl<T> PerProcess<T> {

@@ -142,7 +142,7 @@ fn a_file_of_another_boot_or_time_namespace_is_replaced_unless_it_is_in_use() {
         let directory = Directory::new("boot");
         directory.make_as(host, ShmClock::offset_now());
         let path = fs::read_dir(&directory.0).unwrap().next().unwrap().unwrap().path();
-        let holder = fs::File::open(&path).unwrap();
+        let holder = File::open(&path).unwrap();
         rustix::fs::flock(&holder, rustix::fs::FlockOperation::LockShared).unwrap();
         let refused = directory.try_open().unwrap_err().to_string();
         assert!(refused.contains("another boot"), "{refused}");
@@ -161,7 +161,7 @@ fn without_a_name_for_the_boot_the_clock_and_the_lock_tell() {
     let nameless = Host { boot: [0; 2], ..Host::current() };
     directory.make_as(nameless, long_ago);
     let path = fs::read_dir(&directory.0).unwrap().next().unwrap().unwrap().path();
-    let holder = fs::File::open(&path).unwrap();
+    let holder = File::open(&path).unwrap();
     rustix::fs::flock(&holder, rustix::fs::FlockOperation::LockShared).unwrap();
     let of_file = Fingerprinter::new([1, 2]).of(b"key");
     assert_eq!(directory.try_open().unwrap().tables().fingerprinter.of(b"key"), of_file);

@@ -81,7 +81,7 @@ fn a_file_of_former_limits_goes_when_its_debts_are_paid() {
     assert!(former.check("key", 5).unwrap().allowed);
     let former_file = directory.only_file();
     let other = directory.open("", &["60/s"]).unwrap();
-    std::thread::sleep(core::time::Duration::from_millis(150));
+    thread::sleep(Duration::from_millis(150));
     drop(directory.open("", &["60/s"]).unwrap());
     assert!(former_file.exists(), "in use");
     drop(former);

@@ -98,7 +98,7 @@ fn metric(service: &Service, name: &str) -> Result<u64, Failed> {
     let (status, text) = service.get("/metrics")?;
     assert_eq!(status, 200);
     let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    Ok(line.ok_or(format!("no {name} in {text}"))?.parse()?)
+    Ok(line.ok_or_else(|| format!("no {name} in {text}"))?.parse()?)
 }
 
 #[tokio::test]

@@ -306,7 +306,7 @@ impl Post {
         // A charge that comes too late for the call behind it comes in time for the next.
         if self.hold > 0 {
             let hold =
-                Post { key: self.key.clone(), limits: Arc::clone(&self.limits), tokens: 0, ..self };
+                Self { key: self.key.clone(), limits: Arc::clone(&self.limits), tokens: 0, ..self };
             let operation = Operation::Hold { wait: self.hold };
             let now = H::now();
             to.charge(keys(), &self.limits, operation, move |share| {
@@ -316,7 +316,7 @@ impl Post {
         if self.tokens > 0 {
             let operation = Operation::Settle { charged: 0, actual: self.tokens };
             let (keys, limits) = (keys(), Arc::clone(&self.limits));
-            let post = Post { hold: 0, ..self };
+            let post = Self { hold: 0, ..self };
             to.charge(keys, &limits, operation, move |share| share.put_back(&post, 0));
         }
     }

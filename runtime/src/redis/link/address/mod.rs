@@ -260,7 +260,7 @@ fn place(text: &str, default_port: u16) -> Result<Place, Error> {
             if host.parse::<core::net::Ipv6Addr>().is_err() {
                 return Err(unusable("what stands in [] is not an IPv6 address"));
             }
-            (host, after.strip_prefix(':').or(after.is_empty().then_some("")))
+            (host, after.strip_prefix(':').or_else(|| after.is_empty().then_some("")))
         }
         None => match text.split_once(':') {
             Some((host, port)) => (host, Some(port)),
