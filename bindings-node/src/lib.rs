@@ -4,6 +4,8 @@
 //! come here: they are in the WebAssembly engine, which answers faster (see
 //! `bench/memory-engine.mjs`).
 
+#![cfg_attr(not(test), warn(clippy::disallowed_methods, clippy::disallowed_types))]
+
 mod answer;
 mod completions;
 mod keys;

@@ -1,6 +1,8 @@
 //! The native module of the Python package `tidegate`: names, conversions and errors around the
 //! Rust limiter, which takes every decision.
 
+#![cfg_attr(not(test), warn(clippy::disallowed_methods, clippy::disallowed_types))]
+
 mod arguments;
 mod clients;
 mod clock;

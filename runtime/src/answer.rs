@@ -70,7 +70,8 @@ pub(crate) fn lost() -> Error {
 
 #[cfg(test)]
 mod tests {
-    use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+    use core::panic::AssertUnwindSafe;
+    use std::panic::{catch_unwind, resume_unwind};
     use std::rc::Rc;
 
     use super::*;

@@ -1,11 +1,13 @@
 //! Hashes keys for tables.
 
 use core::fmt;
-use core::hash::{BuildHasher as _, Hasher as _};
-use std::hash::RandomState;
+use core::hash::Hasher as _;
 
 use foldhash::SharedSeed;
 use foldhash::quality::FoldHasher;
+use tidegate_protocol::Host as _;
+
+use crate::host::NativeHost;
 
 /// Hashes keys to the 64 bits by which a table knows them. The seed is secret, so that nobody can
 /// choose keys that share a bucket or crowd a window.
@@ -21,8 +23,7 @@ pub(crate) struct Fingerprinter {
 impl Fingerprinter {
     /// A hasher with a new seed, from the system's randomness.
     pub(crate) fn random() -> Self {
-        let random = || RandomState::new().hash_one(0);
-        Self::new([random(), random()])
+        Self::new([NativeHost::random(), NativeHost::random()])
     }
 
     /// The same seed gives the same fingerprints in every process of one build.

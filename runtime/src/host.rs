@@ -1,5 +1,7 @@
 //! What the protocol of shared buckets needs from the operating system.
 
+#![expect(clippy::disallowed_types, reason = "this is the room of randomness")]
+
 use core::hash::BuildHasher as _;
 use std::hash::RandomState;
 

@@ -37,6 +37,7 @@ pub struct Reservation {
 }
 
 impl Reservation {
+    #[expect(clippy::disallowed_methods, reason = "the delay counts from here, in real time")]
     pub(crate) fn new(
         limiter: Limiter,
         keys: OwnedKeys,

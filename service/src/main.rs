@@ -1,6 +1,7 @@
 //! The `tidegate` command. `tidegate serve` is the quota service: it answers Envoy's rate limit
 //! service protocol from the buckets that the whole fleet shares.
 #![forbid(unsafe_code)]
+#![cfg_attr(not(test), warn(clippy::disallowed_methods, clippy::disallowed_types))]
 
 mod bucket_key;
 mod cli;

@@ -67,6 +67,7 @@ impl RateLimitService for QuotaService {
 }
 
 impl QuotaService {
+    #[expect(clippy::disallowed_methods, reason = "the log of outages is in real time")]
     pub(crate) fn new(rules: RuleSet, request_timeout: Duration, counters: Arc<Counters>) -> Self {
         let (store_watch, started) = (StoreWatch::default(), Instant::now());
         Self { rules, request_timeout, counters, store_watch, started }

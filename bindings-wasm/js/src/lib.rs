@@ -5,6 +5,8 @@
 //! beside it gives both their public shape, see `README.md`. For buckets in Redis the host
 //! brings a client, and the module says what travels and what follows from it.
 
+#![cfg_attr(not(test), warn(clippy::disallowed_methods, clippy::disallowed_types))]
+
 mod batch;
 mod buckets;
 mod client;

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(target_arch = "wasm32", no_std)]
 #![deny(unsafe_code)]
+#![cfg_attr(not(test), warn(clippy::disallowed_methods, clippy::disallowed_types))]
 #![cfg_attr(test, allow(clippy::panic, reason = "how a test fails"))]
 
 #[cfg(target_arch = "wasm32")]

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
+#![cfg_attr(not(test), warn(clippy::disallowed_methods, clippy::disallowed_types))]
 
 mod batch;
 mod breaker;
@@ -38,7 +39,7 @@ pub use keys::{Keys, OwnedKeys, RedisKeys, check_prefix, hash_tag};
 pub use lease::{LeaseCall, LeaseKeeper, LeaseOptions, LeasePlan};
 pub use pending::{PendingQueue, PendingRequest};
 pub use per_process::PerProcess;
-pub use pipeline::{Pipeline, Reply};
+pub use pipeline::Reply;
 pub use plan::{MAX_KEYS, plan};
 pub use replay::step;
 pub use request::Request;

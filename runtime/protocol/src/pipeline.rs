@@ -17,7 +17,7 @@ use crate::snapshot::{ReplyPart, Snapshot};
 /// known to have the script, or says that it does not; and once more where the connection broke
 /// and repeating it cannot give tokens twice.
 #[derive(Debug)]
-pub struct Pipeline<C> {
+pub(crate) struct Pipeline<C> {
     calls: Vec<InFlightCall<C>>,
     /// The places of the calls whose commands were written last.
     sent: Vec<usize>,
@@ -49,7 +49,7 @@ pub enum Reply {
 impl<C: ScriptCall> Pipeline<C> {
     /// Calls to be sent together. Of several calls of a script that the server does not know, the
     /// first carries the text and so teaches it to the server.
-    pub fn new(calls: impl IntoIterator<Item = C>, known: &KnownScripts) -> Self {
+    pub(crate) fn new(calls: impl IntoIterator<Item = C>, known: &KnownScripts) -> Self {
         let mut taught = known.snapshot();
         let calls = calls.into_iter().map(|call| InFlightCall {
             by_text: !taught.insert(call.script()),
@@ -60,7 +60,7 @@ impl<C: ScriptCall> Pipeline<C> {
     }
 
     /// Writes each command that is to be sent now: `write` gets its words.
-    pub fn commands<T>(
+    pub(crate) fn commands<T>(
         &mut self,
         mut write: impl FnMut(&mut dyn Iterator<Item = Cow<'_, [u8]>>) -> T,
     ) -> Vec<T> {
@@ -76,13 +76,13 @@ impl<C: ScriptCall> Pipeline<C> {
     }
 
     /// Whether all calls are answered.
-    pub fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         self.calls.iter().all(|in_flight| in_flight.call.is_none())
     }
 
     /// Takes the reply to the command of that place among those that were written last. Answers
     /// the call and its reply; `None` while the call is to be sent again.
-    pub fn take(
+    pub(crate) fn take(
         &mut self,
         command: usize,
         reply: Reply,
@@ -110,7 +110,7 @@ impl<C: ScriptCall> Pipeline<C> {
     }
 
     /// Gives up all calls that have not been answered.
-    pub fn give_up(&mut self) {
+    pub(crate) fn give_up(&mut self) {
         self.calls.clear();
         self.sent.clear();
     }
@@ -121,7 +121,7 @@ impl Reply {
     ///
     /// # Errors
     /// The failure that came instead.
-    pub fn snapshot(self, call: &Call) -> Result<Snapshot, Error> {
+    pub(crate) fn snapshot(self, call: &Call) -> Result<Snapshot, Error> {
         match self {
             Self::Parts(parts) => Snapshot::read(parts, call.keys.len()),
             Self::Refusal(failure) => Err(match failure.message.strip_prefix("CORRUPT ") {
@@ -136,7 +136,7 @@ impl Reply {
     ///
     /// # Errors
     /// The failure that came instead.
-    pub fn grant(self) -> Result<Grant, Error> {
+    pub(crate) fn grant(self) -> Result<Grant, Error> {
         match self {
             Self::Parts(mut parts) => match parts.pop() {
                 Some(ReplyPart::Bytes(grant)) => LeaseCall::grant(&grant),

@@ -133,7 +133,7 @@ pub trait ScriptCall {
 
 /// The scripts that a server has run and so knows, unless it has forgotten them since.
 #[derive(Debug, Default)]
-pub struct KnownScripts(AtomicUsize);
+pub(crate) struct KnownScripts(AtomicUsize);
 
 /// A set of scripts, one bit for each.
 pub(crate) struct ScriptSet(usize);

@@ -1,5 +1,7 @@
 //! Clocks for buckets in memory.
 
+#![cfg_attr(not(test), expect(clippy::disallowed_methods, reason = "these are the clocks"))]
+
 mod discipline;
 mod fast;
 

@@ -34,6 +34,7 @@ impl Limiter {
     /// # Errors
     /// [`Error::RateLimited`] when the slot is later than `timeout`, and those of
     /// [`reserve`](Self::reserve).
+    #[expect(clippy::disallowed_methods, reason = "the caller waits for a time: that of its slot")]
     pub fn acquire<'k>(
         &self,
         keys: impl Into<Keys<'k>>,

@@ -109,6 +109,7 @@ impl Limiter {
 
 /// Waits for an answer of the store. The wait is bounded if the waiting thread may be the one that
 /// is to do the I/O.
+#[expect(clippy::disallowed_methods, reason = "a deadline in real time")]
 pub(super) fn wait<T>(redis: &RedisBuckets, receiver: OneshotReceiver<T>) -> Result<T, Error> {
     /// What is added to the timeout, because a busy I/O thread answers late.
     const SPARE: Duration = Duration::from_secs(1);

@@ -60,6 +60,7 @@ struct Opening<'a> {
 }
 
 /// Opens the file of these buckets.
+#[expect(clippy::disallowed_methods, reason = "no event tells that another process is done")]
 pub(super) fn open(options: &ShmOptions, identity: &Identity) -> Result<OpenFile, Error> {
     let path = options.directory.join(file_name(&options.name, identity));
     let opening = Opening { options, identity, host: Host::current(), path };

@@ -1,13 +1,14 @@
 //! Single-flight: a question that several callers have at the same time is asked once, and the
 //! answer is given to all of them.
 
-use core::hash::BuildHasher as _;
 use core::time::Duration;
-use std::hash::RandomState;
 
+use tidegate_protocol::Host as _;
 use tidegate_protocol::lock::Mutex;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
+
+use crate::host::NativeHost;
 
 /// How long to wait between one asking and the next, at random between the two, so that many
 /// clients of a store in trouble neither press it nor move in step.
@@ -68,6 +69,6 @@ impl<T: Clone> Joined<T> {
 
 /// A random duration between two.
 pub(super) fn between([least, most]: [Duration; 2]) -> Duration {
-    let random = RandomState::new().hash_one(0_u8) % 1024;
+    let random = NativeHost::random() % 1024;
     least + (most - least) * u32::try_from(random).unwrap_or(0) / 1024
 }
