@@ -251,7 +251,10 @@ fn every_caller_waits_for_its_own_timeout() {
         .store_timeout(Duration::from_millis(200))
         .build()
         .expect("a limiter");
-    limiter.check("k", 1).expect("a decision");
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while let Err(error) = limiter.check("k", 1) {
+        assert!(Instant::now() < deadline, "{error}");
+    }
     server.freeze();
     type Late = Mutex<Vec<(Duration, Result<Decision, Error>)>>;
     let late: Arc<Late> = Arc::default();
@@ -272,9 +275,10 @@ fn every_caller_waits_for_its_own_timeout() {
         assert_eq!(answer.as_ref().expect_err("frozen").code(), "store_timeout");
         assert!(*took >= Duration::from_millis(199), "given up after {took:?}");
     }
-    // The quickest call bounds how late the machine wakes threads.
+    // On a busy machine threads run late; a caller that waited for another's timeout too would be
+    // late by 200 ms.
     let late = late.lock().iter().map(|(took, _)| *took).min().expect("answers");
-    assert!(late < Duration::from_millis(210), "the quickest took {late:?}");
+    assert!(late < Duration::from_millis(300), "the quickest took {late:?}");
     let deadline = Instant::now() + Duration::from_secs(20);
     while let Err(error) = limiter.check("k", 0) {
         assert!(Instant::now() < deadline, "{error}");
@@ -286,7 +290,8 @@ fn every_caller_waits_for_its_own_timeout() {
 #[test]
 fn refusals_are_kept_and_given_up_in_time() {
     let server = RedisServer::start();
-    let keeping = limiter_of(&server, "10/s burst 10", Duration::from_secs(60));
+    const TOKEN: u64 = 500_000_000;
+    let keeping = limiter_of(&server, "2/s burst 10", Duration::from_secs(60));
     assert!(keeping.check("k", 10).expect("a decision").allowed);
     let refused = keeping.check("k", 2).expect("a decision");
     assert!(!refused.allowed && refused.retry_after > 0);
@@ -297,8 +302,8 @@ fn refusals_are_kept_and_given_up_in_time() {
         let again = keeping.check("k", 3).expect("a decision");
         assert!(!again.allowed && again.limit == 10, "{again:?}");
         // A larger cost waits for one token more. Both waits get shorter with time.
-        assert!(again.retry_after <= last + 100_000_000, "{} after {last}", again.retry_after);
-        last = again.retry_after - 100_000_000;
+        assert!(again.retry_after <= last + TOKEN, "{} after {last}", again.retry_after);
+        last = again.retry_after - TOKEN;
         asked += 1;
         std::thread::sleep(Duration::from_millis(1));
     }
@@ -321,7 +326,7 @@ fn refusals_are_kept_and_given_up_in_time() {
 /// Tokens that another process gives back are seen once the refusal is no longer kept.
 #[test]
 fn a_refusal_is_kept_no_longer_than_configured() {
-    const KEPT: Duration = Duration::from_millis(300);
+    const KEPT: Duration = Duration::from_secs(1);
     let server = RedisServer::start();
     let (keeping, other) =
         (limiter_of(&server, NEVER_REFILLS, KEPT), limiter(&server, NEVER_REFILLS));
@@ -331,8 +336,12 @@ fn a_refusal_is_kept_no_longer_than_configured() {
     let answered = Instant::now();
     other.reset("k").expect("a decision");
     let mut kept = 0;
-    while !keeping.check("k", 1).expect("a decision").allowed {
-        assert!(answered.elapsed() < KEPT, "refused after {:?}", answered.elapsed());
+    loop {
+        let before = answered.elapsed();
+        if keeping.check("k", 1).expect("a decision").allowed {
+            break;
+        }
+        assert!(before < KEPT, "refused after {before:?}");
         kept += 1;
         std::thread::sleep(Duration::from_millis(1));
     }

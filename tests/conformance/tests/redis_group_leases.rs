@@ -7,7 +7,7 @@ use tidegate::{Decision, Error, LeaseOptions, Limiter, Source};
 use tidegate_conformance::redis_group::{Node, RedisCluster, SentinelGroup, wait_until};
 
 const TTL: Duration = Duration::from_millis(400);
-const DEADLINE: Duration = Duration::from_secs(20);
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Longer than slices live: a process that waits this long has none any more.
 const TIMEOUT: Duration = Duration::from_secs(2);

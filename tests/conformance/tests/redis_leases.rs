@@ -7,13 +7,17 @@ use tidegate::{Error, LeaseOptions, Limiter, Source};
 use tidegate_conformance::redis_server::RedisServer;
 
 const TTL: Duration = Duration::from_millis(400);
-const DEADLINE: Duration = Duration::from_secs(20);
+const DEADLINE: Duration = Duration::from_secs(60);
 
 fn leased(server: &RedisServer, limit: &str) -> Limiter {
+    leased_for(TTL, server, limit)
+}
+
+fn leased_for(ttl: Duration, server: &RedisServer, limit: &str) -> Limiter {
     let builder = Limiter::builder().limit(limit).store_url(&server.url());
     builder
         .store_timeout(Duration::from_secs(5))
-        .lease(LeaseOptions::new(TTL))
+        .lease(LeaseOptions::new(ttl))
         .build()
         .expect("a limiter")
 }
@@ -48,13 +52,15 @@ fn holders(connection: &mut redis::Connection, key: &str) -> usize {
 
 #[test]
 fn a_warm_key_needs_hardly_any_round_trips() {
+    // So long that a busy machine renews the slice in time.
+    const LONG_TTL: Duration = Duration::from_secs(2);
     let server = RedisServer::start();
-    let limiter = leased(&server, "1000000/s");
+    let limiter = leased_for(LONG_TTL, &server, "1000000/s");
     warm(&limiter, "hot");
     let mut connection = server.connect();
     let before = scripts_run(&mut connection);
     let (started, mut checks, mut local) = (Instant::now(), 0, 0);
-    while started.elapsed() < 4 * TTL {
+    while started.elapsed() < 2 * LONG_TTL {
         let decision = limiter.check("hot", 1).expect("a decision");
         checks += 1;
         local += u64::from(decision.source == Source::Lease);
@@ -63,7 +69,7 @@ fn a_warm_key_needs_hardly_any_round_trips() {
     let round_trips = scripts_run(&mut connection) - before;
     assert!(local >= checks - 1, "{local} of {checks} were the slice's");
     // The slice is renewed twice in a ttl while nothing changes, and at most every eighth of it.
-    assert!(round_trips <= 8 * 5, "{round_trips} round trips for {checks} checks");
+    assert!(round_trips <= 8 * 3, "{round_trips} round trips for {checks} checks");
 }
 
 #[test]
@@ -116,21 +122,17 @@ fn a_hold_reaches_the_holders_of_slices() {
 #[test]
 fn a_slice_is_spent_to_its_end_when_the_store_is_gone() {
     let mut server = RedisServer::start();
-    let limiter = Limiter::builder()
-        .limit("1000000/s")
-        .store_url(&server.url())
-        .lease(LeaseOptions::new(TTL))
-        .build()
-        .expect("a limiter");
+    let limiter = leased(&server, "1000000/s");
     warm(&limiter, "k");
     server.stop();
     let started = Instant::now();
     let mut last_local = started;
     loop {
+        let before = Instant::now();
         match limiter.check("k", 1) {
             Ok(decision) => {
                 assert_eq!(decision.source, Source::Lease);
-                last_local = Instant::now();
+                last_local = before;
             }
             Err(error) => {
                 assert!(matches!(error, Error::Store(_) | Error::StoreTimeout { .. }), "{error}");
@@ -158,10 +160,17 @@ fn costs_and_keys_are_checked_as_without_leases() {
 fn many_checks_are_taken_from_the_slice_too() {
     let server = RedisServer::start();
     let limiter = leased(&server, "100000/s");
-    warm(&limiter, "k");
-    let decisions = limiter.check_many([("k", 1), ("cold", 1), ("k", 1)]).expect("decisions");
-    let sources: Vec<Source> = decisions.iter().map(|decision| decision.source).collect();
-    assert_eq!(sources, [Source::Lease, Source::Redis, Source::Lease]);
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        warm(&limiter, "k");
+        let decisions = limiter.check_many([("k", 1), ("cold", 1), ("k", 1)]).expect("decisions");
+        let sources: Vec<Source> = decisions.iter().map(|decision| decision.source).collect();
+        if sources == [Source::Lease, Source::Redis, Source::Lease] {
+            break;
+        }
+        // On a busy machine the slice may have lapsed meanwhile.
+        assert!(Instant::now() < deadline, "{sources:?}");
+    }
 }
 
 #[test]

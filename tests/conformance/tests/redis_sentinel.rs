@@ -5,17 +5,23 @@ use std::time::{Duration, Instant};
 use tidegate::{Error, Limiter};
 use tidegate_conformance::redis_group::{SentinelGroup, wait_until};
 
-const TIMEOUT: Duration = Duration::from_secs(1);
+const TIMEOUT: Duration = Duration::from_secs(4);
 
 /// How long a client takes to notice that the sentinels have replaced a master that still runs.
 const NOTICED: Duration = Duration::from_secs(2);
 
-/// How late a thread may be scheduled on a machine that is busy with other tests.
-const SLACK: Duration = Duration::from_secs(1);
+/// How late a thread may run on a busy machine. A call that hangs takes far longer.
+const SLACK: Duration = Duration::from_secs(4);
 
 fn limiter(url: &str) -> Limiter {
     let builder = Limiter::builder().store_url(url).store_timeout(TIMEOUT);
-    builder.limit("100/s burst 100000").build().expect("a limiter")
+    // So slow that time pays no charge off while a test runs, and more tokens than it takes.
+    builder.limit("1/min burst 100000").build().expect("a limiter")
+}
+
+/// The bucket as one of the servers has it.
+fn bucket(group: &SentinelGroup, server: usize) -> Option<String> {
+    group.servers[server].ask(redis::cmd("GET").arg("tidegate:{k}"))
 }
 
 fn charge(limiter: &Limiter) -> Result<u64, Error> {
@@ -26,7 +32,7 @@ fn charge(limiter: &Limiter) -> Result<u64, Error> {
 }
 
 fn recovers(limiter: &Limiter) -> u64 {
-    let end = Instant::now() + Duration::from_secs(20);
+    let end = Instant::now() + Duration::from_secs(60);
     loop {
         match charge(limiter) {
             Ok(remaining) => return remaining,
@@ -60,17 +66,16 @@ fn a_master_that_is_demoted_is_left() {
     charge(&limiter).expect("a decision");
     let first = group.master();
     let () = group.sentinels[0].ask(redis::cmd("SENTINEL").arg("FAILOVER").arg("gate"));
-    let end = Instant::now() + Duration::from_secs(20);
-    while group.master() == first {
-        assert!(Instant::now() < end, "no failover");
+    wait_until("a failover", || {
         recovers(&limiter);
-    }
-    recovers(&limiter);
-    // The debt is so large that time does not pay it before the test reads it.
-    assert!(limiter.check("k", 1000).expect("the new master serves").allowed);
-    let written: Option<String> =
-        group.servers[group.master()].ask(redis::cmd("GET").arg("tidegate:{k}"));
-    assert!(written.is_some(), "the new master has the bucket");
+        group.master() != first
+    });
+    let new = group.master();
+    let replicated = bucket(&group, new);
+    wait_until("a charge on the new master", || {
+        recovers(&limiter);
+        bucket(&group, new) != replicated
+    });
 }
 
 /// The old master still acts as a master for the eight seconds that sentinels wait before they tell
@@ -79,31 +84,26 @@ fn a_master_that_is_demoted_is_left() {
 fn a_master_that_does_not_know_it_is_replaced_is_left_though_a_sentinel_hangs() {
     let group = SentinelGroup::start();
     let limiter = limiter(&group.url());
-    // Each charge is so large that time does not pay it meanwhile, so the charged bucket stays
-    // visible.
-    let charge = || assert!(limiter.check("k", 100).expect("one of them serves").allowed);
+    let charge = || assert!(limiter.check("k", 1).expect("one of them serves").allowed);
     charge();
     group.sentinels[1].freeze();
     let old = group.master();
     let () = group.sentinels[0].ask(redis::cmd("SENTINEL").arg("FAILOVER").arg("gate"));
     wait_until("a failover", || group.master() != old);
     let (new, replaced) = (group.master(), Instant::now());
-    let written = |server: usize| -> Option<String> {
-        group.servers[server].ask(redis::cmd("GET").arg("tidegate:{k}"))
-    };
-    let replicated = written(new);
-    while written(new) == replicated {
+    let replicated = bucket(&group, new);
+    while bucket(&group, new) == replicated {
         charge();
         std::thread::sleep(Duration::from_millis(5));
         assert!(replaced.elapsed() < NOTICED + SLACK, "nobody has noticed");
     }
     let role: Vec<redis::Value> = group.servers[old].ask(&mut redis::cmd("ROLE"));
     assert_eq!(role[0], redis::Value::BulkString(b"master".to_vec()), "it was told");
-    let left = written(old);
+    let left = bucket(&group, old);
     for _ in 0..20 {
         charge();
     }
-    assert_eq!(written(old), left, "nobody goes back");
+    assert_eq!(bucket(&group, old), left, "nobody goes back");
 }
 
 #[test]

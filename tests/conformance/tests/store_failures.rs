@@ -5,14 +5,18 @@ use std::time::{Duration, Instant};
 use tidegate::{BreakerState, Decision, Error, Limiter, OnStoreError, Source};
 use tidegate_conformance::redis_server::RedisServer;
 
+/// The timeout on a server that hangs.
 const TIMEOUT: Duration = Duration::from_millis(50);
-/// How long the server may take to answer again on a machine that is busy with other tests.
-const DEADLINE: Duration = Duration::from_secs(20);
+/// The timeout on a server that refuses, or that is not there: no call reaches it, however busy the
+/// machine is.
+const PATIENT: Duration = Duration::from_secs(20);
+/// How long a busy machine may take until a condition holds.
+const DEADLINE: Duration = Duration::from_secs(60);
 /// After this many failures in a row the store's breaker opens.
 const FAILURES: u64 = 3;
 
-fn limiter(url: &str, limits: &[&str], on_store_error: OnStoreError) -> Limiter {
-    let builder = Limiter::builder().store_url(url).store_timeout(TIMEOUT);
+fn limiter(url: &str, timeout: Duration, limits: &[&str], on_store_error: OnStoreError) -> Limiter {
+    let builder = Limiter::builder().store_url(url).store_timeout(timeout);
     let builder = builder.on_store_error(on_store_error);
     limits.iter().fold(builder, |builder, limit| builder.limit(limit)).build().expect("a limiter")
 }
@@ -28,12 +32,12 @@ fn refuse(server: &RedisServer, refuse: bool) {
     redis::cmd("ACL").arg("SETUSER").arg("default").arg(rule).exec(&mut admin).expect("a rule");
 }
 
-/// Checks until the store has answered, and answers how long that took.
-fn until_answered(limiter: &Limiter, key: &str) -> (Decision, Duration) {
+/// Checks until the store has answered, and returns its answer.
+fn until_answered(limiter: &Limiter, key: &str) -> Decision {
     let began = Instant::now();
     loop {
         match limiter.check(key, 0) {
-            Ok(decision) if decision.source == Source::Redis => return (decision, began.elapsed()),
+            Ok(decision) if decision.source == Source::Redis => return decision,
             answer => assert!(began.elapsed() < DEADLINE, "still {answer:?}"),
         }
     }
@@ -42,20 +46,26 @@ fn until_answered(limiter: &Limiter, key: &str) -> (Decision, Duration) {
 #[test]
 fn a_hanging_store_is_waited_for_a_few_times_and_then_probed() {
     let server = RedisServer::start();
-    let limiter = limiter(&server.url(), &["1000/s"], OnStoreError::Raise);
+    let limiter = limiter(&server.url(), TIMEOUT, &["1000/s"], OnStoreError::Raise);
     until_answered(&limiter, "k");
-    let failed_before = limiter.store_health().failures;
     server.freeze();
     for _ in 0..FAILURES {
         assert_eq!(limiter.check("k", 1), Err(Error::timeout(TIMEOUT)));
     }
     assert!(is_open(&limiter));
-    let Err(Error::Store(failure)) = limiter.check("k", 1) else { panic!("it is not asked") };
-    let message = failure.message;
+    // On a busy machine its time to be asked again may have come.
+    let began = Instant::now();
+    let message = loop {
+        match limiter.check("k", 1) {
+            Err(Error::Store(failure)) => break failure.message,
+            answer => assert!(began.elapsed() < DEADLINE, "still {answer:?}"),
+        }
+    };
     assert!(
         message.contains("again in") && message.contains("did not answer within 50 ms"),
         "{message}"
     );
+    let failed_before = limiter.store_health().failures;
 
     // One call after each wait, which is at least 50 ms long, takes the timeout. No other call
     // waits.
@@ -73,11 +83,10 @@ fn a_hanging_store_is_waited_for_a_few_times_and_then_probed() {
     assert!((1..=6).contains(&waited), "{waited} of {calls} calls asked");
     assert!(calls > 100 * waited, "{waited} of {calls} calls asked");
     let failures = limiter.store_health().failures - failed_before;
-    assert_eq!(failures, FAILURES + waited);
+    assert_eq!(failures, waited);
 
     server.thaw();
-    let (_, back_after) = until_answered(&limiter, "k");
-    assert!(back_after < Duration::from_secs(1), "{back_after:?}");
+    until_answered(&limiter, "k");
     assert_eq!(limiter.store_health().state, BreakerState::Closed);
 }
 
@@ -85,7 +94,7 @@ fn a_hanging_store_is_waited_for_a_few_times_and_then_probed() {
 #[test]
 fn calls_that_fail_together_count_once() {
     let server = RedisServer::start();
-    let limiter = limiter(&server.url(), &["1000/s"], OnStoreError::Deny);
+    let limiter = limiter(&server.url(), TIMEOUT, &["1000/s"], OnStoreError::Deny);
     until_answered(&limiter, "k");
     let before = limiter.store_health().failures;
     server.freeze();
@@ -105,7 +114,7 @@ fn calls_that_fail_together_count_once() {
 #[test]
 fn one_call_at_a_time_finds_out() {
     let server = RedisServer::start();
-    let limiter = limiter(&server.url(), &["1000/s"], OnStoreError::Deny);
+    let limiter = limiter(&server.url(), TIMEOUT, &["1000/s"], OnStoreError::Deny);
     until_answered(&limiter, "k");
     server.freeze();
     while !is_open(&limiter) {
@@ -133,7 +142,7 @@ fn one_call_at_a_time_finds_out() {
 /// Limiters with one store share its breaker.
 #[test]
 fn a_store_and_its_failures_are_shared() {
-    let store = tidegate::Store::open("redis://127.0.0.1:1", TIMEOUT).expect("a store");
+    let store = tidegate::Store::open("redis://127.0.0.1:1", PATIENT).expect("a store");
     let built = |on_store_error| {
         let builder = Limiter::builder().limit("10/s").store(store.clone());
         builder.on_store_error(on_store_error).build().expect("a limiter")
@@ -157,14 +166,14 @@ fn every_operation_has_an_answer() {
         assert_eq!(answer.expect_err(what).code(), "store_error", "{what}");
     };
 
-    let raise = limiter(down, &limits, OnStoreError::Raise);
+    let raise = limiter(down, PATIENT, &limits, OnStoreError::Raise);
     never(raise.check("k", 1), "check");
     never(raise.acquire("k", 1, None), "acquire");
     assert!(
         raise.check_many([("a", 1), ("b", 1)]).is_err() && raise.reserve("k", 1, None).is_err()
     );
 
-    let allow = limiter(down, &limits, OnStoreError::Allow);
+    let allow = limiter(down, PATIENT, &limits, OnStoreError::Allow);
     for _ in 0..100 {
         let decision = allow.check("k", 7).expect("an answer");
         let expected = (true, 60, 53, 0, Source::Fallback);
@@ -177,14 +186,14 @@ fn every_operation_has_an_answer() {
     assert!(allow.acquire("k", 60, Some(Duration::ZERO)).expect("at once").allowed);
     let slot = allow.reserve("k", 60, None).expect("a slot");
     assert!(slot.allowed() && slot.delay().is_zero() && slot.cancel().expect("an answer"));
-    for limiter in [&allow, &limiter(down, &limits, OnStoreError::Deny)] {
+    for limiter in [&allow, &limiter(down, PATIENT, &limits, OnStoreError::Deny)] {
         never(limiter.settle("k", 1, 2), "settle");
         never(limiter.credit("k", 1), "credit");
         never(limiter.hold("k", Duration::from_secs(1)), "hold");
         never(limiter.reset("k"), "reset");
     }
 
-    let deny = limiter(down, &limits, OnStoreError::Deny);
+    let deny = limiter(down, PATIENT, &limits, OnStoreError::Deny);
     for _ in 0..20 {
         let decision = deny.check("k", 1).expect("an answer");
         let retry_after = Duration::from_nanos(decision.retry_after);
@@ -198,7 +207,7 @@ fn every_operation_has_an_answer() {
     let denied = deny.check_many([("a", 1), ("b", 1)]).expect("answers");
     assert!(denied.iter().all(|decision| !decision.allowed));
 
-    let local = limiter(down, &limits, OnStoreError::Local { peers: 2 });
+    let local = limiter(down, PATIENT, &limits, OnStoreError::Local { peers: 2 });
     let empty = local.check("k", 1).expect("an answer");
     assert!(!empty.allowed && empty.limit <= 45 && empty.source == Source::Fallback);
     assert!(local.acquire("k", 2, None).expect("it waits for its share").allowed);
@@ -225,7 +234,7 @@ fn fields(decision: &Decision) -> (bool, u64, u64, u64, Source) {
 fn reservations_outlive_failures() {
     let server = RedisServer::start();
     let warm = |on_store_error| {
-        let limiter = limiter(&server.url(), &["100/d burst 100"], on_store_error);
+        let limiter = limiter(&server.url(), PATIENT, &["100/d burst 100"], on_store_error);
         until_answered(&limiter, "k");
         limiter
     };
@@ -257,7 +266,7 @@ fn reservations_outlive_failures() {
 fn the_store_learns_what_was_spent_while_it_failed() {
     let server = RedisServer::start();
     let limits = ["100/d burst 1000"];
-    let local = limiter(&server.url(), &limits, OnStoreError::Local { peers: 2 });
+    let local = limiter(&server.url(), PATIENT, &limits, OnStoreError::Local { peers: 2 });
     until_answered(&local, "k");
     refuse(&server, true);
     while !is_open(&local) {
@@ -267,8 +276,8 @@ fn the_store_learns_what_was_spent_while_it_failed() {
     local.hold("paused", Duration::from_secs(3_000)).expect("kept here");
     refuse(&server, false);
     until_answered(&local, "elsewhere");
-    let beside = limiter(&server.url(), &limits, OnStoreError::Raise);
-    assert_eq!(until_answered(&beside, "k").0.remaining, 1_000, "nobody has touched the key");
+    let beside = limiter(&server.url(), PATIENT, &limits, OnStoreError::Raise);
+    assert_eq!(until_answered(&beside, "k").remaining, 1_000, "nobody has touched the key");
     local.check("k", 0).expect("an answer");
     local.check("paused", 0).expect("an answer");
     let settles = Instant::now();
@@ -281,7 +290,7 @@ fn the_store_learns_what_was_spent_while_it_failed() {
         assert!(settles.elapsed() < DEADLINE, "{spent} and {paused} left");
     }
     local.check("k", 0).expect("an answer");
-    assert_eq!(until_answered(&beside, "k").0.remaining, 700, "it is charged once");
+    assert_eq!(until_answered(&beside, "k").remaining, 700, "it is charged once");
 }
 
 #[test]
