@@ -71,6 +71,7 @@ stage_lint() {
     ruff check . || status=1
     tests/node_modules/.bin/biome lint --colors=off --error-on-warnings . || status=1
     shell_scripts | xargs -0 shellcheck --external-sources --shell=bash || status=1
+    python "$SCRIPTS/check_comments.py" || status=1
     return "$status"
 }
 
