@@ -9,6 +9,7 @@ use crate::tiers::{check_cost, check_count};
 /// too many, and checks and reservations whose cost is above a burst, for which no wait would be
 /// long enough.
 ///
+/// The engine's own functions repeat the comparison where a call to this would cost too much.
 /// Every host calls this before it asks a store, so that a call that can never be allowed fails at
 /// once and alike everywhere.
 ///

@@ -51,7 +51,8 @@ impl StoreBreaker {
             failures: FAILURES,
             first_wait: FIRST_WAIT,
             longest_wait: LONGEST_WAIT,
-            // Every call is heard of within its timeout, but in the child of a fork.
+            // Every call ends within its timeout. A probe that has not by then is given up, and
+            // another call may find out.
             patience: nanos(timeout).saturating_add(LONGEST_WAIT),
         });
         let this = Self {

@@ -1,5 +1,5 @@
 //! The value of a shared bucket, as the scripts write it: one word per tier,
-//! the tier's timeline and the cell under it. See `lua/read.lua` for the form.
+//! the tier's timeline and the cell under it. `lua/clock.lua` describes the form.
 
 use tidegate_core::{Cells, Limit, MAX_SPAN, MAX_TIERS, Timeline};
 

@@ -1,5 +1,6 @@
-//! Flow control of the batches to a server. Two batches are in flight at most; requests that
-//! arrive meanwhile share the next one (group commit).
+//! Flow control of the batches to a server. Each queue has two batches in flight at most; requests
+//! that arrive meanwhile share its next one (group commit). A server has one queue for operations
+//! and one for lease calls, and in a cluster both for each hash slot.
 
 use core::future::poll_fn;
 use core::pin::{Pin, pin};
@@ -67,7 +68,7 @@ struct Inner {
 struct State {
     /// Whether a task is at work that will also send the requests that are put here now.
     is_running: bool,
-    /// That task, while it could send more at once.
+    /// The waker of the task, while the task has no request and could send one at once.
     idle: Option<Waker>,
     waiting: PendingQueue,
 }

@@ -24,12 +24,12 @@ pub struct GuardedStore<H> {
 }
 
 struct Known {
-    /// The breaker of a store that is one server. The nodes of a cluster have one each.
+    /// The breaker of a store that is one server. The servers of a cluster have one each.
     breaker: StoreBreaker,
     failures: AtomicU64,
 }
 
-/// The breaker of the node that a call goes to; `None` where the store is one server.
+/// The breaker of the cluster's server that a call goes to; `None` where the store is one server.
 pub(super) type NodeBreaker = Option<Arc<StoreBreaker>>;
 
 /// A call for leases that the breaker has let through.
@@ -93,7 +93,7 @@ impl<H: Host> GuardedStore<H> {
     }
 
     /// Whether slices of the bucket under these keys may be asked for now, with others of its
-    /// node. A lease call is never the probe that finds out whether a server is back: that is for
+    /// server. A lease call is never the probe that finds out whether a server is back: that is for
     /// a caller's own call.
     ///
     /// # Errors

@@ -152,7 +152,7 @@ impl<H: Host> Guarded<H> {
         };
         let mut kept = RedisKeys::NONE;
         if let Policy::Local(share) = &self.0.policy {
-            share.post(&keys, self, breaker);
+            share.charge_deferred(&keys, self, breaker);
             kept.clone_from(&keys);
         }
         let inner = Arc::clone(&self.0);

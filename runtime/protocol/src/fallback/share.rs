@@ -62,8 +62,8 @@ struct Bucket {
 
 impl Buckets {
     /// Copies of the keys' buckets; those of keys that have none are full.
-    fn of(&self, keys: &[Vec<u8>]) -> Own {
-        let mut own = Own { buckets: Default::default(), shared: keys.len() == 1 };
+    fn of(&self, keys: &[Vec<u8>]) -> KeyBuckets {
+        let mut own = KeyBuckets { buckets: Default::default(), shared: keys.len() == 1 };
         for (bucket, key) in own.buckets.iter_mut().zip(keys) {
             *bucket = self.by_key.get(key.as_slice()).copied().unwrap_or_default();
         }
@@ -71,13 +71,13 @@ impl Buckets {
     }
 }
 
-/// The buckets of one call's keys: one key that holds all tiers, or one for each tier.
-struct Own {
+/// The buckets of one call's keys: of one key that holds all tiers, or of one key for each tier.
+struct KeyBuckets {
     buckets: [Bucket; MAX_TIERS],
     shared: bool,
 }
 
-impl Own {
+impl KeyBuckets {
     fn of_tier(&mut self, tier: usize) -> &mut Bucket {
         &mut self.buckets[if self.shared { 0 } else { tier }]
     }
@@ -122,7 +122,8 @@ impl LocalShare {
         own.buckets.iter_mut().for_each(|bucket| self.begin(bucket, outage.began));
         let before = own.cells();
         let mut cells = before;
-        // The error is of a cost that is never in the share; in the store it may be.
+        // The cost is above the share's burst. It may be within the store's, so this is a refusal
+        // and not an error.
         let Ok(outcome) = apply(&self.limits, &mut cells, now, operation) else {
             return refused(operation, self.look(&before, now), outage.retry_in);
         };
@@ -174,27 +175,32 @@ impl LocalShare {
 
     /// Charges the store for what was spent of these keys while it failed, ahead of a call on
     /// them that is about to be sent.
-    pub(super) fn post<H: Host>(&self, keys: &[Vec<u8>], to: &Guarded<H>, breaker: &StoreBreaker) {
+    pub(super) fn charge_deferred<H: Host>(
+        &self,
+        keys: &[Vec<u8>],
+        to: &Guarded<H>,
+        breaker: &StoreBreaker,
+    ) {
         if self.spent().full_at.load(Ordering::Acquire) == 0 || breaker.is_failing() {
             return;
         }
-        for post in self.take_posts(keys, &to.0.limits, H::now()) {
-            post.send(to);
+        for charge in self.take_deferred(keys, &to.0.limits, H::now()) {
+            charge.send(to);
         }
     }
 
-    pub(super) fn take_posts(
+    pub(super) fn take_deferred(
         &self,
         keys: &[Vec<u8>],
         limits: &Arc<[Limit]>,
         now: u64,
-    ) -> Vec<Post> {
+    ) -> Vec<DeferredCharge> {
         let mut buckets = self.spent().buckets.lock();
         if now >= self.spent().full_at.load(Ordering::Acquire) {
             self.spent().full_at.store(0, Ordering::Release);
             buckets.by_key = HashMap::new();
         }
-        let mut posts = Vec::new();
+        let mut deferred = Vec::new();
         for (index, key) in keys.iter().enumerate() {
             let Some(bucket) = buckets.by_key.get_mut(key.as_slice()) else { continue };
             let tiers = if keys.len() == 1 { 0..self.limits.len() } else { index..index + 1 };
@@ -209,23 +215,23 @@ impl LocalShare {
             (bucket.uncharged, bucket.held_until) = Default::default();
             if tokens > 0 || hold > 0 {
                 let limits = limits.get(tiers).map_or_else(|| Arc::clone(limits), Arc::from);
-                posts.push(Post { key: key.clone(), limits, tokens, hold });
+                deferred.push(DeferredCharge { key: key.clone(), limits, tokens, hold });
             }
         }
-        posts
+        deferred
     }
 
-    fn put_back(&self, post: &Post, now: u64) {
+    fn put_back(&self, charge: &DeferredCharge, now: u64) {
         let mut buckets = self.spent().buckets.lock();
-        let Some(bucket) = buckets.by_key.get_mut(post.key.as_slice()) else { return };
+        let Some(bucket) = buckets.by_key.get_mut(charge.key.as_slice()) else { return };
         for uncharged in &mut bucket.uncharged {
-            *uncharged = uncharged.saturating_add(post.tokens);
+            *uncharged = uncharged.saturating_add(charge.tokens);
         }
-        bucket.held_until = bucket.held_until.max(now.saturating_add(post.hold));
+        bucket.held_until = bucket.held_until.max(now.saturating_add(charge.hold));
     }
 
-    /// Whether there is room for the keys' buckets. A full one is as good as none: its cell
-    /// is not before the time from when an empty one would be full.
+    /// Whether there is room for the keys' buckets. Full buckets are dropped to make room, because
+    /// a key without a bucket counts as full.
     fn make_room(&self, buckets: &mut Buckets, keys: &[Vec<u8>], now: u64) -> bool {
         let new = keys.iter().filter(|key| !buckets.by_key.contains_key(key.as_slice())).count();
         if new == 0 || buckets.by_key.len() + new <= self.max_keys {
@@ -253,7 +259,14 @@ impl LocalShare {
         }
     }
 
-    fn keep(&self, buckets: &mut Buckets, keys: &[Vec<u8>], mut own: Own, cells: &Cells, now: u64) {
+    fn keep(
+        &self,
+        buckets: &mut Buckets,
+        keys: &[Vec<u8>],
+        mut own: KeyBuckets,
+        cells: &Cells,
+        now: u64,
+    ) {
         let mut full_in = 0;
         for (tier, (limit, cell)) in self.limits.iter().zip(cells).enumerate() {
             own.of_tier(tier).cells[tier] = *cell;
@@ -292,15 +305,15 @@ enum Spent {
     Held(u64),
 }
 
-/// A charge on its way to the store.
-pub(super) struct Post {
+/// A charge that was spent from the share and is yet to be sent to the store.
+pub(super) struct DeferredCharge {
     pub(super) key: Vec<u8>,
     pub(super) limits: Arc<[Limit]>,
     pub(super) tokens: u64,
     pub(super) hold: u64,
 }
 
-impl Post {
+impl DeferredCharge {
     fn send<H: Host>(self, to: &Guarded<H>) {
         let keys = || RedisKeys::One(self.key.clone());
         // A charge that comes too late for the call behind it comes in time for the next.
@@ -316,8 +329,8 @@ impl Post {
         if self.tokens > 0 {
             let operation = Operation::Settle { charged: 0, actual: self.tokens };
             let (keys, limits) = (keys(), Arc::clone(&self.limits));
-            let post = Self { hold: 0, ..self };
-            to.charge(keys, &limits, operation, move |share| share.put_back(&post, 0));
+            let charge = Self { hold: 0, ..self };
+            to.charge(keys, &limits, operation, move |share| share.put_back(&charge, 0));
         }
     }
 }

@@ -47,7 +47,7 @@ impl Fleet {
     }
 
     fn asks_store(&mut self, member: usize, cost: u64, now: u64) {
-        for post in self.members[member].take_posts(&["k".into()], &self.limits, now) {
+        for post in self.members[member].take_deferred(&["k".into()], &self.limits, now) {
             let charge = Operation::Settle { charged: 0, actual: post.tokens };
             apply(&self.limits, &mut self.store, now, charge).unwrap();
         }
@@ -155,8 +155,8 @@ fn what_is_charged_later_is_what_is_still_owed() {
     let key = ["k".to_owned().into_bytes()];
     let at = |millis: u64| outage(START, START + millis * MILLI);
     let owed = |millis: u64| {
-        let posts = share.take_posts(&key, &all, START + millis * MILLI);
-        posts.iter().map(|post| (post.tokens, post.hold / MILLI)).collect::<Vec<_>>()
+        let charges = share.take_deferred(&key, &all, START + millis * MILLI);
+        charges.iter().map(|post| (post.tokens, post.hold / MILLI)).collect::<Vec<_>>()
     };
     assert_eq!(owed(0), []);
     assert!(check(&share, "k", 20, at(1_001)).allowed);
@@ -187,10 +187,12 @@ fn a_slot_of_the_share_can_be_given_back_until_it_is_charged() {
     };
     let (first, second) = (reserve(), reserve());
     assert!(share.cancel(&keys, &second.charge, now));
-    let posts = share.take_posts(&keys, &all, now);
-    let posts: Vec<_> =
-        posts.into_iter().map(|post| (post.key, post.limits.to_vec(), post.tokens)).collect();
-    assert_eq!(posts, [(keys[0].clone(), vec![all[0]], 2), (keys[1].clone(), vec![all[1]], 2)]);
+    let charges = share.take_deferred(&keys, &all, now);
+    let charges: Vec<_> = charges
+        .into_iter()
+        .map(|charge| (charge.key, charge.limits.to_vec(), charge.tokens))
+        .collect();
+    assert_eq!(charges, [(keys[0].clone(), vec![all[0]], 2), (keys[1].clone(), vec![all[1]], 2)]);
     assert!(!share.cancel(&keys, &first.charge, now), "the store has been charged");
 }
 

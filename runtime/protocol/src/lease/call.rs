@@ -18,7 +18,7 @@ pub struct LeaseCall {
 }
 
 impl LeaseCall {
-    /// What the node `id` asks the bucket under `key` for.
+    /// The call in which the process `id` asks the bucket under `key` for a slice.
     pub fn new(key: &[u8], limits: &[Limit], terms: &LeaseTerms, id: u64, ask: &LeaseAsk) -> Self {
         let LeaseAsk { want, spent, is_new, held, returned, bound } = *ask;
         let (ttl, rate, most) = (terms.ttl() / MILLI, terms.rate(), terms.max_rate());

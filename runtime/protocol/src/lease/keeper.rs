@@ -221,7 +221,7 @@ impl<H: Host> LeaseKeeper<H> {
         Question { call: self.plan.call(self.id(), key, &ask), leased: None, closing }
     }
 
-    /// Sends calls, those of one hash slot together: a node that is slow keeps no other waiting.
+    /// Sends calls, those of one hash slot together: no slot waits for another one's server.
     fn send(self: &Arc<Self>, questions: impl Iterator<Item = Question>) {
         let mut by_slot: BTreeMap<u16, Vec<Question>> = BTreeMap::new();
         let route = self.store.store().route();

@@ -51,7 +51,7 @@ impl LeasePlan {
         Some(Decision { allowed, limit, remaining, retry_after, reset_after, tier, source })
     }
 
-    /// The call in which the node `id` asks the bucket of `key`.
+    /// The call in which the process `id` asks the bucket of `key`.
     pub fn call(&self, id: u64, key: &[u8], ask: &LeaseAsk) -> LeaseCall {
         let stored = Keys::One(key).in_redis(&self.prefix).into_first();
         LeaseCall::new(&stored, &self.limits, &self.terms, id, ask)

@@ -2,8 +2,9 @@
 
 local now_ms, now_nanos = sec * 1000 + floor(nanos / MILLI), fmod(nanos, MILLI)
 
--- By tier: the limit; the bucket's debt on its timeline; its word, if written under that
--- timeline; a word to be restored.
+-- Each table has one entry per tier. `widths`, `spans`, `tokens` and `periods` describe the limit;
+-- `debts` is the bucket's debt on the limit's timeline; `own` is the bucket's word if it was written
+-- under that timeline; `back` is a word to be restored.
 local widths, spans, tokens, periods = {}, {}, {}, {}
 local debts, own, back = {}, {}, nil
 
