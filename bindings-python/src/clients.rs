@@ -16,7 +16,7 @@ use tidegate::redis::{
     Batch as EngineBatch, ClientConnection as EngineConnection, PendingQueue as Waiting,
     PendingRequest, Reply, ReplyPart, ServerHandle, Transport, now,
 };
-use tidegate::{Error, PerProcess, Store, generation};
+use tidegate::{Cause, Error, PerProcess, Store, StoreFailure, generation};
 
 /// How the limiters of one client reach it.
 #[pyclass(frozen, weakref, module = "tidegate._tidegate", name = "_ClientConnection")]
@@ -137,7 +137,6 @@ impl PendingQueue {
     /// Answers the callers whose deadline has come before their batch began. Returns the seconds
     /// until the next deadline, or None when no request waits.
     fn expire(&self) -> Option<f64> {
-        forget_cause();
         let (late, left) = self.waiting().expire(now());
         late.into_iter().for_each(PendingRequest::give_up);
         left.map(|left| left.as_secs_f64())
@@ -190,13 +189,13 @@ impl Batch {
     /// Ends the batch because of an exception: every request without an answer fails with an
     /// error that has it as its cause.
     #[pyo3(signature = (message, cause, *, timed_out))]
-    fn fail(&self, message: String, cause: Py<PyBaseException>, timed_out: bool) {
+    fn fail(&self, message: String, cause: Bound<'_, PyBaseException>, timed_out: bool) {
+        let cause = PyErr::from_value(cause.into_any());
         let error = match timed_out {
-            // The limiter's own timeout is filled in.
-            true => Error::timeout(Duration::ZERO),
-            false => Error::Store(message.into()),
+            // Each caller gets the timeout of its own limiter.
+            true => Error::StoreTimeout { after: Duration::ZERO, cause: Cause::new(cause) },
+            false => Error::Store(StoreFailure::new(message, cause)),
         };
-        CAUSE.set(Some(cause));
         self.0.lock().fail(&error);
     }
 
@@ -210,7 +209,6 @@ impl Batch {
     /// Answers the callers whose deadline has come. Returns the seconds until the next deadline,
     /// or None when no caller waits any more.
     fn expire(&self) -> Option<f64> {
-        forget_cause();
         self.0.lock().expire(now()).map(|left| left.as_secs_f64())
     }
 }
@@ -221,11 +219,10 @@ fn read_reply(reply: &Bound<'_, PyAny>) -> Reply {
         let parts = parts.iter().map(|part| read_part(&part)).collect::<Option<_>>();
         return parts.map_or_else(other_form, Reply::Parts);
     }
-    let Ok((cause, text)) = reply.extract::<(Py<PyBaseException>, String)>() else {
+    let Ok((cause, text)) = reply.extract::<(Bound<'_, PyBaseException>, String)>() else {
         return other_form();
     };
-    CAUSE.set(Some(cause));
-    Reply::Refusal(text.into())
+    Reply::Refusal(StoreFailure::new(text, PyErr::from_value(cause.into_any())))
 }
 
 fn read_part(part: &Bound<'_, PyAny>) -> Option<ReplyPart> {
@@ -242,25 +239,9 @@ fn read_part(part: &Bound<'_, PyAny>) -> Option<ReplyPart> {
 }
 
 thread_local! {
-    /// The client's exception behind the error with which this thread is answering callers.
-    static CAUSE: RefCell<Option<Py<PyBaseException>>> = const { RefCell::new(None) };
     /// The exception that has ended a transport in the middle, such as KeyboardInterrupt; `None`
     /// while no caller on this thread would get it.
     static INTERRUPT: RefCell<Option<Result<(), PyErr>>> = const { RefCell::new(None) };
-}
-
-/// Forgets the cause of earlier errors; called before a store is asked on this thread.
-pub(crate) fn forget_cause() {
-    CAUSE.set(None);
-}
-
-/// The client's exception that caused this error of the store.
-pub(crate) fn cause<T>(outcome: &Result<T, Error>) -> Option<Py<PyBaseException>> {
-    let of_store = matches!(outcome, Err(Error::Store(_) | Error::StoreTimeout { .. }));
-    CAUSE.with_borrow(|cause| {
-        let cause = cause.as_ref().filter(|_| of_store)?;
-        Python::attach(|py| Some(cause.clone_ref(py)))
-    })
 }
 
 /// Starts an operation, and raises the exception that has ended a transport on this thread

@@ -18,7 +18,6 @@ use std::os::fd::AsRawFd as _;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
-use pyo3::exceptions::PyBaseException;
 use pyo3::intern;
 use pyo3::prelude::*;
 use tidegate::answer::{after_batch, decision};
@@ -28,8 +27,8 @@ use tidegate::lock::Mutex;
 use tidegate::{Error, Operation, PerProcess, generation};
 
 use crate::arguments::{Checks, Keys, actual, charged, cost, max_wait, tokens, wait};
-use crate::clients::{cause, interruptible};
-use crate::errors::exception_due_to;
+use crate::clients::interruptible;
+use crate::errors::exception;
 use crate::limiter::Limiter;
 use crate::outcome::Outcome;
 use crate::reservation::Reservation;
@@ -74,8 +73,6 @@ struct Answer {
     limiter: Py<Limiter>,
     future: Py<PyAny>,
     outcome: Result<Outcome, Error>,
-    /// The client's exception that caused the error.
-    cause: Option<Py<PyBaseException>>,
 }
 
 #[pymethods]
@@ -316,8 +313,7 @@ impl Ticket {
 
     fn put(&mut self, outcome: Result<Outcome, Error>) {
         let Some((queue, limiter, future)) = self.0.take() else { return };
-        let cause = cause(&outcome);
-        match queue.answers().push(Answer { limiter, future, outcome, cause }) {
+        match queue.answers().push(Answer { limiter, future, outcome }) {
             // One wake-up for all answers of one batch.
             Pushed::First => after_batch(move || queue.wake()),
             Pushed::Behind => {}
@@ -374,7 +370,7 @@ impl Answer {
         }
         let answer = match self.outcome {
             Ok(outcome) => outcome.into_python(py, &self.limiter),
-            Err(error) => Err(exception_due_to(py, &error, self.cause)),
+            Err(error) => Err(exception(py, &error)),
         };
         match answer {
             Ok(answer) => future.call_method1(intern!(py, "set_result"), (answer,))?,

@@ -1,32 +1,20 @@
 //! Makes Python exceptions from the limiter's errors.
 
+use core::error::Error as _;
+
 use pyo3::PyErrArguments;
-use pyo3::exceptions::PyBaseException;
 use pyo3::prelude::*;
 use pyo3::types::PyType;
 use tidegate::Error;
 
-use crate::clients::cause;
 use crate::decision::Decision;
 
-/// The exception for an error of the limiter, of the class that
-/// `tests/vectors/errors.json` gives for its code.
+/// The exception for an error of the limiter, of the class that `tests/vectors/errors.json` gives
+/// for its code. A client's exception from which the error follows becomes its `__cause__`.
 pub(crate) fn exception(py: Python<'_>, error: &Error) -> PyErr {
-    due_to(py, of_class(py, error), cause(&Err::<(), _>(error.clone())))
-}
-
-/// The exception for an error of the limiter, with another exception as its cause if it has one.
-pub(crate) fn exception_due_to(
-    py: Python<'_>,
-    error: &Error,
-    cause: Option<Py<PyBaseException>>,
-) -> PyErr {
-    due_to(py, of_class(py, error), cause)
-}
-
-fn due_to(py: Python<'_>, exception: PyErr, cause: Option<Py<PyBaseException>>) -> PyErr {
-    if let Some(cause) = cause {
-        exception.set_cause(py, Some(PyErr::from_value(cause.into_bound(py).into_any())));
+    let exception = of_class(py, error);
+    if let Some(cause) = error.source().and_then(|source| source.downcast_ref::<PyErr>()) {
+        exception.set_cause(py, Some(cause.clone_ref(py)));
     }
     exception
 }

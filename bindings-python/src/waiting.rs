@@ -6,7 +6,7 @@ use pyo3::prelude::*;
 use tidegate::Error;
 use tidegate::oneshot::{OneshotSender, oneshot};
 
-use crate::clients::{forget_cause, interruptible};
+use crate::clients::interruptible;
 
 /// How often a thread that waits for a store looks for signals such as Ctrl-C.
 const SIGNAL_INTERVAL: Duration = Duration::from_millis(100);
@@ -18,7 +18,6 @@ pub(crate) fn await_store<T: Send>(
     start: impl FnOnce(OneshotSender<T>),
 ) -> PyResult<Result<T, Error>> {
     let (sender, receiver) = oneshot();
-    forget_cause();
     interruptible(|| start(sender))?;
     // A blocking client has answered on this thread: there is no need to let go of the interpreter.
     if let Some(answer) = receiver.try_recv() {
