@@ -38,6 +38,13 @@ for (const [kind, connect] of Object.entries(STORES)) {
       assert.deepEqual({ ...limiter.storeHealth }, { state: 'open', failures: FAILURES_TO_OPEN, fallbacks: 0 });
     }));
 
+    test("words of the command are not taken for the server's", () => withDeadStore(async (store) => {
+      for (const word of ['CORRUPT key 1', 'NOSCRIPT no']) {
+        const error = await limiterOn(store, { storeTimeoutMs: 3000 }).check(word).catch((caught) => caught);
+        assert.equal(error.code, 'store_error', `${error}`);
+      }
+    }));
+
     test('allow and deny answer for the store', () => withDeadStore(async (store) => {
       const allow = limiterOn(store, { onStoreError: 'allow' });
       for (let turn = 0; turn < 20; turn++) {

@@ -89,7 +89,9 @@ export function joined(pieces) {
 
 /** The server's error that a client's error tells of, its code first; undefined if it tells of none. */
 export function refusalOf(error) {
-  const [text] = /\b(?:NOSCRIPT|CORRUPT) .*/s.exec(error?.message) ?? [];
+  // Upstash appends the command, whose script and keys are no words of the server.
+  const [said] = String(error?.message).split(', command was: ', 1);
+  const [text] = /\b(?:NOSCRIPT|CORRUPT) .*/s.exec(said) ?? [];
   return text;
 }
 
