@@ -67,6 +67,7 @@ stage_lint() {
     cargo fmt --manifest-path fuzz/Cargo.toml --check || status=1
     cargo clippy --workspace --all-targets --locked -- -D warnings || status=1
     cargo-deny --locked check licenses bans sources || status=1
+    "$SCRIPTS/check-features.sh" || status=1
     "$SCRIPTS/check-rust-version.sh" || status=1
     ruff check . || status=1
     tests/node_modules/.bin/biome lint --colors=off --error-on-warnings . || status=1

@@ -2,7 +2,7 @@
 
 use napi::bindgen_prelude::Either4;
 use napi_derive::napi;
-use tidegate::CancelOnDrop;
+use tidegate::bindings::CancelOnDrop;
 use tidegate::{Decision, Error, Reservation, Source};
 
 use crate::reservation::NativeReservation;

@@ -12,8 +12,7 @@ use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use napi::{Env, Status};
 use napi_derive::napi;
 use tidegate::Error;
-use tidegate::answer::after_batch;
-use tidegate::answer_queue::{AnswerQueue, Pushed};
+use tidegate::bindings::{AnswerQueue, Pushed, after_batch};
 
 use crate::answer::{Answered, Failure, NUMBERS, Reply, hand_over, numbers};
 

@@ -5,8 +5,7 @@ use core::time::Duration;
 use napi::Either;
 use napi::bindgen_prelude::{Float64ArraySlice, Utf16String};
 use napi_derive::napi;
-use tidegate::CancelOnDrop;
-use tidegate::answer::decision;
+use tidegate::bindings::{CancelOnDrop, decision};
 use tidegate::{
     Decision, Keys, LeaseOptions, Limiter, OnStoreError, Operation, Pressure, Reservation,
     StoreHealth,

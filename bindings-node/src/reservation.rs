@@ -1,7 +1,7 @@
 //! A reservation, as JavaScript holds it.
 
 use napi_derive::napi;
-use tidegate::lock::Mutex;
+use tidegate::bindings::lock::Mutex;
 use tidegate::{Error, Reservation};
 
 use crate::answer::Reply;

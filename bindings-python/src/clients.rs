@@ -11,12 +11,12 @@ use pyo3::exceptions::PyBaseException;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyInt, PyList, PyString};
-use tidegate::lock::Mutex;
-use tidegate::redis::{
+use tidegate::bindings::{
     Batch as EngineBatch, ClientConnection as EngineConnection, PendingQueue as Waiting,
-    PendingRequest, Reply, ReplyPart, ServerHandle, Transport, now,
+    PendingRequest, PerProcess, Reply, ReplyPart, ServerHandle, Transport, generation, lock::Mutex,
+    now, store_over_client,
 };
-use tidegate::{Cause, Error, PerProcess, Store, StoreFailure, generation};
+use tidegate::{Cause, Error, Store, StoreFailure};
 
 /// How the limiters of one client reach it.
 #[pyclass(frozen, weakref, module = "tidegate._tidegate", name = "_ClientConnection")]
@@ -60,7 +60,7 @@ impl ClientConnection {
         if let Some(store) = stores.get(&timeout) {
             return Ok(store.clone());
         }
-        let store = Store::over_client(Arc::clone(&self.shared), timeout)?;
+        let store = store_over_client(Arc::clone(&self.shared), timeout)?;
         stores.insert(timeout, store.clone());
         Ok(store)
     }

@@ -20,11 +20,11 @@ use std::sync::Arc;
 
 use pyo3::intern;
 use pyo3::prelude::*;
-use tidegate::answer::{after_batch, decision};
-use tidegate::answer_queue::{AnswerQueue, Pushed};
-use tidegate::lock::Mutex;
+use tidegate::bindings::{
+    AnswerQueue, PerProcess, Pushed, after_batch, decision, generation, lock::Mutex,
+};
 
-use tidegate::{Error, Operation, PerProcess, generation};
+use tidegate::{Error, Operation};
 
 use crate::arguments::{Checks, Keys, actual, charged, cost, max_wait, tokens, wait};
 use crate::clients::interruptible;

@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyTuple};
-use tidegate::CancelOnDrop;
-use tidegate::answer::decision;
+use tidegate::bindings::{CancelOnDrop, decision};
 use tidegate::{Error, LeaseOptions, ManualClock, OnFull, OnStoreError, Operation};
 
 use crate::arguments::{

@@ -2,7 +2,7 @@
 
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyList};
-use tidegate::CancelOnDrop;
+use tidegate::bindings::CancelOnDrop;
 
 use crate::limiter::Limiter;
 use crate::reservation::Reservation;

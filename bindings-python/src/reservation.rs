@@ -2,8 +2,7 @@
 
 use pyo3::prelude::*;
 use pyo3::types::{PyFloat, PyString};
-use tidegate::CancelOnDrop;
-use tidegate::lock::Mutex;
+use tidegate::bindings::{CancelOnDrop, lock::Mutex};
 
 use crate::arguments::actual;
 use crate::decision::Decision;

@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use pyo3::prelude::*;
 use tidegate::Error;
-use tidegate::oneshot::{OneshotSender, oneshot};
+use tidegate::bindings::{OneshotSender, oneshot};
 
 use crate::clients::interruptible;
 

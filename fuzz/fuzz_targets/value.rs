@@ -4,7 +4,7 @@
 
 use arbitrary::{Arbitrary, Result, Unstructured};
 use libfuzzer_sys::fuzz_target;
-use tidegate::redis::{SCRIPTS, value};
+use tidegate::bindings::{SCRIPTS, value};
 use tidegate_conformance::case::Case;
 use tidegate_conformance::lua_twin::LuaTwin;
 use tidegate_core::{Limit, MAX_SPAN, Operation};

@@ -11,6 +11,12 @@ use tidegate_protocol::Host;
 
 use crate::clock::MonotonicClock;
 
+/// A store behind its breaker.
+pub(crate) type GuardedStore = tidegate_protocol::GuardedStore<NativeHost>;
+
+/// One limiter's buckets in a store.
+pub(crate) type Guarded = tidegate_protocol::Guarded<NativeHost>;
+
 /// The operating system's clock and randomness, and the identity of this process.
 pub(crate) enum NativeHost {}
 

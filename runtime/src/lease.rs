@@ -10,9 +10,9 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use crate::clock::FastClock;
-use crate::host::NativeHost;
+use crate::host::{GuardedStore, NativeHost};
+use crate::io;
 use crate::oneshot::oneshot;
-use crate::redis::{GuardedStore, io};
 use crate::{Error, Keys};
 
 /// The leases of one limiter.

@@ -1,30 +1,39 @@
 #![doc = include_str!("../README.md")]
 #![deny(unsafe_code)]
 #![deny(missing_docs)]
+// A build without a feature does not use everything.
+#![cfg_attr(
+    not(all(feature = "redis", feature = "shm", feature = "__bindings")),
+    allow(dead_code, unreachable_pub, unused_imports)
+)]
 #![cfg_attr(not(test), warn(clippy::disallowed_methods, clippy::disallowed_types))]
 
+mod answer;
+mod answer_queue;
+#[cfg(feature = "__bindings")]
 #[doc(hidden)]
-pub mod answer;
-#[doc(hidden)]
-pub mod answer_queue;
+pub mod bindings;
 mod bucket;
 mod clock;
 mod fingerprint;
 mod generation;
 mod host;
+mod io;
 mod lease;
 mod limiter;
 mod mapping;
 mod memory;
-#[doc(hidden)]
-pub mod oneshot;
+mod oneshot;
 mod pressure;
-#[doc(hidden)]
-pub mod redis;
+#[cfg(feature = "redis")]
+mod redis;
+#[cfg(not(feature = "redis"))]
+#[path = "redis_unsupported.rs"]
+mod redis;
 mod reservation;
-#[cfg(any(target_os = "linux", target_os = "macos"))]
+#[cfg(all(feature = "shm", any(target_os = "linux", target_os = "macos")))]
 mod shm;
-#[cfg(not(any(target_os = "linux", target_os = "macos")))]
+#[cfg(not(all(feature = "shm", any(target_os = "linux", target_os = "macos"))))]
 #[path = "shm_unsupported.rs"]
 mod shm;
 mod store;
@@ -33,21 +42,17 @@ mod timer;
 
 pub use bucket::Bucket;
 pub use clock::{FastClock, MonotonicClock, WallClock};
-#[doc(hidden)]
-pub use generation::generation;
+use generation::generation;
 pub use limiter::{Limiter, LimiterBuilder, NamedLimit};
 pub use pressure::Pressure;
-#[doc(hidden)]
-pub use reservation::CancelOnDrop;
 pub use reservation::Reservation;
 pub use store::Store;
 pub use tidegate_core::{
     BreakerState, Clock, Decision, Limit, ManualClock, OnFull, Operation, Outcome, Reserved, Shape,
     Source,
 };
+use tidegate_protocol::lock;
 #[doc(inline)]
 pub use tidegate_protocol::{
     Cause, Error, Keys, LeaseOptions, OnStoreError, StoreFailure, StoreHealth,
 };
-#[doc(hidden)]
-pub use tidegate_protocol::{PerProcess, lock};

@@ -93,7 +93,7 @@ impl Reservation {
             Reserved::TooFar(_) => Ok(false),
             Reserved::Slot(slot) => cancelled(
                 self.keys
-                    .lend(|keys| self.limiter.run_blocking(keys, Operation::Cancel(slot.charge))),
+                    .lend(|keys| self.limiter.run_and_wait(keys, Operation::Cancel(slot.charge))),
             ),
         }
     }
@@ -104,18 +104,18 @@ impl Reservation {
     /// As [`cancel`](Self::cancel).
     pub fn cancel_async(self) -> impl Future<Output = Result<bool, Error>> + Send + 'static {
         let (sender, receiver) = oneshot::channel();
-        self.cancel_then(move |answer| _ = sender.send(answer));
+        self.start_cancel(move |answer| _ = sender.send(answer));
         async move { receiver.await.unwrap_or_else(|_| Err(lost())) }
     }
 
     /// [`cancel`](Self::cancel) with a callback, which runs when and where that of
-    /// [`Limiter::run`] does.
-    pub fn cancel_then(self, done: impl FnOnce(Result<bool, Error>) + Send + 'static) {
+    /// [`Limiter::start`] does.
+    pub(crate) fn start_cancel(self, done: impl FnOnce(Result<bool, Error>) + Send + 'static) {
         match self.reserved {
             Reserved::TooFar(_) => done(Ok(false)),
             Reserved::Slot(slot) => self.keys.lend(|keys| {
                 let cancel = Operation::Cancel(slot.charge);
-                self.limiter.run(keys, cancel, |outcome| done(cancelled(outcome)));
+                self.limiter.start(keys, cancel, |outcome| done(cancelled(outcome)));
             }),
         }
     }
@@ -127,7 +127,7 @@ impl Reservation {
     /// those of [`Limiter::settle`].
     pub fn settle(self, actual: u64) -> Result<Decision, Error> {
         let operation = self.settling(actual)?;
-        decision(self.keys.lend(|keys| self.limiter.run_blocking(keys, operation)))
+        decision(self.keys.lend(|keys| self.limiter.run_and_wait(keys, operation)))
     }
 
     /// [`settle`](Self::settle) as a future.
@@ -139,13 +139,13 @@ impl Reservation {
         actual: u64,
     ) -> impl Future<Output = Result<Decision, Error>> + Send + 'static {
         let (sender, receiver) = oneshot::channel();
-        self.settle_then(actual, move |answer| _ = sender.send(answer));
+        self.start_settle(actual, move |answer| _ = sender.send(answer));
         async move { receiver.await.unwrap_or_else(|_| Err(lost())) }
     }
 
     /// [`settle`](Self::settle) with a callback, which runs when and where that of
-    /// [`Limiter::run`] does.
-    pub fn settle_then(
+    /// [`Limiter::start`] does.
+    pub(crate) fn start_settle(
         self,
         actual: u64,
         done: impl FnOnce(Result<Decision, Error>) + Send + 'static,
@@ -153,7 +153,7 @@ impl Reservation {
         match self.settling(actual) {
             Err(error) => done(Err(error)),
             Ok(operation) => self.keys.lend(|keys| {
-                self.limiter.run(keys, operation, |outcome| done(decision(outcome)));
+                self.limiter.start(keys, operation, |outcome| done(decision(outcome)));
             }),
         }
     }
@@ -230,7 +230,7 @@ impl From<Reservation> for CancelOnDrop {
 impl Drop for CancelOnDrop {
     fn drop(&mut self) {
         if let Some(reservation) = self.0.take() {
-            reservation.cancel_then(|_| ());
+            reservation.start_cancel(|_| ());
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Stands for `shm://` on systems that do not have it.
+//! Stands for `shm://` on systems that do not have it, and in builds without the feature `shm`.
 
 use tidegate_core::Limit;
 
@@ -37,5 +37,8 @@ impl SharedTables {
 }
 
 fn unsupported() -> Error {
-    Error::argument("store", "shm:// is only to be had on Linux and macOS")
+    Error::argument(
+        "store",
+        "shm:// needs Linux or macOS, and the feature \"shm\" of the crate tidegate",
+    )
 }

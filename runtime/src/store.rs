@@ -3,8 +3,11 @@
 use core::{fmt, time::Duration};
 use std::sync::Arc;
 
+use tidegate_protocol::{ClientConnection, ClientStore, Host as _};
+
 use crate::Error;
-use crate::redis::{Address, ClientConnection, ClientStore, GuardedStore, RedisStore, now};
+use crate::host::{GuardedStore, NativeHost};
+use crate::redis::{Address, RedisStore};
 use crate::shm::ShmOptions;
 
 /// The store timeout unless one is given.
@@ -123,13 +126,12 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for the timeout.
-    #[doc(hidden)]
-    pub fn over_client(
+    pub(crate) fn over_client(
         connection: Arc<ClientConnection>,
         timeout: Duration,
     ) -> Result<Self, Error> {
         check_timeout(timeout)?;
-        let store = Arc::new(ClientStore::new(connection, timeout, now));
+        let store = Arc::new(ClientStore::new(connection, timeout, NativeHost::now));
         let guarded = GuardedStore::new(store, timeout);
         Ok(Self(Backend::Redis(SharedStore { guarded, native: None })))
     }

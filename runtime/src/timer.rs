@@ -4,8 +4,7 @@ use core::time::Duration;
 
 use tokio::task::JoinHandle;
 
-use crate::Error;
-use crate::redis::io;
+use crate::{Error, io};
 
 /// Waits at least `duration` on any executor. The I/O thread keeps the time.
 pub(crate) async fn sleep(duration: Duration) -> Result<(), Error> {

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
-use tidegate::redis::value;
+use tidegate::bindings::value;
 use tidegate_conformance::vectors::{DecideVectors, GrammarVectors, RedisVectors, Step, load};
 use tidegate_core::{Cells, Limit, decide_tiers};
 use tidegate_fuzz::bytes::{write_limits, write_number};

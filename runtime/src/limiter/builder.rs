@@ -9,9 +9,9 @@ use tidegate_protocol::{LeasePlan, check_prefix};
 
 use super::{Buckets, Inner, Limiter, NamedLimit, RedisBuckets};
 use crate::clock::{FastClock, ProcessClock};
+use crate::host::Guarded;
 use crate::lease::Leases;
 use crate::memory::{DEFAULT_MAX_KEYS, MemoryTables};
-use crate::redis::Guarded;
 use crate::shm::SharedTables;
 use crate::store::{Backend, DEFAULT_TIMEOUT, SharedStore, Store};
 use crate::{Error, LeaseOptions, OnStoreError};

@@ -3,7 +3,6 @@
 use core::sync::atomic::Ordering;
 
 use tidegate_core::{Decision, MAX_KEY, Operation};
-use tidegate_protocol::Ask;
 use tokio::sync::oneshot;
 
 use super::{Buckets, Limiter};
@@ -61,10 +60,10 @@ impl Limiter {
                 shared.tables().check(self.admit(keys, &Operation::Check { cost })?, cost)
             }
             Buckets::Redis(_) => {
-                if let Some(decision) = self.check_leased(keys, cost) {
+                if let Some(decision) = self.decide_leased(keys, cost) {
                     return Ok(decision);
                 }
-                decision(self.run_blocking(keys, Operation::Check { cost }))
+                decision(self.run_and_wait(keys, Operation::Check { cost }))
             }
         }
     }
@@ -79,13 +78,13 @@ impl Limiter {
         cost: u64,
     ) -> impl Future<Output = Result<Decision, Error>> + Send + 'static {
         let (sender, receiver) = oneshot::channel();
-        self.check_then(keys, cost, move |answer| _ = sender.send(answer));
+        self.start_check(keys, cost, move |answer| _ = sender.send(answer));
         async move { receiver.await.unwrap_or_else(|_| Err(lost())) }
     }
 
     /// [`check`](Self::check) with a callback, which runs when and where the one of
-    /// [`run`](Self::run) does.
-    pub fn check_then<'k>(
+    /// [`start`](Self::start) does.
+    pub(crate) fn start_check<'k>(
         &self,
         keys: impl Into<Keys<'k>>,
         cost: u64,
@@ -95,44 +94,11 @@ impl Limiter {
             Buckets::Memory(_) | Buckets::Shm(_) => done(self.check(keys, cost)),
             Buckets::Redis(_) => {
                 let keys = keys.into();
-                if let Some(decision) = self.check_leased(keys, cost) {
+                if let Some(decision) = self.decide_leased(keys, cost) {
                     return done(Ok(decision));
                 }
-                self.run(keys, Operation::Check { cost }, |outcome| done(decision(outcome)));
+                self.start(keys, Operation::Check { cost }, |outcome| done(decision(outcome)));
             }
         }
-    }
-
-    /// [`check_then`](Self::check_then) for checks that have come together. They are sent
-    /// together, and each is answered by itself, also if its arguments are wrong.
-    pub fn check_each_then<'k, K: Into<Keys<'k>>, D>(
-        &self,
-        checks: impl IntoIterator<Item = (K, u64, D)>,
-    ) where
-        D: FnOnce(Result<Decision, Error>) + Send + 'static,
-    {
-        let Buckets::Redis(redis) = &self.0.buckets else {
-            return checks.into_iter().for_each(|(keys, cost, done)| done(self.check(keys, cost)));
-        };
-        redis.guarded.run_all(checks.into_iter().filter_map(|(keys, cost, done)| {
-            let (keys, operation) = (keys.into(), Operation::Check { cost });
-            if let Some(decision) = self.check_leased(keys, cost) {
-                done(Ok(decision));
-                return None;
-            }
-            let stored = match self.admit(keys, &operation) {
-                Ok(keys) => keys.in_redis(&self.0.prefix),
-                Err(error) => {
-                    done(Err(error));
-                    return None;
-                }
-            };
-            let note = self.noting(keys, cost);
-            let done = move |outcome| {
-                note(&outcome);
-                done(decision(outcome));
-            };
-            Some(Ask { keys: stored, operation, done })
-        }));
     }
 }

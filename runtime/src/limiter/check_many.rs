@@ -38,7 +38,7 @@ impl Limiter {
             Buckets::Shm(shared) => shared.tables().check_many(&self.admit_all(checks)?),
             Buckets::Redis(redis) => {
                 let (sender, receiver) = oneshot();
-                self.check_many_then(checks, move |answer| sender.send(answer));
+                self.start_check_many(checks, move |answer| sender.send(answer));
                 wait(redis, receiver)
             }
         }
@@ -53,13 +53,13 @@ impl Limiter {
         checks: impl IntoIterator<Item = (K, u64)>,
     ) -> impl Future<Output = Result<Vec<Decision>, Error>> + Send + 'static {
         let (sender, receiver) = oneshot::channel();
-        self.check_many_then(checks, move |answer| _ = sender.send(answer));
+        self.start_check_many(checks, move |answer| _ = sender.send(answer));
         async move { receiver.await.unwrap_or_else(|_| Err(lost())) }
     }
 
     /// [`check_many`](Self::check_many) with a callback, which runs when and where the one of
-    /// [`run`](Self::run) does.
-    pub fn check_many_then<'k, K: Into<Keys<'k>>>(
+    /// [`start`](Self::start) does.
+    pub(crate) fn start_check_many<'k, K: Into<Keys<'k>>>(
         &self,
         checks: impl IntoIterator<Item = (K, u64)>,
         done: impl FnOnce(Result<Vec<Decision>, Error>) + Send + 'static,
@@ -85,7 +85,7 @@ impl Limiter {
         let gathering = Gathering::new(checks.len(), done);
         let asked = checks.into_iter().enumerate().filter_map(|(place, (keys, cost))| {
             let gathering = Arc::clone(&gathering);
-            if let Some(decision) = self.check_leased(keys, cost) {
+            if let Some(decision) = self.decide_leased(keys, cost) {
                 gathering.put(place, Ok(decision));
                 return None;
             }

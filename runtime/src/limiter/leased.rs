@@ -10,15 +10,17 @@ use crate::{Error, Keys};
 
 impl Limiter {
     /// Whether a lease of this process may decide checks.
-    #[doc(hidden)]
-    pub fn is_leased(&self) -> bool {
+    pub(super) fn has_leases(&self) -> bool {
         self.0.leases.is_some()
     }
 
     /// The decision of a check that a lease of this process can take at once; `None` if the store
     /// must be asked. Bindings call this before they prepare to wait.
-    #[doc(hidden)]
-    pub fn check_leased<'k>(&self, keys: impl Into<Keys<'k>>, cost: u64) -> Option<Decision> {
+    pub(super) fn decide_leased<'k>(
+        &self,
+        keys: impl Into<Keys<'k>>,
+        cost: u64,
+    ) -> Option<Decision> {
         self.0.leases.as_ref()?;
         let key = one_key(keys.into()).filter(|key| (1..=MAX_KEY).contains(&key.len()))?;
         if self.0.closed.load(Ordering::Acquire) {
@@ -27,7 +29,7 @@ impl Limiter {
         self.spend_leased(key, cost)
     }
 
-    /// [`check_leased`](Self::check_leased) for a key whose length has been checked.
+    /// [`decide_leased`](Self::decide_leased) for a key whose length has been checked.
     #[inline]
     pub(super) fn spend_leased(&self, key: &[u8], cost: u64) -> Option<Decision> {
         self.0.leases.as_ref()?.spend(key, cost)

@@ -1,6 +1,8 @@
 //! `Limiter`: a set of limits over a store, and the operations on its buckets.
 
 mod acquire;
+#[cfg(feature = "__bindings")]
+mod bindings;
 mod builder;
 mod check;
 mod check_many;
@@ -15,10 +17,10 @@ use std::sync::Arc;
 
 use tidegate_core::{Decision, Limit, Source};
 
+use crate::host::Guarded;
 use crate::lease::Leases;
 use crate::memory::MemoryTables;
 use crate::pressure::Pressure;
-use crate::redis::Guarded;
 use crate::shm::SharedTables;
 use crate::{Error, StoreHealth};
 

@@ -40,7 +40,7 @@ impl Limiter {
         max_wait: Option<Duration>,
     ) -> Result<Reservation, Error> {
         let keys = keys.into();
-        let outcome = self.run_blocking(keys, reserve(cost, max_wait));
+        let outcome = self.run_and_wait(keys, reserve(cost, max_wait));
         Reservation::new(self.clone(), keys.to_owned(), cost, outcome)
     }
 
@@ -57,13 +57,13 @@ impl Limiter {
     ) -> impl Future<Output = Result<Reservation, Error>> + Send + 'static {
         let (sender, receiver) = oneshot::channel();
         let done = move |answer: Result<_, _>| _ = sender.send(answer.map(CancelOnDrop::from));
-        self.reserve_then(keys, cost, max_wait, done);
+        self.start_reserve(keys, cost, max_wait, done);
         async move { receiver.await.unwrap_or_else(|_| Err(lost()))?.claim() }
     }
 
     /// [`reserve`](Self::reserve) with a callback, which runs when and where the one of
-    /// [`run`](Self::run) does.
-    pub fn reserve_then<'k>(
+    /// [`start`](Self::start) does.
+    pub(crate) fn start_reserve<'k>(
         &self,
         keys: impl Into<Keys<'k>>,
         cost: u64,
@@ -72,7 +72,7 @@ impl Limiter {
     ) {
         let keys = keys.into();
         let (limiter, owned) = (self.clone(), keys.to_owned());
-        self.run(keys, reserve(cost, max_wait), move |outcome| {
+        self.start(keys, reserve(cost, max_wait), move |outcome| {
             done(Reservation::new(limiter, owned, cost, outcome));
         });
     }
@@ -97,7 +97,7 @@ impl Limiter {
         charged: u64,
         actual: u64,
     ) -> Result<Decision, Error> {
-        decision(self.run_blocking(keys, Operation::Settle { charged, actual }))
+        decision(self.run_and_wait(keys, Operation::Settle { charged, actual }))
     }
 
     /// [`settle`](Self::settle) as a future.
@@ -120,7 +120,7 @@ impl Limiter {
     /// # Errors
     /// As [`settle`](Self::settle).
     pub fn credit<'k>(&self, keys: impl Into<Keys<'k>>, tokens: u64) -> Result<Decision, Error> {
-        decision(self.run_blocking(keys, Operation::Credit { tokens }))
+        decision(self.run_and_wait(keys, Operation::Credit { tokens }))
     }
 
     /// [`credit`](Self::credit) as a future.
@@ -153,7 +153,7 @@ impl Limiter {
     /// # Errors
     /// As [`settle`](Self::settle).
     pub fn hold<'k>(&self, keys: impl Into<Keys<'k>>, wait: Duration) -> Result<Decision, Error> {
-        decision(self.run_blocking(keys, Operation::Hold { wait: saturating_nanos(wait) }))
+        decision(self.run_and_wait(keys, Operation::Hold { wait: saturating_nanos(wait) }))
     }
 
     /// [`hold`](Self::hold) as a future.
@@ -175,7 +175,7 @@ impl Limiter {
     /// # Errors
     /// As [`settle`](Self::settle).
     pub fn reset<'k>(&self, keys: impl Into<Keys<'k>>) -> Result<Decision, Error> {
-        decision(self.run_blocking(keys, Operation::Reset))
+        decision(self.run_and_wait(keys, Operation::Reset))
     }
 
     /// [`reset`](Self::reset) as a future.

@@ -17,7 +17,7 @@ impl Limiter {
     ///
     /// In memory, and after an error in the arguments, `done` runs before this returns. Otherwise
     /// it runs on Tidegate's I/O thread, where it should do little.
-    pub fn run<'k>(
+    pub(crate) fn start<'k>(
         &self,
         keys: impl Into<Keys<'k>>,
         operation: Operation,
@@ -33,7 +33,7 @@ impl Limiter {
             Buckets::Redis(RedisBuckets { guarded, .. }) => {
                 let stored = keys.in_redis(&self.0.prefix);
                 match operation {
-                    Operation::Check { cost } if self.is_leased() => {
+                    Operation::Check { cost } if self.has_leases() => {
                         let note = self.noting(keys, cost);
                         guarded.run(stored, operation, |outcome| {
                             note(&outcome);
@@ -46,12 +46,12 @@ impl Limiter {
         }
     }
 
-    /// [`run`](Self::run), which blocks while a remote store answers.
+    /// [`start`](Self::start), which blocks while a remote store answers.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for a wrong number of keys or a key of a wrong length, the errors
     /// of the operation, and for a remote store its errors.
-    pub fn run_blocking<'k>(
+    pub(crate) fn run_and_wait<'k>(
         &self,
         keys: impl Into<Keys<'k>>,
         operation: Operation,
@@ -63,24 +63,24 @@ impl Limiter {
             }
             Buckets::Redis(redis) => {
                 let (sender, receiver) = oneshot();
-                self.run(keys, operation, move |outcome| sender.send(outcome));
+                self.start(keys, operation, move |outcome| sender.send(outcome));
                 wait(redis, receiver)
             }
         }
     }
 
-    /// [`run`](Self::run) as a future, for any executor.
+    /// [`start`](Self::start) as a future, for any executor.
     ///
     /// # Errors
-    /// As [`run_blocking`](Self::run_blocking).
-    pub fn run_async<'k>(
+    /// As [`run_and_wait`](Self::run_and_wait).
+    pub(crate) fn run_async<'k>(
         &self,
         keys: impl Into<Keys<'k>>,
         operation: Operation,
     ) -> impl Future<Output = Result<Outcome, Error>> + Send + 'static {
         let (sender, receiver) = tokio::sync::oneshot::channel();
         // An error says that the future has been dropped.
-        self.run(keys, operation, move |outcome| _ = sender.send(outcome));
+        self.start(keys, operation, move |outcome| _ = sender.send(outcome));
         async move { receiver.await.unwrap_or_else(|_| Err(lost())) }
     }
 

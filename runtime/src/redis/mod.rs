@@ -2,7 +2,6 @@
 //! its limits, a script takes the engine's step there by the server's clock, and the caller
 //! replays the step from the state that the script found.
 
-pub(crate) mod io;
 mod link;
 mod reply;
 mod slot_queue;
@@ -18,27 +17,11 @@ use tokio::runtime::Handle;
 use self::link::Link;
 use self::reply::store_error;
 use self::slot_queue::SlotQueues;
-use crate::Error;
 use crate::answer::lost;
 use crate::host::NativeHost;
+use crate::{Error, io};
 
 pub(crate) use link::Address;
-pub use tidegate_protocol::{
-    Batch, CANCEL, CHECK, CHECK_EACH, Call, ClientConnection, ClientStore, HOLD, LEASE, LeaseCall,
-    MAX_KEYS, PendingQueue, PendingRequest, RESERVE, RESET, Refusal, Reply, ReplyPart, Request,
-    SCRIPTS, SETTLE, Script, ScriptCall, ServerHandle, Snapshot, Transport, plan, step, value,
-};
-
-/// The clock of deadlines, in nanoseconds.
-pub fn now() -> u64 {
-    NativeHost::now()
-}
-
-/// A store behind its breaker.
-pub(crate) type GuardedStore = tidegate_protocol::GuardedStore<NativeHost>;
-
-/// One limiter's buckets in a store.
-pub(crate) type Guarded = tidegate_protocol::Guarded<NativeHost>;
 
 /// A Redis, reached through one multiplexed connection per process and server.
 pub(crate) struct RedisStore {

@@ -2,7 +2,7 @@
 
 use std::iter::zip;
 
-use tidegate::redis::{Call, Request, Snapshot, plan, step, value};
+use tidegate::bindings::{Call, Request, Snapshot, plan, step, value};
 use tidegate_core::{Cells, Limit, Operation, Timeline};
 
 use crate::MILLI;

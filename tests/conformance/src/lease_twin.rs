@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use mlua::{Function, HookTriggers, Lua, MultiValue, Table, Value, VmState};
 use redis::Connection;
-use tidegate::redis::{LEASE, LeaseCall, value};
+use tidegate::bindings::{LEASE, LeaseCall, value};
 use tidegate_core::{
     Grant, LeaseAsk, LeaseTerms, LeasedBucket, Limit, MAX_NODES, NodeRecord, grant_lease,
 };

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use mlua::{Function, Lua, MultiValue, Table, Value};
-use tidegate::redis::Snapshot;
+use tidegate::bindings::Snapshot;
 
 use crate::SECOND;
 

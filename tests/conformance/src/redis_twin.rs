@@ -1,7 +1,7 @@
 //! Runs the scripts in a real Redis, by the clock of the test.
 
 use redis::{Connection, RedisResult};
-use tidegate::redis::{Call, Snapshot};
+use tidegate::bindings::{Call, Snapshot};
 
 use crate::SECOND;
 use crate::lua_twin::{Change, Ran, with_nanoseconds};

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use tidegate::redis::Snapshot;
+use tidegate::bindings::Snapshot;
 use tidegate::{Decision, Limit, Limiter, ManualClock, Source};
 use tidegate_conformance::case::call;
 use tidegate_conformance::redis_server::RedisServer;

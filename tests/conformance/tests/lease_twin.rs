@@ -12,7 +12,7 @@ use cases::mutants;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::{Config, TestRunner};
-use tidegate::redis::{LEASE, value};
+use tidegate::bindings::{LEASE, value};
 use tidegate_conformance::lease_twin::{
     LeaseCase, LeaseTwin, Leased, MOST_OTHERS, Shared, run_in_redis,
 };

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 
-use tidegate::redis::{Call, SCRIPTS, Snapshot, value};
+use tidegate::bindings::{Call, SCRIPTS, Snapshot, value};
 use tidegate_conformance::case::call;
 use tidegate_conformance::lua_twin::{LuaTwin, Ran};
 use tidegate_conformance::operation_vectors::{self as vectors, Answer, Operation, Step};

@@ -11,7 +11,7 @@ use cases::{case, checks};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::{Config, TestRunner};
-use tidegate::redis::{Call, SCRIPTS, Script, Snapshot};
+use tidegate::bindings::{Call, SCRIPTS, Script, Snapshot};
 use tidegate_conformance::case::{Case, Checks};
 use tidegate_conformance::lua_twin::{LuaTwin, Ran};
 use tidegate_conformance::redis_server::RedisServer;

@@ -1,7 +1,7 @@
 //! Random steps for the Lua twin, and mutants of its scripts.
 
 use proptest::prelude::*;
-use tidegate::redis::value;
+use tidegate::bindings::value;
 use tidegate_conformance::case::{Case, Checks};
 use tidegate_core::{
     Cells, Charge, Limit, MAX_SPAN, MAX_TIERS, Operation, Reserved, Source, reserve,

@@ -25,8 +25,7 @@ fn start() -> Result<Io, Error> {
         // Nothing blocks there: names are looked up on threads of their own.
         .max_blocking_threads(1)
         .thread_name("tidegate-io")
-        .enable_io()
-        .enable_time()
+        .enable_all()
         .build()
         .map_err(|error| {
             let message = format!("the I/O thread cannot start: {error}");

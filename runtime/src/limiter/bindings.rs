@@ -1,0 +1,131 @@
+//! The methods of [`Limiter`] and [`Reservation`] that only bindings use, with the feature
+//! `__bindings`: operations that answer by a callback, and leases.
+//!
+//! For memory, and for errors in the arguments, a callback runs before the method returns. Otherwise
+//! it runs on the I/O thread, where it should do little.
+
+use core::time::Duration;
+
+use tidegate_core::{Decision, Operation, Outcome};
+use tidegate_protocol::Ask;
+
+use super::{Buckets, Limiter};
+use crate::answer::decision;
+use crate::{Error, Keys, Reservation};
+
+#[doc(hidden)]
+impl Limiter {
+    /// Runs any operation.
+    pub fn run<'k>(
+        &self,
+        keys: impl Into<Keys<'k>>,
+        operation: Operation,
+        done: impl FnOnce(Result<Outcome, Error>) + Send + 'static,
+    ) {
+        self.start(keys, operation, done);
+    }
+
+    /// Runs any operation, and blocks while a remote store answers.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for keys of a wrong number or length, those of the operation, and
+    /// for a remote store its errors.
+    pub fn run_blocking<'k>(
+        &self,
+        keys: impl Into<Keys<'k>>,
+        operation: Operation,
+    ) -> Result<Outcome, Error> {
+        self.run_and_wait(keys, operation)
+    }
+
+    /// [`check`](Self::check) with a callback.
+    pub fn check_then<'k>(
+        &self,
+        keys: impl Into<Keys<'k>>,
+        cost: u64,
+        done: impl FnOnce(Result<Decision, Error>) + Send + 'static,
+    ) {
+        self.start_check(keys, cost, done);
+    }
+
+    /// [`check_then`](Self::check_then) for checks that have come together. They are sent
+    /// together, and each is answered by itself, also if its arguments are wrong.
+    pub fn check_each_then<'k, K: Into<Keys<'k>>, D>(
+        &self,
+        checks: impl IntoIterator<Item = (K, u64, D)>,
+    ) where
+        D: FnOnce(Result<Decision, Error>) + Send + 'static,
+    {
+        let Buckets::Redis(redis) = &self.0.buckets else {
+            return checks.into_iter().for_each(|(keys, cost, done)| done(self.check(keys, cost)));
+        };
+        redis.guarded.run_all(checks.into_iter().filter_map(|(keys, cost, done)| {
+            let (keys, operation) = (keys.into(), Operation::Check { cost });
+            if let Some(decision) = self.decide_leased(keys, cost) {
+                done(Ok(decision));
+                return None;
+            }
+            let stored = match self.admit(keys, &operation) {
+                Ok(keys) => keys.in_redis(&self.0.prefix),
+                Err(error) => {
+                    done(Err(error));
+                    return None;
+                }
+            };
+            let note = self.noting(keys, cost);
+            let done = move |outcome| {
+                note(&outcome);
+                done(decision(outcome));
+            };
+            Some(Ask { keys: stored, operation, done })
+        }));
+    }
+
+    /// [`check_many`](Self::check_many) with a callback.
+    pub fn check_many_then<'k, K: Into<Keys<'k>>>(
+        &self,
+        checks: impl IntoIterator<Item = (K, u64)>,
+        done: impl FnOnce(Result<Vec<Decision>, Error>) + Send + 'static,
+    ) {
+        self.start_check_many(checks, done);
+    }
+
+    /// [`reserve`](Self::reserve) with a callback.
+    pub fn reserve_then<'k>(
+        &self,
+        keys: impl Into<Keys<'k>>,
+        cost: u64,
+        max_wait: Option<Duration>,
+        done: impl FnOnce(Result<Reservation, Error>) + Send + 'static,
+    ) {
+        self.start_reserve(keys, cost, max_wait, done);
+    }
+
+    /// Whether a lease of this process may decide checks.
+    pub fn is_leased(&self) -> bool {
+        self.has_leases()
+    }
+
+    /// The decision of a check that a lease of this process can take at once; `None` if the store
+    /// must be asked.
+    pub fn check_leased<'k>(&self, keys: impl Into<Keys<'k>>, cost: u64) -> Option<Decision> {
+        self.decide_leased(keys, cost)
+    }
+}
+
+#[doc(hidden)]
+impl Reservation {
+    /// [`cancel`](Self::cancel) with a callback.
+    pub fn cancel_then(self, done: impl FnOnce(Result<bool, Error>) + Send + 'static) {
+        self.start_cancel(done);
+    }
+
+    /// [`settle`](Self::settle) with a callback.
+    pub fn settle_then(
+        self,
+        actual: u64,
+        done: impl FnOnce(Result<Decision, Error>) + Send + 'static,
+    ) {
+        self.start_settle(actual, done);
+    }
+}

@@ -1,0 +1,41 @@
+//! Stands for stores in Redis that are named by URL, in builds without the feature `redis`.
+
+use core::time::Duration;
+
+use tidegate_protocol::{Route, Store};
+use tokio::runtime::Handle;
+
+use crate::Error;
+
+/// The address of a Redis, of which this build knows only the scheme.
+pub(crate) enum Address {}
+
+/// A Redis. There is none in this build.
+pub(crate) enum RedisStore {}
+
+impl Address {
+    pub(crate) fn has_scheme(scheme: &str) -> bool {
+        ["redis", "rediss", "valkey", "valkeys"]
+            .contains(&scheme.split_once('+').map_or(scheme, |(family, _)| family))
+    }
+}
+
+impl RedisStore {
+    pub(crate) fn open(_: &str, _: Duration, _: Option<&Handle>) -> Result<Self, Error> {
+        Err(Error::argument("store", "a Redis needs the feature \"redis\" of the crate tidegate"))
+    }
+
+    pub(crate) fn longest_wait(&self) -> Option<Duration> {
+        match *self {}
+    }
+
+    pub(crate) async fn ping(&self) -> Result<(), Error> {
+        match *self {}
+    }
+}
+
+impl Store for RedisStore {
+    fn route(&self) -> Result<&dyn Route, Error> {
+        match *self {}
+    }
+}
