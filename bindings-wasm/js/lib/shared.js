@@ -1,3 +1,5 @@
+/** Buckets in Redis, over a client that the program has made. */
+
 import { invalid } from './arguments.js';
 import { checkIsText, joined } from './clients.js';
 import { NANOS_PER_MILLI, splitMillis } from './clock.js';
@@ -14,7 +16,7 @@ import { transportOf } from './transport.js';
 
 const FAILED = 0xffff_ffff;
 const SLOT_WORDS = 11;
-/** Of the doubles of an answer: those before these two are the same for every store. */
+/** The places of two doubles of an answer; those before them are the same for every store. */
 const [LIMIT, SOURCE] = [5, 6];
 const ANSWER_DOUBLES = 7;
 const SOURCES = ['redis', 'lease', 'fallback'];
