@@ -6,11 +6,12 @@ import asyncio
 import gc
 import socket
 import threading
+import time
 
 import pytest
-from conftest import in_child
+from conftest import RedisServer, in_child
 
-from tidegate import AsyncLimiter, StoreError
+from tidegate import AsyncLimiter, Limiter, StoreError
 
 # When children shared their parent's locks, one of the first ten hung.
 CHILDREN = 20
@@ -72,3 +73,29 @@ def test_children_forked_while_failures_are_told_can_check() -> None:
                 return asyncio.run(all_fail(limiter, 1))
 
             in_child(can_check)
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+def test_a_child_has_one_connection_for_what_it_inherits_and_what_it_makes(
+    own_redis: RedisServer, prefix: str
+) -> None:
+    def limiter() -> Limiter:
+        return Limiter("5/d", store=own_redis.url, prefix=prefix, store_timeout=20.0)
+
+    def connections() -> int:
+        with own_redis.client() as client:
+            return sum(other["cmd"] != "client|list" for other in client.client_list())
+
+    inherited = limiter()
+    assert inherited.check("k").remaining == 4
+
+    def shares() -> bool:
+        made = limiter()
+        return [inherited.check("k").remaining, made.check("k").remaining, connections()] == [3, 2, 2]
+
+    in_child(shares)
+    assert limiter().check("k").remaining == 1
+    deadline = time.monotonic() + 20
+    while connections() != 1:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)

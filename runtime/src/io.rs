@@ -22,8 +22,9 @@ pub(crate) fn handle() -> Result<Handle, Error> {
 fn start() -> Result<Io, Error> {
     let runtime = Builder::new_multi_thread()
         .worker_threads(1)
-        // Nothing blocks there: names are looked up on threads of their own.
-        .max_blocking_threads(1)
+        // For leases over clients of the program's own, which may block. Names are looked up on
+        // other threads.
+        .max_blocking_threads(64)
         .thread_name("tidegate-io")
         .enable_all()
         .build()

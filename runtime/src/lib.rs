@@ -31,6 +31,7 @@ mod redis;
 #[path = "redis_unsupported.rs"]
 mod redis;
 mod reservation;
+mod shared_store;
 #[cfg(all(feature = "shm", any(target_os = "linux", target_os = "macos")))]
 mod shm;
 #[cfg(not(all(feature = "shm", any(target_os = "linux", target_os = "macos"))))]

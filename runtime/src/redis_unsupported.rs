@@ -1,11 +1,13 @@
 //! Stands for stores in Redis that are named by URL, in builds without the feature `redis`.
 
 use core::time::Duration;
+use std::sync::Arc;
 
 use tidegate_protocol::{Route, Store};
 use tokio::runtime::Handle;
 
 use crate::Error;
+use crate::shared_store::SharedStore;
 
 /// The address of a Redis, of which this build knows only the scheme.
 pub(crate) enum Address {}
@@ -20,9 +22,18 @@ impl Address {
     }
 }
 
+/// Refuses to open a store.
+pub(crate) fn open(_: &str, _: Duration, _: Option<&Handle>) -> Result<Arc<SharedStore>, Error> {
+    Err(Error::argument("store", "a Redis needs the feature \"redis\" of the crate tidegate"))
+}
+
 impl RedisStore {
-    pub(crate) fn open(_: &str, _: Duration, _: Option<&Handle>) -> Result<Self, Error> {
-        Err(Error::argument("store", "a Redis needs the feature \"redis\" of the crate tidegate"))
+    pub(crate) fn address(&self) -> &str {
+        match *self {}
+    }
+
+    pub(crate) fn disconnect(&self) {
+        match *self {}
     }
 
     pub(crate) fn longest_wait(&self) -> Option<Duration> {

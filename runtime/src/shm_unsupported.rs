@@ -1,5 +1,7 @@
 //! Stands for `shm://` on systems that do not have it, and in builds without the feature `shm`.
 
+use core::fmt;
+
 use tidegate_core::Limit;
 
 use crate::Error;
@@ -15,6 +17,12 @@ pub(crate) struct ShmOptions;
 /// Cannot be.
 #[derive(Debug)]
 pub(crate) enum SharedTables {}
+
+impl fmt::Display for ShmOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("shm://")
+    }
+}
 
 impl ShmOptions {
     pub(crate) fn parse(_rest: &str) -> Result<Self, Error> {

@@ -7,7 +7,8 @@ use tidegate_protocol::{ClientConnection, ClientStore, Host as _};
 
 use crate::Error;
 use crate::host::{GuardedStore, NativeHost};
-use crate::redis::{Address, RedisStore};
+use crate::redis::{self, Address};
+use crate::shared_store::SharedStore;
 use crate::shm::ShmOptions;
 
 /// The store timeout unless one is given.
@@ -26,8 +27,10 @@ const MAX_TIMEOUT: Duration = Duration::from_secs(60);
 /// a fleet shares; `redis+cluster://[user:password@]host1:port1,host2:port2` a cluster, by some
 /// of its nodes; `redis+sentinel://[user:password@]host1:port1,host2:port2/master[/database]`
 /// the master of that name, by the sentinels who watch over it. With `rediss` they are over
-/// TLS; `valkey` and `valkeys` mean the same. Limiters with one `Store` share its connection,
-/// and what is known of its failures.
+/// TLS; `valkey` and `valkeys` mean the same.
+/// Limiters with one `Store` share its connection, its circuit breaker and what is known of refused
+/// keys. So do limiters on the same URL with the same timeout: the first one opens the store, and
+/// the last one closes it.
 /// Options: `?protocol=resp3`, `db=1`, for TLS `ca=/path`, `cert=/path` and `key=/path` (PEM),
 /// for a cluster or sentinels `tls=true`, for sentinels `sentinel_username=` and
 /// `sentinel_password=`, for a socket `user=` and `pass=`.
@@ -38,20 +41,14 @@ pub struct Store(pub(crate) Backend);
 pub(crate) enum Backend {
     Memory,
     Shm(ShmOptions),
-    Redis(SharedStore),
-}
-
-/// A Redis behind its breaker.
-#[derive(Clone)]
-pub(crate) struct SharedStore {
-    pub(crate) guarded: GuardedStore,
-    /// Tidegate's own connections; `None` over a client of the program's own.
-    pub(crate) native: Option<Arc<RedisStore>>,
+    Redis(Arc<SharedStore>),
 }
 
 impl Store {
-    /// Reads a store URL; connects at the first use. `timeout` bounds each
-    /// operation, connecting included: 1 ms to 60 s.
+    /// Reads a store URL, and connects at the first use. `timeout` bounds each operation,
+    /// connecting included: 1 ms to 60 s. If a Redis is open in this process for the same URL and
+    /// timeout, that is the one: the URL is compared letter by letter, and files that it names are
+    /// not read again.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for a URL or timeout that cannot be used. The
@@ -112,9 +109,7 @@ impl Store {
             "memory" => Err(unknown_url("nothing may follow memory://")),
             "shm" => Ok(Self(Backend::Shm(ShmOptions::parse(rest)?))),
             scheme if Address::has_scheme(scheme) => {
-                let native = Arc::new(RedisStore::open(url, timeout, runtime)?);
-                let guarded = GuardedStore::new(Arc::clone(&native) as _, timeout);
-                Ok(Self(Backend::Redis(SharedStore { guarded, native: Some(native) })))
+                Ok(Self(Backend::Redis(redis::open(url, timeout, runtime)?)))
             }
             // Not repeated: what stands there may be a misplaced password.
             _ => Err(unknown_url("its scheme is not known")),
@@ -133,7 +128,7 @@ impl Store {
         check_timeout(timeout)?;
         let store = Arc::new(ClientStore::new(connection, timeout, NativeHost::now));
         let guarded = GuardedStore::new(store, timeout);
-        Ok(Self(Backend::Redis(SharedStore { guarded, native: None })))
+        Ok(Self(Backend::Redis(Arc::new(SharedStore::new(guarded, None)))))
     }
 
     /// Whether the store answers within its timeout. Memory always does, shared or not; a client
@@ -146,8 +141,10 @@ impl Store {
         async move {
             match backend {
                 Backend::Memory | Backend::Shm(_) => Ok(()),
-                Backend::Redis(SharedStore { native: Some(redis), .. }) => redis.ping().await,
-                Backend::Redis(SharedStore { native: None, .. }) => Ok(()),
+                Backend::Redis(store) => match &store.native {
+                    Some(redis) => redis.ping().await,
+                    None => Ok(()),
+                },
             }
         }
     }
@@ -173,10 +170,44 @@ fn unknown_url(why: &str) -> Error {
 
 impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.0 {
-            Backend::Memory => "Store(memory)",
-            Backend::Shm(_) => "Store(shm)",
-            Backend::Redis(_) => "Store(redis)",
-        })
+        write!(f, "Store({self})")
+    }
+}
+
+/// Where the buckets are, for logs: scheme, hosts, ports and database, without a user, a password
+/// or an option that could hold one.
+impl fmt::Display for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Backend::Memory => f.write_str("memory://"),
+            Backend::Shm(options) => options.fmt(f),
+            Backend::Redis(store) => store.fmt(f),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_shown_without_user_password_and_options() -> Result<(), Error> {
+        for (url, shown) in [
+            ("memory://", "memory://"),
+            ("redis://127.0.0.1", "redis://127.0.0.1:6379/0"),
+            ("valkey://:secret@db:6380/2", "redis://db:6380/2"),
+            ("rediss://user:s3%2Fcr%40secret@[::1]:6380?db=3", "rediss://[::1]:6380/3"),
+            ("redis+unix:///run/redis.sock?user=u&pass=secret", "redis+unix:///run/redis.sock/0"),
+            ("redis+cluster://:secret@a,b:7001?tls=true", "rediss+cluster://a:6379,b:7001"),
+            (
+                "redis+sentinel://u:secret@a,b:7/main/1?sentinel_password=secret",
+                "redis+sentinel://a:26379,b:7/main/1",
+            ),
+        ] {
+            let store = Store::open(url, DEFAULT_TIMEOUT)?;
+            assert_eq!(store.to_string(), shown);
+            assert_eq!(format!("{store:?}"), format!("Store({shown})"));
+        }
+        Ok(())
     }
 }

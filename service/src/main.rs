@@ -17,7 +17,6 @@ mod rules;
 mod rules_file;
 mod serve;
 mod store_options;
-mod store_url;
 mod store_watch;
 
 use std::process::ExitCode;

@@ -24,7 +24,6 @@ use crate::metrics::Metrics;
 use crate::quota_service::QuotaService;
 use crate::rules::RuleSet;
 use crate::store_options::StoreOptions;
-use crate::store_url;
 
 /// The longest time for a connection to answer a keepalive ping, or for a TLS handshake.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
@@ -73,6 +72,7 @@ async fn serve(options: &ServeOptions) -> Result<(), Failure> {
             ),
     );
     let metrics = Metrics::new(Arc::clone(&counters), Arc::clone(&limiters));
+    let store = store_options.store().clone();
     let routes = health::routes(store_options, metrics, drain_seen);
     let mut http = spawn_http(listeners.http, routes, http_stopped);
     if let Some(file) = ports_file {
@@ -82,7 +82,7 @@ async fn serve(options: &ServeOptions) -> Result<(), Failure> {
         grpc = %grpc_address,
         http = %http_address,
         tls = options.tls_cert.is_some(),
-        store = store_url::loggable(&options.store),
+        store = %store,
         rules = rule_count,
         "listening"
     );

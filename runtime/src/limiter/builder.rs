@@ -13,7 +13,7 @@ use crate::host::Guarded;
 use crate::lease::Leases;
 use crate::memory::{DEFAULT_MAX_KEYS, MemoryTables};
 use crate::shm::SharedTables;
-use crate::store::{Backend, DEFAULT_TIMEOUT, SharedStore, Store};
+use crate::store::{Backend, DEFAULT_TIMEOUT, Store};
 use crate::{Error, LeaseOptions, OnStoreError};
 
 /// The most that `max_keys` can be.
@@ -212,12 +212,11 @@ impl LimiterBuilder {
                 return Err(Error::argument(name, bounded_elsewhere(&store.0)));
             }
             Backend::Shm(options) => Buckets::Shm(SharedTables::open(&options, &prefix, &limits)?),
-            Backend::Redis(SharedStore { guarded, native }) => {
+            Backend::Redis(store) => {
                 let deny_cache = check_deny_cache(self.deny_cache.unwrap_or(DEFAULT_DENY_CACHE))?;
-                let store = guarded.keeping_refusals(deny_cache);
-                let guarded = Guarded::new(store, Arc::clone(&limits), self.on_store_error)?;
-                let longest_wait = native.and_then(|native| native.longest_wait());
-                Buckets::Redis(RedisBuckets { guarded, longest_wait })
+                let guarded = store.guarded.clone().keeping_refusals(deny_cache);
+                let guarded = Guarded::new(guarded, Arc::clone(&limits), self.on_store_error)?;
+                Buckets::Redis(RedisBuckets { guarded, store: store.use_by_a_limiter() })
             }
         };
         let closed = AtomicBool::new(false);

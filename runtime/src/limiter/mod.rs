@@ -12,7 +12,6 @@ mod run;
 
 use core::fmt;
 use core::sync::atomic::{AtomicBool, Ordering};
-use core::time::Duration;
 use std::sync::Arc;
 
 use tidegate_core::{Decision, Limit, Source};
@@ -21,6 +20,7 @@ use crate::host::Guarded;
 use crate::lease::Leases;
 use crate::memory::MemoryTables;
 use crate::pressure::Pressure;
+use crate::shared_store::StoreUse;
 use crate::shm::SharedTables;
 use crate::{Error, StoreHealth};
 
@@ -64,9 +64,7 @@ enum Buckets {
 
 struct RedisBuckets {
     guarded: Guarded,
-    /// The longest that a thread may wait for an answer, where it may be the one that is to do the
-    /// I/O.
-    longest_wait: Option<Duration>,
+    store: StoreUse,
 }
 
 /// A limit, and the name under which decisions report it.
@@ -160,11 +158,16 @@ impl Limiter {
 
     /// Closes the limiter: later calls, on any clone, answer [`Error::Store`]. Leased tokens are
     /// given back, for which this waits at most the store's timeout. A connection closes when the
-    /// last limiter on it is gone.
+    /// last limiter that uses it is closed or dropped.
     pub fn close(&self) {
-        let was_closed = self.0.closed.swap(true, Ordering::AcqRel);
-        if let Some(leases) = self.0.leases.as_ref().filter(|_| !was_closed) {
+        if self.0.closed.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        if let Some(leases) = &self.0.leases {
             leases.give_back();
+        }
+        if let Buckets::Redis(redis) = &self.0.buckets {
+            redis.store.end();
         }
     }
 }

@@ -113,7 +113,7 @@ impl Limiter {
 pub(super) fn wait<T>(redis: &RedisBuckets, receiver: OneshotReceiver<T>) -> Result<T, Error> {
     /// What is added to the timeout, because a busy I/O thread answers late.
     const SPARE: Duration = Duration::from_secs(1);
-    let Some(longest) = redis.longest_wait else { return receiver.wait() };
+    let Some(longest) = redis.store.longest_wait() else { return receiver.wait() };
     let deadline = Instant::now() + longest + SPARE;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());

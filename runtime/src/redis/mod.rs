@@ -3,6 +3,7 @@
 //! replays the step from the state that the script found.
 
 mod link;
+mod open_stores;
 mod reply;
 mod slot_queue;
 
@@ -22,6 +23,7 @@ use crate::host::NativeHost;
 use crate::{Error, io};
 
 pub(crate) use link::Address;
+pub(crate) use open_stores::open;
 
 /// A Redis, reached through one multiplexed connection per process and server.
 pub(crate) struct RedisStore {
@@ -65,6 +67,18 @@ impl RedisStore {
     /// runs: that thread may be the one that is to do it.
     pub(crate) fn longest_wait(&self) -> Option<Duration> {
         self.runtime.as_ref().map(|_| self.timeout)
+    }
+
+    pub(crate) fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Closes the connections of this process, as soon as the answers that are due have come. The
+    /// next call connects again.
+    pub(crate) fn disconnect(&self) {
+        if let Some(live) = self.live.get() {
+            live.link.disconnect();
+        }
     }
 
     /// Whether the server answers.

@@ -1,5 +1,6 @@
 //! The URL `shm://`.
 
+use core::fmt;
 use std::path::PathBuf;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_encode};
@@ -97,6 +98,12 @@ impl ShmOptions {
 
     pub(super) fn is_key_count(count: u64) -> bool {
         (1..=MAX_KEYS).contains(&count)
+    }
+}
+
+impl fmt::Display for ShmOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "shm://{}", self.name)
     }
 }
 

@@ -328,8 +328,10 @@ fn refusals_are_kept_and_given_up_in_time() {
 fn a_refusal_is_kept_no_longer_than_configured() {
     const KEPT: Duration = Duration::from_secs(1);
     let server = RedisServer::start();
-    let (keeping, other) =
-        (limiter_of(&server, NEVER_REFILLS, KEPT), limiter(&server, NEVER_REFILLS));
+    let keeping = limiter_of(&server, NEVER_REFILLS, KEPT);
+    // With another timeout it is on a store of its own, as another process is.
+    let other = Limiter::builder().limit(NEVER_REFILLS).store_url(&server.url());
+    let other = other.store_timeout(Duration::from_secs(11)).build().expect("a limiter");
     assert!(keeping.check("k", 1000).expect("a decision").allowed);
     let asked = Instant::now();
     assert!(!keeping.check("k", 1).expect("a decision").allowed);

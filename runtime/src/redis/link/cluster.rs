@@ -158,6 +158,12 @@ impl Cluster {
         self.0.topology.load().breakers().cloned().collect()
     }
 
+    /// Lets go of the connections to all nodes.
+    pub(super) fn disconnect(&self) {
+        let topology = self.0.topology.load();
+        self.0.seeds.iter().chain(topology.nodes()).for_each(|node| node.server.disconnect());
+    }
+
     async fn owner(&self, slot: u16, deadline: Instant) -> RedisResult<Node> {
         if let Some(node) = self.0.topology.load().owner(slot) {
             return Ok(node.clone());

@@ -89,6 +89,16 @@ impl Link {
         }
     }
 
+    /// Closes the connections, as soon as the answers that are due have come. The next command
+    /// connects again.
+    pub(super) fn disconnect(&self) {
+        match &self.route {
+            Route::Server(server) => server.disconnect(),
+            Route::Sentinel(sentinel) => sentinel.disconnect(),
+            Route::Cluster(cluster) => cluster.disconnect(),
+        }
+    }
+
     /// The breaker of the node that serves the slot; none where there is one server only.
     pub(super) fn node_breaker(&self, slot: u16) -> Option<Arc<StoreBreaker>> {
         match &self.route {

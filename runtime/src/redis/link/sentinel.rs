@@ -136,6 +136,12 @@ impl Sentinel {
         self.look().by(deadline).await.unwrap_or_else(|| Err(timed_out()))
     }
 
+    /// Lets go of the connections to the sentinels and to the master.
+    pub(super) fn disconnect(&self) {
+        let master = self.0.master.lock().as_ref().map(|master| master.server.clone());
+        self.0.sentinels.iter().chain(&master).for_each(Server::disconnect);
+    }
+
     fn look(&self) -> Joined<RedisResult<Server>> {
         let sentinel = self.clone();
         self.0.searches.join(move || async move { sentinel.search().await })

@@ -114,6 +114,13 @@ impl Server {
         sent.answers.into_iter().next().unwrap_or_else(|| Err(timed_out()))
     }
 
+    /// Lets go of the connection, which closes when the answers that are due have come. The next
+    /// command connects again.
+    pub(super) fn disconnect(&self) {
+        let connection = self.0.line.lock().take();
+        drop(connection);
+    }
+
     /// Whether its connection stands, as far as is known.
     pub(super) fn is_connected(&self) -> bool {
         let line = self.0.line.lock();

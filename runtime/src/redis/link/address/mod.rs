@@ -1,5 +1,6 @@
 //! Store URLs of the Redis family: where the servers are, and with which credentials.
 
+use core::fmt;
 #[cfg(target_os = "linux")]
 use core::time::Duration;
 use std::path::PathBuf;
@@ -195,6 +196,38 @@ impl Address {
             Ok(_) => Ok(()),
             Err(error) => Err(unusable(&error.to_string())),
         })
+    }
+}
+
+/// Scheme, hosts, ports and database, for logs.
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.access.tls.is_some() { "rediss" } else { "redis" };
+        let database = self.access.settings.db();
+        match &self.servers {
+            Servers::One(Place::Socket(path)) => {
+                write!(f, "{scheme}+unix://{}/{database}", path.display())
+            }
+            Servers::One(place) => write!(f, "{scheme}://{place}/{database}"),
+            Servers::Cluster(places) => write!(f, "{scheme}+cluster://{}", joined(places)),
+            Servers::Sentinels { sentinels, master, .. } => {
+                write!(f, "{scheme}+sentinel://{}/{master}/{database}", joined(sentinels))
+            }
+        }
+    }
+}
+
+fn joined(places: &[Place]) -> String {
+    places.iter().map(Place::to_string).collect::<Vec<_>>().join(",")
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Self::Tcp { host, port } => write!(f, "{host}:{port}"),
+            Self::Socket(path) => path.display().fmt(f),
+        }
     }
 }
 
