@@ -152,9 +152,10 @@ class _LoopSender:
             self._completions.check(future, limiter, key, cost)
             self._completions.deliver()
             if len(self._queue) == 1 and not future.done():
-                (batch,) = self._queue.next_batches(one_by_one=False)
                 self.state = Sender.CALLER_SENDING
-                await self._send(batch, lone_caller=future)
+                # One batch, unless a lease has just put a request of its own beside.
+                for batch in self._queue.next_batches(one_by_one=self._transport.is_cluster):
+                    await self._send(batch, lone_caller=future)
         finally:
             self.state = Sender.NOBODY
             if len(self._queue) > 0:
