@@ -8,16 +8,16 @@ use pyo3::prelude::*;
 use pyo3::types::{
     PyBool, PyByteArray, PyBytes, PyMapping, PyMemoryView, PySequence, PyString, PyTuple,
 };
+use tidegate::bindings::{invalid_deny_cache, invalid_max_keys, invalid_store_timeout};
 use tidegate::{LeaseOptions, ManualClock, OnFull};
 
 use crate::clients::ClientConnection;
 use crate::clock::FakeClock;
-use crate::errors::invalid_argument;
+use crate::errors::{exception, invalid_argument};
 use crate::seconds;
 
 const KEY_TYPES: &str = "str or bytes, or a sequence of them";
 const MAX_TOKENS: i64 = i64::MAX;
-const MAX_KEYS: usize = 100_000_000;
 
 /// The `key` argument: one key for all limits, borrowed from a `str` or `bytes`, or a sequence of
 /// one key per limit. The limiter checks their number and lengths.
@@ -222,10 +222,8 @@ pub(crate) fn prefix(object: &Bound<'_, PyAny>) -> PyResult<String> {
 /// The store timeout, given in seconds. The limiter checks its bounds.
 pub(crate) fn store_timeout(object: &Bound<'_, PyAny>) -> PyResult<Duration> {
     let seconds = seconds::read("store_timeout", object)?;
-    Duration::try_from_secs_f64(seconds).map_err(|_| {
-        let message = format!("it must be 0.001 to 60 seconds, but is {seconds}");
-        invalid_argument(object.py(), "store_timeout", message)
-    })
+    Duration::try_from_secs_f64(seconds)
+        .map_err(|_| exception(object.py(), &invalid_store_timeout(format_args!("{seconds} s"))))
 }
 
 /// How long a refusal may be kept, given in seconds. The limiter checks its bounds.
@@ -234,10 +232,9 @@ pub(crate) fn deny_cache(object: &Bound<'_, PyAny>) -> PyResult<Option<Duration>
         return Ok(None);
     }
     let seconds = seconds::read("deny_cache", object)?;
-    Duration::try_from_secs_f64(seconds).map(Some).map_err(|_| {
-        let message = format!("it must be 0 to 60 seconds, but is {seconds}");
-        invalid_argument(object.py(), "deny_cache", message)
-    })
+    Duration::try_from_secs_f64(seconds)
+        .map(Some)
+        .map_err(|_| exception(object.py(), &invalid_deny_cache(format_args!("{seconds} s"))))
 }
 
 /// The clock of a limiter in memory.
@@ -256,23 +253,10 @@ pub(crate) fn max_keys(object: &Bound<'_, PyAny>) -> PyResult<Option<usize>> {
     if object.is_none() {
         return Ok(None);
     }
-    if object.is_instance_of::<PyBool>() {
-        return Err(wrong_type("max_keys", "a whole number or None", object));
-    }
-    let out_of_bounds = |found: String| {
-        let message = format!("it must be 1 to {MAX_KEYS}, but {found}");
-        invalid_argument(object.py(), "max_keys", message)
-    };
-    match object.extract::<i64>() {
-        Ok(keys) => match usize::try_from(keys) {
-            Ok(keys) => Ok(Some(keys)),
-            Err(_) => Err(out_of_bounds(format!("is {keys}"))),
-        },
-        Err(error) if error.is_instance_of::<PyOverflowError>(object.py()) => {
-            Err(out_of_bounds("has more than 64 bits".to_owned()))
-        }
-        Err(_) => Err(wrong_type("max_keys", "a whole number or None", object)),
-    }
+    let number = whole_number("max_keys", object)?;
+    let refused = |found: &str| Err(exception(object.py(), &invalid_max_keys(found)));
+    let Some(keys) = number else { return refused("a number of more than 64 bits") };
+    usize::try_from(keys).map_or_else(|_| refused(&keys.to_string()), |keys| Ok(Some(keys)))
 }
 
 /// The answer while the store fails. The limiter checks its name.
@@ -289,14 +273,20 @@ pub(crate) fn peers(object: &Bound<'_, PyAny>) -> PyResult<Option<u64>> {
     if object.is_none() {
         return Ok(None);
     }
+    // The limiter refuses 0, and so a negative number, and the largest one.
+    let number = whole_number("peers", object)?;
+    Ok(Some(number.map_or(u64::MAX, |peers| u64::try_from(peers).unwrap_or(0))))
+}
+
+/// A whole number for an option, but not a `bool`; `None` for one of more than 64 bits.
+fn whole_number(name: &'static str, object: &Bound<'_, PyAny>) -> PyResult<Option<i64>> {
     if object.is_instance_of::<PyBool>() {
-        return Err(wrong_type("peers", "a whole number or None", object));
+        return Err(wrong_type(name, "a whole number or None", object));
     }
     match object.extract::<i64>() {
-        // A negative number is out of bounds, as 0 is.
-        Ok(peers) => Ok(Some(u64::try_from(peers).unwrap_or(0))),
-        Err(error) if error.is_instance_of::<PyOverflowError>(object.py()) => Ok(Some(u64::MAX)),
-        Err(_) => Err(wrong_type("peers", "a whole number or None", object)),
+        Ok(number) => Ok(Some(number)),
+        Err(error) if error.is_instance_of::<PyOverflowError>(object.py()) => Ok(None),
+        Err(_) => Err(wrong_type(name, "a whole number or None", object)),
     }
 }
 
@@ -321,10 +311,9 @@ pub(crate) fn lease(object: &Bound<'_, PyAny>) -> PyResult<Option<LeaseOptions>>
     }
     let Some(ttl) = ttl else { return refused("it needs a \"ttl\", in seconds".to_owned()) };
     // Rounded to the nearest nanosecond, 0.3 is the whole number of milliseconds that it must be.
-    match Duration::try_from_secs_f64(ttl) {
-        Ok(ttl) => Ok(Some(LeaseOptions::new(ttl).max_share(max_share))),
-        Err(_) => refused(format!("the ttl must be 0.1 to 60 seconds, but is {ttl}")),
-    }
+    // The limiter refuses zero, as it does what a Duration cannot hold.
+    let ttl = Duration::try_from_secs_f64(ttl).unwrap_or_default();
+    Ok(Some(LeaseOptions::new(ttl).max_share(max_share)))
 }
 
 fn share(object: &Bound<'_, PyAny>) -> PyResult<f64> {

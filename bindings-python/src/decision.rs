@@ -131,8 +131,7 @@ type Parts = (bool, u64, u64, u64, u64, u8, String, String);
 #[pyfunction(name = "_restore")]
 pub(crate) fn restore(py: Python<'_>, parts: Parts) -> Decision {
     let (allowed, limit, remaining, retry_after, reset_after, tier, name, source) = parts;
-    let sources = [Source::Memory, Source::Shm, Source::Redis, Source::Lease, Source::Fallback];
-    let source = sources.into_iter().find(|it| it.as_str() == source).unwrap_or_default();
+    let source = Source::parse(&source).unwrap_or_default();
     let decided =
         tidegate::Decision { allowed, limit, remaining, retry_after, reset_after, tier, source };
     Decision::new(decided, PyString::new(py, &name).unbind())

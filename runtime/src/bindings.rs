@@ -11,6 +11,7 @@ use crate::{Error, Store};
 
 pub use crate::answer::{after_batch, decision};
 pub use crate::answer_queue::{AnswerQueue, Pushed};
+pub use crate::bounds::{invalid_deny_cache, invalid_max_keys, invalid_store_timeout};
 pub use crate::generation::generation;
 pub use crate::oneshot::{OneshotReceiver, OneshotSender, oneshot};
 pub use crate::reservation::CancelOnDrop;

@@ -13,6 +13,7 @@ mod answer_queue;
 #[cfg(feature = "__bindings")]
 #[doc(hidden)]
 pub mod bindings;
+mod bounds;
 mod bucket;
 mod clock;
 mod fingerprint;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tidegate_protocol::{ClientConnection, ClientStore, Host as _};
 
 use crate::Error;
+use crate::bounds::check_store_timeout;
 use crate::host::{GuardedStore, NativeHost};
 use crate::redis::{self, Address};
 use crate::shared_store::SharedStore;
@@ -13,8 +14,6 @@ use crate::shm::ShmOptions;
 
 /// The store timeout unless one is given.
 pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_millis(50);
-const MIN_TIMEOUT: Duration = Duration::from_millis(1);
-const MAX_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Where buckets live, shared by the limiters that are given a clone of it.
 ///
@@ -100,7 +99,7 @@ impl Store {
         timeout: Duration,
         runtime: Option<&tokio::runtime::Handle>,
     ) -> Result<Self, Error> {
-        check_timeout(timeout)?;
+        check_store_timeout(timeout)?;
         let Some((scheme, rest)) = url.split_once("://") else {
             return Err(unknown_url("it has no scheme"));
         };
@@ -125,7 +124,7 @@ impl Store {
         connection: Arc<ClientConnection>,
         timeout: Duration,
     ) -> Result<Self, Error> {
-        check_timeout(timeout)?;
+        check_store_timeout(timeout)?;
         let store = Arc::new(ClientStore::new(connection, timeout, NativeHost::now));
         let guarded = GuardedStore::new(store, timeout);
         Ok(Self(Backend::Redis(Arc::new(SharedStore::new(guarded, None)))))
@@ -148,14 +147,6 @@ impl Store {
             }
         }
     }
-}
-
-fn check_timeout(timeout: Duration) -> Result<(), Error> {
-    if (MIN_TIMEOUT..=MAX_TIMEOUT).contains(&timeout) {
-        return Ok(());
-    }
-    let message = format!("it must be 1 ms to 60 s, but is {timeout:?}");
-    Err(Error::argument("store_timeout", message))
 }
 
 fn unknown_url(why: &str) -> Error {

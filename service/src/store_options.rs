@@ -114,7 +114,7 @@ mod tests {
                 "--peers: invalid peers: it must be 1 to 1000000, but is 0",
             ),
             (&["--peers", "3"], "--peers: invalid peers: it is for on_store_error \"local\" only"),
-            (&["--deny-cache", "61s"], "--deny-cache: invalid deny_cache: it must be at most 60s"),
+            (&["--deny-cache", "61s"], "--deny-cache: invalid deny_cache: it must be 0 to 60 s"),
             (
                 &["--lease-ttl", "99ms"],
                 "--lease-ttl, --lease-max-share: invalid lease: the ttl must be 100 ms to 60 s",

@@ -8,6 +8,7 @@ use tidegate_core::{Clock, Limit, OnFull};
 use tidegate_protocol::{LeasePlan, check_prefix};
 
 use super::{Buckets, Inner, Limiter, NamedLimit, RedisBuckets};
+use crate::bounds::{check_deny_cache, check_max_keys};
 use crate::clock::{FastClock, ProcessClock};
 use crate::host::Guarded;
 use crate::lease::Leases;
@@ -16,11 +17,7 @@ use crate::shm::SharedTables;
 use crate::store::{Backend, DEFAULT_TIMEOUT, Store};
 use crate::{Error, LeaseOptions, OnStoreError};
 
-/// The most that `max_keys` can be.
-const MAX_MAX_KEYS: usize = 100_000_000;
-
 const DEFAULT_DENY_CACHE: Duration = Duration::from_millis(100);
-const MAX_DENY_CACHE: Duration = Duration::from_secs(60);
 
 /// Collects the parts of a [`Limiter`]. Mistakes are reported by [`build`](Self::build).
 #[derive(Default)]
@@ -222,22 +219,6 @@ impl LimiterBuilder {
         let closed = AtomicBool::new(false);
         Ok(Limiter(Arc::new(Inner { named, limits, prefix, buckets, leases, closed })))
     }
-}
-
-fn check_deny_cache(longest: Duration) -> Result<Duration, Error> {
-    if longest <= MAX_DENY_CACHE {
-        return Ok(longest);
-    }
-    let message = format!("it must be at most {MAX_DENY_CACHE:?}, but is {longest:?}");
-    Err(Error::argument("deny_cache", message))
-}
-
-fn check_max_keys(max_keys: usize) -> Result<usize, Error> {
-    if (1..=MAX_MAX_KEYS).contains(&max_keys) {
-        return Ok(max_keys);
-    }
-    let message = format!("it must be 1 to {MAX_MAX_KEYS}, but is {max_keys}");
-    Err(Error::argument("max_keys", message))
 }
 
 /// Why the room for keys is not an option of a limiter on a shared store.

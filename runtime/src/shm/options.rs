@@ -6,12 +6,12 @@ use std::path::PathBuf;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_encode};
 use tidegate_core::OnFull;
 
-use crate::Error;
+use crate::{Error, bounds};
 
 /// The longest name, in bytes. Escaped, it still fits in a file name.
 const MAX_NAME: usize = 64;
 /// The most keys: 2.3 GB for each limit.
-const MAX_KEYS: u64 = 100_000_000;
+const MAX_KEYS: u64 = bounds::MAX_KEYS as u64;
 const DEFAULT_MAX_KEYS: u64 = 100_000;
 
 /// The parts of a URL `shm://name?max_keys=...&mode=...&on_full=...&dir=...`.

@@ -1,0 +1,52 @@
+//! The bounds of a limiter's options, and the errors for values outside of them.
+//!
+//! The errors take the value as text, because a binding may have read one that the option's type
+//! cannot hold, such as a negative number of seconds.
+
+use core::fmt::Display;
+use core::time::Duration;
+
+use crate::Error;
+
+/// The most keys that memory, shared or not, can have room for.
+pub(crate) const MAX_KEYS: usize = 100_000_000;
+
+const MIN_STORE_TIMEOUT: Duration = Duration::from_millis(1);
+const MAX_STORE_TIMEOUT: Duration = Duration::from_secs(60);
+const MAX_DENY_CACHE: Duration = Duration::from_secs(60);
+
+pub(crate) fn check_store_timeout(timeout: Duration) -> Result<(), Error> {
+    if (MIN_STORE_TIMEOUT..=MAX_STORE_TIMEOUT).contains(&timeout) {
+        return Ok(());
+    }
+    Err(invalid_store_timeout(format_args!("{timeout:?}")))
+}
+
+/// The error for a store timeout that is out of bounds.
+pub fn invalid_store_timeout(found: impl Display) -> Error {
+    Error::argument("store_timeout", format!("it must be 1 ms to 60 s, but is {found}"))
+}
+
+pub(crate) fn check_deny_cache(longest: Duration) -> Result<Duration, Error> {
+    if longest <= MAX_DENY_CACHE {
+        return Ok(longest);
+    }
+    Err(invalid_deny_cache(format_args!("{longest:?}")))
+}
+
+/// The error for a time to keep refusals that is out of bounds.
+pub fn invalid_deny_cache(found: impl Display) -> Error {
+    Error::argument("deny_cache", format!("it must be 0 to 60 s, but is {found}"))
+}
+
+pub(crate) fn check_max_keys(max_keys: usize) -> Result<usize, Error> {
+    if (1..=MAX_KEYS).contains(&max_keys) {
+        return Ok(max_keys);
+    }
+    Err(invalid_max_keys(max_keys))
+}
+
+/// The error for a number of keys that is out of bounds.
+pub fn invalid_max_keys(found: impl Display) -> Error {
+    Error::argument("max_keys", format!("it must be 1 to {MAX_KEYS}, but is {found}"))
+}
