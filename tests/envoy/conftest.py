@@ -29,7 +29,7 @@ def fetch(
 ) -> Answer:
     """Sends one request on its own connection, with exactly these headers."""
     connection = http.client.HTTPConnection(
-        HOST, envoy.port, timeout=10, source_address=(source, 0)
+        HOST, envoy.port, timeout=60, source_address=(source, 0)
     )
     with contextlib.closing(connection):
         connection.putrequest("GET", path)
@@ -45,7 +45,7 @@ def statuses(envoy: EnvoyProcess, count: int, **request: Any) -> list[int]:
     return [fetch(envoy, **request).status for _ in range(count)]
 
 
-def wait_until(holds: Callable[[], bool], what: str, seconds: float = 10) -> None:
+def wait_until(holds: Callable[[], bool], what: str, seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < deadline, f"{what}: not within {seconds} s"

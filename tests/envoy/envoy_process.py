@@ -28,7 +28,7 @@ MODULE = (
 )  # fmt: skip
 HOST = "127.0.0.1"
 CLUSTER = "tidegate"
-START_SECONDS = 20
+START_SECONDS = 60
 STOP_SECONDS = 10
 
 
@@ -178,7 +178,7 @@ class EnvoyProcess:
 
     def _ask(self, path: str, method: str = "GET") -> str:
         request = urllib.request.Request(f"http://{self._admin}{path}", method=method)
-        with urllib.request.urlopen(request, timeout=5) as response:
+        with urllib.request.urlopen(request, timeout=30) as response:
             return response.read().decode()
 
     def _bootstrap(self) -> dict[str, Any]:
@@ -281,7 +281,7 @@ def _cluster(name: str, port: int, *, http2: bool) -> dict[str, Any]:
     cluster: dict[str, Any] = {
         "name": name,
         "type": "STATIC",
-        "connect_timeout": "1s",
+        "connect_timeout": "10s",
         "load_assignment": {
             "cluster_name": name,
             "endpoints": [{"lb_endpoints": [endpoint]}],

@@ -54,11 +54,11 @@ def test_headers_can_be_omitted_and_the_status_chosen(start):
 
 
 def test_tokens_come_back_at_the_rate_of_the_limit(start):
-    envoy = start({"key": {"path": {}}, "local": {"limits": ["5/s burst 1"]}})
+    envoy = start({"key": {"path": {}}, "local": {"limits": ["1/3s burst 1"]}})
     assert fetch(envoy).status == 200
     refused = fetch(envoy)
-    assert (refused.status, refused.headers["retry-after"]) == (429, "1")
-    wait_until(lambda: fetch(envoy).status == 200, "the next token, due in 200 ms", seconds=2)
+    assert refused.status == 429 and int(refused.headers["retry-after"]) in (1, 2, 3)
+    wait_until(lambda: fetch(envoy).status == 200, "the next token, due in 3 s")
 
 
 def test_grpc_clients_get_a_grpc_status(start):

