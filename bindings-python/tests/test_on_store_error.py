@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import pickle
 import re
 import time
@@ -21,10 +22,18 @@ from tidegate import (
     StoreTimeout,
 )
 
-NOBODY = "redis://127.0.0.1:1"
 TIMEOUT = 0.05
 FAILURES_TO_OPEN = 3
 DEADLINE = 60.0
+
+
+_databases = itertools.count()
+
+
+def nobody() -> str:
+    """The URL of a server that refuses connections, and of a store that no other test has used:
+    limiters on one URL share what is known of its failures."""
+    return f"redis://127.0.0.1:1/{next(_databases)}"
 
 
 def until(condition: Any, what: str) -> None:
@@ -40,7 +49,7 @@ def failure_of(limiter: Limiter) -> StoreError:
 
 
 def test_raise_is_the_default_and_soon_stops_asking() -> None:
-    for limiter in (Limiter("5/s", store=NOBODY), Limiter("5/s", store=NOBODY, on_store_error="raise")):
+    for limiter in (Limiter("5/s", store=nobody()), Limiter("5/s", store=nobody(), on_store_error="raise")):
         for _ in range(FAILURES_TO_OPEN):
             failure_of(limiter)
         assert limiter.store_health == StoreHealthOf("open", FAILURES_TO_OPEN, 0)
@@ -61,7 +70,7 @@ class StoreHealthOf:  # noqa: PLW1641 (nothing hashes it)
 
 
 def test_allow() -> None:
-    limiter = Limiter("5/s", store=NOBODY, on_store_error="allow")
+    limiter = Limiter("5/s", store=nobody(), on_store_error="allow")
     decisions = [limiter.check("k", 2) for _ in range(20)]
     assert {(d.allowed, d.remaining, d.source) for d in decisions} == {(True, 3, "fallback")}
     assert pickle.loads(pickle.dumps(decisions[0])) == decisions[0]
@@ -74,7 +83,7 @@ def test_allow() -> None:
 
 
 def test_deny() -> None:
-    limiter = Limiter("5/s", store=NOBODY, on_store_error="deny")
+    limiter = Limiter("5/s", store=nobody(), on_store_error="deny")
     refused = limiter.check("k")
     assert not refused and 0 < refused.retry_after <= 1 and refused.source == "fallback"
     assert limiter.peek("k").remaining == 0
@@ -83,7 +92,7 @@ def test_deny() -> None:
 
 
 def test_local() -> None:
-    limiter = Limiter("60/s", store=NOBODY, on_store_error="local", peers=3)
+    limiter = Limiter("60/s", store=nobody(), on_store_error="local", peers=3)
     began = time.monotonic()
     assert not limiter.check("k"), "the share begins empty, now"
     decision = limiter.acquire("k", 5)
@@ -95,11 +104,11 @@ def test_local() -> None:
 
 def test_asyncio() -> None:
     async def main() -> None:
-        async with AsyncLimiter("60/s", store=NOBODY, on_store_error="local", peers=3) as limiter:
+        async with AsyncLimiter("60/s", store=nobody(), on_store_error="local", peers=3) as limiter:
             assert (await limiter.check("k")).source == "fallback"
             assert (await limiter.acquire("k")).source == "fallback"
             assert limiter.store_health.fallbacks == 2
-        async with AsyncLimiter("60/s", store=NOBODY, on_store_error="deny") as limiter:
+        async with AsyncLimiter("60/s", store=nobody(), on_store_error="deny") as limiter:
             many = await limiter.check_many(["a", "b"])
             assert [(d.allowed, d.source) for d in many] == [(False, "fallback")] * 2
 
@@ -150,13 +159,13 @@ def test_a_timeout_is_told_from_not_being_asked(own_redis: RedisServer) -> None:
 @pytest.mark.parametrize("make", [Limiter, AsyncLimiter])
 def test_mistakes_are_named(make: Any, options: dict[str, Any], told: str) -> None:
     with pytest.raises(InvalidArgument, match=told.replace("(", r"\(")):
-        make("5/d", **{"store": NOBODY, **options})
+        make("5/d", **{"store": nobody(), **options})
 
 
 @pytest.mark.parametrize("options", [{"on_store_error": 5}, {"peers": "8"}, {"peers": True}, {"peers": 1.5}])
 def test_wrong_types(options: dict[str, Any]) -> None:
     with pytest.raises(TypeError):
-        Limiter("5/d", store=NOBODY, **options)
+        Limiter("5/d", store=nobody(), **options)
 
 
 def test_memory_does_not_fail() -> None:

@@ -235,13 +235,14 @@ def test_a_loop_that_cannot_watch_sockets(redis_server: RedisServer, prefix: str
 
 
 async def test_a_hung_server_is_a_timeout(own_redis: RedisServer, prefix: str) -> None:
-    limiter, awaited = limiter_on(own_redis, prefix, "10/d", timeout=0.25)
+    # Each on a store of its own: after three failures in a row a store is asked no more.
+    limiter, _ = limiter_on(own_redis, prefix, "10/d", timeout=0.25)
+    other, _ = limiter_on(own_redis, prefix, "10/d", timeout=0.26)
+    _, awaited = limiter_on(own_redis, prefix, "10/d", timeout=0.27)
     reservation = await once_it_works(lambda: awaited.reserve("k"))
     held = await once_it_works(lambda: asyncio.to_thread(limiter.reserve, "k"))
     own_redis.freeze()
     try:
-        # A limiter of its own: after three failures in a row the other one asks no more.
-        other, _ = limiter_on(own_redis, prefix, "10/d", timeout=0.25)
         calls: list[Any] = [
             lambda: limiter.reserve("k"), lambda: limiter.acquire("k"), held.cancel,
             lambda: other.credit("k", 1), lambda: other.check_many(["k", "j"]),
