@@ -38,6 +38,9 @@ class Transport {
   #callers = new Map();
   // The batches that somebody waits for.
   #inFlight = new Set();
+  // The batches among them that were in flight when some caller's timeout was over. Their callers may have
+  // been told without a reply, so it can be that nobody waits for the replies that are left.
+  #overdue = new Set();
   // Batch objects that are free to be used again.
   #spare = [];
   #isScheduled = false;
@@ -86,6 +89,7 @@ class Transport {
         this.#settle(take(batch, command, value, reason));
         left -= 1;
         if (left === 0) this.#exchange(batch, done);
+        else if (this.#overdue.has(batch)) this.#leaveIfUnawaited(batch);
       } catch (error) {
         breakOff(error);
       }
@@ -139,13 +143,28 @@ class Transport {
   #start(batch) {
     this.#inFlight.add(batch);
     this.#exchange(batch, () => {
-      this.#inFlight.delete(batch);
+      this.#leave(batch);
       if (this.#spare.length < MAX_SPARE) this.#spare.push(batch);
       else batch.free();
       this.#restIfIdle();
       // Requests that came meanwhile share a batch with those that answered callers make next.
       this.#schedule();
     });
+  }
+
+  // The alarm may be set for a deadline that no caller has any more, so it cannot find this out.
+  #leaveIfUnawaited(batch) {
+    const left = batch.expire();
+    this.#settle();
+    if (left !== undefined) return;
+    this.#leave(batch);
+    this.#restIfIdle();
+    this.#schedule();
+  }
+
+  #leave(batch) {
+    this.#inFlight.delete(batch);
+    this.#overdue.delete(batch);
   }
 
   /** Settles the promises whose answers are there. `cause` becomes the cause of a store's error. */
@@ -171,8 +190,9 @@ class Transport {
   #expire() {
     let next = this.engine.expire() ?? Infinity;
     for (const batch of this.#inFlight) {
+      this.#overdue.add(batch);
       const left = batch.expire();
-      if (left === undefined) this.#inFlight.delete(batch);
+      if (left === undefined) this.#leave(batch);
       else next = Math.min(next, left);
     }
     this.#settle();
