@@ -29,8 +29,11 @@ pub(crate) struct Leases {
 /// A keeper and the wake-up of the task that drives it, which ends with it.
 struct Driven {
     keeper: Arc<LeaseKeeper<NativeHost>>,
-    wake: Arc<Notify>,
+    /// Dropped after the keeper, so that the task finds it gone.
+    _end: WakeOnDrop,
 }
+
+struct WakeOnDrop(Arc<Notify>);
 
 impl Leases {
     pub(crate) const fn new(store: GuardedStore, plan: LeasePlan, is_client: bool) -> Self {
@@ -70,15 +73,15 @@ impl Leases {
             let keeper = LeaseKeeper::new(store, plan, clock, move || notify.notify_one());
             let task = drive(Arc::downgrade(&keeper), Arc::clone(&wake), self.is_client);
             io::handle()?.spawn(task);
-            Ok(Driven { keeper, wake })
+            Ok(Driven { keeper, _end: WakeOnDrop(wake) })
         })?;
         Ok(&driven.keeper)
     }
 }
 
-impl Drop for Driven {
+impl Drop for WakeOnDrop {
     fn drop(&mut self) {
-        self.wake.notify_one();
+        self.0.notify_one();
     }
 }
 
