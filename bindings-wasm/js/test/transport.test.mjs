@@ -29,7 +29,7 @@ class UnreliableClient {
     this.#mayHang = random() % 2 === 0;
   }
 
-  callBuffer(name, script, count, ...words) {
+  callBuffer(name, _script, count, ...words) {
     const choice = this.#random() % 16;
     if (choice === 0) throw new Error('the client cannot send');
     const isImpatient = words.slice(0, count).every((key) => key.startsWith('impatient'));

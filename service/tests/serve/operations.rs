@@ -137,7 +137,7 @@ async fn the_log_has_the_addresses_and_never_the_password() -> TestResult {
         service.grpc, service.http
     );
     assert!(log.contains(&listening), "{log}");
-    assert!(log.contains(&format!("\"store\":\"redis://127.0.0.1:{}\"", redis.port)), "{log}");
+    assert!(log.contains(&format!("\"store\":\"redis://127.0.0.1:{}/0\"", redis.port)), "{log}");
     assert!(!log.contains("hunter2") && !log.contains("someone"), "{log}");
     Ok(())
 }
