@@ -95,7 +95,7 @@ impl<H: Host> Guarded<H> {
         send(&route, &mut core::iter::from_fn(|| ready.take()));
     }
 
-    /// Runs operations one after the other, in as few trips as can be.
+    /// Runs operations one after the other, in as few batches as possible.
     pub fn run_all<D: FnOnce(Result<Outcome, Error>) + Send + 'static>(
         &self,
         asked: impl IntoIterator<Item = Ask<D>>,

@@ -3,9 +3,9 @@
 //!
 //! Connections are made by the `redis` crate; its cluster client, sentinel client and connection
 //! manager are not used, for four reasons. Commands of one slot have to be carried out in the order
-//! in which they were sent. A command that was surely not carried out is sent again, while one that
-//! may have been is not, because a charge would count twice; the crate's cluster client repeats
-//! both. A connection on which nothing is answered has to be noticed and replaced long before the
+//! in which they were sent. A command that was surely not carried out is sent again here, while one
+//! that may have been is not: only the protocol's `Pipeline` knows which call may be repeated. The
+//! crate's cluster client repeats both. A connection on which nothing is answered has to be noticed and replaced long before the
 //! system gives it up. And commands must go on while the topology is asked for again, for which the
 //! crate's cluster client makes all of them wait. See `docs/redis.md`, "When Redis fails".
 
@@ -121,8 +121,8 @@ impl Address {
         matches!(self.servers, Servers::Cluster(_))
     }
 
-    /// The lane of a key: its hash slot in a cluster, where only keys of one slot can travel
-    /// in one command; elsewhere all keys have the same.
+    /// The hash slot of a key in a cluster, where only keys of one slot can share a command; 0
+    /// elsewhere.
     pub(crate) fn slot(&self, key: &[u8]) -> u16 {
         match self.servers {
             Servers::Cluster(_) => slot::slot(key),
