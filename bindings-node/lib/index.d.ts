@@ -1,4 +1,4 @@
-/** The types of the package: those of `tidegate-wasm`, and the stores of Node. */
+/** The types of the package: the types of `tidegate-wasm`, and the options of the stores that only Node has. */
 
 import type { ClientOptions, Clock, LimitInput, Limiter, LimiterOptions, MemoryLimiter, RedisOptions } from './memory/index.js';
 
@@ -6,27 +6,28 @@ export * from './memory/index.js';
 
 /** Options for buckets in this process's memory. */
 export interface MemoryOptions extends LimiterOptions {
-  /** The default. */
+  /** The store in memory, which is the default. */
   readonly store?: 'memory://';
-  /** Accepted for any store, and used by shared ones. */
+  /** Without effect in memory; accepted so that options fit any store. */
   readonly prefix?: string;
-  /** Accepted for any store, and used by shared ones. */
+  /** Without effect in memory; accepted so that options fit any store. */
   readonly storeTimeoutMs?: number;
 }
 
-/** Options for buckets in memory that all processes of this host share; on Linux and macOS. */
+/** Options for buckets in memory that all processes of this host share. On Linux and macOS only. */
 export interface SharedMemoryOptions extends Omit<StoreOptions, 'store' | 'clock' | keyof RedisOptions> {
   /**
-   * `shm://name`, and after it `?max_keys=100000` (keys that owe something, 1 to 100,000,000),
-   * `&on_full=evict_idlest` or `deny`, `&mode=600` (or 660, 666: who may share), `&dir=/path`.
-   * Limiters in any language share a bucket when name, prefix, key and limits are equal.
+   * `shm://name`, with options after it: `?max_keys=100000` (the most keys that can owe something,
+   * 1 to 100,000,000), `&on_full=evict_idlest` or `deny` (what happens to a new key when the table
+   * is full), `&mode=600`, `660` or `666` (the users who may share it), `&dir=/path`. Limiters in
+   * any language share a bucket when name, prefix, key and limits are equal.
    */
   readonly store: `shm://${string}`;
 }
 
-/** Options for buckets in a store that a fleet shares. */
+/** Options for buckets in any store, given by its URL. */
 export interface StoreOptions extends RedisOptions {
-  /** One to four limits, all of which must allow; otherwise nothing is charged. */
+  /** One to four limits. A call is allowed if all of them allow it; otherwise nothing is charged. */
   readonly limits: LimitInput | readonly LimitInput[];
   /**
    * `memory://` (the default), `shm://name`, `redis://[user:password@]host[:port][/database]`,
@@ -35,19 +36,19 @@ export interface StoreOptions extends RedisOptions {
    */
   readonly store: string;
   /**
-   * What keys in the store begin with: 1 to 256 bytes, default `"tidegate"`. Limiters in any
+   * The beginning of all keys in the store: 1 to 256 bytes, default `"tidegate"`. Limiters in any
    * language spend from the same bucket when prefix and key are equal.
    */
   readonly prefix?: string;
-  /** How long a call may take: whole milliseconds, 1 to 60000, default 50. */
+  /** The longest time that a call may take: whole milliseconds, 1 to 60000, default 50. */
   readonly storeTimeoutMs?: number;
-  /** For `memory://` only; a shared store has a clock of its own. */
+  /** The source of the time, for `memory://` only, because a shared store has a clock of its own. */
   readonly clock?: Clock;
 }
 
 /**
- * Builds a limiter. Does no I/O: a shared store is connected to at the first check, and again
- * whenever it comes back.
+ * Builds a limiter. Does no I/O: the limiter connects to a shared store at the first check, and
+ * again when the store is back after a failure.
  *
  * @throws {InvalidLimit} for a limit that cannot be kept, and unless there are one to four
  * @throws {InvalidArgument} for any other mistake, unknown options included

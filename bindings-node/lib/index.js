@@ -3,10 +3,10 @@
 import { checkFields, checkPrefix, checkTimeout, describe, invalid } from './memory/arguments.js';
 import { readLimits } from './memory/limit.js';
 import { Limiter } from './memory/limiter.js';
-import { MemoryBuckets } from './memory/memory.js';
-import { SharedBuckets } from './memory/shared.js';
+import { MemoryBuckets } from './memory/memory-buckets.js';
+import { SharedBuckets } from './memory/shared-buckets.js';
 import { STORE_OPTIONS, checkNotRemote, checkStoreOptions } from './memory/store-options.js';
-import { StoreBuckets } from './store.js';
+import { StoreBuckets } from './store-buckets.js';
 
 export * from './memory/index.js';
 

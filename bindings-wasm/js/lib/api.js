@@ -3,8 +3,8 @@
 import { checkFields, checkPrefix, checkTimeout, invalid } from './arguments.js';
 import { readLimits } from './limit.js';
 import { Limiter } from './limiter.js';
-import { MemoryBuckets } from './memory.js';
-import { SharedBuckets } from './shared.js';
+import { MemoryBuckets } from './memory-buckets.js';
+import { SharedBuckets } from './shared-buckets.js';
 import { STORE_OPTIONS, checkNotRemote, checkStoreOptions } from './store-options.js';
 
 export { FakeClock } from './clock.js';

@@ -1,23 +1,28 @@
-/** What the limits of one limiter may be given as. All of one to four must allow. */
+/** The types of the package. */
+
+/** The forms in which a limit can be given: a text, its parts, or a `Limit`. */
 export type LimitInput = string | LimitFields | Limit;
 
-/** A limit in parts. */
+/** The parts of a limit. */
 export interface LimitFields {
   /** Tokens per period: a whole number, at least 1. */
   readonly tokens: number;
-  /** The period in milliseconds; fractions down to a nanosecond. */
+  /** The period in milliseconds. It may have a fraction, down to a nanosecond. */
   readonly periodMs: number;
   /** The most tokens that can be spent at once: a whole number, at least 1. Default: `tokens`. */
   readonly burst?: number;
-  /** How tokens come back: evenly (`"smooth"`, the default) or at once on multiples of the period. */
+  /**
+   * How tokens come back: evenly over the period (`"smooth"`, the default), or all at once at
+   * multiples of the period (`"stepped"`).
+   */
   readonly shape?: Shape;
-  /** What decisions report the limit as. Default: its canonical text. */
+  /** The name by which decisions report the limit. Default: its canonical text. */
   readonly name?: string;
 }
 
 export type Shape = 'smooth' | 'stepped';
 
-/** How many tokens per period, and how many may be spent at once. Immutable. */
+/** A number of tokens per period, and the burst that can be spent at once. Immutable. */
 export class Limit {
   /**
    * @throws {InvalidLimit} for a text outside the grammar, or a limit that breaks a bound
@@ -29,7 +34,7 @@ export class Limit {
   readonly burst: number;
   readonly shape: Shape;
   readonly name: string;
-  /** The canonical text, such as `"100/min burst 20"`, which reads back to an equal limit. */
+  /** The canonical text, such as `"100/min burst 20"`, from which an equal limit can be read. */
   toString(): string;
 }
 
@@ -49,75 +54,85 @@ export class Decision {
   readonly allowed: boolean;
   /** The burst of the limit that bound the answer, in tokens. */
   readonly limit: number;
-  /** Whole tokens that limit could still spend at once, after this call. */
+  /** The whole tokens of that limit that can be spent at once after this call. */
   readonly remaining: number;
   /**
-   * When refused, the shortest time after which the same call would be allowed if nobody else
-   * came: whole milliseconds, rounded up, so that waiting for as long is always enough. Else 0.
+   * When refused, the shortest time after which the same call would be allowed if there were no
+   * other calls: whole milliseconds, rounded up, so that waiting for this time is always enough.
+   * 0 when allowed.
    */
   readonly retryAfterMs: number;
   /** The time until that limit's bucket is full again: whole milliseconds, rounded up. */
   readonly resetAfterMs: number;
   /**
-   * The name of the limit that bound the answer: the longest `retryAfterMs` when refused, the
-   * least `remaining` when allowed, the first on a tie.
+   * The name of the limit that bound the answer: when refused, the one with the longest
+   * `retryAfterMs`; when allowed, the one with the least `remaining`. On a tie it is the first.
    */
   readonly limitName: string;
-  /** Where the bucket that answered lives; `"fallback"` when the limiter did, as its store fails. */
+  /**
+   * Where the bucket that answered is kept. `"lease"` is a slice that this process has leased;
+   * `"fallback"` is the limiter's own answer by `onStoreError`, because its store fails.
+   */
   readonly source: Source;
 }
 
 export type Source = 'memory' | 'shm' | 'redis' | 'lease' | 'fallback';
 
-/** How a limiter's store has done; of memory, which cannot fail, nothing. */
+/** The state of a limiter's store, and counts of its failures. Memory cannot fail: always closed and 0. */
 export class StoreHealth {
   private constructor();
   /**
-   * What becomes of calls: `"closed"`, and they are sent; `"open"`, and they are answered at once
-   * because the store keeps failing; `"half_open"` while one of them finds out whether it is back.
+   * The state of the circuit breaker: `"closed"` while calls are sent to the store; `"open"` while
+   * the store keeps failing and calls are answered at once without it; `"half_open"` while one
+   * call tries whether the store is back.
    */
   readonly state: 'closed' | 'open' | 'half_open';
-  /** Calls on the store that failed. */
+  /** The number of calls on the store that failed. */
   readonly failures: number;
-  /** Calls that the limiter has answered itself, as its `onStoreError` says. */
+  /** The number of calls that the limiter has answered itself, by its `onStoreError`. */
   readonly fallbacks: number;
 }
 
 /**
- * What a store with a bounded number of keys could not keep. Where either number grows, it has too
- * little room for the keys that owe something.
+ * Counts of what a store with a bounded number of keys could not keep. If either number grows, the
+ * store has too little room for the keys that owe something.
  */
 export class Pressure {
   private constructor();
-  /** Buckets dropped for new keys although they owed something, which their keys may spend again. */
+  /**
+   * The number of buckets that were dropped for new keys although they owed something. Their keys
+   * can spend those tokens again.
+   */
   readonly evicted: number;
-  /** Calls that were refused because there was no room for their new key. */
+  /** The number of calls that were refused because there was no room for their new key. */
   readonly denied: number;
 }
 
-/** What spends: a string that is not empty, or bytes; 1 to 1024 bytes in UTF-8. */
+/** The name of whoever spends tokens: a string, or bytes; 1 to 1024 bytes in UTF-8. */
 export type Key = string | Uint8Array;
 
 /**
- * The key of a call's buckets: one key for all limits, or an array of exactly one key per limit,
- * for buckets of different width in one call, all or nothing.
+ * The key or keys of a call's buckets: one key for all limits, or an array of exactly one key per
+ * limit. With an array one call spends from buckets of different scope, such as a user's and an
+ * organisation's, and charges all of them or none.
  *
  * ```js
  * const limiter = createLimiter({ limits: ['10/min', '1000/min'] });
  * limiter.checkSync(['user:42', 'org:7']);
  * ```
  *
- * Buckets with a key per limit are apart from those under a single key, and a key's bucket under one
- * limit from that under another; with one limit in all, `['key']` is `'key'`.
+ * Buckets with a key per limit are separate from the buckets under a single key. The bucket of a
+ * key under one limit is separate from its bucket under another. For a limiter with one limit,
+ * `['key']` is the same as `'key'`.
  */
 export type Keys = Key | readonly Key[];
 
 export interface CheckOptions {
-  /** Tokens to spend: a whole number from 0, which looks without spending. Default: 1. */
+  /** Tokens to spend: a whole number from 0. A cost of 0 looks without spending. Default: 1. */
   readonly cost?: number;
 }
 
-/** One check among many: a key or keys, or with their cost. */
+/** One check among many: a key or keys, alone (for a cost of 1) or with their cost. */
 export type CheckInput = Keys | { readonly key: Keys; readonly cost?: number };
 
 export interface ReserveOptions {
@@ -130,13 +145,13 @@ export interface ReserveOptions {
 export interface AcquireOptions {
   /** Tokens to spend: a whole number from 0. Default: 1. */
   readonly cost?: number;
-  /** How far away the slot may be, in milliseconds, from 0. Default: Infinity. */
+  /** The longest acceptable wait for the slot in milliseconds, from 0. Default: Infinity. */
   readonly timeoutMs?: number;
-  /** Ends the wait, and gives the slot back. */
+  /** The signal that ends the wait and gives the slot back when it aborts. */
   readonly signal?: AbortSignalLike;
 }
 
-/** The part of an `AbortSignal` that is needed, so that any runtime's will do. */
+/** The part of an `AbortSignal` that Tidegate needs, so that the signal of any runtime fits. */
 export interface AbortSignalLike {
   readonly aborted: boolean;
   readonly reason?: unknown;
@@ -145,9 +160,9 @@ export interface AbortSignalLike {
 }
 
 /**
- * Tokens charged ahead of time, to be spent once `delayMs` has passed; or, when it is not
- * `allowed`, that none are near enough, and then nothing was charged. A slot that has been waited
- * for and used needs no more calls; one that is not used should be cancelled.
+ * Tokens that are charged ahead of time, to be spent once `delayMs` has passed. When it is not
+ * `allowed`, no slot was near enough, and nothing was charged. A slot that has been waited for and
+ * used needs no more calls; a slot that is not used should be cancelled.
  *
  * ```js
  * const reservation = await limiter.reserve('model', { cost: 4000, maxWaitMs: 10_000 });
@@ -160,29 +175,30 @@ export interface AbortSignalLike {
 export interface Reservation {
   readonly allowed: boolean;
   /**
-   * How long to wait before spending: whole milliseconds, rounded up. `setTimeout` holds at most
-   * 2^31 - 1 of them, and may fire a little early. Infinity when refused.
+   * The time to wait before spending: whole milliseconds, rounded up; Infinity when refused.
+   * `setTimeout` takes at most 2^31 - 1 milliseconds, and may fire a little early.
    */
   readonly delayMs: number;
   /**
-   * The buckets after the charge, as an allowed check would tell them. When refused, its
-   * `retryAfterMs` is the least wait after which the same call, with the same `maxWaitMs`, would
-   * get a slot if nobody else came.
+   * The state of the buckets after the charge, as an allowed check would report it. When refused,
+   * its `retryAfterMs` is the shortest wait after which the same call, with the same `maxWaitMs`,
+   * would get a slot if there were no other calls.
    */
   readonly decision: Decision;
-  /** The tokens that were asked for. */
+  /** The tokens that the call asked for. */
   readonly cost: number;
   /**
-   * Gives an unused slot back, and says whether all of it came back: a bucket that nobody has
-   * changed since becomes what it was. Behind a slot that others have charged after, nothing comes
-   * back, as their slots are fixed; where tokens should return at any price, `credit` them. False
-   * when there is nothing to give back: refused, cancelled before, or settled.
+   * Gives an unused slot back, and resolves to whether all of it came back. A bucket that no other
+   * call has changed since becomes what it was before the reserve. A bucket that other calls
+   * have charged since gives nothing back, because their slots are fixed; use `credit` to return
+   * the tokens nevertheless. Resolves to false when there is nothing to give back: after a
+   * refusal, another `cancel`, or `settle`.
    */
   cancel(): Promise<boolean>;
   /**
-   * Corrects the charge to the `actual` tokens (a whole number, 0 to 2^53) once they are known: the
-   * difference is given back, or taken, above the burst too. Can be done once, and not after
-   * `cancel`: otherwise rejects with `InvalidArgument`.
+   * Corrects the charge to the `actual` tokens (a whole number, 0 to 2^53) once they are known. The
+   * difference is given back or taken, and may then exceed the burst. Works once: after another
+   * `settle`, after `cancel` and for a refusal it rejects with `InvalidArgument`.
    */
   settle(actual: number): Promise<Decision>;
 }
@@ -202,11 +218,11 @@ export interface MemoryReservation extends Reservation {
 }
 
 /**
- * Decides whether a key may spend tokens. Get one from `createLimiter`.
+ * Decides whether a key may spend tokens. `createLimiter` makes one.
  *
- * Its methods reject with `InvalidArgument` for a mistake in the arguments, `check`, `checkMany`,
- * `reserve` and `acquire` with `CostTooLarge` for a cost above the burst, and all with `StoreError`
- * when the store cannot be reached or the limiter is closed.
+ * All methods reject with `InvalidArgument` for a mistake in the arguments, and with `StoreError`
+ * when the store cannot be reached or the limiter is closed. `check`, `checkMany`, `reserve` and
+ * `acquire` reject with `CostTooLarge` for a cost above the burst.
  *
  * ```js
  * const limiter = createLimiter({ limits: '100/min burst 20' });
@@ -216,36 +232,37 @@ export interface MemoryReservation extends Reservation {
 export interface Limiter {
   /** The limits, in the order they were given. */
   readonly limits: readonly Limit[];
-  /** What the buckets' store could not keep for want of room. In this runtime's memory there is room for all. */
+  /** Counts of what the buckets' store could not keep because it was full; 0 in this runtime's memory. */
   readonly pressure: Pressure;
-  /** How the buckets' store has done: whether it is asked at present, and how often it failed. */
+  /** The state of the buckets' store, and counts of its failures. */
   readonly storeHealth: StoreHealth;
   /** Spends tokens of `key` if every limit allows; never waits for tokens. */
   check(key: Keys, options?: CheckOptions): Promise<Decision>;
   /**
-   * Many checks in one go, each decided by itself, in order; one that is refused does not stop the
-   * others. A mistake in one charges nothing for any.
+   * Decides many checks in one call, each by itself and in order. A refused check does not stop the
+   * others. If one check has an invalid argument, no check is charged.
    *
    * ```js
    * const [user, job] = await limiter.checkMany(['user:42', { key: 'job:7', cost: 3 }]);
    * ```
    */
   checkMany(checks: readonly CheckInput[]): Promise<Decision[]>;
-  /** What `check` would find, without spending. */
+  /** The decision of a check that spends nothing. */
   peek(key: Keys): Promise<Decision>;
   /**
    * Takes the next slot for `cost` tokens if it is at most `maxWaitMs` away. Never waits for tokens:
-   * the buckets are charged now, and the tokens are to be spent after the reservation's `delayMs`.
-   * Slots are handed out first come, first served, whatever their cost.
+   * the buckets are charged now, and the tokens may be spent after the reservation's `delayMs`.
+   * Slots are given out in the order of the calls, whatever their cost.
    */
   reserve(key: Keys, options?: ReserveOptions): Promise<Reservation>;
   /**
-   * Waits until `cost` tokens may be spent, and spends them: it reserves its slot once and sleeps
-   * once, so that callers go first come, first served. A slot further away than `timeoutMs` rejects
-   * with `RateLimited` at once. When `signal` aborts, the slot is given back and it rejects with the
-   * signal's reason. A pending call keeps a process alive.
+   * Waits until `cost` tokens may be spent, and spends them. It reserves one slot and sleeps once,
+   * so callers are served in the order of their calls. If the slot is further away than
+   * `timeoutMs`, it rejects with `RateLimited` at once. When `signal` aborts, it gives the slot back
+   * and rejects with the signal's reason. A pending call keeps the process alive.
    *
-   * Waits are of real time, whatever the clock; but a `FakeClock` is moved to the slot instead.
+   * The wait is in real time, whatever the limiter's clock. A `FakeClock` is an exception: it is
+   * moved to the time of the slot, without a wait.
    *
    * ```js
    * await limiter.acquire('vendor', { timeoutMs: 5000, signal: AbortSignal.timeout(10_000) });
@@ -253,23 +270,30 @@ export interface Limiter {
    */
   acquire(key: Keys, options?: AcquireOptions): Promise<Decision>;
   /**
-   * Corrects a charge once its true size is known: `charged` tokens were taken, `actual` were used
-   * (whole numbers, 0 to 2^53). The difference is given back, or taken without asking, above the
-   * burst too: the bucket then owes it and time pays. Tells what the buckets then hold.
+   * Corrects a charge once its true size is known: `charged` tokens were taken, and `actual` tokens
+   * were used (whole numbers, 0 to 2^53). The difference is given back, or taken without asking. It
+   * may exceed the burst: the bucket then owes tokens, and time pays them. Resolves to the state of
+   * the buckets afterwards.
    */
   settle(key: Keys, charged: number, actual: number): Promise<Decision>;
-  /** Gives tokens back (a whole number, 0 to 2^53), never above full. Answers as `settle` does. */
+  /**
+   * Gives tokens back (a whole number, 0 to 2^53). No bucket becomes more than full. Resolves to the
+   * state of the buckets afterwards.
+   */
   credit(key: Keys, tokens: number): Promise<Decision>;
   /**
-   * Pauses for `waitMs` milliseconds, because the far side said so (`Retry-After`): a smooth limit
-   * has exactly one token at the end of it, and the rest arrive at the normal pace. The later of two
-   * holds stays; none is longer than 104 days. Slots already reserved keep their time. Answers as
-   * `settle` does.
+   * Pauses the key for `waitMs` milliseconds, as a server demands that answers with `Retry-After`. A
+   * smooth limit has exactly one token at the end of the pause, and the rest arrive at the normal
+   * rate. Of two holds the later end counts; no hold is longer than 104 days. Slots that are already
+   * reserved keep their time. Resolves to the state of the buckets afterwards.
    */
   hold(key: Keys, waitMs: number): Promise<Decision>;
-  /** Forgets all that the buckets owe, holds included: each is full. Answers as `settle` does. */
+  /**
+   * Fills the buckets: their debts and holds are forgotten. Resolves to the state of the buckets
+   * afterwards.
+   */
   reset(key: Keys): Promise<Decision>;
-  /** Lets go of the buckets: later calls fail with `StoreError`. May be called again. */
+  /** Closes the limiter: later calls fail with `StoreError`. Closing twice does no harm. */
   close(): void;
 }
 
@@ -285,9 +309,9 @@ export interface MemoryLimiter extends Limiter {
    * @throws {StoreError} once the limiter is closed
    */
   checkSync(key: Keys, cost?: number): Decision;
-  /** `checkMany` without a promise; all checks are of one time. */
+  /** `checkMany` without a promise. All checks are decided at the same time. */
   checkManySync(checks: readonly CheckInput[]): Decision[];
-  /** What `checkSync` would find, without spending. */
+  /** `peek` without a promise. */
   peekSync(key: Keys): Decision;
   /** `reserve` without a promise. */
   reserveSync(key: Keys, options?: ReserveOptions): MemoryReservation;
@@ -302,8 +326,9 @@ export interface MemoryLimiter extends Limiter {
   resetSync(key: Keys): Decision;
 }
 
-/** Where `now` comes from: nanoseconds since the clock's zero, from 0 to 2^64 - 1. */
+/** A source of the time. */
 export interface Clock {
+  /** Nanoseconds since the clock's zero, from 0 to 2^64 - 1. */
   now(): bigint;
 }
 
@@ -312,97 +337,103 @@ export class FakeClock implements Clock {
   /** @param now nanoseconds; default `0n` */
   constructor(now?: bigint);
   now(): bigint;
-  /** Shows `now` nanoseconds from here on; may go backward. */
+  /** Sets the time to `now` nanoseconds, which may be in the past. */
   set(now: bigint): void;
-  /** Moves forward by so many milliseconds, fractions included. */
+  /** Moves forward by `byMs` milliseconds, which may have a fraction. */
   advance(byMs: number): void;
 }
 
 /**
- * A Redis client that the program has made: of ioredis, of node-redis, or of Upstash. Tidegate
- * has it send its scripts, and does nothing else with it. Calls of one turn of the event loop
- * travel together.
+ * A Redis client that the program has made: of ioredis, node-redis or Upstash. Tidegate sends its
+ * scripts over it, and does nothing else with it. The calls of one turn of the event loop are sent
+ * in one batch.
  */
 export type RedisClient = IoredisClient | NodeRedisClient | UpstashClient;
 
-/** What is asked of a client like that of ioredis, or its Cluster. */
+/** The methods that Tidegate needs of a client like that of ioredis, or its Cluster. */
 export interface IoredisClient {
   callBuffer(command: string, ...args: any[]): Promise<unknown>;
 }
 
-/** What is asked of a client like that of node-redis, or its cluster. */
+/** The methods that Tidegate needs of a client like that of node-redis, or its cluster. */
 export interface NodeRedisClient {
   sendCommand(...args: any[]): Promise<unknown>;
 }
 
-/** What is asked of a client like that of Upstash. Keys must then be text. */
+/** The methods that Tidegate needs of a client like that of Upstash. Keys must then be text. */
 export interface UpstashClient {
   evalsha(sha1: string, keys: string[], args: any[]): Promise<unknown>;
   eval(script: string, keys: string[], args: any[]): Promise<unknown>;
 }
 
-/** What only buckets in Redis have. */
+/** Options that only buckets in Redis have. */
 export interface RedisOptions {
   /**
-   * What is answered while Redis fails: `"raise"` (the default) rejects with `StoreError`; `"allow"`
-   * or `"deny"` everything; `"local"` goes on in this process with its share of each limit. Answers
-   * that Redis has not given have the source `"fallback"`.
+   * The answer while Redis fails: `"raise"` (the default) rejects with `StoreError`; `"allow"` and
+   * `"deny"` allow or refuse everything; `"local"` decides in this process, with its share of each
+   * limit. Such answers have the source `"fallback"`.
    */
   readonly onStoreError?: OnStoreError;
   /**
-   * For `onStoreError: "local"`, which needs it: how many processes use the bucket, each of which
-   * then has one of so many equal shares. A whole number, 1 to 1,000,000.
+   * The number of processes that use the bucket, each of which gets an equal share of the limits
+   * while Redis fails. Required for `onStoreError: "local"`, and only allowed there. A whole number,
+   * 1 to 1,000,000.
    */
   readonly peers?: number;
   /**
-   * How long a key that Redis has refused may be refused again without asking, until its time has
-   * come: whole milliseconds, 0 (always ask) to 60000, default 100. What this process gives back is
-   * known at once, what others give back so much later.
+   * The longest time for which a key that Redis has refused is refused again without a round trip;
+   * it ends earlier when the key's `retryAfterMs` is over. Whole milliseconds, 0 (always ask) to
+   * 60000, default 100. Tokens that this process gives back show at once; tokens that other
+   * processes give back show after at most this time.
    */
   readonly denyCacheMs?: number;
   /**
-   * Debits tokens of a key that is asked for often ahead of time, spends them in this process at a
-   * pace without asking Redis, and renews its slice in the background. For `check`; the source is
-   * then `"lease"`.
+   * Leases slices of hot keys: tokens of a key that is checked often are debited in Redis ahead of
+   * time, spent in this process without a round trip, and renewed in the background. Applies to
+   * `check`, whose source is then `"lease"`.
    */
   readonly lease?: LeaseOptions;
 }
 
-/** How buckets are leased. */
+/** The terms on which buckets are leased. */
 export interface LeaseOptions {
-  /** How long a slice lives: whole milliseconds, 100 to 60000. A crashed process wastes its slice for as long. */
+  /**
+   * The lifetime of a slice: whole milliseconds, 100 to 60000. The slice of a process that crashes
+   * stays unused for this time.
+   */
   readonly ttlMs: number;
-  /** The largest part of the rate that one process takes: 0.001 to 1, default 1. */
+  /** The largest share of the rate that one process takes: 0.001 to 1, default 1. */
   readonly maxShare?: number;
 }
 
 export type OnStoreError = 'raise' | 'allow' | 'deny' | 'local';
 
-/** Options for buckets in a Redis that is reached over a client of the program's own. */
+/** Options for buckets in Redis, reached over a client that the program has made. */
 export interface ClientOptions extends RedisOptions {
-  /** One to four limits, all of which must allow; otherwise nothing is charged. */
+  /** One to four limits. A call is allowed if all of them allow it; otherwise nothing is charged. */
   readonly limits: LimitInput | readonly LimitInput[];
   /** The client. */
   readonly store: RedisClient;
   /**
-   * What keys in the store begin with: 1 to 256 bytes, default `"tidegate"`. Limiters in any
+   * The beginning of all keys in the store: 1 to 256 bytes, default `"tidegate"`. Limiters in any
    * language spend from the same bucket when prefix and key are equal.
    */
   readonly prefix?: string;
-  /** How long a call may take: whole milliseconds, 1 to 60000, default 50. */
+  /** The longest time that a call may take: whole milliseconds, 1 to 60000, default 50. */
   readonly storeTimeoutMs?: number;
 }
 
+/** Options for buckets in this runtime's memory. */
 export interface LimiterOptions {
-  /** One to four limits, all of which must allow; otherwise nothing is charged. */
+  /** One to four limits. A call is allowed if all of them allow it; otherwise nothing is charged. */
   readonly limits: LimitInput | readonly LimitInput[];
-  /** The default. */
+  /** The store in memory, which is the default. */
   readonly store?: 'memory://';
-  /** Accepted for any store, and used by shared ones. */
+  /** Without effect in memory; accepted so that options fit any store. */
   readonly prefix?: string;
-  /** Accepted for any store, and used by shared ones. */
+  /** Without effect in memory; accepted so that options fit any store. */
   readonly storeTimeoutMs?: number;
-  /** Default: monotonic, aligned to the Unix epoch at the first check. */
+  /** The source of the time. Default: a monotonic clock, aligned to the Unix epoch at the first check. */
   readonly clock?: Clock;
 }
 
@@ -413,10 +444,10 @@ export interface LimiterOptions {
  * @throws {InvalidArgument} for any other mistake, unknown options included
  */
 export function createLimiter(options: LimiterOptions): MemoryLimiter;
-/** Builds a limiter whose buckets are in a Redis that a client of the program's own reaches. */
+/** Builds a limiter whose buckets are in Redis, reached over a client that the program has made. */
 export function createLimiter(options: ClientOptions): Limiter;
 
-/** The base of Tidegate's errors. A refusal is not among them. */
+/** The base of Tidegate's errors. A refusal is not an error. */
 export class TidegateError extends Error {
   /** The stable code of the error's class, the same in every language. */
   readonly code: string;
@@ -439,11 +470,11 @@ export class CostTooLarge extends TidegateError {
 export class RateLimited extends TidegateError {
   readonly code: 'rate_limited';
   /**
-   * The refusal. Its `retryAfterMs` is the least wait after which the same call, with the same
-   * `timeoutMs`, would get a slot if nobody else came.
+   * The refusal. Its `retryAfterMs` is the shortest wait after which the same call, with the same
+   * `timeoutMs`, would get a slot if there were no other calls.
    */
   readonly decision: Decision;
-  /** The key that was given; of one key per limit, that of the limit that bound the decision. */
+  /** The key of the call. If there was one key per limit, the key of the limit that bound the decision. */
   readonly key: Key;
 }
 /** The store could not be reached or refused the operation. */

@@ -1,4 +1,4 @@
-/** The limiter: its methods, for buckets in any store. */
+/** The public limiter: it checks arguments, and passes calls on to the buckets of any store. */
 
 import { checkCost, checkCount, checkFields, checkSignal, checkWait, describe, invalid } from './arguments.js';
 import { RateLimited } from './errors.js';
@@ -20,19 +20,19 @@ export class Limiter {
     this.#buckets = buckets;
   }
 
-  /** What the buckets' store could not keep for want of room. */
+  /** Counts of what the buckets' store could not keep because it was full. */
   get pressure() {
     return this.#buckets.pressure;
   }
 
-  /** How the buckets' store has done. */
+  /** The state of the buckets' store, and counts of its failures. */
   get storeHealth() {
     return this.#buckets.storeHealth;
   }
 
   /** Spends `cost` tokens of `key` if every limit allows; never waits for tokens. */
   check(key, options) {
-    // Not async: that takes two more promises for each of those that buckets give.
+    // Not async, because that would make two more promises for each one that the buckets give.
     try {
       const decision = this.#buckets.check(key, costIn(options));
       return decision instanceof Promise ? decision : Promise.resolve(decision);
@@ -46,7 +46,7 @@ export class Limiter {
     return this.#buckets.synchronous.check(key, checkCost(cost));
   }
 
-  /** Decides each check by itself, in order; a mistake in one charges nothing for any. */
+  /** Decides each check by itself, in order. If one has an invalid argument, no check is charged. */
   async checkMany(checks) {
     return this.#buckets.checkMany(readChecks(checks));
   }
@@ -56,7 +56,7 @@ export class Limiter {
     return this.#buckets.synchronous.checkMany(readChecks(checks));
   }
 
-  /** What `check` would find, without spending. */
+  /** The decision of a check that spends nothing. */
   async peek(key) {
     return this.#buckets.check(key, 0);
   }
@@ -66,7 +66,7 @@ export class Limiter {
     return this.#buckets.synchronous.check(key, 0);
   }
 
-  /** Charges `cost` tokens for the next slot that has them, if it is near enough; never waits. */
+  /** Charges `cost` tokens for the next free slot if it is at most `maxWaitMs` away; never waits. */
   async reserve(key, options) {
     const { cost, maxWaitMs } = readReserve(options);
     return new Reservation(this.#buckets, await this.#buckets.reserve(key, cost, maxWaitMs));
@@ -78,7 +78,7 @@ export class Limiter {
     return new Reservation(this.#buckets, this.#buckets.synchronous.reserve(key, cost, maxWaitMs));
   }
 
-  /** Reserves a slot once, waits for it once, and resolves when the tokens may be spent. */
+  /** Reserves one slot, waits for it, and resolves when its tokens may be spent. */
   async acquire(key, options = {}) {
     checkFields('options', options, ACQUIRE_OPTIONS);
     const { cost = 1, timeoutMs = Infinity, signal } = options;
@@ -98,7 +98,7 @@ export class Limiter {
     return slot.decision;
   }
 
-  /** Corrects a charge of `charged` tokens to the `actual` ones, above the burst too. */
+  /** Corrects a charge of `charged` tokens to `actual` tokens, which may exceed the burst. */
   async settle(key, charged, actual) {
     checkCount('charged', charged);
     checkCount('actual', actual);
@@ -112,7 +112,7 @@ export class Limiter {
     return this.#buckets.synchronous.settle(key, charged, actual);
   }
 
-  /** Gives `tokens` back to every bucket of `key`, none above full. */
+  /** Gives `tokens` back to every bucket of `key`. No bucket becomes more than full. */
   async credit(key, tokens) {
     return this.#buckets.credit(key, checkCount('tokens', tokens));
   }
@@ -122,7 +122,7 @@ export class Limiter {
     return this.#buckets.synchronous.credit(key, checkCount('tokens', tokens));
   }
 
-  /** Pauses `key`, because the far side said so (`Retry-After`). */
+  /** Pauses `key` for `waitMs`, as a server demands that answers with `Retry-After`. */
   async hold(key, waitMs) {
     return this.#buckets.hold(key, checkWait('waitMs', waitMs));
   }
@@ -132,7 +132,7 @@ export class Limiter {
     return this.#buckets.synchronous.hold(key, checkWait('waitMs', waitMs));
   }
 
-  /** Forgets all that `key` owes, holds included: its buckets are full. */
+  /** Fills the buckets of `key`: its debts and holds are forgotten. */
   async reset(key) {
     return this.#buckets.reset(key);
   }
@@ -142,18 +142,17 @@ export class Limiter {
     return this.#buckets.synchronous.reset(key);
   }
 
-  /** Lets go of the buckets: later calls throw StoreError. May be called again. */
+  /** Closes the limiter: later calls throw StoreError. Closing twice does no harm. */
   close() {
     this.#buckets.close();
   }
 
-  // The caller learns why the wait ended. If the slot cannot be given back either, its tokens stay
-  // spent, and that is no second error.
   async #giveBack(slot) {
     try {
       await this.#buckets.cancel(slot);
     } catch {
-      // The slot passes unused.
+      // The error is dropped, because the caller gets the reason why the wait ended. The tokens of
+      // the slot stay spent.
     }
   }
 }

@@ -1,4 +1,4 @@
-/** Buckets in Redis, over a client that the program has made. */
+/** The buckets of a limiter in Redis, reached over a client that the program has made. */
 
 import { invalid } from './arguments.js';
 import { checkIsText, joined } from './clients.js';
@@ -14,11 +14,14 @@ import { StoreHealth } from './store-health.js';
 import { SharedBuckets as Engine, SharedOptions } from './tidegate_wasm.js';
 import { transportOf } from './transport.js';
 
+// The status of an answer that is a failure.
 const FAILED = 0xffff_ffff;
+// The 64-bit words of a reservation: its delay, cost and source, then its cells before and after.
 const SLOT_WORDS = 11;
-/** The places of two doubles of an answer; those before them are the same for every store. */
+// The indices of the limit and the source in an answer. The numbers before them are the same as
+// those of the engine in memory.
 const [LIMIT, SOURCE] = [5, 6];
-const ANSWER_DOUBLES = 7;
+const ANSWER_NUMBERS = 7;
 const SOURCES = ['redis', 'lease', 'fallback'];
 const STATES = ['closed', 'open', 'half_open'];
 const DEFAULT_PREFIX = 'tidegate';
@@ -26,7 +29,7 @@ const DEFAULT_TIMEOUT_MS = 50;
 const DEFAULT_DENY_CACHE_MS = 100;
 const encoder = new TextEncoder();
 
-/** The buckets of one limiter in a Redis, over a client that the program has made. */
+/** The buckets of one limiter. Every method answers by promise. */
 export class SharedBuckets {
   #limits;
   #engine;
@@ -48,7 +51,7 @@ export class SharedBuckets {
     throw invalid('store', 'it is remote, so it answers by promise only: use the methods without Sync');
   }
 
-  /** None: how much a Redis may hold is set there. */
+  /** Always zero: the configuration of a Redis server bounds its memory, and Tidegate does not see it. */
   get pressure() {
     return new Pressure(0, 0);
   }
@@ -58,25 +61,25 @@ export class SharedBuckets {
   }
 
   check(key, cost) {
-    const decision = this.#decide(this.#checking(key, cost));
+    const decision = this.#decide(this.#startOfCheck(key, cost));
     this.#leaseTimer?.look();
     return decision;
   }
 
   async checkMany(checks) {
     for (const { key, cost } of checks) {
-      this.#of(key);
+      this.#encode(key);
       if (this.#engine.check_cost(cost) === FAILED) raise(this.#engine);
     }
     return Promise.all(checks.map(({ key, cost }) => this.check(key, cost)));
   }
 
-  /** A slot, or why there is none: then it is not allowed, and cannot be waited for or cancelled. */
+  /** Reserves a slot. If its decision is a refusal, there is nothing to wait for, settle or cancel. */
   reserve(key, cost, maxWaitMs) {
-    const of = this.#of(key);
+    const keys = this.#encode(key);
     const own = ownKeys(key);
     const [millis, nanos] = splitMillis(maxWaitMs);
-    return this.#ask((id) => this.#engine.reserve(...of, cost, millis, nanos, id), (answer) => {
+    return this.#call((id) => this.#engine.reserve(...keys, cost, millis, nanos, id), (answer) => {
       const { decision, tier } = this.#read(answer);
       if (!decision.allowed) return { decision, cost, tier };
       const words = view(BigUint64Array, answer.slot_pointer(), SLOT_WORDS).slice();
@@ -91,8 +94,8 @@ export class SharedBuckets {
   }
 
   cancel(slot) {
-    const of = this.#of(slot.key);
-    return this.#ask((id) => this.#engine.cancel(...of, slot.words, id), (answer) => {
+    const keys = this.#encode(slot.key);
+    return this.#call((id) => this.#engine.cancel(...keys, slot.words, id), (answer) => {
       const restored = answer.outcome();
       if (restored === FAILED) raise(answer);
       return restored === 1;
@@ -100,30 +103,30 @@ export class SharedBuckets {
   }
 
   settle(key, charged, actual) {
-    const of = this.#of(key);
-    return this.#decide((id) => this.#engine.settle(...of, charged, actual, id));
+    const keys = this.#encode(key);
+    return this.#decide((id) => this.#engine.settle(...keys, charged, actual, id));
   }
 
-  /** Settles what a slot has charged. */
+  /** Corrects the charge of a slot to `actual` tokens. */
   settleSlot(slot, actual) {
-    const of = this.#of(slot.key);
-    return this.#decide((id) => this.#engine.settle_slot(...of, slot.words, actual, id));
+    const keys = this.#encode(slot.key);
+    return this.#decide((id) => this.#engine.settle_slot(...keys, slot.words, actual, id));
   }
 
   credit(key, tokens) {
-    const of = this.#of(key);
-    return this.#decide((id) => this.#engine.credit(...of, tokens, id));
+    const keys = this.#encode(key);
+    return this.#decide((id) => this.#engine.credit(...keys, tokens, id));
   }
 
   hold(key, waitMs) {
-    const of = this.#of(key);
+    const keys = this.#encode(key);
     const [millis, nanos] = splitMillis(waitMs);
-    return this.#decide((id) => this.#engine.hold(...of, millis, nanos, id));
+    return this.#decide((id) => this.#engine.hold(...keys, millis, nanos, id));
   }
 
   reset(key) {
-    const of = this.#of(key);
-    return this.#decide((id) => this.#engine.reset(...of, id));
+    const keys = this.#encode(key);
+    return this.#decide((id) => this.#engine.reset(...keys, id));
   }
 
   close() {
@@ -132,20 +135,22 @@ export class SharedBuckets {
   }
 
   #decide(start) {
-    return this.#ask(start, (answer) => this.#read(answer).decision);
+    return this.#call(start, (answer) => this.#read(answer).decision);
   }
 
-  #ask(start, read) {
+  #call(start, read) {
     return this.#transport.ask(start, read, this.#timeoutMs);
   }
 
-  #checking(key, cost) {
+  // The function that starts a check. A single text passes to the engine as it is, which is faster
+  // than encoding it here.
+  #startOfCheck(key, cost) {
     if (typeof key === 'string') {
       this.#admit(key);
       return (id) => this.#engine.check_text(key, cost, id);
     }
-    const of = this.#of(key);
-    return (id) => this.#engine.check(...of, cost, id);
+    const keys = this.#encode(key);
+    return (id) => this.#engine.check(...keys, cost, id);
   }
 
   #admit(key) {
@@ -153,8 +158,8 @@ export class SharedBuckets {
     checkKeys(key, this.#limits.length);
   }
 
-  // The bytes of the keys, one after the other, and the length of each.
-  #of(key) {
+  // The bytes of all keys, one key after the other, and the length of each key.
+  #encode(key) {
     this.#admit(key);
     const keys = Array.isArray(key) ? key : [key];
     if (this.#transport.textOnly) keys.forEach(checkIsText);
@@ -165,9 +170,10 @@ export class SharedBuckets {
   #read(answer) {
     const status = answer.outcome();
     if (status === FAILED) raise(answer);
-    const numbers = view(Float64Array, answer.answer_pointer(), ANSWER_DOUBLES);
+    const numbers = view(Float64Array, answer.answer_pointer(), ANSWER_NUMBERS);
     const tier = status >>> 1;
-    // A share of a limit has a smaller burst.
+    // The burst is read from the answer, because a fallback decides by a share of the limit, whose
+    // burst is smaller.
     const bound = { burst: numbers[LIMIT], name: this.#limits[tier].name };
     const source = SOURCES[numbers[SOURCE]];
     return { decision: new Decision((status & 1) === 1, bound, numbers[0], numbers[1], numbers[2], source), tier };

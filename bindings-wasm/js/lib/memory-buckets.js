@@ -1,4 +1,4 @@
-/** Buckets in this runtime's memory, in the WebAssembly module. */
+/** The buckets of a limiter in this runtime's memory, which the WebAssembly engine keeps. */
 
 import { FakeClock, MonotonicClock, NANOS_PER_MILLI, atMostEnd, checkClock, splitMillis, splitNanos } from './clock.js';
 import { Decision } from './decision.js';
@@ -10,21 +10,22 @@ import { sleepUntil } from './sleep.js';
 import { StoreHealth } from './store-health.js';
 import { Engine } from './tidegate_wasm.js';
 
+// The status of a call of the engine that has a failure instead of a decision.
 const FAILED = 0xffff_ffff;
-/** The length of the key, to the engine, when there is one for each limit. */
-const EACH = 0;
-/** The words of a reservation: its delay, cost and source, then its cells before and after. */
+// The key length that tells the engine that there is one key for each limit.
+const ONE_FOR_EACH = 0;
+// The 64-bit words of a reservation: its delay, cost and source, then its cells before and after.
 const SLOT_WORDS = 11;
 const encoder = new TextEncoder();
 
-/** The buckets of one limiter, in this runtime's memory. */
+/** The buckets of one limiter. Every method answers before it returns. */
 export class MemoryBuckets {
   #limits;
   #engine;
   #clock;
   #monotonic;
   #started = false;
-  // Views of the engine's memory; they become empty when that memory grows.
+  // Views of the engine's memory. They become empty when that memory grows.
   #key;
   #keyLengths;
   #answer;
@@ -35,7 +36,7 @@ export class MemoryBuckets {
     this.#clock = clock === undefined ? undefined : checkClock(clock);
     this.#engine = new Engine(limits.join('\n'));
     raise(this.#engine);
-    this.#look();
+    this.#viewEngine();
   }
 
   /** These buckets, which can answer without a promise. */
@@ -43,20 +44,21 @@ export class MemoryBuckets {
     return this;
   }
 
-  /** None: there is room for every key that owes something. */
+  /** Always zero, because memory has room for every key that owes something. */
   get pressure() {
     return new Pressure(0, 0);
   }
 
-  /** Memory does not fail. */
+  /** Always closed and zero, because memory does not fail. */
   get storeHealth() {
     return new StoreHealth('closed', 0, 0);
   }
 
-  // Written out, because this is the call that has to be fast.
+  // Written out without the helpers of the other methods, because this is the hot path.
   check(key, cost) {
     if (!this.#started) this.#start();
-    // The clock first: it may be the caller's, and what it calls must not find a key half written.
+    // The clock is read before the key is written: a clock of the caller's may call this limiter,
+    // and that call would overwrite the key.
     let millis;
     let nanos;
     if (this.#clock === undefined) {
@@ -69,7 +71,7 @@ export class MemoryBuckets {
     const length = typeof key === 'string' ? this.#writeString(key) : this.#writeOther(key);
     const status = this.#engine.check(length, millis, nanos, cost);
     if (status === FAILED) raise(this.#engine);
-    if (this.#answer.length === 0) this.#look();
+    if (this.#answer.length === 0) this.#viewEngine();
     const answer = this.#answer;
     return new Decision(
       (status & 1) === 1,
@@ -81,7 +83,10 @@ export class MemoryBuckets {
     );
   }
 
-  /** All at one time. A call of the engine costs less than the copying of a key, so each has its own. */
+  /**
+   * Decides all checks at one time. Each check is a call of the engine of its own, because the call
+   * costs less than copying the key does.
+   */
   checkMany(checks) {
     const [millis, nanos] = this.#now();
     for (const { key, cost } of checks) {
@@ -91,7 +96,7 @@ export class MemoryBuckets {
     return checks.map(({ key, cost }) => this.#decision(this.#engine.check(this.#write(key), millis, nanos, cost)));
   }
 
-  /** A slot, or why there is none: then it is not allowed, and cannot be waited for or cancelled. */
+  /** Reserves a slot. If its decision is a refusal, there is nothing to wait for, settle or cancel. */
   reserve(key, cost, maxWaitMs) {
     const now = this.#now();
     const status = this.#engine.reserve(this.#write(key), ...now, cost, ...splitMillis(maxWaitMs));
@@ -102,7 +107,7 @@ export class MemoryBuckets {
     return { decision, cost, key: ownKeys(key), delayMs: ceilMillis(delay), words, due: this.#due(now, delay) };
   }
 
-  /** Waits until the slot has come. A FakeClock is moved there instead. */
+  /** Waits until the slot has come. With a FakeClock it moves the clock there instead. */
   wait({ delayMs, due }, signal) {
     if (delayMs === 0) return undefined;
     if (typeof due === 'number') return sleepUntil(due, signal);
@@ -119,7 +124,7 @@ export class MemoryBuckets {
     return restored === 1;
   }
 
-  /** Settles what a slot has charged. */
+  /** Corrects the charge of a slot to `actual` tokens. */
   settleSlot({ key, cost }, actual) {
     return this.settle(key, cost, actual);
   }
@@ -150,8 +155,8 @@ export class MemoryBuckets {
     this.#started = false;
   }
 
-  // Not in the constructor: edge runtimes have neither randomness nor a clock before the first
-  // request, and limiters are made before it.
+  // Seeds the engine and starts the clock. The constructor cannot do it, because limiters are made
+  // before the first request, and edge runtimes have neither randomness nor a clock until then.
   #start() {
     if (this.#engine === undefined) throw new StoreError('store error: the limiter is closed');
     const [seed0, seed1] = crypto.getRandomValues(new BigUint64Array(2));
@@ -160,7 +165,8 @@ export class MemoryBuckets {
     this.#started = true;
   }
 
-  // Starts, too, and comes before a key is written: see `check`.
+  // The time for the engine, in milliseconds and nanoseconds; starts the engine if need be. It has
+  // to be called before a key is written, for the reason that `check` gives.
   #now() {
     if (!this.#started) this.#start();
     if (this.#clock !== undefined) return splitNanos(this.#clock.now());
@@ -169,8 +175,8 @@ export class MemoryBuckets {
     return [millis, (now - millis) * 1e6];
   }
 
-  // When a slot is, by the clock that is waited on: a FakeClock's nanoseconds, or else the
-  // runtime's own milliseconds, because no other clock says when it will have moved.
+  // The time of a slot on the clock by which `wait` waits: nanoseconds of a FakeClock, and
+  // otherwise milliseconds of `performance.now()`, because timers cannot follow any other clock.
   #due([millis, nanos], delay) {
     if (!(this.#clock instanceof FakeClock)) return performance.now() + ceilMillis(delay);
     return atMostEnd(BigInt(millis) * NANOS_PER_MILLI + BigInt(nanos) + delay);
@@ -178,12 +184,12 @@ export class MemoryBuckets {
 
   #decision(status) {
     if (status === FAILED) raise(this.#engine);
-    if (this.#answer.length === 0) this.#look();
+    if (this.#answer.length === 0) this.#viewEngine();
     const [remaining, retryAfterMs, resetAfterMs] = this.#answer;
     return new Decision((status & 1) === 1, this.#limits[status >>> 1], remaining, retryAfterMs, resetAfterMs, 'memory');
   }
 
-  #look() {
+  #viewEngine() {
     const engine = this.#engine;
     this.#key = view(Uint8Array, engine.key_pointer(), this.#limits.length * MAX_KEY);
     this.#keyLengths = view(Uint32Array, engine.key_lengths_pointer(), this.#limits.length);
@@ -191,7 +197,7 @@ export class MemoryBuckets {
     this.#slot = view(BigUint64Array, engine.slot_pointer(), SLOT_WORDS);
   }
 
-  // Writes the key to where the engine finds it, and returns what it is to be told of its length.
+  // Writes the key to where the engine reads it, and returns the length to pass to the engine.
   #write(key) {
     return typeof key === 'string' ? this.#writeString(key) : this.#writeOther(key);
   }
@@ -199,7 +205,7 @@ export class MemoryBuckets {
   #writeString(key) {
     const { length } = key;
     if (length === 0 || length > MAX_KEY) throw badKeyLength(key);
-    if (this.#key.length === 0) this.#look();
+    if (this.#key.length === 0) this.#viewEngine();
     const bytes = this.#key;
     for (let at = 0; at < length; at++) {
       const unit = key.charCodeAt(at);
@@ -217,7 +223,7 @@ export class MemoryBuckets {
   }
 
   #writeOther(key) {
-    if (this.#key.length === 0) this.#look();
+    if (this.#key.length === 0) this.#viewEngine();
     if (Array.isArray(key)) return this.#writeEach(key);
     checkIsBytes(key);
     if (key.length === 0 || key.length > MAX_KEY) throw badKeyLength(key);
@@ -233,7 +239,7 @@ export class MemoryBuckets {
       room.set(bytes);
       this.#keyLengths[tier] = bytes.length;
     });
-    return EACH;
+    return ONE_FOR_EACH;
   }
 }
 

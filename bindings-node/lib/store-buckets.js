@@ -1,4 +1,4 @@
-/** Buckets on Redis and on `shm://`, over the native addon. */
+/** The buckets of a limiter in a store that processes share (`shm://`, Redis), reached by the addon. */
 
 import {
   Gathering,
@@ -18,7 +18,7 @@ import { Pressure } from './memory/pressure.js';
 import { sleepUntil } from './memory/sleep.js';
 import { StoreHealth } from './memory/store-health.js';
 
-/** The buckets of one limiter in a store that processes share, reached by the native addon. */
+/** The buckets of one limiter. Methods answer by promise if the store is remote, and at once if not. */
 export class StoreBuckets {
   #limits;
   #native;
@@ -70,7 +70,7 @@ export class StoreBuckets {
     return this.#call((queue, id) => this.#native.checkMany(checks, queue, id), read);
   }
 
-  /** A slot, or why there is none: then it is not allowed, and cannot be waited for or cancelled. */
+  /** Reserves a slot. If its decision is a refusal, there is nothing to wait for, settle or cancel. */
   reserve(key, cost, maxWaitMs) {
     checkKeys(key, this.#limits.length);
     const [limits, own] = [this.#limits, ownKeys(key)];
@@ -100,7 +100,7 @@ export class StoreBuckets {
     return this.#decision((queue, id) => this.#native.settle(key, charged, actual, queue, id));
   }
 
-  /** Settles what a slot has charged. */
+  /** Corrects the charge of a slot to `actual` tokens. */
   settleSlot({ native }, actual) {
     return this.#decision((queue, id) => native.settle(actual, queue, id));
   }
@@ -125,7 +125,7 @@ export class StoreBuckets {
     this.#native.close();
   }
 
-  // The call that has to be fast: see the addon.
+  // The hot path of `shm://`: it answers by numbers, for the reason that the addon gives.
   #checkLocal(key, cost) {
     const answer = this.#native.checkLocal(key, cost);
     if (!Array.isArray(answer)) throw errorFrom(answer);
