@@ -65,8 +65,18 @@ function startRemotely(start, how) {
   // Calls are answered in the order in which they were made.
   sendGathered();
   return new Promise((resolve, reject) => {
-    // Expected in time: answers are taken by a later turn of the event loop.
-    start(completions, expect({ ...how, resolve, reject }));
+    // The call is added before its answer can arrive: answers are taken in a later turn of the event
+    // loop.
+    const id = expect({ ...how, resolve, reject });
+    try {
+      start(completions, id);
+    } catch (error) {
+      // The addon could not read an argument, so no answer will come. A call that stays pending
+      // would keep the process alive for ever.
+      expected(id);
+      letProcessEnd();
+      throw error;
+    }
   });
 }
 
@@ -155,6 +165,10 @@ function settleAll() {
     if (failure === undefined) resolve(read(answer));
     else reject(errorFrom(failure));
   }
+  letProcessEnd();
+}
+
+function letProcessEnd() {
   if (waiting.length > free.length) return;
   keepAlive.unref();
   if (free.length > MOST_SPARE) waiting.length = free.length = 0;

@@ -68,6 +68,18 @@ test('a process waits for the answers on their way', async () => {
   assert.deepEqual([code, output], [0, '9\n8\n']);
 });
 
+test('a call whose key the addon cannot read is refused, and the process ends', async () => {
+  const { code, output } = await run(`
+    import { createLimiter } from 'tidegate';
+    const limiter = createLimiter({ limits: '10/d', store: '${redis.url}', storeTimeoutMs: 5000 });
+    // Looks like bytes to JavaScript, but has none.
+    const key = Object.create(Uint8Array.prototype, { length: { value: 3 } });
+    await limiter.check(key).catch(() => console.log('refused'));
+    console.log((await limiter.check('readable')).remaining);
+  `);
+  assert.deepEqual([code, output], [0, 'refused\n9\n']);
+});
+
 test('operations of all kinds side by side settle, and the process ends', async () => {
   const { code, output } = await run(`
     import { createLimiter } from 'tidegate';

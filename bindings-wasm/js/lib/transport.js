@@ -60,7 +60,13 @@ class Transport {
       const id = (this.#lastId + 1) >>> 0;
       this.#lastId = id;
       this.#callers.set(id, { read, resolve, reject });
-      start(id);
+      try {
+        start(id);
+      } catch (error) {
+        // No answer will come, and a caller that stays registered would keep the alarm set.
+        this.#callers.delete(id);
+        throw error;
+      }
       this.#settle();
       if (this.#callers.size > 0) this.#alarm.ringWithin(timeoutMs);
       this.#schedule();
