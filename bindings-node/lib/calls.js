@@ -1,32 +1,31 @@
-/** Makes calls of the addon, and gives their answers to the callers that wait for them. */
+/** Calls of the addon, and the promises that their answers settle. */
 
 import { createRequire } from 'node:module';
 
-import { Decision } from './memory/decision.js';
+import { readDecision } from './memory/decision.js';
 import { errorFrom } from './memory/errors.js';
 
 const LONGEST_INTERVAL_MS = 2 ** 31 - 1;
-// How many numbers a decision is, with the number of its call; see the addon.
-const NUMBERS = 8;
-// Enough to share what a call of the addon takes, few enough that Redis is not kept waiting.
-const [LEAST_PORTION, MOST_GATHERED] = [32, 512];
-// How many numbers of calls are kept for later ones.
-const MOST_SPARE = 4096;
+// The length of a decision among the answers: the id of its call, its status, and four more numbers.
+const NUMBERS = 6;
+// The bounds of an early batch. A smaller one would not share the cost of a call of the addon among
+// enough checks, and a larger one would leave Redis idle meanwhile.
+const [MIN_EARLY_BATCH, MAX_EARLY_BATCH] = [32, 512];
+// The table of pending calls is emptied when it has more free ids than this and no call is pending.
+const MAX_IDLE_IDS = 4096;
 
-// One queue of answers for all limiters of this thread, so that a limiter nobody
-// holds any more can be collected, and answers that come together share one wake-up.
+// One queue of answers serves all limiters of this thread. So a limiter that nobody holds any more
+// can be collected, and answers that arrive together share one wake-up of the event loop.
 let addon;
 let completions;
 let immediate;
 let keepAlive;
-let sources;
 
 export function loadAddon() {
   if (addon === undefined) {
     addon = createRequire(import.meta.url)('./tidegate.node');
-    completions = new addon.Completions(settleAll);
+    completions = new addon.Completions(settleAnswers);
     immediate = new addon.Completions();
-    sources = addon.sourceNames();
     keepAlive = setInterval(() => {}, LONGEST_INTERVAL_MS);
     keepAlive.unref();
   }
@@ -40,7 +39,7 @@ export function decideLocally(start, limits) {
   return others === undefined ? decisionAt(decisions, 0, limits) : answerOf(others[0]);
 }
 
-/** Makes a call of the addon that answers before it returns, and gives what `read` makes of it. */
+/** Makes a call of the addon that answers before it returns, and returns what `read` makes of the answer. */
 export function callLocally(start, read) {
   start(immediate, 0);
   return read(answerOf(immediate.take().others[0]));
@@ -51,145 +50,132 @@ function answerOf({ answer, failure }) {
   throw errorFrom(failure);
 }
 
-/** Starts a call of the addon under a number, and promises the decision. */
+/** Starts a call of the addon that is answered later, and promises the decision. */
 export function decideRemotely(start, limits) {
   return startRemotely(start, { limits });
 }
 
-/** Starts a call of the addon under a number, and promises what `read` makes of its answer. */
+/** Starts a call of the addon that is answered later, and promises what `read` makes of the answer. */
 export function callRemotely(start, read) {
   return startRemotely(start, { read });
 }
 
 function startRemotely(start, how) {
-  // Calls are answered in the order in which they were made.
-  sendGathered();
+  // Checks that were made before this call are sent first, because calls are answered in the order
+  // in which they were made.
+  sendBatches();
   return new Promise((resolve, reject) => {
     // The call is added before its answer can arrive: answers are taken in a later turn of the event
     // loop.
-    const id = expect({ ...how, resolve, reject });
+    const id = addCall({ ...how, resolve, reject });
     try {
       start(completions, id);
     } catch (error) {
       // The addon could not read an argument, so no answer will come. A call that stays pending
       // would keep the process alive for ever.
-      expected(id);
+      removeCall(id);
       letProcessEnd();
       throw error;
     }
   });
 }
 
-/** The checks of one limiter in one turn of the event loop: one call of the addon, and one trip. */
-export class Gathering {
+/** The checks that one limiter makes in one turn of the event loop, which share a call of the addon. */
+export class CheckBatch {
   #native;
   #limits;
   #keys = '';
-  #asked = [];
+  #checks = [];
 
   constructor(native, limits) {
     this.#native = native;
     this.#limits = limits;
   }
 
-  /** Promises the decision. */
+  /** Adds a check, and promises its decision. */
   check(key, cost) {
     return new Promise((resolve, reject) => {
-      const id = expect({ limits: this.#limits, resolve, reject });
+      const id = addCall({ limits: this.#limits, resolve, reject });
       this.#keys += key;
-      const size = this.#asked.push(id, key.length, cost);
-      if (size === 3) gather(this);
-      else if (size >= 3 * portion) this.send();
+      const size = this.#checks.push(id, key.length, cost);
+      if (size === 3) sendAfterTurn(this);
+      else if (size >= 3 * earlyBatch) this.send();
     });
   }
 
-  /** Sends what has been gathered. */
+  /** Sends the checks that have been added since the last time. */
   send() {
-    if (this.#asked.length === 0) return;
+    if (this.#checks.length === 0) return;
     const keys = this.#keys;
-    const asked = new Float64Array(this.#asked);
+    const checks = new Float64Array(this.#checks);
     this.#keys = '';
-    this.#asked = [];
-    this.#native.checkGathered(keys, asked, completions);
+    this.#checks = [];
+    this.#native.checkBatch(keys, checks, completions);
   }
 }
 
-let gathered = [];
-// How many checks are sent before a turn is over: half of those that were last on their way, so
-// that Redis works on them while the turn goes on with the others.
-let portion = MOST_GATHERED;
+let batches = [];
+// The number of checks that are sent before the turn of the event loop is over: half of the calls
+// that were pending when the last answers came. Redis then works on these while the turn makes the rest.
+let earlyBatch = MAX_EARLY_BATCH;
 
-function gather(gathering) {
-  // After all that this turn of the event loop goes on with: what it asks for travels together.
-  if (gathered.push(gathering) === 1) process.nextTick(sendGathered);
+function sendAfterTurn(batch) {
+  // The next tick comes after the rest of this turn, so all checks that it makes share a batch.
+  if (batches.push(batch) === 1) process.nextTick(sendBatches);
 }
 
-/** Sends all that has been gathered. */
-export function sendGathered() {
-  if (gathered.length === 0) return;
-  const all = gathered;
-  gathered = [];
-  for (const gathering of all) gathering.send();
+/** Sends all batches of checks. */
+export function sendBatches() {
+  if (batches.length === 0) return;
+  const filled = batches;
+  batches = [];
+  for (const batch of filled) batch.send();
 }
 
-// The callers that wait for an answer, by the number of their call, and the numbers that are free.
-const waiting = [];
-const free = [];
+// The pending calls by their ids, and the ids that are free. A call is `{ limits, resolve, reject }`
+// if a decision answers it, and otherwise `{ read, resolve, reject }`.
+const pending = [];
+const freeIds = [];
 
-// The process stays alive for answers that are on their way, and for nothing else.
-function expect(settling) {
-  if (waiting.length === free.length) keepAlive.ref();
-  const id = free.length > 0 ? free.pop() : waiting.length;
-  waiting[id] = settling;
+// Adds a call and returns its id. The process stays alive while a call is pending, and no longer.
+function addCall(call) {
+  if (pending.length === freeIds.length) keepAlive.ref();
+  const id = freeIds.length > 0 ? freeIds.pop() : pending.length;
+  pending[id] = call;
   return id;
 }
 
-function expected(id) {
-  const settling = waiting[id];
-  waiting[id] = undefined;
-  free.push(id);
-  return settling;
+function removeCall(id) {
+  const call = pending[id];
+  pending[id] = undefined;
+  freeIds.push(id);
+  return call;
 }
 
-function settleAll() {
-  const half = Math.ceil((waiting.length - free.length) / 2);
-  portion = Math.min(Math.max(half, LEAST_PORTION), MOST_GATHERED);
-  // All answers in one step: an answer that comes between two steps would wake nobody.
+function letProcessEnd() {
+  if (pending.length > freeIds.length) return;
+  keepAlive.unref();
+  if (freeIds.length > MAX_IDLE_IDS) pending.length = freeIds.length = 0;
+}
+
+function settleAnswers() {
+  const half = Math.ceil((pending.length - freeIds.length) / 2);
+  earlyBatch = Math.min(Math.max(half, MIN_EARLY_BATCH), MAX_EARLY_BATCH);
+  // All answers are taken in one step, because an answer that arrived between two steps would not
+  // wake the event loop.
   const { decisions, others = [] } = completions.take();
   for (let at = 0; at < decisions.length; at += NUMBERS) {
-    const { limits, resolve } = expected(decisions[at]);
+    const { limits, resolve } = removeCall(decisions[at]);
     resolve(decisionAt(decisions, at, limits));
   }
   for (const { id, answer, failure } of others) {
-    const { read, resolve, reject } = expected(id);
+    const { read, resolve, reject } = removeCall(id);
     if (failure === undefined) resolve(read(answer));
     else reject(errorFrom(failure));
   }
   letProcessEnd();
 }
 
-function letProcessEnd() {
-  if (waiting.length > free.length) return;
-  keepAlive.unref();
-  if (free.length > MOST_SPARE) waiting.length = free.length = 0;
-}
-
 function decisionAt(numbers, at, limits) {
-  const bound = limits[numbers[at + 1]];
-  const limit = numbers[at + 4];
-  return new Decision(
-    numbers[at + 2] === 1,
-    // A share of a limit has a smaller burst.
-    limit === bound.burst ? bound : { burst: limit, name: bound.name },
-    numbers[at + 5],
-    numbers[at + 6],
-    numbers[at + 7],
-    sources[numbers[at + 3]],
-  );
-}
-
-/** The decision in an answer that has others as well. */
-export function decisionOf({ allowed, tier, limit, remaining, retryAfterMs, resetAfterMs, source }, limits) {
-  const bound = { burst: limit, name: limits[tier].name };
-  return new Decision(allowed, bound, remaining, retryAfterMs, resetAfterMs, source);
+  return readDecision(numbers[at + 1], numbers, at + 2, limits);
 }

@@ -1,44 +1,46 @@
 /** The buckets of a limiter in a store that processes share (`shm://`, Redis), reached by the addon. */
 
 import {
-  Gathering,
+  CheckBatch,
   callLocally,
   callRemotely,
   decideLocally,
   decideRemotely,
-  decisionOf,
   loadAddon,
-  sendGathered,
+  sendBatches,
 } from './calls.js';
 import { invalid } from './memory/arguments.js';
-import { Decision } from './memory/decision.js';
+import { Decision, readDecision, sourceOf, tierOf } from './memory/decision.js';
 import { errorFrom } from './memory/errors.js';
 import { checkKeys, ownKeys } from './memory/keys.js';
 import { Pressure } from './memory/pressure.js';
 import { sleepUntil } from './memory/sleep.js';
 import { StoreHealth } from './memory/store-health.js';
 
+// The length of a decision as numbers: its status, and four more.
+const RECORD = 5;
+
 /** The buckets of one limiter. Methods answer by promise if the store is remote, and at once if not. */
 export class StoreBuckets {
   #limits;
   #native;
-  #remote;
-  #leased;
-  #gathering;
+  #isRemote;
+  #isLeased;
+  #batch;
 
   constructor(limits, options) {
     this.#limits = limits;
-    this.#leased = options.lease !== undefined;
+    this.#isLeased = options.lease !== undefined;
     const named = limits.map((limit) => ({ name: limit.name, text: String(limit) }));
     const opened = loadAddon().openLimiter({ ...options, limits: named });
     if ('code' in opened) throw errorFrom(opened);
     this.#native = opened;
-    this.#remote = opened.isRemote;
-    this.#gathering = new Gathering(opened, limits);
+    this.#isRemote = opened.isRemote;
+    this.#batch = new CheckBatch(opened, limits);
   }
 
   get synchronous() {
-    if (!this.#remote) return this;
+    if (!this.#isRemote) return this;
     throw invalid('store', 'it is remote, so it answers by promise only: use the methods without Sync');
   }
 
@@ -54,29 +56,28 @@ export class StoreBuckets {
 
   check(key, cost) {
     checkKeys(key, this.#limits.length);
-    if (!this.#remote) return this.#checkLocal(key, cost);
-    if (this.#leased) {
+    if (!this.#isRemote) return this.#checkLocal(key, cost);
+    if (this.#isLeased) {
       const numbers = this.#native.checkLeased(key, cost);
-      if (numbers != null) return Promise.resolve(this.#decide(numbers, 'lease'));
+      if (numbers != null) return Promise.resolve(this.#readLocal(numbers));
     }
-    if (typeof key === 'string') return this.#gathering.check(key, cost);
+    if (typeof key === 'string') return this.#batch.check(key, cost);
     return this.#decision((queue, id) => this.#native.check(key, cost, queue, id));
   }
 
   checkMany(checks) {
     for (const { key } of checks) checkKeys(key, this.#limits.length);
-    const limits = this.#limits;
-    const read = (answers) => answers.map((answer) => decisionOf(answer, limits));
+    const read = (records) => checks.map((_, index) => this.#read(records, index * RECORD));
     return this.#call((queue, id) => this.#native.checkMany(checks, queue, id), read);
   }
 
   /** Reserves a slot. If its decision is a refusal, there is nothing to wait for, settle or cancel. */
   reserve(key, cost, maxWaitMs) {
     checkKeys(key, this.#limits.length);
-    const [limits, own] = [this.#limits, ownKeys(key)];
+    const own = ownKeys(key);
     const read = ({ decision, delayMs, native }) => ({
-      decision: decisionOf(decision, limits),
-      tier: decision.tier,
+      decision: this.#read(decision, 0),
+      tier: tierOf(decision[0]),
       cost,
       key: own,
       delayMs,
@@ -121,7 +122,7 @@ export class StoreBuckets {
   }
 
   close() {
-    sendGathered();
+    sendBatches();
     this.#native.close();
   }
 
@@ -129,19 +130,24 @@ export class StoreBuckets {
   #checkLocal(key, cost) {
     const answer = this.#native.checkLocal(key, cost);
     if (!Array.isArray(answer)) throw errorFrom(answer);
-    return this.#decide(answer, 'shm');
+    return this.#readLocal(answer);
   }
 
-  #decide([status, remaining, retryAfterMs, resetAfterMs], source) {
-    const allowed = (status & 1) === 1;
-    return new Decision(allowed, this.#limits[status >>> 1], remaining, retryAfterMs, resetAfterMs, source);
+  // A decision of this process is by a whole limit, so its numbers leave the burst out.
+  #readLocal([status, remaining, retryAfterMs, resetAfterMs]) {
+    const bound = this.#limits[tierOf(status)];
+    return new Decision((status & 1) === 1, bound, remaining, retryAfterMs, resetAfterMs, sourceOf(status));
+  }
+
+  #read(records, at) {
+    return readDecision(records[at], records, at + 1, this.#limits);
   }
 
   #decision(start) {
-    return this.#remote ? decideRemotely(start, this.#limits) : decideLocally(start, this.#limits);
+    return this.#isRemote ? decideRemotely(start, this.#limits) : decideLocally(start, this.#limits);
   }
 
   #call(start, read) {
-    return this.#remote ? callRemotely(start, read) : callLocally(start, read);
+    return this.#isRemote ? callRemotely(start, read) : callLocally(start, read);
   }
 }

@@ -1,26 +1,26 @@
-//! How calls of a store settle promises.
+//! Settles promises with the answers to calls of a store.
 //!
 //! The I/O thread never touches JavaScript: it puts each answer into a queue and, when the queue
 //! was empty, wakes the event loop. The loop then takes all answers in one step, so one wake-up
-//! serves as many promises as have gathered, and none is overlooked (see
-//! [`tidegate::answer_queue`]).
+//! serves many promises, and no answer is overlooked (see [`tidegate::answer_queue`]).
 
 use std::sync::Arc;
 
-use napi::bindgen_prelude::{Float64ArraySlice, Function};
+use napi::bindgen_prelude::{Either3, Float64ArraySlice, Function};
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use napi::{Env, Status};
 use napi_derive::napi;
-use tidegate::Error;
-use tidegate::bindings::{AnswerQueue, Pushed, after_batch};
+use tidegate::bindings::{AnswerQueue, CancelOnDrop, Pushed, after_batch};
+use tidegate::{Decision, Error};
 
-use crate::answer::{Answered, Failure, NUMBERS, Reply, hand_over, numbers};
+use crate::answer::{Failure, RECORD, record};
+use crate::reservation::Reserved;
 
-/// Weak: it does not keep the event loop alive. The JavaScript side does, while
-/// there are promises to settle.
+/// Wakes the event loop. It is weak, which means that it does not keep the loop alive: the
+/// JavaScript side does, while there are promises to settle.
 type Wake = ThreadsafeFunction<(), (), (), Status, false, true>;
 
-/// The answers on their way to one event loop.
+/// The queue of answers for one event loop.
 #[napi]
 pub struct Completions(Arc<Queue>);
 
@@ -30,32 +30,41 @@ struct Queue {
     wake: Option<Wake>,
 }
 
+/// The answer to any operation of a limiter.
+pub(crate) enum Reply {
+    Decision(Decision),
+    Decisions(Vec<Decision>),
+    /// A reservation, which is cancelled if it never reaches JavaScript.
+    Reservation(CancelOnDrop),
+    /// Whether all of a reservation was given back.
+    Cancelled(bool),
+}
+
 /// All answers that had come in when they were taken.
 #[napi(object, object_from_js = false)]
 pub struct Answers<'env> {
-    /// For each decision the number of its call, then the numbers of `answer::numbers`: an
-    /// object with names for each would take longer to make than all the rest.
+    /// The id of its call, then its record, for each answer that is one decision. Nearly all are.
     pub decisions: Float64ArraySlice<'env>,
-    /// All answers of other kinds; absent if there are none.
+    /// All other answers; absent if there are none.
     pub others: Option<Vec<Completion>>,
 }
 
-/// What came of the call with this number: an answer or a failure.
+/// The answer to one call, or its failure.
 #[napi(object, object_from_js = false)]
 pub struct Completion {
-    /// The number that the call was given.
+    /// The id of the call.
     pub id: u32,
-    /// What the limiter answered, of the kind that the call asks for.
-    pub answer: Option<Answered>,
-    /// Why there is no answer.
+    /// The records of decisions, or a reservation, or whether all of one was given back.
+    pub answer: Option<Either3<Vec<f64>, Reserved, bool>>,
+    /// The reason why there is no answer.
     pub failure: Option<Failure>,
 }
 
 #[napi]
 impl Completions {
-    /// A queue that has `on_answers` called, on the event loop, when there is
-    /// something to take. Without it nobody is told, which is for calls
-    /// of a limiter that is not remote: their answers are there when they return.
+    /// A queue that calls `on_answers` on the event loop when there are answers to take. Without
+    /// `on_answers` it wakes nobody. It is then for limiters that are not remote, whose answers are
+    /// there when a call returns.
     #[napi(constructor)]
     pub fn new(on_answers: Option<Function<'_, (), ()>>) -> napi::Result<Self> {
         let weak = |on_answers: Function<'_, (), ()>| {
@@ -70,13 +79,13 @@ impl Completions {
     #[napi]
     pub fn take<'env>(&self, env: &'env Env) -> napi::Result<Answers<'env>> {
         let answers = self.0.answers.take();
-        let mut decisions = Vec::with_capacity(answers.len() * (1 + NUMBERS));
+        let mut decisions = Vec::with_capacity(answers.len() * (1 + RECORD));
         let mut others = None;
         for (id, outcome) in answers {
             match outcome {
                 Ok(Reply::Decision(decision)) => {
                     decisions.push(f64::from(id));
-                    decisions.extend(numbers(&decision));
+                    decisions.extend(record(&decision));
                 }
                 other => others.get_or_insert_with(Vec::new).push(Completion::new(id, other)),
             }
@@ -87,7 +96,17 @@ impl Completions {
 
 impl Completion {
     fn new(id: u32, outcome: Result<Reply, Error>) -> Self {
-        match outcome.and_then(hand_over) {
+        let answer = outcome.and_then(|reply| {
+            Ok(match reply {
+                Reply::Decision(decision) => Either3::A(record(&decision).into()),
+                Reply::Decisions(decisions) => {
+                    Either3::A(decisions.iter().flat_map(record).collect())
+                }
+                Reply::Reservation(reservation) => Either3::B(reservation.claim()?.into()),
+                Reply::Cancelled(all) => Either3::C(all),
+            })
+        });
+        match answer {
             Ok(answer) => Self { id, answer: Some(answer), failure: None },
             Err(error) => Self { id, answer: None, failure: Some(Failure::from(&error)) },
         }
@@ -105,27 +124,29 @@ impl Queue {
 
     fn wake(&self) {
         if let Some(wake) = &self.wake {
-            // Fails only when the event loop is gone, and then nobody waits.
+            // This fails only when the event loop is gone, and then no promise is left to settle.
             wake.call((), ThreadsafeFunctionCallMode::NonBlocking);
         }
     }
 }
 
 impl Completions {
+    /// The right to settle the promise of the call with this id.
     pub(crate) fn ticket(&self, id: u32) -> Ticket {
         Ticket { queue: Some(Arc::clone(&self.0)), id }
     }
 }
 
-/// The right to settle one promise; it settles with an error if it is lost, so
-/// that nobody waits for ever.
+/// The right to settle one promise. If it is dropped unused, the promise is rejected, so that
+/// nobody waits for ever.
 pub(crate) struct Ticket {
-    /// None once it has been used.
+    /// `None` once it has been used.
     queue: Option<Arc<Queue>>,
     id: u32,
 }
 
 impl Ticket {
+    /// Settles the promise.
     pub(crate) fn settle(mut self, outcome: Result<Reply, Error>) {
         if let Some(queue) = self.queue.take() {
             queue.push(self.id, outcome);

@@ -1,18 +1,18 @@
-//! Keys as JavaScript gives them.
+//! The keys of a call, as JavaScript gives them.
 
 use napi::bindgen_prelude::{Either, Either3, Uint8Array};
 use tidegate::Keys;
 
-/// One key for all limits, or one for each, as JavaScript gives them.
+/// One key for all limits, or one for each limit.
 pub(crate) type KeyOrKeys = Either3<String, Uint8Array, Vec<Either<String, Uint8Array>>>;
 
-/// The same, lent to the crate `tidegate`.
-pub(crate) enum Lent<'k> {
+/// The bytes of a [`KeyOrKeys`], from which [`Keys`] can be borrowed.
+pub(crate) enum KeyBytes<'k> {
     One(&'k [u8]),
     Each(Vec<&'k [u8]>),
 }
 
-impl<'k> From<&'k KeyOrKeys> for Lent<'k> {
+impl<'k> From<&'k KeyOrKeys> for KeyBytes<'k> {
     fn from(keys: &'k KeyOrKeys) -> Self {
         let one = |key: &'k Either<String, Uint8Array>| -> &'k [u8] {
             match key {
@@ -28,11 +28,11 @@ impl<'k> From<&'k KeyOrKeys> for Lent<'k> {
     }
 }
 
-impl<'k> From<&'k Lent<'k>> for Keys<'k> {
-    fn from(lent: &'k Lent<'k>) -> Self {
-        match lent {
-            Lent::One(key) => Self::One(key),
-            Lent::Each(keys) => Self::Each(keys),
+impl<'k> From<&'k KeyBytes<'k>> for Keys<'k> {
+    fn from(bytes: &'k KeyBytes<'k>) -> Self {
+        match bytes {
+            KeyBytes::One(key) => Self::One(key),
+            KeyBytes::Each(keys) => Self::Each(keys),
         }
     }
 }

@@ -1,8 +1,7 @@
-//! The shared bucket for Node: names and conversions around the crate `tidegate`.
+//! The addon for Node: names and conversions around the crate `tidegate`.
 //!
-//! The JavaScript in `lib/` gives this its public shape. Buckets in memory do not
-//! come here: they are in the WebAssembly engine, which answers faster (see
-//! `bench/memory-engine.mjs`).
+//! The JavaScript in `lib/` gives it its public shape. Buckets in memory do not come here: the
+//! WebAssembly engine keeps them, because it answers faster (see `bench/memory-engine.mjs`).
 
 #![cfg_attr(not(test), warn(clippy::disallowed_methods, clippy::disallowed_types))]
 
@@ -10,12 +9,13 @@ mod answer;
 mod completions;
 mod keys;
 mod limiter;
+mod millis;
 mod reservation;
 
-pub use answer::{Answer, Failure, Reserved, source_names};
+pub use answer::Failure;
 pub use completions::{Answers, Completion, Completions};
 pub use limiter::{
     CheckInput, LeaseFields, LimitText, NativeLimiter, OpenOptions, PressureCounts,
     StoreHealthCounts, open_limiter,
 };
-pub use reservation::NativeReservation;
+pub use reservation::{NativeReservation, Reserved};

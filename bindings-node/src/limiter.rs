@@ -1,4 +1,4 @@
-//! The limiter on Redis and on `shm://`, as JavaScript calls it.
+//! Limiters over a store (`shm://`, Redis): the options with which they open, and their operations.
 
 use core::time::Duration;
 
@@ -7,56 +7,54 @@ use napi::bindgen_prelude::{Float64ArraySlice, Utf16String};
 use napi_derive::napi;
 use tidegate::bindings::{CancelOnDrop, decision};
 use tidegate::{
-    Decision, Keys, LeaseOptions, Limiter, OnStoreError, Operation, Pressure, Reservation,
-    StoreHealth,
+    Keys, LeaseOptions, Limiter, OnStoreError, Operation, Pressure, Reservation, StoreHealth,
 };
 
-use crate::answer::{Answer, Failure, Reply};
-use crate::completions::Completions;
-use crate::keys::{KeyOrKeys, Lent};
-
-const NANOS_PER_MILLI: u64 = 1_000_000;
+use crate::answer::{Failure, local_record};
+use crate::completions::{Completions, Reply};
+use crate::keys::{KeyBytes, KeyOrKeys};
+use crate::millis::in_nanos;
 
 /// A limiter of the crate `tidegate`.
 #[napi]
 pub struct NativeLimiter(Limiter);
 
-/// What [`open_limiter`] takes.
+/// The options of [`open_limiter`].
 #[napi(object)]
 pub struct OpenOptions {
     /// One to four limits.
     pub limits: Vec<LimitText>,
     /// The store's URL.
     pub store: String,
-    /// What keys in the store begin with.
+    /// The beginning of all keys in the store.
     pub prefix: Option<String>,
-    /// How long a check may take.
+    /// The longest time that a call may take.
     pub store_timeout_ms: Option<u32>,
-    /// What to answer while the store fails.
+    /// The name of the policy for the time in which the store fails.
     pub on_store_error: Option<String>,
-    /// How many equal shares each limit then has; this process goes on with one of them.
+    /// The number of processes among which that policy divides each limit.
     pub peers: Option<u32>,
-    /// How long a refusal may be kept.
+    /// The longest time for which a refusal is kept.
     pub deny_cache_ms: Option<u32>,
-    /// How buckets are leased.
+    /// The terms of leases; absent if buckets are not leased.
     pub lease: Option<LeaseFields>,
 }
 
-/// How buckets are leased.
+/// The terms on which buckets are leased.
 #[napi(object)]
 pub struct LeaseFields {
-    /// How long a slice lives.
+    /// The lifetime of a slice.
     pub ttl_ms: u32,
-    /// The largest part of the rate that this process takes.
+    /// The largest share of the rate that this process takes.
     pub max_share: Option<f64>,
 }
 
 /// A limit by its text.
 #[napi(object)]
 pub struct LimitText {
-    /// What decisions report it as.
+    /// The name by which decisions report it.
     pub name: String,
-    /// Its text in the grammar.
+    /// The text of the limit, in the grammar.
     pub text: String,
 }
 
@@ -90,23 +88,23 @@ pub fn open_limiter(options: OpenOptions) -> Either<NativeLimiter, Failure> {
     }
 }
 
-/// What a store could not keep.
+/// Counts of what a store could not keep.
 #[napi(object)]
 pub struct PressureCounts {
     /// Buckets that were dropped although they owed something.
     pub evicted: f64,
-    /// Calls that were refused for want of room.
+    /// Calls that were refused because the store was full.
     pub denied: f64,
 }
 
-/// How the store has done.
+/// The state of the store, and counts of its failures.
 #[napi(object, object_from_js = false)]
 pub struct StoreHealthCounts {
-    /// What becomes of calls.
+    /// The state of the circuit breaker.
     pub state: &'static str,
     /// Calls that failed.
     pub failures: f64,
-    /// Calls that the limiter has answered itself.
+    /// Calls that the policy for a failing store answered.
     pub fallbacks: f64,
 }
 
@@ -119,25 +117,25 @@ pub struct CheckInput {
     pub cost: f64,
 }
 
-/// Each operation is started, and its answer comes to `completions` under the number `id`.
-/// Costs and other counts are whole numbers; waits are milliseconds, which may be infinite.
+/// Each operation is started, and its answer comes to `completions` under the number `id`. If the
+/// limiter is not remote, the answer is there when the call returns. Costs and other counts are
+/// whole numbers; waits are milliseconds, which may be infinite.
 #[napi]
 impl NativeLimiter {
-    /// Whether answers come later, by the I/O thread; if not, they are there when the
-    /// call returns.
+    /// Whether answers come later, from the I/O thread.
     #[napi(getter)]
     pub fn is_remote(&self) -> bool {
         self.0.is_remote()
     }
 
-    /// What the store could not keep for want of room.
+    /// Counts of what the store could not keep because it was full.
     #[napi(getter)]
     pub fn pressure(&self) -> PressureCounts {
         let Pressure { evicted, denied, .. } = self.0.pressure();
         PressureCounts { evicted: evicted as f64, denied: denied as f64 }
     }
 
-    /// How the store has done.
+    /// The state of the store, and counts of its failures.
     #[napi(getter)]
     pub fn store_health(&self) -> StoreHealthCounts {
         let StoreHealth { state, failures, fallbacks, .. } = self.0.store_health();
@@ -150,22 +148,22 @@ impl NativeLimiter {
     pub fn check(&self, key: KeyOrKeys, cost: f64, completions: &Completions, id: u32) {
         let ticket = completions.ticket(id);
         let done = move |answer: Result<_, _>| ticket.settle(answer.map(Reply::Decision));
-        self.0.check_then(&Lent::from(&key), cost as u64, done);
+        self.0.check_then(&KeyBytes::from(&key), cost as u64, done);
     }
 
-    /// The same for checks that came in one turn of the event loop, each answered by itself.
-    /// `keys` are their keys, one after the other; `asked` has for each the number under which
-    /// it is answered, how many units of UTF-16 its key has, and its cost.
+    /// Makes the checks of one turn of the event loop, and answers each with a decision. `keys` are
+    /// their keys, one after the other. `checks` has three numbers for each check: its id, the
+    /// length of its key in units of UTF-16, and its cost.
     #[napi]
-    pub fn check_gathered(
+    pub fn check_batch(
         &self,
         keys: Utf16String,
-        asked: Float64ArraySlice<'_>,
+        checks: Float64ArraySlice<'_>,
         completions: &Completions,
     ) {
         let (mut text, mut units) = (String::with_capacity(keys.len()), keys.iter().copied());
-        let checks = asked.chunks_exact(3).map(|asked| {
-            let (id, length, cost) = (asked[0] as u32, asked[1] as usize, asked[2] as u64);
+        let checks = checks.chunks_exact(3).map(|check| {
+            let (id, length, cost) = (check[0] as u32, check[1] as usize, check[2] as u64);
             let start = text.len();
             let units = units.by_ref().take(length);
             let decoded = char::decode_utf16(units);
@@ -179,31 +177,31 @@ impl NativeLimiter {
         }));
     }
 
-    /// Checks on this thread, for a limiter that is not remote. The numbers are twice the
-    /// tier, plus one if allowed, and an [`Answer`](crate::Answer)'s `remaining`,
-    /// `retry_after_ms` and `reset_after_ms`: an object with names takes longer than the check.
+    /// Checks on this thread, for a limiter that is not remote. Returns the numbers of
+    /// `answer::local_record`, because an object with names takes longer to make than the check.
     #[napi]
     pub fn check_local(&self, key: KeyOrKeys, cost: f64) -> Either<Vec<f64>, Failure> {
-        match self.0.check(&Lent::from(&key), cost as u64) {
-            Ok(decision) => Either::A(as_numbers(&decision)),
+        match self.0.check(&KeyBytes::from(&key), cost as u64) {
+            Ok(decision) => Either::A(local_record(&decision).into()),
             Err(error) => Either::B(Failure::from(&error)),
         }
     }
 
-    /// The same for a check that a slice of this process decides; nothing where the store must
-    /// be asked.
+    /// Checks on this thread against a slice that this process has leased. Returns the numbers of
+    /// `answer::local_record`, or nothing if the store must be asked.
     #[napi]
     pub fn check_leased(&self, key: KeyOrKeys, cost: f64) -> Option<Vec<f64>> {
-        self.0.check_leased(&Lent::from(&key), cost as u64).as_ref().map(as_numbers)
+        let decision = self.0.check_leased(&KeyBytes::from(&key), cost as u64)?;
+        Some(local_record(&decision).into())
     }
 
     /// Answers with a decision for each.
     #[napi]
     pub fn check_many(&self, checks: Vec<CheckInput>, completions: &Completions, id: u32) {
         let ticket = completions.ticket(id);
-        let lent: Vec<_> =
-            checks.iter().map(|check| (Lent::from(&check.key), check.cost as u64)).collect();
-        let checks = lent.iter().map(|(lent, cost)| (Keys::from(lent), *cost));
+        let checks: Vec<_> =
+            checks.iter().map(|check| (KeyBytes::from(&check.key), check.cost as u64)).collect();
+        let checks = checks.iter().map(|(key, cost)| (Keys::from(key), *cost));
         let done = move |answer: Result<_, _>| ticket.settle(answer.map(Reply::Decisions));
         self.0.check_many_then(checks, done);
     }
@@ -223,7 +221,7 @@ impl NativeLimiter {
         let done = move |answer: Result<Reservation, _>| {
             ticket.settle(answer.map(|made| Reply::Reservation(CancelOnDrop::from(made))));
         };
-        self.0.reserve_then(&Lent::from(&key), cost as u64, Some(max_wait), done);
+        self.0.reserve_then(&KeyBytes::from(&key), cost as u64, Some(max_wait), done);
     }
 
     /// Answers with a decision.
@@ -258,14 +256,14 @@ impl NativeLimiter {
         self.run(&key, Operation::Reset, completions, id);
     }
 
-    /// Checks on this thread, and says only whether the cost was charged. Here to
-    /// be measured: the least that a native engine for memory could take.
+    /// Checks on this thread, and says only whether the cost was charged. `bench/memory-engine.mjs`
+    /// measures it as the least time that a native engine for memory could take.
     #[napi]
     pub fn is_allowed_blocking(&self, key: String, cost: f64) -> bool {
         self.0.check(&key, cost as u64).is_ok_and(|decision| decision.allowed)
     }
 
-    /// Lets go of the limiter: later calls fail.
+    /// Closes the limiter: later calls fail.
     #[napi]
     pub fn close(&self) {
         self.0.close();
@@ -276,20 +274,6 @@ impl NativeLimiter {
     fn run(&self, key: &KeyOrKeys, operation: Operation, completions: &Completions, id: u32) {
         let ticket = completions.ticket(id);
         let done = move |outcome| ticket.settle(decision(outcome).map(Reply::Decision));
-        self.0.run(&Lent::from(key), operation, done);
+        self.0.run(&KeyBytes::from(key), operation, done);
     }
-}
-
-fn as_numbers(decision: &Decision) -> Vec<f64> {
-    let Answer { allowed, tier, remaining, retry_after_ms, reset_after_ms, .. } =
-        Answer::from(decision);
-    let status = f64::from(tier * 2 + u8::from(allowed));
-    vec![status, remaining, retry_after_ms, reset_after_ms]
-}
-
-/// To the nearest nanosecond; the end of 64 bits when it is beyond.
-fn in_nanos(millis: f64) -> u64 {
-    let whole = millis.floor();
-    let beyond = ((millis - whole) * NANOS_PER_MILLI as f64).round();
-    (whole as u64).saturating_mul(NANOS_PER_MILLI).saturating_add(beyond as u64)
 }

@@ -1,27 +1,44 @@
-//! A reservation, as JavaScript holds it.
+//! Reservations, which JavaScript holds until it settles or cancels them.
 
 use napi_derive::napi;
 use tidegate::bindings::lock::Mutex;
 use tidegate::{Error, Reservation};
 
-use crate::answer::Reply;
-use crate::completions::Completions;
+use crate::answer::record;
+use crate::completions::{Completions, Reply};
+use crate::millis::in_millis;
 
-/// A reservation of the crate `tidegate`, until it is cancelled. Collected before that, its
-/// tokens count as spent.
-#[napi]
-pub struct NativeReservation(Mutex<Option<Reservation>>);
+/// The answer to a reserve.
+#[napi(object, object_from_js = false)]
+pub struct Reserved {
+    /// The record of the buckets after the charge, or of the refusal if there was no charge.
+    pub decision: Vec<f64>,
+    /// Whole milliseconds until the slot, rounded up. Without meaning for a refusal.
+    pub delay_ms: f64,
+    /// The handle that settles or cancels it.
+    pub native: NativeReservation,
+}
 
-impl NativeReservation {
-    pub(crate) fn new(reservation: Reservation) -> Self {
-        Self(Mutex::new(Some(reservation)))
+impl From<Reservation> for Reserved {
+    fn from(reservation: Reservation) -> Self {
+        let delay = u64::try_from(reservation.delay().as_nanos()).unwrap_or(u64::MAX);
+        Self {
+            decision: record(reservation.decision()).into(),
+            delay_ms: in_millis(delay),
+            native: NativeReservation(Mutex::new(Some(reservation))),
+        }
     }
 }
 
+/// A reservation that is neither settled nor cancelled; `None` once it is. When JavaScript drops
+/// it, its tokens count as spent.
+#[napi]
+pub struct NativeReservation(Mutex<Option<Reservation>>);
+
 #[napi]
 impl NativeReservation {
-    /// Corrects its charge to the `actual` tokens, and answers with a decision. Once, and not
-    /// after it has been cancelled.
+    /// Corrects the charge to the `actual` tokens, and answers with a decision. Fails if the
+    /// reservation is settled or cancelled already.
     #[napi]
     pub fn settle(&self, actual: f64, completions: &Completions, id: u32) {
         let ticket = completions.ticket(id);
@@ -34,8 +51,8 @@ impl NativeReservation {
         }
     }
 
-    /// Gives it back; whether all of it came back is answered to `completions` under the
-    /// number `id`. Once it has been cancelled, nothing comes back.
+    /// Gives the tokens back, and answers whether all of them came back. Gives nothing back if the
+    /// reservation is settled or cancelled already.
     #[napi]
     pub fn cancel(&self, completions: &Completions, id: u32) {
         let ticket = completions.ticket(id);

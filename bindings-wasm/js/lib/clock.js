@@ -25,7 +25,7 @@ export class FakeClock {
     this.#now = checkNanos('now', now);
   }
 
-  /** Moves forward by so many milliseconds, fractions included, but not past the end of time. */
+  /** Moves forward by `byMs` milliseconds, which may have a fraction, but not past 2^64 - 1 nanoseconds. */
   advance(byMs) {
     if (typeof byMs !== 'number' || !Number.isFinite(byMs) || byMs < 0) {
       throw invalid('byMs', `it must be a number of milliseconds, at least 0, but is ${describe(byMs)}`);
@@ -37,9 +37,8 @@ export class FakeClock {
 }
 
 /**
- * The default clock: monotonic, and aligned to the Unix epoch once, when it is made.
- *
- * Windows are therefore aligned to the epoch, while later steps of the wall clock change nothing.
+ * The default clock. It is monotonic, and aligned to the Unix epoch once, when it is made: so
+ * windows are aligned to the epoch, and later steps of the wall clock change nothing.
  */
 export class MonotonicClock {
   #start = Date.now() - performance.now();
@@ -50,6 +49,7 @@ export class MonotonicClock {
   }
 }
 
+/** The time, or the end of the timeline if the time is beyond it. */
 export function atMostEnd(nanos) {
   return nanos < END_OF_TIMELINE ? nanos : END_OF_TIMELINE;
 }
@@ -59,6 +59,11 @@ export function checkClock(clock) {
     throw invalid('clock', 'it must have a method now() that returns nanoseconds as a bigint');
   }
   return clock;
+}
+
+/** Nanoseconds in whole milliseconds, rounded up, so that waiting for this time is always enough. */
+export function ceilMillis(nanos) {
+  return Number((nanos + NANOS_PER_MILLI - 1n) / NANOS_PER_MILLI);
 }
 
 /** A clock's time as the engine takes it: whole milliseconds, and the nanoseconds beyond them. */

@@ -3,14 +3,19 @@
 import { initSync } from './tidegate_wasm.js';
 import { errorFrom } from './errors.js';
 
+/** The status of a call or answer of the engine that is a failure. */
+export const FAILED = 0xffff_ffff;
+/** The 64-bit words of a reservation: its delay, cost and source, then its cells before and after. */
+export const SLOT_WORDS = 11;
+
 let memory;
 
-/** Starts the engine's module. Once, by the entry point, before anything else of it is used. */
+/** Starts the engine's module. The entry point calls it once, before anything of the module is used. */
 export function start(module) {
   memory = initSync({ module }).memory;
 }
 
-/** A view of the module's memory, which is another one after the memory has grown. */
+/** A view of the module's memory. It becomes empty when that memory grows. */
 export function view(type, pointer, length) {
   return new type(memory.buffer, pointer, length);
 }

@@ -1,8 +1,17 @@
 /** The buckets of a limiter in this runtime's memory, which the WebAssembly engine keeps. */
 
-import { FakeClock, MonotonicClock, NANOS_PER_MILLI, atMostEnd, checkClock, splitMillis, splitNanos } from './clock.js';
+import {
+  FakeClock,
+  MonotonicClock,
+  NANOS_PER_MILLI,
+  atMostEnd,
+  ceilMillis,
+  checkClock,
+  splitMillis,
+  splitNanos,
+} from './clock.js';
 import { Decision } from './decision.js';
-import { raise, view } from './engine.js';
+import { FAILED, SLOT_WORDS, raise, view } from './engine.js';
 import { StoreError } from './errors.js';
 import { MAX_KEY, badKeyLength, checkIsBytes, checkKeys, checkWellFormed, ownKeys } from './keys.js';
 import { Pressure } from './pressure.js';
@@ -10,12 +19,8 @@ import { sleepUntil } from './sleep.js';
 import { StoreHealth } from './store-health.js';
 import { Engine } from './tidegate_wasm.js';
 
-// The status of a call of the engine that has a failure instead of a decision.
-const FAILED = 0xffff_ffff;
 // The key length that tells the engine that there is one key for each limit.
 const ONE_FOR_EACH = 0;
-// The 64-bit words of a reservation: its delay, cost and source, then its cells before and after.
-const SLOT_WORDS = 11;
 const encoder = new TextEncoder();
 
 /** The buckets of one limiter. Every method answers before it returns. */
@@ -241,8 +246,4 @@ export class MemoryBuckets {
     });
     return ONE_FOR_EACH;
   }
-}
-
-function ceilMillis(nanos) {
-  return Number((nanos + NANOS_PER_MILLI - 1n) / NANOS_PER_MILLI);
 }

@@ -2,9 +2,9 @@
 
 import { invalid } from './arguments.js';
 import { checkIsText, joined } from './clients.js';
-import { NANOS_PER_MILLI, splitMillis } from './clock.js';
-import { Decision } from './decision.js';
-import { raise, view } from './engine.js';
+import { ceilMillis, splitMillis } from './clock.js';
+import { readDecision, tierOf } from './decision.js';
+import { FAILED, SLOT_WORDS, raise, view } from './engine.js';
 import { StoreError } from './errors.js';
 import { checkKeys, ownKeys } from './keys.js';
 import { LeaseTimer } from './lease-timer.js';
@@ -14,15 +14,8 @@ import { StoreHealth } from './store-health.js';
 import { SharedBuckets as Engine, SharedOptions } from './tidegate_wasm.js';
 import { transportOf } from './transport.js';
 
-// The status of an answer that is a failure.
-const FAILED = 0xffff_ffff;
-// The 64-bit words of a reservation: its delay, cost and source, then its cells before and after.
-const SLOT_WORDS = 11;
-// The indices of the limit and the source in an answer. The numbers before them are the same as
-// those of the engine in memory.
-const [LIMIT, SOURCE] = [5, 6];
-const ANSWER_NUMBERS = 7;
-const SOURCES = ['redis', 'lease', 'fallback'];
+// The numbers of a decision: `limit`, `remaining`, `retryAfterMs` and `resetAfterMs`.
+const RECORD = 4;
 const STATES = ['closed', 'open', 'half_open'];
 const DEFAULT_PREFIX = 'tidegate';
 const DEFAULT_TIMEOUT_MS = 50;
@@ -80,10 +73,12 @@ export class SharedBuckets {
     const own = ownKeys(key);
     const [millis, nanos] = splitMillis(maxWaitMs);
     return this.#call((id) => this.#engine.reserve(...keys, cost, millis, nanos, id), (answer) => {
-      const { decision, tier } = this.#read(answer);
+      const status = statusOf(answer);
+      const decision = this.#read(status, answer);
+      const tier = tierOf(status);
       if (!decision.allowed) return { decision, cost, tier };
       const words = view(BigUint64Array, answer.slot_pointer(), SLOT_WORDS).slice();
-      const delayMs = Number((words[0] + NANOS_PER_MILLI - 1n) / NANOS_PER_MILLI);
+      const delayMs = ceilMillis(words[0]);
       return { decision, tier, cost, key: own, delayMs, due: performance.now() + delayMs, words };
     });
   }
@@ -95,11 +90,7 @@ export class SharedBuckets {
 
   cancel(slot) {
     const keys = this.#encode(slot.key);
-    return this.#call((id) => this.#engine.cancel(...keys, slot.words, id), (answer) => {
-      const restored = answer.outcome();
-      if (restored === FAILED) raise(answer);
-      return restored === 1;
-    });
+    return this.#call((id) => this.#engine.cancel(...keys, slot.words, id), (answer) => statusOf(answer) === 1);
   }
 
   settle(key, charged, actual) {
@@ -135,11 +126,11 @@ export class SharedBuckets {
   }
 
   #decide(start) {
-    return this.#call(start, (answer) => this.#read(answer).decision);
+    return this.#call(start, (answer) => this.#read(statusOf(answer), answer));
   }
 
   #call(start, read) {
-    return this.#transport.ask(start, read, this.#timeoutMs);
+    return this.#transport.call(start, read, this.#timeoutMs);
   }
 
   // The function that starts a check. A single text passes to the engine as it is, which is faster
@@ -167,17 +158,16 @@ export class SharedBuckets {
     return [joined(bytes), Uint32Array.from(bytes, ({ length }) => length)];
   }
 
-  #read(answer) {
-    const status = answer.outcome();
-    if (status === FAILED) raise(answer);
-    const numbers = view(Float64Array, answer.answer_pointer(), ANSWER_NUMBERS);
-    const tier = status >>> 1;
-    // The burst is read from the answer, because a fallback decides by a share of the limit, whose
-    // burst is smaller.
-    const bound = { burst: numbers[LIMIT], name: this.#limits[tier].name };
-    const source = SOURCES[numbers[SOURCE]];
-    return { decision: new Decision((status & 1) === 1, bound, numbers[0], numbers[1], numbers[2], source), tier };
+  #read(status, answer) {
+    return readDecision(status, view(Float64Array, answer.record_pointer(), RECORD), 0, this.#limits);
   }
+}
+
+// The status of an answer. Throws if the answer is a failure.
+function statusOf(answer) {
+  const status = answer.status();
+  if (status === FAILED) raise(answer);
+  return status;
 }
 
 function optionsOf(limits, timeoutMs, { prefix = DEFAULT_PREFIX, onStoreError = 'raise', peers, denyCacheMs, lease }) {

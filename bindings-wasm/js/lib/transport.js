@@ -1,4 +1,4 @@
-/** Sends the requests of limiters over a Redis client of the program's own, in batches. */
+/** Sends the requests of limiters in batches over a Redis client that the program has made. */
 
 import { Alarm } from './alarm.js';
 import { commandsOf, isCluster, isTextOnly, isTimeout, partsOf, refusalOf, senderOf } from './clients.js';
@@ -6,15 +6,16 @@ import { view } from './engine.js';
 import { StoreTimeout } from './errors.js';
 import { Batch, Client } from './tidegate_wasm.js';
 
-/** The most requests in one batch. */
+// The most requests in one batch.
 const MAX_REQUESTS = 8192;
-/** How many batch objects are kept for later: making one costs more than a batch takes. */
+// The most batch objects that are kept for later use, because making one costs more than a batch takes.
 const MAX_SPARE = 16;
-// After the turn's other callbacks, where the runtime can do that.
+// Runs a function after the other callbacks of this turn of the event loop, if the runtime can do
+// that, and otherwise after the current callback.
 const soon = (run) => (globalThis.setImmediate ?? globalThis.queueMicrotask)(run);
 const transports = new WeakMap();
 
-/** The transport of a client, for all limiters that use the client. */
+/** The transport of a client, which all limiters over that client share. */
 export function transportOf(client) {
   const known = transports.get(client);
   if (known !== undefined) return known;
@@ -29,17 +30,17 @@ export function transportOf(client) {
  * from the replies.
  */
 class Transport {
-  /** The engine's part. */
+  /** The engine's part of the transport: the queues of requests and answers. */
   engine = new Client();
   #send;
   #maxRequests;
   #lastId = 0;
-  // The callers, by the number of their call.
+  // The callers by the id of their call.
   #callers = new Map();
   // The batches that somebody waits for.
   #inFlight = new Set();
-  // The batches among them that were in flight when some caller's timeout was over. Their callers may have
-  // been told without a reply, so it can be that nobody waits for the replies that are left.
+  // The batches that were in flight when some caller's timeout was over. Callers of such a batch may
+  // have been answered without a reply, so perhaps nobody waits for its remaining replies.
   #overdue = new Set();
   // Batch objects that are free to be used again.
   #spare = [];
@@ -54,8 +55,8 @@ class Transport {
     this.textOnly = isTextOnly(client);
   }
 
-  /** Promises what `read` makes of the answer to the call that `start` makes under a number. */
-  ask(start, read, timeoutMs) {
+  /** Promises what `read` makes of the answer to the call that `start` makes under an id. */
+  call(start, read, timeoutMs) {
     return new Promise((resolve, reject) => {
       const id = (this.#lastId + 1) >>> 0;
       this.#lastId = id;
@@ -73,14 +74,15 @@ class Transport {
     });
   }
 
-  /** Sends the requests that the engine has made by itself, which nobody here waits for. */
+  /** Sends the requests that the engine has made by itself, for which no caller waits. */
   flush(timeoutMs) {
     if (this.engine.waiting() === 0) return;
     this.#alarm.ringWithin(timeoutMs);
     this.#schedule();
   }
 
-  // Not async, and with few promises of its own: they would take longer than the rest of it.
+  // Sends the commands of a batch and hands over the replies, until the batch has no more commands.
+  // Not async, because more promises would take longer than everything else that it does.
   #exchange(batch, done) {
     let left = 0;
     const breakOff = (error) => {
@@ -89,7 +91,7 @@ class Transport {
       this.#settle(error);
       done();
     };
-    const took = (command, value, reason) => {
+    const receive = (command, value, reason) => {
       if (left === 0) return;
       try {
         this.#settle(take(batch, command, value, reason));
@@ -109,7 +111,8 @@ class Transport {
       const words = view(Uint8Array, batch.words_pointer(), batch.words_length());
       const lengths = view(Uint32Array, batch.lengths_pointer(), batch.lengths_length());
       commandsOf(words, lengths, left).forEach((own, command) => {
-        this.#sendCommand(own).then((value) => took(command, value), (reason) => took(command, undefined, reason));
+        const sent = this.#sendCommand(own);
+        sent.then((value) => receive(command, value), (reason) => receive(command, undefined, reason));
       });
     } catch (error) {
       breakOff(error);
@@ -153,12 +156,14 @@ class Transport {
       if (this.#spare.length < MAX_SPARE) this.#spare.push(batch);
       else batch.free();
       this.#restIfIdle();
-      // Requests that came meanwhile share a batch with those that answered callers make next.
+      // The next batch is sent in a later turn, so that requests that came meanwhile share it with
+      // those that the answered callers make next.
       this.#schedule();
     });
   }
 
-  // The alarm may be set for a deadline that no caller has any more, so it cannot find this out.
+  // Lets the next batch be sent if nobody waits for the rest of this one. The alarm cannot find that
+  // out, because it may be set for the later deadline of a caller that is answered already.
   #leaveIfUnawaited(batch) {
     const left = batch.expire();
     this.#settle();
@@ -173,7 +178,7 @@ class Transport {
     this.#overdue.delete(batch);
   }
 
-  /** Settles the promises whose answers are there. `cause` becomes the cause of a store's error. */
+  /** Settles the promises whose answers have come. A store's error gets `cause` as its cause. */
   #settle(cause) {
     for (let id = this.engine.take_answer(); id !== undefined; id = this.engine.take_answer()) {
       const { read, resolve, reject } = this.#callers.get(id);
@@ -191,8 +196,8 @@ class Transport {
     if (this.#callers.size === 0 && this.#inFlight.size === 0) this.#alarm.rest();
   }
 
-  // Tells the callers whose timeout is over. A batch that nobody waits for any more is left to
-  // itself: the next one can leave.
+  // Answers the callers whose timeout is over. A batch for which nobody waits any more is not waited
+  // for, so that the next one can be sent.
   #expire() {
     let next = this.engine.expire() ?? Infinity;
     for (const batch of this.#inFlight) {
@@ -207,7 +212,7 @@ class Transport {
   }
 }
 
-/** Hands a reply to the batch, and returns the error that it is or shows. */
+/** Hands a reply to the batch. Returns the error if the reply is one or cannot be read. */
 function take(batch, command, value, reason) {
   if (reason === undefined && Array.isArray(value)) {
     const { bytes, lengths } = partsOf(value);
@@ -221,6 +226,7 @@ function take(batch, command, value, reason) {
   return cause;
 }
 
+// The error, with its cause if it is an error of the store.
 function because(error, cause) {
   if (cause !== undefined && (error.code === 'store_error' || error instanceof StoreTimeout)) {
     Object.defineProperty(error, 'cause', { value: cause, configurable: true, writable: true });

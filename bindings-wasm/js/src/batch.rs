@@ -1,4 +1,4 @@
-//! A batch of requests, as JavaScript sends it.
+//! Batches of requests, which JavaScript sends over its client.
 
 use core::time::Duration;
 
@@ -6,18 +6,18 @@ use tidegate_protocol::{Error, Host as _, Reply};
 use wasm_bindgen::prelude::wasm_bindgen;
 
 use crate::host::{JavaScript, in_millis};
-use crate::packed::{Packed, parts};
+use crate::packed_commands::{PackedCommands, reply_parts};
 
-/// Requests that are sent together over a client of the host's.
+/// Requests that are sent together over the host's client.
 ///
-/// The host sends [`commands`](Self::commands) in one pipeline and hands over each reply, until
-/// there are no more. The answers that follow are at the [`Client`](crate::Client). The object can
-/// then take the [next batch](crate::Client::next_batch): for JavaScript a new object costs more
-/// than the batch.
+/// The host sends the [`commands`](Self::commands) in one pipeline and hands over each reply, until
+/// there are no more commands. The answers that follow are at the [`Client`](crate::Client). The
+/// object can then be used for the [next batch](crate::Client::next_batch), because a new object
+/// costs JavaScript more than the batch does.
 #[wasm_bindgen]
 pub struct Batch {
     batch: tidegate_protocol::Batch,
-    packed: Packed,
+    packed: PackedCommands,
 }
 
 #[wasm_bindgen]
@@ -26,59 +26,61 @@ impl Batch {
     #[wasm_bindgen(constructor)]
     #[allow(clippy::new_without_default, reason = "JavaScript knows no defaults")]
     pub fn new() -> Self {
-        Self { batch: tidegate_protocol::Batch::empty(), packed: Packed::default() }
+        Self { batch: tidegate_protocol::Batch::empty(), packed: PackedCommands::default() }
     }
 
-    /// How many commands are to be sent now; 0 when every request has its answer. Their words
-    /// are at [`words_pointer`](Self::words_pointer).
+    /// The number of commands to send now; 0 when every request has its answer. Their words are at
+    /// [`words_pointer`](Self::words_pointer).
     pub fn commands(&mut self) -> usize {
         self.packed.clear();
         self.batch.commands(|words| self.packed.push(words)).len()
     }
 
-    /// Where the words of all commands are, one after the other, until the next call.
+    /// The address of the words of all commands, one after the other. It is valid until the next
+    /// call.
     pub fn words_pointer(&self) -> *const u8 {
         self.packed.words().as_ptr()
     }
 
-    /// How many bytes they are.
+    /// The length of the words in bytes.
     pub fn words_length(&self) -> usize {
         self.packed.words().len()
     }
 
-    /// Where it says, for each command, the number of its words, then the length of each.
+    /// The address of the lengths: for each command the number of its words, then the length of
+    /// each word.
     pub fn lengths_pointer(&self) -> *const u32 {
         self.packed.lengths().as_ptr()
     }
 
-    /// How many numbers these are.
+    /// The number of the lengths.
     pub fn lengths_length(&self) -> usize {
         self.packed.lengths().len()
     }
 
-    /// Takes a script's answer: its parts, one after the other, and the length of each; -1
-    /// where there is no value.
+    /// Takes a script's reply to the command: the bytes of its parts, one after the other, and the
+    /// length of each; -1 stands for nil.
     pub fn take(&mut self, command: usize, bytes: &[u8], lengths: &[i32]) {
-        self.batch.take_one(command, Reply::Parts(parts(bytes, lengths)));
+        self.batch.take_one(command, Reply::Parts(reply_parts(bytes, lengths)));
     }
 
-    /// Takes the server's error, its code first.
+    /// Takes a server's error in place of a reply; its text begins with the error's code.
     pub fn refuse(&mut self, command: usize, text: String) {
         self.batch.take_one(command, Reply::Refusal(text.into()));
     }
 
-    /// Takes a failure of the client, in the place of a reply.
+    /// Takes a failure of the client in place of a reply.
     pub fn fail(&mut self, command: usize, message: String, timed_out: bool) {
         self.batch.take_one(command, Reply::Failure(store_error(message, timed_out)));
     }
 
-    /// Tells the callers whose deadline has passed. Answers the milliseconds until the next
-    /// deadline, or nothing when nobody waits any more.
+    /// Answers the callers whose deadline has passed. Returns the milliseconds until the next
+    /// deadline, or nothing when no caller waits any more.
     pub fn expire(&mut self) -> Option<f64> {
         self.batch.expire(JavaScript::now()).map(in_millis)
     }
 
-    /// Ends the batch: every caller who still waits gets the error.
+    /// Ends the batch: every caller that still waits gets a store error with this message.
     pub fn end(&mut self, message: String) {
         self.batch.fail(&Error::Store(message.into()));
     }
@@ -92,7 +94,7 @@ impl Batch {
 
 fn store_error(message: String, timed_out: bool) -> Error {
     match timed_out {
-        // Each caller's own timeout is filled in.
+        // The batch replaces the zero with each caller's own timeout.
         true => Error::timeout(Duration::ZERO),
         false => Error::Store(message.into()),
     }

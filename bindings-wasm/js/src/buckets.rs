@@ -8,44 +8,45 @@ use tidegate_core::{Cells, Limit};
 
 use crate::key_room::Keys;
 
-/// How many old keys are looked at when a new one comes in.
+/// The number of old keys that are looked at for each new one.
 const SWEPT_PER_INSERT: usize = 2;
 
-/// Buckets by key, in the memory of the module.
+/// The buckets of one limiter, by key.
 pub(crate) struct Buckets {
     limits: Box<[Limit]>,
-    /// The buckets of keys that are one for all tiers.
-    whole: Held,
-    /// The buckets of keys that are one per tier: a key and a tier name a cell.
-    split: Held,
+    /// The buckets of calls with one key for all tiers.
+    whole: CellTable,
+    /// The buckets of calls with one key per tier: a key and a tier name a cell.
+    split: CellTable,
 }
 
-/// Cells by key.
+/// A table of cells by key.
 ///
-/// Each new key looks at two old ones and forgets those whose buckets are full again,
-/// which loses nothing. So there are never more than about twice as many keys as owe
-/// something, no call pays for a sweep of all, and no timer is needed.
-struct Held {
+/// The insertion of each new key looks at two old keys and forgets those whose buckets are full
+/// again, which loses nothing. So the table has never more than about twice as many keys as owe
+/// something, no call pays for a sweep of all keys, and no timer is needed.
+struct CellTable {
     cells: IndexMap<Box<[u8]>, Cells, Seed>,
     next_swept: usize,
 }
 
-/// Keys come from outside: a keyed hash, so that nobody can choose them to collide.
+/// The random key of the hash. Bucket keys come from outside, and the hash is keyed so that nobody
+/// can choose them to collide.
 #[derive(Clone, Copy)]
 pub(crate) struct Seed(pub(crate) u64, pub(crate) u64);
 
 impl Buckets {
     pub(crate) fn new(limits: &[Limit], seed: Seed) -> Self {
-        Self { limits: limits.into(), whole: Held::new(seed), split: Held::new(seed) }
+        Self { limits: limits.into(), whole: CellTable::new(seed), split: CellTable::new(seed) }
     }
 
-    /// How many keys have cells.
+    /// The number of keys that have cells.
     pub(crate) fn len(&self) -> usize {
         self.whole.cells.len() + self.split.cells.len()
     }
 
-    /// Runs `step` on the cells of one key, all zero when the key is new, and keeps
-    /// what it leaves in them.
+    /// Runs `step` on the cells of one key, which are zero when the key is new, and keeps the cells
+    /// as `step` leaves them.
     pub(crate) fn update<R>(
         &mut self,
         key: &[u8],
@@ -55,7 +56,7 @@ impl Buckets {
         self.whole.update(&self.limits, key, now, step)
     }
 
-    /// The cells of some keys, zero where a key is new.
+    /// The cells of the keys of a call, zero where a key is new.
     pub(crate) fn load(&self, keys: &Keys<'_>) -> Cells {
         match keys {
             Keys::One(key) => self.whole.load(key),
@@ -69,7 +70,7 @@ impl Buckets {
         }
     }
 
-    /// Keeps what a step has made of the cells that were [`load`](Self::load)ed.
+    /// Stores the cells that have changed since they were [`load`](Self::load)ed.
     pub(crate) fn store(&mut self, keys: &Keys<'_>, now: u64, before: &Cells, after: &Cells) {
         match keys {
             _ if before == after => {}
@@ -85,7 +86,7 @@ impl Buckets {
     }
 }
 
-impl Held {
+impl CellTable {
     fn new(seed: Seed) -> Self {
         Self { cells: IndexMap::with_hasher(seed), next_swept: 0 }
     }
@@ -140,8 +141,8 @@ impl BuildHasher for Seed {
     }
 }
 
-/// Hashes one key: the length that slices are hashed with, lest two in a row read as
-/// another two, is left out.
+/// Hashes one key. It leaves out the length that Rust hashes before a slice, which only matters
+/// where several slices are hashed in a row.
 pub(crate) struct KeyHasher(SipHasher13);
 
 impl Hasher for KeyHasher {

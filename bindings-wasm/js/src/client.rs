@@ -1,10 +1,10 @@
-//! A client of the host's, as JavaScript drives it: batches out, replies in.
+//! The queue of requests and answers that belongs to one client of the host's.
 
 use core::time::Duration;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use tidegate_core::{Decision, Outcome, Reserved, Source};
+use tidegate_core::{Decision, Outcome, Reserved};
 use tidegate_protocol::lock::Mutex;
 use tidegate_protocol::{
     ClientConnection, ClientStore, Error, Host as _, PendingQueue, PendingRequest, ServerHandle,
@@ -13,34 +13,35 @@ use tidegate_protocol::{
 use wasm_bindgen::prelude::wasm_bindgen;
 
 use crate::batch::Batch;
-use crate::engine::{Answer, FAILED, Slot, status};
+use crate::engine::{Answer, FAILED, Slot, source_index, status};
 use crate::failure::Failure;
 use crate::host::{GuardedStore, JavaScript, in_millis};
 
-/// A client of the host's, for all limiters that use it, with the requests that wait to be sent and
-/// the last answer.
+/// The engine's part of a client of the host's, which all limiters over that client share: the
+/// requests that wait to be sent, and the answers that JavaScript has not taken yet.
 #[wasm_bindgen]
 pub struct Client {
     connection: Arc<ClientConnection>,
     server: ServerHandle,
     waiting: Arc<Mutex<PendingQueue>>,
     answers: Arc<Answers>,
-    /// By their timeout in milliseconds.
+    /// The stores by their timeout in milliseconds.
     stores: HashMap<u32, GuardedStore, foldhash::fast::RandomState>,
     last: LastAnswer,
 }
 
-/// The answers that are there, each under its call's number.
+/// The answers that JavaScript has not taken yet, each under the id of its call.
 #[derive(Default)]
 pub(crate) struct Answers(Mutex<VecDeque<(u32, Result<Outcome, Error>)>>);
 
 impl Answers {
+    /// Adds the answer to the call with this id.
     pub(crate) fn put(&self, id: u32, outcome: Result<Outcome, Error>) {
         self.0.lock().push_back((id, outcome));
     }
 }
 
-/// Keeps requests until JavaScript takes them out in a batch.
+/// The transport that keeps requests until JavaScript takes them in a batch.
 struct Waiting(Arc<Mutex<PendingQueue>>);
 
 impl Transport for Waiting {
@@ -73,7 +74,8 @@ impl Client {
         self.waiting.lock().len()
     }
 
-    /// Puts the first of them, at most `most`, into a batch that is over; false if none waits.
+    /// Moves the first requests that wait, at most `most`, into a batch that is over. Returns false
+    /// if no request waits.
     pub fn next_batch(&self, batch: &mut Batch, most: usize) -> bool {
         let requests = self.waiting.lock().take(most);
         let has_requests = !requests.is_empty();
@@ -84,7 +86,7 @@ impl Client {
         has_requests
     }
 
-    /// Tells the callers whose deadline has passed before their request was sent. Answers the
+    /// Answers the callers whose deadline has passed before their request was sent. Returns the
     /// milliseconds until the next deadline, or nothing when no request waits.
     pub fn expire(&self) -> Option<f64> {
         let (late, next) = self.waiting.lock().expire(JavaScript::now());
@@ -92,43 +94,46 @@ impl Client {
         next.map(in_millis)
     }
 
-    /// The number of a call that has its answer, which is then at [`outcome`](Self::outcome);
-    /// nothing when there is none.
+    /// Takes the next answer, and returns the id of its call; nothing when there is none. The
+    /// methods below then read the answer.
     pub fn take_answer(&mut self) -> Option<u32> {
         let (id, outcome) = self.answers.0.lock().pop_front()?;
         self.last.set(outcome);
         Some(id)
     }
 
-    /// The answer that was taken last. A status as that of [`Engine`](crate::Engine); of a
-    /// cancel 1 if all came back, 0 if not.
-    pub fn outcome(&self) -> u32 {
+    /// The status of the answer. For a decision it is eight times the index of its source in
+    /// `Source::ALL`, plus twice the binding tier, plus one if allowed; for a cancel 1 if all of it
+    /// came back, 0 if not; `u32::MAX` for a failure.
+    pub fn status(&self) -> u32 {
         self.last.status
     }
 
-    /// Where its numbers are: as [`Engine::answer_pointer`](crate::Engine::answer_pointer)
-    /// says, then the limit's burst and the source, as doubles.
-    pub fn answer_pointer(&self) -> *const f64 {
-        (&raw const *self.last.numbers).cast()
+    /// The address of the decision's numbers: `limit`, `remaining`, `retry_after_ms` and
+    /// `reset_after_ms` as doubles. `readDecision` in `lib/decision.js` reads them.
+    pub fn record_pointer(&self) -> *const f64 {
+        (&raw const *self.last.record).cast()
     }
 
-    /// As [`Engine::slot_pointer`](crate::Engine::slot_pointer).
+    /// The address of the reservation, which has the form of
+    /// [`Engine::slot_pointer`](crate::Engine::slot_pointer).
     pub fn slot_pointer(&self) -> *const u64 {
         (&raw const *self.last.slot).cast()
     }
 
-    /// Why the outcome is none.
+    /// The failure, if the answer is one.
     pub fn take_failure(&mut self) -> Option<Failure> {
         self.last.failure.take()
     }
 }
 
 impl Client {
+    /// The queue of answers, for the limiters over this client.
     pub(crate) fn answers(&self) -> Arc<Answers> {
         Arc::clone(&self.answers)
     }
 
-    /// The store of all limiters with this timeout.
+    /// The store that all limiters with this timeout share.
     pub(crate) fn store(&mut self, timeout_ms: u32) -> GuardedStore {
         let timeout = Duration::from_millis(timeout_ms.into());
         let open = || {
@@ -140,21 +145,21 @@ impl Client {
     }
 }
 
-/// An answer in the form that JavaScript reads.
+/// The answer that was taken last, in the form in which JavaScript reads it.
 #[derive(Default)]
 pub(crate) struct LastAnswer {
     status: u32,
-    numbers: Box<Numbers>,
+    record: Box<Record>,
     slot: Box<Slot>,
     failure: Option<Failure>,
 }
 
+/// The numbers of a decision from any source.
 #[repr(C)]
 #[derive(Default)]
-struct Numbers {
-    answer: Answer,
+struct Record {
     limit: f64,
-    source: f64,
+    answer: Answer,
 }
 
 impl LastAnswer {
@@ -172,15 +177,9 @@ impl LastAnswer {
         };
     }
 
-    pub(crate) fn decide(&mut self, decision: &Decision) -> u32 {
-        let source = match decision.source {
-            Source::Lease => 1.0,
-            Source::Fallback => 2.0,
-            _ => 0.0,
-        };
-        *self.numbers =
-            Numbers { answer: Answer::of(decision), limit: decision.limit as f64, source };
-        status(decision)
+    fn decide(&mut self, decision: &Decision) -> u32 {
+        *self.record = Record { limit: decision.limit as f64, answer: Answer::of(decision) };
+        source_index(decision.source) * 8 + status(decision)
     }
 
     fn fail(&mut self, failure: Failure) -> u32 {

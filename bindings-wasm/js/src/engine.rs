@@ -1,4 +1,4 @@
-//! A limiter with buckets in memory, behind numbers that JavaScript reads and writes.
+//! A limiter with buckets in memory, whose arguments and answers are numbers.
 
 use tidegate_core::{
     Cells, Charge, Decision, Error, Limit, MAX_TIERS, Operation, Outcome, Reservation, Reserved,
@@ -11,22 +11,21 @@ use crate::failure::Failure;
 use crate::key_room::KeyRoom;
 
 const NANOS_PER_MILLI: u64 = 1_000_000;
-/// What a call returns when there is no answer.
+/// The status of a call that has a failure instead of an answer.
 pub(crate) const FAILED: u32 = u32::MAX;
 
-/// One limiter's limits and buckets.
+/// The limits and buckets of one limiter.
 ///
-/// JavaScript writes a key to [`key_pointer`](Self::key_pointer), calls an
-/// operation and reads the decision at [`answer_pointer`](Self::answer_pointer):
-/// numbers and memory only, which costs a few nanoseconds, where a string or an
-/// object would cost a hundred. All stay where they are for as long as the engine lives.
+/// JavaScript writes a key to [`key_pointer`](Self::key_pointer), calls an operation and reads the
+/// decision at [`answer_pointer`](Self::answer_pointer). Only numbers cross the border, which costs
+/// a few nanoseconds; a string or an object would cost a hundred. The addresses stay the same for as
+/// long as the engine lives.
 ///
-/// In every operation `key_length` is the length of the key in bytes, or 0 when one
-/// key per limit has been written. `millis` and `nanos` are a time, in milliseconds and
-/// nanoseconds beyond them. Doubles are whole numbers, exact up to 2^53; beyond the
-/// end of 64 bits they mean that end. An operation returns twice the binding tier,
-/// plus one if allowed; or `u32::MAX` if there is no decision, see
-/// [`take_failure`](Self::take_failure).
+/// In every operation `key_length` is the length of the key in bytes, or 0 if one key per limit has
+/// been written. `millis` and `nanos` are a time: milliseconds, and the nanoseconds beyond them.
+/// Doubles are whole numbers, exact up to 2^53; above the range of 64 bits they stand for its end.
+/// An operation returns a status: twice the binding tier, plus one if allowed; or `u32::MAX` if
+/// there is no decision, and then [`take_failure`](Self::take_failure) has the reason.
 #[wasm_bindgen]
 pub struct Engine {
     limits: Box<[Limit]>,
@@ -37,7 +36,9 @@ pub struct Engine {
     failure: Option<Failure>,
 }
 
-/// The numbers of the last decision, as JavaScript reads them.
+/// The numbers of a decision on buckets in memory, as JavaScript reads them.
+///
+/// They leave out the limit and the source, which are known for buckets in memory.
 #[repr(C)]
 #[derive(Default)]
 pub(crate) struct Answer {
@@ -50,21 +51,21 @@ pub(crate) struct Answer {
     reset_after: u64,
 }
 
-/// The last reservation, in the form in which JavaScript keeps it and puts it back to cancel or
-/// settle it.
+/// A reservation, in the form in which JavaScript keeps it and hands it back to cancel or settle it.
 #[repr(C)]
 #[derive(Default)]
 pub(crate) struct Slot {
-    /// In nanoseconds.
+    /// The delay in nanoseconds.
     delay: u64,
     cost: u64,
-    /// The place of the charge's source in [`Source::ALL`].
+    /// The index of the charge's source in [`Source::ALL`].
     source: u64,
     before: Cells,
     after: Cells,
 }
 
 impl Answer {
+    /// The numbers of the decision.
     pub(crate) fn of(decision: &Decision) -> Self {
         Self {
             remaining: decision.remaining as f64,
@@ -79,8 +80,7 @@ impl Answer {
 impl From<Reservation> for Slot {
     fn from(Reservation { delay, charge, .. }: Reservation) -> Self {
         let Charge { cost, before, after, source } = charge;
-        let source = Source::ALL.iter().position(|it| *it == source).unwrap_or(0) as u64;
-        Self { delay, cost, source, before, after }
+        Self { delay, cost, source: source_index(source).into(), before, after }
     }
 }
 
@@ -104,11 +104,11 @@ impl Slot {
 
 #[wasm_bindgen]
 impl Engine {
-    /// An engine without buckets for limits in canonical text, one per line. Check
-    /// for [`take_failure`](Self::take_failure), then [`seed`](Self::seed) it before use.
+    /// An engine for these limits, given as canonical texts, one per line. Check for
+    /// [`take_failure`](Self::take_failure), then [`seed`](Self::seed) it before use.
     ///
-    /// Failures are kept, not thrown, here as in [`check`](Self::check): a module that
-    /// never handles JavaScript objects needs no table of references to them.
+    /// Failures are kept, not thrown, here and in all operations: a module that never handles
+    /// JavaScript objects needs no table of references to them.
     #[wasm_bindgen(constructor)]
     pub fn new(limits: &str) -> Self {
         let (limits, failure) = match parse_lines(limits) {
@@ -125,33 +125,32 @@ impl Engine {
         }
     }
 
-    /// Draws the hash of keys, by two random numbers, and forgets all buckets. Not
-    /// part of the constructor because some hosts have no randomness, and no clock,
-    /// before the first request.
+    /// Sets the random key of the hash of bucket keys, and forgets all buckets. This is not part of
+    /// the constructor, because some hosts have neither randomness nor a clock before the first
+    /// request.
     pub fn seed(&mut self, seed0: u64, seed1: u64) {
         self.buckets = Buckets::new(&self.limits, Seed(seed0, seed1));
     }
 
-    /// Where a key is to be written: room for 1024 bytes, as many times as there are limits.
+    /// The address at which keys are to be written: 1024 bytes for each limit.
     pub fn key_pointer(&self) -> *const u8 {
         self.keys.bytes_pointer()
     }
 
-    /// Where the lengths of the keys are to be written when there is one per limit:
-    /// 32-bit integers.
+    /// The address at which the lengths of the keys are to be written, as 32-bit integers, if there
+    /// is one key per limit.
     pub fn key_lengths_pointer(&self) -> *const u32 {
         self.keys.lengths_pointer()
     }
 
-    /// Where a decision's numbers are: `remaining`, `retry_after_ms` and
-    /// `reset_after_ms` as doubles, `retry_after` and `reset_after` as 64-bit
-    /// integers of nanoseconds.
+    /// The address of the last decision: `remaining`, `retry_after_ms` and `reset_after_ms` as
+    /// doubles, then `retry_after` and `reset_after` as 64-bit integers of nanoseconds.
     pub fn answer_pointer(&self) -> *const f64 {
         (&raw const *self.answer).cast()
     }
 
-    /// Where a reservation is: eleven 64-bit integers, of which the first is its delay in
-    /// nanoseconds and the second its cost.
+    /// The address of the last reservation: eleven 64-bit integers, of which the first is its delay
+    /// in nanoseconds and the second its cost.
     pub fn slot_pointer(&self) -> *const u64 {
         (&raw const *self.slot).cast()
     }
@@ -170,8 +169,8 @@ impl Engine {
         }
     }
 
-    /// Whether `cost` is within every burst: `u32::MAX` if not, see
-    /// [`take_failure`](Self::take_failure). Spends nothing.
+    /// Checks that `cost` is within every burst, and spends nothing. Returns 0, or `u32::MAX` if it
+    /// is not; then [`take_failure`](Self::take_failure) has the reason.
     pub fn check_cost(&mut self, cost: f64) -> u32 {
         match admit(&self.limits, &Operation::Check { cost: cost as u64 }) {
             Ok(()) => 0,
@@ -179,8 +178,8 @@ impl Engine {
         }
     }
 
-    /// Takes the next slot for `cost` tokens if it is at most so far away. When
-    /// allowed, the reservation is at [`slot_pointer`](Self::slot_pointer).
+    /// Takes the next slot for `cost` tokens if it is at most the given wait away. If allowed, the
+    /// reservation is at [`slot_pointer`](Self::slot_pointer).
     pub fn reserve(
         &mut self,
         key_length: usize,
@@ -195,14 +194,14 @@ impl Engine {
         self.run(key_length, in_nanos(millis, nanos), operation)
     }
 
-    /// Gives back the reservation that has been put to [`slot_pointer`](Self::slot_pointer)
-    /// again. Returns 1 if all of it came back, 0 if not.
+    /// Gives back the reservation that JavaScript has written to
+    /// [`slot_pointer`](Self::slot_pointer). Returns 1 if all of it came back, 0 if not.
     pub fn cancel(&mut self, key_length: usize, millis: f64, nanos: u32) -> u32 {
         let charge = self.slot.charge();
         self.run(key_length, in_nanos(millis, nanos), Operation::Cancel(charge))
     }
 
-    /// Corrects a charge of `charged` tokens to the `actual` ones.
+    /// Corrects a charge of `charged` tokens to `actual` tokens.
     pub fn settle(
         &mut self,
         key_length: usize,
@@ -221,7 +220,7 @@ impl Engine {
         self.run(key_length, in_nanos(millis, nanos), operation)
     }
 
-    /// Pauses for so long.
+    /// Pauses the key for the given wait.
     pub fn hold(
         &mut self,
         key_length: usize,
@@ -234,17 +233,17 @@ impl Engine {
         self.run(key_length, in_nanos(millis, nanos), operation)
     }
 
-    /// Forgets all that is owed.
+    /// Fills the buckets: their debts and holds are forgotten.
     pub fn reset(&mut self, key_length: usize, millis: f64, nanos: u32) -> u32 {
         self.run(key_length, in_nanos(millis, nanos), Operation::Reset)
     }
 
-    /// What is wrong with the limits, or why the last operation gave no decision.
+    /// The failure of the constructor, or of the last operation.
     pub fn take_failure(&mut self) -> Option<Failure> {
         self.failure.take()
     }
 
-    /// How many buckets are held.
+    /// The number of keys that have buckets.
     #[wasm_bindgen(getter)]
     pub fn bucket_count(&self) -> usize {
         self.buckets.len()
@@ -252,7 +251,7 @@ impl Engine {
 }
 
 impl Engine {
-    // Apart from `check`, which is the call that has to be fast.
+    // Not inlined and not used by `check` with one key, to keep that hot path small.
     #[inline(never)]
     fn run(&mut self, key_length: usize, now: u64, operation: Operation) -> u32 {
         let keys = self.keys.keys(key_length);
@@ -289,10 +288,17 @@ pub(crate) fn status(decision: &Decision) -> u32 {
     u32::from(decision.tier) * 2 + u32::from(decision.allowed)
 }
 
+/// The index of the source in [`Source::ALL`].
+pub(crate) fn source_index(source: Source) -> u32 {
+    Source::ALL.iter().position(|it| *it == source).unwrap_or_default() as u32
+}
+
+/// The nanoseconds in whole milliseconds and the nanoseconds beyond them; `u64::MAX` if they are more.
 pub(crate) fn in_nanos(millis: f64, nanos: u32) -> u64 {
     (millis as u64).saturating_mul(NANOS_PER_MILLI).saturating_add(nanos.into())
 }
 
+/// Parses one to four limits, one per line.
 pub(crate) fn parse_lines(texts: &str) -> Result<Box<[Limit]>, Failure> {
     let count = texts.lines().count();
     if !(1..=MAX_TIERS).contains(&count) {

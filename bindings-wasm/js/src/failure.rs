@@ -1,10 +1,9 @@
-//! Errors, as JavaScript gets them.
+//! Errors in the form in which JavaScript reads them.
 
 use tidegate_core::Error;
 use wasm_bindgen::prelude::wasm_bindgen;
 
-/// An error of the engine on its way to JavaScript, which turns it into an
-/// instance of the class that goes with its code.
+/// An error of the engine. JavaScript turns it into an instance of the class of its code.
 #[wasm_bindgen]
 #[derive(Debug)]
 pub struct Failure {
@@ -27,7 +26,7 @@ impl Failure {
         self.reason.map(str::to_owned)
     }
 
-    /// What went wrong, in words.
+    /// The message, in words.
     #[wasm_bindgen(getter)]
     pub fn message(&self) -> String {
         self.message.clone()
@@ -35,6 +34,7 @@ impl Failure {
 }
 
 impl Failure {
+    /// The failure of a limit's text.
     pub(crate) fn of_limit(text: &str, error: Error) -> Self {
         Self { message: format!("invalid limit {text:?}: {error}"), ..Self::from(error) }
     }

@@ -1,4 +1,4 @@
-//! What JavaScript gives: a monotonic clock and chance.
+//! The JavaScript host: its monotonic clock, its random numbers, and the protocol's types over them.
 
 use core::time::Duration;
 
@@ -7,7 +7,7 @@ use wasm_bindgen::prelude::wasm_bindgen;
 
 #[wasm_bindgen]
 extern "C" {
-    /// Milliseconds.
+    /// The time in milliseconds, monotonic.
     #[wasm_bindgen(js_namespace = performance, js_name = now)]
     fn performance_now() -> f64;
 
@@ -15,6 +15,7 @@ extern "C" {
     fn math_random() -> f64;
 }
 
+/// The host of this module.
 pub(crate) enum JavaScript {}
 
 impl Host for JavaScript {
@@ -29,16 +30,16 @@ impl Host for JavaScript {
     }
 }
 
-/// A client's Redis, and what is known of its failures.
+/// The store behind a client, with the circuit breaker that guards it.
 pub(crate) type GuardedStore = tidegate_protocol::GuardedStore<JavaScript>;
 
-/// One limiter's buckets there.
+/// The buckets of one limiter in such a store.
 pub(crate) type Guarded = tidegate_protocol::Guarded<JavaScript>;
 
 /// The leases of one limiter.
 pub(crate) type LeaseKeeper = tidegate_protocol::LeaseKeeper<JavaScript>;
 
-/// Milliseconds, rounded up, so that a timer set for them is never early.
+/// The wait in milliseconds, rounded up, so that a timer that is set for it is never early.
 pub(crate) fn in_millis(wait: Duration) -> f64 {
     (wait.as_secs_f64() * 1e3).ceil()
 }

@@ -1,20 +1,20 @@
-//! The place in memory where JavaScript writes keys.
+//! The memory into which JavaScript writes the keys of a call.
 
 use tidegate_core::MAX_KEY;
 use tidegate_core::MAX_TIERS;
 
-/// The keys of a call's buckets. The buckets under `Each` differ from those under `One`.
+/// The keys of a call's buckets. The buckets under `Each` are separate from those under `One`.
 pub(crate) enum Keys<'k> {
     /// One key for all tiers.
     One(&'k [u8]),
-    /// A key for each tier; those beyond the limiter's tiers are empty and have no cells.
+    /// A key for each tier. The keys beyond the limiter's tiers are empty and have no cells.
     Each([&'k [u8]; MAX_TIERS]),
 }
 
-/// Where JavaScript writes the keys of a call. It does not move.
+/// The memory into which JavaScript writes the keys of a call. It does not move.
 ///
-/// One key for all tiers is at the beginning. When there is one per tier, each is
-/// `MAX_KEY` bytes after the one before it, and their lengths are beside them.
+/// A key for all tiers stands at the beginning. If there is one key per tier, each begins `MAX_KEY`
+/// bytes after the one before it, and `lengths` has their lengths.
 pub(crate) struct KeyRoom {
     bytes: Box<[u8]>,
     lengths: Box<[u32; MAX_TIERS]>,
@@ -25,21 +25,23 @@ impl KeyRoom {
         Self { bytes: vec![0; tiers * MAX_KEY].into(), lengths: Box::default() }
     }
 
+    /// The address at which the first key is to be written.
     pub(crate) fn bytes_pointer(&self) -> *const u8 {
         self.bytes.as_ptr()
     }
 
+    /// The address at which the lengths are to be written.
     pub(crate) fn lengths_pointer(&self) -> *const u32 {
         self.lengths.as_ptr()
     }
 
-    /// The one key, of `length` bytes.
+    /// The key for all tiers, of `length` bytes.
     pub(crate) fn one(&self, length: usize) -> &[u8] {
         self.bytes.get(..length).unwrap_or(&[])
     }
 
-    /// The keys of a call in which the one key's length is `length`, or 0 when
-    /// there is one per tier: no key is empty. With one tier both mean the same.
+    /// The keys of a call. `length` is that of the key for all tiers, or 0 if there is one key per
+    /// tier, as no key is empty. If there is only one tier, its key is a key for all tiers.
     pub(crate) fn keys(&self, length: usize) -> Keys<'_> {
         if length > 0 {
             return Keys::One(self.one(length));

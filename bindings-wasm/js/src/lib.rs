@@ -1,9 +1,9 @@
 //! The engine for JavaScript hosts, as a WebAssembly module.
 //!
-//! The host reads the clock, draws the seed and writes keys into the module's
-//! memory; the module holds the buckets and takes the decisions. The JavaScript
-//! beside it gives both their public shape, see `README.md`. For buckets in Redis the host
-//! brings a client, and the module says what travels and what follows from it.
+//! The host reads the clock, draws the seed and writes keys into the module's memory; the module
+//! keeps the buckets and takes the decisions. The JavaScript beside it gives both their public
+//! shape, see `README.md`. For buckets in Redis the host brings a client: the module then makes the
+//! commands to send, and reads the replies.
 
 #![cfg_attr(not(test), warn(clippy::disallowed_methods, clippy::disallowed_types))]
 
@@ -14,13 +14,13 @@ mod engine;
 mod failure;
 mod host;
 mod key_room;
-mod packed;
-mod parsed;
-mod shared;
+mod packed_commands;
+mod parsed_limit;
+mod shared_buckets;
 
 pub use batch::Batch;
 pub use client::Client;
 pub use engine::Engine;
 pub use failure::Failure;
-pub use parsed::ParsedLimit;
-pub use shared::{SharedBuckets, SharedOptions};
+pub use parsed_limit::ParsedLimit;
+pub use shared_buckets::{SharedBuckets, SharedOptions};

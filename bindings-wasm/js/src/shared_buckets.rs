@@ -1,4 +1,4 @@
-//! A limiter with buckets in Redis, as JavaScript calls it.
+//! A limiter with buckets in Redis, reached over a client of the host's.
 
 use core::time::Duration;
 use std::sync::Arc;
@@ -12,11 +12,11 @@ use crate::engine::{FAILED, Slot, in_nanos, parse_lines};
 use crate::failure::Failure;
 use crate::host::{Guarded, GuardedStore, JavaScript, LeaseKeeper, in_millis};
 
-/// One limiter's buckets in Redis.
+/// The buckets of one limiter in Redis.
 ///
-/// A call's keys come one after the other, with their lengths: one key for all limits or one for
-/// each. Its answer comes to the [`Client`] under the number `id`, now or when its batch is
-/// answered.
+/// A call gets the bytes of its keys, one key after the other, and their lengths: one key for all
+/// limits, or one for each. Its answer comes to the [`Client`] under the number `id`, at once or
+/// when its batch is answered.
 #[wasm_bindgen]
 pub struct SharedBuckets {
     limits: Arc<[Limit]>,
@@ -27,7 +27,7 @@ pub struct SharedBuckets {
     failure: Option<Failure>,
 }
 
-/// The options of a limiter: its limits, and what it does while Redis fails.
+/// The options of [`SharedBuckets`].
 #[wasm_bindgen]
 pub struct SharedOptions {
     limits: Box<[Limit]>,
@@ -41,7 +41,7 @@ pub struct SharedOptions {
 
 #[wasm_bindgen]
 impl SharedOptions {
-    /// For limits in canonical text, one per line.
+    /// The options for these limits, given as canonical texts, one per line.
     #[wasm_bindgen(constructor)]
     pub fn new(limits: &str, prefix: String, timeout_ms: u32) -> Self {
         let (limits, failure) = match parse_lines(limits) {
@@ -52,7 +52,8 @@ impl SharedOptions {
         Self { limits, prefix, timeout_ms, on_store_error, keep_refusals, lease: None, failure }
     }
 
-    /// What is answered while Redis fails, and in how many shares the limits are divided then.
+    /// Sets the policy for the time in which Redis fails, and the number of processes among which it
+    /// divides the limits then.
     pub fn on_store_error(&mut self, policy: &str, peers: Option<u32>) {
         match OnStoreError::parse(policy, peers.map(u64::from)) {
             Ok(policy) => self.on_store_error = policy,
@@ -60,12 +61,12 @@ impl SharedOptions {
         }
     }
 
-    /// For how long a refusal is kept.
+    /// Sets the longest time for which a refusal is kept.
     pub fn deny_cache(&mut self, longest_ms: u32) {
         self.keep_refusals = Duration::from_millis(longest_ms.into());
     }
 
-    /// How buckets are leased.
+    /// Sets the terms on which buckets are leased.
     pub fn lease(&mut self, ttl_ms: u32, max_share: f64) {
         self.lease = Some((ttl_ms, max_share));
     }
@@ -73,7 +74,7 @@ impl SharedOptions {
 
 #[wasm_bindgen]
 impl SharedBuckets {
-    /// Over a client. Check for [`take_failure`](Self::take_failure) before use.
+    /// The buckets that a client reaches. Check for [`take_failure`](Self::take_failure) before use.
     #[wasm_bindgen(constructor)]
     pub fn new(client: &mut Client, options: SharedOptions) -> Self {
         let SharedOptions { limits, prefix, timeout_ms, on_store_error, .. } = options;
@@ -101,7 +102,8 @@ impl SharedBuckets {
         this
     }
 
-    /// As [`Engine::check_cost`](crate::Engine::check_cost).
+    /// Checks that `cost` is within every burst, and spends nothing. Returns 0, or `u32::MAX` if it
+    /// is not; then [`take_failure`](Self::take_failure) has the reason.
     pub fn check_cost(&mut self, cost: f64) -> u32 {
         match admit(&self.limits, &Operation::Check { cost: cost as u64 }) {
             Ok(()) => 0,
@@ -112,12 +114,12 @@ impl SharedBuckets {
         }
     }
 
-    /// What is wrong with the limits, an option, or a cost.
+    /// The failure of the constructor, or of the last [`check_cost`](Self::check_cost).
     pub fn take_failure(&mut self) -> Option<Failure> {
         self.failure.take()
     }
 
-    /// What becomes of calls: 0 they are sent, 1 answered at once, 2 one finds out.
+    /// The state of the circuit breaker: 0 closed, 1 open, 2 half open.
     pub fn health_state(&self) -> u32 {
         match self.guarded.as_ref().map(|guarded| guarded.health().state) {
             Some(BreakerState::Open) => 1,
@@ -126,17 +128,18 @@ impl SharedBuckets {
         }
     }
 
-    /// Calls that failed, of all limiters that share the client and the timeout.
+    /// The number of calls that failed, of all limiters that share the client and the timeout.
     pub fn failures(&self) -> f64 {
         self.guarded.as_ref().map_or(0.0, |guarded| guarded.health().failures as f64)
     }
 
-    /// Calls that this limiter has answered itself.
+    /// The number of calls that this limiter has answered itself.
     pub fn fallbacks(&self) -> f64 {
         self.guarded.as_ref().map_or(0.0, |guarded| guarded.health().fallbacks as f64)
     }
 
-    /// Spends `cost` tokens if every limit allows. A slice that can decide it does.
+    /// Spends `cost` tokens if every limit allows. A leased slice decides if it can, without a round
+    /// trip.
     pub fn check(&self, keys: &[u8], lengths: &[u32], cost: f64, id: u32) {
         let cost = cost as u64;
         let Some(leases) = self.leases.as_ref().filter(|_| lengths.len() == 1) else {
@@ -159,12 +162,12 @@ impl SharedBuckets {
         });
     }
 
-    /// [`check`](Self::check) of one key that is a text.
+    /// [`check`](Self::check) for one key that is a text.
     pub fn check_text(&self, key: &str, cost: f64, id: u32) {
         self.check(key.as_bytes(), &[key.len() as u32], cost, id);
     }
 
-    /// Takes the next slot for `cost` tokens if it is at most so far away.
+    /// Takes the next slot for `cost` tokens if it is at most the given wait away.
     pub fn reserve(
         &self,
         keys: &[u8],
@@ -178,20 +181,20 @@ impl SharedBuckets {
         self.run(keys, lengths, Operation::Reserve { cost: cost as u64, max_wait }, id);
     }
 
-    /// Cancels a reservation, whose words were at [`Client::slot_pointer`].
+    /// Cancels a reservation. `words` are those that were at [`Client::slot_pointer`].
     pub fn cancel(&self, keys: &[u8], lengths: &[u32], words: &[u64], id: u32) {
         let charge = Slot::read(words).unwrap_or_default().charge();
         self.run(keys, lengths, Operation::Cancel(charge), id);
     }
 
-    /// Corrects a charge of `charged` tokens to the `actual` ones.
+    /// Corrects a charge of `charged` tokens to `actual` tokens.
     pub fn settle(&self, keys: &[u8], lengths: &[u32], charged: f64, actual: f64, id: u32) {
         let (charged, actual) = (charged as u64, actual as u64);
         self.run(keys, lengths, Operation::Settle { charged, actual }, id);
     }
 
-    /// Corrects the charge of a reservation, whose words were at [`Client::slot_pointer`], to the
-    /// `actual` tokens.
+    /// Corrects the charge of a reservation to `actual` tokens. `words` are those that were at
+    /// [`Client::slot_pointer`].
     pub fn settle_slot(&self, keys: &[u8], lengths: &[u32], words: &[u64], actual: f64, id: u32) {
         let charged = Slot::read(words).unwrap_or_default().charge().cost;
         self.run(keys, lengths, Operation::Settle { charged, actual: actual as u64 }, id);
@@ -202,30 +205,31 @@ impl SharedBuckets {
         self.run(keys, lengths, Operation::Credit { tokens: tokens as u64 }, id);
     }
 
-    /// Pauses for so long.
+    /// Pauses the key for the given wait.
     pub fn hold(&self, keys: &[u8], lengths: &[u32], wait_millis: f64, wait_nanos: u32, id: u32) {
         let wait = in_nanos(wait_millis, wait_nanos);
         self.run(keys, lengths, Operation::Hold { wait }, id);
     }
 
-    /// Forgets all that is owed.
+    /// Fills the buckets: their debts and holds are forgotten.
     pub fn reset(&self, keys: &[u8], lengths: &[u32], id: u32) {
         self.run(keys, lengths, Operation::Reset, id);
     }
 
-    /// Milliseconds until [`renew`](Self::renew) is to be called; nothing while no key is watched.
+    /// The milliseconds until [`renew`](Self::renew) is to be called; nothing while no key is
+    /// watched.
     pub fn renew_in(&self) -> Option<f64> {
         self.leases.as_ref()?.renew_in().map(in_millis)
     }
 
-    /// Asks for the slices that are due: their requests then wait at the [`Client`].
+    /// Makes the requests for the slices that are due. They then wait at the [`Client`].
     pub fn renew(&self) {
         if let Some(leases) = &self.leases {
             leases.renew();
         }
     }
 
-    /// Gives all slices back: the requests then wait at the [`Client`].
+    /// Makes the requests that give all slices back. They then wait at the [`Client`].
     pub fn give_back(&self) {
         if let Some(leases) = &self.leases {
             leases.give_back(|| ());
@@ -244,7 +248,7 @@ impl SharedBuckets {
             .max_share(max_share)
             .terms(&self.limits)?;
         let plan = LeasePlan::new(Arc::clone(&self.limits), terms, self.prefix.clone());
-        // JavaScript looks at `renew_in` after each check, so nothing has to wake it.
+        // The keeper needs no wake-up, because JavaScript calls `renew_in` after each check.
         Ok(Some(LeaseKeeper::new(store.clone(), plan, JavaScript::now, || ())))
     }
 
@@ -263,14 +267,15 @@ impl SharedBuckets {
         let Some(guarded) = &self.guarded else {
             return done(Err(Error::Store("the limiter is not open".into())));
         };
-        match self.admit(keys, lengths, &operation) {
+        match self.checked_keys(keys, lengths, &operation) {
             Ok(keys) => guarded.run(keys, operation, done),
             Err(error) => done(Err(error)),
         }
     }
 
-    /// The keys in Redis, of a call that it should be asked.
-    fn admit(
+    /// Checks the keys and the operation of a call, and returns the keys under which Redis has its
+    /// buckets.
+    fn checked_keys(
         &self,
         bytes: &[u8],
         lengths: &[u32],

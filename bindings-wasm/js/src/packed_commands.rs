@@ -1,24 +1,24 @@
-//! Commands in the module's memory, as JavaScript reads them.
+//! Commands and replies in the form in which they pass between the module and JavaScript.
 
 use std::borrow::Cow;
 
 use tidegate_protocol::ReplyPart;
 
-/// The words of commands, one after the other, with their lengths.
+/// The words of commands in the module's memory, one after the other, with their lengths.
 #[derive(Default)]
-pub(crate) struct Packed {
+pub(crate) struct PackedCommands {
     words: Vec<u8>,
     lengths: Vec<u32>,
 }
 
-impl Packed {
+impl PackedCommands {
     /// Removes all commands.
     pub(crate) fn clear(&mut self) {
         self.words.clear();
         self.lengths.clear();
     }
 
-    /// Adds the command of these words.
+    /// Adds the command that these words form.
     pub(crate) fn push(&mut self, words: &mut dyn Iterator<Item = Cow<'_, [u8]>>) {
         let head = self.lengths.len();
         self.lengths.push(0);
@@ -40,9 +40,9 @@ impl Packed {
     }
 }
 
-/// The parts of a script's answer: their bytes, one after the other, and the length of each; -1
-/// where there is no value.
-pub(crate) fn parts(bytes: &[u8], lengths: &[i32]) -> Vec<ReplyPart> {
+/// Reads the parts of a script's reply from their bytes, which stand one after the other, and the
+/// length of each; a length of -1 stands for nil.
+pub(crate) fn reply_parts(bytes: &[u8], lengths: &[i32]) -> Vec<ReplyPart> {
     let mut rest = bytes;
     let mut part = |&length: &i32| {
         let Ok(length) = usize::try_from(length) else { return ReplyPart::Nil };

@@ -1,11 +1,11 @@
-//! Parsed limits, as JavaScript reads them.
+//! Parsed limits, whose properties JavaScript reads.
 
 use tidegate_core::{Limit, Shape};
 use wasm_bindgen::prelude::wasm_bindgen;
 
 use crate::failure::Failure;
 
-/// What the grammar makes of a limit's text, for JavaScript to look at.
+/// The limit that a text describes, or the failure to parse the text.
 #[wasm_bindgen]
 #[derive(Debug)]
 pub struct ParsedLimit {
@@ -15,7 +15,7 @@ pub struct ParsedLimit {
 
 #[wasm_bindgen]
 impl ParsedLimit {
-    /// Reads a limit's text. Check for [`take_failure`](Self::take_failure) first.
+    /// Parses a limit's text. Check for [`take_failure`](Self::take_failure) before anything else.
     #[wasm_bindgen(constructor)]
     pub fn new(text: &str) -> Self {
         match Limit::parse(text) {
@@ -24,7 +24,7 @@ impl ParsedLimit {
         }
     }
 
-    /// Where the text stops making sense, or which bound the limit breaks.
+    /// The failure, which says where the text leaves the grammar or which bound the limit breaks.
     pub fn take_failure(&mut self) -> Option<Failure> {
         self.failure.take()
     }
@@ -47,7 +47,7 @@ impl ParsedLimit {
         self.limit.map_or(0, |limit| limit.burst())
     }
 
-    /// Whether tokens come back in steps.
+    /// Whether tokens come back all at once, at multiples of the period.
     #[wasm_bindgen(getter)]
     pub fn stepped(&self) -> bool {
         self.limit.is_some_and(|limit| limit.shape() == Shape::Stepped)
