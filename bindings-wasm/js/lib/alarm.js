@@ -1,13 +1,16 @@
+/** A timer for the nearest of many deadlines. */
+
 /**
- * A timer for the nearest of many deadlines, which `ring` looks at when it is up.
+ * Calls `ring` when the nearest deadline may have come; `ring` looks which have, and sets the alarm
+ * for the next.
  *
- * It is left to run out where that keeps no process alive: a timer that is set and cleared for each
- * trip takes as long as all else that is done for it.
+ * When nobody waits any more the timer is left to run out, unless that would keep the process alive:
+ * setting and clearing a timer for each batch takes as long as everything else that is done for it.
  */
 export class Alarm {
   #ring;
   #timer;
-  // For how long it was set.
+  // The time for which the timer was set.
   #ms;
   #isResting = false;
 
@@ -22,7 +25,7 @@ export class Alarm {
       this.#isResting = false;
     }
     if (this.#timer !== undefined) {
-      // It was set before now.
+      // The timer was set earlier, so it rings within the time.
       if (this.#ms <= ms) return;
       clearTimeout(this.#timer);
     }
@@ -34,7 +37,7 @@ export class Alarm {
     }, ms);
   }
 
-  /** Nobody waits any more. */
+  /** To be called when nobody waits any more. */
   rest() {
     if (this.#timer === undefined || this.#isResting) return;
     this.#isResting = typeof this.#timer.unref === 'function';

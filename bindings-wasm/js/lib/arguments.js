@@ -6,7 +6,7 @@ export function invalid(name, message) {
   return new InvalidArgument(`invalid ${name}: ${message}`);
 }
 
-/** How a value is named in a message: its kind unless it is a number or short. */
+/** The words for a value in a message: the value if it is short, or else its kind. */
 export function describe(value) {
   if (typeof value === 'string') return value.length <= 40 ? JSON.stringify(value) : 'a longer string';
   if (typeof value === 'number' || typeof value === 'boolean') return String(value);
@@ -15,7 +15,7 @@ export function describe(value) {
   return Array.isArray(value) ? 'an array' : `a value of type ${typeof value}`;
 }
 
-/** Rejects what is not a plain object with known fields, so that no misspelt option is ignored. */
+/** Refuses what is not an object with known fields, so that no misspelt option is ignored. */
 export function checkFields(name, value, known) {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
     throw invalid(name, `it must be an object, but is ${describe(value)}`);
@@ -36,13 +36,13 @@ export function checkCost(cost) {
   return checkCount('cost', cost);
 }
 
-/** A number of tokens. */
+/** Refuses what is not a number of tokens. */
 export function checkCount(name, count) {
   if (isWhole(count) && count >= 0) return count;
   throw invalid(name, `it must be a whole number from 0 to 2^53, but is ${describe(count)}`);
 }
 
-/** A number of milliseconds, which may be Infinity. */
+/** Refuses what is not a number of milliseconds; Infinity is one. */
 export function checkWait(name, ms) {
   if (typeof ms === 'number' && ms >= 0) return ms;
   throw invalid(name, `it must be a number of milliseconds, at least 0, but is ${describe(ms)}`);
@@ -57,7 +57,7 @@ export function checkSignal(signal) {
 const MAX_TIMEOUT_MS = 60_000;
 const MAX_PREFIX = 256;
 
-/** What keys in a store begin with; undefined is as good. */
+/** Refuses what is not a prefix of keys in a store; undefined stands for the default. */
 export function checkPrefix(prefix) {
   if (prefix === undefined) return;
   const length = typeof prefix === 'string' ? new TextEncoder().encode(prefix).length : 0;
@@ -65,7 +65,7 @@ export function checkPrefix(prefix) {
   throw invalid('prefix', `it must be a string of 1 to ${MAX_PREFIX} bytes, but is ${describe(prefix)}`);
 }
 
-/** A store timeout; undefined is as good. */
+/** Refuses what is not a store timeout; undefined stands for the default. */
 export function checkTimeout(ms) {
   if (ms === undefined || (Number.isInteger(ms) && ms >= 1 && ms <= MAX_TIMEOUT_MS)) return;
   throw invalid('storeTimeoutMs', `it must be a whole number from 1 to ${MAX_TIMEOUT_MS}, but is ${describe(ms)}`);

@@ -8,10 +8,11 @@ const encoder = new TextEncoder();
 const NOT_ASCII = /[\u0080-\uffff]/;
 
 /**
- * How a client is asked that the program has made: a function that sends one command, given by its
- * words, each a string or bytes, and promises the reply. Sent in one turn, commands go in one message.
+ * A function that sends one command over a client, and promises the reply. The command is given by
+ * its words, each a string or bytes. Commands that are sent in one turn go in one message.
  *
- * Known by what they can do: clients like that of ioredis, of node-redis, and of Upstash.
+ * Clients are recognised by their methods: those of ioredis, of node-redis and of Upstash, and
+ * clients like them.
  */
 export function senderOf(client) {
   if (typeof client?.callBuffer === 'function') return sendAsIoredis.bind(undefined, client);
@@ -20,12 +21,12 @@ export function senderOf(client) {
   throw invalid('store', 'it must be a URL, or a client of ioredis, node-redis or Upstash');
 }
 
-/** Whether its commands travel as JSON, which has no bytes but those of a text. */
+/** Whether the client sends commands as JSON, which can express bytes only if they are a text. */
 export function isTextOnly(client) {
   return typeof client.callBuffer !== 'function' && typeof client.sendCommand !== 'function';
 }
 
-/** Refuses a key that a client which is text only cannot send. */
+/** Refuses a key that is not text, for a client that sends only text. */
 export function checkIsText(key) {
   if (typeof key === 'string') return;
   try {
@@ -35,12 +36,12 @@ export function checkIsText(key) {
   }
 }
 
-/** Whether it is for a cluster, where calls for different keys go to different servers. */
+/** Whether the client is for a cluster, where calls for different keys go to different servers. */
 export function isCluster(client) {
   return client.isCluster === true || 'masters' in client;
 }
 
-/** The parts of a script's answer: their bytes, and the length of each; -1 where there is no value. */
+/** The parts of a script's answer: the bytes of all, and the length of each; -1 where there is no value. */
 export function partsOf(reply) {
   const lengths = new Int32Array(reply.length);
   const parts = [];
@@ -53,12 +54,13 @@ export function partsOf(reply) {
 }
 
 /**
- * The words of so many commands, from their bytes and the lengths of each one's: as strings if all
- * are ASCII, which clients send fastest, or else as bytes.
+ * The words of `count` commands. `lengths` has for each command the number of its words, then the
+ * length of each in `bytes`. They are strings if all are ASCII, which clients send fastest, or else
+ * bytes.
  */
 export function commandsOf(bytes, lengths, count) {
   const text = decoder.decode(bytes);
-  // What is sent later must not change with the engine's memory.
+  // A copy: commands that are sent later must not change with the engine's memory.
   const all = NOT_ASCII.test(text) ? bytes.slice() : text;
   const commands = [];
   let [at, place] = [0, 0];
@@ -87,9 +89,9 @@ export function joined(pieces) {
   return bytes;
 }
 
-/** The server's error that a client's error tells of, its code first; undefined if it tells of none. */
+/** The server's error in a client's error, its code first; undefined if there is none that matters. */
 export function refusalOf(error) {
-  // Upstash appends the command, whose script and keys are no words of the server.
+  // Upstash appends the command to the message. Its script and keys are not the server's words.
   const [said] = String(error?.message).split(', command was: ', 1);
   const [text] = /\b(?:NOSCRIPT|CORRUPT) .*/s.exec(said) ?? [];
   return text;
@@ -100,7 +102,7 @@ export function isTimeout(error) {
 }
 
 function sendAsIoredis(client, [name, ...rest]) {
-  // It looks names up in lower case.
+  // The client looks names up in lower case.
   return client.callBuffer(textOf(name).toLowerCase(), ...rest.map(argumentOf));
 }
 
@@ -125,7 +127,7 @@ function argumentOf(word) {
   return typeof word === 'string' ? word : Buffer.from(word.buffer, word.byteOffset, word.length);
 }
 
-// Some clients make numbers and objects of texts that look like them; no bucket looks like an object.
+// Some clients turn texts that look like a number or an object into one. No bucket looks like an object.
 function bytesOf(value) {
   if (value === null || value === undefined) return undefined;
   if (value instanceof Uint8Array) return value;

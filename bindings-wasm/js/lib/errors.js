@@ -1,3 +1,5 @@
+/** The classes of errors, and the error that an engine reports. */
+
 /** The base of Tidegate's errors. A refusal is not an error: it is a Decision. */
 export class TidegateError extends Error {
   /** The stable code of the error's class, the same in every language. */
@@ -31,9 +33,9 @@ export class RateLimited extends TidegateError {
 
   constructor(message, decision, key) {
     super(message);
-    /** Why: a refused Decision. */
+    /** The refusal, a Decision. */
     this.decision = decision;
-    /** The key that was given; of one per limit, that of the limit that bound. */
+    /** The key of the call. If there was one per limit, the key of the limit that bound the decision. */
     this.key = key;
   }
 }

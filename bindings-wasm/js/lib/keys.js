@@ -3,11 +3,11 @@
 import { describe, invalid } from './arguments.js';
 
 export const MAX_KEY = 1024;
-// No UTF-16 unit takes more bytes than this in UTF-8.
+// The most bytes of UTF-8 that one unit of UTF-16 takes.
 const MAX_BYTES_PER_UNIT = 3;
 const encoder = new TextEncoder();
 
-/** Refuses all that is neither one key nor one key for each of so many limits. */
+/** Refuses what is neither one key nor an array of one key for each of `limits` limits. */
 export function checkKeys(key, limits) {
   if (!Array.isArray(key)) {
     checkKey(key);
@@ -27,7 +27,7 @@ function checkKey(key) {
   if (length === 0 || length > MAX_KEY) throw badKeyLength(key);
 }
 
-/** Refuses half of a surrogate pair: encoded it would be one and the same key as any other half. */
+/** Refuses a lone surrogate: encoded, all lone surrogates are the same key. */
 export function checkWellFormed(key) {
   if (!key.isWellFormed()) throw invalid('key', 'it must be well-formed Unicode, but has a lone surrogate');
 }
@@ -42,7 +42,7 @@ export function badKeyLength(key) {
   return invalid('key', `it must be 1 to ${MAX_KEY} bytes long, but has ${length}`);
 }
 
-/** The same key or keys, which the caller can no longer change. */
+/** A copy of the key or keys, which the caller cannot change. */
 export function ownKeys(key) {
   if (typeof key === 'string') return key;
   return Array.isArray(key) ? key.map(ownKeys) : new Uint8Array(key);

@@ -1,6 +1,8 @@
+/** The timer that renews leased slices. */
+
 /**
- * Renews the slices of a limiter's buckets in the background, for as long as somebody holds the
- * limiter. The engine says which are due, and makes their requests.
+ * Renews the slices of a limiter's buckets in the background, for as long as the limiter is not
+ * collected. The engine says which slices are due, and makes their requests.
  */
 export class LeaseTimer {
   #engine;
@@ -15,7 +17,7 @@ export class LeaseTimer {
     this.#timeoutMs = timeoutMs;
   }
 
-  /** To be called after each check: there may be a slice to take, now or soon. */
+  /** Sets the timer if need be. It is to be called after each check, which may make a slice due. */
   look() {
     const wait = this.#engine.renew_in();
     if (wait === undefined || (this.#timer !== undefined && (wait > 0 || this.#isHurrying))) return;
@@ -24,7 +26,7 @@ export class LeaseTimer {
     this.#timer = later(new WeakRef(this), wait);
   }
 
-  /** Asks for the slices that are due. */
+  /** Sends the requests for the slices that are due. */
   renew() {
     this.#timer = undefined;
     this.#isHurrying = false;
@@ -41,7 +43,7 @@ export class LeaseTimer {
   }
 }
 
-// It keeps neither the limiter nor the process alive.
+// Sets a timer that keeps neither the limiter nor the process alive.
 function later(timer, wait) {
   const handle = setTimeout(() => timer.deref()?.renew(), wait);
   handle.unref?.();

@@ -7,7 +7,7 @@ import { raise } from './engine.js';
 const FIELDS = ['tokens', 'periodMs', 'burst', 'shape', 'name'];
 const NANOS_PER_MILLI = 1e6;
 
-/** How many tokens per period, and how many may be spent at once. Immutable. */
+/** A number of tokens per period, and the burst that can be spent at once. Immutable. */
 export class Limit {
   #text;
 
@@ -30,7 +30,7 @@ export class Limit {
     Object.freeze(this);
   }
 
-  /** The canonical text, which reads back to an equal limit. */
+  /** The canonical text, from which an equal limit can be read. */
   toString() {
     return this.#text;
   }
@@ -43,13 +43,13 @@ export function limit(description, options) {
     : new Limit(description, options);
 }
 
-/** One limit or several, in whatever form they were given, as an array of `Limit`. */
+/** Reads one limit or an array of limits, each in any form, to an array of `Limit`. */
 export function readLimits(limits) {
   if (limits === undefined) throw invalid('limits', 'give one to four, such as "100/min"');
   return (Array.isArray(limits) ? limits : [limits]).map((one) => limit(one));
 }
 
-// The grammar is the only judge of limits, so the parts are put into its words.
+// Writes the parts of a limit as a text, because only the grammar decides which limits are valid.
 function textOf(description) {
   if (description instanceof Limit) return description.toString();
   if (typeof description !== 'object' || description === null) {

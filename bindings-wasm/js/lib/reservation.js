@@ -1,8 +1,8 @@
-/** The answer to `reserve`, and what can be done with it. */
+/** The answer to `reserve`, with the methods that cancel or settle it. */
 
 import { checkCount, invalid } from './arguments.js';
 
-/** The answer to `reserve`: tokens charged ahead of time, or that none are near enough. */
+/** Tokens that are charged ahead of time, or a refusal because no slot is near enough. */
 export class Reservation {
   #buckets;
   #slot;
@@ -12,16 +12,16 @@ export class Reservation {
     const { decision, delayMs, cost } = slot;
     /** Whether the tokens were charged. A refused call has changed nothing. */
     this.allowed = decision.allowed;
-    /** How long to wait before spending them; Infinity when refused. */
+    /** The time to wait before spending the tokens; Infinity when refused. */
     this.delayMs = decision.allowed ? delayMs : Infinity;
-    /** The buckets after the charge; when refused, why. */
+    /** The state of the buckets after the charge, or the refusal. */
     this.decision = decision;
     this.cost = cost;
     this.#buckets = buckets;
     this.#slot = decision.allowed ? slot : undefined;
   }
 
-  /** Gives the tokens back; says whether all came back. Afterwards, and after `settle`: false. */
+  /** Gives the tokens back, and says whether all came back: false after `settle` or another `cancel`. */
   async cancel() {
     return this.#cancel(this.#buckets);
   }
@@ -31,7 +31,7 @@ export class Reservation {
     return this.#cancel(this.#buckets.synchronous);
   }
 
-  /** Corrects the charge to the `actual` tokens, above the burst too. Once, and not after `cancel`. */
+  /** Corrects the charge to `actual` tokens, which may exceed the burst. Fails after `settle` or `cancel`. */
   async settle(actual) {
     return this.#settle(this.#buckets, actual);
   }

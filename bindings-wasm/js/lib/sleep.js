@@ -1,9 +1,11 @@
-/** What timers of browsers and of Node can hold; with more they fire at once. */
+/** Waits that are never too short, and may be longer than a timer can be set for. */
+
+// The longest time of a timer in browsers and Node. A timer that is set for longer fires at once.
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
 /**
- * Waits until `performance.now()` has reached `deadline`, never less: a timer may fire a little
- * early, and is then set again for the rest. Rejects with the signal's reason when it aborts.
+ * Waits until `performance.now()` has reached `deadline`. A timer may fire a little early, and is
+ * then set again for the rest. Rejects with the signal's reason when the signal aborts.
  */
 export function sleepUntil(deadline, signal) {
   return new Promise((resolve, reject) => {

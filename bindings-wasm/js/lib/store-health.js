@@ -1,4 +1,4 @@
-/** How a limiter's store has done. */
+/** The state of a limiter's store, and counts of its failures. */
 export class StoreHealth {
   constructor(state, failures, fallbacks) {
     this.state = state;

@@ -2,7 +2,7 @@
 
 import { checkFields, describe, invalid } from './arguments.js';
 
-/** Their names. */
+/** The names of these options. */
 export const STORE_OPTIONS = ['onStoreError', 'peers', 'denyCacheMs', 'lease'];
 
 const POLICIES = ['raise', 'allow', 'deny', 'local'];
@@ -18,7 +18,7 @@ export function checkStoreOptions({ onStoreError, peers, denyCacheMs, lease }) {
   checkLease(lease);
 }
 
-/** For buckets in memory, shared or not. */
+/** Refuses these options, for buckets in the memory of this process or of this host. */
 export function checkNotRemote({ onStoreError = 'raise', denyCacheMs, lease }) {
   if (onStoreError !== 'raise') throw invalid('onStoreError', 'it is for a Redis store only; memory does not fail');
   if (denyCacheMs !== undefined) throw invalid('denyCacheMs', 'it is for a Redis store only; leave it out');
