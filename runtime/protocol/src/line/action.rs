@@ -1,0 +1,96 @@
+//! What a waiting line is told when it is made, what it asks of its driver, and what can be seen of it.
+
+use tidegate_core::{Charge, Decision, Limit, Source, Timeline};
+
+use super::slots::Slot;
+use crate::error::Error;
+
+/// What a line knows of its bucket from the start.
+#[derive(Clone, Copy, Debug)]
+pub struct LineOptions {
+    /// How many callers may wait at a time.
+    pub max_waiting: usize,
+    /// Whether other processes use the bucket, and so can hold it.
+    pub is_shared: bool,
+    /// Whether a cancelled charge comes back in all buckets or in none: it does where there is one.
+    pub cancels_whole: bool,
+    /// The smallest burst, in tokens.
+    pub burst: u64,
+    /// The time between two tokens of one slot; 0 if all tokens of a slot come together.
+    pub width: u64,
+    /// Where the buckets live, for refusals.
+    pub source: Source,
+}
+
+/// What the driver of a line must do.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Reserve tokens, and pass the outcome to [`Line::reserved`].
+    Reserve(Asked),
+    /// Cancel a charge, and pass the outcome to [`Line::cancelled`].
+    Cancel(Cancelled),
+    /// Look whether the bucket is held, and pass the answer to [`Line::looked`].
+    Look,
+    /// Answer a caller.
+    Answer {
+        /// The caller.
+        id: u64,
+        /// An allowed decision, or a refusal for [`Error::RateLimited`], or the store's failure.
+        answer: Result<Decision, Error>,
+    },
+}
+
+/// A reservation to be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// The waiter that needs it.
+    pub id: u64,
+    /// The tokens.
+    pub cost: u64,
+    /// The longest acceptable delay, in nanoseconds.
+    pub max_wait: u64,
+}
+
+/// A slot that nobody needs, whose charge is to be cancelled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cancelled(pub(super) Slot);
+
+impl LineOptions {
+    /// The line of a bucket under these limits that lives in `source`.
+    pub fn new(limits: &[Limit], source: Source, max_waiting: usize) -> Self {
+        let width = match limits {
+            [limit] => match limit.timeline() {
+                Timeline::Smooth { width } => width,
+                Timeline::Stepped { .. } => 0,
+            },
+            // The limits' tokens come at different times.
+            _ => 0,
+        };
+        Self {
+            max_waiting,
+            is_shared: source != Source::Memory,
+            cancels_whole: limits.len() == 1,
+            burst: limits.iter().map(Limit::burst).min().unwrap_or(0),
+            width,
+            source,
+        }
+    }
+}
+
+impl Cancelled {
+    /// The charge.
+    pub const fn charge(&self) -> Charge {
+        self.0.charge
+    }
+}
+
+/// Who waits in a line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Waiting {
+    /// The number of callers.
+    pub callers: usize,
+    /// The tokens that they wait for.
+    pub tokens: u64,
+    /// How long it will take until the last of them is served, in nanoseconds; 0 when nobody waits.
+    pub until: u64,
+}

@@ -1,0 +1,508 @@
+//! The waiting line of one bucket in one process: who waits for tokens, and the slots that they have
+//! been reserved.
+
+mod action;
+mod slots;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+
+use tidegate_core::{Charge, Decision, MAX_SPAN, Reserved};
+
+use crate::error::Error;
+use slots::{Slot, Slots};
+
+pub use action::{Action, Asked, Cancelled, LineOptions, Waiting};
+
+/// A look at the bucket is made when nothing has been heard of it for this long before a slot: a
+/// `hold` of another process reaches waiters within this time.
+pub const LOOK_INTERVAL: u64 = 100_000_000;
+
+/// How long before a slot the look at the bucket is made, so that the slot need not wait for the
+/// answer.
+const LOOK_AHEAD: u64 = 25_000_000;
+
+/// First come, first served, among callers that may leave.
+///
+/// Slots and waiters are apart. A slot is a charge of the store's bucket for a time to come, made by
+/// [`Operation::Reserve`](tidegate_core::Operation::Reserve); when its time has come, its tokens go
+/// to whoever is first then. So a waiter that leaves lets all others move up, and what is left over
+/// is the last slot: it is cancelled in the store if that is exact, and otherwise kept for the next
+/// caller until its time has passed.
+///
+/// The line is a pure machine. It gets the time and what has happened, and says through
+/// [`next_action`](Self::next_action) what its driver must do; every call takes the time in
+/// nanoseconds on one clock that does not step back. After each call the driver must take all
+/// actions, and call [`tick`](Self::tick) when [`due`](Self::due) says so.
+///
+/// The tokens of a smooth limit come one by one: a slot for five is five slots for one, of which the
+/// last has the time that the store named.
+///
+/// Bound: tokens are handed out at the time of their slot or later, never earlier. They are kept
+/// beyond it only while the first waiter needs more, and never more than the burst: the bucket owes
+/// all that time, so it could have kept them itself. With several processes a stretch of time can
+/// therefore have up to the largest cost less one more than the bucket's bound for each process, and
+/// nothing more where all costs are 1. Tokens that come back ([`returned`](Self::returned)) are handed out at once, with
+/// the bound of [`credit`](tidegate_core::credit).
+#[derive(Debug)]
+pub struct Line {
+    options: LineOptions,
+    waiters: VecDeque<Waiter>,
+    slots: Slots,
+    /// Tokens whose time has come, for the first waiter.
+    in_hand: u64,
+    /// Tokens of reservations that have not been answered yet.
+    asked: u64,
+    /// The sum of the waiters' costs.
+    wanted: u64,
+    /// Whether a waiter may be without a slot of its own: it counts on a reservation that was made
+    /// for another, whose delay is not known yet.
+    is_unsure: bool,
+    /// Charges that are being cancelled.
+    cancelling: usize,
+    /// The bucket gives nothing before this time.
+    held_until: u64,
+    /// When that was learned.
+    held_since: u64,
+    /// When the last look was sent that has been answered.
+    looked_at: u64,
+    is_looking: bool,
+    /// The bucket as the last reservation left it.
+    latest: Option<Decision>,
+    last_id: u64,
+    actions: VecDeque<Action>,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    id: u64,
+    cost: u64,
+    /// The latest acceptable time; [`u64::MAX`] if any is.
+    deadline: u64,
+}
+
+impl Line {
+    /// A line in which nobody waits.
+    pub const fn new(options: LineOptions) -> Self {
+        Self {
+            options,
+            waiters: VecDeque::new(),
+            slots: Slots::new(),
+            in_hand: 0,
+            asked: 0,
+            wanted: 0,
+            is_unsure: false,
+            cancelling: 0,
+            held_until: 0,
+            held_since: 0,
+            looked_at: 0,
+            is_looking: false,
+            latest: None,
+            last_id: 0,
+            actions: VecDeque::new(),
+        }
+    }
+
+    /// A caller wants `cost` tokens, at least 1 and at most the burst, within `max_wait`. The number
+    /// it gets names it in [`Action::Answer`] and [`leave`](Self::leave).
+    pub fn arrive(&mut self, now: u64, cost: u64, max_wait: u64) -> u64 {
+        self.tick(now);
+        self.last_id += 1;
+        let id = self.last_id;
+        let is_full = self.waiters.len() >= self.options.max_waiting
+            || self.wanted.saturating_add(cost) > MAX_SPAN;
+        if is_full {
+            let wait = self.slots.last().map_or(0, |last| last.at.saturating_sub(now));
+            self.refuse(id, wait, wait);
+            return id;
+        }
+        self.waiters.push_back(Waiter { id, cost, deadline: now.saturating_add(max_wait) });
+        self.wanted += cost;
+        let missing = self.missing();
+        if missing > 0 {
+            self.ask(now, id, missing);
+        } else {
+            // Slots that others have left are enough.
+            self.is_unsure |= self.asked > 0;
+            self.refuse_last_if_late(now);
+        }
+        self.serve();
+        id
+    }
+
+    /// A caller does not wait any more. Nothing happens if it has been answered.
+    pub fn leave(&mut self, now: u64, id: u64) {
+        if self.remove(id).is_some() {
+            self.tick(now);
+            self.cancel_surplus(now);
+        }
+    }
+
+    /// A caller was answered that it may spend `tokens`, and the answer did not reach it: they go to
+    /// the next, or are lost if nobody waits.
+    pub fn unclaimed(&mut self, now: u64, tokens: u64) {
+        if now >= self.held_until {
+            self.in_hand += tokens;
+        }
+        self.tick(now);
+        self.cancel_surplus(now);
+    }
+
+    /// The answer to [`Action::Reserve`], which was sent at the time `sent`.
+    pub fn reserved(&mut self, now: u64, sent: u64, asked: Asked, answer: Result<Reserved, Error>) {
+        self.asked -= asked.cost;
+        match answer {
+            Ok(Reserved::Slot(slot)) => {
+                self.latest = Some(slot.decision);
+                let at = now.saturating_add(slot.delay);
+                let tokens = asked.cost;
+                self.slots.insert(Slot {
+                    at,
+                    tokens,
+                    charge: slot.charge,
+                    made: sent,
+                    is_fixed: false,
+                });
+                if at < self.held_until {
+                    if sent < self.held_since {
+                        // Made before the hold, and answered after it.
+                        self.hold_until(now, self.held_until);
+                    } else {
+                        // The store knows of no hold any more: the bucket was reset.
+                        self.held_until = 0;
+                    }
+                }
+            }
+            Ok(Reserved::TooFar(decision)) => self.not_reserved(asked.id, Ok(decision)),
+            Err(error) => self.not_reserved(asked.id, Err(error)),
+        }
+        if self.is_unsure {
+            self.refuse_late(now);
+            self.is_unsure = self.asked > 0;
+        }
+        self.ask_for_missing(now);
+        self.tick(now);
+        self.cancel_surplus(now);
+    }
+
+    /// The answer to [`Action::Cancel`]: whether all of the charge came back. If the store has
+    /// failed that is not known, and the slot counts as gone.
+    pub fn cancelled(&mut self, now: u64, cancelled: Cancelled, answer: Result<bool, Error>) {
+        self.cancelling -= 1;
+        let Cancelled(slot) = cancelled;
+        let stays = self.options.cancels_whole && slot.at > now && slot.at >= self.held_until;
+        if stays && matches!(answer, Ok(false)) {
+            self.slots.insert(Slot { is_fixed: true, ..slot });
+        }
+    }
+
+    /// The answer to [`Action::Look`], which was sent at the time `sent`: how long the bucket was
+    /// still held then. A failure tells nothing, and slots keep their time.
+    pub fn looked(&mut self, now: u64, sent: u64, answer: Result<u64, Error>) {
+        self.is_looking = false;
+        self.looked_at = self.looked_at.max(sent);
+        if let Ok(held) = answer
+            && held > 0
+        {
+            self.held(now, sent.saturating_add(held));
+        }
+        self.tick(now);
+    }
+
+    /// The bucket is held until this time: slots before it are void, and their waiters are reserved
+    /// others after it.
+    pub fn held(&mut self, now: u64, until: u64) {
+        if until <= self.held_until {
+            return;
+        }
+        self.held_until = until;
+        self.held_since = now;
+        self.hold_until(now, until);
+        self.tick(now);
+        self.cancel_surplus(now);
+    }
+
+    /// The bucket has been made full: all waiters are reserved new slots.
+    pub fn restarted(&mut self, now: u64) {
+        self.held_until = 0;
+        self.slots.clear();
+        self.is_unsure |= self.asked > 0;
+        self.ask_for_missing(now);
+    }
+
+    /// Tokens of a charge that were not used come back. Answers how many of them the line hands to
+    /// its waiters; the rest is for the store.
+    pub fn returned(&mut self, now: u64, tokens: u64) -> u64 {
+        self.tick(now);
+        if now < self.held_until || self.latest.is_none() {
+            return 0;
+        }
+        let taken = tokens.min(self.wanted.saturating_sub(self.in_hand));
+        self.in_hand += taken;
+        self.serve();
+        self.cancel_surplus(now);
+        taken
+    }
+
+    /// A reservation of the same bucket is given up, `delay` before its slot. Answers whether the
+    /// line takes the slot; otherwise the charge is to be cancelled in the store.
+    pub fn adopt(&mut self, now: u64, delay: u64, tokens: u64, charge: Charge) -> bool {
+        self.tick(now);
+        if self.waiters.is_empty() || self.latest.is_none() || tokens == 0 {
+            return false;
+        }
+        let at = now.saturating_add(delay);
+        if at < self.held_until {
+            return false;
+        }
+        self.slots.insert(Slot { at, tokens, charge, made: 0, is_fixed: false });
+        self.tick(now);
+        self.cancel_surplus(now);
+        true
+    }
+
+    /// Answers all waiters with an error, and gives all slots back.
+    pub fn close(&mut self, now: u64, error: &Error) {
+        self.tick(now);
+        for Waiter { id, .. } in self.waiters.drain(..) {
+            self.actions.push_back(Action::Answer { id, answer: Err(error.clone()) });
+        }
+        self.wanted = 0;
+        self.in_hand = 0;
+        self.cancel_surplus(now);
+    }
+
+    /// Hands out all tokens whose time has come.
+    pub fn tick(&mut self, now: u64) {
+        // A first waiter that has left may have kept tokens for those behind it.
+        self.serve();
+        while let Some((at, tokens)) = self.next_tokens() {
+            if self.must_look(at) && now.saturating_add(LOOK_AHEAD) >= at {
+                if !self.is_looking {
+                    self.is_looking = true;
+                    self.actions.push_back(Action::Look);
+                }
+                return;
+            }
+            if at > now {
+                return;
+            }
+            self.slots.take_first(tokens);
+            self.in_hand += tokens;
+            self.serve();
+            if self.in_hand > self.options.burst {
+                // A bucket does not hold more.
+                self.in_hand = self.options.burst;
+                self.ask_for_missing(now);
+            }
+        }
+    }
+
+    /// When [`tick`](Self::tick) is to be called next; `None` while there is nothing to wait for.
+    pub fn due(&self) -> Option<u64> {
+        let (at, _) = self.next_tokens()?;
+        if !self.must_look(at) {
+            return Some(at);
+        }
+        (!self.is_looking).then(|| at.saturating_sub(LOOK_AHEAD))
+    }
+
+    /// The tokens of the first slot that the first waiter needs, and when they come.
+    fn next_tokens(&self) -> Option<(u64, u64)> {
+        let slot = self.slots.first()?;
+        let tokens = match self.waiters.front() {
+            Some(first) => first.cost.saturating_sub(self.in_hand).clamp(1, slot.tokens),
+            None => slot.tokens,
+        };
+        Some((slot.time_of(tokens, self.options.width), tokens))
+    }
+
+    /// What the driver must do next.
+    pub fn next_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// Who waits.
+    pub fn waiting(&self, now: u64) -> Waiting {
+        if self.waiters.is_empty() {
+            return Waiting::default();
+        }
+        let until =
+            self.slots.covering(self.wanted.saturating_sub(self.in_hand), self.options.width);
+        Waiting {
+            callers: self.waiters.len(),
+            tokens: self.wanted,
+            until: until.map_or(0, |at| at.saturating_sub(now)),
+        }
+    }
+
+    /// Whether nobody waits and nothing is left to be done, so that the line can be forgotten.
+    pub fn is_idle(&self) -> bool {
+        self.waiters.is_empty()
+            && self.slots.is_empty()
+            && self.actions.is_empty()
+            && self.asked == 0
+            && self.cancelling == 0
+            && !self.is_looking
+    }
+
+    /// Whether somebody waits.
+    pub fn has_waiters(&self) -> bool {
+        !self.waiters.is_empty()
+    }
+
+    /// Whether a hold of another process may have been missed at the time `at` of the first slot.
+    fn must_look(&self, at: u64) -> bool {
+        let made = self.slots.first().map_or(0, |slot| slot.made);
+        self.options.is_shared
+            && !self.waiters.is_empty()
+            && self.looked_at.max(made).saturating_add(LOOK_INTERVAL) < at
+    }
+
+    /// Serves waiters from the tokens in hand, first come, first served.
+    fn serve(&mut self) {
+        while let Some(first) = self.waiters.front() {
+            let Some(latest) = self.latest.filter(|_| first.cost <= self.in_hand) else { break };
+            let Waiter { id, cost, .. } = *first;
+            self.waiters.pop_front();
+            self.in_hand -= cost;
+            self.wanted -= cost;
+            self.actions.push_back(Action::Answer { id, answer: Ok(latest) });
+        }
+        if self.waiters.is_empty() {
+            // Their time has come, and nobody wants them.
+            self.in_hand = 0;
+        }
+    }
+
+    /// The tokens that the waiters need beyond those they have and have asked for.
+    fn missing(&self) -> u64 {
+        let have = self.slots.tokens() + self.in_hand + self.asked;
+        self.wanted.saturating_sub(have)
+    }
+
+    /// A reservation has failed: its waiter is told, unless others have left slots that are enough.
+    fn not_reserved(&mut self, id: u64, answer: Result<Decision, Error>) {
+        self.is_unsure = true;
+        if self.missing() > 0 && self.remove(id).is_some() {
+            self.actions.push_back(Action::Answer { id, answer });
+        }
+    }
+
+    fn ask(&mut self, now: u64, id: u64, cost: u64) {
+        let deadline = self.place_of(id).map_or(now, |place| self.waiters[place].deadline);
+        let max_wait = if deadline == u64::MAX { u64::MAX } else { deadline.saturating_sub(now) };
+        self.asked += cost;
+        self.actions.push_back(Action::Reserve(Asked { id, cost, max_wait }));
+    }
+
+    /// Reserves what is missing, in the order of the waiters: the first have the slots that there
+    /// are.
+    fn ask_for_missing(&mut self, now: u64) {
+        let mut missing = self.missing();
+        let mut from_the_end = Vec::new();
+        for waiter in self.waiters.iter().rev() {
+            if missing == 0 {
+                break;
+            }
+            let cost = waiter.cost.min(missing);
+            missing -= cost;
+            from_the_end.push((waiter.id, cost));
+        }
+        for (id, cost) in from_the_end.into_iter().rev() {
+            self.ask(now, id, cost);
+        }
+    }
+
+    fn hold_until(&mut self, now: u64, until: u64) {
+        self.slots.remove_before(until);
+        self.in_hand = 0;
+        self.is_unsure |= self.asked > 0;
+        self.refuse_late(now);
+        self.ask_for_missing(now);
+    }
+
+    /// Refuses the last waiter if its tokens come too late for it.
+    fn refuse_last_if_late(&mut self, now: u64) {
+        let Some(last) = self.waiters.back() else { return };
+        let Some(at) =
+            self.slots.covering(self.wanted.saturating_sub(self.in_hand), self.options.width)
+        else {
+            return;
+        };
+        if at > last.deadline {
+            let (id, late) = (last.id, at - last.deadline);
+            self.remove(id);
+            self.refuse(id, late, at - now);
+        }
+    }
+
+    /// Refuses all waiters whose tokens come too late for them, after slots have been lost.
+    fn refuse_late(&mut self, now: u64) {
+        let mut place = 0;
+        let mut before = 0;
+        while let Some(waiter) = self.waiters.get(place) {
+            let needed = (before + waiter.cost).saturating_sub(self.in_hand);
+            // Slots yet to come are not before the end of a hold.
+            let covered = self.slots.covering(needed, self.options.width);
+            let at = covered.unwrap_or(self.held_until);
+            if at > waiter.deadline {
+                let (id, late) = (waiter.id, at - waiter.deadline);
+                self.remove(id);
+                self.refuse(id, late, at.saturating_sub(now));
+            } else {
+                before += waiter.cost;
+                place += 1;
+            }
+        }
+    }
+
+    fn refuse(&mut self, id: u64, retry_after: u64, reset_after: u64) {
+        let LineOptions { burst, source, .. } = self.options;
+        let (limit, tier) = self.latest.map_or((burst, 0), |latest| (latest.limit, latest.tier));
+        let decision = Decision {
+            allowed: false,
+            limit,
+            remaining: 0,
+            retry_after,
+            reset_after,
+            tier,
+            source,
+        };
+        self.actions.push_back(Action::Answer { id, answer: Ok(decision) });
+    }
+
+    fn remove(&mut self, id: u64) -> Option<Waiter> {
+        let waiter = self.waiters.remove(self.place_of(id)?)?;
+        self.wanted -= waiter.cost;
+        Some(waiter)
+    }
+
+    fn place_of(&self, id: u64) -> Option<usize> {
+        // Ids ascend, because nobody overtakes.
+        self.waiters.binary_search_by_key(&id, |waiter| waiter.id).ok()
+    }
+
+    /// Cancels the last slots while no waiter needs them. Reservations under way come after them, so
+    /// until those are answered no cancel would be exact.
+    fn cancel_surplus(&mut self, now: u64) {
+        // A charge in several buckets may come back in some of them only, and is then lost.
+        let may_fail = !self.options.cancels_whole && self.options.is_shared;
+        if self.asked > 0 || (may_fail && self.has_waiters()) {
+            return;
+        }
+        if self.waiters.is_empty() {
+            self.in_hand = 0;
+        }
+        while let Some(last) = self.slots.last() {
+            let have = self.slots.tokens() + self.in_hand;
+            if last.is_fixed || last.at <= now || have < self.wanted + last.tokens {
+                break;
+            }
+            let Some(slot) = self.slots.remove_last() else { break };
+            self.cancelling += 1;
+            self.actions.push_back(Action::Cancel(Cancelled(slot)));
+        }
+    }
+}
