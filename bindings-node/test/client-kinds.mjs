@@ -1,4 +1,4 @@
-/** The kinds of client that a program may have, and a URL. */
+/** The kinds of store with which tests run: each client that a program may have, and a URL. */
 
 import { Redis as Upstash } from '@upstash/redis';
 import { Redis as Ioredis } from 'ioredis';
@@ -6,7 +6,7 @@ import { createClient } from 'redis';
 
 import { startForwarder } from '../../tests/end_to_end/upstash_forwarder.mjs';
 
-/** How each kind of client is made and ended. */
+/** The functions that make a client of each kind, and return the client and what ends it. */
 export const CLIENTS = {
   async ioredis({ port }) {
     const client = new Ioredis({ port, maxRetriesPerRequest: 0, retryStrategy: () => 50 });
@@ -26,7 +26,7 @@ export const CLIENTS = {
   },
 };
 
-/** Every way to give a limiter its store. */
+/** The functions that make a store of each kind for `createLimiter`. */
 export const STORES = {
   url: async ({ url }) => ({ client: url, end() {} }),
   ...CLIENTS,

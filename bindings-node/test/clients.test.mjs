@@ -108,7 +108,7 @@ for (const [kind, connect] of Object.entries(CLIENTS)) {
       assert.equal(calls() - before, 2, 'a call for each limiter');
     });
 
-    test('what comes during a trip forms the next', async () => {
+    test('calls that come while a batch is in flight form the next batch', async () => {
       const limiter = over({ limits: '500/d' });
       await limiter.peek('warm');
       const before = calls();
@@ -253,7 +253,7 @@ for (const [kind, connect] of Object.entries(CLIENTS)) {
       assert.equal((await native('2/d').check(key)).remaining, 0);
     });
 
-    // Ends the server, and so comes last.
+    // This test comes last, because it ends the server.
     test("a client's error is the cause", async () => {
       const limiter = over({ limits: '10/d', storeTimeoutMs: 3000 });
       await limiter.check('k');

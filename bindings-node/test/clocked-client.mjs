@@ -7,7 +7,7 @@ const NANOS_PER_MICRO = 1000n;
 const MICROS_PER_SECOND = 1_000_000n;
 const FOREVER = String(2n ** 64n - 1n);
 
-/** Like a client of ioredis, whose server's clock stands still until it is moved. Nothing expires. */
+/** A client like that of ioredis. Its server's clock stands still until the test moves it; no key expires. */
 export class ClockedClient {
   micros = 0n;
   #client;
@@ -24,12 +24,12 @@ export class ClockedClient {
   }
 }
 
-/** Redis counts its clock in microseconds. */
+/** Whether all times of a trace are whole microseconds, in which Redis counts its clock. */
 export function isInMicros({ steps }) {
   return steps.every(({ at = '0' }) => BigInt(at) % NANOS_PER_MICRO === 0n);
 }
 
-/** What differs from a trace of operations.json, in words. */
+/** Runs a trace of operations.json, and returns the differences from it in words. */
 export async function replayOver(client, { limits, steps }, options) {
   const differences = [];
   const limiter = createLimiter({ limits, store: client, ...options });

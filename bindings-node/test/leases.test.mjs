@@ -45,7 +45,7 @@ for (const [kind, connect] of Object.entries(STORES)) {
       await assert.rejects(limiter.check('hot'), StoreError);
     });
 
-    test('a slice is renewed without a trip for each check', async () => {
+    test('a slice is renewed without a round trip for each check', async () => {
       const limiter = leased('1000/s');
       await warm(limiter, 'busy');
       const before = evals(redis);
@@ -55,9 +55,9 @@ for (const [kind, connect] of Object.entries(STORES)) {
         allowed += (await limiter.check('busy')).allowed;
         await sleep(2);
       }
-      const trips = evals(redis) - before;
+      const roundTrips = evals(redis) - before;
       assert.ok(allowed > 100, `${allowed} allowed`);
-      assert.ok(trips >= 2 && trips <= allowed / 3, `${trips} trips for ${allowed} calls`);
+      assert.ok(roundTrips >= 2 && roundTrips <= allowed / 3, `${roundTrips} round trips for ${allowed} calls`);
       limiter.close();
     });
 

@@ -14,7 +14,7 @@ const limiterOn = (store, options) => createLimiter({ limits: '60/s', store, sto
 
 for (const [kind, connect] of Object.entries(STORES)) {
   describe(kind, () => {
-    /** Runs `use` with a server of its own and a store of this kind that is on it. */
+    /** Starts a server for `use` alone, and runs `use` with a store of this kind on that server. */
     const withStore = async (use) => {
       const server = await RedisServer.start();
       const { client, end } = await connect(server);

@@ -81,7 +81,8 @@ function newProject(name) {
   return project;
 }
 
-// Without what an npm around this test has put into the environment, which would lead it elsewhere.
+// Runs npm in the project. If npm runs this test, its variables are left out of the environment,
+// because they name the folder of this package.
 function npm(project, ...command) {
   const inherited = ([name]) => !/^npm_/i.test(name) || name === 'npm_config_cache';
   const environment = Object.entries(process.env).filter(inherited);

@@ -1,4 +1,4 @@
-/** What limiters do to the life of a process and of its threads. */
+/** How long a process and its threads live that use limiters. */
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
@@ -11,7 +11,7 @@ import { fileURLToPath } from 'node:url';
 import { RedisServer } from './redis-server.mjs';
 
 const HERE = fileURLToPath(new URL('.', import.meta.url));
-// Generous, as the machine may be busy: a process that hangs never ends.
+// Long, because the machine may be busy. A process that hangs never ends.
 const EXIT_WITHIN_MS = 60_000;
 
 let redis;
@@ -56,7 +56,7 @@ test('a process waits for a client that keeps no process alive', async () => {
   assert.deepEqual([code, output], [0, '9\nstore_timeout\n']);
 });
 
-test('a process waits for the answers on their way', async () => {
+test('a process waits for the answers of pending calls', async () => {
   const { code, output } = await run(`
     import { createLimiter } from 'tidegate';
     const limiter = createLimiter({ limits: '10/d', store: '${redis.url}', storeTimeoutMs: 5000 });
@@ -72,7 +72,7 @@ test('a call whose key the addon cannot read is refused, and the process ends', 
   const { code, output } = await run(`
     import { createLimiter } from 'tidegate';
     const limiter = createLimiter({ limits: '10/d', store: '${redis.url}', storeTimeoutMs: 5000 });
-    // Looks like bytes to JavaScript, but has none.
+    // An object that passes for a Uint8Array in JavaScript, but not in the addon.
     const key = Object.create(Uint8Array.prototype, { length: { value: 3 } });
     await limiter.check(key).catch(() => console.log('refused'));
     console.log((await limiter.check('readable')).remaining);
@@ -95,8 +95,8 @@ test('operations of all kinds side by side settle, and the process ends', async 
       (key) => limiter.reserve(key).then((slot) => slot.settle(0)),
     ];
     const outcomes = new Set();
-    // Callers of each kind, who ask again as soon as they have their answer: answers of all kinds
-    // come while others are taken.
+    // Callers of all kinds call again as soon as they have their answer, so that answers of all
+    // kinds arrive while others are taken.
     await Promise.all(Array.from({ length: 24 }, async (_, caller) => {
       for (let call = 0; call < 1500; call++) {
         const operation = operations[(caller + call) % operations.length];

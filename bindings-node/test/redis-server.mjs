@@ -46,7 +46,7 @@ export class RedisServer {
     return execFileSync('redis-cli', [...options, ...command], { encoding: 'utf8' }).trim();
   }
 
-  /** Stops it at once, as a crash would. */
+  /** Kills the server, as a crash would. */
   async kill() {
     if (this.#process.exitCode !== null || this.#process.signalCode !== null) return;
     const exited = new Promise((resolve) => this.#process.once('exit', resolve));
@@ -54,7 +54,7 @@ export class RedisServer {
     await exited;
   }
 
-  /** Leaves connections open, but answers nothing until `resume`. */
+  /** Stops the server's process: connections stay open, but nothing is answered until `resume`. */
   freeze() {
     this.#process.kill('SIGSTOP');
   }
@@ -69,7 +69,7 @@ export class RedisServer {
   }
 }
 
-/** Three servers that share the keys, without replicas. */
+/** A cluster of three servers that share the keys, without replicas. */
 export class RedisCluster {
   #servers = [];
 

@@ -22,7 +22,7 @@ after(() => redis.remove());
 beforeEach(async () => {
   redis.resume();
   if (redis.run('PING') !== 'PONG') throw new Error('Redis does not answer');
-  // Limiters on one URL share a store, whose breaker the test before may have opened.
+  // Limiters on one URL share a store, and the test before may have opened its breaker.
   const limiter = shared({ limits: '1/d' });
   await until('the store is asked again', () => limiter.peek('ready').then(() => true, () => false));
   redis.run('FLUSHALL');
@@ -234,7 +234,7 @@ test('a waiter needs no Redis any more; an aborted one is not kept by it', async
   await assert.rejects(aborted, { name: 'AbortError' });
   assert.ok((await waiting).allowed);
   const took = performance.now() - started;
-  // The slot was half a second after the first, which was a little before `started`.
+  // The slot was half a second after the first one, which was a little before `started`.
   assert.ok(took >= 490 && took < 5000, `it took ${took} ms`);
   await redis.start();
 });

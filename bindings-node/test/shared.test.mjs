@@ -1,6 +1,6 @@
 /**
- * Every operation on the stores that processes share. Their clocks are real, so limits are slow
- * where time must not matter.
+ * Every operation on the stores that processes share. The clocks of these stores are real, so tests
+ * whose result must not depend on time use slow limits.
  */
 
 import assert from 'node:assert/strict';
@@ -34,7 +34,7 @@ for (const [source, url] of Object.entries(stores)) {
   describe(source, () => {
     let names = 0;
 
-    // Two limiters on buckets of their own, apart from those of other tests.
+    // Two limiters that share buckets with each other, and with no other test.
     function pair(limits, more = {}) {
       const options = { limits, store: url(), prefix: `test-${names++}`, storeTimeoutMs: TIMEOUT_MS, ...more };
       return [createLimiter(options), createLimiter(options)];

@@ -13,7 +13,7 @@ const HERE = fileURLToPath(new URL('.', import.meta.url));
 const SECOND = 1_000_000_000n;
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
-/** Runs `body` with another setTimeout, and puts the real one back. */
+/** Runs `body` with a substitute for setTimeout, and restores the real one afterwards. */
 async function withTimers(substitute, body) {
   const real = globalThis.setTimeout;
   globalThis.setTimeout = (callback, ms) => substitute(real, callback, ms);

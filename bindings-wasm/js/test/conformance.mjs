@@ -1,4 +1,4 @@
-/** Tests what tests/vectors promises of every binding; for this package and the one for Node. */
+/** The tests that run tests/vectors through a JavaScript package: this one, and the one for Node. */
 
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
@@ -9,7 +9,7 @@ import { replayOperations, replayTrace } from './replay.mjs';
 const VECTORS = new URL('../../../tests/vectors/', import.meta.url);
 
 const TRACES_WITH_CHANGE = 6;
-// What this language has beyond surface.json.
+// The methods and parameters that JavaScript has beyond surface.json.
 const METHODS_BEYOND = {
   Limiter: ['checkSync', 'checkManySync', 'peekSync', 'reserveSync', 'settleSync', 'creditSync', 'holdSync', 'resetSync'],
   Reservation: ['cancelSync', 'settleSync'],
@@ -20,7 +20,7 @@ export function readVectors(name) {
   return JSON.parse(readFileSync(new URL(name, VECTORS), 'utf8'));
 }
 
-/** Traces of operations.json that a limiter can run: its limits do not change. */
+/** The traces of operations.json that a limiter can run, which are those without a change of limits. */
 export function readOperations() {
   const { traces } = readVectors('operations.json');
   const changes = ({ steps }) => steps.some(({ op }) => op === 'change');
@@ -32,7 +32,7 @@ export function readOperations() {
  * Adds the tests of all vector files.
  *
  * @param api the package's exports
- * @param {string[]} options those of `createLimiter` in the words of surface.json
+ * @param {string[]} options the options of `createLimiter`, by their names in surface.json
  */
 export function testVectors(api, options) {
   testDecisions(api);
@@ -135,7 +135,7 @@ function testSurface(api, expectedOptions) {
       assert.deepEqual(ours.sort(), inThisLanguage(fields));
     },
 
-    // A limiter is not constructed but created, with options.
+    // Users do not construct a Limiter: createLimiter makes one from options.
     async constructor(name, _instance, parameters) {
       if (name !== 'Limiter') {
         assert.deepEqual(parametersOf(api[name]), inThisLanguage(parameters));
@@ -171,13 +171,13 @@ function inCamelCase(name) {
   return withUnit.replace(/_(\w)/g, (_, letter) => letter.toUpperCase());
 }
 
-// What the class of an instance gives it, with how it is defined.
+// The members that the class of an instance defines, with their descriptors.
 function membersOf(instance) {
   const members = Object.getOwnPropertyDescriptors(Object.getPrototypeOf(instance));
   return Object.entries(members).filter(([name]) => name !== 'constructor');
 }
 
-// The parameters of a function or constructor as written, those taken from an object included.
+// The parameters of a function or constructor as written, with the fields that it takes from an object.
 function parametersOf(callable) {
   const source = callable.toString();
   const from = source.startsWith('class') ? source.indexOf('constructor(') : 0;
@@ -185,7 +185,7 @@ function parametersOf(callable) {
   return [...list.replace(/ = [^,{}]+/g, '').matchAll(/\w+/g)].map(([name]) => name).sort();
 }
 
-// The fields that an object may have, as the error for an unknown one lists them.
+// The fields that an object may have, from the error for an unknown field, which lists them.
 async function fieldsNamedBy(call) {
   try {
     await call();

@@ -54,7 +54,7 @@ const { code } = await waiter.acquire('key', { timeoutMs: 0 }).catch((error) => 
 console.log(code, Date.now() - started >= 100);
 `;
 
-// The client is made before the first request too, as programs do.
+// The client, too, is made before the first request, as programs do.
 const SHARED = `
 const { createLimiter } = await import('tidegate-wasm');
 const { Redis } = await import('@upstash/redis/cloudflare');

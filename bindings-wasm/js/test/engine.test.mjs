@@ -91,7 +91,7 @@ test('keys per limit are forgotten once full, too', () => {
       view(Uint8Array, engine.key_pointer() + tier * 1024, key.length).set(key);
     }
     view(Uint32Array, engine.key_lengths_pointer(), 2).set(keys.map(({ length }) => length));
-    // A thousand users a second, each of whom owes for one.
+    // A thousand users come in a second, and each owes for a second, so a thousand owe at any time.
     assert.equal(engine.check(0, ...split(SECOND + (number * SECOND) / 1000n), 1) & 1, 1);
     assert.ok(engine.bucket_count <= 2500, `${engine.bucket_count} keys after ${number}`);
   }

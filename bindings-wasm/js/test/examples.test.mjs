@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url';
 import { nonEmpty } from './conformance.mjs';
 
 const HERE = fileURLToPath(new URL('.', import.meta.url));
-// What an example of the declarations takes as given.
+// The lines that an example needs before it, if it does not have its own.
 const GIVEN = {
   import: "import { createLimiter } from 'tidegate-wasm';\n",
   limiter: "const limiter = createLimiter({ limits: '60000/min' });\n",

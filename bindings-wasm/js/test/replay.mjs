@@ -6,13 +6,13 @@
 const NANOS_PER_MILLI = 1_000_000n;
 const FOREVER = String(2n ** 64n - 1n);
 
-/** What differs from a trace of decide.json, in words; nothing when all steps answer as they should. */
+/** Runs a trace of decide.json, and returns the differences from it in words. */
 export function replayTrace(api, { limits, steps }) {
   const checks = steps.map(({ key = 'k', ...step }) => ({ op: 'check', key, ...step }));
   return replay(api, limits, checks);
 }
 
-/** The same for a trace of operations.json, all of whose steps are about one key. */
+/** Runs a trace of operations.json on one key, and returns the differences from it in words. */
 export function replayOperations(api, { limits, steps }) {
   return replay(api, limits, steps.map((step) => ({ key: 'k', ...step })));
 }
@@ -48,7 +48,7 @@ function replay({ createLimiter, FakeClock, TidegateError }, limits, steps) {
   return differences;
 }
 
-// Runs a step and gives its answer as fields. A step with a field that is not known fails.
+// Runs a step and returns its answer as fields. Fails for a step with an unknown field.
 function run(limiter, reservations, { op, key, ...call }) {
   switch (op) {
     case 'check': {

@@ -10,15 +10,15 @@ const CLIENTS = 60;
 const CALLERS = 6;
 const CALLS = 8;
 const TIMEOUT_MS = 100;
-// Generous, as the machine may be busy: a call that nobody sends or settles stays pending.
+// Long, because the machine may be busy. A call that is not sent or not settled stays pending for ever.
 const DEADLINE_MS = 30_000;
 // The timeouts of two limiters over one client, by their prefix.
 const TIMEOUTS = { impatient: TIMEOUT_MS, patient: 2 * DEADLINE_MS };
 
 /**
- * Like a client of ioredis, whose replies come when and how the seed says. Either it may leave keys
- * of the impatient limiter without a reply, or it may not know a script. Not both: a script is sent
- * again when the others of its batch are answered.
+ * A client like that of ioredis, whose replies come when and how the seed says. Half of the clients
+ * may leave calls of the impatient limiter without a reply, and the other half may not know a script.
+ * No client does both, because a script is sent again only when the rest of its batch is answered.
  */
 class UnreliableClient {
   #random;
@@ -47,7 +47,7 @@ class UnreliableClient {
       case 0: return Promise.resolve();
       case 1: return new Promise((resolve) => { process.nextTick(resolve); });
       case 2: return new Promise((resolve) => { setImmediate(resolve); });
-      // Before and after the timeout of the impatient limiter.
+      // The time is before or after the timeout of the impatient limiter.
       default: return new Promise((resolve) => { setTimeout(resolve, this.#random() % (1.2 * TIMEOUT_MS)); });
     }
   }
@@ -83,7 +83,7 @@ test('every call is sent and settles, whatever the client does', async () => {
           assert.ok(codes.includes(code), code);
           return true;
         });
-        // So that the breaker, which may be open now, lets later calls through.
+        // The breaker may be open now. After the pause it lets calls through again.
         if (failed) await sleep(random() % (2 * TIMEOUT_MS));
         settled += 1;
       }
@@ -99,7 +99,7 @@ test('every call is sent and settles, whatever the client does', async () => {
   for (const limiter of limiters) limiter.close();
 });
 
-/** Mulberry32. */
+/** A generator of random 32-bit numbers (Mulberry32). */
 function randomNumbers(seed) {
   let state = seed;
   return () => {
