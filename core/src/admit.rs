@@ -6,8 +6,8 @@ use crate::operation::Operation;
 use crate::tiers::{check_cost, check_count};
 
 /// Refuses calls for which no bucket needs to be asked: those of a limiter without limits or with
-/// too many, and checks and reservations whose cost is above a burst, for which no wait would be
-/// long enough.
+/// too many, and checks, peeks and reservations whose cost is above a burst, for which no wait would
+/// be long enough.
 ///
 /// The engine's own functions repeat the comparison where a call to this would cost too much.
 /// Every host calls this before it asks a store, so that a call that can never be allowed fails at
@@ -26,7 +26,9 @@ use crate::tiers::{check_cost, check_count};
 /// ```
 pub fn admit(limits: &[Limit], operation: &Operation) -> Result<(), Error> {
     match *operation {
-        Operation::Check { cost } | Operation::Reserve { cost, .. } => check_cost(limits, cost),
+        Operation::Check { cost } | Operation::Peek { cost } | Operation::Reserve { cost, .. } => {
+            check_cost(limits, cost)
+        }
         Operation::Cancel(_)
         | Operation::Settle { .. }
         | Operation::Credit { .. }

@@ -17,6 +17,11 @@ pub enum Operation {
         /// Tokens to spend; 0 spends nothing and is always allowed.
         cost: u64,
     },
+    /// [`decide_tiers`], without the charge: the answer to a check of that cost at this moment.
+    Peek {
+        /// Tokens to ask about; 0 is always allowed.
+        cost: u64,
+    },
     /// [`reserve`].
     Reserve {
         /// Tokens to spend once the slot has come.
@@ -50,7 +55,7 @@ pub enum Operation {
 /// The answer to an [`Operation`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// For a check: the decision. For every other operation without a variant of its own: what
+    /// For a check or a peek: the decision. For every other operation without a variant of its own: what
     /// the buckets hold afterwards.
     Decision(Decision),
     /// The answer to [`Operation::Reserve`].
@@ -102,6 +107,7 @@ pub fn apply(
 ) -> Result<Outcome, Error> {
     let decision = match operation {
         Operation::Check { cost } => decide_tiers(limits, cells, now, cost),
+        Operation::Peek { cost } => decide_tiers(limits, &mut { *cells }, now, cost),
         Operation::Reserve { cost, max_wait } => {
             return reserve(limits, cells, now, cost, max_wait).map(Outcome::Reserved);
         }

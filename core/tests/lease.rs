@@ -72,18 +72,23 @@ proptest! {
             }
             match step {
                 Step::Wait(time) => now += time,
-                Step::Spend(cost) => match slice.spend(now, cost) {
-                    SpendResult::Allowed { remaining, .. } => {
-                        prop_assert!(cost > 0 && now < until && now >= pause);
-                        prop_assert!(cost <= purse, "{cost} of {purse}");
-                        purse -= cost;
-                        prop_assert!(remaining <= purse);
+                Step::Spend(cost) => {
+                    let peeked = slice.peek(now, cost);
+                    let spent = slice.spend(now, cost);
+                    prop_assert_eq!(peeked, spent);
+                    match spent {
+                        SpendResult::Allowed { remaining, .. } => {
+                            prop_assert!(cost > 0 && now < until && now >= pause);
+                            prop_assert!(cost <= purse, "{cost} of {purse}");
+                            purse -= cost;
+                            prop_assert!(remaining <= purse);
+                        }
+                        SpendResult::Refused { remaining, retry_after, .. } => {
+                            prop_assert!(retry_after > 0 && now < until && remaining <= purse);
+                        }
+                        SpendResult::Outside => {}
                     }
-                    SpendResult::Refused { remaining, retry_after, .. } => {
-                        prop_assert!(retry_after > 0 && now < until && remaining <= purse);
-                    }
-                    SpendResult::Outside => {}
-                },
+                }
                 Step::Ask => {
                     if asked.is_none() {
                         let ask = slice.ask(now);

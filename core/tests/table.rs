@@ -73,6 +73,7 @@ enum Call {
 fn call() -> impl Strategy<Value = Call> {
     let operation = prop_oneof![
         6 => (0..5u64).prop_map(|cost| Operation::Check { cost }),
+        2 => (0..5u64).prop_map(|cost| Operation::Peek { cost }),
         3 => (0..4u64, 0..4 * SECOND)
             .prop_map(|(cost, max_wait)| Operation::Reserve { cost, max_wait }),
         2 => (0..4u64, 0..9u64).prop_map(|(charged, actual)| Operation::Settle { charged, actual }),
@@ -138,7 +139,8 @@ fn assert_alike(
 }
 
 proptest! {
-    /// While there is room, every operation answers as on a map that never forgets.
+    /// While there is room, every operation answers as on a map that never forgets. A peek answers
+    /// what the check after it answers.
     #[test]
     fn operations_answer_as_on_a_map_that_never_forgets(
         calls in prop::collection::vec(([0..12u64, 0..5, 0..2], 0..3 * SECOND, call()), 1..150),
@@ -166,7 +168,14 @@ proptest! {
                 }
             };
             let fingerprints: Vec<_> = keys.iter().map(|key| fingerprint(*key)).collect();
+            let peeked = match for_table {
+                Operation::Check { cost } => Some(Operation::Peek { cost }),
+                _ => None,
+            };
+            let peeked =
+                peeked.map(|peek| apply_tables(&tables, limits, &fingerprints, &clock, peek));
             let answer = apply_tables(&tables, limits, &fingerprints, &clock, for_table);
+            prop_assert_eq!(peeked.unwrap_or(answer), answer);
             let expected = map.apply(limits, &keys, clock.now(), for_map);
             assert_alike(answer, expected, &keys, &mut held)?;
             let look = Operation::Check { cost: 0 };
@@ -197,11 +206,15 @@ fn a_full_bucket_makes_room_and_an_owed_one_does_not() {
 }
 
 #[test]
-fn a_check_that_costs_nothing_takes_no_slot() {
+fn a_call_that_costs_nothing_takes_no_slot() {
     let limit = Limit::parse("10/s").unwrap();
     let slots = slots(8);
     let tables = [Table::new(&slots[..])];
-    for operation in [Operation::Check { cost: 0 }, Operation::Credit { tokens: 1 }] {
+    for operation in [
+        Operation::Check { cost: 0 },
+        Operation::Peek { cost: 10 },
+        Operation::Credit { tokens: 1 },
+    ] {
         let clock = ManualClock::new(7 * SECOND);
         apply_tables(&tables, &[limit], &[fingerprint(1)], &clock, operation).unwrap();
         assert!(slots.iter().all(|slot| slot[0].load(Ordering::Acquire) == 0));
@@ -296,6 +309,10 @@ impl Segments for Growing {
         segment.get_or_init(|| slots(16 << (2 * count)));
         self.count.compare_exchange(count, count + 1, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
+
+    fn can_grow(&self, count: usize) -> bool {
+        count < self.segments.len()
+    }
 }
 
 /// The number of slots that hold a bucket, by key.
@@ -352,6 +369,44 @@ fn a_growing_table_admits_each_key_its_burst() {
         for number in 0..4_000 {
             let sum: u32 = admitted.iter().map(|thread| thread[number]).sum();
             assert_eq!(sum, 2, "of key {number}, of which two tokens exist");
+        }
+    }
+}
+
+/// Where the next new key would make a table grow, a peek at one is allowed, and the table stays
+/// as it is.
+#[test]
+fn a_peek_grows_no_table() {
+    let limit = Limit::parse("1/h").unwrap();
+    let (segments, clock) = (Growing::new(), ManualClock::new(7 * SECOND));
+    let table = Table::new(&segments).on_full(OnFull::Deny);
+    let peek = |key| match apply_tables(
+        &[table],
+        &[limit],
+        &[fingerprint(key)],
+        &clock,
+        Operation::Peek { cost: 1 },
+    ) {
+        Ok(Outcome::Decision(decision)) => decision.allowed,
+        unexpected => panic!("{unexpected:?}"),
+    };
+    for count in 1..=6 {
+        // The keys that are peeked at are never inserted.
+        let mut peeked = (1 << 40..).take(64).map(|key| (peek(key), key)).collect::<Vec<_>>();
+        assert_eq!(segments.count(), count);
+        assert!(peeked.iter().all(|(allowed, _)| *allowed), "of {count} segments");
+        let mut key = (count as u64) << 32;
+        while segments.count() == count && spend(&table, &limit, key, 7 * SECOND).is_ok() {
+            key += 1;
+        }
+        // The last segment takes new keys until one of them finds no room; others still may.
+        if count == 6 {
+            peeked = (1 << 40..).take(4_096).map(|key| (peek(key), key)).collect();
+            let refused = peeked.iter().filter(|(allowed, _)| !allowed);
+            for (_, key) in refused.clone() {
+                assert!(spend(&table, &limit, *key, 7 * SECOND).is_err(), "{key}");
+            }
+            assert!(refused.count() > 0, "the table is full for some keys");
         }
     }
 }

@@ -302,10 +302,21 @@ fn pressure_is_reported_and_denied_keys_learn_when_to_retry() {
         put(slot, LIVE, 0x100 + number, 11 + (number + 5) % 8);
     }
     let table = Table::new(&counting).on_full(OnFull::Deny);
+    let peek = |table, cost| {
+        let (clock, peek) = (ManualClock::new(10 * MILLI), Operation::Peek { cost });
+        apply_tables(&[table], &[limit()], &[KEY], &clock, peek).unwrap()
+    };
+    let peeked = peek(table, 1);
+    assert_eq!(counting.2.get(), 0, "a peek is no new key");
     let decision = check_table(&table, &limit(), KEY, 10 * MILLI, 1).unwrap();
     assert_eq!((decision.allowed, decision.retry_after), (false, 2 * MILLI));
     assert_eq!((counting.1.get(), counting.2.get()), (0, 1));
+    assert_eq!(peeked, Outcome::Decision(decision));
+    let Outcome::Decision(nothing) = peek(table, 0) else { panic!() };
+    assert!(nothing.allowed, "a cost of 0 needs no room");
     let table = table.on_full(OnFull::EvictIdlest);
+    let Outcome::Decision(evicting) = peek(table, 1) else { panic!() };
+    assert!(evicting.allowed && counting.1.get() == 0, "a peek drops no bucket");
     assert!(check_table(&table, &limit(), KEY, 10 * MILLI, 1).unwrap().allowed);
     assert_eq!((counting.1.get(), counting.2.get()), (1, 1));
     assert_eq!((table.cell(0x103), table.cell(KEY)), (0, 11));

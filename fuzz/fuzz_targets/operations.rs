@@ -33,6 +33,7 @@ fuzz_target!(|input: Operations| {
 fn operation(step: &Step, reservations: &mut Vec<Reservation>) -> Option<Operation> {
     Some(match *step {
         Step::Check { cost } => Operation::Check { cost },
+        Step::Peek { cost } => Operation::Peek { cost },
         Step::Reserve { cost, max_wait } => Operation::Reserve { cost, max_wait },
         Step::Cancel { .. } if reservations.is_empty() => return None,
         Step::Cancel { which } => {
@@ -49,6 +50,7 @@ fn operation(step: &Step, reservations: &mut Vec<Reservation>) -> Option<Operati
 /// The promises that a call must keep, by the kind of its operation.
 enum Kind {
     Charge { cost: u64, max_wait: u64 },
+    Peek { cost: u64 },
     GiveBack { at_most: u64 },
     TakeAlways,
     Cancel { before: Cells, after: Cells },
@@ -60,6 +62,7 @@ impl Kind {
     fn new(operation: &Operation) -> Self {
         match operation {
             Operation::Check { cost } => Self::Charge { cost: *cost, max_wait: 0 },
+            Operation::Peek { cost } => Self::Peek { cost: *cost },
             Operation::Reserve { cost, max_wait } => {
                 Self::Charge { cost: *cost, max_wait: *max_wait }
             }
@@ -90,6 +93,12 @@ impl Run<'_> {
             (Kind::Charge { cost, .. }, Err(error)) => {
                 assert_eq!(*error, Error::CostTooLarge { cost: *cost, burst }, "{place}");
                 assert!(*cost > burst && after == before, "{place}");
+            }
+            (Kind::Peek { cost }, outcome) => {
+                assert_eq!(after, before, "{place}: it changed");
+                let check = Operation::Check { cost: *cost };
+                let checked = apply(limits, &mut { *before }, *now, check);
+                assert_eq!(*outcome, checked, "{place}");
             }
             (_, Err(error)) => panic!("{place}: {error}"),
             (Kind::Charge { cost, max_wait }, Ok(outcome)) => {

@@ -29,7 +29,8 @@ impl Arbitrary<'_> for Input {
         let (first, kind) = (number(input)?, input.arbitrary::<u8>()?);
         let cost = first % (smallest + 1);
         let operation = match kind % 8 {
-            0 | 1 => Operation::Check { cost },
+            0 => Operation::Check { cost },
+            1 => Operation::Peek { cost },
             2 | 3 => Operation::Reserve { cost, max_wait: number(input)? },
             4 => Operation::Settle { charged: first, actual: number(input)? },
             5 => Operation::Credit { tokens: first },

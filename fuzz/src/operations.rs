@@ -30,6 +30,7 @@ pub struct Call {
 #[expect(missing_docs, reason = "documented where they are the core's")]
 pub enum Step {
     Check { cost: u64 },
+    Peek { cost: u64 },
     Reserve { cost: u64, max_wait: u64 },
     Cancel { which: u8 },
     Settle { charged: u64, actual: u64 },
@@ -48,6 +49,7 @@ impl Operations {
             write_number(call.now, &mut bytes);
             let (kind, numbers) = match call.step {
                 Step::Check { cost } => (0, vec![cost]),
+                Step::Peek { cost } => (1, vec![cost]),
                 Step::Reserve { cost, max_wait } => (2, vec![cost, max_wait]),
                 Step::Cancel { which } => {
                     bytes.extend([4, which]);
@@ -78,7 +80,8 @@ impl Arbitrary<'_> for Operations {
                 _ => now,
             };
             let step = match input.arbitrary::<u8>()? % 10 {
-                0 | 1 => Step::Check { cost: number(input)? },
+                0 => Step::Check { cost: number(input)? },
+                1 => Step::Peek { cost: number(input)? },
                 2 | 3 => Step::Reserve { cost: number(input)?, max_wait: number(input)? },
                 4 | 5 => Step::Cancel { which: input.arbitrary()? },
                 6 => Step::Settle { charged: number(input)?, actual: number(input)? },

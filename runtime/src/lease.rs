@@ -46,6 +46,11 @@ impl Leases {
         self.keeper().ok()?.spend(key, cost)
     }
 
+    /// The answer of [`spend`](Self::spend), with nothing spent.
+    pub(crate) fn peek(&self, key: &[u8], cost: u64) -> Option<Decision> {
+        self.keeper().ok()?.peek(key, cost)
+    }
+
     /// Notes the bucket's own answer to a check that no slice decided.
     pub(crate) fn answered_directly(&self, key: &[u8], cost: u64, allowed: bool) {
         if let Ok(keeper) = self.keeper() {

@@ -100,6 +100,9 @@ fn calls_allocate_nothing(limiter: &Limiter, limits: &[&str]) -> Tested {
     none("an allowed check", counted);
     let (counted, decision) = allocations(|| limiter.check("key", 0));
     assert_eq!(decision?.remaining, 98);
+    none("a check of cost 0", counted);
+    let (counted, decision) = allocations(|| limiter.peek("key", 1));
+    assert_eq!(decision?.remaining, 97);
     none("a peek", counted);
     let (counted, decision) = allocations(|| limiter.check("key", 99));
     assert!(!decision?.allowed);

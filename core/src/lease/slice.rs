@@ -179,6 +179,11 @@ impl Slice {
         }
     }
 
+    /// What [`spend`](Self::spend) would answer. Nothing is spent, and nothing counts as demand.
+    pub fn peek(&self, now: u64, cost: u64) -> SpendResult {
+        { *self }.spend(now, cost)
+    }
+
     /// Counts the bucket's answer to a check of `tokens` tokens for which [`spend`](Self::spend)
     /// answered [`SpendResult::Outside`].
     ///

@@ -16,6 +16,26 @@ enum Taking {
 }
 
 impl<'s, S: Segments + ?Sized> Table<'s, S> {
+    /// Whether the key has a slot or would find one. Changes nothing, and counts nothing.
+    ///
+    /// # Errors
+    /// [`TableFull`], as an insertion at this moment would answer.
+    pub(super) fn find_room(&self, fingerprint: u64, position: u64) -> Result<(), TableFull> {
+        if self.on_full == OnFull::EvictIdlest || self.find(fingerprint).is_some() {
+            return Ok(());
+        }
+        let count = self.segments.count();
+        let slots = self.segments.segment(count.saturating_sub(1));
+        if choose_free(slots, fingerprint, position).is_some() || self.segments.can_grow(count) {
+            return Ok(());
+        }
+        match choose_occupied(slots, fingerprint) {
+            // The insertion that is under way may still be withdrawn.
+            Some(entry) if entry.word.state() == State::Provisional => Ok(()),
+            idlest => Err(TableFull { cell: idlest.map_or(0, |entry| entry.cell()) }),
+        }
+    }
+
     /// Inserts a key that was not found. `None` when another thread interfered: the caller then
     /// looks for the key again.
     pub(super) fn insert(

@@ -13,7 +13,7 @@ use crate::operation::{Operation, Outcome};
 use crate::reservation::{Charge, Reservation, Reserved, is_paid, reserve};
 use crate::settle::settle_bucket;
 use crate::sync::spin_loop;
-use crate::tiers::{Cells, binds_over, check_cost, check_count};
+use crate::tiers::{Cells, binds_over, check_cost, check_count, decide_tiers};
 
 /// [`apply`](crate::apply) on tables, one for each limit in the same order, as
 /// [`check_tables`](crate::check_tables) does it for checks.
@@ -40,6 +40,7 @@ pub fn apply_tables<S: Segments + ?Sized>(
     let call = Call::new(tables, limits, fingerprints, now)?;
     let decision = match operation {
         Operation::Check { cost } => check_tables(tables, limits, fingerprints, clock, cost),
+        Operation::Peek { cost } => call.peek(cost),
         Operation::Reserve { cost, max_wait } => {
             return call.reserve(cost, max_wait).map(Outcome::Reserved);
         }
@@ -127,13 +128,33 @@ impl<S: Segments + ?Sized> Call<'_, '_, S> {
         binding.ok_or(Error::TierCount { count: 0 })
     }
 
+    fn cells(&self) -> Cells {
+        let mut cells = Cells::default();
+        for ((_, tier), cell) in self.tiers().zip(&mut cells) {
+            *cell = tier.table.cell(tier.fingerprint);
+        }
+        cells
+    }
+
+    /// The answer to a check of this cost. Neither charges a bucket nor takes a slot.
+    fn peek(&self, cost: u64) -> Result<Decision, Error> {
+        let decision = decide_tiers(self.limits, &mut self.cells(), self.now, cost)?;
+        if cost == 0 || !decision.allowed {
+            return Ok(decision);
+        }
+        for (index, tier) in self.tiers() {
+            let position = tier.limit.timeline().position(self.now);
+            if let Err(full) = tier.table.find_room(tier.fingerprint, position) {
+                return Ok(Decision { tier: index, ..without_room(tier.limit, full, self.now) });
+            }
+        }
+        Ok(decision)
+    }
+
     fn reserve(&self, cost: u64, max_wait: u64) -> Result<Reserved, Error> {
         check_cost(self.limits, cost)?;
         loop {
-            let mut cells = Cells::default();
-            for ((_, tier), cell) in self.tiers().zip(&mut cells) {
-                *cell = tier.table.cell(tier.fingerprint);
-            }
+            let mut cells = self.cells();
             match reserve(self.limits, &mut cells, self.now, cost, max_wait)? {
                 Reserved::Slot(slot) if cost > 0 => match self.take(&slot.charge) {
                     Ok(charge) => return Ok(Reserved::Slot(Reservation { charge, ..slot })),

@@ -28,6 +28,13 @@ pub trait Segments {
         false
     }
 
+    /// Whether [`grow`](Self::grow) could add a slice to `count` slices. Changes nothing. Segments
+    /// that can grow must say so here; otherwise a peek takes them for full.
+    fn can_grow(&self, count: usize) -> bool {
+        let _ = count;
+        false
+    }
+
     /// Called after a bucket was dropped although it owed something.
     fn owed_bucket_evicted(&self) {}
 

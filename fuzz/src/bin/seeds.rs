@@ -50,17 +50,18 @@ fn steps() -> Vec<Vec<u8>> {
     traces().map(seed).collect()
 }
 
-/// The traces of checks as traces of operations: every sixth call is a cancel, and every sixth a
-/// settlement.
+/// The traces of checks as traces of operations: every seventh call is a cancel, every seventh a
+/// settlement, and every seventh a peek.
 fn operations() -> Vec<Vec<u8>> {
     let seed = |(limits, steps): (Vec<Limit>, Vec<Step>)| {
         let calls = steps.iter().take(STEPS).enumerate().map(|(number, step)| {
             let (now, cost) = (step.now(), step.cost);
-            let step = match number % 6 {
+            let step = match number % 7 {
                 0 => operations::Step::Check { cost },
                 1 | 2 => operations::Step::Reserve { cost, max_wait: u64::MAX },
                 3 => operations::Step::Cancel { which: 1 },
                 4 => operations::Step::Settle { charged: cost, actual: 2 * cost },
+                5 => operations::Step::Peek { cost },
                 _ => operations::Step::Credit { tokens: cost },
             };
             Call { now, step }

@@ -32,7 +32,7 @@ pub struct Call {
 /// The requests that a call carries, each with its place among the requests of the batch.
 #[derive(Debug)]
 enum Asked {
-    /// Any number of checks, which each take all tiers from one key.
+    /// Any number of checks and peeks, which each take all tiers from one key.
     Checks(Vec<AskedCheck>),
     /// One operation on all keys of the call.
     One { place: usize, operation: Operation },
@@ -43,7 +43,23 @@ struct AskedCheck {
     place: usize,
     /// The place of its key among the keys of the call.
     key: usize,
-    cost: u64,
+    operation: CheckOrPeek,
+}
+
+/// Either of the operations that share a call, in as few bytes as a batch of many needs.
+#[derive(Clone, Copy, Debug)]
+enum CheckOrPeek {
+    Check { cost: u64 },
+    Peek { cost: u64 },
+}
+
+impl From<CheckOrPeek> for Operation {
+    fn from(asked: CheckOrPeek) -> Self {
+        match asked {
+            CheckOrPeek::Check { cost } => Self::Check { cost },
+            CheckOrPeek::Peek { cost } => Self::Peek { cost },
+        }
+    }
 }
 
 /// A key that was refused, and the bucket as it then was.
@@ -62,7 +78,7 @@ pub struct Refusal {
 impl Call {
     /// The call of one request alone.
     pub fn new(request: Request) -> Self {
-        match request.plain_check() {
+        match request.plain_charge() {
             Some(_) => {
                 let mut checks = Checks::new(&request);
                 checks.add(0, request);
@@ -77,6 +93,8 @@ impl Call {
         let Request { keys, limits, operation } = request;
         let (script, own, repeatable) = match &operation {
             Operation::Check { cost } => (&CHECK_EACH, cost.to_string(), true),
+            // A check of cost 0 reads the buckets and writes nothing.
+            Operation::Peek { .. } => (&CHECK_EACH, "0".to_owned(), true),
             Operation::Reserve { cost, max_wait } => {
                 (&RESERVE, format!("{cost} {}", duration(*max_wait)), true)
             }
@@ -156,8 +174,8 @@ impl Call {
         };
         match self.asked {
             Asked::Checks(checks) => {
-                for AskedCheck { place, key, cost } in checks {
-                    answer(place, key, Operation::Check { cost });
+                for AskedCheck { place, key, operation } in checks {
+                    answer(place, key, operation.into());
                 }
             }
             Asked::One { place, operation } => answer(place, 0, operation),
@@ -232,11 +250,17 @@ impl Checks {
 
     /// Adds a check, after those that came before.
     pub(crate) fn add(&mut self, place: usize, request: Request) {
-        let cost = request.plain_check().unwrap_or(0);
+        let (charge, operation) = match request.operation {
+            Operation::Peek { cost } => (0, CheckOrPeek::Peek { cost }),
+            _ => {
+                let cost = request.plain_charge().unwrap_or(0);
+                (cost, CheckOrPeek::Check { cost })
+            }
+        };
         let known = self.keys.entry(request.keys.into_first());
         let key = known.index();
-        known.and_modify(|costs| costs.add(cost)).or_insert_with(|| Costs::of_one(cost));
-        self.asked.push(AskedCheck { place, key, cost });
+        known.and_modify(|costs| costs.add(charge)).or_insert_with(|| Costs::of_one(charge));
+        self.asked.push(AskedCheck { place, key, operation });
     }
 
     pub(crate) fn into_call(self) -> Call {

@@ -28,7 +28,7 @@ pub(crate) struct Planner {
 impl Planner {
     /// Adds the request that has this place in the batch.
     pub(crate) fn add(&mut self, place: usize, request: Request) {
-        if request.plain_check().is_none() {
+        if request.plain_charge().is_none() {
             self.close();
             self.calls.push(Call::of_one(place, request));
             return;

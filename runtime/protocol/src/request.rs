@@ -45,11 +45,13 @@ impl Request {
         &self.keys
     }
 
-    /// The cost of a check of one bucket that holds all tiers.
+    /// What a check or a peek of one bucket that holds all tiers may charge: a peek charges
+    /// nothing. `None` for any other request.
     #[inline]
-    pub(crate) fn plain_check(&self) -> Option<u64> {
+    pub(crate) fn plain_charge(&self) -> Option<u64> {
         match self.operation {
             Operation::Check { cost } if self.keys.len() == 1 => Some(cost),
+            Operation::Peek { .. } if self.keys.len() == 1 => Some(0),
             _ => None,
         }
     }

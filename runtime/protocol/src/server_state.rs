@@ -59,7 +59,10 @@ impl ServerState {
 /// Whether an operation may leave a bucket owing less than it did.
 fn gives_back(operation: &Operation) -> bool {
     match operation {
-        Operation::Check { .. } | Operation::Reserve { .. } | Operation::Hold { .. } => false,
+        Operation::Check { .. }
+        | Operation::Peek { .. }
+        | Operation::Reserve { .. }
+        | Operation::Hold { .. } => false,
         Operation::Settle { charged, actual } => actual < charged,
         Operation::Cancel(_) | Operation::Credit { .. } | Operation::Reset => true,
     }

@@ -48,6 +48,16 @@ impl Limiter {
         self.start_check(keys, cost, done);
     }
 
+    /// [`peek`](Self::peek) with a callback.
+    pub fn peek_then<'k>(
+        &self,
+        keys: impl Into<Keys<'k>>,
+        cost: u64,
+        done: impl FnOnce(Result<Decision, Error>) + Send + 'static,
+    ) {
+        self.start_peek(keys, cost, done);
+    }
+
     /// [`check_then`](Self::check_then) for checks that have come together. They are sent
     /// together, and each is answered by itself, also if its arguments are wrong.
     pub fn check_each_then<'k, K: Into<Keys<'k>>, D>(

@@ -11,7 +11,8 @@ use crate::{Error, Keys};
 
 impl Limiter {
     /// Spends `cost` tokens of `keys` if every limit allows. It never waits for tokens, only for
-    /// a remote store. A cost of 0 looks without spending.
+    /// a remote store. A cost of 0 looks without spending; [`peek`](Self::peek) answers for any cost
+    /// without spending.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for keys of a wrong number or a key that is not 1 to 1024

@@ -21,12 +21,21 @@ impl Limiter {
         keys: impl Into<Keys<'k>>,
         cost: u64,
     ) -> Option<Decision> {
-        self.0.leases.as_ref()?;
-        let key = one_key(keys.into()).filter(|key| (1..=MAX_KEY).contains(&key.len()))?;
-        if self.0.closed.load(Ordering::Acquire) {
-            return None;
-        }
+        let key = self.leased_key(keys.into())?;
         self.spend_leased(key, cost)
+    }
+
+    /// The decision that [`decide_leased`](Self::decide_leased) would take; nothing is spent.
+    pub(super) fn peek_leased(&self, keys: Keys<'_>, cost: u64) -> Option<Decision> {
+        let key = self.leased_key(keys)?;
+        self.0.leases.as_ref()?.peek(key, cost)
+    }
+
+    /// The key whose slice may decide a call on `keys`.
+    fn leased_key<'k>(&self, keys: Keys<'k>) -> Option<&'k [u8]> {
+        self.0.leases.as_ref()?;
+        let key = one_key(keys).filter(|key| (1..=MAX_KEY).contains(&key.len()))?;
+        (!self.0.closed.load(Ordering::Acquire)).then_some(key)
     }
 
     /// [`decide_leased`](Self::decide_leased) for a key whose length has been checked.

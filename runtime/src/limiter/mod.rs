@@ -8,6 +8,7 @@ mod check;
 mod check_many;
 mod leased;
 mod operations;
+mod peek;
 mod run;
 
 use core::fmt;

@@ -84,6 +84,10 @@ impl Segments for Levels {
         self.add(count).unwrap_or(false)
     }
 
+    fn can_grow(&self, count: usize) -> bool {
+        count < self.sizes.len()
+    }
+
     fn owed_bucket_evicted(&self) {
         self.evicted.fetch_add(1, Ordering::Relaxed);
     }

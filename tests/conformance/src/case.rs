@@ -70,8 +70,15 @@ impl Case {
     /// For a cost above the burst.
     pub fn expected(&self) -> Ran {
         let Self { now, values, limits, operation } = self;
-        if let (Operation::Check { cost }, [_]) = (operation, values.as_slice()) {
-            return expected_of_checks(*now, values, limits, &[(0, *cost)]);
+        match (operation, values.as_slice()) {
+            (Operation::Check { cost }, [_]) => {
+                return expected_of_checks(*now, values, limits, &[(0, *cost)]);
+            }
+            // It runs in the script of the checks, and charges nothing.
+            (Operation::Peek { .. }, [_]) => {
+                return expected_of_checks(*now, values, limits, &[(0, 0)]);
+            }
+            _ => {}
         }
         let stored = match value::read(values, limits, *now) {
             Ok(stored) => stored,

@@ -104,10 +104,13 @@ fn operations_of_one_caller_keep_their_order() {
         limiter.run("k", operation, move |outcome| answers.lock().push(decision(outcome)));
     };
     for _ in 0..50 {
+        ask(Operation::Peek { cost: 1000 });
         ask(Operation::Check { cost: 1000 });
+        ask(Operation::Peek { cost: 1 });
         ask(Operation::Check { cost: 1 });
         ask(Operation::Credit { tokens: 2 });
         ask(Operation::Check { cost: 1 });
+        ask(Operation::Peek { cost: 2 });
         ask(Operation::Check { cost: 1 });
         ask(Operation::Check { cost: 1 });
         ask(Operation::Reset);
@@ -118,9 +121,10 @@ fn operations_of_one_caller_keep_their_order() {
         std::thread::sleep(Duration::from_millis(1));
     }
     let allowed = |decision: &Decision| decision.allowed;
-    for round in answers.lock().chunks(7) {
+    for round in answers.lock().chunks(10) {
         let round: Vec<bool> = round.iter().map(allowed).collect();
-        assert_eq!(round, [true, false, true, true, true, false, true]);
+        let expected = [true, true, false, false, true, true, false, true, false, true];
+        assert_eq!(round, expected);
     }
 }
 
@@ -308,11 +312,22 @@ fn refusals_are_kept_and_given_up_in_time() {
         std::thread::sleep(Duration::from_millis(1));
     }
     assert!(asked > 10 && calls(&server) == before, "{asked} checks");
-    // A peek always asks the server, and so does a check that could be allowed by now.
+    // A peek is refused as a check is. A cost of 0 always asks the server, and so does a check that
+    // could be allowed by now.
+    let peeked = keeping.peek("k", 3).expect("a decision");
+    assert!(!peeked.allowed && peeked.retry_after <= last + TOKEN, "{peeked:?}");
+    assert_eq!(calls(&server), before);
     keeping.check("k", 0).expect("a decision");
     assert_eq!(calls(&server), before + 1);
     std::thread::sleep(Duration::from_nanos(refused.retry_after));
     assert!(keeping.check("k", 2).expect("a decision").allowed);
+
+    // What a peek has been refused is remembered for checks too.
+    assert!(keeping.check("other", 10).expect("a decision").allowed);
+    let before = calls(&server);
+    assert!(!keeping.peek("other", 9).expect("a decision").allowed);
+    assert!(!keeping.check("other", 9).expect("a decision").allowed);
+    assert_eq!(calls(&server), before + 1);
 
     // Tokens that this process gives back are known at once.
     assert!(!keeping.check("k", 10).expect("a decision").allowed);

@@ -152,8 +152,38 @@ fn costs_and_keys_are_checked_as_without_leases() {
     warm(&limiter, "k");
     assert_eq!(limiter.check("k", 51), Err(Error::CostTooLarge { cost: 51, burst: 50 }));
     assert_eq!(limiter.check("k", 0).expect("a look").source, Source::Redis);
+    assert_eq!(limiter.peek("k", 0).expect("a look").source, Source::Redis);
     assert_eq!(limiter.check("k", 40).expect("a decision").source, Source::Redis);
     assert!(matches!(limiter.check("", 1), Err(Error::InvalidArgument { name: "key", .. })));
+}
+
+/// The slice that would decide a check decides a peek, which spends nothing of it.
+#[test]
+fn a_peek_asks_the_slice_and_leaves_it_whole() {
+    let server = RedisServer::start();
+    let limiter = leased_for(Duration::from_secs(30), &server, "1000000/s");
+    let deadline = Instant::now() + DEADLINE;
+    warm(&limiter, "k");
+    while limiter.peek("k", 1).expect("a decision").remaining < 2 {
+        assert!(Instant::now() < deadline, "the slice has no tokens");
+        sleep(Duration::from_millis(1));
+        limiter.check("k", 1).expect("a decision");
+    }
+    let mut connection = server.connect();
+    let before = scripts_run(&mut connection);
+    let cost = limiter.peek("k", 1).expect("a decision").remaining;
+    for _ in 0..1_000 {
+        let peeked = limiter.peek("k", cost).expect("a decision");
+        assert!(peeked.allowed && peeked.source == Source::Lease, "{peeked:?}");
+    }
+    // A slice is renewed in the background, but not for a peek.
+    assert!(scripts_run(&mut connection) - before < 100);
+    // A key that is only looked at gets no slice.
+    for _ in 0..1_000 {
+        assert_eq!(limiter.peek("cold", 1).expect("a decision").source, Source::Redis);
+    }
+    assert_eq!(holders(&mut connection, "cold"), 0);
+    assert!(limiter.peek("k", 1_000_001).is_err() && limiter.peek("", 1).is_err());
 }
 
 #[test]

@@ -168,6 +168,7 @@ fn every_operation_has_an_answer() {
 
     let raise = limiter(down, PATIENT, &limits, OnStoreError::Raise);
     never(raise.check("k", 1), "check");
+    never(raise.peek("k", 1), "peek");
     never(raise.acquire("k", 1, None), "acquire");
     assert!(
         raise.check_many([("a", 1), ("b", 1)]).is_err() && raise.reserve("k", 1, None).is_err()
@@ -179,6 +180,8 @@ fn every_operation_has_an_answer() {
         let expected = (true, 60, 53, 0, Source::Fallback);
         assert_eq!(fields(&decision), expected, "as of a bucket never used");
     }
+    let peeked = allow.peek("k", 7).expect("an answer");
+    assert_eq!(fields(&peeked), (true, 60, 53, 0, Source::Fallback));
     let [first, second] = allow.check_many([("k", 60), ("k", 60)]).expect("answers")[..] else {
         panic!("two answers")
     };
@@ -201,7 +204,10 @@ fn every_operation_has_an_answer() {
         let expected = (false, 60, 0, decision.retry_after, Source::Fallback);
         assert_eq!(fields(&decision), expected);
     }
-    assert_eq!(fields(&deny.check("k", 0).expect("a look")), (true, 60, 0, 0, Source::Fallback));
+    for look in [deny.check("k", 0), deny.peek("k", 0)] {
+        assert_eq!(fields(&look.expect("a look")), (true, 60, 0, 0, Source::Fallback));
+    }
+    assert!(!deny.peek("k", 1).expect("an answer").allowed);
     assert!(!deny.reserve("k", 1, forever).expect("a refusal").allowed());
     assert_eq!(deny.acquire("k", 1, forever).expect_err("refused").code(), "rate_limited");
     let denied = deny.check_many([("a", 1), ("b", 1)]).expect("answers");
@@ -210,10 +216,13 @@ fn every_operation_has_an_answer() {
     let local = limiter(down, PATIENT, &limits, OnStoreError::Local { peers: 2 });
     let empty = local.check("k", 1).expect("an answer");
     assert!(!empty.allowed && empty.limit <= 45 && empty.source == Source::Fallback);
+    assert!(!local.peek("k", 1).expect("an answer").allowed);
     assert!(local.acquire("k", 2, None).expect("it waits for its share").allowed);
     let slot = local.reserve("k", 2, None).expect("a slot");
     assert!(slot.allowed() && !slot.delay().is_zero() && slot.cancel().expect("an answer"));
     assert_eq!(local.credit("k", 1_000).expect("kept here").remaining, 30, "its share is full");
+    assert_eq!(local.peek("k", 30).expect("kept nowhere").remaining, 0);
+    assert_eq!(local.peek("k", 0).expect("kept nowhere").remaining, 30);
     let settled = local.settle("k", 0, 10).expect("kept here").remaining;
     assert!((20..30).contains(&settled), "{settled}");
     let held = local.hold("k", Duration::from_secs(30)).expect("kept here");

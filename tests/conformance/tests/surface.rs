@@ -79,9 +79,11 @@ const CLASSES: &[InRust] = &[
         class: "Limiter",
         type_name: "Limiter",
         has_futures: true,
-        absent: &[("peek", "check with a cost of 0")],
+        absent: &[("peek", "it takes a cost, which the bindings are to take too")],
         additional: &[
             ("builder", &[], "the constructor"),
+            ("peek", &["keys", "cost"], "it takes a cost"),
+            ("peek_async", &["keys", "cost"], "it takes a cost"),
             ("limit_name", &["decision"], "Decision.limit_name of other languages"),
             ("source", &[], "where decisions will come from, for logs and metrics"),
             ("is_remote", &[], "whether a blocking call crosses a network"),

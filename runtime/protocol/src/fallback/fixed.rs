@@ -7,7 +7,7 @@ use tidegate_core::{
 use crate::breaker::Outage;
 use crate::error::Error;
 
-/// Answers a check or a reservation as a bucket never used would, and charges nothing for it. Any
+/// Answers a check, a peek or a reservation as a bucket never used would, and charges nothing for it. Any
 /// other operation would have to be kept, so its answer is the store's error.
 pub(super) fn allow(
     limits: &[Limit],
@@ -15,7 +15,11 @@ pub(super) fn allow(
     now: u64,
     error: Error,
 ) -> Result<Outcome, Error> {
-    if !matches!(operation, Operation::Check { .. } | Operation::Reserve { .. }) {
+    let kept = !matches!(
+        operation,
+        Operation::Check { .. } | Operation::Peek { .. } | Operation::Reserve { .. }
+    );
+    if kept {
         return Err(error);
     }
     let mut outcome =
@@ -35,7 +39,9 @@ pub(super) fn deny(
     outage: Outage,
     error: Error,
 ) -> Result<Outcome, Error> {
-    let (Operation::Check { cost } | Operation::Reserve { cost, .. }) = operation else {
+    let (Operation::Check { cost } | Operation::Peek { cost } | Operation::Reserve { cost, .. }) =
+        operation
+    else {
         return Err(error);
     };
     let decision = Decision {

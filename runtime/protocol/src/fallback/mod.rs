@@ -160,7 +160,7 @@ impl<H: Host> Guarded<H> {
         Some(Ask { keys, operation, done })
     }
 
-    /// The refusal of a check that needs no asking.
+    /// The refusal of a check or a peek that needs no asking.
     fn refuse(
         &self,
         route: &Result<&dyn Route, Error>,
@@ -170,9 +170,11 @@ impl<H: Host> Guarded<H> {
         let keep = self.0.store.keep_refusals;
         match (operation, keys, route) {
             _ if keep.is_zero() => None,
-            (&Operation::Check { cost: cost @ 1.. }, [key], Ok(route)) => {
-                route.server().refused.refuse(key, &self.0.limits, cost, keep, H::now)
-            }
+            (
+                &(Operation::Check { cost: cost @ 1.. } | Operation::Peek { cost: cost @ 1.. }),
+                [key],
+                Ok(route),
+            ) => route.server().refused.refuse(key, &self.0.limits, cost, keep, H::now),
             _ => None,
         }
     }

@@ -111,7 +111,9 @@ impl LocalShare {
     pub(super) fn run(&self, keys: &[Vec<u8>], operation: Operation, outage: Outage) -> Outcome {
         let now = outage.now;
         let spent = match operation {
-            Operation::Check { cost } | Operation::Reserve { cost, .. } => Spent::Taken(cost),
+            Operation::Check { cost }
+            | Operation::Peek { cost }
+            | Operation::Reserve { cost, .. } => Spent::Taken(cost),
             Operation::Settle { charged, actual } => Spent::Settled { charged, actual },
             Operation::Credit { tokens } => Spent::Settled { charged: tokens, actual: 0 },
             Operation::Hold { wait } => Spent::Held(wait),
@@ -122,9 +124,14 @@ impl LocalShare {
         own.buckets.iter_mut().for_each(|bucket| self.begin(bucket, outage.began));
         let before = own.cells();
         let mut cells = before;
+        // A peek is a check whose charge is not kept.
+        let (step, is_peek) = match operation {
+            Operation::Peek { cost } => (Operation::Check { cost }, true),
+            other => (other, false),
+        };
         // The cost is above the share's burst. It may be within the store's, so this is a refusal
         // and not an error.
-        let Ok(outcome) = apply(&self.limits, &mut cells, now, operation) else {
+        let Ok(outcome) = apply(&self.limits, &mut cells, now, step) else {
             return refused(operation, self.look(&before, now), outage.retry_in);
         };
         let outcome = outcome.from_source(Source::Fallback);
@@ -133,6 +140,9 @@ impl LocalShare {
         }
         if !self.make_room(&mut buckets, keys, now) {
             return refused(operation, self.look(&before, now), outage.retry_in);
+        }
+        if is_peek {
+            return outcome;
         }
         for (tier, limit) in self.limits.iter().enumerate() {
             let bucket = own.of_tier(tier);

@@ -136,6 +136,34 @@ fn a_share_begins_empty_and_fills_at_its_part_of_the_rate() {
     assert!(!again.allowed);
 }
 
+/// A share that has room for one key refuses a peek at another as it would refuse its check, and
+/// neither the peek's key nor its cost is kept.
+#[test]
+fn a_peek_at_a_share_answers_as_a_check_and_keeps_nothing() {
+    let mut share = LocalShare::new(&limits(&["60/s"]), 3, || 0).unwrap();
+    share.max_keys = 1;
+    let at = |millis: u64| outage(START, START + millis * MILLI);
+    let peek = |share: &LocalShare, key: &str, cost| match share.run(
+        &[key.into()],
+        Operation::Peek { cost },
+        at(500),
+    ) {
+        Outcome::Decision(decision) => decision,
+        other => panic!("{other:?}"),
+    };
+    for _ in 0..3 {
+        let peeked = peek(&share, "a", 8);
+        assert!(peeked.allowed && peeked.remaining == 1, "{peeked:?}");
+        assert!(peek(&share, "b", 8).allowed, "no room was taken");
+    }
+    assert!(!peek(&share, "a", 21).allowed, "above the share's burst");
+    let deferred = share.take_deferred(&["a".into()], &limits(&["60/s"]), START + 500 * MILLI);
+    assert!(deferred.is_empty());
+    assert!(check(&share, "a", 8, at(500)).allowed);
+    assert_eq!(peek(&share, "b", 8), check(&share, "b", 8, at(500)));
+    assert!(!peek(&share, "b", 8).allowed && peek(&share, "b", 0).allowed);
+}
+
 #[test]
 fn what_is_never_in_the_share_is_refused_until_the_store_is_asked() {
     let share = LocalShare::new(&limits(&["60/s"]), 7, || 0).unwrap();

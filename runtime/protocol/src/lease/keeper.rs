@@ -101,6 +101,17 @@ impl<H: Host> LeaseKeeper<H> {
         self.plan.decision(spent)
     }
 
+    /// What [`spend`](Self::spend) would answer. Nothing is spent, and the key does not become one
+    /// that is asked for.
+    pub fn peek(&self, key: &[u8], cost: u64) -> Option<Decision> {
+        if !self.plan.covers(cost) {
+            return None;
+        }
+        let leased = self.slices.read().get(key).map(Arc::clone)?;
+        let spent = leased.state.lock().slice.peek((self.clock)(), cost);
+        self.plan.decision(spent)
+    }
+
     /// Notes the bucket's own answer to a check that no slice decided.
     pub fn answered_directly(&self, key: &[u8], cost: u64, allowed: bool) {
         if let Some(leased) = self.slices.read().get(key) {

@@ -82,7 +82,7 @@ struct Picks {
 }
 
 fn picks() -> impl Strategy<Value = Picks> {
-    (0..14u8, any::<u8>(), magnitude(), core::array::from_fn(|_| magnitude()), any::<[u8; 4]>())
+    (0..15u8, any::<u8>(), magnitude(), core::array::from_fn(|_| magnitude()), any::<[u8; 4]>())
         .prop_map(|(operation, near, number, others, kinds)| Picks {
             operation,
             near,
@@ -145,6 +145,7 @@ fn operation(picks: &Picks, now: u64, values: &[Option<Vec<u8>>], limits: &[Limi
         9 | 10 => Operation::Settle { charged: picks.others[0], actual: picks.others[1] },
         11 => Operation::Credit { tokens: picks.others[0] },
         12 => Operation::Hold { wait: picks.others[0] },
+        13 => Operation::Peek { cost },
         _ => Operation::Reset,
     }
 }

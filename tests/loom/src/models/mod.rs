@@ -188,6 +188,10 @@ impl Segments for Growing {
     fn grow(&self, count: usize) -> bool {
         count == 1 && self.grown.compare_exchange(0, 1, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
+
+    fn can_grow(&self, count: usize) -> bool {
+        count == 1
+    }
 }
 
 /// The bucket in the only slot has become full: its key is charged while another key takes the
