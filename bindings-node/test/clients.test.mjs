@@ -93,7 +93,7 @@ for (const [kind, connect] of Object.entries(CLIENTS)) {
       await assert.rejects(limiter.check(['k', 'k', 'k']), InvalidArgument);
     });
 
-    test('checks of one turn travel together, in order', async () => {
+    test('checks of one turn are sent together, in order', async () => {
       const [one, other] = [over({ limits: '60/d' }), over({ limits: '1000/d', prefix: 'other' })];
       await one.peek('warm');
       const before = calls();
