@@ -71,6 +71,12 @@ export class StoreBuckets {
     return this.#call((queue, id) => this.#native.checkMany(checks, queue, id), read);
   }
 
+  /** The decision that `check` would take; nothing is spent. */
+  peek(key, cost) {
+    checkKeys(key, this.#limits.length);
+    return this.#decision((queue, id) => this.#native.peek(key, cost, queue, id));
+  }
+
   /** Reserves a slot. If its decision is a refusal, there is nothing to wait for, settle or cancel. */
   reserve(key, cost, maxWaitMs) {
     checkKeys(key, this.#limits.length);

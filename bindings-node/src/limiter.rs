@@ -195,6 +195,14 @@ impl NativeLimiter {
         Some(local_record(&decision).into())
     }
 
+    /// Answers with the decision that a check would take.
+    #[napi]
+    pub fn peek(&self, key: KeyOrKeys, cost: f64, completions: &Completions, id: u32) {
+        let ticket = completions.ticket(id);
+        let done = move |answer: Result<_, _>| ticket.settle(answer.map(Reply::Decision));
+        self.0.peek_then(&KeyBytes::from(&key), cost as u64, done);
+    }
+
     /// Answers with a decision for each.
     #[napi]
     pub fn check_many(&self, checks: Vec<CheckInput>, completions: &Completions, id: u32) {

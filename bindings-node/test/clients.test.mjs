@@ -58,7 +58,7 @@ for (const [kind, connect] of Object.entries(CLIENTS)) {
       assert.equal((await limiter.settle('k', 4, 2)).remaining, 15);
       assert.equal((await limiter.credit('k', 1)).remaining, 16);
       assert.equal((await limiter.acquire('k', { cost: 3 })).remaining, 13);
-      assert.equal((await other.peek('k')).remaining, 13);
+      assert.equal((await other.peek('k', { cost: 0 })).remaining, 13);
       await other.hold('k', HOUR_MS);
       const { allowed, retryAfterMs, source, limitName } = await limiter.check('k');
       assert.deepEqual([allowed, source, limitName], [false, 'redis', '20/d']);
@@ -95,7 +95,7 @@ for (const [kind, connect] of Object.entries(CLIENTS)) {
 
     test('checks of one turn are sent together, in order', async () => {
       const [one, other] = [over({ limits: '60/d' }), over({ limits: '1000/d', prefix: 'other' })];
-      await one.peek('warm');
+      await one.peek('warm', { cost: 0 });
       const before = calls();
       const checks = Array.from({ length: 100 }, () => one.check('k'));
       const more = other.checkMany(Array.from({ length: 50 }, (_, number) => `user:${number}`));
@@ -110,7 +110,7 @@ for (const [kind, connect] of Object.entries(CLIENTS)) {
 
     test('calls that come while a batch is in flight form the next batch', async () => {
       const limiter = over({ limits: '500/d' });
-      await limiter.peek('warm');
+      await limiter.peek('warm', { cost: 0 });
       const before = calls();
       redis.freeze();
       const first = limiter.check('k');
@@ -161,7 +161,7 @@ for (const [kind, connect] of Object.entries(CLIENTS)) {
       await assert.rejects(limiter.checkMany(['k', { key: 'k', cost: 11 }]), CostTooLarge);
       await assert.rejects(limiter.checkMany(['k', '']), InvalidArgument);
       assert.throws(() => limiter.checkSync('k'), InvalidArgument);
-      assert.equal((await limiter.peek('k')).remaining, 10);
+      assert.equal((await limiter.peek('k', { cost: 0 })).remaining, 10);
       limiter.close();
       limiter.close();
       await assert.rejects(limiter.check('k'), { code: 'store_error', message: /closed/ });
@@ -213,7 +213,7 @@ for (const [kind, connect] of Object.entries(CLIENTS)) {
       assert.ok(kept.retryAfterMs > 0 && kept.retryAfterMs <= refused.retryAfterMs);
       assert.deepEqual((await limiter.checkMany(['k', 'k'])).map(({ allowed }) => allowed), [false, false]);
       assert.equal(calls(), before, 'nothing was asked');
-      assert.equal((await limiter.peek('k')).remaining, 0);
+      assert.equal((await limiter.peek('k', { cost: 0 })).remaining, 0);
       assert.equal(calls(), before + 1, 'a look asks');
       await limiter.credit('k', 1);
       assert.equal((await limiter.check('k')).allowed, true);

@@ -50,6 +50,8 @@ async function run(limiter, reservations, step) {
   switch (step.op) {
     case 'check':
       return { ...(await limiter.check('k', { cost: step.cost })) };
+    case 'peek':
+      return { ...(await limiter.peek('k', { cost: step.cost })) };
     case 'reserve': {
       const maxWaitMs = step.max_wait === FOREVER ? Infinity : millis(step.max_wait);
       const reservation = await limiter.reserve('k', { cost: step.cost, maxWaitMs });

@@ -37,7 +37,9 @@ for (const [kind, connect] of Object.entries(STORES)) {
       await warm(limiter, 'hot');
       const decision = await limiter.check('hot');
       assert.deepEqual([decision.source, decision.limit, decision.limitName], ['lease', 1000, '1000/s']);
-      assert.equal((await limiter.peek('hot')).source, 'redis');
+      assert.equal((await limiter.peek('hot', { cost: 0 })).source, 'redis');
+      // On a busy machine the slice may have lapsed meanwhile.
+      while ((await limiter.peek('hot')).source !== 'lease') await warm(limiter, 'hot');
       const sources = (await limiter.checkMany(['hot', 'cold'])).map(({ source }) => source);
       assert.deepEqual(sources, ['lease', 'redis']);
       await assert.rejects(limiter.check('hot', { cost: 1001 }), CostTooLarge);
@@ -67,7 +69,7 @@ for (const [kind, connect] of Object.entries(STORES)) {
       limiter.close();
       const direct = createLimiter({ limits: '100/s burst 100', store: redis.url });
       await until('it is given back', () => redis.run('HLEN', 'tidegate:{k}:leases') === '0');
-      assert.ok((await direct.peek('k')).remaining + spent >= 98);
+      assert.ok((await direct.peek('k', { cost: 0 })).remaining + spent >= 98);
       direct.close();
     });
 

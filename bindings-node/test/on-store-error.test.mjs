@@ -74,15 +74,15 @@ for (const [kind, connect] of Object.entries(STORES)) {
 
     test('what was spent of a share is charged when the store is back', () => withStore(async (store, server) => {
       const limiter = limiterOn(store, { limits: '60/min burst 60', onStoreError: 'local', peers: 1 });
-      await until('the first answer', async () => (await limiter.peek('k')).source === 'redis');
+      await until('the first answer', async () => (await limiter.peek('k', { cost: 0 })).source === 'redis');
       await server.kill();
-      await until('its failure', async () => (await limiter.peek('k')).source === 'fallback');
+      await until('its failure', async () => (await limiter.peek('k', { cost: 0 })).source === 'fallback');
       assert.equal((await limiter.acquire('k', { cost: 2 })).source, 'fallback');
       await server.start();
-      await until('its return', async () => (await limiter.peek('k')).source === 'redis');
+      await until('its return', async () => (await limiter.peek('k', { cost: 0 })).source === 'redis');
       let look;
       await until('the charge', async () => {
-        look = await limiter.peek('k');
+        look = await limiter.peek('k', { cost: 0 });
         return look.remaining < 60;
       });
       assert.deepEqual([look.source, look.remaining], ['redis', 58]);
@@ -90,13 +90,13 @@ for (const [kind, connect] of Object.entries(STORES)) {
 
     test('what was allowed meanwhile is charged when it is settled', () => withStore(async (store, server) => {
       const limiter = limiterOn(store, { limits: '60/d', onStoreError: 'allow' });
-      await until('the first answer', async () => (await limiter.peek('k')).source === 'redis');
+      await until('the first answer', async () => (await limiter.peek('k', { cost: 0 })).source === 'redis');
       await server.kill();
-      await until('its failure', async () => (await limiter.peek('k')).source === 'fallback');
+      await until('its failure', async () => (await limiter.peek('k', { cost: 0 })).source === 'fallback');
       const reservation = await limiter.reserve('k', { cost: 10 });
       assert.equal(reservation.decision.source, 'fallback');
       await server.start();
-      await until('its return', async () => (await limiter.peek('k')).source === 'redis');
+      await until('its return', async () => (await limiter.peek('k', { cost: 0 })).source === 'redis');
       assert.equal((await reservation.settle(3)).remaining, 57);
     }));
 

@@ -24,7 +24,7 @@ beforeEach(async () => {
   if (redis.run('PING') !== 'PONG') throw new Error('Redis does not answer');
   // Limiters on one URL share a store, and the test before may have opened its breaker.
   const limiter = shared({ limits: '1/d' });
-  await until('the store is asked again', () => limiter.peek('ready').then(() => true, () => false));
+  await until('the store is asked again', () => limiter.peek('ready', { cost: 0 }).then(() => true, () => false));
   redis.run('FLUSHALL');
 });
 
@@ -49,7 +49,7 @@ test('two limiters, a hundred checks at once: exactly the burst is admitted', as
   for (const { source, limit, limitName } of decisions) {
     assert.deepEqual([source, limit, limitName], ['redis', 40, '40/d']);
   }
-  assert.equal((await one.peek('vendor')).remaining, 0);
+  assert.equal((await one.peek('vendor', { cost: 0 })).remaining, 0);
 });
 
 test('a hundred checks at a time share trips', async () => {
@@ -61,7 +61,7 @@ test('a hundred checks at a time share trips', async () => {
     for (let number = 0; number < 20; number++) await limiter.check('key');
   }));
   assert.ok(calls() - before <= 0.05 * 2000, `${calls() - before} script calls`);
-  assert.equal((await limiter.peek('key')).remaining, 3000 - 2001);
+  assert.equal((await limiter.peek('key', { cost: 0 })).remaining, 3000 - 2001);
 });
 
 test('calls are decided in the order in which they were made, each with its own answer', async () => {
@@ -77,11 +77,11 @@ test('calls are decided in the order in which they were made, each with its own 
     limiter.credit('key', 3),
     limiter.check('key', { cost: 13 }),
     limiter.check(Buffer.from('key')),
-    limiter.peek('key'),
+    limiter.peek('key', { cost: 0 }),
     limiter.checkMany(['🌊', 'key']),
     limiter.credit('key', 2),
     limiter.check('key'),
-    limiter.peek('é🌊e'),
+    limiter.peek('é🌊e', { cost: 0 }),
   ]);
   const seen = answers.map(({ value, reason }) => {
     if (reason !== undefined) return reason.code;
@@ -113,7 +113,7 @@ test('a check made before closing is answered', async () => {
 test('costs, peeks, bytes as keys and several limits', async () => {
   const limiter = shared({ limits: ['10/d', { tokens: 4, periodMs: 86_400_000, shape: 'stepped', name: 'four' }] });
   assert.equal((await limiter.check('🌊', { cost: 3 })).limitName, 'four');
-  assert.equal((await limiter.peek(Buffer.from('🌊'))).remaining, 1);
+  assert.equal((await limiter.peek(Buffer.from('🌊'), { cost: 0 })).remaining, 1);
   const refused = await limiter.check('🌊', { cost: 2 });
   assert.deepEqual([refused.allowed, refused.limitName], [false, 'four']);
   assert.ok(refused.retryAfterMs > 0 && Number.isInteger(refused.retryAfterMs));
@@ -228,7 +228,7 @@ test('a waiter needs no Redis any more; an aborted one is not kept by it', async
   const waiting = limiter.acquire('key');
   const controller = new AbortController();
   const aborted = limiter.acquire('key', { signal: controller.signal });
-  await until('both have their slots', async () => (await limiter.peek('key')).resetAfterMs > 1000);
+  await until('both have their slots', async () => (await limiter.peek('key', { cost: 0 })).resetAfterMs > 1000);
   await redis.kill();
   controller.abort();
   await assert.rejects(aborted, { name: 'AbortError' });

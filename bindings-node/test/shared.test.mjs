@@ -46,7 +46,7 @@ for (const [source, url] of Object.entries(stores)) {
       const decision = await other.check('key', { cost: 4 });
       assert.deepEqual([decision.remaining, decision.source, decision.limitName], [2, source, '10/d']);
       const refused = await one.check(Buffer.from('key'), { cost: 4 });
-      assert.deepEqual([refused.allowed, (await other.peek('key')).remaining], [false, 2]);
+      assert.deepEqual([refused.allowed, (await other.peek('key', { cost: 0 })).remaining], [false, 2]);
     });
 
     test('reservations queue up, and one too far charges nothing', async () => {
@@ -62,7 +62,7 @@ for (const [source, url] of Object.entries(stores)) {
       assert.deepEqual([refused.allowed, refused.delayMs, refused.decision.allowed], [false, Infinity, false]);
       assert.ok(refused.decision.retryAfterMs > HOUR_MS - 60_000 && refused.decision.retryAfterMs <= HOUR_MS);
       assert.equal(await refused.cancel(), false);
-      assert.ok((await other.peek('key')).resetAfterMs <= 3 * HOUR_MS);
+      assert.ok((await other.peek('key', { cost: 0 })).resetAfterMs <= 3 * HOUR_MS);
     });
 
     test('cancelling: the last comes back, one in the middle does not, and only once', async () => {
@@ -75,7 +75,7 @@ for (const [source, url] of Object.entries(stores)) {
       assert.equal(await third.cancel(), true);
       assert.equal(await third.cancel(), false);
       await assert.rejects(third.settle(0), InvalidArgument);
-      const { resetAfterMs } = await other.peek('key');
+      const { resetAfterMs } = await other.peek('key', { cost: 0 });
       assert.ok(resetAfterMs > HOUR_MS && resetAfterMs <= 2 * HOUR_MS, `${resetAfterMs}`);
     });
 
@@ -86,14 +86,14 @@ for (const [source, url] of Object.entries(stores)) {
       assert.equal(await slot.cancel(), false);
       await assert.rejects(slot.settle(10), InvalidArgument);
       assert.equal((await other.settle('key', 0, 120)).remaining, 0);
-      assert.ok((await one.peek('key')).resetAfterMs > 1.29 * 86_400_000);
+      assert.ok((await one.peek('key', { cost: 0 })).resetAfterMs > 1.29 * 86_400_000);
       assert.equal((await other.credit('key', 100)).remaining, 70);
       assert.equal((await one.hold('key', HOUR_MS)).remaining, 0);
       const { retryAfterMs } = await other.check('key');
       assert.ok(retryAfterMs > HOUR_MS - 60_000 && retryAfterMs <= HOUR_MS, `${retryAfterMs}`);
       assert.equal((await other.hold('key', Infinity)).remaining, 0);
       assert.equal((await other.reset('key')).remaining, 100);
-      assert.equal((await one.peek('key')).remaining, 100);
+      assert.equal((await one.peek('key', { cost: 0 })).remaining, 100);
     });
 
     test('one key per limit: all or nothing', async () => {
@@ -101,11 +101,11 @@ for (const [source, url] of Object.entries(stores)) {
       assert.ok((await one.check(['user:1', 'org:7'], { cost: 10 })).allowed);
       const refused = await other.check(['user:2', Buffer.from('org:7')], { cost: 6 });
       assert.deepEqual([refused.allowed, refused.limitName], [false, '15/d']);
-      assert.equal((await one.peek(['user:2', 'org:8'])).remaining, 10);
+      assert.equal((await one.peek(['user:2', 'org:8'], { cost: 0 })).remaining, 10);
       const slot = await other.reserve(['user:2', 'org:7'], { cost: 5 });
-      assert.equal((await one.peek(['user:3', 'org:7'])).remaining, 0);
+      assert.equal((await one.peek(['user:3', 'org:7'], { cost: 0 })).remaining, 0);
       assert.equal(await slot.cancel(), true);
-      assert.equal((await one.peek(['user:3', 'org:7'])).remaining, 5);
+      assert.equal((await one.peek(['user:3', 'org:7'], { cost: 0 })).remaining, 5);
       assert.equal((await one.settle(['user:3', 'org:7'], 5, 1)).remaining, 9);
       assert.equal((await one.reset(['user:1', 'org:7'])).remaining, 10);
       await assert.rejects(one.check(['user:1']), { code: 'invalid_argument', message: /there are 2 limits, but 1 keys/ });
@@ -114,15 +114,15 @@ for (const [source, url] of Object.entries(stores)) {
     test('keys per limit: their limit is part of their name, and a single key is another', async () => {
       const [one, other] = pair(['10/d', '15/d']);
       assert.equal((await one.check(['a', 'b'], { cost: 10 })).remaining, 0);
-      assert.equal((await other.peek(['b', 'c'])).remaining, 10);
-      assert.equal((await other.peek(['c', 'a'])).remaining, 10);
-      assert.equal((await other.peek('a')).remaining, 10);
-      assert.equal((await other.peek(['a', 'a'])).remaining, 0);
+      assert.equal((await other.peek(['b', 'c'], { cost: 0 })).remaining, 10);
+      assert.equal((await other.peek(['c', 'a'], { cost: 0 })).remaining, 10);
+      assert.equal((await other.peek('a', { cost: 0 })).remaining, 10);
+      assert.equal((await other.peek(['a', 'a'], { cost: 0 })).remaining, 0);
       assert.ok((await other.check(['c', 'c'], { cost: 4 })).allowed);
-      assert.equal((await one.peek(['c', 'c'])).remaining, 6);
+      assert.equal((await one.peek(['c', 'c'], { cost: 0 })).remaining, 6);
       const [single] = pair('10/d');
       await single.check(['key'], { cost: 4 });
-      assert.equal((await single.peek('key')).remaining, 6, 'with one limit they are the same');
+      assert.equal((await single.peek('key', { cost: 0 })).remaining, 6, 'with one limit they are the same');
     });
 
     test('many checks: in order, each by itself; a mistake in one charges nothing', async () => {
@@ -130,16 +130,16 @@ for (const [source, url] of Object.entries(stores)) {
       const checks = [{ key: 'a', cost: 8 }, { key: 'a', cost: 8 }, 'b', Buffer.from('a'), { key: ['b'], cost: 9 }];
       const answers = await one.checkMany(checks);
       assert.deepEqual(answers.map(({ allowed }) => allowed), [true, false, true, true, true]);
-      assert.deepEqual([(await other.peek('a')).remaining, (await other.peek('b')).remaining], [1, 0]);
+      assert.deepEqual([(await other.peek('a', { cost: 0 })).remaining, (await other.peek('b', { cost: 0 })).remaining], [1, 0]);
       assert.deepEqual(await one.checkMany([]), []);
       await assert.rejects(one.checkMany(['c', '']), InvalidArgument);
       await assert.rejects(one.checkMany(['c', { key: 'c', cost: 11 }]), { code: 'cost_too_large' });
-      assert.equal((await other.peek('c')).remaining, 10);
+      assert.equal((await other.peek('c', { cost: 0 })).remaining, 10);
     });
 
     test('waiters of two limiters come at their slots, none before', async () => {
       const [one, other] = pair('100/s burst 1');
-      await one.peek('key');
+      await one.peek('key', { cost: 0 });
       const started = performance.now();
       const woken = await Promise.all(Array.from({ length: 10 }, async (_, number) => {
         const { allowed } = await (number % 2 ? one : other).acquire('key', { timeoutMs: 5000 });
@@ -157,7 +157,7 @@ for (const [source, url] of Object.entries(stores)) {
         assert.deepEqual([error.code, error.key, error.decision.allowed], ['rate_limited', 'user', false]);
         return true;
       });
-      assert.ok((await one.peek(['user', 'org'])).resetAfterMs <= HOUR_MS);
+      assert.ok((await one.peek(['user', 'org'], { cost: 0 })).resetAfterMs <= HOUR_MS);
       await assert.rejects(one.acquire('user', { cost: 2 }), { code: 'cost_too_large' });
     });
 
@@ -168,11 +168,11 @@ for (const [source, url] of Object.entries(stores)) {
         const controller = new AbortController();
         const waiting = one.acquire('key', { signal: controller.signal });
         if (abortAt === 'while it waits') {
-          while ((await other.peek('key')).resetAfterMs <= HOUR_MS) await new Promise(setImmediate);
+          while ((await other.peek('key', { cost: 0 })).resetAfterMs <= HOUR_MS) await new Promise(setImmediate);
         }
         controller.abort();
         await assert.rejects(waiting, { name: 'AbortError' });
-        assert.ok((await other.peek('key')).resetAfterMs <= HOUR_MS, abortAt);
+        assert.ok((await other.peek('key', { cost: 0 })).resetAfterMs <= HOUR_MS, abortAt);
       }
     });
 
@@ -197,7 +197,7 @@ test('what is on this host answers without a promise, too', () => {
   assert.equal(limiter.checkSync('key', 4).remaining, 6);
   assert.deepEqual(limiter.checkManySync(['key', 'key']).map(({ remaining }) => remaining), [5, 4]);
   const slot = limiter.reserveSync('key', { cost: 2 });
-  assert.equal(limiter.peekSync('key').remaining, 2);
+  assert.equal(limiter.peekSync('key', 0).remaining, 2);
   assert.equal(slot.cancelSync(), true);
   assert.equal(limiter.reserveSync('key').settleSync(3).remaining, 1);
   assert.equal(limiter.settleSync('key', 1, 0).remaining, 2);

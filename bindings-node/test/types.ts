@@ -26,6 +26,7 @@ const acquired: Promise<Decision> = shared.acquire('key', { timeoutMs: 50, signa
 acquired.catch((error: unknown) => error instanceof RateLimited && error.decision.retryAfterMs > 0);
 console.log(slot.cancelSync(), remote, shared.checkMany(['a', { key: ['a', 'b'], cost: 2 }]));
 console.log(dropped, failed, also, later, anywhere.limits, source, shared instanceof Limiter);
+console.log(host.peekSync('key', 2).remaining, shared.peek('key', { cost: 0 }));
 shared.peek('key').catch((error: unknown) => error instanceof StoreTimeout && (error.code satisfies 'store_timeout'));
 
 // @ts-expect-error a shared bucket answers by promise only

@@ -148,6 +148,18 @@ impl Completions {
         })?
     }
 
+    fn peek(
+        &self,
+        future: Py<PyAny>,
+        limiter: Py<Limiter>,
+        key: Keys<'_>,
+        #[pyo3(from_py_with = cost)] cost: u64,
+    ) -> PyResult<()> {
+        self.start(limiter, future, |limiter, ticket| {
+            key.lend(|keys| limiter.peek_then(keys, cost, ticket.completing(Outcome::Decision)));
+        })
+    }
+
     fn reserve(
         &self,
         future: Py<PyAny>,

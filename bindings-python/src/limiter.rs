@@ -188,7 +188,7 @@ impl Limiter {
     ///
     /// `key` is str (as UTF-8) or bytes, 1 to 1024 bytes, or a sequence of one such key for each
     /// limit, which names other buckets than a single key does. `cost` is 0 to 2**63 - 1; a cost
-    /// of 0 looks without spending.
+    /// of 0 looks without spending, and peek answers for any cost without spending.
     ///
     /// Raises InvalidArgument, CostTooLarge for a cost above a limit's burst, and on Redis
     /// StoreError, StoreTimeout or CorruptBucket. After StoreTimeout the cost may or may not have
@@ -247,9 +247,36 @@ impl Limiter {
         Ok(decided.into_iter().map(|decided| self.decision(py, decided)).collect())
     }
 
-    /// Answers what check with a cost of 0 answers: always allowed, and nothing is spent.
-    fn peek(&self, key: &Bound<'_, PyAny>) -> PyResult<Decision> {
-        self.check(key, 0)
+    /// Answers what check would answer now, and spends nothing. So `remaining` and `reset_after` of
+    /// an allowed peek are those after the charge that a check would make. A cost of 0 is always
+    /// allowed, and tells what the buckets hold.
+    ///
+    /// Another caller may spend the tokens before a check that follows: to spend, call check alone.
+    ///
+    /// Raises the errors of check.
+    ///
+    /// >>> limiter = Limiter("2/d")
+    /// >>> limiter.check("job", cost=2).allowed
+    /// True
+    /// >>> limiter.peek("job").allowed
+    /// False
+    /// >>> limiter.peek("job", cost=0).remaining
+    /// 0
+    #[pyo3(signature = (key, cost=1))]
+    fn peek(
+        &self,
+        py: Python<'_>,
+        key: Keys<'_>,
+        #[pyo3(from_py_with = cost)] cost: u64,
+    ) -> PyResult<Decision> {
+        let answer = if self.limiter.is_remote() {
+            await_store(py, |sender| {
+                key.lend(|keys| self.limiter.peek_then(keys, cost, |answer| sender.send(answer)));
+            })?
+        } else {
+            key.lend(|keys| self.limiter.peek(keys, cost))
+        };
+        self.answer(py, answer)
     }
 
     /// Takes the next slot for `cost` tokens if it is at most `max_wait` seconds away, or however

@@ -76,7 +76,7 @@ impl Reservation {
     /// >>> from tidegate import FakeClock, Limiter
     /// >>> limiter = Limiter("1/min", clock=FakeClock())
     /// >>> reservation = limiter.reserve("job")
-    /// >>> reservation.cancel(), limiter.peek("job").remaining
+    /// >>> reservation.cancel(), limiter.peek("job", 0).remaining
     /// (True, 1)
     /// >>> reservation.cancel()
     /// False

@@ -42,7 +42,7 @@ class TestInMemory:
         assert limiter.limits == twin.limits
         for turn in range(50):
             assert await limiter.check("k", turn % 4) == twin.check("k", turn % 4)
-            assert await limiter.peek("k") == twin.peek("k")
+            assert await limiter.peek("k", 0) == twin.peek("k", 0)
             clock.advance(0.05)
             twin_clock.advance(0.05)
 
@@ -93,7 +93,7 @@ async def test_100_at_a_time_share_batches(own_redis: RedisServer, prefix: str) 
         before = script_calls(client)
         await asyncio.gather(*(check_some() for _ in range(100)))
         assert script_calls(client) - before <= 0.05 * 2000
-    assert (await limiter.peek("k")).remaining == 3000 - 2001
+    assert (await limiter.peek("k", 0)).remaining == 3000 - 2001
 
 
 async def test_calls_are_decided_in_the_order_in_which_they_were_made(
@@ -112,7 +112,7 @@ async def test_calls_are_decided_in_the_order_in_which_they_were_made(
         limiter.check("k", 1),
         limiter.check(["k"], 1),
         limiter.check("k\N{WATER WAVE}", 1),
-        limiter.peek("k"),
+        limiter.peek("k", 0),
         limiter.reserve("k", max_wait=0),
         limiter.check("k"),
         limiter.check_many(["k"]),
@@ -348,7 +348,7 @@ async def works_within(seconds: float, limiter: AsyncLimiter) -> None:
     deadline = time.monotonic() + seconds
     while True:
         try:
-            await limiter.peek("k")
+            await limiter.peek("k", 0)
             return
         except StoreError:
             if time.monotonic() > deadline:

@@ -106,7 +106,7 @@ async def answer(waiting: asyncio.Future[Decision]) -> Decision:
 async def alone_for_long(limiter: AsyncLimiter) -> None:
     """Calls until the caller sends its requests itself."""
     for _ in range(LONG_ALONE):
-        await limiter.peek("k")
+        await limiter.peek("k", 0)
 
 
 async def test_a_task_sends_until_the_queue_is_empty(gated: GatedClient, prefix: str) -> None:
@@ -192,7 +192,7 @@ async def test_a_lone_caller_that_is_not_alone_any_more_when_it_asks(
         assert (await answer(asyncio.ensure_future(limiter.check("k")))).remaining == 999
     finally:
         sender._completions = checks
-    assert (await limiter.peek("slot")).remaining == 1000
+    assert (await limiter.peek("slot", 0)).remaining == 1000
     assert state_of(limiter) is Sender.NOBODY
 
 
@@ -385,6 +385,6 @@ async def test_a_reservation_thrown_away_in_another_thread(
     else:
         await asyncio.to_thread(reservation._reservation._abandon)
     end = time.monotonic() + PATIENT
-    while (await limiter.peek("slot")).remaining < 1000:
+    while (await limiter.peek("slot", 0)).remaining < 1000:
         assert time.monotonic() < end, "the slot was not given back"
     assert gated.loops == {asyncio.get_running_loop()}

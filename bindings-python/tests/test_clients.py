@@ -78,11 +78,11 @@ def test_every_operation_shares_the_bucket_with_the_native_client(
     assert limiter.settle("k", charged=4, actual=2).remaining == 15
     assert limiter.credit("k", 1).remaining == 16
     assert limiter.acquire("k", 3).remaining == 13
-    assert other.peek("k").remaining == 13
+    assert other.peek("k", 0).remaining == 13
     other.hold("k", HOUR)
     assert HOUR - 60 < limiter.check("k").retry_after <= HOUR
     assert limiter.reset("k").remaining == 20
-    decision = limiter.peek("k")
+    decision = limiter.peek("k", 0)
     assert (decision.source, decision.limit_name) == ("redis", "20/d")
     assert other.check("k", 20)
     assert not limiter.check("k")
@@ -100,11 +100,11 @@ async def test_every_operation_in_asyncio(
     assert (await limiter.settle("k", charged=4, actual=2)).remaining == 15
     assert (await limiter.credit("k", 1)).remaining == 16
     assert (await limiter.acquire("k", 3)).remaining == 13
-    assert other.peek("k").remaining == 13
+    assert other.peek("k", 0).remaining == 13
     await limiter.hold("k", HOUR)
     assert HOUR - 60 < other.check("k").retry_after <= HOUR
     assert (await limiter.reset("k")).remaining == 20
-    assert (await limiter.peek("k")).source == "redis"
+    assert (await limiter.peek("k", 0)).source == "redis"
 
 
 async def test_reservations_and_keys_per_limit(
@@ -131,7 +131,7 @@ async def test_reservations_and_keys_per_limit(
         tiers = AsyncLimiter("10/d", "15/d", store=awaitable, prefix=prefix, store_timeout=PATIENT)
         assert Limiter("10/d", "15/d", store=client, prefix=prefix, store_timeout=PATIENT).check(["a", "org"], 10)
         assert (await tiers.check([b"b", "org"], 6)).limit_name == "15/d"
-        assert (await tiers.peek(["b", "other"])).remaining == 10
+        assert (await tiers.peek(["b", "other"], 0)).remaining == 10
 
 
 class ClockedClient:
@@ -205,7 +205,7 @@ async def test_checks_of_one_turn_form_a_batch(own_redis: RedisServer, prefix: s
     with own_redis.client() as counting:
         async with redis.asyncio.Redis(port=own_redis.port) as client:
             one = AsyncLimiter("60/d", store=client, prefix=prefix, store_timeout=PATIENT)
-            await one.peek("warm")
+            await one.peek("warm", 0)
             before = calls(counting)
             decisions = await asyncio.gather(*(one.check("k") for _ in range(100)))
             assert [it.allowed for it in decisions] == [True] * 60 + [False] * 40
@@ -218,7 +218,7 @@ async def test_what_comes_during_a_batch_forms_the_next(own_redis: RedisServer, 
     with own_redis.client() as counting:
         async with redis.asyncio.Redis(port=own_redis.port) as client:
             limiter = AsyncLimiter("500/d", store=client, prefix=prefix, store_timeout=PATIENT)
-            await limiter.peek("warm")
+            await limiter.peek("warm", 0)
             before = calls(counting)
             own_redis.freeze()
             try:
@@ -476,7 +476,7 @@ async def test_the_shorter_of_two_timeouts_on_one_client_holds(
 async def test_a_cancelled_check_disturbs_no_other(own_redis: RedisServer, prefix: str) -> None:
     async with redis.asyncio.Redis(port=own_redis.port) as client:
         limiter = AsyncLimiter("100/d", store=client, prefix=prefix, store_timeout=PATIENT)
-        await limiter.peek("k")
+        await limiter.peek("k", 0)
         own_redis.freeze()
         try:
             gone = asyncio.create_task(limiter.check("k"))
@@ -491,7 +491,7 @@ async def test_a_cancelled_check_disturbs_no_other(own_redis: RedisServer, prefi
             own_redis.thaw()
         assert (await stays).remaining == 98
         deadline = time.monotonic() + PATIENT
-        while (await limiter.peek("slot")).remaining < 100:
+        while (await limiter.peek("slot", 0)).remaining < 100:
             assert time.monotonic() < deadline, "the slot was not given back"
             await asyncio.sleep(0.01)
 
@@ -502,7 +502,7 @@ LONG_ALONE = 50
 async def alone_for_long(limiter: AsyncLimiter) -> None:
     """Calls until a lone caller sends its requests itself."""
     for _ in range(LONG_ALONE):
-        await limiter.peek("k")
+        await limiter.peek("k", 0)
 
 
 async def test_a_lone_caller_is_answered_in_time(own_redis: RedisServer, prefix: str) -> None:

@@ -138,7 +138,7 @@ class TestTokens:
                 call()
 
     def test_costs_have_one_check(self, limiter: Limiter) -> None:
-        for call in (limiter.reserve, limiter.acquire):
+        for call in (limiter.peek, limiter.reserve, limiter.acquire):
             with pytest.raises(TypeError, match="cost must be a whole number, not float"):
                 call("k", 1.0)  # type: ignore[arg-type]
             with pytest.raises(CostTooLarge, match="above the burst of 10"):
@@ -189,7 +189,7 @@ class TestManyChecks:
         limiter = Limiter("10/s", clock=FakeClock())
         with pytest.raises((TypeError, ValueError)):
             limiter.check_many(["k", mistake, ("k", 2)])
-        assert limiter.peek("k").remaining == 10
+        assert limiter.peek("k", 0).remaining == 10
 
     def test_what_an_iterable_raises(self, limiter: Limiter) -> None:
         with pytest.raises(ZeroDivisionError):

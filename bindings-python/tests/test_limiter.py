@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidegate import AsyncLimiter, Decision, FakeClock, InvalidLimit, Limit, Limiter, StoreError
+from tidegate import AsyncLimiter, CostTooLarge, Decision, FakeClock, InvalidLimit, Limit, Limiter, StoreError
 
 
 class TestLimit:
@@ -102,10 +102,22 @@ class TestLimiter:
 
     def test_peek_spends_nothing(self) -> None:
         limiter = Limiter("2/h", clock=FakeClock())
-        assert [limiter.peek("k").remaining for _ in range(3)] == [2, 2, 2]
+        assert [limiter.peek("k", 0).remaining for _ in range(3)] == [2, 2, 2]
         limiter.check("k", 2)
-        assert limiter.peek("k") == limiter.check("k", 0)
-        assert limiter.peek("k").allowed and limiter.peek("k").remaining == 0
+        assert limiter.peek("k", 0) == limiter.check("k", 0)
+        assert limiter.peek("k", 0).allowed and limiter.peek("k", 0).remaining == 0
+
+    def test_peek_answers_what_the_check_after_it_answers(self) -> None:
+        limiter = Limiter("3/h", "5/d", clock=FakeClock())
+        for key in ("k", ["k", "org"]):
+            for cost in (2, 1, 1, 3, 0):
+                assert [limiter.peek(key, cost) for _ in range(3)] == [limiter.peek(key, cost)] * 3
+                peeked = limiter.peek(key, cost=cost)
+                assert peeked == limiter.check(key, cost), (key, cost)
+            assert limiter.peek(key) == limiter.check(key)
+            with pytest.raises(CostTooLarge):
+                limiter.peek(key, 4)
+        assert not limiter.peek("k") and limiter.peek("another")
 
     def test_closing(self) -> None:
         with Limiter("1/s") as limiter:

@@ -86,7 +86,7 @@ def test_deny() -> None:
     limiter = Limiter("5/s", store=nobody(), on_store_error="deny")
     refused = limiter.check("k")
     assert not refused and 0 < refused.retry_after <= 1 and refused.source == "fallback"
-    assert limiter.peek("k").remaining == 0
+    assert limiter.peek("k", 0).remaining == 0
     with pytest.raises(RateLimited):
         limiter.acquire("k", timeout=100)
 
@@ -119,7 +119,7 @@ def test_a_hung_server_is_not_waited_for_and_comes_back(own_redis: RedisServer, 
     limiter = Limiter(
         "100/d", store=own_redis.url, prefix=prefix, store_timeout=TIMEOUT, on_store_error="local", peers=2
     )
-    until(lambda: limiter.peek("k").source == "redis", "the first answer")
+    until(lambda: limiter.peek("k", 0).source == "redis", "the first answer")
     own_redis.freeze()
     until(lambda: not limiter.check("k") and limiter.store_health.state == "open", "its failure")
     began = time.monotonic()
@@ -128,7 +128,7 @@ def test_a_hung_server_is_not_waited_for_and_comes_back(own_redis: RedisServer, 
     # A thousand timeouts would be 50 s; only two or three calls a second ask meanwhile.
     assert time.monotonic() - began < 1_000 * TIMEOUT / 2
     own_redis.thaw()
-    until(lambda: limiter.peek("k").source == "redis", "its return")
+    until(lambda: limiter.peek("k", 0).source == "redis", "its return")
     assert limiter.store_health.state == "closed"
 
 

@@ -27,7 +27,7 @@ class TestKeys:
         refused = limiter.check(["user:2", "org"], 6)
         assert (refused.allowed, refused.limit_name) == (False, "15/min")
         assert limiter.check(("user:2", b"org"), 5).remaining == 0
-        assert limiter.peek(["user:2", "other"]).remaining == 5
+        assert limiter.peek(["user:2", "other"], 0).remaining == 5
 
     def test_any_sequence_will_do(self) -> None:
         class Pair:
@@ -40,17 +40,17 @@ class TestKeys:
         Sequence.register(Pair)
         limiter = Limiter("10/min", "15/min", clock=FakeClock())
         limiter.check(Pair(), 3)  # type: ignore[arg-type]
-        assert limiter.peek(["user", "org"]).remaining == 7
+        assert limiter.peek(["user", "org"], 0).remaining == 7
 
     def test_a_key_per_limit_is_apart_from_one_key(self) -> None:
         limiter = Limiter("10/min", "15/min", clock=FakeClock())
         limiter.check(["k", "k"], 10)
-        assert limiter.peek("k").remaining == 10
+        assert limiter.peek("k", 0).remaining == 10
 
     def test_with_one_limit_both_forms_are_one_bucket(self) -> None:
         limiter = Limiter("10/min", clock=FakeClock())
         limiter.check(["k"], 4)
-        assert limiter.peek("k").remaining == 6
+        assert limiter.peek("k", 0).remaining == 6
 
 
 class TestManyChecks:
@@ -69,7 +69,7 @@ class TestManyChecks:
         limiter = Limiter("10/min", clock=FakeClock())
         assert limiter.check_many([]) == []
         assert len(limiter.check_many(f"user:{number}" for number in range(1000))) == 1000
-        assert limiter.peek("user:999").remaining == 9
+        assert limiter.peek("user:999", 0).remaining == 9
 
 
 class TestReservation:
@@ -91,7 +91,7 @@ class TestReservation:
         assert reservation.cancel() is True
         limiter.check("k")
         assert reservation.cancel() is False
-        assert limiter.peek("k").remaining == 1
+        assert limiter.peek("k", 0).remaining == 1
 
     def test_a_slot_with_others_behind_it_stays(self) -> None:
         limiter = Limiter("1/s", clock=FakeClock())
@@ -105,7 +105,7 @@ class TestReservation:
         assert reservation.cancel() is False
         with pytest.raises(InvalidArgument, match=r"invalid reservation: .*cancelled or settled before"):
             reservation.settle(2)
-        assert limiter.peek("k").remaining == 8
+        assert limiter.peek("k", 0).remaining == 8
 
     def test_nothing_can_be_settled_when_refused_or_cancelled(self) -> None:
         limiter = Limiter("1/s", clock=FakeClock())
@@ -131,7 +131,7 @@ class TestReservation:
             with ThreadPoolExecutor(4) as pool:
                 given_back = list(pool.map(lambda one: one.cancel(), [reservation] * 4))
             assert sorted(given_back) == [False, False, False, True]
-            assert limiter.peek("k").remaining == 1
+            assert limiter.peek("k", 0).remaining == 1
 
     def test_repr(self) -> None:
         limiter = Limiter("1/s", clock=FakeClock())
@@ -182,7 +182,7 @@ class TestAcquireOnAFakeClock:
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(lambda _: limiter.acquire("k"), range(100)))
         assert clock.now() >= 99 * 10**8
-        assert limiter.peek("k").reset_after <= 0.1
+        assert limiter.peek("k", 0).reset_after <= 0.1
 
 
 class TestRateLimited:
@@ -195,7 +195,7 @@ class TestRateLimited:
         error = caught.value
         assert (error.code, error.key, error.decision.retry_after) == ("rate_limited", "k", 55.0)
         assert not error.decision
-        assert limiter.peek("k").remaining == 0
+        assert limiter.peek("k", 0).remaining == 0
 
     def test_the_key_is_that_of_the_limit_that_bound(self) -> None:
         limiter = Limiter("10/min", "1/min", clock=FakeClock())

@@ -43,7 +43,7 @@ def test_two_limiters_share_a_bucket_exactly(redis_server: RedisServer, prefix: 
     assert [decision.remaining for decision in decisions[:20]] == list(range(19, -1, -1))
     assert {decision.source for decision in decisions} == {"redis"}
     assert 0 < decisions[-1].retry_after <= 4320
-    assert limiters[0].peek("k").remaining == 0
+    assert limiters[0].peek("k", 0).remaining == 0
 
 
 def test_prefixes_and_keys_keep_buckets_apart(redis_server: RedisServer, prefix: str) -> None:
@@ -123,7 +123,7 @@ def test_a_child_forked_while_threads_check_can_check_too(
 def test_a_unix_socket(redis_server: RedisServer, prefix: str) -> None:
     url = f"redis+unix://{redis_server.unix_socket}"
     assert Limiter(SLOW, store=url, prefix=prefix, store_timeout=PATIENT).check("k")
-    assert limiter_on(redis_server, prefix).peek("k").remaining == 19
+    assert limiter_on(redis_server, prefix).peek("k", 0).remaining == 19
 
 
 def test_scripts_flushed(own_redis: RedisServer, prefix: str) -> None:
@@ -292,7 +292,7 @@ def works_within(seconds: float, limiter: Limiter) -> bool:
     deadline = time.monotonic() + seconds
     while True:
         try:
-            return limiter.peek("k").allowed
+            return limiter.peek("k", 0).allowed
         except StoreError:
             if time.monotonic() > deadline:
                 raise

@@ -43,7 +43,7 @@ async def test_both_kinds_share_every_operation(redis_server: RedisServer, prefi
     assert (await awaited.reset("k")).remaining == 20
     limiter.hold("k", HOUR)
     assert limiter.reset("k").remaining == 20
-    assert (await awaited.peek("k")).source == "redis"
+    assert (await awaited.peek("k", 0)).source == "redis"
 
 
 def test_many_checks_keep_their_order(redis_server: RedisServer, prefix: str) -> None:
@@ -52,7 +52,7 @@ def test_many_checks_keep_their_order(redis_server: RedisServer, prefix: str) ->
     assert [it.remaining for it in limiter.check_many(checks)] == [99, 99, 97, 94, 99, 97, 98]
     with pytest.raises(InvalidArgument, match="invalid key"):
         limiter.check_many(["d", ["k", "k", "k"]])
-    assert limiter.peek("d").remaining == 100, "a mistake charges nothing"
+    assert limiter.peek("d", 0).remaining == 100, "a mistake charges nothing"
     assert [it.remaining for it in limiter.check_many(["c"] * 100)] == list(range(99, -1, -1))
     assert limiter.check_many([]) == []
 
@@ -78,10 +78,10 @@ async def test_a_key_per_limit(redis_server: RedisServer, prefix: str) -> None:
     assert limiter.check(["a", "org"], 10)
     refused = await awaited.check([b"b", "org"], 6)
     assert (refused.allowed, refused.limit_name) == (False, "15/d")
-    assert limiter.peek(["b", "other"]).remaining == 10
+    assert limiter.peek(["b", "other"], 0).remaining == 10
     reservation = await awaited.reserve(["b", "org"], 5)
     assert await reservation.cancel()
-    assert limiter.peek("a").remaining == 10, "buckets under one key are apart"
+    assert limiter.peek("a", 0).remaining == 10, "buckets under one key are apart"
     decisions = await awaited.check_many([(["b", "org"], 5), ("b", "org"), ("c", "org")])
     assert [it.allowed for it in decisions] == [True, False, False]
 
@@ -156,7 +156,7 @@ async def cancel_a_sleeper(limiter: AsyncLimiter) -> None:
     """Cancels an `acquire` of the second slot of "k" once it has reserved it."""
     asked = asyncio.create_task(limiter.acquire("k"))
     end = time.monotonic() + DEADLINE
-    while (await limiter.peek("k")).reset_after <= HOUR:
+    while (await limiter.peek("k", 0)).reset_after <= HOUR:
         assert time.monotonic() < end, "the slot was never taken"
     asked.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -168,7 +168,7 @@ async def test_a_slot_whose_caller_has_gone_is_given_back(
     own_redis: RedisServer, prefix: str, method: str
 ) -> None:
     _, awaited = limiter_on(own_redis, prefix, "1/h")
-    await awaited.peek("k")
+    await awaited.peek("k", 0)
     own_redis.freeze()
     try:
         asked = asyncio.create_task(getattr(awaited, method)("k"))
@@ -180,14 +180,14 @@ async def test_a_slot_whose_caller_has_gone_is_given_back(
         own_redis.thaw()
     deadline = time.monotonic() + DEADLINE
     # The frozen server has not seen the reserve, which comes before this peek on the connection.
-    while not (await awaited.peek("k")).remaining:
+    while not (await awaited.peek("k", 0)).remaining:
         assert time.monotonic() < deadline, "the slot was not given back"
         await asyncio.sleep(0.01)
 
 
 def test_a_slot_whose_loop_is_closed_is_given_back(own_redis: RedisServer, prefix: str) -> None:
     limiter, awaited = limiter_on(own_redis, prefix, "1/h")
-    limiter.peek("k")
+    limiter.peek("k", 0)
     own_redis.freeze()
     try:
         loop = asyncio.new_event_loop()
@@ -205,7 +205,7 @@ def test_a_slot_whose_loop_is_closed_is_given_back(own_redis: RedisServer, prefi
         while "cmdstat_set" not in server.info("commandstats"):
             assert time.monotonic() < deadline, "the slot was never taken"
             time.sleep(0.01)
-    while not limiter.peek("k").remaining:
+    while not limiter.peek("k", 0).remaining:
         assert time.monotonic() < deadline, "the slot was not given back"
         time.sleep(0.01)
 

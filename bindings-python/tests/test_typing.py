@@ -57,7 +57,7 @@ assert_type(InvalidLimit.code, str)
 async def use() -> None:
     async with AsyncLimiter("10/s", clock=FakeClock()) as awaited:
         assert_type(await awaited.check("k", 2), Decision)
-        assert_type(await awaited.peek(b"k"), Decision)
+        assert_type(await awaited.peek(b"k", cost=2), Decision)
         assert_type(await awaited.check_many([("b", 2)]), list[Decision])
         reservation = await awaited.reserve("k", 2, max_wait=0.5)
         assert_type(reservation, AsyncReservation)

@@ -97,6 +97,8 @@ def operate(
             return described(limiter.check(key, step["cost"]))
         case "settle":
             return described(limiter.settle(key, step["charged"], step["actual"]))
+        case "peek":
+            return described(limiter.peek(key, step["cost"]))
         case "credit":
             return described(limiter.credit(key, step["tokens"]))
         case "hold":

@@ -53,7 +53,7 @@ def test_an_interrupt_while_checks_are_gathered_stops_no_later_check(
 
     async def use() -> None:
         limiter = AsyncLimiter("30/d", store=own_redis.url, prefix=prefix, store_timeout=PATIENT)
-        await limiter.peek("k")
+        await limiter.peek("k", 0)
         own_redis.freeze()
         try:
             under_way = asyncio.create_task(limiter.check("k"))

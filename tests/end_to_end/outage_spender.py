@@ -19,7 +19,7 @@ with (
     Limiter(limit, store=store, on_store_error="local", peers=int(peers)) as limiter,
     open(log_file, "wb", buffering=0) as log,
 ):
-    while limiter.peek("elsewhere").source != "redis":
+    while limiter.peek("elsewhere", 0).source != "redis":
         time.sleep(0.01)
     print("ready", flush=True)
     while (before := time.monotonic_ns()) < int(end):

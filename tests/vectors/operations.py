@@ -15,6 +15,10 @@ def check(at, cost):
     return {"op": "check", "at": at, "cost": cost}
 
 
+def peek(at, cost):
+    return {"op": "peek", "at": at, "cost": cost}
+
+
 def reserve(at, cost, max_wait, name=None):
     step = {"op": "reserve", "at": at, "cost": cost, "max_wait": max_wait}
     return step | ({"reservation": name} if name else {})
@@ -132,6 +136,16 @@ TRACES = [
     ("gubernator: negative hits pass the limit", ["10/s burst 1"], [credit(EPOCH, 50), check(EPOCH, 1), check(EPOCH, 1)]),
     ("governor: until_n_ready sleeps and asks again, and has no order", ["10/s burst 1"],
      [reserve(EPOCH, 1, FOREVER) for _ in range(5)] + [check(EPOCH + 400 * MS, 1), reserve(EPOCH + 400 * MS, 1, FOREVER)]),
+    ("a peek answers what the check after it answers, and charges nothing", ["10/s"],
+     [peek(EPOCH, 4), peek(EPOCH, 10), check(EPOCH, 4), peek(EPOCH, 6), peek(EPOCH, 7), check(EPOCH, 7), peek(EPOCH, 0), check(EPOCH, 6),
+      peek(EPOCH, 1), peek(EPOCH, 0), peek(EPOCH + 99_999_999, 1), peek(EPOCH + 100 * MS, 1), check(EPOCH + 100 * MS, 1)]),
+    ("a peek at a cost above the burst is an error, as the check would be", ["10/s", "12/d window"],
+     [peek(EPOCH, 11), peek(EPOCH, 10), peek(EPOCH, 0)]),
+    ("tiers: a peek names the limit that would bind", ["10/s", "12/d window"],
+     [peek(EPOCH, 1), peek(EPOCH, 10), check(EPOCH, 10), peek(EPOCH, 3), peek(EPOCH + 2 * SECOND, 3), peek(EPOCH + 2 * SECOND, 2)]),
+    ("a peek sees holds and slots that others have taken", ["5/s window"],
+     [hold(EPOCH + 200 * MS, 1500 * MS), peek(EPOCH + SECOND, 1), reserve(EPOCH + SECOND, 3, FOREVER, "a"), peek(EPOCH + 2 * SECOND, 3),
+      peek(EPOCH + 2 * SECOND, 2), cancel("a"), peek(EPOCH + 2 * SECOND, 5)]),
     ("a raise of the rate keeps a debt in time, in the peers", ["1/d burst 100"],
      [check(EPOCH, 100), change(EPOCH, "10/s"), check(EPOCH, 1), check(EPOCH + 9_100 * MS, 1)]),
 ]
@@ -177,6 +191,8 @@ def answered(name, texts, steps, limits):
         match step["op"]:
             case "check":
                 answer = tiers.check(step["at"], step["cost"])
+            case "peek":
+                answer = tiers.peek(step["at"], step["cost"])
             case "reserve":
                 before = tiers.states()
                 answer = tiers.reserve(step["at"], step["cost"], step["max_wait"])

@@ -119,6 +119,14 @@ class Tiers:
         tier = remaining.index(min(remaining)) if allowed else waits.index(max(waits))
         return self.answer(now, tier, allowed, waits[tier])
 
+    def peek(self, now: int, cost: int) -> dict[str, object] | str:
+        """The answer of a check that is then undone."""
+        states = self.states()
+        answer = self.check(now, cost)
+        for bucket, state in zip(self.buckets, states, strict=True):
+            bucket.level, bucket.seen = state
+        return answer
+
     def reserve(self, now: int, cost: int, max_wait: int) -> dict[str, object] | str:
         """Checks for tokens that come at most max_wait from now, and draws them at that time."""
         if any(cost > bucket.burst for bucket in self.buckets):

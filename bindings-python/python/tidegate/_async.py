@@ -105,9 +105,20 @@ class AsyncLimiter:
             Limiter.check_many, _Completions.check_many, self._limiter, checks
         )
 
-    async def peek(self, key: _Key) -> Decision:
-        """Answers what `check` with a cost of 0 answers: always allowed, and nothing is spent."""
-        return await self.check(key, 0)
+    async def peek(self, key: _Key, cost: SupportsIndex = 1) -> Decision:
+        """Answers what `check` would answer now, and spends nothing; see `Limiter.peek`.
+
+        >>> import asyncio
+        >>> limiter = AsyncLimiter("2/d")
+        >>> async def main():
+        ...     await limiter.check("job", cost=2)
+        ...     return [await limiter.peek("job", cost) for cost in (0, 1)]
+        >>> [decision.allowed for decision in asyncio.run(main())]
+        [True, False]
+        """
+        return await self._calls.start(
+            Limiter.peek, _Completions.peek, self._limiter, key, cost
+        )
 
     async def reserve(
         self, key: _Key, cost: SupportsIndex = 1, *, max_wait: float | None = None

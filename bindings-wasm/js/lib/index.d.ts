@@ -247,8 +247,18 @@ export interface Limiter {
    * ```
    */
   checkMany(checks: readonly CheckInput[]): Promise<Decision[]>;
-  /** The decision of a check that spends nothing. */
-  peek(key: Keys): Promise<Decision>;
+  /**
+   * The decision that `check` would take now; nothing is spent. So `remaining` and `resetAfterMs` of
+   * an allowed peek are those after the charge that a check would make. A cost of 0 is always
+   * allowed, and tells what the buckets hold. Other callers may spend the tokens before a check that
+   * follows: to spend, call `check` alone.
+   *
+   * ```js
+   * const { allowed, retryAfterMs } = await limiter.peek('user:42', { cost: 3 });
+   * const { remaining } = await limiter.peek('user:42', { cost: 0 });
+   * ```
+   */
+  peek(key: Keys, options?: CheckOptions): Promise<Decision>;
   /**
    * Takes the next slot for `cost` tokens if it is at most `maxWaitMs` away. Never waits for tokens:
    * the buckets are charged now, and the tokens may be spent after the reservation's `delayMs`.
@@ -311,8 +321,8 @@ export interface MemoryLimiter extends Limiter {
   checkSync(key: Keys, cost?: number): Decision;
   /** `checkMany` without a promise. All checks are decided at the same time. */
   checkManySync(checks: readonly CheckInput[]): Decision[];
-  /** `peek` without a promise. */
-  peekSync(key: Keys): Decision;
+  /** `peek` without a promise, of `cost` tokens (default 1). */
+  peekSync(key: Keys, cost?: number): Decision;
   /** `reserve` without a promise. */
   reserveSync(key: Keys, options?: ReserveOptions): MemoryReservation;
   reserve(key: Keys, options?: ReserveOptions): Promise<MemoryReservation>;

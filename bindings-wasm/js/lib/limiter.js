@@ -56,14 +56,14 @@ export class Limiter {
     return this.#buckets.synchronous.checkMany(readChecks(checks));
   }
 
-  /** The decision of a check that spends nothing. */
-  async peek(key) {
-    return this.#buckets.check(key, 0);
+  /** The decision that `check` would take now; nothing is spent. */
+  async peek(key, options) {
+    return this.#buckets.peek(key, costIn(options));
   }
 
   /** `peek` without a promise, for buckets in memory. */
-  peekSync(key) {
-    return this.#buckets.synchronous.check(key, 0);
+  peekSync(key, cost = 1) {
+    return this.#buckets.synchronous.peek(key, checkCost(cost));
   }
 
   /** Charges `cost` tokens for the next free slot if it is at most `maxWaitMs` away; never waits. */

@@ -101,6 +101,12 @@ export class MemoryBuckets {
     return checks.map(({ key, cost }) => this.#decision(this.#engine.check(this.#write(key), millis, nanos, cost)));
   }
 
+  /** The decision that `check` would take; nothing is spent. */
+  peek(key, cost) {
+    const now = this.#now();
+    return this.#decision(this.#engine.peek(this.#write(key), ...now, cost));
+  }
+
   /** Reserves a slot. If its decision is a refusal, there is nothing to wait for, settle or cancel. */
   reserve(key, cost, maxWaitMs) {
     const now = this.#now();

@@ -67,6 +67,12 @@ export class SharedBuckets {
     return Promise.all(checks.map(({ key, cost }) => this.check(key, cost)));
   }
 
+  /** The decision that `check` would take; nothing is spent. */
+  peek(key, cost) {
+    const keys = this.#encode(key);
+    return this.#decide((id) => this.#engine.peek(...keys, cost, id));
+  }
+
   /** Reserves a slot. If its decision is a refusal, there is nothing to wait for, settle or cancel. */
   reserve(key, cost, maxWaitMs) {
     const keys = this.#encode(key);

@@ -169,6 +169,12 @@ impl Engine {
         }
     }
 
+    /// The decision that [`check`](Self::check) would take; nothing is spent.
+    pub fn peek(&mut self, key_length: usize, millis: f64, nanos: u32, cost: f64) -> u32 {
+        let operation = Operation::Peek { cost: cost as u64 };
+        self.run(key_length, in_nanos(millis, nanos), operation)
+    }
+
     /// Checks that `cost` is within every burst, and spends nothing. Returns 0, or `u32::MAX` if it
     /// is not; then [`take_failure`](Self::take_failure) has the reason.
     pub fn check_cost(&mut self, cost: f64) -> u32 {

@@ -167,6 +167,16 @@ impl SharedBuckets {
         self.check(key.as_bytes(), &[key.len() as u32], cost, id);
     }
 
+    /// The decision that [`check`](Self::check) would take; nothing is spent.
+    pub fn peek(&self, keys: &[u8], lengths: &[u32], cost: f64, id: u32) {
+        let cost = cost as u64;
+        let leases = self.leases.as_ref().filter(|_| lengths.len() == 1);
+        match leases.and_then(|leases| leases.peek(keys, cost)) {
+            Some(decision) => self.answers.put(id, Ok(Outcome::Decision(decision))),
+            None => self.run(keys, lengths, Operation::Peek { cost }, id),
+        }
+    }
+
     /// Takes the next slot for `cost` tokens if it is at most the given wait away.
     pub fn reserve(
         &self,

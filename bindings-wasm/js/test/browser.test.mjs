@@ -63,12 +63,12 @@ test('waiting in the page: each at its slot, and an abort gives its slot back', 
     const started = performance.now();
     const waits = await Promise.all([0, 1, 2, 3].map(() => limiter.acquire('key').then(() => performance.now() - started)));
     limiter.holdSync('key', 3_600_000);
-    const before = limiter.peekSync('key').resetAfterMs;
+    const before = limiter.peekSync('key', 0).resetAfterMs;
     const controller = new AbortController();
     const waiting = limiter.acquire('key', { signal: controller.signal }).catch((error) => error.name);
     controller.abort();
     const name = await waiting;
-    return [waits, name, limiter.peekSync('key').resetAfterMs <= before];
+    return [waits, name, limiter.peekSync('key', 0).resetAfterMs <= before];
   });
   waits.forEach((waited, number) => {
     assert.ok(waited >= number * 20 && waited < 5000, `waited ${waits} ms`);

@@ -112,7 +112,7 @@ function testSurface(api, expectedOptions) {
   const instances = {
     Limit: limiter.limits[0],
     Limiter: limiter,
-    Decision: limiter.peekSync('key'),
+    Decision: limiter.peekSync('key', 0),
     Pressure: limiter.pressure,
     StoreHealth: limiter.storeHealth,
     Reservation: limiter.reserveSync('key'),

@@ -64,7 +64,7 @@ beginRequest();
 const decisions = await Promise.all(Array.from({ length: 100 }, () => limiter.check('key')));
 console.log(decisions.filter(({ allowed }) => allowed).length, decisions[0].source, decisions[59].remaining);
 const reservation = await limiter.reserve('other', { cost: 60 });
-console.log(reservation.allowed, await reservation.cancel(), (await limiter.peek('other')).remaining);
+console.log(reservation.allowed, await reservation.cancel(), (await limiter.peek('other', { cost: 0 })).remaining);
 `;
 
 const FAILING = `

@@ -111,6 +111,7 @@ function check(engine, key, now, cost) {
 
 const operations = {
   check: (engine, length, at, { cost }) => engine.check(length, ...at, cost),
+  peek: (engine, length, at, { cost }) => engine.peek(length, ...at, cost),
   reserve: (engine, length, at, { cost, max_wait: maxWait }) =>
     engine.reserve(length, ...at, cost, ...split(BigInt(maxWait))),
   cancel: (engine, length, at) => engine.cancel(length, ...at),

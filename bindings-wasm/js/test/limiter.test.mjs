@@ -35,10 +35,27 @@ test('durations are rounded up: waiting for what was said is enough', () => {
 
 test('peek spends nothing', async () => {
   const limiter = createLimiter({ limits: '2/min' });
-  assert.equal((await limiter.peek('key')).remaining, 2);
-  assert.equal(limiter.peekSync('key').remaining, 2);
+  assert.equal((await limiter.peek('key', { cost: 0 })).remaining, 2);
+  assert.equal(limiter.peekSync('key', 0).remaining, 2);
   limiter.checkSync('key', 2);
-  assert.deepEqual([limiter.peekSync('key').allowed, limiter.peekSync('key').remaining], [true, 0]);
+  assert.deepEqual([limiter.peekSync('key', 0).allowed, limiter.peekSync('key', 0).remaining], [true, 0]);
+});
+
+test('a peek answers what the check after it answers', async () => {
+  const limiter = createLimiter({ limits: ['3/h', '5/d'], clock: new FakeClock() });
+  for (const key of ['key', ['key', 'org']]) {
+    for (const cost of [2, 1, 1, 3, 0]) {
+      const peeked = [await limiter.peek(key, { cost }), limiter.peekSync(key, cost)];
+      const checked = limiter.checkSync(key, cost);
+      assert.deepEqual(peeked, [checked, checked]);
+    }
+    assert.deepEqual(limiter.peekSync(key), limiter.checkSync(key));
+    assert.deepEqual(await limiter.peek(key), await limiter.check(key));
+    assert.throws(() => limiter.peekSync(key, 4), CostTooLarge);
+    await assert.rejects(limiter.peek(key, { cost: 4 }), CostTooLarge);
+    await assert.rejects(limiter.peek(key, { tokens: 1 }), InvalidArgument);
+  }
+  assert.deepEqual([limiter.peekSync('key').allowed, limiter.peekSync('another').allowed], [false, true]);
 });
 
 test('several limits: all allow or none is charged, and the binding one is named', () => {
@@ -86,7 +103,7 @@ test('the default clock runs, and is aligned to the epoch', async () => {
   const day = 86_400_000;
   const window = createLimiter({ limits: '1/d window' });
   window.checkSync('key');
-  const { resetAfterMs } = window.peekSync('key');
+  const { resetAfterMs } = window.peekSync('key', 0);
   const untilMidnight = day - (Date.now() % day);
   const difference = Math.abs(resetAfterMs - untilMidnight);
   assert.ok(Math.min(difference, day - difference) < 2000, `${resetAfterMs} against ${untilMidnight}`);
@@ -206,7 +223,7 @@ test('wrong arguments are refused with their name and bound', async () => {
       return true;
     }, String(call));
   }
-  assert.equal(limiter.peekSync('key').remaining, 10, 'nothing was charged');
+  assert.equal(limiter.peekSync('key', 0).remaining, 10, 'nothing was charged');
 });
 
 test('a cost above the burst is an error, not a wait', async () => {
@@ -217,7 +234,7 @@ test('a cost above the burst is an error, not a wait', async () => {
     return true;
   });
   await assert.rejects(limiter.check('key', { cost: 2 ** 53 }), { code: 'cost_too_large' });
-  assert.equal(limiter.peekSync('key').remaining, 5);
+  assert.equal(limiter.peekSync('key', 0).remaining, 5);
 });
 
 test('import and require give the same classes', () => {

@@ -61,7 +61,7 @@ test('a reservation is used up by a cancel or a settlement', async () => {
   const refused = limiter.reserveSync('key', { cost: 10, maxWaitMs: 0 });
   assert.equal(refused.cancelSync(), false);
   assert.throws(() => refused.settleSync(1), InvalidArgument);
-  assert.equal(limiter.peekSync('key').remaining, 9);
+  assert.equal(limiter.peekSync('key', 0).remaining, 9);
 });
 
 test('a settlement with a wrong number leaves the reservation to be settled', () => {
@@ -108,28 +108,28 @@ test('one key per limit: the user\'s and the organisation\'s bucket, both or nei
   assert.ok(limiter.checkSync(['user:1', 'org:7'], 10).allowed);
   const refused = await limiter.check(['user:2', Buffer.from('org:7')], { cost: 6 });
   assert.deepEqual([refused.allowed, refused.limitName], [false, '15/min']);
-  assert.equal((await limiter.peek(['user:2', 'org:8'])).remaining, 10, 'the user was not charged');
+  assert.equal((await limiter.peek(['user:2', 'org:8'], { cost: 0 })).remaining, 10, 'the user was not charged');
   assert.ok(limiter.checkSync(['user:2', 'org:7'], 5).allowed);
-  assert.equal(limiter.peekSync(['user:2', 'org:8']).remaining, 5);
-  assert.equal(limiter.peekSync(['user:3', 'org:7']).remaining, 0);
+  assert.equal(limiter.peekSync(['user:2', 'org:8'], 0).remaining, 5);
+  assert.equal(limiter.peekSync(['user:3', 'org:7'], 0).remaining, 0);
 });
 
 test('keys per limit: their limit is part of their name, and a single key is another', () => {
   const { limiter } = limiterAt(['10/min', '15/min']);
   assert.equal(limiter.checkSync(['a', 'b'], 10).remaining, 0);
-  assert.equal(limiter.peekSync(['b', 'c']).remaining, 10);
-  assert.equal(limiter.peekSync(['c', 'a']).remaining, 10);
-  assert.equal(limiter.peekSync('a').remaining, 10);
+  assert.equal(limiter.peekSync(['b', 'c'], 0).remaining, 10);
+  assert.equal(limiter.peekSync(['c', 'a'], 0).remaining, 10);
+  assert.equal(limiter.peekSync('a', 0).remaining, 10);
   assert.equal(limiter.checkSync(['a', 'a'], 0).remaining, 0);
 });
 
 test('keys per limit of different lengths do not run into each other', () => {
   const { limiter } = limiterAt(['10/min', '10/min']);
   limiter.checkSync(['u', 'organisation:1'], 10);
-  assert.equal(limiter.peekSync(['v', 'organisation:2']).remaining, 10);
+  assert.equal(limiter.peekSync(['v', 'organisation:2'], 0).remaining, 10);
   limiter.checkSync(['a longer user', 'o'], 10);
-  assert.equal(limiter.peekSync(['another user, longer still', 'o']).remaining, 0);
-  assert.equal(limiter.peekSync(['a', 'or']).remaining, 10);
+  assert.equal(limiter.peekSync(['another user, longer still', 'o'], 0).remaining, 0);
+  assert.equal(limiter.peekSync(['a', 'or'], 0).remaining, 10);
 });
 
 test('with one limit, one key per limit is that key', () => {
@@ -137,7 +137,7 @@ test('with one limit, one key per limit is that key', () => {
   assert.equal(limiter.checkSync(['key'], 4).remaining, 6);
   assert.equal(limiter.checkSync('key', 4).remaining, 2);
   const slot = limiter.reserveSync(['key'], { cost: 2 });
-  assert.equal(limiter.peekSync('key').remaining, 0);
+  assert.equal(limiter.peekSync('key', 0).remaining, 0);
   assert.equal(slot.cancelSync(), true);
   assert.equal(limiter.resetSync(['key']).remaining, 10);
 });
@@ -149,7 +149,7 @@ test('keys per limit, in every operation', async () => {
   keys[0] = 'another';
   assert.equal(slot.cancelSync(), true);
   const same = ['ü'.repeat(512), new Uint8Array(1024).fill(1), '🌊'];
-  assert.equal(limiter.peekSync(same).remaining, 10);
+  assert.equal(limiter.peekSync(same, 0).remaining, 10);
   const second = await limiter.reserve(same, { cost: 4 });
   assert.equal((await second.settle(9)).remaining, 1);
   assert.equal(limiter.settleSync(same, 9, 8).remaining, 2);
@@ -197,7 +197,7 @@ test('many checks: a mistake in one charges nothing for any', async () => {
     await assert.rejects(limiter.checkMany(checks), InvalidArgument);
   }
   await assert.rejects(limiter.checkMany(['a', { key: 'a', cost: 11 }]), { code: 'cost_too_large', message: /cost of 11 .* burst of 10/ });
-  assert.equal(limiter.peekSync('a').remaining, 10);
+  assert.equal(limiter.peekSync('a', 0).remaining, 10);
 });
 
 test('wrong arguments of the operations', async () => {
@@ -238,7 +238,7 @@ test('wrong arguments of the operations', async () => {
   }
   await assert.rejects(limiter.reserve('a', { cost: 11 }), { code: 'cost_too_large' });
   await assert.rejects(limiter.acquire('a', { cost: 11 }), { code: 'cost_too_large' });
-  assert.equal(limiter.peekSync('a').remaining, 10);
+  assert.equal(limiter.peekSync('a', 0).remaining, 10);
 });
 
 test('a closed limiter refuses every operation', async () => {

@@ -56,6 +56,11 @@ function run(limiter, reservations, { op, key, ...call }) {
       refuse(unknown);
       return { ...limiter.checkSync(key, cost) };
     }
+    case 'peek': {
+      const { cost, ...unknown } = call;
+      refuse(unknown);
+      return { ...limiter.peekSync(key, cost) };
+    }
     case 'reserve': {
       const { cost, max_wait: maxWait, reservation: name, ...unknown } = call;
       refuse(unknown);

@@ -41,6 +41,7 @@ pub struct Step {
 #[expect(missing_docs, reason = "documented where they are the engine's")]
 pub enum Operation {
     Check { cost: u64 },
+    Peek { cost: u64 },
     Reserve { cost: u64, max_wait: String, reservation: Option<String> },
     Cancel { reservation: String },
     Settle { charged: u64, actual: u64 },

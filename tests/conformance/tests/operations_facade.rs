@@ -70,6 +70,7 @@ impl Subject {
         let limiter = &self.limiter;
         let decision = match operation {
             Operation::Check { cost } => limiter.check(keys, *cost)?,
+            Operation::Peek { cost } => limiter.peek(keys, *cost)?,
             Operation::Settle { charged, actual } => limiter.settle(keys, *charged, *actual)?,
             Operation::Credit { tokens } => limiter.credit(keys, *tokens)?,
             Operation::Hold { wait } => limiter.hold(keys, Duration::from_nanos(nanos(wait)))?,

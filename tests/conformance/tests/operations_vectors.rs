@@ -167,6 +167,7 @@ impl<B: Bucket> Runner<B> {
         }
         let operation = match &step.operation {
             Operation::Check { cost } => core::Operation::Check { cost: *cost },
+            Operation::Peek { cost } => core::Operation::Peek { cost: *cost },
             Operation::Reserve { cost, max_wait, .. } => {
                 core::Operation::Reserve { cost: *cost, max_wait: nanos(max_wait) }
             }

@@ -79,11 +79,8 @@ const CLASSES: &[InRust] = &[
         class: "Limiter",
         type_name: "Limiter",
         has_futures: true,
-        absent: &[("peek", "it takes a cost, which the bindings are to take too")],
         additional: &[
             ("builder", &[], "the constructor"),
-            ("peek", &["keys", "cost"], "it takes a cost"),
-            ("peek_async", &["keys", "cost"], "it takes a cost"),
             ("limit_name", &["decision"], "Decision.limit_name of other languages"),
             ("source", &[], "where decisions will come from, for logs and metrics"),
             ("is_remote", &[], "whether a blocking call crosses a network"),
@@ -91,6 +88,7 @@ const CLASSES: &[InRust] = &[
         ],
         renamed: &[
             ("check", "key", "keys"),
+            ("peek", "key", "keys"),
             ("reserve", "key", "keys"),
             ("acquire", "key", "keys"),
             ("settle", "key", "keys"),
