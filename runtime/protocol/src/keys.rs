@@ -111,7 +111,7 @@ impl<'k> Keys<'k> {
 }
 
 /// The keys of an operation in Redis.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RedisKeys {
     /// The key of a bucket that holds all tiers.
     One(Vec<u8>),
@@ -128,6 +128,21 @@ impl RedisKeys {
         match self {
             Self::One(key) => key,
             Self::Each(keys) => keys.into_iter().next().unwrap_or_default(),
+        }
+    }
+
+    /// The keys beside them that only holds charge, by which waiting callers of other processes see
+    /// that a bucket is held. In a bucket that others charge as well, a hold cannot be told from
+    /// slots that are reserved. No bucket has such a key: theirs end with a brace or a digit.
+    #[must_use]
+    pub fn marker(self) -> Self {
+        let marked = |mut key: Vec<u8>| {
+            key.extend_from_slice(b":hold");
+            key
+        };
+        match self {
+            Self::One(key) => Self::One(marked(key)),
+            Self::Each(keys) => Self::Each(keys.into_iter().map(marked).collect()),
         }
     }
 
