@@ -42,6 +42,12 @@ export interface StoreOptions extends RedisOptions {
   readonly prefix?: string;
   /** The longest time that a call may take: whole milliseconds, 1 to 60000, default 50. */
   readonly storeTimeoutMs?: number;
+  /**
+   * The most callers of a key that wait in `acquire` at a time: a whole number, 1 to 1,000,000,
+   * default 10,000. Another one rejects with `RateLimited`, whose `retryAfterMs` says when a slot
+   * would come.
+   */
+  readonly maxWaiting?: number;
   /** The source of the time, for `memory://` only, because a shared store has a clock of its own. */
   readonly clock?: Clock;
 }

@@ -5,27 +5,28 @@ import { readLimits } from './memory/limit.js';
 import { Limiter } from './memory/limiter.js';
 import { MemoryBuckets } from './memory/memory-buckets.js';
 import { SharedBuckets } from './memory/shared-buckets.js';
-import { STORE_OPTIONS, checkNotRemote, checkStoreOptions } from './memory/store-options.js';
+import { STORE_OPTIONS, checkMaxWaiting, checkNotRemote, checkStoreOptions } from './memory/store-options.js';
 import { StoreBuckets } from './store-buckets.js';
 
 export * from './memory/index.js';
 
-const OPTIONS = ['limits', 'store', 'prefix', 'storeTimeoutMs', 'clock', ...STORE_OPTIONS];
+const OPTIONS = ['limits', 'store', 'prefix', 'storeTimeoutMs', 'clock', 'maxWaiting', ...STORE_OPTIONS];
 const MEMORY = 'memory://';
 
 /** Builds a limiter over buckets in this process's memory or in a store that processes share. */
 export function createLimiter(options) {
   checkFields('options', options, OPTIONS);
-  const { limits, store = MEMORY, prefix, storeTimeoutMs, clock } = options;
+  const { limits, store = MEMORY, prefix, storeTimeoutMs, clock, maxWaiting } = options;
   if (typeof store !== 'string' && (typeof store !== 'object' || store === null)) {
     throw invalid('store', `it must be a URL or a Redis client, but is ${describe(store)}`);
   }
   checkPrefix(prefix);
   checkTimeout(storeTimeoutMs);
+  checkMaxWaiting(maxWaiting);
   checkStoreOptions(options);
   const read = readLimits(limits);
   if (store === MEMORY || (typeof store === 'string' && store.startsWith('shm://'))) checkNotRemote(options);
-  if (store === MEMORY) return new Limiter(read, new MemoryBuckets(read, clock));
+  if (store === MEMORY) return new Limiter(read, new MemoryBuckets(read, { clock, maxWaiting }));
   if (clock !== undefined) throw invalid('clock', 'a shared store has a clock of its own; leave it out');
   if (typeof store === 'object') return new Limiter(read, new SharedBuckets(read, { ...options, client: store }));
   const { onStoreError, peers, denyCacheMs, lease } = options;

@@ -16,6 +16,7 @@ import { checkKeys, ownKeys } from './memory/keys.js';
 import { Pressure } from './memory/pressure.js';
 import { sleepUntil } from './memory/sleep.js';
 import { StoreHealth } from './memory/store-health.js';
+import { throwIfAborted, tooLate } from './memory/waiters.js';
 
 // The length of a decision as numbers: its status, and four more.
 const RECORD = 5;
@@ -93,9 +94,19 @@ export class StoreBuckets {
     return this.#call((queue, id) => this.#native.reserve(key, cost, maxWaitMs, queue, id), read);
   }
 
-  /** Waits until the slot has come. */
-  wait({ delayMs, due }, signal) {
-    return delayMs === 0 ? undefined : sleepUntil(due, signal);
+  /** Reserves a slot and waits until it has come. */
+  async acquire(key, cost, timeoutMs, signal) {
+    const slot = await this.reserve(key, cost, timeoutMs);
+    if (!slot.decision.allowed) throw tooLate(slot.decision, slot.tier, { key, timeoutMs });
+    try {
+      throwIfAborted(signal);
+      if (slot.delayMs > 0) await sleepUntil(slot.due, signal);
+    } catch (reason) {
+      // The tokens of the slot stay spent if it fails. The caller gets the reason why the wait ended.
+      await Promise.resolve(this.cancel(slot)).catch(() => {});
+      throw reason;
+    }
+    return slot.decision;
   }
 
   cancel({ native }) {

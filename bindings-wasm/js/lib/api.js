@@ -5,7 +5,7 @@ import { readLimits } from './limit.js';
 import { Limiter } from './limiter.js';
 import { MemoryBuckets } from './memory-buckets.js';
 import { SharedBuckets } from './shared-buckets.js';
-import { STORE_OPTIONS, checkNotRemote, checkStoreOptions } from './store-options.js';
+import { STORE_OPTIONS, checkMaxWaiting, checkNotRemote, checkStoreOptions } from './store-options.js';
 
 export { FakeClock } from './clock.js';
 export { Decision } from './decision.js';
@@ -16,20 +16,21 @@ export { Reservation } from './reservation.js';
 export { StoreHealth } from './store-health.js';
 export { Limiter };
 
-const OPTIONS = ['limits', 'store', 'prefix', 'storeTimeoutMs', 'clock', ...STORE_OPTIONS];
+const OPTIONS = ['limits', 'store', 'prefix', 'storeTimeoutMs', 'clock', 'maxWaiting', ...STORE_OPTIONS];
 const MEMORY = 'memory://';
 
 /** Builds a limiter whose buckets are in this runtime's memory, or in a Redis that a client reaches. */
 export function createLimiter(options) {
   checkFields('options', options, OPTIONS);
-  const { limits, store = MEMORY, prefix, storeTimeoutMs, clock } = options;
+  const { limits, store = MEMORY, prefix, storeTimeoutMs, clock, maxWaiting } = options;
   checkPrefix(prefix);
   checkTimeout(storeTimeoutMs);
+  checkMaxWaiting(maxWaiting);
   checkStoreOptions(options);
   const read = readLimits(limits);
   if (store === MEMORY) {
     checkNotRemote(options);
-    return new Limiter(read, new MemoryBuckets(read, clock));
+    return new Limiter(read, new MemoryBuckets(read, { clock, maxWaiting }));
   }
   if (clock !== undefined) throw invalid('clock', 'a shared store has a clock of its own; leave it out');
   if (typeof store === 'string') {

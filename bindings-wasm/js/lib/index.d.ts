@@ -147,8 +147,17 @@ export interface AcquireOptions {
   readonly cost?: number;
   /** The longest acceptable wait for the slot in milliseconds, from 0. Default: Infinity. */
   readonly timeoutMs?: number;
-  /** The signal that ends the wait and gives the slot back when it aborts. */
+  /** The signal that ends the wait when it aborts: those who wait behind move up. */
   readonly signal?: AbortSignalLike;
+}
+
+/** The callers of `acquire` that wait for the tokens of a key, in this process. */
+export interface Waiting {
+  readonly callers: number;
+  /** The tokens that they wait for, together. */
+  readonly tokens: number;
+  /** The time until the last of them is served: whole milliseconds, rounded up; 0 when nobody waits. */
+  readonly untilMs: number;
 }
 
 /** The part of an `AbortSignal` that Tidegate needs, so that the signal of any runtime fits. */
@@ -266,19 +275,24 @@ export interface Limiter {
    */
   reserve(key: Keys, options?: ReserveOptions): Promise<Reservation>;
   /**
-   * Waits until `cost` tokens may be spent, and spends them. It reserves one slot and sleeps once,
-   * so callers are served in the order of their calls. If the slot is further away than
-   * `timeoutMs`, it rejects with `RateLimited` at once. When `signal` aborts, it gives the slot back
-   * and rejects with the signal's reason. A pending call keeps the process alive.
+   * Waits until `cost` tokens may be spent, and spends them. The callers of this process stand in one
+   * line for each key, in the order of their calls. If the slot is further away than `timeoutMs`, or
+   * if `maxWaiting` callers wait already, it rejects with `RateLimited` at once. When `signal` aborts,
+   * it leaves the line and rejects with the signal's reason; those behind it move up. Tokens that
+   * `settle`, `credit` or a reservation's `cancel` give back go to those who wait; a `hold` makes them
+   * wait for its end; `close` rejects them with `StoreError`. A pending call keeps the process alive.
    *
    * The wait is in real time, whatever the limiter's clock. A `FakeClock` is an exception: it is
-   * moved to the time of the slot, without a wait.
+   * moved to the time of the slot, without a wait. Where a test has replaced the timers of the
+   * runtime, the wait is over when its timer has run.
    *
    * ```js
    * await limiter.acquire('vendor', { timeoutMs: 5000, signal: AbortSignal.timeout(10_000) });
    * ```
    */
   acquire(key: Keys, options?: AcquireOptions): Promise<Decision>;
+  /** The callers of `acquire` that wait for the tokens of `key`, in this process. */
+  waiting(key: Keys): Waiting;
   /**
    * Corrects a charge once its true size is known: `charged` tokens were taken, and `actual` tokens
    * were used (whole numbers, 0 to 2^53). The difference is given back, or taken without asking. It
@@ -294,8 +308,10 @@ export interface Limiter {
   /**
    * Pauses the key for `waitMs` milliseconds, as a server demands that answers with `Retry-After`. A
    * smooth limit has exactly one token at the end of the pause, and the rest arrive at the normal
-   * rate. Of two holds the later end counts; no hold is longer than 104 days. Slots that are already
-   * reserved keep their time. Resolves to the state of the buckets afterwards.
+   * rate. Of two holds the later end counts; no hold is longer than 104 days. Slots of `reserve` that
+   * are already reserved keep their time; callers that wait in `acquire` wait for the end of the
+   * pause: those of this process from now on, those of others within 100 ms and a round trip.
+   * Resolves to the state of the buckets afterwards.
    */
   hold(key: Keys, waitMs: number): Promise<Decision>;
   /**
@@ -303,7 +319,10 @@ export interface Limiter {
    * afterwards.
    */
   reset(key: Keys): Promise<Decision>;
-  /** Closes the limiter: later calls fail with `StoreError`. Closing twice does no harm. */
+  /**
+   * Closes the limiter: later calls, and those that wait in `acquire`, fail with `StoreError`. Closing
+   * twice does no harm.
+   */
   close(): void;
 }
 
@@ -431,6 +450,12 @@ export interface ClientOptions extends RedisOptions {
   readonly prefix?: string;
   /** The longest time that a call may take: whole milliseconds, 1 to 60000, default 50. */
   readonly storeTimeoutMs?: number;
+  /**
+   * The most callers of a key that wait in `acquire` at a time: a whole number, 1 to 1,000,000,
+   * default 10,000. Another one rejects with `RateLimited`, whose `retryAfterMs` says when a slot
+   * would come.
+   */
+  readonly maxWaiting?: number;
 }
 
 /** Options for buckets in this runtime's memory. */
@@ -445,6 +470,12 @@ export interface LimiterOptions {
   readonly storeTimeoutMs?: number;
   /** The source of the time. Default: a monotonic clock, aligned to the Unix epoch at the first check. */
   readonly clock?: Clock;
+  /**
+   * The most callers of a key that wait in `acquire` at a time: a whole number, 1 to 1,000,000,
+   * default 10,000. Another one rejects with `RateLimited`, whose `retryAfterMs` says when a slot
+   * would come.
+   */
+  readonly maxWaiting?: number;
 }
 
 /**
@@ -476,7 +507,7 @@ export class InvalidArgument extends TidegateError {
 export class CostTooLarge extends TidegateError {
   readonly code: 'cost_too_large';
 }
-/** No slot came soon enough for `acquire`, which charged nothing. */
+/** No slot came soon enough for `acquire`, or too many wait already. It charged nothing. */
 export class RateLimited extends TidegateError {
   readonly code: 'rate_limited';
   /**

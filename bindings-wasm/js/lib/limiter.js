@@ -1,13 +1,14 @@
 /** The public limiter: it checks arguments, and passes calls on to the buckets of any store. */
 
 import { checkCost, checkCount, checkFields, checkSignal, checkWait, describe, invalid } from './arguments.js';
-import { RateLimited } from './errors.js';
 import { Reservation } from './reservation.js';
+import { throwIfAborted } from './waiters.js';
 
 const CHECK_OPTIONS = ['cost'];
 const MANY_FIELDS = ['key', 'cost'];
 const RESERVE_OPTIONS = ['cost', 'maxWaitMs'];
 const ACQUIRE_OPTIONS = ['cost', 'timeoutMs', 'signal'];
+const ACQUIRE_DEFAULTS = { cost: 1, timeoutMs: Infinity, signal: undefined };
 
 /** Decides whether a key may spend tokens, over one to four limits that all must allow. */
 export class Limiter {
@@ -78,24 +79,21 @@ export class Limiter {
     return new Reservation(this.#buckets, this.#buckets.synchronous.reserve(key, cost, maxWaitMs));
   }
 
-  /** Reserves one slot, waits for it, and resolves when its tokens may be spent. */
-  async acquire(key, options = {}) {
-    checkFields('options', options, ACQUIRE_OPTIONS);
-    const { cost = 1, timeoutMs = Infinity, signal } = options;
-    checkCost(cost);
-    checkWait('timeoutMs', timeoutMs);
-    checkSignal(signal);
-    throwIfAborted(signal);
-    const slot = await this.#buckets.reserve(key, cost, timeoutMs);
-    if (!slot.decision.allowed) throw tooLate(slot, key, timeoutMs);
+  /** Waits in line until `cost` tokens may be spent, and spends them. */
+  acquire(key, options) {
+    // Not async, for the reason that `check` gives.
     try {
-      throwIfAborted(signal);
-      await this.#buckets.wait(slot, signal);
-    } catch (reason) {
-      await this.#giveBack(slot);
-      throw reason;
+      const { cost, timeoutMs, signal } = options === undefined ? ACQUIRE_DEFAULTS : readAcquire(options);
+      const decision = this.#buckets.acquire(key, cost, timeoutMs, signal);
+      return decision instanceof Promise ? decision : Promise.resolve(decision);
+    } catch (error) {
+      return Promise.reject(error);
     }
-    return slot.decision;
+  }
+
+  /** The callers of `acquire` that wait for the tokens of `key` in this process, and for how long. */
+  waiting(key) {
+    return this.#buckets.waiting(key);
   }
 
   /** Corrects a charge of `charged` tokens to `actual` tokens, which may exceed the burst. */
@@ -146,19 +144,6 @@ export class Limiter {
   close() {
     this.#buckets.close();
   }
-
-  async #giveBack(slot) {
-    try {
-      await this.#buckets.cancel(slot);
-    } catch {
-      // The error is dropped, because the caller gets the reason why the wait ended. The tokens of
-      // the slot stay spent.
-    }
-  }
-}
-
-function throwIfAborted(signal) {
-  if (signal?.aborted) throw signal.reason;
 }
 
 function readChecks(checks) {
@@ -185,9 +170,12 @@ function readReserve(options = {}) {
   return { cost: checkCost(cost), maxWaitMs: checkWait('maxWaitMs', maxWaitMs) };
 }
 
-function tooLate({ decision, tier }, key, timeoutMs) {
-  const { limitName, retryAfterMs } = decision;
-  const within = timeoutMs === Infinity ? 'in any time' : `within ${timeoutMs} ms`;
-  const message = `rate limited by ${limitName}: no slot ${within}; retry after ${retryAfterMs} ms`;
-  return new RateLimited(message, decision, Array.isArray(key) ? key[tier] : key);
+function readAcquire(options) {
+  checkFields('options', options, ACQUIRE_OPTIONS);
+  const { cost = 1, timeoutMs = Infinity, signal } = options;
+  checkCost(cost);
+  checkWait('timeoutMs', timeoutMs);
+  checkSignal(signal);
+  throwIfAborted(signal);
+  return { cost, timeoutMs, signal };
 }

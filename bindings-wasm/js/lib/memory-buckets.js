@@ -7,6 +7,8 @@ import {
   atMostEnd,
   ceilMillis,
   checkClock,
+  monotonicMillis,
+  nanosUntil,
   splitMillis,
   splitNanos,
 } from './clock.js';
@@ -14,10 +16,12 @@ import { Decision } from './decision.js';
 import { FAILED, SLOT_WORDS, raise, view } from './engine.js';
 import { StoreError } from './errors.js';
 import { MAX_KEY, badKeyLength, checkIsBytes, checkKeys, checkWellFormed, ownKeys } from './keys.js';
+import { LineTimer } from './line-timer.js';
 import { Pressure } from './pressure.js';
-import { sleepUntil } from './sleep.js';
 import { StoreHealth } from './store-health.js';
+import { DEFAULT_MAX_WAITING } from './store-options.js';
 import { Engine } from './tidegate_wasm.js';
+import { Waiters, throwIfAborted, tooLate } from './waiters.js';
 
 // The key length that tells the engine that there is one key for each limit.
 const ONE_FOR_EACH = 0;
@@ -35,11 +39,18 @@ export class MemoryBuckets {
   #keyLengths;
   #answer;
   #slot;
+  #waiters = new Waiters();
+  // The callers that wait, by the number of their call.
+  #calls = new Map();
+  #lastCall = 0;
+  #hasLines = false;
+  #lineTimer = new LineTimer(() => this.#tick());
 
-  constructor(limits, clock) {
+  constructor(limits, { clock, maxWaiting = DEFAULT_MAX_WAITING }) {
     this.#limits = limits;
     this.#clock = clock === undefined ? undefined : checkClock(clock);
-    this.#engine = new Engine(limits.join('\n'));
+    // A clock of the caller's may go at any pace, and timers cannot follow it.
+    this.#engine = new Engine(limits.join('\n'), maxWaiting, clock !== undefined);
     raise(this.#engine);
     this.#viewEngine();
   }
@@ -118,20 +129,37 @@ export class MemoryBuckets {
     return { decision, cost, key: ownKeys(key), delayMs: ceilMillis(delay), words, due: this.#due(now, delay) };
   }
 
-  /** Waits until the slot has come. With a FakeClock it moves the clock there instead. */
-  wait({ delayMs, due }, signal) {
-    if (delayMs === 0) return undefined;
-    if (typeof due === 'number') return sleepUntil(due, signal);
-    if (this.#clock.now() < due) this.#clock.set(due);
-    return undefined;
+  /**
+   * The decision of a call that may wait: at once if it can be allowed at once and nobody waits, and
+   * otherwise by promise. With a FakeClock it moves the clock to the slot instead.
+   */
+  acquire(key, cost, timeoutMs, signal) {
+    if (this.#clock instanceof FakeClock) return this.#acquireInFakeTime(key, cost, timeoutMs);
+    if (cost === 0) return this.check(key, cost);
+    // A clock of the caller's may abort the signal, and what a check has charged cannot be cancelled.
+    if (this.#waiters.size === 0 && this.#clock === undefined) {
+      const decision = this.check(key, cost);
+      if (decision.allowed) return decision;
+    }
+    return this.#wait(key, cost, timeoutMs, signal);
   }
 
-  cancel({ key, words }) {
+  /** The callers that wait for the tokens of `key`. */
+  waiting(key) {
+    const now = this.#now();
+    const [callers, tokens, untilMs] = this.#engine.waiting(this.#write(key), ...now);
+    return { callers, tokens, untilMs };
+  }
+
+  /** Gives an unused slot back, to those who wait for it or to the buckets. */
+  cancel({ key, words, due }) {
     const now = this.#now();
     const length = this.#write(key);
     this.#slot.set(words);
+    this.#slot[0] = typeof due === 'number' ? nanosUntil(due) : 0n;
     const restored = this.#engine.cancel(length, ...now);
     if (restored === FAILED) raise(this.#engine);
+    this.#settleLines(now);
     return restored === 1;
   }
 
@@ -142,34 +170,101 @@ export class MemoryBuckets {
 
   settle(key, charged, actual) {
     const now = this.#now();
-    return this.#decision(this.#engine.settle(this.#write(key), ...now, charged, actual));
+    return this.#decisionAfterLines(now, this.#engine.settle(this.#write(key), ...now, charged, actual));
   }
 
   credit(key, tokens) {
     const now = this.#now();
-    return this.#decision(this.#engine.credit(this.#write(key), ...now, tokens));
+    return this.#decisionAfterLines(now, this.#engine.credit(this.#write(key), ...now, tokens));
   }
 
   hold(key, waitMs) {
     const now = this.#now();
-    return this.#decision(this.#engine.hold(this.#write(key), ...now, ...splitMillis(waitMs)));
+    return this.#decisionAfterLines(now, this.#engine.hold(this.#write(key), ...now, ...splitMillis(waitMs)));
   }
 
   reset(key) {
     const now = this.#now();
-    return this.#decision(this.#engine.reset(this.#write(key), ...now));
+    return this.#decisionAfterLines(now, this.#engine.reset(this.#write(key), ...now));
   }
 
   close() {
     this.#engine?.free();
     this.#engine = undefined;
     this.#started = false;
+    this.#lineTimer.set(undefined);
+    this.#hasLines = false;
+    this.#calls.clear();
+    this.#waiters.failAll(closedError());
+  }
+
+  #acquireInFakeTime(key, cost, timeoutMs) {
+    const { decision, tier, due } = this.reserve(key, cost, timeoutMs);
+    if (!decision.allowed) throw tooLate(decision, tier, { key, timeoutMs });
+    if (this.#clock.now() < due) this.#clock.set(due);
+    return decision;
+  }
+
+  #wait(key, cost, timeoutMs, signal) {
+    const now = this.#now();
+    throwIfAborted(signal);
+    return this.#waiters.add({ key: ownKeys(key), timeoutMs, signal }, (waiter) => {
+      const call = (this.#lastCall + 1) >>> 0;
+      this.#lastCall = call;
+      const line = this.#engine.arrive(this.#write(key), ...now, cost, ...splitMillis(timeoutMs), call);
+      if (line === FAILED) raise(this.#engine);
+      this.#calls.set(call, waiter);
+      this.#hasLines = true;
+      this.#settleLines(now);
+      return () => this.#leave(line, call);
+    });
+  }
+
+  #leave(line, call) {
+    this.#calls.delete(call);
+    if (this.#engine === undefined) return;
+    const now = this.#now();
+    this.#engine.leave(line, ...now, call);
+    this.#settleLines(now);
+  }
+
+  #tick() {
+    if (this.#engine === undefined) return;
+    const now = this.#now();
+    this.#engine.tick(...now);
+    this.#settleLines(now);
+  }
+
+  // Answers the callers whose tokens have come, and sets the timer for the next.
+  #settleLines(now) {
+    if (!this.#hasLines) return;
+    const engine = this.#engine;
+    for (let call = engine.take_answer(); call !== undefined; call = engine.take_answer()) {
+      const waiter = this.#calls.get(call);
+      this.#calls.delete(call);
+      const status = engine.answer_status();
+      try {
+        waiter?.answer(this.#decision(status), status >>> 1);
+      } catch (error) {
+        waiter?.fail(error);
+      }
+    }
+    const due = engine.due_in(...now);
+    this.#hasLines = due !== undefined;
+    this.#lineTimer.set(due, this.#waiters.size > 0);
+  }
+
+  // The decision of an operation that may have changed what those who wait have to wait for.
+  #decisionAfterLines(now, status) {
+    const decision = this.#decision(status);
+    this.#settleLines(now);
+    return decision;
   }
 
   // Seeds the engine and starts the clock. The constructor cannot do it, because limiters are made
   // before the first request, and edge runtimes have neither randomness nor a clock until then.
   #start() {
-    if (this.#engine === undefined) throw new StoreError('store error: the limiter is closed');
+    if (this.#engine === undefined) throw closedError();
     const [seed0, seed1] = crypto.getRandomValues(new BigUint64Array(2));
     this.#engine.seed(seed0, seed1);
     this.#monotonic = new MonotonicClock();
@@ -186,10 +281,10 @@ export class MemoryBuckets {
     return [millis, (now - millis) * 1e6];
   }
 
-  // The time of a slot on the clock by which `wait` waits: nanoseconds of a FakeClock, and
-  // otherwise milliseconds of `performance.now()`, because timers cannot follow any other clock.
+  // The time of a slot: nanoseconds of a FakeClock, and otherwise milliseconds of the runtime's
+  // monotonic clock, because timers cannot follow any other clock.
   #due([millis, nanos], delay) {
-    if (!(this.#clock instanceof FakeClock)) return performance.now() + ceilMillis(delay);
+    if (!(this.#clock instanceof FakeClock)) return monotonicMillis() + ceilMillis(delay);
     return atMostEnd(BigInt(millis) * NANOS_PER_MILLI + BigInt(nanos) + delay);
   }
 
@@ -252,4 +347,8 @@ export class MemoryBuckets {
     });
     return ONE_FOR_EACH;
   }
+}
+
+function closedError() {
+  return new StoreError('store error: the limiter is closed');
 }

@@ -2,17 +2,19 @@
 
 import { invalid } from './arguments.js';
 import { checkIsText, joined } from './clients.js';
-import { ceilMillis, splitMillis } from './clock.js';
+import { ceilMillis, monotonicMillis, nanosUntil, splitMillis } from './clock.js';
 import { readDecision, tierOf } from './decision.js';
 import { FAILED, SLOT_WORDS, raise, view } from './engine.js';
 import { StoreError } from './errors.js';
 import { checkKeys, ownKeys } from './keys.js';
 import { LeaseTimer } from './lease-timer.js';
+import { LineTimer } from './line-timer.js';
 import { Pressure } from './pressure.js';
-import { sleepUntil } from './sleep.js';
 import { StoreHealth } from './store-health.js';
+import { DEFAULT_MAX_WAITING } from './store-options.js';
 import { SharedBuckets as Engine, SharedOptions } from './tidegate_wasm.js';
 import { transportOf } from './transport.js';
+import { Waiters } from './waiters.js';
 
 // The numbers of a decision: `limit`, `remaining`, `retryAfterMs` and `resetAfterMs`.
 const RECORD = 4;
@@ -30,6 +32,12 @@ export class SharedBuckets {
   #timeoutMs;
   #leaseTimer;
   #isClosed = false;
+  #waiters = new Waiters();
+  #lineTimer = new LineTimer(() => this.#changeLines(() => this.#engine.tick()));
+  #lookAtLines = () => {
+    this.#lineTimer.set(this.#engine.due_in(), this.#waiters.size > 0);
+    if (!this.#engine.has_lines()) this.#transport.unwatch(this.#lookAtLines);
+  };
 
   constructor(limits, { client, storeTimeoutMs = DEFAULT_TIMEOUT_MS, ...options }) {
     this.#limits = limits;
@@ -85,18 +93,45 @@ export class SharedBuckets {
       if (!decision.allowed) return { decision, cost, tier };
       const words = view(BigUint64Array, answer.slot_pointer(), SLOT_WORDS).slice();
       const delayMs = ceilMillis(words[0]);
-      return { decision, tier, cost, key: own, delayMs, due: performance.now() + delayMs, words };
+      return { decision, tier, cost, key: own, delayMs, due: monotonicMillis() + delayMs, words };
     });
   }
 
-  /** Waits until the slot has come. */
-  wait({ delayMs, due }, signal) {
-    return delayMs === 0 ? undefined : sleepUntil(due, signal);
+  /** Waits in line for `cost` tokens, and promises the decision. */
+  acquire(key, cost, timeoutMs, signal) {
+    if (cost === 0) return this.check(key, cost);
+    const keys = this.#encode(key);
+    const [millis, nanos] = splitMillis(timeoutMs);
+    return this.#waiters.add({ key: ownKeys(key), timeoutMs, signal }, (waiter) => {
+      const settle = (answer) => {
+        const status = statusOf(answer);
+        waiter.answer(this.#read(status, answer), tierOf(status));
+      };
+      let line;
+      this.#transport.watch(this.#lookAtLines);
+      const id = this.#transport.enter({ read: settle, resolve() {}, reject: (error) => waiter.fail(error) }, (call) => {
+        line = this.#engine.arrive(...keys, cost, millis, nanos, call);
+      });
+      this.#changeLines();
+      return () => {
+        this.#transport.forget(id);
+        this.#changeLines(() => this.#engine.leave(line, id));
+      };
+    });
   }
 
+  /** The callers that wait for the tokens of `key`. */
+  waiting(key) {
+    const [callers, tokens, untilMs] = this.#engine.waiting(...this.#encode(key));
+    return { callers, tokens, untilMs };
+  }
+
+  /** Gives an unused slot back, to those who wait for it or to the buckets. */
   cancel(slot) {
     const keys = this.#encode(slot.key);
-    return this.#call((id) => this.#engine.cancel(...keys, slot.words, id), (answer) => statusOf(answer) === 1);
+    const words = slot.words.slice();
+    words[0] = nanosUntil(slot.due);
+    return this.#call((id) => this.#engine.cancel(...keys, words, id), (answer) => statusOf(answer) === 1);
   }
 
   settle(key, charged, actual) {
@@ -127,8 +162,18 @@ export class SharedBuckets {
   }
 
   close() {
-    if (!this.#isClosed) this.#leaseTimer?.close();
+    if (this.#isClosed) return;
     this.#isClosed = true;
+    this.#changeLines(() => this.#engine.close());
+    this.#leaseTimer?.close();
+  }
+
+  // Makes a call that may change the lines: answers those who have waited, and sends what is to be
+  // asked of the store.
+  #changeLines(change) {
+    change?.();
+    this.#transport.takeAnswers();
+    this.#transport.flush(this.#timeoutMs);
   }
 
   #decide(start) {
@@ -176,8 +221,12 @@ function statusOf(answer) {
   return status;
 }
 
-function optionsOf(limits, timeoutMs, { prefix = DEFAULT_PREFIX, onStoreError = 'raise', peers, denyCacheMs, lease }) {
-  const options = new SharedOptions(limits.join('\n'), prefix, timeoutMs);
+function optionsOf(
+  limits,
+  timeoutMs,
+  { prefix = DEFAULT_PREFIX, maxWaiting = DEFAULT_MAX_WAITING, onStoreError = 'raise', peers, denyCacheMs, lease },
+) {
+  const options = new SharedOptions(limits.join('\n'), prefix, timeoutMs, maxWaiting);
   options.on_store_error(onStoreError, peers);
   options.deny_cache(denyCacheMs ?? DEFAULT_DENY_CACHE_MS);
   if (lease !== undefined) options.lease(lease.ttlMs, lease.maxShare ?? 1);

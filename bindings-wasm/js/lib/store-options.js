@@ -1,9 +1,13 @@
-/** Checks of the options that only a Redis store has. */
+/** Checks of the options that only a Redis store has, and of the waiting line. */
 
 import { checkFields, describe, invalid } from './arguments.js';
 
 /** The names of these options. */
 export const STORE_OPTIONS = ['onStoreError', 'peers', 'denyCacheMs', 'lease'];
+
+/** The number of callers of a key that may wait, unless the option says otherwise. */
+export const DEFAULT_MAX_WAITING = 10_000;
+const MAX_WAITING = 1_000_000;
 
 const POLICIES = ['raise', 'allow', 'deny', 'local'];
 const MAX_PEERS = 1_000_000;
@@ -23,6 +27,12 @@ export function checkNotRemote({ onStoreError = 'raise', denyCacheMs, lease }) {
   if (onStoreError !== 'raise') throw invalid('onStoreError', 'it is for a Redis store only; memory does not fail');
   if (denyCacheMs !== undefined) throw invalid('denyCacheMs', 'it is for a Redis store only; leave it out');
   if (lease !== undefined) throw invalid('lease', 'it is a slice of a bucket in Redis, which other stores are not');
+}
+
+/** Refuses what is not a number of callers that may wait; undefined stands for the default. */
+export function checkMaxWaiting(count) {
+  if (count === undefined || (Number.isInteger(count) && count >= 1 && count <= MAX_WAITING)) return;
+  throw invalid('maxWaiting', `it must be a whole number from 1 to ${MAX_WAITING}, but is ${describe(count)}`);
 }
 
 function checkOnStoreError(policy = 'raise', peers) {

@@ -47,6 +47,7 @@ class Transport {
   #isScheduled = false;
   #sendWaiting = () => this.#sendBatches();
   #alarm = new Alarm(() => this.#expire());
+  #watchers = new Set();
 
   constructor(client) {
     this.#send = senderOf(client);
@@ -58,20 +59,48 @@ class Transport {
   /** Promises what `read` makes of the answer to the call that `start` makes under an id. */
   call(start, read, timeoutMs) {
     return new Promise((resolve, reject) => {
-      const id = (this.#lastId + 1) >>> 0;
-      this.#lastId = id;
-      this.#callers.set(id, { read, resolve, reject });
-      try {
-        start(id);
-      } catch (error) {
-        // No answer will come, and a caller that stays registered would keep the alarm set.
-        this.#callers.delete(id);
-        throw error;
-      }
+      this.enter({ read, resolve, reject }, start);
       this.#settle();
       if (this.#callers.size > 0) this.#alarm.ringWithin(timeoutMs);
       this.#schedule();
     });
+  }
+
+  /**
+   * Registers a caller, who gets the answer to the call that `start` makes under an id. Returns the
+   * id. It is to be followed by `takeAnswers` and `flush`.
+   */
+  enter(caller, start) {
+    const id = (this.#lastId + 1) >>> 0;
+    this.#lastId = id;
+    this.#callers.set(id, caller);
+    try {
+      start(id);
+    } catch (error) {
+      // No answer will come, and a caller that stays registered would keep the alarm set.
+      this.#callers.delete(id);
+      throw error;
+    }
+    return id;
+  }
+
+  /** Forgets a caller that will get no answer. */
+  forget(id) {
+    this.#callers.delete(id);
+  }
+
+  /** Hands over the answers that have come. */
+  takeAnswers() {
+    this.#settle();
+  }
+
+  /** Calls `look` whenever answers may have come, until `unwatch`. */
+  watch(look) {
+    this.#watchers.add(look);
+  }
+
+  unwatch(look) {
+    this.#watchers.delete(look);
   }
 
   /** Sends the requests that the engine has made by itself, for which no caller waits. */
@@ -189,6 +218,7 @@ class Transport {
         reject(because(error, cause));
       }
     }
+    for (const look of this.#watchers) look();
     this.#restIfIdle();
   }
 

@@ -1,14 +1,19 @@
 //! A limiter with buckets in memory, whose arguments and answers are numbers.
 
+use std::collections::VecDeque;
+
 use tidegate_core::{
     Cells, Charge, Decision, Error, Limit, MAX_TIERS, Operation, Outcome, Reservation, Reserved,
     Source, admit, apply, decide_tiers,
 };
+use tidegate_protocol::{Host as _, Line, LineOptions, Waiting};
 use wasm_bindgen::prelude::wasm_bindgen;
 
 use crate::buckets::{Buckets, Seed};
 use crate::failure::Failure;
-use crate::key_room::KeyRoom;
+use crate::host::JavaScript;
+use crate::key_room::{KeyRoom, Keys};
+use crate::line::{LineNumber, Lines, Step};
 
 const NANOS_PER_MILLI: u64 = 1_000_000;
 /// The status of a call that has a failure instead of an answer.
@@ -34,6 +39,12 @@ pub struct Engine {
     answer: Box<Answer>,
     slot: Box<Slot>,
     failure: Option<Failure>,
+    lines: Lines,
+    /// The answers to callers that wait, each with the number of its call.
+    answers: VecDeque<(u32, Result<Decision, tidegate_protocol::Error>)>,
+    answer_status: u32,
+    /// Whether lines wait in real time, because the time of the operations is that of another clock.
+    waits_in_real_time: bool,
 }
 
 /// The numbers of a decision on buckets in memory, as JavaScript reads them.
@@ -85,6 +96,11 @@ impl From<Reservation> for Slot {
 }
 
 impl Slot {
+    /// The delay in nanoseconds.
+    pub(crate) fn delay(&self) -> u64 {
+        self.delay
+    }
+
     /// The charge of the reservation.
     pub(crate) fn charge(&self) -> Charge {
         let Self { cost, source, before, after, .. } = *self;
@@ -109,8 +125,11 @@ impl Engine {
     ///
     /// Failures are kept, not thrown, here and in all operations: a module that never handles
     /// JavaScript objects needs no table of references to them.
+    ///
+    /// At most `max_waiting` callers of a key wait at a time. They wait in real time if the times of
+    /// the operations are those of another clock.
     #[wasm_bindgen(constructor)]
-    pub fn new(limits: &str) -> Self {
+    pub fn new(limits: &str, max_waiting: u32, waits_in_real_time: bool) -> Self {
         let (limits, failure) = match parse_lines(limits) {
             Ok(limits) => (limits, None),
             Err(failure) => (Box::default(), Some(failure)),
@@ -118,6 +137,10 @@ impl Engine {
         Self {
             buckets: Buckets::new(&limits, Seed(0, 0)),
             keys: KeyRoom::new(limits.len()),
+            lines: Lines::new(LineOptions::new(&limits, Source::Memory, max_waiting as usize)),
+            answers: VecDeque::new(),
+            answer_status: 0,
+            waits_in_real_time,
             limits,
             answer: Box::default(),
             slot: Box::default(),
@@ -201,10 +224,16 @@ impl Engine {
     }
 
     /// Gives back the reservation that JavaScript has written to
-    /// [`slot_pointer`](Self::slot_pointer). Returns 1 if all of it came back, 0 if not.
+    /// [`slot_pointer`](Self::slot_pointer), with the delay that is left, to those who wait or to
+    /// the bucket. Returns 1 if all of it came back, 0 if not.
     pub fn cancel(&mut self, key_length: usize, millis: f64, nanos: u32) -> u32 {
-        let charge = self.slot.charge();
-        self.run(key_length, in_nanos(millis, nanos), Operation::Cancel(charge))
+        let (now, delay, charge) = (in_nanos(millis, nanos), self.slot.delay, self.slot.charge());
+        if let Some(number) = self.line_of(key_length)
+            && self.feed(number, now, |line, at| line.adopt(at, delay, charge.cost, charge))
+        {
+            return 1;
+        }
+        self.run(key_length, now, Operation::Cancel(charge))
     }
 
     /// Corrects a charge of `charged` tokens to `actual` tokens.
@@ -244,6 +273,81 @@ impl Engine {
         self.run(key_length, in_nanos(millis, nanos), Operation::Reset)
     }
 
+    /// A caller wants `cost` tokens, at least 1, within the given wait. Returns the number of its
+    /// line, or `u32::MAX` if its cost is too large. Its answer will be among those that
+    /// [`take_answer`](Self::take_answer) takes, under the number `call`.
+    ///
+    /// After this and every other operation the answers are to be taken, and [`tick`](Self::tick) is
+    /// to be called when [`due_in`](Self::due_in) says so.
+    #[allow(clippy::too_many_arguments, reason = "numbers only cross the border")]
+    pub fn arrive(
+        &mut self,
+        key_length: usize,
+        millis: f64,
+        nanos: u32,
+        cost: f64,
+        max_wait_millis: f64,
+        max_wait_nanos: u32,
+        call: u32,
+    ) -> u32 {
+        let (now, cost) = (in_nanos(millis, nanos), cost as u64);
+        if let Err(error) = admit(&self.limits, &Operation::Check { cost }) {
+            return self.fail(error.into());
+        }
+        let max_wait = in_nanos(max_wait_millis, max_wait_nanos);
+        let (keys, at) = (self.keys.keys(key_length).to_owned(), self.line_time(now));
+        let number = self.lines.arrive(keys, at, cost, max_wait, call);
+        self.take_steps(number, now);
+        number
+    }
+
+    /// The caller of this call, in this line, does not wait any more.
+    pub fn leave(&mut self, number: u32, millis: f64, nanos: u32, call: u32) {
+        let now = in_nanos(millis, nanos);
+        self.lines.leave(number, self.line_time(now), call);
+        self.take_steps(number, now);
+    }
+
+    /// Hands out all tokens whose time has come.
+    pub fn tick(&mut self, millis: f64, nanos: u32) {
+        let now = in_nanos(millis, nanos);
+        while let Some(number) = self.lines.take_due(self.line_time(now)) {
+            self.feed(number, now, |line, at| line.tick(at));
+        }
+    }
+
+    /// The milliseconds until [`tick`](Self::tick) is to be called; nothing while there is nothing
+    /// to wait for.
+    pub fn due_in(&mut self, millis: f64, nanos: u32) -> Option<f64> {
+        let due = self.lines.due()?;
+        let now = self.line_time(in_nanos(millis, nanos));
+        Some(due.saturating_sub(now) as f64 / NANOS_PER_MILLI as f64)
+    }
+
+    /// Takes the next answer to a caller that waited, and returns the number of its call; nothing
+    /// when there is none. The answer is then like that of an operation with the status
+    /// [`answer_status`](Self::answer_status).
+    pub fn take_answer(&mut self) -> Option<u32> {
+        let (call, answer) = self.answers.pop_front()?;
+        self.answer_status = match answer {
+            Ok(decision) => self.say(&decision),
+            Err(error) => self.fail(error.into()),
+        };
+        Some(call)
+    }
+
+    /// The status of the answer that was taken last.
+    pub fn answer_status(&self) -> u32 {
+        self.answer_status
+    }
+
+    /// The callers that wait for the key: their number, the tokens that they wait for, and the
+    /// milliseconds until the last of them is served.
+    pub fn waiting(&self, key_length: usize, millis: f64, nanos: u32) -> Vec<f64> {
+        let keys = self.keys.keys(key_length).to_owned();
+        numbers_of(self.lines.waiting(&keys, self.line_time(in_nanos(millis, nanos))))
+    }
+
     /// The failure of the constructor, or of the last operation.
     pub fn take_failure(&mut self) -> Option<Failure> {
         self.failure.take()
@@ -260,11 +364,16 @@ impl Engine {
     // Not inlined and not used by `check` with one key, to keep that hot path small.
     #[inline(never)]
     fn run(&mut self, key_length: usize, now: u64, operation: Operation) -> u32 {
-        let keys = self.keys.keys(key_length);
-        let before = self.buckets.load(&keys);
-        let mut after = before;
-        let outcome = apply(&self.limits, &mut after, now, operation);
-        self.buckets.store(&keys, now, &before, &after);
+        let number = self.line_of(key_length);
+        let operation = match number {
+            Some(number) => self.share_returned(number, now, operation),
+            None => operation,
+        };
+        let outcome =
+            apply_to(&self.limits, &mut self.buckets, &self.keys.keys(key_length), now, operation);
+        if let (Some(number), Ok(_)) = (number, &outcome) {
+            self.tell_line(number, now, operation);
+        }
         match outcome {
             Ok(Outcome::Decision(decision) | Outcome::Reserved(Reserved::TooFar(decision))) => {
                 self.say(&decision)
@@ -278,6 +387,70 @@ impl Engine {
         }
     }
 
+    /// The line of a call's keys, if somebody waits for them.
+    fn line_of(&self, key_length: usize) -> Option<LineNumber> {
+        if self.lines.is_empty() {
+            return None;
+        }
+        self.lines.find(&self.keys.keys(key_length).to_owned())
+    }
+
+    /// The time of the lines at a time of the operations. It is the same if it can be, so that a
+    /// slot that comes at the end of a hold is not before it by the time between two readings.
+    fn line_time(&self, now: u64) -> u64 {
+        if self.waits_in_real_time { JavaScript::now() } else { now }
+    }
+
+    /// Lets those who wait have tokens that come back. Returns the operation that is left.
+    fn share_returned(&mut self, number: LineNumber, now: u64, operation: Operation) -> Operation {
+        let tokens = returned_by(operation);
+        if tokens == 0 {
+            return operation;
+        }
+        let taken = self.feed(number, now, |line, at| line.returned(at, tokens));
+        less(operation, taken)
+    }
+
+    /// Tells those who wait that the bucket was held or reset.
+    fn tell_line(&mut self, number: LineNumber, now: u64, operation: Operation) {
+        match operation {
+            Operation::Hold { wait } => {
+                self.feed(number, now, |line, at| line.held(at, at.saturating_add(wait)));
+            }
+            Operation::Reset => self.feed(number, now, |line, at| line.restarted(at)),
+            _ => {}
+        }
+    }
+
+    /// Tells a line what has happened at the time `now`, and does what follows from it.
+    fn feed<R: Default>(
+        &mut self,
+        number: LineNumber,
+        now: u64,
+        input: impl FnOnce(&mut Line, u64) -> R,
+    ) -> R {
+        let at = self.line_time(now);
+        let answer = self.lines.tell(number, |line| input(line, at));
+        self.take_steps(number, now);
+        answer
+    }
+
+    #[inline(never)]
+    fn take_steps(&mut self, number: LineNumber, now: u64) {
+        while let Some(step) = self.lines.next_step(number) {
+            match step {
+                Step::Answer(call, answer) => self.answers.push_back((call, answer)),
+                Step::Run(keys, operation, action) => {
+                    let keys = Keys::of(&keys);
+                    let outcome = apply_to(&self.limits, &mut self.buckets, &keys, now, operation)
+                        .map_err(tidegate_protocol::Error::from_engine);
+                    let at = self.line_time(now);
+                    self.lines.answered(number, at, at, action, outcome);
+                }
+            }
+        }
+    }
+
     fn say(&mut self, decision: &Decision) -> u32 {
         *self.answer = Answer::of(decision);
         status(decision)
@@ -287,6 +460,47 @@ impl Engine {
         self.failure = Some(failure);
         FAILED
     }
+}
+
+/// Runs an operation on the buckets of the keys.
+#[inline(never)]
+fn apply_to(
+    limits: &[Limit],
+    buckets: &mut Buckets,
+    keys: &Keys<'_>,
+    now: u64,
+    operation: Operation,
+) -> Result<Outcome, Error> {
+    let before = buckets.load(keys);
+    let mut after = before;
+    let outcome = apply(limits, &mut after, now, operation);
+    buckets.store(keys, now, &before, &after);
+    outcome
+}
+
+/// The tokens that an operation gives back.
+pub(crate) fn returned_by(operation: Operation) -> u64 {
+    match operation {
+        Operation::Settle { charged, actual } => charged.saturating_sub(actual),
+        Operation::Credit { tokens } => tokens,
+        _ => 0,
+    }
+}
+
+/// The operation that gives back `taken` tokens less.
+pub(crate) fn less(operation: Operation, taken: u64) -> Operation {
+    match operation {
+        Operation::Settle { charged, actual } => {
+            Operation::Settle { charged: charged - taken, actual }
+        }
+        Operation::Credit { tokens } => Operation::Credit { tokens: tokens - taken },
+        other => other,
+    }
+}
+
+/// A state of a line, as JavaScript reads it: callers, tokens, and milliseconds, rounded up.
+pub(crate) fn numbers_of(Waiting { callers, tokens, until }: Waiting) -> Vec<f64> {
+    vec![callers as f64, tokens as f64, until.div_ceil(NANOS_PER_MILLI) as f64]
 }
 
 /// Twice the binding tier, plus one if allowed.

@@ -5,12 +5,15 @@ use core::time::Duration;
 use tidegate_protocol::Host;
 use wasm_bindgen::prelude::wasm_bindgen;
 
+#[wasm_bindgen(raw_module = "./clock.js")]
+extern "C" {
+    /// The time in milliseconds, which never steps back.
+    #[wasm_bindgen(js_name = monotonicMillis)]
+    fn monotonic_millis() -> f64;
+}
+
 #[wasm_bindgen]
 extern "C" {
-    /// The time in milliseconds, monotonic.
-    #[wasm_bindgen(js_namespace = performance, js_name = now)]
-    fn performance_now() -> f64;
-
     #[wasm_bindgen(js_namespace = Math, js_name = random)]
     fn math_random() -> f64;
 }
@@ -21,7 +24,7 @@ pub(crate) enum JavaScript {}
 impl Host for JavaScript {
     fn now() -> u64 {
         const NANOS_PER_MILLI: f64 = 1e6;
-        (performance_now() * NANOS_PER_MILLI) as u64 + 1
+        (monotonic_millis() * NANOS_PER_MILLI) as u64 + 1
     }
 
     fn random() -> u64 {

@@ -2,6 +2,7 @@
 
 use tidegate_core::MAX_KEY;
 use tidegate_core::MAX_TIERS;
+use tidegate_protocol::RedisKeys;
 
 /// The keys of a call's buckets. The buckets under `Each` are separate from those under `One`.
 pub(crate) enum Keys<'k> {
@@ -9,6 +10,30 @@ pub(crate) enum Keys<'k> {
     One(&'k [u8]),
     /// A key for each tier. The keys beyond the limiter's tiers are empty and have no cells.
     Each([&'k [u8]; MAX_TIERS]),
+}
+
+impl<'k> Keys<'k> {
+    /// The same keys, to be kept.
+    pub(crate) fn to_owned(&self) -> RedisKeys {
+        match self {
+            Self::One(key) => RedisKeys::One(key.to_vec()),
+            Self::Each(keys) => RedisKeys::Each(keys.iter().map(|key| key.to_vec()).collect()),
+        }
+    }
+
+    /// The keys that [`to_owned`](Self::to_owned) has kept.
+    pub(crate) fn of(kept: &'k RedisKeys) -> Self {
+        match kept {
+            RedisKeys::One(key) => Self::One(key),
+            RedisKeys::Each(kept) => {
+                let mut keys: [&[u8]; MAX_TIERS] = Default::default();
+                for (key, kept) in keys.iter_mut().zip(kept) {
+                    *key = kept;
+                }
+                Self::Each(keys)
+            }
+        }
+    }
 }
 
 /// The memory into which JavaScript writes the keys of a call. It does not move.

@@ -10,13 +10,16 @@
 mod batch;
 mod buckets;
 mod client;
+mod completion;
 mod engine;
 mod failure;
 mod host;
 mod key_room;
+mod line;
 mod packed_commands;
 mod parsed_limit;
 mod shared_buckets;
+mod shared_lines;
 
 pub use batch::Batch;
 pub use client::Client;

@@ -3,14 +3,18 @@
 use core::time::Duration;
 use std::sync::Arc;
 
-use tidegate_core::{BreakerState, Decision, Limit, Operation, Outcome, Source, admit};
-use tidegate_protocol::{Error, Host as _, Keys, LeaseOptions, LeasePlan, OnStoreError, RedisKeys};
+use tidegate_core::{BreakerState, Limit, Operation, Outcome, Source, admit};
+use tidegate_protocol::{
+    Error, Host as _, Keys, LeaseOptions, LeasePlan, LineOptions, OnStoreError, RedisKeys,
+};
 use wasm_bindgen::prelude::wasm_bindgen;
 
 use crate::client::{Answers, Client};
-use crate::engine::{FAILED, Slot, in_nanos, parse_lines};
+use crate::completion::{Completion, LeasedCheck};
+use crate::engine::{FAILED, Slot, in_nanos, numbers_of, parse_lines};
 use crate::failure::Failure;
 use crate::host::{Guarded, GuardedStore, JavaScript, LeaseKeeper, in_millis};
+use crate::shared_lines::SharedLines;
 
 /// The buckets of one limiter in Redis.
 ///
@@ -24,6 +28,7 @@ pub struct SharedBuckets {
     answers: Arc<Answers>,
     guarded: Option<Guarded>,
     leases: Option<Arc<LeaseKeeper>>,
+    lines: Option<Arc<SharedLines>>,
     failure: Option<Failure>,
 }
 
@@ -36,20 +41,31 @@ pub struct SharedOptions {
     on_store_error: OnStoreError,
     keep_refusals: Duration,
     lease: Option<(u32, f64)>,
+    max_waiting: u32,
     failure: Option<Failure>,
 }
 
 #[wasm_bindgen]
 impl SharedOptions {
-    /// The options for these limits, given as canonical texts, one per line.
+    /// The options for these limits, given as canonical texts, one per line. At most `max_waiting`
+    /// callers of a key wait at a time.
     #[wasm_bindgen(constructor)]
-    pub fn new(limits: &str, prefix: String, timeout_ms: u32) -> Self {
+    pub fn new(limits: &str, prefix: String, timeout_ms: u32, max_waiting: u32) -> Self {
         let (limits, failure) = match parse_lines(limits) {
             Ok(limits) => (limits, None),
             Err(failure) => (Box::default(), Some(failure)),
         };
         let (on_store_error, keep_refusals) = (OnStoreError::Raise, Duration::ZERO);
-        Self { limits, prefix, timeout_ms, on_store_error, keep_refusals, lease: None, failure }
+        Self {
+            limits,
+            prefix,
+            timeout_ms,
+            on_store_error,
+            keep_refusals,
+            lease: None,
+            max_waiting,
+            failure,
+        }
     }
 
     /// Sets the policy for the time in which Redis fails, and the number of processes among which it
@@ -85,6 +101,7 @@ impl SharedBuckets {
             answers: client.answers(),
             guarded: None,
             leases: None,
+            lines: None,
             failure: options.failure,
         };
         if this.failure.is_none() {
@@ -96,7 +113,12 @@ impl SharedBuckets {
                     let store = store.keeping_refusals(options.keep_refusals);
                     Guarded::new(store, limits, on_store_error)
                 })
-                .map(|guarded| this.guarded = Some(guarded));
+                .map(|guarded| {
+                    let most = options.max_waiting as usize;
+                    let lines = LineOptions::new(&this.limits, Source::Redis, most);
+                    this.lines = Some(SharedLines::new(lines, guarded.clone(), client.answers()));
+                    this.guarded = Some(guarded);
+                });
             this.failure = opened.err().map(Failure::from);
         }
         this
@@ -149,17 +171,9 @@ impl SharedBuckets {
             return self.answers.put(id, Ok(Outcome::Decision(decision)));
         }
         let (leases, key) = (Arc::clone(leases), keys.to_vec());
-        let answers = Arc::clone(&self.answers);
-        self.run_then(keys, lengths, Operation::Check { cost }, move |outcome| {
-            let allowed = matches!(
-                outcome,
-                Ok(Outcome::Decision(Decision { allowed: true, source: Source::Redis, .. }))
-            );
-            if cost > 0 {
-                leases.answered_directly(&key, cost, allowed);
-            }
-            answers.put(id, outcome);
-        });
+        let check = LeasedCheck { leases, key, cost, answers: Arc::clone(&self.answers), id };
+        let completion = Completion::Leased(Box::new(check));
+        self.run_then(keys, lengths, Operation::Check { cost }, completion);
     }
 
     /// [`check`](Self::check) for one key that is a text.
@@ -191,10 +205,18 @@ impl SharedBuckets {
         self.run(keys, lengths, Operation::Reserve { cost: cost as u64, max_wait }, id);
     }
 
-    /// Cancels a reservation. `words` are those that were at [`Client::slot_pointer`].
+    /// Cancels a reservation. `words` are those that were at [`Client::slot_pointer`], of which the
+    /// first is now the delay that is left. Those who wait get the slot, or the bucket.
     pub fn cancel(&self, keys: &[u8], lengths: &[u32], words: &[u64], id: u32) {
-        let charge = Slot::read(words).unwrap_or_default().charge();
-        self.run(keys, lengths, Operation::Cancel(charge), id);
+        let slot = Slot::read(words).unwrap_or_default();
+        let operation = Operation::Cancel(slot.charge());
+        if let Some(lines) = self.lines.as_ref().filter(|lines| !lines.is_empty())
+            && let Ok(keys) = self.checked_keys(keys, lengths, &operation)
+            && lines.adopt(&keys, slot.delay(), slot.charge())
+        {
+            return self.answers.put(id, Ok(Outcome::Cancelled(true)));
+        }
+        self.run(keys, lengths, operation, id);
     }
 
     /// Corrects a charge of `charged` tokens to `actual` tokens.
@@ -218,12 +240,87 @@ impl SharedBuckets {
     /// Pauses the key for the given wait.
     pub fn hold(&self, keys: &[u8], lengths: &[u32], wait_millis: f64, wait_nanos: u32, id: u32) {
         let wait = in_nanos(wait_millis, wait_nanos);
-        self.run(keys, lengths, Operation::Hold { wait }, id);
+        self.run_for_lines(keys, lengths, Operation::Hold { wait }, id);
     }
 
     /// Fills the buckets: their debts and holds are forgotten.
     pub fn reset(&self, keys: &[u8], lengths: &[u32], id: u32) {
-        self.run(keys, lengths, Operation::Reset, id);
+        self.run_for_lines(keys, lengths, Operation::Reset, id);
+    }
+
+    /// A caller wants `cost` tokens, at least 1, within the given wait: a leased slice gives them if
+    /// it can and nobody waits, and otherwise the caller joins the line. Returns the line's number;
+    /// `u32::MAX` if it is not in a line.
+    ///
+    /// [`tick`](Self::tick) is to be called when [`due_in`](Self::due_in) says so.
+    pub fn arrive(
+        &self,
+        keys: &[u8],
+        lengths: &[u32],
+        cost: f64,
+        max_wait_millis: f64,
+        max_wait_nanos: u32,
+        id: u32,
+    ) -> u32 {
+        let (cost, max_wait) = (cost as u64, in_nanos(max_wait_millis, max_wait_nanos));
+        let in_redis = self.checked_keys(keys, lengths, &Operation::Check { cost });
+        match (&self.lines, in_redis) {
+            (Some(lines), Ok(in_redis)) => {
+                let leases = self.leases.as_ref().filter(|_| lengths.len() == 1);
+                let spent = leases
+                    .filter(|_| !lines.has_line(&in_redis))
+                    .and_then(|leases| leases.spend(keys, cost));
+                match spent {
+                    Some(decision) => self.answers.put(id, Ok(Outcome::Decision(decision))),
+                    None => return lines.arrive(in_redis, cost, max_wait, id),
+                }
+            }
+            (_, Err(error)) => self.answers.put(id, Err(error)),
+            (None, _) => self.answers.put(id, Err(not_open())),
+        }
+        FAILED
+    }
+
+    /// The caller of the call `id`, in this line, does not wait any more.
+    pub fn leave(&self, number: u32, id: u32) {
+        if let Some(lines) = &self.lines {
+            lines.leave(number, id);
+        }
+    }
+
+    /// Hands out all tokens whose time has come.
+    pub fn tick(&self) {
+        if let Some(lines) = &self.lines {
+            lines.tick();
+        }
+    }
+
+    /// The milliseconds until [`tick`](Self::tick) is to be called; nothing while there is nothing
+    /// to wait for.
+    pub fn due_in(&self) -> Option<f64> {
+        self.lines.as_ref()?.due_in()
+    }
+
+    /// Whether there is a line.
+    pub fn has_lines(&self) -> bool {
+        self.lines.as_ref().is_some_and(|lines| !lines.is_empty())
+    }
+
+    /// The callers that wait for the keys: their number, the tokens that they wait for, and the
+    /// milliseconds until the last of them is served.
+    pub fn waiting(&self, keys: &[u8], lengths: &[u32]) -> Vec<f64> {
+        let keys = self.checked_keys(keys, lengths, &Operation::Reset);
+        let lines = self.lines.as_ref();
+        let waiting = lines.zip(keys.ok()).map(|(lines, keys)| lines.waiting(&keys));
+        numbers_of(waiting.unwrap_or_default())
+    }
+
+    /// Answers all who wait that the limiter is closed, and makes the requests that give their slots
+    /// back. They then wait at the [`Client`].
+    pub fn close(&self) {
+        if let Some(lines) = &self.lines {
+            lines.close(&Error::Store("the limiter is closed".into()));
+        }
     }
 
     /// The milliseconds until [`renew`](Self::renew) is to be called; nothing while no key is
@@ -263,23 +360,33 @@ impl SharedBuckets {
     }
 
     fn run(&self, keys: &[u8], lengths: &[u32], operation: Operation, id: u32) {
-        let answers = Arc::clone(&self.answers);
-        self.run_then(keys, lengths, operation, move |outcome| answers.put(id, outcome));
+        let completion = Completion::Answer(Arc::clone(&self.answers), id);
+        self.run_then(keys, lengths, operation, completion);
     }
 
-    fn run_then(
-        &self,
-        keys: &[u8],
-        lengths: &[u32],
-        operation: Operation,
-        done: impl FnOnce(Result<Outcome, Error>) + Send + 'static,
-    ) {
+    /// Runs an operation of which those who wait are told, here and in other processes.
+    fn run_for_lines(&self, keys: &[u8], lengths: &[u32], operation: Operation, id: u32) {
+        match (&self.lines, self.checked_keys(keys, lengths, &operation)) {
+            (Some(lines), Ok(keys)) => lines.run(keys, operation, id),
+            (_, Err(error)) => self.answers.put(id, Err(error)),
+            (None, _) => self.answers.put(id, Err(not_open())),
+        }
+    }
+
+    fn run_then(&self, keys: &[u8], lengths: &[u32], operation: Operation, completion: Completion) {
         let Some(guarded) = &self.guarded else {
-            return done(Err(Error::Store("the limiter is not open".into())));
+            return completion.complete(Err(not_open()));
         };
         match self.checked_keys(keys, lengths, &operation) {
-            Ok(keys) => guarded.run(keys, operation, done),
-            Err(error) => done(Err(error)),
+            Ok(keys) => {
+                let lines = self.lines.as_ref().filter(|lines| !lines.is_empty());
+                let operation = match lines {
+                    Some(lines) => lines.share_returned(&keys, operation),
+                    None => operation,
+                };
+                completion.run(guarded, keys, operation);
+            }
+            Err(error) => completion.complete(Err(error)),
         }
     }
 
@@ -305,4 +412,8 @@ impl SharedBuckets {
         };
         Ok(keys.checked(self.limits.len())?.in_redis(&self.prefix))
     }
+}
+
+fn not_open() -> Error {
+    Error::Store("the limiter is not open".into())
 }
