@@ -5,7 +5,7 @@ import { after, before, beforeEach, describe, test } from 'node:test';
 
 import { StoreError, createLimiter } from 'tidegate';
 
-import { arriveFor, assertUsed, settleJobs } from '../../bindings-wasm/js/test/waiting.mjs';
+import { arriveFor, assertUsed, mixFor, settleJobs } from '../../bindings-wasm/js/test/waiting.mjs';
 import { CLIENTS } from './client-kinds.mjs';
 import { RedisServer, until } from './redis-server.mjs';
 
@@ -16,7 +16,7 @@ const SLACK_MS = 100;
 
 const pause = (ms) => new Promise((resolve) => { setTimeout(resolve, ms); });
 
-for (const kind of ['ioredis', 'node-redis']) {
+for (const [kind, connect] of Object.entries(CLIENTS)) {
   describe(kind, () => {
     let redis;
     let store;
@@ -24,7 +24,7 @@ for (const kind of ['ioredis', 'node-redis']) {
 
     before(async () => {
       redis = await RedisServer.start();
-      ({ client: store, end } = await CLIENTS[kind](redis));
+      ({ client: store, end } = await connect(redis));
     });
 
     after(async () => {
@@ -119,6 +119,11 @@ for (const kind of ['ioredis', 'node-redis']) {
       await limiter.credit('key', 9);
       assert.ok((await second).allowed);
       assert.equal((await limiter.peek('key', { cost: 0 })).remaining, 7);
+    });
+
+    test('whatever happens to those who wait, the limit is kept and everybody is answered', async () => {
+      const limiter = over({ limits: '500/s burst 10' });
+      await mixFor(1500, limiter, { rate: 500, burst: 10 });
     });
 
     test('a close tells those who wait, also for a reservation, and gives their slots back', async () => {

@@ -113,6 +113,7 @@ export class SharedBuckets {
         line = this.#engine.arrive(...keys, cost, millis, nanos, call);
       });
       this.#changeLines();
+      this.#leaseTimer?.look();
       return () => {
         this.#transport.forget(id);
         this.#changeLines(() => this.#engine.leave(line, id));

@@ -71,11 +71,12 @@ class Waiter {
     onAbort(signal, this.#abort);
   }
 
-  /** Resolves to an allowed decision, and rejects with a refusal. */
+  /** Resolves to an allowed decision, and rejects with a refusal. Returns false if the caller has left. */
   answer(decision, tier) {
-    if (!this.#end()) return;
+    if (!this.#end()) return false;
     if (decision.allowed) this.#resolve(decision);
     else this.#reject(tooLate(decision, tier, this.#call));
+    return true;
   }
 
   fail(error) {

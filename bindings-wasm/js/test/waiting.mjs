@@ -47,3 +47,68 @@ export async function settleJobs(limiter, jobs, estimate, actual, key = 'key') {
   const seconds = (performance.now() - started) / 1000;
   return (jobs * actual) / (60_000 * seconds);
 }
+
+/**
+ * Mixes callers, deadlines, aborts, settles, cancelled reservations and holds at random for `ms`
+ * milliseconds. In the end everybody has an answer, nobody waits, and no stretch of time had more
+ * tokens than the limit allows.
+ */
+export async function mixFor(ms, limiter, { rate, burst }, key = 'key') {
+  const seed = Math.floor(Math.random() * 2 ** 32);
+  const random = randomFrom(seed);
+  const below = (bound) => Math.floor(random() * bound);
+  const spent = [];
+  const waits = [];
+  const started = performance.now();
+  let groups = [new AbortController()];
+  const arrive = async () => {
+    const cost = 1 + below(burst / 2);
+    const options = [{ cost }, { cost, timeoutMs: below(100) }, { cost, signal: AbortSignal.timeout(below(60)) },
+      { cost, signal: groups.at(-1).signal }][below(4)];
+    await limiter.acquire(key, options);
+    const charge = { at: performance.now(), tokens: cost };
+    spent.push(charge);
+    if (below(3) > 0) return;
+    // What comes back at once was never used.
+    const actual = below(cost + 1);
+    charge.tokens = actual;
+    await limiter.settle(key, cost, actual);
+  };
+  const reserve = async () => {
+    const reservation = await limiter.reserve(key, { cost: 1 + below(3), maxWaitMs: 50 });
+    await new Promise((resolve) => { setTimeout(resolve, below(20)); });
+    if (reservation.allowed) await reservation.cancel();
+  };
+  const answered = { allowed: 0, 'rate_limited': 0, AbortError: 0, TimeoutError: 0 };
+  const count = (work) => waits.push(work.then(() => { answered.allowed++; }, ({ code, name }) => {
+    answered[typeof code === 'string' ? code : name]++;
+  }));
+  while (performance.now() - started < ms) {
+    for (let arriving = below(12); arriving > 0; arriving--) count(arrive());
+    if (below(6) === 0) count(reserve());
+    if (below(10) === 0) {
+      groups.at(-1).abort();
+      groups = [new AbortController()];
+    }
+    if (below(40) === 0) count(limiter.hold(key, below(80)));
+    await new Promise((resolve) => { setTimeout(resolve, below(10)); });
+  }
+  groups.at(-1).abort();
+  await Promise.all(waits);
+  assert.deepEqual(Object.keys(answered), ['allowed', 'rate_limited', 'AbortError', 'TimeoutError'], `seed ${seed}`);
+  assert.ok(answered.allowed > 50, JSON.stringify(answered));
+  assert.deepEqual(limiter.waiting(key), { callers: 0, tokens: 0, untilMs: 0 });
+  // Answers are told late at most by what the event loop was busy, so the whole stretch is judged.
+  const tokens = spent.reduce((sum, charge) => sum + charge.tokens, 0);
+  const most = burst + (rate * (performance.now() - started)) / 1000;
+  assert.ok(tokens <= most, `${tokens} of ${most} tokens, seed ${seed}`);
+}
+
+// Numbers that look random, from 0 to 1.
+function randomFrom(seed) {
+  let state = seed;
+  return () => {
+    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
+    return state / 2 ** 32;
+  };
+}

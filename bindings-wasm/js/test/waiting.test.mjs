@@ -5,7 +5,7 @@ import { mock, test } from 'node:test';
 
 import { InvalidArgument, RateLimited, StoreError, createLimiter } from 'tidegate-wasm';
 
-import { arriveFor, assertUsed, settleJobs } from './waiting.mjs';
+import { arriveFor, assertUsed, mixFor, settleJobs } from './waiting.mjs';
 
 const pause = (ms) => new Promise((resolve) => { setTimeout(resolve, ms); });
 const turn = () => new Promise((resolve) => { setImmediate(resolve); });
@@ -153,6 +153,46 @@ test('a line is bounded for each key, and visible', async () => {
       return error instanceof InvalidArgument && /^invalid maxWaiting: .*from 1 to 1000000/.test(error.message);
     });
   }
+});
+
+test('where no wait is needed, acquire costs what check costs', async () => {
+  const limiter = createLimiter({ limits: '1000000000/s' });
+  const calls = { check: () => limiter.check('key'), acquire: () => limiter.acquire('key') };
+  const least = { check: Infinity, acquire: Infinity };
+  // Other work of the machine only adds to the time, so the least of many rounds is compared.
+  for (let round = 0; round < 60; round++) {
+    for (const [name, call] of Object.entries(calls)) {
+      const started = performance.now();
+      for (let number = 0; number < 4000; number++) await call();
+      least[name] = Math.min(least[name], performance.now() - started);
+    }
+  }
+  assert.ok(least.acquire <= 1.5 * least.check, `${least.acquire} and ${least.check} ms`);
+});
+
+test('callers of many keys wait and leave side by side', async () => {
+  const limiter = createLimiter({ limits: '1/h' });
+  const controllers = new Map();
+  const waits = [];
+  for (let number = 0; number < 3000; number++) {
+    const key = `key ${(number * 7919) % 1500}`;
+    limiter.checkSync(key);
+    const controller = new AbortController();
+    controllers.set(number, { key, controller });
+    waits.push(limiter.acquire(key, { signal: controller.signal }).catch(({ name }) => name));
+  }
+  assert.equal(limiter.waiting('key 1').callers, 2);
+  for (const [number, { key, controller }] of controllers) {
+    const before = limiter.waiting(key).callers;
+    controller.abort();
+    assert.equal(limiter.waiting(key).callers, before - 1, `${number}`);
+  }
+  assert.ok((await Promise.all(waits)).every((name) => name === 'AbortError'));
+  for (const { key } of controllers.values()) assert.ok(limiter.peekSync(key, 0).resetAfterMs <= 3_600_000);
+});
+
+test('whatever happens to those who wait, the limit is kept and everybody is answered', async () => {
+  await mixFor(1500, createLimiter({ limits: '500/s burst 10' }), { rate: 500, burst: 10 });
 });
 
 test('a key is the same as bytes and as text, alone and in an array', async () => {
