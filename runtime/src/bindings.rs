@@ -11,8 +11,11 @@ use crate::{Error, Store};
 
 pub use crate::answer::{after_batch, decision};
 pub use crate::answer_queue::{AnswerQueue, Pushed};
-pub use crate::bounds::{invalid_deny_cache, invalid_max_keys, invalid_store_timeout};
+pub use crate::bounds::{
+    invalid_deny_cache, invalid_max_keys, invalid_max_waiting, invalid_store_timeout,
+};
 pub use crate::generation::generation;
+pub use crate::limiter::{Granted, Waiter};
 pub use crate::oneshot::{OneshotReceiver, OneshotSender, oneshot};
 pub use crate::reservation::CancelOnDrop;
 pub use tidegate_protocol::{

@@ -14,6 +14,7 @@ pub(crate) const MAX_KEYS: usize = 100_000_000;
 const MIN_STORE_TIMEOUT: Duration = Duration::from_millis(1);
 const MAX_STORE_TIMEOUT: Duration = Duration::from_secs(60);
 const MAX_DENY_CACHE: Duration = Duration::from_secs(60);
+const MAX_WAITING: usize = 1_000_000;
 
 pub(crate) fn check_store_timeout(timeout: Duration) -> Result<(), Error> {
     if (MIN_STORE_TIMEOUT..=MAX_STORE_TIMEOUT).contains(&timeout) {
@@ -49,4 +50,16 @@ pub(crate) fn check_max_keys(max_keys: usize) -> Result<usize, Error> {
 /// The error for a number of keys that is out of bounds.
 pub fn invalid_max_keys(found: impl Display) -> Error {
     Error::argument("max_keys", format!("it must be 1 to {MAX_KEYS}, but is {found}"))
+}
+
+pub(crate) fn check_max_waiting(max_waiting: usize) -> Result<usize, Error> {
+    if (1..=MAX_WAITING).contains(&max_waiting) {
+        return Ok(max_waiting);
+    }
+    Err(invalid_max_waiting(max_waiting))
+}
+
+/// The error for a number of waiting callers that is out of bounds.
+pub fn invalid_max_waiting(found: impl Display) -> Error {
+    Error::argument("max_waiting", format!("it must be 1 to {MAX_WAITING}, but is {found}"))
 }

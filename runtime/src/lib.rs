@@ -22,6 +22,7 @@ mod host;
 mod io;
 mod lease;
 mod limiter;
+mod line;
 mod mapping;
 mod memory;
 mod oneshot;
@@ -40,7 +41,6 @@ mod shm;
 mod shm;
 mod store;
 mod tables;
-mod timer;
 
 pub use bucket::Bucket;
 pub use clock::{FastClock, MonotonicClock, WallClock};
@@ -56,5 +56,5 @@ pub use tidegate_core::{
 use tidegate_protocol::lock;
 #[doc(inline)]
 pub use tidegate_protocol::{
-    Cause, Error, Keys, LeaseOptions, OnStoreError, StoreFailure, StoreHealth,
+    Cause, Error, Keys, LeaseOptions, OnStoreError, StoreFailure, StoreHealth, Waiting,
 };

@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 
 use crate::Error;
 use crate::answer::{decision, lost, unexpected};
+use crate::clock::saturating_nanos;
 use crate::limiter::Limiter;
 
 /// Tokens charged ahead of time, to be spent once [`delay`](Self::delay) has passed.
@@ -81,7 +82,8 @@ impl Reservation {
         self.cost
     }
 
-    /// Gives an unused slot back, and says whether all of it came back. A bucket that nobody has
+    /// Gives an unused slot back, and says whether all of it came back. Those who wait for the key
+    /// in [`Limiter::acquire`] get it first. A bucket that nobody has
     /// charged since becomes what it was. If others have charged it since, nothing comes back,
     /// because their slots are fixed; use [`credit`](Limiter::credit) where tokens must return
     /// all the same. False for a refused reservation, which holds nothing.
@@ -91,10 +93,13 @@ impl Reservation {
     pub fn cancel(self) -> Result<bool, Error> {
         match self.reserved {
             Reserved::TooFar(_) => Ok(false),
-            Reserved::Slot(slot) => cancelled(
-                self.keys
-                    .lend(|keys| self.limiter.run_and_wait(keys, Operation::Cancel(slot.charge))),
-            ),
+            Reserved::Slot(slot) => {
+                if self.hand_on(&slot) {
+                    return Ok(true);
+                }
+                let cancel = Operation::Cancel(slot.charge);
+                cancelled(self.keys.lend(|keys| self.limiter.run_and_wait(keys, cancel)))
+            }
         }
     }
 
@@ -113,6 +118,7 @@ impl Reservation {
     pub(crate) fn start_cancel(self, done: impl FnOnce(Result<bool, Error>) + Send + 'static) {
         match self.reserved {
             Reserved::TooFar(_) => done(Ok(false)),
+            Reserved::Slot(slot) if self.hand_on(&slot) => done(Ok(true)),
             Reserved::Slot(slot) => self.keys.lend(|keys| {
                 let cancel = Operation::Cancel(slot.charge);
                 self.limiter.start(keys, cancel, |outcome| done(cancelled(outcome)));
@@ -164,17 +170,10 @@ impl Reservation {
         self.delay().saturating_sub(self.made.elapsed())
     }
 
-    /// The reservation, or [`Error::RateLimited`] if it was refused.
-    pub(crate) fn or_rate_limited(self) -> Result<Self, Error> {
-        match self.reserved {
-            Reserved::Slot(_) => Ok(self),
-            Reserved::TooFar(decision) => {
-                let key = self
-                    .keys
-                    .lend(|keys| String::from_utf8_lossy(keys.of_tier(decision.tier)).into_owned());
-                Err(Error::RateLimited { decision, key })
-            }
-        }
+    /// Gives the slot to those who wait for the same key, if somebody does.
+    fn hand_on(&self, slot: &tidegate_core::Reservation) -> bool {
+        let delay = saturating_nanos(self.delay_left());
+        self.limiter.hand_on(&self.keys, delay, slot.charge)
     }
 
     fn settling(&self, actual: u64) -> Result<Operation, Error> {

@@ -51,6 +51,11 @@ impl StoreUse {
         self.store.native.as_ref()?.longest_wait()
     }
 
+    /// Whether it is a client of the program's own.
+    pub(crate) fn is_client(&self) -> bool {
+        self.store.native.is_none()
+    }
+
     /// Ends the use, once. A limiter that is used all the same connects again.
     pub(crate) fn end(&self) {
         if self.has_ended.swap(true, Ordering::AcqRel) {

@@ -65,6 +65,21 @@ impl<S: Segments, C: Clock> KeyedTables<S, C> {
         Ok(outcome.map_err(Error::from_engine)?.from_source(self.source))
     }
 
+    /// Runs any operation on the bucket beside that of the keys which only holds charge, by which
+    /// waiting callers of other processes see that a bucket is held.
+    pub(crate) fn run_on_marker(
+        &self,
+        keys: Keys<'_>,
+        operation: Operation,
+    ) -> Result<Outcome, Error> {
+        // The rotation keeps it apart from the buckets of one key and of one key per limit.
+        let fingerprints = self.fingerprints(keys).map(|of_tier| of_tier.rotate_left(16));
+        let outcome = self.with_tables(&fingerprints, |tables, fingerprints| {
+            apply_tables(tables, &self.limits, fingerprints, &self.clock, operation)
+        });
+        Ok(outcome.map_err(Error::from_engine)?.from_source(self.source))
+    }
+
     /// Makes many checks, in order. Under a single limit, each group of checks has one reading of the
     /// clock.
     ///

@@ -180,9 +180,13 @@ fn a_waiter_that_is_dropped_gives_its_slot_back() -> Tested {
         let mut waiter = pin!(limiter.acquire_async("k", 1, None));
         let poll = waiter.as_mut().poll(&mut Context::from_waker(Waker::noop()));
         assert!(matches!(poll, Poll::Pending));
-        assert_eq!(limiter.reserve("k", 1, None)?.delay(), 120 * SECOND);
-        limiter.credit("k", 1)?;
+        let waiting = limiter.waiting("k")?;
+        assert_eq!((waiting.callers, waiting.tokens), (1, 1));
+        let next = limiter.reserve("k", 1, None)?;
+        assert_eq!(next.delay(), 120 * SECOND);
+        assert!(next.cancel()?);
     }
+    assert_eq!(limiter.waiting("k")?.callers, 0);
     assert_eq!(limiter.reserve("k", 1, None)?.delay(), 60 * SECOND);
     Ok(())
 }

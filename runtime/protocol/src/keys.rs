@@ -33,7 +33,7 @@ pub enum Keys<'k> {
 }
 
 /// [`Keys`] that outlive the call.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum OwnedKeys {
     /// One key for all limits.
     One(Box<[u8]>),

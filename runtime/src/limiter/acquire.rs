@@ -1,21 +1,31 @@
-//! Waiting for a slot.
+//! Waiting for tokens.
 
 use core::time::Duration;
-use std::thread;
+use std::sync::Arc;
 
-use tidegate_core::Decision;
+use tidegate_core::{Decision, Operation, Source};
+use tidegate_protocol::{OwnedKeys, Waiting};
+use tokio::sync::oneshot as future;
 
-use super::Limiter;
-use crate::reservation::CancelOnDrop;
-use crate::timer;
+use super::run::SPARE;
+use super::{Buckets, Limiter};
+use crate::answer::{decision, lost};
+use crate::clock::saturating_nanos;
+use crate::oneshot::oneshot;
 use crate::{Error, Keys};
 
 impl Limiter {
-    /// Blocks the thread until `cost` tokens may be spent, and spends them. It reserves its slot
-    /// once and sleeps once, so callers are served in the order in which they come. If the slot
-    /// is later than `timeout`, that is an error at once, and nothing is charged.
+    /// Blocks the thread until `cost` tokens may be spent, and spends them. Callers for one key wait
+    /// in a line: first come, first served. If the tokens would come later than `timeout`, that is
+    /// an error at once, and nothing is charged.
     ///
-    /// The sleep is in real time, whatever the limiter's clock. With a
+    /// A slot is reserved in the bucket when a caller joins the line, and nobody polls. Who leaves
+    /// the line, by a dropped future of [`acquire_async`](Self::acquire_async), lets those behind
+    /// move up. So do tokens that come back by [`settle`](Self::settle), [`credit`](Self::credit) or
+    /// a reservation's [`cancel`](crate::Reservation::cancel). A [`hold`](Self::hold) of this limiter
+    /// reaches those who wait at once, and one of another process within 100 ms.
+    ///
+    /// Waiting is in real time, whatever the limiter's clock. With a
     /// [`ManualClock`](crate::ManualClock), use [`reserve`](Self::reserve) and move the clock.
     ///
     /// ```
@@ -32,22 +42,41 @@ impl Limiter {
     /// ```
     ///
     /// # Errors
-    /// [`Error::RateLimited`] when the slot is later than `timeout`, and those of
-    /// [`reserve`](Self::reserve).
-    #[expect(clippy::disallowed_methods, reason = "the caller waits for a time: that of its slot")]
+    /// [`Error::RateLimited`] when the tokens would come later than `timeout`, or when
+    /// [`max_waiting`](crate::LimiterBuilder::max_waiting) callers wait already; [`Error::Store`]
+    /// when the limiter is closed meanwhile; and those of [`reserve`](Self::reserve).
     pub fn acquire<'k>(
         &self,
         keys: impl Into<Keys<'k>>,
         cost: u64,
         timeout: Option<Duration>,
     ) -> Result<Decision, Error> {
-        let reservation = self.reserve(keys, cost, timeout)?.or_rate_limited()?;
-        thread::sleep(reservation.delay_left());
-        Ok(*reservation.decision())
+        let keys = keys.into();
+        if let Some(decision) = self.try_acquire(keys, cost)? {
+            return Ok(decision);
+        }
+        let (sender, receiver) = oneshot();
+        let waiter = self.start_acquire(keys, cost, timeout, |answer| sender.send(answer));
+        let longest = match &self.0.buckets {
+            Buckets::Redis(redis) => redis.store.longest_wait(),
+            Buckets::Memory(_) | Buckets::Shm(_) => None,
+        };
+        // The waiting thread may be the one that is to do the store's I/O.
+        if let Some(longest) = longest {
+            match receiver.wait_for(longest + SPARE) {
+                Some(answer) => return answer.map(Granted::claim),
+                None if waiter.is_unanswered() => {
+                    waiter.leave();
+                    return Err(Error::timeout(longest));
+                }
+                None => {}
+            }
+        }
+        receiver.wait().map(Granted::claim)
     }
 
-    /// [`acquire`](Self::acquire) as a future, for any executor: Tidegate's I/O thread runs its
-    /// timer. If the future is dropped while it waits, the reservation is cancelled.
+    /// [`acquire`](Self::acquire) as a future, for any executor. A future that is dropped leaves
+    /// the line, and those behind it move up.
     ///
     /// # Errors
     /// As [`acquire`](Self::acquire).
@@ -57,13 +86,182 @@ impl Limiter {
         cost: u64,
         timeout: Option<Duration>,
     ) -> impl Future<Output = Result<Decision, Error>> + Send + 'static {
-        let reserving = self.reserve_async(keys, cost, timeout);
+        let keys = keys.into();
+        let (sender, receiver) = future::channel();
+        let waiter = match self.try_acquire(keys, cost) {
+            Ok(Some(decision)) => {
+                let charge = Some((self.clone(), Arc::new(keys.to_owned()), cost));
+                _ = sender.send(Ok(Granted { decision, charge }));
+                None
+            }
+            Ok(None) => {
+                // An answer that finds nobody is dropped, and its tokens go to the next.
+                let done = |answer| _ = sender.send(answer);
+                Some(LeaveOnDrop(self.start_acquire(keys, cost, timeout, done)))
+            }
+            Err(error) => {
+                _ = sender.send(Err(error));
+                None
+            }
+        };
         async move {
-            let reservation = reserving.await?.or_rate_limited()?;
-            let (delay, decision) = (reservation.delay_left(), *reservation.decision());
-            let waiting = CancelOnDrop::from(reservation);
-            timer::sleep(delay).await?;
-            waiting.claim().map(|_| decision)
+            let _waiter = waiter;
+            receiver.await.unwrap_or_else(|_| Err(lost())).map(Granted::claim)
+        }
+    }
+
+    /// Who waits for a key in [`acquire`](Self::acquire) in this process, on this limiter.
+    ///
+    /// ```
+    /// use tidegate::Limiter;
+    /// let limiter = Limiter::builder().limit("100/s burst 1").build()?;
+    /// limiter.acquire("vendor", 1, None)?;
+    /// assert_eq!(limiter.waiting("vendor")?.callers, 0);
+    /// # Ok::<(), tidegate::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for keys of a wrong number or length, and [`Error::Store`] when
+    /// the limiter is closed.
+    pub fn waiting<'k>(&self, keys: impl Into<Keys<'k>>) -> Result<Waiting, Error> {
+        let keys = self.admit(keys.into(), &Operation::Check { cost: 0 })?;
+        Ok(self.0.lines.waiting(&keys.to_owned()))
+    }
+
+    /// Spends tokens that are there now and that nobody waits for; `None` if the caller must join
+    /// the line. Costs what a check costs.
+    #[inline]
+    pub(crate) fn try_acquire(&self, keys: Keys<'_>, cost: u64) -> Result<Option<Decision>, Error> {
+        if !self.0.lines.is_empty() && self.has_waiters(keys) {
+            return Ok(None);
+        }
+        let decision = match &self.0.buckets {
+            Buckets::Memory(_) | Buckets::Shm(_) => Some(self.check(keys, cost)?),
+            Buckets::Redis(_) => self.decide_leased(keys, cost),
+        };
+        Ok(decision.filter(|decision| decision.allowed))
+    }
+
+    #[cold]
+    fn has_waiters(&self, keys: Keys<'_>) -> bool {
+        self.0.lines.has_waiters(&keys.to_owned())
+    }
+
+    /// Joins the line of a key. `done` is called once: before this returns for an error in the
+    /// arguments, otherwise on any thread; it should do little.
+    pub(crate) fn start_acquire<'k>(
+        &self,
+        keys: impl Into<Keys<'k>>,
+        cost: u64,
+        timeout: Option<Duration>,
+        done: impl FnOnce(Result<Granted, Error>) + Send + 'static,
+    ) -> Waiter {
+        let keys = keys.into();
+        let max_wait = timeout.map_or(u64::MAX, saturating_nanos);
+        let own = Arc::new(keys.to_owned());
+        let mut waiter = Waiter { limiter: self.clone(), keys: own, id: 0 };
+        let keys = match self.admit(keys, &Operation::Reserve { cost, max_wait }) {
+            Ok(keys) => keys,
+            Err(error) => {
+                done(Err(error));
+                return waiter;
+            }
+        };
+        // One key for the only limit means the same bucket in both forms.
+        waiter.keys = Arc::new(keys.to_owned());
+        if cost == 0 {
+            self.dispatch(keys, Operation::Check { cost: 0 }, |outcome| {
+                done(decision(outcome).map(Granted::free));
+            });
+            return waiter;
+        }
+        let (limiter, own) = (self.clone(), Arc::clone(&waiter.keys));
+        let answered = move |answer: Result<Decision, Error>| {
+            done(match answer {
+                Ok(decision) if decision.allowed => {
+                    Ok(Granted { decision, charge: Some((limiter, own, cost)) })
+                }
+                Ok(decision) => {
+                    let key = own.lend(|keys| {
+                        String::from_utf8_lossy(keys.of_tier(decision.tier)).into_owned()
+                    });
+                    Err(Error::RateLimited { decision, key })
+                }
+                Err(error) => Err(error),
+            });
+        };
+        waiter.id = self.feed_line(&waiter.keys, |line, now| {
+            line.arrive(now, cost, max_wait, Box::new(answered))
+        });
+        if self.is_closed() {
+            // It was closed meanwhile, and its lines with it.
+            self.close_lines();
+        }
+        waiter
+    }
+}
+
+/// A caller in a line, by which it can leave.
+#[doc(hidden)]
+pub struct Waiter {
+    limiter: Limiter,
+    keys: Arc<OwnedKeys>,
+    id: u64,
+}
+
+impl Waiter {
+    /// Leaves the line, so that those behind move up. Does nothing once the caller has been answered.
+    pub fn leave(&self) {
+        if self.id != 0 {
+            let left = self.limiter.feed_line(&self.keys, |line, now| line.leave(now, self.id));
+            // Dropped here, without a lock.
+            drop(left);
+        }
+    }
+
+    /// Whether the store has yet to answer a reservation of this line.
+    fn is_unanswered(&self) -> bool {
+        self.limiter.feed_line(&self.keys, |line, _| line.line.is_asking())
+    }
+}
+
+struct LeaveOnDrop(Waiter);
+
+impl Drop for LeaveOnDrop {
+    fn drop(&mut self) {
+        self.0.leave();
+    }
+}
+
+/// Tokens that a caller has waited for. Unless they are claimed, they go to the next in the line, or
+/// back to the bucket if nobody waits.
+#[doc(hidden)]
+pub struct Granted {
+    decision: Decision,
+    /// What is to be handed on: the tokens of a key.
+    charge: Option<(Limiter, Arc<OwnedKeys>, u64)>,
+}
+
+impl Granted {
+    /// A decision that has charged nothing to be handed on.
+    const fn free(decision: Decision) -> Self {
+        Self { decision, charge: None }
+    }
+
+    /// The caller has them.
+    pub fn claim(mut self) -> Decision {
+        self.charge = None;
+        self.decision
+    }
+}
+
+impl Drop for Granted {
+    fn drop(&mut self) {
+        let Some((limiter, keys, cost)) = self.charge.take() else { return };
+        let left = limiter.feed_line(&keys, |line, now| line.line.unclaimed(now, cost));
+        if left > 0 && self.decision.source != Source::Fallback {
+            let credit = Operation::Credit { tokens: left };
+            keys.lend(|keys| limiter.dispatch(keys, credit, |_| ()));
         }
     }
 }

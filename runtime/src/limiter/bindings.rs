@@ -9,7 +9,7 @@ use core::time::Duration;
 use tidegate_core::{Decision, Operation, Outcome};
 use tidegate_protocol::Ask;
 
-use super::{Buckets, Limiter};
+use super::{Buckets, Granted, Limiter, Waiter};
 use crate::answer::decision;
 use crate::{Error, Keys, Reservation};
 
@@ -109,6 +109,31 @@ impl Limiter {
         done: impl FnOnce(Result<Reservation, Error>) + Send + 'static,
     ) {
         self.start_reserve(keys, cost, max_wait, done);
+    }
+
+    /// Spends tokens that are there now and that nobody waits for, as
+    /// [`acquire`](Self::acquire) does first; `None` if the caller must wait.
+    ///
+    /// # Errors
+    /// As [`check`](Self::check).
+    pub fn acquire_now<'k>(
+        &self,
+        keys: impl Into<Keys<'k>>,
+        cost: u64,
+    ) -> Result<Option<Decision>, Error> {
+        self.try_acquire(keys.into(), cost)
+    }
+
+    /// [`acquire`](Self::acquire) with a callback, which may run before this returns or on any
+    /// thread. The waiter can leave.
+    pub fn acquire_then<'k>(
+        &self,
+        keys: impl Into<Keys<'k>>,
+        cost: u64,
+        timeout: Option<Duration>,
+        done: impl FnOnce(Result<Granted, Error>) + Send + 'static,
+    ) -> Waiter {
+        self.start_acquire(keys, cost, timeout, done)
     }
 
     /// Whether a lease of this process may decide checks.

@@ -4,19 +4,22 @@ use core::sync::atomic::AtomicBool;
 use core::time::Duration;
 use std::sync::Arc;
 
-use tidegate_core::{Clock, Limit, OnFull};
-use tidegate_protocol::{LeasePlan, check_prefix};
+use tidegate_core::{Clock, Limit, OnFull, Source};
+use tidegate_protocol::{LeasePlan, LineOptions, check_prefix};
 
 use super::{Buckets, Inner, Limiter, NamedLimit, RedisBuckets};
-use crate::bounds::{check_deny_cache, check_max_keys};
+use crate::bounds::{check_deny_cache, check_max_keys, check_max_waiting};
 use crate::clock::{FastClock, ProcessClock};
 use crate::host::Guarded;
 use crate::lease::Leases;
+use crate::line::Lines;
 use crate::memory::{DEFAULT_MAX_KEYS, MemoryTables};
 use crate::shm::SharedTables;
 use crate::store::{Backend, DEFAULT_TIMEOUT, Store};
 use crate::{Error, LeaseOptions, OnStoreError};
 
+/// How many callers may wait for one key unless another number is given.
+const DEFAULT_MAX_WAITING: usize = 10_000;
 const DEFAULT_DENY_CACHE: Duration = Duration::from_millis(100);
 
 /// Collects the parts of a [`Limiter`]. Mistakes are reported by [`build`](Self::build).
@@ -32,6 +35,7 @@ pub struct LimiterBuilder {
     deny_cache: Option<Duration>,
     lease: Option<LeaseOptions>,
     on_store_error: OnStoreError,
+    max_waiting: Option<usize>,
 }
 
 enum StoreChoice {
@@ -146,6 +150,14 @@ impl LimiterBuilder {
         self
     }
 
+    /// How many callers may wait for one key in [`acquire`](Limiter::acquire) at a time: 1 to
+    /// 1,000,000, 10,000 unless given. One more is refused at once, and told when a slot would come.
+    #[must_use]
+    pub fn max_waiting(mut self, max_waiting: usize) -> Self {
+        self.max_waiting = Some(max_waiting);
+        self
+    }
+
     /// Checks it all. Opens the file of a `shm://` store, which waits while another process
     /// is making it, at most 5 s; does no other I/O.
     ///
@@ -216,8 +228,15 @@ impl LimiterBuilder {
                 Buckets::Redis(RedisBuckets { guarded, store: store.use_by_a_limiter() })
             }
         };
+        let source = match &buckets {
+            Buckets::Memory(_) => Source::Memory,
+            Buckets::Shm(_) => Source::Shm,
+            Buckets::Redis(_) => Source::Redis,
+        };
+        let max_waiting = check_max_waiting(self.max_waiting.unwrap_or(DEFAULT_MAX_WAITING))?;
+        let lines = Lines::new(LineOptions::new(&limits, source, max_waiting));
         let closed = AtomicBool::new(false);
-        Ok(Limiter(Arc::new(Inner { named, limits, prefix, buckets, leases, closed })))
+        Ok(Limiter(Arc::new(Inner { named, limits, prefix, buckets, leases, lines, closed })))
     }
 }
 

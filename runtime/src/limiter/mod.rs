@@ -7,6 +7,7 @@ mod builder;
 mod check;
 mod check_many;
 mod leased;
+mod line;
 mod operations;
 mod peek;
 mod run;
@@ -19,13 +20,16 @@ use tidegate_core::{Decision, Limit, Source};
 
 use crate::host::Guarded;
 use crate::lease::Leases;
+use crate::line::Lines;
 use crate::memory::MemoryTables;
 use crate::pressure::Pressure;
 use crate::shared_store::StoreUse;
 use crate::shm::SharedTables;
 use crate::{Error, StoreHealth};
 
+pub use acquire::{Granted, Waiter};
 pub use builder::LimiterBuilder;
+pub(crate) use line::WeakLimiter;
 
 /// Decides whether keys may spend tokens, over one to four limits that all must allow.
 ///
@@ -54,6 +58,7 @@ struct Inner {
     prefix: String,
     buckets: Buckets,
     leases: Option<Leases>,
+    lines: Lines,
     closed: AtomicBool,
 }
 
@@ -157,13 +162,15 @@ impl Limiter {
         matches!(self.0.buckets, Buckets::Redis(_))
     }
 
-    /// Closes the limiter: later calls, on any clone, answer [`Error::Store`]. Leased tokens are
+    /// Closes the limiter: later calls, on any clone, answer [`Error::Store`], and so do those that
+    /// wait in [`acquire`](Self::acquire), whose slots are given back. Leased tokens are
     /// given back, for which this waits at most the store's timeout. A connection closes when the
     /// last limiter that uses it is closed or dropped.
     pub fn close(&self) {
         if self.0.closed.swap(true, Ordering::AcqRel) {
             return;
         }
+        self.close_lines();
         if let Some(leases) = &self.0.leases {
             leases.give_back();
         }

@@ -1,16 +1,22 @@
 //! The one path of every operation to its buckets, in three forms: with a callback, blocking, and
 //! as a future.
 
-use core::sync::atomic::Ordering;
 use core::time::Duration;
+use std::sync::Arc;
 use std::time::Instant;
 
 use tidegate_core::{Operation, Outcome, admit};
+use tidegate_protocol::Host as _;
 
 use super::{Buckets, Limiter, RedisBuckets};
 use crate::answer::lost;
+use crate::host::NativeHost;
 use crate::oneshot::{OneshotReceiver, oneshot};
 use crate::{Error, Keys};
+
+/// What is added to the store's timeout where a wait has to be bounded, because a busy I/O thread
+/// answers late.
+pub(super) const SPARE: Duration = Duration::from_secs(1);
 
 impl Limiter {
     /// Runs any operation on the buckets of `keys`. The other methods are made of this one.
@@ -27,6 +33,20 @@ impl Limiter {
             Ok(keys) => keys,
             Err(error) => return done(Err(error)),
         };
+        let operation = self.share_returned(keys, operation);
+        if Self::moves_line(&operation) {
+            return self.start_for_line(keys, operation, done);
+        }
+        self.dispatch(keys, operation, done);
+    }
+
+    /// Runs an operation that has been admitted.
+    pub(super) fn dispatch(
+        &self,
+        keys: Keys<'_>,
+        operation: Operation,
+        done: impl FnOnce(Result<Outcome, Error>) + Send + 'static,
+    ) {
         match &self.0.buckets {
             Buckets::Memory(tables) => done(tables.run(keys, operation)),
             Buckets::Shm(shared) => done(shared.tables().run(keys, operation)),
@@ -46,6 +66,49 @@ impl Limiter {
         }
     }
 
+    /// Runs an operation on the marker of a shared bucket; see [`RedisKeys::marker`].
+    ///
+    /// [`RedisKeys::marker`]: tidegate_protocol::RedisKeys::marker
+    pub(super) fn dispatch_on_marker(
+        &self,
+        keys: Keys<'_>,
+        operation: Operation,
+        done: impl FnOnce(Result<Outcome, Error>) + Send + 'static,
+    ) {
+        match &self.0.buckets {
+            // Only this process uses the bucket.
+            Buckets::Memory(tables) => done(tables.run(keys, operation)),
+            Buckets::Shm(shared) => done(shared.tables().run_on_marker(keys, operation)),
+            Buckets::Redis(RedisBuckets { guarded, .. }) => {
+                guarded.run(keys.in_redis(&self.0.prefix).marker(), operation, done);
+            }
+        }
+    }
+
+    /// Runs a hold or a reset, and tells those who wait. On a shared bucket its marker is held and
+    /// reset, too, after the bucket itself: whoever sees the marker held finds the bucket held.
+    fn start_for_line(
+        &self,
+        keys: Keys<'_>,
+        operation: Operation,
+        done: impl FnOnce(Result<Outcome, Error>) + Send + 'static,
+    ) {
+        let (limiter, own, sent) = (self.clone(), Arc::new(keys.to_owned()), NativeHost::now());
+        let finish = move |outcome: Result<Outcome, Error>| {
+            limiter.tell_line(&own, sent, operation, &outcome);
+            done(outcome);
+        };
+        if matches!(self.0.buckets, Buckets::Memory(_)) {
+            return self.dispatch(keys, operation, finish);
+        }
+        let (sender, receiver) = oneshot();
+        self.dispatch(keys, operation, move |outcome| sender.send(outcome));
+        self.dispatch_on_marker(keys, operation, move |_| {
+            // The answers to one connection come in order.
+            finish(receiver.try_recv().unwrap_or_else(|| Err(lost())));
+        });
+    }
+
     /// [`start`](Self::start), which blocks while a remote store answers.
     ///
     /// # Errors
@@ -57,9 +120,18 @@ impl Limiter {
         operation: Operation,
     ) -> Result<Outcome, Error> {
         match &self.0.buckets {
-            Buckets::Memory(tables) => tables.run(self.admit(keys.into(), &operation)?, operation),
+            Buckets::Memory(_) | Buckets::Shm(_) if Self::moves_line(&operation) => {
+                let (sender, receiver) = oneshot();
+                self.start(keys, operation, move |outcome| sender.send(outcome));
+                receiver.wait()
+            }
+            Buckets::Memory(tables) => {
+                let keys = self.admit(keys.into(), &operation)?;
+                tables.run(keys, self.share_returned(keys, operation))
+            }
             Buckets::Shm(shared) => {
-                shared.tables().run(self.admit(keys.into(), &operation)?, operation)
+                let keys = self.admit(keys.into(), &operation)?;
+                shared.tables().run(keys, self.share_returned(keys, operation))
             }
             Buckets::Redis(redis) => {
                 let (sender, receiver) = oneshot();
@@ -99,7 +171,7 @@ impl Limiter {
         keys: Keys<'k>,
         operation: &Operation,
     ) -> Result<Keys<'k>, Error> {
-        if self.0.closed.load(Ordering::Acquire) {
+        if self.is_closed() {
             return Err(Error::Store("the limiter is closed".into()));
         }
         admit(&self.0.limits, operation).map_err(Error::from_engine)?;
@@ -111,8 +183,6 @@ impl Limiter {
 /// is to do the I/O.
 #[expect(clippy::disallowed_methods, reason = "a deadline in real time")]
 pub(super) fn wait<T>(redis: &RedisBuckets, receiver: OneshotReceiver<T>) -> Result<T, Error> {
-    /// What is added to the timeout, because a busy I/O thread answers late.
-    const SPARE: Duration = Duration::from_secs(1);
     let Some(longest) = redis.store.longest_wait() else { return receiver.wait() };
     let deadline = Instant::now() + longest + SPARE;
     loop {

@@ -140,13 +140,9 @@ impl Line {
     }
 
     /// A caller was answered that it may spend `tokens`, and the answer did not reach it: they go to
-    /// the next, or are lost if nobody waits.
-    pub fn unclaimed(&mut self, now: u64, tokens: u64) {
-        if now >= self.held_until {
-            self.in_hand += tokens;
-        }
-        self.tick(now);
-        self.cancel_surplus(now);
+    /// the next. Answers how many nobody waits for; those are to be credited to the store.
+    pub fn unclaimed(&mut self, now: u64, tokens: u64) -> u64 {
+        tokens - self.returned(now, tokens)
     }
 
     /// The answer to [`Action::Reserve`], which was sent at the time `sent`.
@@ -157,13 +153,10 @@ impl Line {
                 self.latest = Some(slot.decision);
                 let at = now.saturating_add(slot.delay);
                 let tokens = asked.cost;
-                self.slots.insert(Slot {
-                    at,
-                    tokens,
-                    charge: slot.charge,
-                    made: sent,
-                    is_fixed: false,
-                });
+                let charge = slot.charge;
+                let own = Slot { at, tokens, charge, made: sent, is_fixed: false };
+                // An earlier slot than others goes to an earlier waiter.
+                self.is_unsure |= !self.slots.insert(own);
                 if at < self.held_until {
                     if sent < self.held_since {
                         // Made before the hold, and answered after it.
@@ -345,6 +338,11 @@ impl Line {
             && self.asked == 0
             && self.cancelling == 0
             && !self.is_looking
+    }
+
+    /// Whether the store has yet to answer a reservation.
+    pub fn is_asking(&self) -> bool {
+        self.asked > 0
     }
 
     /// Whether somebody waits.

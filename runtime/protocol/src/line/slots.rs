@@ -38,11 +38,13 @@ impl Slots {
         Self { slots: VecDeque::new(), tokens: 0 }
     }
 
-    pub(super) fn insert(&mut self, slot: Slot) {
-        // Almost always the last: only a bucket that was given tokens back has earlier slots again.
+    /// Adds a slot, and answers whether it is the last. Almost always it is: only a bucket that was
+    /// given tokens back has earlier slots again.
+    pub(super) fn insert(&mut self, slot: Slot) -> bool {
         let place = self.slots.iter().rposition(|other| other.at <= slot.at).map_or(0, |it| it + 1);
         self.slots.insert(place, slot);
         self.tokens += slot.tokens;
+        place + 1 == self.slots.len()
     }
 
     pub(super) fn first(&self) -> Option<&Slot> {
