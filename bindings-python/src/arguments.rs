@@ -8,7 +8,9 @@ use pyo3::prelude::*;
 use pyo3::types::{
     PyBool, PyByteArray, PyBytes, PyMapping, PyMemoryView, PySequence, PyString, PyTuple,
 };
-use tidegate::bindings::{invalid_deny_cache, invalid_max_keys, invalid_store_timeout};
+use tidegate::bindings::{
+    invalid_deny_cache, invalid_max_keys, invalid_max_waiting, invalid_store_timeout,
+};
 use tidegate::{LeaseOptions, ManualClock, OnFull};
 
 use crate::clients::ClientConnection;
@@ -257,6 +259,17 @@ pub(crate) fn max_keys(object: &Bound<'_, PyAny>) -> PyResult<Option<usize>> {
     let refused = |found: &str| Err(exception(object.py(), &invalid_max_keys(found)));
     let Some(keys) = number else { return refused("a number of more than 64 bits") };
     usize::try_from(keys).map_or_else(|_| refused(&keys.to_string()), |keys| Ok(Some(keys)))
+}
+
+/// How many callers may wait for a key. The limiter checks its bounds.
+pub(crate) fn max_waiting(object: &Bound<'_, PyAny>) -> PyResult<Option<usize>> {
+    if object.is_none() {
+        return Ok(None);
+    }
+    let number = whole_number("max_waiting", object)?;
+    let refused = |found: &str| Err(exception(object.py(), &invalid_max_waiting(found)));
+    let Some(callers) = number else { return refused("a number of more than 64 bits") };
+    usize::try_from(callers).map_or_else(|_| refused(&callers.to_string()), |it| Ok(Some(it)))
 }
 
 /// The answer while the store fails. The limiter checks its name.

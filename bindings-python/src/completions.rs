@@ -26,7 +26,7 @@ use tidegate::bindings::{
 
 use tidegate::{Error, Operation};
 
-use crate::arguments::{Checks, Keys, actual, charged, cost, max_wait, tokens, wait};
+use crate::arguments::{Checks, Keys, actual, charged, cost, max_wait, timeout, tokens, wait};
 use crate::clients::interruptible;
 use crate::errors::exception;
 use crate::limiter::Limiter;
@@ -175,6 +175,33 @@ impl Completions {
         })
     }
 
+    /// Joins the line of a key; the waiter can leave it.
+    fn acquire(
+        &self,
+        future: Py<PyAny>,
+        limiter: Py<Limiter>,
+        key: Bound<'_, PyAny>,
+        #[pyo3(from_py_with = cost)] cost: u64,
+        #[pyo3(from_py_with = timeout)] timeout: Option<Duration>,
+    ) -> PyResult<Waiter> {
+        let keys: Keys<'_> = key.extract()?;
+        let given = key.clone().unbind();
+        let mut waiter = None;
+        self.start(limiter, future, |limiter, ticket| {
+            let done = move |answer| {
+                ticket.complete(match answer {
+                    Ok(granted) => Ok(Outcome::Granted(granted)),
+                    Err(Error::RateLimited { decision, .. }) => {
+                        Ok(Outcome::TooLate(decision, given))
+                    }
+                    Err(error) => Err(error),
+                });
+            };
+            waiter = Some(keys.lend(|keys| limiter.acquire_then(keys, cost, timeout, done)));
+        })?;
+        Ok(Waiter(waiter))
+    }
+
     fn settle(
         &self,
         future: Py<PyAny>,
@@ -252,6 +279,21 @@ impl Completions {
                 error.write_unraisable(py, None);
             }
         }
+    }
+}
+
+/// A caller in a line, by which it can leave.
+#[pyclass(frozen, module = "tidegate._tidegate", name = "_Waiter")]
+pub(crate) struct Waiter(Option<tidegate::bindings::Waiter>);
+
+#[pymethods]
+impl Waiter {
+    /// Leaves the line. With `claimed`, the caller has been told that it may spend its tokens, and
+    /// will not: they go to the next.
+    #[pyo3(signature = (*, claimed))]
+    fn leave(&self, py: Python<'_>, claimed: bool) {
+        let Some(waiter) = &self.0 else { return };
+        py.detach(|| if claimed { waiter.hand_on() } else { waiter.leave() });
     }
 }
 

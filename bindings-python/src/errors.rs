@@ -4,7 +4,7 @@ use core::error::Error as _;
 
 use pyo3::PyErrArguments;
 use pyo3::prelude::*;
-use pyo3::types::PyType;
+use pyo3::types::{PyString, PyType};
 use tidegate::Error;
 
 use crate::decision::Decision;
@@ -38,14 +38,20 @@ pub(crate) fn invalid_argument(py: Python<'_>, name: &'static str, message: Stri
     exception(py, &Error::InvalidArgument { name, message })
 }
 
-/// The RateLimited that `acquire` raises for a slot that is too far away.
+/// The RateLimited that `acquire` raises for tokens that come too late. Of one key per limit, it
+/// names that of the limit that bound the decision.
 pub(crate) fn rate_limited(
-    py: Python<'_>,
+    decision: Py<Decision>,
+    key: &Bound<'_, PyAny>,
     decided: &tidegate::Decision,
-    (decision, key): (Py<Decision>, Bound<'_, PyAny>),
 ) -> PyErr {
+    let is_one = key.is_instance_of::<PyString>() || key.extract::<&[u8]>().is_ok();
+    let bound = if is_one { Ok(key.clone()) } else { key.get_item(decided.tier) };
     let message = Error::RateLimited { decision: *decided, key: String::new() }.to_string();
-    raise(py, "RateLimited", (message, decision, key.unbind()))
+    match bound {
+        Ok(bound) => raise(key.py(), "RateLimited", (message, decision, bound.unbind())),
+        Err(error) => error,
+    }
 }
 
 // The classes are written in Python, because a class from Rust cannot have two bases.

@@ -34,6 +34,8 @@ mod _tidegate {
     #[pymodule_export]
     use crate::completions::Completions;
     #[pymodule_export]
+    use crate::completions::Waiter;
+    #[pymodule_export]
     use crate::decision::Decision;
     #[pymodule_export]
     use crate::decision::restore;
@@ -47,6 +49,8 @@ mod _tidegate {
     use crate::reservation::Reservation;
     #[pymodule_export]
     use crate::store_health::StoreHealth;
+    #[pymodule_export]
+    use crate::waiting::Waiting;
 
     #[pymodule_export]
     #[allow(non_upper_case_globals)]

@@ -10,18 +10,18 @@ use tidegate::{Error, LeaseOptions, ManualClock, OnFull, OnStoreError, Operation
 
 use crate::arguments::{
     Checks, Keys, StoreChoice, actual, charged, clock, cost, deny_cache, key_per_limit, lease,
-    max_keys, max_wait, on_full, on_store_error, one_key, peers, prefix, store, store_timeout,
-    timeout, tokens, wait,
+    max_keys, max_wait, max_waiting, on_full, on_store_error, one_key, peers, prefix, store,
+    store_timeout, timeout, tokens, wait,
 };
 use crate::clients::ClientConnection;
 use crate::decision::Decision;
-use crate::errors::exception;
+use crate::errors::{exception, rate_limited};
 use crate::limit::Limit;
 use crate::pressure::Pressure;
 use crate::reservation::Reservation;
 use crate::seconds::saturating_nanos;
 use crate::store_health::StoreHealth;
-use crate::waiting::await_store;
+use crate::waiting::{Waiting, await_store, is_sleep_replaced};
 
 /// Decides whether keys may spend tokens, under one to four limits that all must allow.
 ///
@@ -51,6 +51,9 @@ use crate::waiting::await_store;
 /// ahead of time, spends them at a pace without asking Redis, and renews its slice in the
 /// background. The ttl is 0.1 to 60 seconds; `max_share` is the largest share of the rate that
 /// this process takes, 1 unless given. Leases are for `check`; the source is "lease".
+///
+/// `max_waiting` is how many callers may wait for one key in `acquire` at a time: 1 to 1,000,000,
+/// 10,000 unless given.
 ///
 /// No connection is made before the first use. Use it from any thread, and in forked children.
 /// As a context manager it closes at the end.
@@ -88,11 +91,12 @@ impl Limiter {
             on_store_error=None,
             peers=None,
             deny_cache=None,
-            lease=None
+            lease=None,
+            max_waiting=None
         ),
         text_signature = "(*limits, store='memory://', prefix='tidegate', store_timeout=0.05, \
                           clock=None, max_keys=None, on_full=None, on_store_error=None, peers=None, \
-                          deny_cache=None, lease=None)"
+                          deny_cache=None, lease=None, max_waiting=None)"
     )]
     #[allow(clippy::too_many_arguments)] // they are Python's keywords
     fn new(
@@ -108,6 +112,7 @@ impl Limiter {
         #[pyo3(from_py_with = peers)] peers: Option<u64>,
         #[pyo3(from_py_with = deny_cache)] deny_cache: Option<Duration>,
         #[pyo3(from_py_with = lease)] lease: Option<LeaseOptions>,
+        #[pyo3(from_py_with = max_waiting)] max_waiting: Option<usize>,
     ) -> PyResult<Self> {
         let mut builder = tidegate::Limiter::builder().prefix(&prefix).store_timeout(store_timeout);
         let connection = match store {
@@ -143,6 +148,9 @@ impl Limiter {
         }
         if let Some(lease) = lease {
             builder = builder.lease(lease);
+        }
+        if let Some(max_waiting) = max_waiting {
+            builder = builder.max_waiting(max_waiting);
         }
         let limiter = builder.build().map_err(|error| exception(py, &error))?;
         let named = limiter.limits();
@@ -313,16 +321,18 @@ impl Limiter {
         Reservation::new(py, slf.as_unbound(), made)
     }
 
-    /// Waits until `cost` tokens may be spent, and spends them. It reserves its slot once and
-    /// sleeps once, with time.sleep, so that callers go first come, first served. Answers the
-    /// decision, which is allowed.
+    /// Waits until `cost` tokens may be spent, and spends them. Callers for one key wait in a line,
+    /// first come, first served; nobody polls. Answers the decision, which is allowed.
     ///
-    /// A slot later than `timeout` seconds raises RateLimited at once, and nothing is charged;
-    /// None waits however long it takes. When the sleep is interrupted (Ctrl-C, or whatever a
-    /// signal handler raises) the reservation is cancelled. With a FakeClock there is no sleep:
-    /// the clock is moved to the slot.
+    /// Tokens that would come later than `timeout` seconds raise RateLimited at once, and nothing
+    /// is charged; None waits however long it takes. So does a caller too many: `max_waiting` of
+    /// them can wait for a key. When the wait is interrupted (Ctrl-C, or whatever a signal handler
+    /// raises) the caller leaves the line, and those behind it move up. `hold` reaches those who
+    /// wait, in other processes within 0.1 s. With a FakeClock nobody waits: the clock is moved to
+    /// the slot. Where time.sleep has been replaced (gevent), the caller reserves a slot of its own
+    /// and sleeps with that.
     ///
-    /// Raises RateLimited and the errors of check.
+    /// Raises RateLimited, StoreError when the limiter is closed meanwhile, and the errors of check.
     ///
     /// >>> clock = FakeClock()
     /// >>> limiter = Limiter("2/s burst 1", clock=clock)
@@ -340,9 +350,49 @@ impl Limiter {
         #[pyo3(from_py_with = cost)] cost: u64,
         #[pyo3(from_py_with = timeout)] timeout: Option<Duration>,
     ) -> PyResult<Py<Decision>> {
-        let reservation = Self::reserve(slf, key.extract()?, cost, timeout)?;
-        reservation._require(key)?;
-        reservation.wait(slf.py())
+        let py = slf.py();
+        let this = slf.get();
+        if let Some(decision) = this._acquire_now(key, cost)? {
+            return Py::new(py, decision);
+        }
+        if this.clock.is_some() || is_sleep_replaced(py)? {
+            let reservation = Self::reserve(slf, key.extract()?, cost, timeout)?;
+            reservation._require(key)?;
+            return reservation.wait(py);
+        }
+        let keys: Keys<'_> = key.extract()?;
+        let mut waiter = None;
+        let answer = await_store(py, |sender| {
+            let done = |answer| sender.send(answer);
+            waiter = Some(keys.lend(|keys| this.limiter.acquire_then(keys, cost, timeout, done)));
+        });
+        let granted = match answer {
+            Err(interrupt) => {
+                if let Some(waiter) = waiter {
+                    py.detach(|| waiter.leave());
+                }
+                return Err(interrupt);
+            }
+            Ok(Ok(granted)) => granted,
+            Ok(Err(Error::RateLimited { decision, .. })) => {
+                let decided = Py::new(py, this.decision(py, decision))?;
+                return Err(rate_limited(decided, key, &decision));
+            }
+            Ok(Err(error)) => return Err(exception(py, &error)),
+        };
+        Py::new(py, this.decision(py, granted.claim()))
+    }
+
+    /// Who waits for `key` in acquire, in this process and on this limiter: how many callers, for
+    /// how many tokens together, and for how many seconds still, until the last of them is served.
+    ///
+    /// Raises InvalidArgument, and StoreError when the limiter is closed.
+    ///
+    /// >>> Limiter("10/s").waiting("vendor")
+    /// Waiting(callers=0, tokens=0, until=0.0)
+    fn waiting(&self, py: Python<'_>, key: Keys<'_>) -> PyResult<Waiting> {
+        let waiting = key.lend(|keys| self.limiter.waiting(keys));
+        waiting.map(Waiting).map_err(|error| exception(py, &error))
     }
 
     /// Corrects a charge once its true size is known: `charged` tokens were taken and `actual`
@@ -384,8 +434,8 @@ impl Limiter {
 
     /// Pauses for `wait` seconds, because the far side said so (Retry-After). A smooth limit has
     /// exactly one token at the end of the pause, and the rest arrive at the normal pace. Of two
-    /// holds the later end counts; no hold is longer than 104 days. Slots already reserved keep
-    /// their time. Answers as settle does.
+    /// holds the later end counts; no hold is longer than 104 days. Those who wait in acquire
+    /// wait until after it; a reservation keeps its time. Answers as settle does.
     ///
     /// Raises the errors of settle.
     ///
@@ -460,6 +510,30 @@ impl Limiter {
     #[getter]
     fn _is_remote(&self) -> bool {
         self.limiter.is_remote()
+    }
+
+    /// The decision of an acquire that need not wait; None if it must join the line.
+    #[pyo3(signature = (key, cost))]
+    fn _acquire_now(
+        &self,
+        key: &Bound<'_, PyAny>,
+        #[pyo3(from_py_with = cost)] cost: u64,
+    ) -> PyResult<Option<Decision>> {
+        let py = key.py();
+        let answer = match one_key(key.as_borrowed())? {
+            Some(key_bytes) => self.limiter.acquire_now(key_bytes, cost),
+            None => key_per_limit(key)?.lend(|keys| self.limiter.acquire_now(keys, cost)),
+        };
+        match answer {
+            Ok(decided) => Ok(decided.map(|decided| self.decision(py, decided))),
+            Err(error) => Err(exception(py, &error)),
+        }
+    }
+
+    /// Whether it is on a FakeClock, on which nobody waits.
+    #[getter]
+    fn _has_fake_clock(&self) -> bool {
+        self.clock.is_some()
     }
 
     /// The decision of a check in memory, or of one that a lease pays for; None when the store

@@ -2,8 +2,9 @@
 
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyList};
-use tidegate::bindings::CancelOnDrop;
+use tidegate::bindings::{CancelOnDrop, Granted};
 
+use crate::errors::rate_limited;
 use crate::limiter::Limiter;
 use crate::reservation::Reservation;
 
@@ -13,6 +14,9 @@ pub(crate) enum Outcome {
     Decisions(Vec<tidegate::Decision>),
     Reservation(CancelOnDrop),
     Cancelled(bool),
+    Granted(Granted),
+    /// The tokens that were to be acquired would come too late; with the key that was given.
+    TooLate(tidegate::Decision, Py<PyAny>),
 }
 
 impl Outcome {
@@ -26,6 +30,13 @@ impl Outcome {
             }
             Self::Reservation(made) => {
                 Py::new(py, Reservation::new(py, limiter, made)?)?.into_any()
+            }
+            Self::Granted(granted) => {
+                Py::new(py, limiter.get().decision(py, granted.claim()))?.into_any()
+            }
+            Self::TooLate(decided, key) => {
+                let decision = Py::new(py, limiter.get().decision(py, decided))?;
+                return Err(rate_limited(decision, key.bind(py), &decided));
             }
             Self::Cancelled(all) => PyBool::new(py, all).to_owned().into_any().unbind(),
         })

@@ -1,7 +1,7 @@
 //! `Reservation`: tokens charged ahead of time, for a slot that is to come.
 
 use pyo3::prelude::*;
-use pyo3::types::{PyFloat, PyString};
+use pyo3::types::PyFloat;
 use tidegate::bindings::{CancelOnDrop, lock::Mutex};
 
 use crate::arguments::actual;
@@ -33,7 +33,6 @@ pub(crate) struct Reservation {
     delay: f64,
     cost: u64,
     decision: Py<Decision>,
-    tier: u8,
     /// The time of the slot on the limiter's FakeClock; `None` with a real clock.
     fake_slot: Option<u64>,
 }
@@ -124,12 +123,6 @@ impl Reservation {
         ))
     }
 
-    /// Whether its slot is on a FakeClock.
-    #[getter]
-    fn _is_fake(&self) -> bool {
-        self.fake_slot.is_some()
-    }
-
     /// Moves the FakeClock to the slot.
     fn _advance(&self) {
         if let (Some(slot), Some(clock)) = (self.fake_slot, self.limiter.get().fake_clock()) {
@@ -142,10 +135,8 @@ impl Reservation {
         if self.allowed {
             return Ok(());
         }
-        let one = key.is_instance_of::<PyString>() || key.extract::<&[u8]>().is_ok();
-        let bound = if one { key.clone() } else { key.get_item(self.tier)? };
-        let py = key.py();
-        Err(rate_limited(py, &self.decision.get().decided(), (self.decision.clone_ref(py), bound)))
+        let decision = self.decision.clone_ref(key.py());
+        Err(rate_limited(decision, key, &self.decision.get().decided()))
     }
 
     /// Cancels it without waiting for the store, because its caller is gone.
@@ -173,7 +164,6 @@ impl Reservation {
             delay: if allowed { from_nanos(nanos) } else { f64::INFINITY },
             cost: made.cost(),
             decision: Py::new(py, limiter.get().decision(py, decided))?,
-            tier: decided.tier,
             fake_slot,
             made: Mutex::new(Some(made)),
         })

@@ -26,6 +26,7 @@ from tidegate._tidegate import (
     Pressure,
     Reservation,
     StoreHealth,
+    Waiting,
     __version__,
 )
 
@@ -47,5 +48,6 @@ __all__ = [
     "StoreHealth",
     "StoreTimeout",
     "TidegateError",
+    "Waiting",
     "__version__",
 ]

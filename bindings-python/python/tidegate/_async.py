@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, SupportsIndex
 
 from tidegate._calls import calls_of
 from tidegate._clients import async_store
 from tidegate._completions import completions_of
-from tidegate._errors import StoreError
 from tidegate._tidegate import (
     Decision,
     FakeClock,
@@ -20,6 +18,7 @@ from tidegate._tidegate import (
     Pressure,
     Reservation,
     StoreHealth,
+    Waiting,
     _Completions,
 )
 
@@ -33,7 +32,7 @@ class AsyncLimiter:
     """`Limiter` for asyncio: the same arguments, methods and errors, awaitable.
 
     It can be used from any number of event loops. A call in memory completes at once, except
-    `acquire`, which sleeps until its slot; a call on Redis leaves the loop free. Cancelling a call
+    `acquire`, which waits for tokens; a call on Redis leaves the loop free. Cancelling a call
     does not undo it: what was asked for may still be charged. Only a slot is given back when
     `reserve` or `acquire` is cancelled.
 
@@ -60,6 +59,7 @@ class AsyncLimiter:
         peers: SupportsIndex | None = None,
         deny_cache: float | None = None,
         lease: _Lease | None = None,
+        max_waiting: SupportsIndex | None = None,
     ) -> None:
         self._limiter = Limiter(
             *limits,
@@ -73,6 +73,7 @@ class AsyncLimiter:
             peers=peers,
             deny_cache=deny_cache,
             lease=lease,
+            max_waiting=max_waiting,
         )
         self._calls = calls_of(self._limiter)
 
@@ -132,10 +133,11 @@ class AsyncLimiter:
     ) -> Decision:
         """Waits until `cost` tokens may be spent, and spends them; see `Limiter.acquire`.
 
-        It reserves its slot once and sleeps once, with `asyncio.sleep`, so that callers go first
-        come, first served. A slot later than `timeout` seconds raises `RateLimited` at once. When
-        it is cancelled, it gives its slot back. With a `FakeClock` there is no sleep: the clock is
-        moved to the slot, after the loop's other tasks have had a turn.
+        Callers for one key wait in a line, first come, first served, whatever their event loop.
+        Tokens that would come later than `timeout` seconds raise `RateLimited` at once. When it is
+        cancelled, by `asyncio.timeout` for example, it leaves the line, and those behind it move up.
+        With a `FakeClock` nobody waits: the clock is moved to the slot, after the loop's other
+        tasks have had a turn.
 
         >>> import asyncio
         >>> clock = FakeClock()
@@ -146,23 +148,45 @@ class AsyncLimiter:
         >>> clock.now() / 1e9
         2.0
         """
+        limiter = self._limiter
+        decision = limiter._acquire_now(key, cost)
+        if decision is not None:
+            return decision
+        loop = asyncio.get_running_loop()
+        completions = None if limiter._has_fake_clock else completions_of(loop)
+        if completions is None:
+            return await self._acquire_alone(key, cost, timeout)
+        self._calls.use_running_loop()
+        future: asyncio.Future[Decision] = loop.create_future()
+        waiter = completions.acquire(future, limiter, key, cost, timeout)
+        try:
+            return await future
+        except BaseException:
+            claimed = future.done() and not future.cancelled() and future.exception() is None
+            waiter.leave(claimed=claimed)
+            raise
+
+    async def _acquire_alone(
+        self, key: _Key, cost: SupportsIndex, timeout: float | None
+    ) -> Decision:
+        """Reserves a slot and sleeps until then: on a `FakeClock`, on which nobody waits, and on a
+        loop that cannot watch a socket, so that no line can wake it."""
         reservation = await self._calls.reserve(self._limiter, key, cost, timeout)
         reservation._require(key)
         try:
-            if reservation._is_fake:
+            if self._limiter._has_fake_clock:
                 await asyncio.sleep(0)
                 reservation._advance()
             elif reservation.delay > 0:
                 await asyncio.sleep(reservation.delay)
-        except asyncio.CancelledError:
-            # Awaited, so that the slot is back when the cancelled task ends.
-            with suppress(StoreError):
-                await AsyncReservation(reservation, self._calls).cancel()
-            raise
         except BaseException:
             reservation._abandon()
             raise
         return reservation.decision
+
+    def waiting(self, key: _Key) -> Waiting:
+        """Who waits for `key` in `acquire`; see `Limiter.waiting`."""
+        return self._limiter.waiting(key)
 
     async def settle(self, key: _Key, charged: SupportsIndex, actual: SupportsIndex) -> Decision:
         """Corrects a charge once its true size is known; see `Limiter.settle`."""

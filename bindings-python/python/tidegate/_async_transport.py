@@ -63,6 +63,10 @@ class AsyncTransport(RemoteCalls):
         self.completions.deliver()
         return future
 
+    def use_running_loop(self) -> None:
+        """Sends requests on the running event loop from now on."""
+        self._current_sender()
+
     def wake(self) -> None:
         """Sees to it that the requests in the queue are sent; the native module calls it.
 

@@ -49,6 +49,10 @@ class Calls(Protocol):
         """Starts a reservation. It is given back if its caller is cancelled before it is made."""
 
 
+    def use_running_loop(self) -> None:
+        """Lets what a waiting line asks of the store be sent on the running event loop."""
+
+
 class MemoryCalls:
     """Carries operations out at once, so that awaiting one does not leave the loop's turn."""
 
@@ -71,6 +75,9 @@ class MemoryCalls:
     ) -> Reservation:
         return limiter.reserve(key, cost, max_wait=max_wait)
 
+    def use_running_loop(self) -> None:
+        pass
+
 
 class RemoteCalls(ABC):
     """Starts operations on a store that answers later."""
@@ -85,6 +92,9 @@ class RemoteCalls(ABC):
         *arguments: _P.args,
         **named: _P.kwargs,
     ) -> asyncio.Future[_T]: ...
+
+    def use_running_loop(self) -> None:
+        """The I/O thread needs no loop."""
 
     def check(self, limiter: Limiter, key: _Key, cost: SupportsIndex) -> Awaitable[Decision]:
         return self.start(Limiter.check, _Completions.check, limiter, key, cost)

@@ -159,7 +159,7 @@ impl Limiter {
         let keys = keys.into();
         let max_wait = timeout.map_or(u64::MAX, saturating_nanos);
         let own = Arc::new(keys.to_owned());
-        let mut waiter = Waiter { limiter: self.clone(), keys: own, id: 0 };
+        let mut waiter = Waiter { limiter: self.clone(), keys: own, id: 0, cost };
         let keys = match self.admit(keys, &Operation::Reserve { cost, max_wait }) {
             Ok(keys) => keys,
             Err(error) => {
@@ -207,6 +207,7 @@ pub struct Waiter {
     limiter: Limiter,
     keys: Arc<OwnedKeys>,
     id: u64,
+    cost: u64,
 }
 
 impl Waiter {
@@ -216,6 +217,13 @@ impl Waiter {
             let left = self.limiter.feed_line(&self.keys, |line, now| line.leave(now, self.id));
             // Dropped here, without a lock.
             drop(left);
+        }
+    }
+
+    /// The caller has claimed its tokens and will not spend them: they go to the next.
+    pub fn hand_on(&self) {
+        if self.id != 0 {
+            hand_on(&self.limiter, &self.keys, self.cost);
         }
     }
 
@@ -257,11 +265,19 @@ impl Granted {
 
 impl Drop for Granted {
     fn drop(&mut self) {
-        let Some((limiter, keys, cost)) = self.charge.take() else { return };
-        let left = limiter.feed_line(&keys, |line, now| line.line.unclaimed(now, cost));
-        if left > 0 && self.decision.source != Source::Fallback {
-            let credit = Operation::Credit { tokens: left };
-            keys.lend(|keys| limiter.dispatch(keys, credit, |_| ()));
+        if let Some((limiter, keys, cost)) = self.charge.take()
+            && self.decision.source != Source::Fallback
+        {
+            hand_on(&limiter, &keys, cost);
         }
+    }
+}
+
+/// Gives tokens to those who wait, and what nobody waits for to the bucket.
+fn hand_on(limiter: &Limiter, keys: &Arc<OwnedKeys>, tokens: u64) {
+    let left = limiter.feed_line(keys, |line, now| line.line.unclaimed(now, tokens));
+    if left > 0 {
+        let credit = Operation::Credit { tokens: left };
+        keys.lend(|keys| limiter.dispatch(keys, credit, |_| ()));
     }
 }

@@ -91,6 +91,7 @@ const CLASSES: &[InRust] = &[
             ("peek", "key", "keys"),
             ("reserve", "key", "keys"),
             ("acquire", "key", "keys"),
+            ("waiting", "key", "keys"),
             ("settle", "key", "keys"),
             ("credit", "key", "keys"),
             ("hold", "key", "keys"),
@@ -145,6 +146,7 @@ const RUST_ONLY: &[(&str, &str, &[&str])] = &[
         "the message and the cause of StoreError in other languages",
         &["cause", "message", "new"],
     ),
+    ("Waiting", "a record in other languages", &["callers", "tokens", "until"]),
     ("WallClock", "a clock for Bucket", &[]),
 ];
 
@@ -223,8 +225,9 @@ fn expected_members(in_rust: &InRust, class: &Class) -> Members {
         for (method, parameters) in &class.methods {
             let parameters: Vec<_> =
                 parameters.iter().map(|name| name_in_rust(in_rust, method, name)).collect();
-            // `close` is not an operation on a bucket.
-            if in_rust.has_futures && method != "close" {
+            // These are no operations on a bucket.
+            let is_local = ["close", "waiting"].contains(&&**method);
+            if in_rust.has_futures && !is_local {
                 members.insert(format!("{method}_async"), parameters.clone());
             }
             members.insert(method.clone(), parameters);

@@ -84,8 +84,8 @@ impl Cancelled {
     }
 }
 
-/// Who waits in a line.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// The callers in a line, as others can see them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Waiting {
     /// The number of callers.
     pub callers: usize,

@@ -135,7 +135,7 @@ impl Line {
     pub fn leave(&mut self, now: u64, id: u64) {
         if self.remove(id).is_some() {
             self.tick(now);
-            self.cancel_surplus(now);
+            self.cancel_surplus();
         }
     }
 
@@ -175,8 +175,10 @@ impl Line {
             self.is_unsure = self.asked > 0;
         }
         self.ask_for_missing(now);
+        // Before its time is looked at: if all have left meanwhile, it comes back.
+        self.cancel_surplus();
         self.tick(now);
-        self.cancel_surplus(now);
+        self.cancel_surplus();
     }
 
     /// The answer to [`Action::Cancel`]: whether all of the charge came back. If the store has
@@ -213,7 +215,7 @@ impl Line {
         self.held_since = now;
         self.hold_until(now, until);
         self.tick(now);
-        self.cancel_surplus(now);
+        self.cancel_surplus();
     }
 
     /// The bucket has been made full: all waiters are reserved new slots.
@@ -234,7 +236,7 @@ impl Line {
         let taken = tokens.min(self.wanted.saturating_sub(self.in_hand));
         self.in_hand += taken;
         self.serve();
-        self.cancel_surplus(now);
+        self.cancel_surplus();
         taken
     }
 
@@ -251,7 +253,7 @@ impl Line {
         }
         self.slots.insert(Slot { at, tokens, charge, made: 0, is_fixed: false });
         self.tick(now);
-        self.cancel_surplus(now);
+        self.cancel_surplus();
         true
     }
 
@@ -263,7 +265,7 @@ impl Line {
         }
         self.wanted = 0;
         self.in_hand = 0;
-        self.cancel_surplus(now);
+        self.cancel_surplus();
     }
 
     /// Hands out all tokens whose time has come.
@@ -306,6 +308,8 @@ impl Line {
         let slot = self.slots.first()?;
         let tokens = match self.waiters.front() {
             Some(first) => first.cost.saturating_sub(self.in_hand).clamp(1, slot.tokens),
+            // What nobody needs is cancelled once no reservation is under way.
+            None if self.asked > 0 && !slot.is_fixed => return None,
             None => slot.tokens,
         };
         Some((slot.time_of(tokens, self.options.width), tokens))
@@ -316,7 +320,7 @@ impl Line {
         self.actions.pop_front()
     }
 
-    /// Who waits.
+    /// The callers, as others can see them.
     pub fn waiting(&self, now: u64) -> Waiting {
         if self.waiters.is_empty() {
             return Waiting::default();
@@ -484,7 +488,7 @@ impl Line {
 
     /// Cancels the last slots while no waiter needs them. Reservations under way come after them, so
     /// until those are answered no cancel would be exact.
-    fn cancel_surplus(&mut self, now: u64) {
+    fn cancel_surplus(&mut self) {
         // A charge in several buckets may come back in some of them only, and is then lost.
         let may_fail = !self.options.cancels_whole && self.options.is_shared;
         if self.asked > 0 || (may_fail && self.has_waiters()) {
@@ -495,7 +499,7 @@ impl Line {
         }
         while let Some(last) = self.slots.last() {
             let have = self.slots.tokens() + self.in_hand;
-            if last.is_fixed || last.at <= now || have < self.wanted + last.tokens {
+            if last.is_fixed || have < self.wanted + last.tokens {
                 break;
             }
             let Some(slot) = self.slots.remove_last() else { break };

@@ -1,0 +1,225 @@
+"""`acquire` waits in a line: who leaves, what comes back, holds and closing, on every kind of store."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+import redis.asyncio
+from conftest import RedisServer
+
+from tidegate import AsyncLimiter, InvalidArgument, Limiter, RateLimited, StoreError
+
+# A busy machine answers late; what is tested here is not how fast Redis answers.
+PATIENT = 5.0
+
+
+@pytest.fixture(params=["memory", "shm", "url", "client"])
+async def made(
+    request: pytest.FixtureRequest, redis_server: RedisServer, prefix: str
+) -> AsyncIterator[type[Maker]]:
+    client = redis.asyncio.Redis(port=redis_server.port)
+    stores = {
+        "memory": {},
+        "shm": {"store": f"shm://{prefix}", "prefix": prefix},
+        "url": {"store": redis_server.url, "prefix": prefix, "store_timeout": PATIENT},
+        "client": {"store": client, "prefix": prefix, "store_timeout": PATIENT},
+    }
+    Maker.options = stores[request.param]
+    yield Maker
+    await client.aclose()
+
+
+class Maker:
+    """Makes limiters on one kind of store."""
+
+    options: dict[str, object] = {}
+
+    @classmethod
+    def limiter(cls, limit: str, **more: object) -> AsyncLimiter:
+        return AsyncLimiter(limit, **cls.options, **more)  # type: ignore[arg-type]
+
+
+async def serve(limiter: AsyncLimiter, demand: int, seconds: int, patience: float) -> list[float]:
+    """When callers were served of whom `demand` come in each second, each for so long."""
+    start = time.monotonic()
+    served: list[float] = []
+
+    async def call() -> None:
+        try:
+            await asyncio.wait_for(limiter.acquire("v"), patience)
+        except asyncio.TimeoutError:
+            return
+        served.append(time.monotonic() - start)
+
+    async with asyncio.TaskGroup() if hasattr(asyncio, "TaskGroup") else Gathering() as group:
+        for number in range(demand * seconds):
+            due = start + number / demand
+            if (rest := due - time.monotonic()) > 0:
+                await asyncio.sleep(rest)
+            group.create_task(call())
+    return sorted(served)
+
+
+class Gathering:
+    """A TaskGroup for Python 3.10, as far as it is needed here."""
+
+    def __init__(self) -> None:
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> Gathering:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await asyncio.gather(*self._tasks)
+
+    def create_task(self, call: object) -> None:
+        self._tasks.append(asyncio.ensure_future(call))  # type: ignore[arg-type]
+
+
+async def test_deadlines_from_outside_waste_no_slot(made: type[Maker]) -> None:
+    # A1: before, the slots of who had left were lost, and after a second nobody was served.
+    limiter = made.limiter("100/s burst 1")
+    served = await serve(limiter, 150, 4, 0.3)
+    for place, at in enumerate(served):
+        assert at >= place * 0.01 - 0.01, f"{place} came early, at {at}"
+    for second in range(4):
+        count = sum(second <= at < second + 1 for at in served)
+        # The last slots of a second may be told in the next, where the machine is busy.
+        assert count >= 80, f"{count} in second {second}"
+    assert len(served) >= 4 * 95
+
+
+async def test_who_leaves_together_leaves_nothing_behind(made: type[Maker]) -> None:
+    # A2: before, the next caller waited for the slots of all who had left.
+    limiter = made.limiter("10/s burst 1")
+    group = [asyncio.ensure_future(limiter.acquire("v")) for _ in range(100)]
+    await asyncio.sleep(0.3)
+    assert limiter.waiting("v").callers >= 90
+    for task in group:
+        task.cancel()
+    await asyncio.gather(*group, return_exceptions=True)
+    started = time.monotonic()
+    await limiter.acquire("v")
+    assert time.monotonic() - started < 0.35
+    assert limiter.waiting("v").callers == 0
+
+
+async def test_nobody_is_served_during_a_hold(made: type[Maker]) -> None:
+    # A3: before, slots that had been reserved kept their time.
+    limiter = made.limiter("20/s burst 1")
+    served: list[float] = []
+
+    async def call() -> None:
+        await limiter.acquire("v")
+        served.append(time.monotonic())
+
+    callers = [asyncio.ensure_future(call()) for _ in range(20)]
+    await asyncio.sleep(0.12)
+    before = time.monotonic()
+    await limiter.hold("v", 1.0)
+    held = time.monotonic()
+    await asyncio.gather(*callers)
+    during = [at - held for at in served if held + 0.005 < at < before + 1.0]
+    assert during == []
+    # At the normal pace after it, nobody starved: at most 18 of them at 20/s.
+    assert max(served) < before + 1.0 + 2.0
+
+
+async def test_a_hold_of_another_limiter_reaches_those_who_wait(
+    redis_server: RedisServer, prefix: str
+) -> None:
+    # Two limiters with different timeouts share no store: they stand for two processes.
+    on = {"store": redis_server.url, "prefix": prefix}
+    waiting = AsyncLimiter("20/s burst 1", store_timeout=PATIENT, **on)  # type: ignore[arg-type]
+    other = AsyncLimiter("20/s burst 1", store_timeout=PATIENT - 1, **on)  # type: ignore[arg-type]
+    served: list[float] = []
+
+    async def call() -> None:
+        await waiting.acquire("v")
+        served.append(time.monotonic())
+
+    callers = [asyncio.ensure_future(call()) for _ in range(30)]
+    await asyncio.sleep(0.32)
+    before = time.monotonic()
+    await other.hold("v", 1.0)
+    held = time.monotonic()
+    await asyncio.gather(*callers)
+    # Those who are due within 0.1 s may not have heard of it: two of them at 20/s, and one whose
+    # slot had come before.
+    during = [at - held for at in served if held + 0.005 < at < before + 1.0]
+    assert len(during) <= 3 and all(at < 0.15 for at in during), during
+    assert len(served) == 30
+
+
+async def test_tokens_that_come_back_move_waiters_up(made: type[Maker]) -> None:
+    # A4: before, a quarter of the limit was used.
+    limiter = made.limiter("60000/s burst 4000")
+
+    async def job() -> None:
+        await limiter.acquire("model", 4000)
+        await asyncio.sleep(0.001)
+        await limiter.settle("model", charged=4000, actual=1000)
+
+    started = time.monotonic()
+    await asyncio.gather(*(job() for _ in range(120)))
+    took = time.monotonic() - started
+    # 120,000 tokens at 60,000/s; with the late slots of before it takes 8 s.
+    assert 1.85 < took < 2.6, took
+
+
+async def test_who_waits_is_told_that_the_limiter_is_closed(made: type[Maker]) -> None:
+    # A7: before, a caller was served by a closed limiter.
+    limiter = made.limiter("1/min")
+    await limiter.acquire("k")
+    callers = [asyncio.ensure_future(limiter.acquire("k")) for _ in range(3)]
+    while limiter.waiting("k").callers < 3:
+        await asyncio.sleep(0.001)
+    await limiter.close()
+    for answer in await asyncio.gather(*callers, return_exceptions=True):
+        assert isinstance(answer, StoreError) and "closed" in str(answer)
+    with pytest.raises(StoreError, match="closed"):
+        await limiter.acquire("k")
+
+
+async def test_a_full_line_refuses_at_once(made: type[Maker]) -> None:
+    limiter = made.limiter("1/min", max_waiting=2)
+    await limiter.acquire("k")
+    callers = [asyncio.ensure_future(limiter.acquire("k")) for _ in range(2)]
+    while limiter.waiting("k").until < 100:
+        await asyncio.sleep(0.001)
+    assert (limiter.waiting("k").callers, limiter.waiting("k").tokens) == (2, 2)
+    with pytest.raises(RateLimited) as refused:
+        await limiter.acquire("k")
+    assert refused.value.decision.retry_after > 100
+    assert refused.value.key == "k"
+    for caller in callers:
+        caller.cancel()
+    await asyncio.gather(*callers, return_exceptions=True)
+    assert limiter.waiting("k").callers == 0
+
+
+async def test_threads_and_tasks_wait_in_one_line(redis_server: RedisServer, prefix: str) -> None:
+    limiter = Limiter("50/s burst 1", store=redis_server.url, prefix=prefix, store_timeout=PATIENT)
+    served: list[float] = []
+
+    def call() -> None:
+        limiter.acquire("v")
+        served.append(time.monotonic())
+
+    threads = [threading.Thread(target=call) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        await asyncio.to_thread(thread.join)
+    served.sort()
+    assert served[-1] - served[0] >= 19 * 0.02 - 0.02
+
+
+@pytest.mark.parametrize("wrong", [0, 1_000_001, -1, 2**70])
+def test_a_bound_of_the_line_out_of_bounds_is_named(wrong: int) -> None:
+    with pytest.raises(InvalidArgument, match="max_waiting: it must be 1 to 1000000"):
+        Limiter("1/min", max_waiting=wrong)
