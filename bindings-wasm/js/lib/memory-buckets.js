@@ -134,13 +134,18 @@ export class MemoryBuckets {
    * otherwise by promise. With a FakeClock it moves the clock to the slot instead.
    */
   acquire(key, cost, timeoutMs, signal) {
-    if (this.#clock instanceof FakeClock) return this.#acquireInFakeTime(key, cost, timeoutMs);
-    if (cost === 0) return this.check(key, cost);
-    // A clock of the caller's may abort the signal, and what a check has charged cannot be cancelled.
-    if (this.#waiters.size === 0 && this.#clock === undefined) {
+    if (this.#clock === undefined && this.#waiters.size === 0) {
       const decision = this.check(key, cost);
       if (decision.allowed) return decision;
     }
+    return this.#acquireInLine(key, cost, timeoutMs, signal);
+  }
+
+  // Everything of `acquire` but its hot path. It does not check first if there is a clock of the
+  // caller's: the clock may abort the signal, and what a check has charged cannot be cancelled.
+  #acquireInLine(key, cost, timeoutMs, signal) {
+    if (this.#clock instanceof FakeClock) return this.#acquireInFakeTime(key, cost, timeoutMs);
+    if (cost === 0) return this.check(key, cost);
     return this.#wait(key, cost, timeoutMs, signal);
   }
 

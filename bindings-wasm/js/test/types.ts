@@ -1,7 +1,7 @@
 /** Compiled and never run: what the type declarations must accept and refuse. */
 import { CostTooLarge, FakeClock, InvalidLimit, RateLimited, TidegateError } from 'tidegate-wasm';
 import { Limit, Limiter, Reservation, createLimiter, limit } from 'tidegate-wasm';
-import type { CheckInput, Decision, Keys, LimitInput, LeaseOptions, MemoryLimiter, MemoryReservation, OnStoreError, UpstashClient } from 'tidegate-wasm';
+import type { CheckInput, Decision, Keys, LimitInput, LeaseOptions, MemoryLimiter, MemoryReservation, OnStoreError, UpstashClient, Waiting } from 'tidegate-wasm';
 
 const stepped: LimitInput = { tokens: 5, periodMs: 60_000, shape: 'stepped' };
 const limits: readonly LimitInput[] = ['10/s', stepped, limit('1/d', { name: 'daily' })];
@@ -34,6 +34,8 @@ const memory: Promise<MemoryReservation> = limiter.reserve('a');
 shared.then((reservation) => [reservation.cancel() satisfies Promise<boolean>, reservation instanceof Reservation]);
 const { signal } = new AbortController();
 const acquired: Promise<Decision> = general.acquire(keys, { cost: 1, timeoutMs: 50, signal });
+const { callers, tokens, untilMs }: Waiting = general.waiting(keys);
+console.log([callers, tokens, untilMs] satisfies number[], createLimiter({ limits, maxWaiting: 5 }));
 const held = [limiter.holdSync('a', 0.5), limiter.resetSync('a'), limiter.creditSync('a', 1), limiter.settleSync('a', 2, 1)];
 const promised = [general.hold('a', 5), general.reset('a'), general.credit('a', 1), general.settle(keys, 2, 1)];
 console.log(many, later, gaveBack, memory, acquired, held satisfies Decision[], promised satisfies Promise<Decision>[]);

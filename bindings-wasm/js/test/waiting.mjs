@@ -2,11 +2,31 @@
 
 import assert from 'node:assert/strict';
 
+// The time in which the line fills. After it a pause of the event loop finds callers that wait.
+const FILLING_S = 0.5;
+
+// A busy machine may stop the process for longer than callers wait, and then tokens pass unused.
+const ATTEMPTS = 3;
+
 /**
- * Lets 150 callers a second arrive, each of which waits at most 300 ms by a signal of its own.
- * Returns the times at which callers were admitted, in seconds.
+ * Asserts that at least 95 % of the limit, `rate` tokens a second with a burst of 1, is used in each
+ * of four seconds when 1.5 times as many callers arrive, and never more than the limit in all.
  */
-export async function arriveFor(limiter, seconds, key = 'key') {
+export async function assertUsed(limiter, rate) {
+  const counts = [];
+  for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+    const { admitted, elapsed } = await arriveFor(limiter, FILLING_S + 4, 1.5 * rate, `key ${attempt}`);
+    assert.ok(admitted.length <= rate * elapsed + 1, `${admitted.length} in ${elapsed} s`);
+    const within = (from) => admitted.filter((at) => at >= from && at < from + 1).length;
+    counts.push([0, 1, 2, 3].map((second) => within(FILLING_S + second)));
+    if (counts.at(-1).every((count) => count >= 0.95 * rate)) return;
+  }
+  assert.fail(`admitted in each second: ${counts.join('; ')}`);
+}
+
+// Lets `rate` callers a second arrive, each of which waits at most 300 ms by a signal of its own.
+// Returns the times at which callers were admitted, in seconds.
+async function arriveFor(limiter, seconds, rate, key) {
   // A client has connected and the scripts are loaded before the time counts.
   await limiter.acquire('another key');
   const started = performance.now();
@@ -15,23 +35,14 @@ export async function arriveFor(limiter, seconds, key = 'key') {
   const waits = [];
   for (let arrived = 0; elapsed() < seconds;) {
     // A loop that was late lets those arrive who should have.
-    for (; arrived < 150 * elapsed(); arrived++) {
+    for (; arrived < rate * elapsed(); arrived++) {
       const wait = limiter.acquire(key, { signal: AbortSignal.timeout(300) });
       waits.push(wait.then(() => admitted.push(elapsed()), (error) => assert.equal(error.name, 'TimeoutError')));
     }
     await new Promise((resolve) => { setTimeout(resolve, 4); });
   }
   await Promise.all(waits);
-  return { admitted, elapsed: elapsed(), seconds };
-}
-
-/** At least 95 % of the limit was used in each full second, and never more than the limit in all. */
-export function assertUsed({ admitted, elapsed, seconds }, rate) {
-  for (let second = 0; second < seconds; second++) {
-    const count = admitted.filter((at) => at >= second && at < second + 1).length;
-    assert.ok(count >= 0.95 * rate, `${count} in second ${second}`);
-  }
-  assert.ok(admitted.length <= rate * elapsed + 1, `${admitted.length} in ${elapsed} s`);
+  return { admitted, elapsed: elapsed() };
 }
 
 /**
