@@ -60,6 +60,16 @@ export function callRemotely(start, read) {
   return startRemotely(start, { read });
 }
 
+/**
+ * Starts a call of the addon that is answered later, also if the limiter is not remote, and returns
+ * what the addon returns. `read` and `reject` get the answer.
+ */
+export function startWaiting(start, { read, reject }) {
+  sendBatches();
+  const id = addCall({ read, resolve() {}, reject });
+  return startOrForget(start, id);
+}
+
 function startRemotely(start, how) {
   // Checks that were made before this call are sent first, because calls are answered in the order
   // in which they were made.
@@ -67,17 +77,20 @@ function startRemotely(start, how) {
   return new Promise((resolve, reject) => {
     // The call is added before its answer can arrive: answers are taken in a later turn of the event
     // loop.
-    const id = addCall({ ...how, resolve, reject });
-    try {
-      start(completions, id);
-    } catch (error) {
-      // The addon could not read an argument, so no answer will come. A call that stays pending
-      // would keep the process alive for ever.
-      removeCall(id);
-      letProcessEnd();
-      throw error;
-    }
+    startOrForget(start, addCall({ ...how, resolve, reject }));
   });
+}
+
+function startOrForget(start, id) {
+  try {
+    return start(completions, id);
+  } catch (error) {
+    // The addon could not read an argument, so no answer will come. A call that stays pending
+    // would keep the process alive for ever.
+    removeCall(id);
+    letProcessEnd();
+    throw error;
+  }
 }
 
 /** The checks that one limiter makes in one turn of the event loop, which share a call of the addon. */

@@ -30,5 +30,5 @@ export function createLimiter(options) {
   if (clock !== undefined) throw invalid('clock', 'a shared store has a clock of its own; leave it out');
   if (typeof store === 'object') return new Limiter(read, new SharedBuckets(read, { ...options, client: store }));
   const { onStoreError, peers, denyCacheMs, lease } = options;
-  return new Limiter(read, new StoreBuckets(read, { store, prefix, storeTimeoutMs, onStoreError, peers, denyCacheMs, lease }));
+  return new Limiter(read, new StoreBuckets(read, { store, prefix, storeTimeoutMs, maxWaiting, onStoreError, peers, denyCacheMs, lease }));
 }

@@ -8,15 +8,15 @@ import {
   decideRemotely,
   loadAddon,
   sendBatches,
+  startWaiting,
 } from './calls.js';
 import { invalid } from './memory/arguments.js';
 import { Decision, readDecision, sourceOf, tierOf } from './memory/decision.js';
 import { errorFrom } from './memory/errors.js';
 import { checkKeys, ownKeys } from './memory/keys.js';
 import { Pressure } from './memory/pressure.js';
-import { sleepUntil } from './memory/sleep.js';
 import { StoreHealth } from './memory/store-health.js';
-import { throwIfAborted, tooLate } from './memory/waiters.js';
+import { Waiters } from './memory/waiters.js';
 
 // The length of a decision as numbers: its status, and four more.
 const RECORD = 5;
@@ -28,6 +28,7 @@ export class StoreBuckets {
   #isRemote;
   #isLeased;
   #batch;
+  #waiters = new Waiters();
 
   constructor(limits, options) {
     this.#limits = limits;
@@ -88,25 +89,38 @@ export class StoreBuckets {
       cost,
       key: own,
       delayMs,
-      due: performance.now() + delayMs,
       native,
     });
     return this.#call((queue, id) => this.#native.reserve(key, cost, maxWaitMs, queue, id), read);
   }
 
-  /** Reserves a slot and waits until it has come. */
-  async acquire(key, cost, timeoutMs, signal) {
-    const slot = await this.reserve(key, cost, timeoutMs);
-    if (!slot.decision.allowed) throw tooLate(slot.decision, slot.tier, { key, timeoutMs });
-    try {
-      throwIfAborted(signal);
-      if (slot.delayMs > 0) await sleepUntil(slot.due, signal);
-    } catch (reason) {
-      // The tokens of the slot stay spent if it fails. The caller gets the reason why the wait ended.
-      await Promise.resolve(this.cancel(slot)).catch(() => {});
-      throw reason;
+  /** The decision of a call that may wait: at once if this process can allow it, and otherwise by promise. */
+  acquire(key, cost, timeoutMs, signal) {
+    checkKeys(key, this.#limits.length);
+    if (!this.#isRemote || this.#isLeased) {
+      const answer = this.#native.acquireNow(key, cost);
+      if (Array.isArray(answer)) return this.#readLocal(answer);
+      if (answer != null) throw errorFrom(answer);
     }
-    return slot.decision;
+    return this.#waiters.add({ key: ownKeys(key), timeoutMs, signal }, (waiter) => {
+      let native;
+      const read = (record) => {
+        const isTaken = waiter.answer(this.#read(record, 0), tierOf(record[0]));
+        // The caller has left while the answer was under way.
+        if (!isTaken && (record[0] & 1) === 1) native.handOn();
+      };
+      const reject = (error) => waiter.fail(error);
+      native = startWaiting((queue, id) => this.#native.acquire(key, cost, timeoutMs, queue, id), { read, reject });
+      return () => native.leave();
+    });
+  }
+
+  /** The callers that wait for the tokens of `key`. */
+  waiting(key) {
+    checkKeys(key, this.#limits.length);
+    const waiting = this.#native.waiting(key);
+    if ('code' in waiting) throw errorFrom(waiting);
+    return waiting;
   }
 
   cancel({ native }) {

@@ -10,7 +10,7 @@ use napi::bindgen_prelude::{Either3, Float64ArraySlice, Function};
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use napi::{Env, Status};
 use napi_derive::napi;
-use tidegate::bindings::{AnswerQueue, CancelOnDrop, Pushed, after_batch};
+use tidegate::bindings::{AnswerQueue, CancelOnDrop, Granted, Pushed, after_batch};
 use tidegate::{Decision, Error};
 
 use crate::answer::{Failure, RECORD, record};
@@ -36,6 +36,8 @@ pub(crate) enum Reply {
     Decisions(Vec<Decision>),
     /// A reservation, which is cancelled if it never reaches JavaScript.
     Reservation(CancelOnDrop),
+    /// Tokens that a caller has waited for. They go to the next if they never reach JavaScript.
+    Granted(Granted),
     /// Whether all of a reservation was given back.
     Cancelled(bool),
 }
@@ -103,6 +105,7 @@ impl Completion {
                     Either3::A(decisions.iter().flat_map(record).collect())
                 }
                 Reply::Reservation(reservation) => Either3::B(reservation.claim()?.into()),
+                Reply::Granted(granted) => Either3::A(record(&granted.claim()).into()),
                 Reply::Cancelled(all) => Either3::C(all),
             })
         });

@@ -15,7 +15,7 @@ mod reservation;
 pub use answer::Failure;
 pub use completions::{Answers, Completion, Completions};
 pub use limiter::{
-    CheckInput, LeaseFields, LimitText, NativeLimiter, OpenOptions, PressureCounts,
-    StoreHealthCounts, open_limiter,
+    CheckInput, LeaseFields, LimitText, NativeLimiter, NativeWaiter, OpenOptions, PressureCounts,
+    StoreHealthCounts, WaitingCounts, open_limiter,
 };
 pub use reservation::{NativeReservation, Reserved};

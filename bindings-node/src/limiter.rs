@@ -5,15 +5,16 @@ use core::time::Duration;
 use napi::Either;
 use napi::bindgen_prelude::{Float64ArraySlice, Utf16String};
 use napi_derive::napi;
-use tidegate::bindings::{CancelOnDrop, decision};
+use tidegate::bindings::{CancelOnDrop, Granted, Waiter, decision};
 use tidegate::{
-    Keys, LeaseOptions, Limiter, OnStoreError, Operation, Pressure, Reservation, StoreHealth,
+    Error, Keys, LeaseOptions, Limiter, OnStoreError, Operation, Pressure, Reservation,
+    StoreHealth, Waiting,
 };
 
 use crate::answer::{Failure, local_record};
 use crate::completions::{Completions, Reply};
 use crate::keys::{KeyBytes, KeyOrKeys};
-use crate::millis::in_nanos;
+use crate::millis::{in_millis, in_nanos};
 
 /// A limiter of the crate `tidegate`.
 #[napi]
@@ -36,6 +37,8 @@ pub struct OpenOptions {
     pub peers: Option<u32>,
     /// The longest time for which a refusal is kept.
     pub deny_cache_ms: Option<u32>,
+    /// The most callers of a key that may wait at a time.
+    pub max_waiting: Option<u32>,
     /// The terms of leases; absent if buckets are not leased.
     pub lease: Option<LeaseFields>,
 }
@@ -75,6 +78,9 @@ pub fn open_limiter(options: OpenOptions) -> Either<NativeLimiter, Failure> {
     if let Some(millis) = options.deny_cache_ms {
         builder = builder.deny_cache(Duration::from_millis(millis.into()));
     }
+    if let Some(most) = options.max_waiting {
+        builder = builder.max_waiting(most as usize);
+    }
     if let Some(lease) = &options.lease {
         let options = LeaseOptions::new(Duration::from_millis(lease.ttl_ms.into()));
         builder = builder.lease(options.max_share(lease.max_share.unwrap_or(1.0)));
@@ -106,6 +112,36 @@ pub struct StoreHealthCounts {
     pub failures: f64,
     /// Calls that the policy for a failing store answered.
     pub fallbacks: f64,
+}
+
+/// The callers that wait for a key.
+#[napi(object, object_from_js = false)]
+pub struct WaitingCounts {
+    /// The number of callers.
+    pub callers: f64,
+    /// The tokens that they wait for.
+    pub tokens: f64,
+    /// The time until the last of them is served.
+    pub until_ms: f64,
+}
+
+/// A caller that waits.
+#[napi]
+pub struct NativeWaiter(Waiter);
+
+#[napi]
+impl NativeWaiter {
+    /// Leaves the line, so that those behind move up. Does nothing once the caller has been answered.
+    #[napi]
+    pub fn leave(&self) {
+        self.0.leave();
+    }
+
+    /// Gives tokens that an answer has granted, and that will not be spent, to the next.
+    #[napi]
+    pub fn hand_on(&self) {
+        self.0.hand_on();
+    }
 }
 
 /// One check among many.
@@ -212,6 +248,53 @@ impl NativeLimiter {
         let checks = checks.iter().map(|(key, cost)| (Keys::from(key), *cost));
         let done = move |answer: Result<_, _>| ticket.settle(answer.map(Reply::Decisions));
         self.0.check_many_then(checks, done);
+    }
+
+    /// Spends tokens that are there now and that nobody waits for, on this thread. Returns the
+    /// numbers of `answer::local_record`, or nothing if the caller must wait.
+    #[napi]
+    pub fn acquire_now(&self, key: KeyOrKeys, cost: f64) -> Option<Either<Vec<f64>, Failure>> {
+        match self.0.acquire_now(&KeyBytes::from(&key), cost as u64) {
+            Ok(decision) => decision.map(|decision| Either::A(local_record(&decision).into())),
+            Err(error) => Some(Either::B(Failure::from(&error))),
+        }
+    }
+
+    /// A caller joins the line of a key. Answers with a decision, also if the limiter is not remote
+    /// later than the call returns. The answer to a caller that has left is a failure.
+    #[napi]
+    pub fn acquire(
+        &self,
+        key: KeyOrKeys,
+        cost: f64,
+        timeout_ms: f64,
+        completions: &Completions,
+        id: u32,
+    ) -> NativeWaiter {
+        let ticket = completions.ticket(id);
+        let timeout = Duration::from_nanos(in_nanos(timeout_ms));
+        let done = move |answer: Result<Granted, Error>| {
+            ticket.settle(match answer {
+                Ok(granted) => Ok(Reply::Granted(granted)),
+                // JavaScript makes the error, which has the decision.
+                Err(Error::RateLimited { decision, .. }) => Ok(Reply::Decisions(vec![decision])),
+                Err(error) => Err(error),
+            });
+        };
+        NativeWaiter(self.0.acquire_then(&KeyBytes::from(&key), cost as u64, Some(timeout), done))
+    }
+
+    /// The callers that wait for a key, or the reason why that is not known.
+    #[napi]
+    pub fn waiting(&self, key: KeyOrKeys) -> Either<WaitingCounts, Failure> {
+        match self.0.waiting(&KeyBytes::from(&key)) {
+            Ok(Waiting { callers, tokens, until, .. }) => Either::A(WaitingCounts {
+                callers: callers as f64,
+                tokens: tokens as f64,
+                until_ms: in_millis(until),
+            }),
+            Err(error) => Either::B(Failure::from(&error)),
+        }
     }
 
     /// Answers with a reservation.

@@ -1,6 +1,6 @@
 /** Compiled and never run: what the type declarations must accept and refuse. */
 import { FakeClock, Limiter, RateLimited, StoreTimeout, createLimiter } from 'tidegate';
-import type { Decision, MemoryLimiter, MemoryReservation, Reservation } from 'tidegate';
+import type { Decision, MemoryLimiter, MemoryReservation, Reservation, Waiting } from 'tidegate';
 
 const inMemory: MemoryLimiter = createLimiter({ limits: '10/s', clock: new FakeClock() });
 const also: MemoryLimiter = createLimiter({ limits: '10/s', store: 'memory://' });
@@ -13,7 +13,8 @@ const shared: Limiter = createLimiter({
   peers: 8,
   lease: { ttlMs: 1000, maxShare: 0.5 },
 });
-const host: MemoryLimiter = createLimiter({ limits: '10/s', store: 'shm://api?max_keys=1000', prefix: 'api' });
+const host: MemoryLimiter = createLimiter({ limits: '10/s', store: 'shm://api?max_keys=1000', prefix: 'api', maxWaiting: 5 });
+const waiting: Waiting = host.waiting(['user', 'org']);
 const anywhere: Limiter = createLimiter({ limits: '10/s', store: process.env.STORE ?? 'memory://' });
 const now: Decision = inMemory.checkSync(Buffer.from('key'));
 const later: Promise<Decision> = shared.check('key', { cost: 2 });
@@ -25,7 +26,7 @@ const remote: Promise<Reservation> = shared.reserve(Buffer.from('key'));
 const acquired: Promise<Decision> = shared.acquire('key', { timeoutMs: 50, signal: AbortSignal.timeout(100) });
 acquired.catch((error: unknown) => error instanceof RateLimited && error.decision.retryAfterMs > 0);
 console.log(slot.cancelSync(), remote, shared.checkMany(['a', { key: ['a', 'b'], cost: 2 }]));
-console.log(dropped, failed, also, later, anywhere.limits, source, shared instanceof Limiter);
+console.log(waiting.untilMs, dropped, failed, also, later, anywhere.limits, source, shared instanceof Limiter);
 console.log(host.peekSync('key', 2).remaining, shared.peek('key', { cost: 0 }));
 shared.peek('key').catch((error: unknown) => error instanceof StoreTimeout && (error.code satisfies 'store_timeout'));
 
