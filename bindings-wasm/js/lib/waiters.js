@@ -11,7 +11,7 @@ export function throwIfAborted(signal) {
 /** The error of a call that gets no slot in time. `tier` is that of the limit that bound the decision. */
 export function tooLate(decision, tier, { key, timeoutMs }) {
   const { limitName, retryAfterMs } = decision;
-  const within = timeoutMs === Infinity ? 'in any time' : `within ${timeoutMs} ms`;
+  const within = timeoutMs === Infinity ? 'for another caller' : `within ${timeoutMs} ms`;
   const message = `rate limited by ${limitName}: no slot ${within}; retry after ${retryAfterMs} ms`;
   return new RateLimited(message, decision, Array.isArray(key) ? key[tier] : key);
 }
