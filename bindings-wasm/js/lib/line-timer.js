@@ -12,6 +12,8 @@ export class LineTimer {
   // The time for which the timer is set, and whether it keeps the process alive.
   #due;
   #keepsAlive;
+  // The function that has set it.
+  #setTimeout;
 
   constructor(ring) {
     this.#ring = ring;
@@ -24,8 +26,10 @@ export class LineTimer {
       return;
     }
     const due = monotonicMillis() + ms;
-    // A timer that rings too early does no harm, and setting it again would take longer.
-    if (this.#timer === undefined || due < this.#due) {
+    // A timer that rings too early does no harm, and setting it again would take longer. A timer of a
+    // test that has ended never rings.
+    const isLost = this.#setTimeout !== globalThis.setTimeout;
+    if (this.#timer === undefined || due < this.#due || isLost) {
       this.#clear();
       this.#start(due, Math.min(Math.ceil(ms), LONGEST_TIMER_MS));
     }
@@ -39,6 +43,7 @@ export class LineTimer {
   #start(due, ms) {
     this.#due = due;
     this.#keepsAlive = true;
+    this.#setTimeout = globalThis.setTimeout;
     this.#timer = setTimeout(() => {
       this.#timer = undefined;
       if (ms < LONGEST_TIMER_MS) believeTimer(due, ms);

@@ -220,6 +220,15 @@ test('the timers of node:test are enough, although they do not move performance.
   }
 });
 
+test('who waits for a timer of a test that has ended is served when another comes', async () => {
+  const limiter = createLimiter({ limits: '20/s burst 1' });
+  limiter.checkSync('key');
+  mock.timers.enable({ apis: ['setTimeout'] });
+  const left = limiter.acquire('key');
+  mock.timers.reset();
+  await Promise.all([left, limiter.acquire('key')]);
+});
+
 test('a clock that a test puts back does not stop those who wait', async () => {
   const real = performance.now;
   const limiter = createLimiter({ limits: '50/s burst 1' });
