@@ -3,7 +3,7 @@
 use napi_derive::napi;
 use tidegate::{Decision, Error, Source};
 
-use crate::millis::in_millis;
+use crate::millis::{in_count, in_millis};
 
 /// The length of a [`record`].
 pub(crate) const RECORD: usize = 5;
@@ -15,7 +15,7 @@ pub(crate) const RECORD: usize = 5;
 /// a decision.
 pub(crate) fn record(decision: &Decision) -> [f64; RECORD] {
     let [status, remaining, retry_after_ms, reset_after_ms] = local_record(decision);
-    [status, decision.limit as f64, remaining, retry_after_ms, reset_after_ms]
+    [status, in_count(decision.limit), remaining, retry_after_ms, reset_after_ms]
 }
 
 /// The [`record`] of a decision of this process, without `limit`: such a decision is by a whole
@@ -23,7 +23,7 @@ pub(crate) fn record(decision: &Decision) -> [f64; RECORD] {
 pub(crate) fn local_record(decision: &Decision) -> [f64; RECORD - 1] {
     [
         status(decision).into(),
-        decision.remaining as f64,
+        in_count(decision.remaining),
         in_millis(decision.retry_after),
         in_millis(decision.reset_after),
     ]

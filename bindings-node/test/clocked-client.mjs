@@ -92,5 +92,6 @@ function millis(nanos) {
 }
 
 function roundedUp(nanos) {
+  if (nanos === FOREVER) return Infinity;
   return Number((BigInt(nanos) + NANOS_PER_MILLI - 1n) / NANOS_PER_MILLI);
 }

@@ -44,26 +44,27 @@ impl Decision {
         self.decided.allowed
     }
 
-    /// The burst of the limit that bound the answer, in tokens.
+    /// The burst of the limit that bound the answer, in tokens; 2**64 - 1 for "unlimited".
     #[getter]
     fn limit(&self) -> u64 {
         self.decided.limit
     }
 
-    /// The whole tokens that this limit could still spend at once, after this check.
+    /// The whole tokens that this limit could still spend at once, after this check; 2**64 - 1 for
+    /// "unlimited".
     #[getter]
     fn remaining(&self) -> u64 {
         self.decided.remaining
     }
 
     /// Seconds until the same check would be allowed if nobody else came; 0.0
-    /// when it was allowed.
+    /// when it was allowed, and infinite when it never will be ("none").
     #[getter]
     fn retry_after(&self) -> f64 {
         from_nanos(self.decided.retry_after)
     }
 
-    /// Seconds until the bucket of that limit is full again.
+    /// Seconds until the bucket of that limit is full again; infinite for "none".
     #[getter]
     fn reset_after(&self) -> f64 {
         from_nanos(self.decided.reset_after)

@@ -6,7 +6,7 @@ use std::hash::DefaultHasher;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyInt, PyString};
-use tidegate::{NamedLimit, Shape};
+use tidegate::NamedLimit;
 
 use crate::arguments::{text, wrong_type};
 use crate::errors::exception;
@@ -18,6 +18,10 @@ use crate::seconds::{exact_nanos, from_nanos};
 /// `Limit(100, per=60, burst=20)` with `per` in seconds (a whole number of
 /// nanoseconds). The burst is the count per period unless given. `name` is what
 /// decisions call the limit; its canonical text unless given.
+///
+/// `Limit("unlimited")` allows every call, and `Limit("none")` refuses every call with a cost
+/// above 0. No store is asked for either, and "unlimited" among other limits is as if it were not
+/// there.
 ///
 /// Equal limits have the same numbers, shape and name. `str()` gives the
 /// canonical text.
@@ -57,32 +61,29 @@ impl Limit {
         Self::parse(tokens.py(), text("limit", tokens)?, name)
     }
 
-    /// Tokens per period.
+    /// Tokens per period; 2**64 - 1 for "unlimited", and 0 for "none".
     #[getter]
     fn tokens(&self) -> u64 {
         self.0.limit.tokens()
     }
 
-    /// The period, in seconds.
+    /// The period, in seconds; 0.0 for "unlimited" and "none".
     #[getter]
     fn period(&self) -> f64 {
         from_nanos(self.0.limit.period())
     }
 
-    /// The most tokens that can be spent at once.
+    /// The most tokens that can be spent at once; 2**64 - 1 for "unlimited", and 0 for "none".
     #[getter]
     fn burst(&self) -> u64 {
         self.0.limit.burst()
     }
 
     /// How tokens come back: "smooth", evenly, one at a time; or "stepped", all tokens of a
-    /// period at once.
+    /// period at once. For "unlimited" and "none" it is that word.
     #[getter]
     fn shape(&self) -> &'static str {
-        match self.0.limit.shape() {
-            Shape::Smooth => "smooth",
-            Shape::Stepped => "stepped",
-        }
+        self.0.limit.shape_name()
     }
 
     /// The name of this limit in decisions.

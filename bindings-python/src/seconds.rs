@@ -12,10 +12,10 @@ use crate::errors::invalid_argument;
 const NANOS_PER_SECOND: f64 = 1e9;
 const NANO_DIGITS: usize = 9;
 
-/// A duration in seconds, as the nearest float.
+/// A duration in seconds, as the nearest float; infinite for the largest value, which is never.
 #[allow(clippy::cast_precision_loss)]
 pub(crate) fn from_nanos(nanos: u64) -> f64 {
-    nanos as f64 / NANOS_PER_SECOND
+    if nanos == u64::MAX { f64::INFINITY } else { nanos as f64 / NANOS_PER_SECOND }
 }
 
 /// A duration in nanoseconds; the longest that they can say, 584 years, for a longer one.

@@ -19,7 +19,7 @@ import pytest
 import redis
 import redis.asyncio
 from conftest import RedisServer
-from test_vectors import ERRORS_BY_CODE, OPERATIONS, VECTORS, operate
+from test_vectors import ERRORS_BY_CODE, OPERATIONS, VECTORS, operate, seconds
 
 from tidegate import (
     AsyncLimiter,
@@ -187,7 +187,7 @@ def test_vectors(blocking: redis.Redis, prefix: str, trace: dict[str, Any], form
         else:
             expect = step["expect"]
             durations = expect.keys() & {"retry_after", "reset_after", "delay"}
-            assert answer == {**expect, **{name: int(expect[name]) / 1e9 for name in durations}}, place
+            assert answer == {**expect, **{name: seconds(expect[name]) for name in durations}}, place
 
 
 def test_one_call_for_one_check_and_for_many(own_redis: RedisServer, prefix: str) -> None:

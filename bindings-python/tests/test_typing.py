@@ -49,7 +49,7 @@ assert_type(shared.store_health.state, Literal["closed", "open", "half_open"])
 assert_type(AsyncLimiter("1/s", on_store_error="raise", peers=None).store_health, StoreHealth)
 with limiter as entered:
     assert_type(entered, Limiter)
-assert_type(Limit("1/s").shape, Literal["smooth", "stepped"])
+assert_type(Limit("1/s").shape, Literal["smooth", "stepped", "unlimited", "none"])
 assert_type(FakeClock(now=5).now(), int)
 assert_type(InvalidLimit.code, str)
 

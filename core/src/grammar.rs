@@ -1,6 +1,7 @@
 //! The text form of limits: one grammar for every language and for Envoy.
 //!
 //! ```text
+//! any      = limit | "unlimited" | "none"         read by `AnyLimit`
 //! limit    = count "/" [count] unit option*      10/s   1_000/15min
 //!          | count "in any" count unit option*   10 in any 1s
 //! option   = "burst" count                       default: the count per period; 1 for "in any"

@@ -5,6 +5,7 @@
 #![cfg_attr(not(test), warn(clippy::disallowed_methods, clippy::disallowed_types))]
 
 mod admit;
+mod any_limit;
 mod bounds;
 mod breaker;
 mod change;
@@ -12,6 +13,7 @@ mod clock;
 mod credit;
 mod decision;
 mod error;
+mod fixed;
 mod gcra;
 mod grammar;
 mod hold;
@@ -27,6 +29,7 @@ mod tiers;
 mod timeline;
 
 pub use admit::admit;
+pub use any_limit::{AnyLimit, BucketTiers};
 pub use bounds::{MAX_KEY, MAX_RATE_PER_SECOND, MAX_SPAN, MAX_TIERS};
 pub use breaker::{Attempt, Breaker, BreakerPolicy, BreakerState};
 pub use change::change_limits;
@@ -34,6 +37,7 @@ pub use clock::{Clock, ManualClock};
 pub use credit::{credit, reset};
 pub use decision::{Decision, Source};
 pub use error::{Error, Field};
+pub use fixed::Fixed;
 pub use gcra::decide;
 pub use hold::hold;
 pub use lease::{

@@ -17,6 +17,16 @@ pub enum Shape {
     Stepped,
 }
 
+impl Shape {
+    /// The name that every binding uses: `"smooth"` or `"stepped"`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Smooth => "smooth",
+            Self::Stepped => "stepped",
+        }
+    }
+}
+
 /// How many tokens come per period, and how many may be spent at once.
 ///
 /// Every `Limit` can be kept exactly, because its bounds are checked when it is built. Over any

@@ -65,6 +65,19 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// The same outcome, with the decision in it replaced by what `change` makes of it.
+    #[must_use]
+    pub fn map_decision(mut self, change: impl FnOnce(Decision) -> Decision) -> Self {
+        match &mut self {
+            Self::Decision(decision) | Self::Reserved(Reserved::TooFar(decision)) => {
+                *decision = change(*decision);
+            }
+            Self::Reserved(Reserved::Slot(slot)) => slot.decision = change(slot.decision),
+            Self::Cancelled(_) => {}
+        }
+        self
+    }
+
     /// The same outcome, answered by a bucket that lives in `source`.
     #[must_use]
     #[inline]

@@ -3,17 +3,20 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use tidegate_core::{Error, Limit, MAX_RATE_PER_SECOND, MAX_SPAN, Shape};
+use tidegate_core::{AnyLimit, Error, Limit, MAX_RATE_PER_SECOND, MAX_SPAN, Shape};
 
 const SECOND: u128 = 1_000_000_000;
 const CENTURY: u128 = 100 * 365 * 86_400 * SECOND;
 
 fuzz_target!(|text: &str| {
-    match Limit::parse(text) {
+    match AnyLimit::parse(text) {
         Ok(limit) => {
             let canonical = limit.to_string();
-            assert_eq!(Limit::parse(&canonical), Ok(limit), "{text:?} as {canonical:?}");
-            keeps_the_bounds(text, &limit);
+            assert_eq!(AnyLimit::parse(&canonical), Ok(limit), "{text:?} as {canonical:?}");
+            assert_eq!(Limit::parse(text).ok().as_ref(), limit.rate(), "{text:?}");
+            if let Some(rate) = limit.rate() {
+                keeps_the_bounds(text, rate);
+            }
         }
         Err(error) => points_into(text, &error),
     }

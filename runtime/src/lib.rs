@@ -50,8 +50,8 @@ pub use pressure::Pressure;
 pub use reservation::Reservation;
 pub use store::Store;
 pub use tidegate_core::{
-    BreakerState, Clock, Decision, Limit, ManualClock, OnFull, Operation, Outcome, Reserved, Shape,
-    Source,
+    AnyLimit, BreakerState, Clock, Decision, Limit, ManualClock, OnFull, Operation, Outcome,
+    Reserved, Shape, Source,
 };
 use tidegate_protocol::lock;
 #[doc(inline)]

@@ -185,8 +185,8 @@ impl QuotaService {
             Err(error @ Error::CorruptBucket { .. }) => {
                 warn!(code = error.code(), rule = rule.name, "a bucket is corrupt");
             }
-            // A lease is spent without asking the store, so it shows nothing about the store.
-            Ok(Decision { source: Source::Lease, .. }) => {}
+            // Neither a lease nor `unlimited` and `none` ask the store, so they show nothing of it.
+            Ok(Decision { source: Source::Lease | Source::Memory, .. }) => {}
             _ => {
                 if self.store_watch.answered(now) {
                     info!("the store answers again");

@@ -56,6 +56,8 @@ pub(crate) fn error_status(field: &str, error: &Error) -> Status {
 /// The limit as requests per second, minute, hour or day; `None` for any other period, which the
 /// protocol cannot express.
 fn current_limit(NamedLimit { name, limit }: &NamedLimit) -> Option<RateLimit> {
+    // The protocol has no word for `unlimited`, and `none` has no unit.
+    let limit = limit.rate()?;
     let unit = match limit.period() / NANOS_PER_SECOND {
         _ if !limit.period().is_multiple_of(NANOS_PER_SECOND) => return None,
         1 => Unit::Second,
@@ -96,7 +98,9 @@ mod tests {
         assert_eq!(limit("50/60s"), shown(50, Unit::Minute, "50/min"));
         assert_eq!(limit("5000/h window"), shown(5000, Unit::Hour, "5000/h window"));
         assert_eq!(limit("1/24h"), shown(1, Unit::Day, "1/d"));
-        for text in ["1/500ms", "1/2s", "1/w", "10 in any 1s", "5000000000/d window"] {
+        for text in
+            ["unlimited", "none", "1/500ms", "1/2s", "1/w", "10 in any 1s", "5000000000/d window"]
+        {
             assert_eq!(limit(text), None, "{text}");
         }
     }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use envoy_types::pb::envoy::extensions::common::ratelimit::v3::rate_limit_descriptor::Entry;
-use tidegate::{Limiter, NamedLimit};
+use tidegate::{AnyLimit, Limit, Limiter, NamedLimit};
 
 use crate::bucket_key::BucketKey;
 use crate::rules_file::{EntryText, LimitText, RuleText, RulesFile};
@@ -167,10 +167,13 @@ impl Rule {
 
 /// Refuses a rule that has the prefix of an earlier one with other limits. The two would share
 /// buckets; each call would convert the debt that the other has written, and neither limit would
-/// be kept.
+/// be kept. A rule without buckets shares none.
 fn check_prefix_is_free(earlier: &[Rule], rule: &Rule) -> Result<(), String> {
-    let limits = |rule: &Rule| rule.limiter.limits().iter().map(|it| it.limit).collect::<Vec<_>>();
-    let other = earlier.iter().find(|it| it.prefix == rule.prefix && limits(it) != limits(rule));
+    let own = rates_of(rule);
+    let other = earlier.iter().find(|it| {
+        let others = rates_of(it);
+        it.prefix == rule.prefix && !own.is_empty() && !others.is_empty() && others != own
+    });
     other.map_or(Ok(()), |other| {
         Err(format!(
             "{}.prefix: {} has the same prefix {:?} with other limits, so that one bucket \
@@ -178,6 +181,15 @@ fn check_prefix_is_free(earlier: &[Rule], rule: &Rule) -> Result<(), String> {
             rule.name, other.name, rule.prefix
         ))
     })
+}
+
+/// The limits of the rule's buckets.
+fn rates_of(rule: &Rule) -> Vec<Limit> {
+    let limits = || rule.limiter.limits().iter().map(|named| &named.limit);
+    if limits().any(|limit| *limit == AnyLimit::None) {
+        return Vec::new();
+    }
+    limits().filter_map(AnyLimit::rate).copied().collect()
 }
 
 #[cfg(test)]
@@ -269,6 +281,36 @@ mod tests {
     fn a_rule_without_domain_and_match_matches_everything() -> Result<(), String> {
         let rules = parse("[[rules]]\nlimits = [\"1/s\"]")?;
         assert!(rules.find("any", &entries(&[("a", "1"), ("b", "2")])).is_some());
+        Ok(())
+    }
+
+    #[test]
+    fn rules_without_buckets_share_no_prefix() -> Result<(), String> {
+        let rules = parse(
+            r#"
+            [[rules]]
+            match = [{ key = "client", value = "banned" }]
+            limits = ["none", "5/s"]
+
+            [[rules]]
+            match = [{ key = "client", value = "internal" }]
+            limits = ["unlimited"]
+
+            [[rules]]
+            match = ["client"]
+            limits = ["unlimited", "10/s"]
+
+            [[rules]]
+            limits = ["10/s"]
+            "#,
+        )?;
+        let check = |value: &str| {
+            let rule = rules.find("edge", &entries(&[("client", value)]))?;
+            rule.limiter.check(value, 7).ok().map(|decision| (decision.allowed, decision.limit))
+        };
+        assert_eq!(check("banned"), Some((false, 0)));
+        assert_eq!(check("internal"), Some((true, u64::MAX)));
+        assert_eq!((check("other"), check("other")), (Some((true, 10)), Some((false, 10))));
         Ok(())
     }
 

@@ -187,6 +187,7 @@ def documents() -> dict[str, str]:
     return {
         "decide": document("decide", decide),
         "operations": document("operations", operations.traces(LIMITS)),
+        "fixed": document("fixed", operations.fixed_traces(LIMITS)),
     }
 
 

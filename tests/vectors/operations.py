@@ -4,7 +4,7 @@ generate.py writes them.
 
 import random
 
-from oracle import SECOND, Bucket, Tiers
+from oracle import SECOND, Bucket, Tiers, WithWords
 
 MS = 10**6
 MINUTE, HOUR, DAY = 60 * SECOND, 3600 * SECOND, 86400 * SECOND
@@ -230,3 +230,44 @@ def traces(limits):
     named = [answered(name, texts, steps, limits | BY_HAND) for name, texts, steps in TRACES]
     random_ones = [random_trace(number, limits) for number in range(60)]
     return named + [answered(*trace, limits) for trace in random_ones]
+
+
+# Traces of limits that need no bucket, and of others beside them: "cancel" restores nothing there
+# is, and is left to the tests of each language.
+FIXED_TRACES = [
+    ("unlimited allows any cost at once and charges nothing", ["unlimited"],
+     [check(EPOCH, 1), check(EPOCH, 2**53), check(EPOCH, 0), peek(EPOCH, 2**53), reserve(EPOCH, 2**53, 0), settle(EPOCH, 0, 2**53),
+      credit(EPOCH, 5), hold(EPOCH, HOUR), check(EPOCH, 1), reserve(EPOCH, 1, 0)]),
+    ("none refuses every cost above 0, for ever", ["none"],
+     [check(EPOCH, 1), check(EPOCH, 0), check(EPOCH, 2**53), peek(EPOCH, 1), peek(EPOCH, 0), reserve(EPOCH, 1, FOREVER), reserve(EPOCH, 0, 0),
+      credit(EPOCH, 100), settle(EPOCH, 5, 0), hold(EPOCH, HOUR), check(EPOCH + 100 * DAY, 1)]),
+    ("none among limits refuses, whatever they would allow, and is named", ["10/s", "none", "unlimited", "none"],
+     [check(EPOCH, 1), check(EPOCH, 11), check(EPOCH, 0), reserve(EPOCH, 1, FOREVER), peek(EPOCH, 3)]),
+    ("unlimited and unlimited", ["unlimited", "unlimited", "unlimited", "unlimited"], [check(EPOCH, 7), reserve(EPOCH, 7, 0)]),
+    ("unlimited before a limit is as if it were not there", ["unlimited", "10/s"],
+     [check(EPOCH, 4), check(EPOCH, 7), peek(EPOCH, 6), check(EPOCH, 11), reserve(EPOCH, 10, SECOND), hold(EPOCH, HOUR), check(EPOCH, 1),
+      credit(EPOCH, 10), settle(EPOCH, 1, 3)]),
+    ("unlimited between limits: the others bind, by their places", ["10/s", "unlimited", "12/d window"],
+     [check(EPOCH, 10), check(EPOCH, 1), check(EPOCH + 2 * SECOND, 3), peek(EPOCH + 2 * SECOND, 2), check(EPOCH + 2 * SECOND, 2), check(EPOCH + DAY, 10)]),
+    ("unlimited after limits", ["12/d window", "10/s", "unlimited", "unlimited"],
+     [check(EPOCH, 10), check(EPOCH, 1), check(EPOCH, 3), check(EPOCH + SECOND, 2), check(EPOCH + SECOND, 1)]),
+]
+
+
+def fixed_answered(name, texts, steps, limits):
+    buckets = {text: Bucket(*limits[text]) for text in texts if text in limits}
+    both, written = WithWords(texts, buckets), []
+    for step in map(dict, steps):
+        operation, now, *numbers = step.values()
+        answer = both.run(operation, now, *numbers)
+        for field in ("at", "max_wait", "wait"):
+            if field in step:
+                step[field] = str(step[field])
+        step["error" if isinstance(answer, str) else "expect"] = answer
+        written.append(step)
+    return {"name": name, "limits": texts, "steps": written}
+
+
+def fixed_traces(limits):
+    """All traces of `unlimited` and `none`."""
+    return [fixed_answered(*trace, limits) for trace in FIXED_TRACES]

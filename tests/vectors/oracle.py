@@ -202,3 +202,35 @@ class Tiers:
             "reset_after": str(min(bucket.time_until(now, Fraction(bucket.burst)), LAST)),
             "tier": tier,
         }
+
+
+class WithWords:
+    """The answers of limits of which some are the words `unlimited` and `none`.
+
+    `none` refuses whatever costs something. Without it, `unlimited` allows all that the other
+    limits allow, and the answer is theirs; where there are none, it allows everything.
+    """
+
+    def __init__(self, texts: list[str], buckets: dict[str, Bucket]) -> None:
+        self.none = texts.index("none") if "none" in texts else None
+        self.places = [place for place, text in enumerate(texts) if text in buckets]
+        self.rest = Tiers([buckets[texts[place]] for place in self.places])
+
+    def run(self, operation: str, now: int, *numbers: int) -> dict[str, object] | str:
+        if self.none is None and self.places:
+            answer = getattr(self.rest, operation)(now, *numbers)
+            if not isinstance(answer, str):
+                answer["tier"] = self.places[answer["tier"]]
+            return answer
+        cost = numbers[0] if operation in ("check", "peek", "reserve") else 0
+        allowed = cost == 0 or self.none is None
+        most = LAST if self.none is None else 0
+        answer = {
+            "allowed": allowed,
+            "limit": most,
+            "remaining": most,
+            "retry_after": "0" if allowed else str(LAST),
+            "reset_after": str(LAST - most),
+            "tier": self.none or 0,
+        }
+        return {**answer, "delay": "0"} if operation == "reserve" and allowed else answer

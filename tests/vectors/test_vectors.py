@@ -14,7 +14,7 @@ FILES = sorted(HERE.glob("*.json"))
 
 def test_every_vector_file_is_seen() -> None:
     assert [path.name for path in FILES] == [
-        "decide.json", "errors.json", "grammar.json", "operations.json", "redis.json", "surface.json",
+        "decide.json", "errors.json", "fixed.json", "grammar.json", "operations.json", "redis.json", "surface.json",
     ]
 
 
@@ -30,7 +30,7 @@ def test_traces_are_what_the_oracle_says() -> None:
     subprocess.run([sys.executable, HERE / "generate.py", "--check"], check=True)
 
 
-@pytest.mark.parametrize("name", ["decide.json", "operations.json"])
+@pytest.mark.parametrize("name", ["decide.json", "operations.json", "fixed.json"])
 def test_names_are_unique(name: str) -> None:
     names = [trace["name"] for trace in json.loads((HERE / name).read_text())["traces"]]
     assert len(names) == len(set(names))

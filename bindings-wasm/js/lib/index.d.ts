@@ -20,7 +20,7 @@ export interface LimitFields {
   readonly name?: string;
 }
 
-export type Shape = 'smooth' | 'stepped';
+export type Shape = 'smooth' | 'stepped' | 'unlimited' | 'none';
 
 /** A number of tokens per period, and the burst that can be spent at once. Immutable. */
 export class Limit {
@@ -29,8 +29,11 @@ export class Limit {
    * @throws {InvalidArgument} for a field of the wrong type
    */
   constructor(description: LimitInput, options?: { readonly name?: string });
+  /** Infinity for `unlimited`, and 0 for `none`. */
   readonly tokens: number;
+  /** 0 for `unlimited` and `none`, which have no period. */
   readonly periodMs: number;
+  /** Infinity for `unlimited`, and 0 for `none`. */
   readonly burst: number;
   readonly shape: Shape;
   readonly name: string;
@@ -40,7 +43,9 @@ export class Limit {
 
 /**
  * Reads a limit from the grammar's text, such as `"10/s"`, `"100/min burst 20"`,
- * `"5000/h window"` or `"10 in any 1s"`, or from its parts.
+ * `"5000/h window"` or `"10 in any 1s"`, or from its parts. `"unlimited"` allows every call, and
+ * `"none"` refuses every call with a cost above 0. No store is asked for either, and `"unlimited"`
+ * among other limits is as if it were not there.
  *
  * @throws {InvalidLimit} for a text outside the grammar, or a limit that breaks a bound
  * @throws {InvalidArgument} for a field of the wrong type
@@ -52,17 +57,17 @@ export class Decision {
   private constructor();
   /** Whether the cost was charged. A refused call has changed nothing. */
   readonly allowed: boolean;
-  /** The burst of the limit that bound the answer, in tokens. */
+  /** The burst of the limit that bound the answer, in tokens; Infinity for `unlimited`. */
   readonly limit: number;
-  /** The whole tokens of that limit that can be spent at once after this call. */
+  /** The whole tokens of that limit that can be spent at once after this call; Infinity for `unlimited`. */
   readonly remaining: number;
   /**
    * When refused, the shortest time after which the same call would be allowed if there were no
    * other calls: whole milliseconds, rounded up, so that waiting for this time is always enough.
-   * 0 when allowed.
+   * 0 when allowed, and Infinity when it never will be (`none`).
    */
   readonly retryAfterMs: number;
-  /** The time until that limit's bucket is full again: whole milliseconds, rounded up. */
+  /** The time until that limit's bucket is full again: whole milliseconds, rounded up; Infinity for `none`. */
   readonly resetAfterMs: number;
   /**
    * The name of the limit that bound the answer: when refused, the one with the longest

@@ -6,6 +6,8 @@ import { raise } from './engine.js';
 
 const FIELDS = ['tokens', 'periodMs', 'burst', 'shape', 'name'];
 const NANOS_PER_MILLI = 1e6;
+// The limits that are a word of the grammar, each with its tokens and its burst.
+const WORDS = { unlimited: Infinity, none: 0 };
 
 /** A number of tokens per period, and the burst that can be spent at once. Immutable. */
 export class Limit {
@@ -21,10 +23,10 @@ export class Limit {
     const parsed = new ParsedLimit(text);
     raise(parsed);
     this.#text = parsed.text;
-    this.tokens = Number(parsed.tokens);
+    this.tokens = parsed.tokens;
     this.periodMs = Number(parsed.period) / NANOS_PER_MILLI;
-    this.burst = Number(parsed.burst);
-    this.shape = parsed.stepped ? 'stepped' : 'smooth';
+    this.burst = parsed.burst;
+    this.shape = parsed.shape;
     this.name = checkName(options.name ?? description.name ?? this.#text);
     parsed.free();
     Object.freeze(this);
@@ -57,12 +59,24 @@ function textOf(description) {
   }
   checkFields('limit', description, FIELDS);
   const { tokens, periodMs, burst, shape = 'smooth' } = description;
+  if (Object.hasOwn(WORDS, shape)) return word(shape, { tokens, periodMs, burst });
   let text = `${wholeNumber('tokens', tokens)}/${duration(periodMs)}`;
   if (burst !== undefined) text += ` burst ${wholeNumber('burst', burst)}`;
   if (shape !== 'smooth' && shape !== 'stepped') {
-    throw invalid('shape', `it must be "smooth" or "stepped", but is ${describe(shape)}`);
+    throw invalid('shape', `it must be "smooth", "stepped", "unlimited" or "none", but is ${describe(shape)}`);
   }
   return shape === 'stepped' ? `${text} stepped` : text;
+}
+
+// The text of a limit without a rate. Its parts are those of the word, or are left out.
+function word(shape, parts) {
+  for (const [name, value] of Object.entries(parts)) {
+    const only = name === 'periodMs' ? 0 : WORDS[shape];
+    if (value !== undefined && value !== only) {
+      throw invalid(name, `with the shape "${shape}" it must be ${only} or left out, but is ${describe(value)}`);
+    }
+  }
+  return shape;
 }
 
 function wholeNumber(name, value) {

@@ -4,7 +4,7 @@ use core::time::Duration;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use tidegate_core::{Decision, Outcome, Reserved};
+use tidegate_core::{BucketTiers, Decision, Outcome, Reserved};
 use tidegate_protocol::lock::Mutex;
 use tidegate_protocol::{
     ClientConnection, ClientStore, Error, Host as _, PendingQueue, PendingRequest, ServerHandle,
@@ -13,7 +13,7 @@ use tidegate_protocol::{
 use wasm_bindgen::prelude::wasm_bindgen;
 
 use crate::batch::Batch;
-use crate::engine::{Answer, FAILED, Slot, source_index, status};
+use crate::engine::{Answer, FAILED, Slot, in_count, source_index, status};
 use crate::failure::Failure;
 use crate::host::{GuardedStore, JavaScript, in_millis};
 
@@ -38,6 +38,30 @@ impl Answers {
     /// Adds the answer to the call with this id.
     pub(crate) fn put(&self, id: u32, outcome: Result<Outcome, Error>) {
         self.0.lock().push_back((id, outcome));
+    }
+}
+
+/// The answers to the calls of one limiter.
+#[derive(Clone)]
+pub(crate) struct LimiterAnswers {
+    answers: Arc<Answers>,
+    tiers: BucketTiers,
+}
+
+impl LimiterAnswers {
+    /// The answers of a limiter whose buckets are those of `tiers`.
+    pub(crate) const fn new(answers: Arc<Answers>, tiers: BucketTiers) -> Self {
+        Self { answers, tiers }
+    }
+
+    /// Adds the answer to the call with this id. Its decision then names the limit by its place
+    /// among all limits.
+    pub(crate) fn put(&self, id: u32, outcome: Result<Outcome, Error>) {
+        let place = |decision: Decision| {
+            let tier = self.tiers.place(decision.tier);
+            Decision { tier, ..decision }
+        };
+        self.answers.put(id, outcome.map(|outcome| outcome.map_decision(place)));
     }
 }
 
@@ -178,7 +202,7 @@ impl LastAnswer {
     }
 
     fn decide(&mut self, decision: &Decision) -> u32 {
-        *self.record = Record { limit: decision.limit as f64, answer: Answer::of(decision) };
+        *self.record = Record { limit: in_count(decision.limit), answer: Answer::of(decision) };
         source_index(decision.source) * 8 + status(decision)
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tidegate_core::{Decision, Operation, Outcome, Source};
 use tidegate_protocol::{Error, RedisKeys};
 
-use crate::client::Answers;
+use crate::client::LimiterAnswers;
 use crate::host::{Guarded, LeaseKeeper};
 use crate::shared_lines::{LineCall, Telling};
 
@@ -13,7 +13,7 @@ use crate::shared_lines::{LineCall, Telling};
 /// operation is compiled anew for each callback's type.
 pub(crate) enum Completion {
     /// The call with this id is answered.
-    Answer(Arc<Answers>, u32),
+    Answer(LimiterAnswers, u32),
     /// The leases learn of a check, and its call is answered.
     Leased(Box<LeasedCheck>),
     /// A waiting line gets what it has asked for.
@@ -27,7 +27,7 @@ pub(crate) struct LeasedCheck {
     pub(crate) leases: Arc<LeaseKeeper>,
     pub(crate) key: Vec<u8>,
     pub(crate) cost: u64,
-    pub(crate) answers: Arc<Answers>,
+    pub(crate) answers: LimiterAnswers,
     pub(crate) id: u32,
 }
 

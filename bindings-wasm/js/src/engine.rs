@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 
 use tidegate_core::{
-    Cells, Charge, Decision, Error, Limit, MAX_TIERS, Operation, Outcome, Reservation, Reserved,
-    Source, admit, apply, decide_tiers,
+    AnyLimit, BucketTiers, Cells, Charge, Decision, Error, Fixed, Limit, MAX_TIERS, Operation,
+    Outcome, Reservation, Reserved, Source, admit, apply, decide_tiers,
 };
 use tidegate_protocol::{Host as _, Line, LineOptions, Waiting};
 use wasm_bindgen::prelude::wasm_bindgen;
@@ -33,7 +33,11 @@ pub(crate) const FAILED: u32 = u32::MAX;
 /// there is no decision, and then [`take_failure`](Self::take_failure) has the reason.
 #[wasm_bindgen]
 pub struct Engine {
+    /// The limits of the buckets: all but `unlimited` and `none`.
     limits: Box<[Limit]>,
+    tiers: BucketTiers,
+    /// The answers if no bucket could change them.
+    fixed: Option<Fixed>,
     buckets: Buckets,
     keys: KeyRoom,
     answer: Box<Answer>,
@@ -79,9 +83,9 @@ impl Answer {
     /// The numbers of the decision.
     pub(crate) fn of(decision: &Decision) -> Self {
         Self {
-            remaining: decision.remaining as f64,
-            retry_after_ms: decision.retry_after.div_ceil(NANOS_PER_MILLI) as f64,
-            reset_after_ms: decision.reset_after.div_ceil(NANOS_PER_MILLI) as f64,
+            remaining: in_count(decision.remaining),
+            retry_after_ms: in_whole_millis(decision.retry_after),
+            reset_after_ms: in_whole_millis(decision.reset_after),
             retry_after: decision.retry_after,
             reset_after: decision.reset_after,
         }
@@ -130,18 +134,22 @@ impl Engine {
     /// the operations are those of another clock.
     #[wasm_bindgen(constructor)]
     pub fn new(limits: &str, max_waiting: u32, waits_in_real_time: bool) -> Self {
-        let (limits, failure) = match parse_lines(limits) {
+        let (all, failure) = match parse_lines(limits) {
             Ok(limits) => (limits, None),
             Err(failure) => (Box::default(), Some(failure)),
         };
+        let tiers = BucketTiers::new(&all).unwrap_or_default();
+        let limits: Box<[Limit]> = tiers.rates(&all).collect();
         Self {
             buckets: Buckets::new(&limits, Seed(0, 0)),
-            keys: KeyRoom::new(limits.len()),
+            keys: KeyRoom::new(all.len(), tiers),
             lines: Lines::new(LineOptions::new(&limits, Source::Memory, max_waiting as usize)),
             answers: VecDeque::new(),
             answer_status: 0,
             waits_in_real_time,
             limits,
+            tiers,
+            fixed: Fixed::new(&all),
             answer: Box::default(),
             slot: Box::default(),
             failure,
@@ -181,7 +189,7 @@ impl Engine {
     /// Spends `cost` tokens if every limit allows.
     pub fn check(&mut self, key_length: usize, millis: f64, nanos: u32, cost: f64) -> u32 {
         let (now, cost) = (in_nanos(millis, nanos), cost as u64);
-        if key_length == 0 {
+        if key_length == 0 || self.fixed.is_some() {
             return self.run(key_length, now, Operation::Check { cost });
         }
         let limits = &self.limits;
@@ -201,6 +209,9 @@ impl Engine {
     /// Checks that `cost` is within every burst, and spends nothing. Returns 0, or `u32::MAX` if it
     /// is not; then [`take_failure`](Self::take_failure) has the reason.
     pub fn check_cost(&mut self, cost: f64) -> u32 {
+        if self.fixed.is_some() {
+            return 0;
+        }
         match admit(&self.limits, &Operation::Check { cost: cost as u64 }) {
             Ok(()) => 0,
             Err(error) => self.fail(error.into()),
@@ -291,6 +302,11 @@ impl Engine {
         call: u32,
     ) -> u32 {
         let (now, cost) = (in_nanos(millis, nanos), cost as u64);
+        if let Some(fixed) = self.fixed {
+            // No line is needed: there is nothing that could come.
+            self.answers.push_back((call, Ok(fixed.check(cost))));
+            return 0;
+        }
         if let Err(error) = admit(&self.limits, &Operation::Check { cost }) {
             return self.fail(error.into());
         }
@@ -364,16 +380,10 @@ impl Engine {
     // Not inlined and not used by `check` with one key, to keep that hot path small.
     #[inline(never)]
     fn run(&mut self, key_length: usize, now: u64, operation: Operation) -> u32 {
-        let number = self.line_of(key_length);
-        let operation = match number {
-            Some(number) => self.share_returned(number, now, operation),
-            None => operation,
+        let outcome = match self.fixed {
+            Some(fixed) => Ok(fixed.answer(&operation)),
+            None => self.run_on_buckets(key_length, now, operation),
         };
-        let outcome =
-            apply_to(&self.limits, &mut self.buckets, &self.keys.keys(key_length), now, operation);
-        if let (Some(number), Ok(_)) = (number, &outcome) {
-            self.tell_line(number, now, operation);
-        }
         match outcome {
             Ok(Outcome::Decision(decision) | Outcome::Reserved(Reserved::TooFar(decision))) => {
                 self.say(&decision)
@@ -385,6 +395,25 @@ impl Engine {
             Ok(Outcome::Cancelled(all)) => all.into(),
             Err(error) => self.fail(error.into()),
         }
+    }
+
+    fn run_on_buckets(
+        &mut self,
+        key_length: usize,
+        now: u64,
+        operation: Operation,
+    ) -> Result<Outcome, Error> {
+        let number = self.line_of(key_length);
+        let operation = match number {
+            Some(number) => self.share_returned(number, now, operation),
+            None => operation,
+        };
+        let outcome =
+            apply_to(&self.limits, &mut self.buckets, &self.keys.keys(key_length), now, operation);
+        if let (Some(number), Ok(_)) = (number, &outcome) {
+            self.tell_line(number, now, operation);
+        }
+        outcome
     }
 
     /// The line of a call's keys, if somebody waits for them.
@@ -453,7 +482,7 @@ impl Engine {
 
     fn say(&mut self, decision: &Decision) -> u32 {
         *self.answer = Answer::of(decision);
-        status(decision)
+        status(&Decision { tier: self.tiers.place(decision.tier), ..*decision })
     }
 
     fn fail(&mut self, failure: Failure) -> u32 {
@@ -527,12 +556,22 @@ pub(crate) fn in_nanos(millis: f64, nanos: u32) -> u64 {
     (millis as u64).saturating_mul(NANOS_PER_MILLI).saturating_add(nanos.into())
 }
 
+/// A count of tokens as a double; infinite for the largest value, which is that of `unlimited`.
+pub(crate) fn in_count(count: u64) -> f64 {
+    if count == u64::MAX { f64::INFINITY } else { count as f64 }
+}
+
+/// Whole milliseconds, rounded up; infinite for the largest value, which is never.
+fn in_whole_millis(nanos: u64) -> f64 {
+    if nanos == u64::MAX { f64::INFINITY } else { nanos.div_ceil(NANOS_PER_MILLI) as f64 }
+}
+
 /// Parses one to four limits, one per line.
-pub(crate) fn parse_lines(texts: &str) -> Result<Box<[Limit]>, Failure> {
+pub(crate) fn parse_lines(texts: &str) -> Result<Box<[AnyLimit]>, Failure> {
     let count = texts.lines().count();
     if !(1..=MAX_TIERS).contains(&count) {
         return Err(Error::TierCount { count }.into());
     }
-    let parse = |text| Limit::parse(text).map_err(|error| Failure::of_limit(text, error));
+    let parse = |text| AnyLimit::parse(text).map_err(|error| Failure::of_limit(text, error));
     texts.lines().map(parse).collect()
 }

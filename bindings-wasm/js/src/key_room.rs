@@ -1,7 +1,6 @@
 //! The memory into which JavaScript writes the keys of a call.
 
-use tidegate_core::MAX_KEY;
-use tidegate_core::MAX_TIERS;
+use tidegate_core::{BucketTiers, MAX_KEY, MAX_TIERS};
 use tidegate_protocol::RedisKeys;
 
 /// The keys of a call's buckets. The buckets under `Each` are separate from those under `One`.
@@ -38,16 +37,18 @@ impl<'k> Keys<'k> {
 
 /// The memory into which JavaScript writes the keys of a call. It does not move.
 ///
-/// A key for all tiers stands at the beginning. If there is one key per tier, each begins `MAX_KEY`
+/// A key for all tiers stands at the beginning. If there is one key per limit, each begins `MAX_KEY`
 /// bytes after the one before it, and `lengths` has their lengths.
 pub(crate) struct KeyRoom {
     bytes: Box<[u8]>,
     lengths: Box<[u32; MAX_TIERS]>,
+    tiers: BucketTiers,
 }
 
 impl KeyRoom {
-    pub(crate) fn new(tiers: usize) -> Self {
-        Self { bytes: vec![0; tiers * MAX_KEY].into(), lengths: Box::default() }
+    /// The room for keys of `limits` limits, of which those of `tiers` have buckets.
+    pub(crate) fn new(limits: usize, tiers: BucketTiers) -> Self {
+        Self { bytes: vec![0; limits * MAX_KEY].into(), lengths: Box::default(), tiers }
     }
 
     /// The address at which the first key is to be written.
@@ -66,7 +67,8 @@ impl KeyRoom {
     }
 
     /// The keys of a call. `length` is that of the key for all tiers, or 0 if there is one key per
-    /// tier, as no key is empty. If there is only one tier, its key is a key for all tiers.
+    /// limit, as no key is empty; the keys of limits without a bucket are left out. If there is only
+    /// one tier, its key is a key for all tiers.
     pub(crate) fn keys(&self, length: usize) -> Keys<'_> {
         if length > 0 {
             return Keys::One(self.one(length));
@@ -79,6 +81,10 @@ impl KeyRoom {
         for (key, (room, length)) in keys.iter_mut().zip(rooms) {
             *key = room.get(..length as usize).unwrap_or(&[]);
         }
-        Keys::Each(keys)
+        let mut picked: [&[u8]; MAX_TIERS] = Default::default();
+        for (place, key) in picked.iter_mut().zip(self.tiers.pick(&keys)) {
+            *place = key;
+        }
+        if self.tiers.count() == 1 { Keys::One(picked[0]) } else { Keys::Each(picked) }
     }
 }

@@ -1,15 +1,16 @@
 //! Parsed limits, whose properties JavaScript reads.
 
-use tidegate_core::{Limit, Shape};
+use tidegate_core::AnyLimit;
 use wasm_bindgen::prelude::wasm_bindgen;
 
+use crate::engine::in_count;
 use crate::failure::Failure;
 
 /// The limit that a text describes, or the failure to parse the text.
 #[wasm_bindgen]
 #[derive(Debug)]
 pub struct ParsedLimit {
-    limit: Option<Limit>,
+    limit: Option<AnyLimit>,
     failure: Option<Failure>,
 }
 
@@ -18,7 +19,7 @@ impl ParsedLimit {
     /// Parses a limit's text. Check for [`take_failure`](Self::take_failure) before anything else.
     #[wasm_bindgen(constructor)]
     pub fn new(text: &str) -> Self {
-        match Limit::parse(text) {
+        match AnyLimit::parse(text) {
             Ok(limit) => Self { limit: Some(limit), failure: None },
             Err(error) => Self { limit: None, failure: Some(Failure::of_limit(text, error)) },
         }
@@ -29,10 +30,10 @@ impl ParsedLimit {
         self.failure.take()
     }
 
-    /// Tokens per period.
+    /// Tokens per period; infinite for `unlimited`.
     #[wasm_bindgen(getter)]
-    pub fn tokens(&self) -> u64 {
-        self.limit.map_or(0, |limit| limit.tokens())
+    pub fn tokens(&self) -> f64 {
+        self.limit.map_or(0.0, |limit| in_count(limit.tokens()))
     }
 
     /// The period, in nanoseconds.
@@ -41,16 +42,16 @@ impl ParsedLimit {
         self.limit.map_or(0, |limit| limit.period())
     }
 
-    /// The most tokens that can be spent at once.
+    /// The most tokens that can be spent at once; infinite for `unlimited`.
     #[wasm_bindgen(getter)]
-    pub fn burst(&self) -> u64 {
-        self.limit.map_or(0, |limit| limit.burst())
+    pub fn burst(&self) -> f64 {
+        self.limit.map_or(0.0, |limit| in_count(limit.burst()))
     }
 
-    /// Whether tokens come back all at once, at multiples of the period.
+    /// The name of how tokens come back.
     #[wasm_bindgen(getter)]
-    pub fn stepped(&self) -> bool {
-        self.limit.is_some_and(|limit| limit.shape() == Shape::Stepped)
+    pub fn shape(&self) -> String {
+        self.limit.map_or_else(String::new, |limit| limit.shape_name().to_owned())
     }
 
     /// The canonical text.

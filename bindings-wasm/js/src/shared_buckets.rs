@@ -3,13 +3,15 @@
 use core::time::Duration;
 use std::sync::Arc;
 
-use tidegate_core::{BreakerState, Limit, Operation, Outcome, Source, admit};
+use tidegate_core::{
+    AnyLimit, BreakerState, BucketTiers, Fixed, Limit, Operation, Outcome, Source, admit,
+};
 use tidegate_protocol::{
     Error, Host as _, Keys, LeaseOptions, LeasePlan, LineOptions, OnStoreError, RedisKeys,
 };
 use wasm_bindgen::prelude::wasm_bindgen;
 
-use crate::client::{Answers, Client};
+use crate::client::{Client, LimiterAnswers};
 use crate::completion::{Completion, LeasedCheck};
 use crate::engine::{FAILED, Slot, in_nanos, numbers_of, parse_lines};
 use crate::failure::Failure;
@@ -23,9 +25,15 @@ use crate::shared_lines::SharedLines;
 /// when its batch is answered.
 #[wasm_bindgen]
 pub struct SharedBuckets {
+    /// The limits of the buckets: all but `unlimited` and `none`.
     limits: Arc<[Limit]>,
+    tiers: BucketTiers,
+    /// The number of all limits.
+    count: usize,
+    /// The answers if no bucket could change them.
+    fixed: Option<Fixed>,
     prefix: String,
-    answers: Arc<Answers>,
+    answers: LimiterAnswers,
     guarded: Option<Guarded>,
     leases: Option<Arc<LeaseKeeper>>,
     lines: Option<Arc<SharedLines>>,
@@ -35,7 +43,7 @@ pub struct SharedBuckets {
 /// The options of [`SharedBuckets`].
 #[wasm_bindgen]
 pub struct SharedOptions {
-    limits: Box<[Limit]>,
+    limits: Box<[AnyLimit]>,
     prefix: String,
     timeout_ms: u32,
     on_store_error: OnStoreError,
@@ -94,17 +102,23 @@ impl SharedBuckets {
     #[wasm_bindgen(constructor)]
     pub fn new(client: &mut Client, options: SharedOptions) -> Self {
         let SharedOptions { limits, prefix, timeout_ms, on_store_error, .. } = options;
-        let limits: Arc<[Limit]> = limits.into();
+        let all = limits;
+        let tiers = BucketTiers::new(&all).unwrap_or_default();
+        let limits: Arc<[Limit]> = tiers.rates(&all).collect();
+        let answers = LimiterAnswers::new(client.answers(), tiers);
         let mut this = Self {
             limits: Arc::clone(&limits),
+            tiers,
+            count: all.len(),
+            fixed: Fixed::new(&all),
             prefix,
-            answers: client.answers(),
+            answers: answers.clone(),
             guarded: None,
             leases: None,
             lines: None,
             failure: options.failure,
         };
-        if this.failure.is_none() {
+        if this.failure.is_none() && this.fixed.is_none() {
             let store = client.store(timeout_ms);
             let opened = this
                 .leases_of(&store, options.lease)
@@ -116,7 +130,7 @@ impl SharedBuckets {
                 .map(|guarded| {
                     let most = options.max_waiting as usize;
                     let lines = LineOptions::new(&this.limits, Source::Redis, most);
-                    this.lines = Some(SharedLines::new(lines, guarded.clone(), client.answers()));
+                    this.lines = Some(SharedLines::new(lines, guarded.clone(), answers));
                     this.guarded = Some(guarded);
                 });
             this.failure = opened.err().map(Failure::from);
@@ -127,7 +141,7 @@ impl SharedBuckets {
     /// Checks that `cost` is within every burst, and spends nothing. Returns 0, or `u32::MAX` if it
     /// is not; then [`take_failure`](Self::take_failure) has the reason.
     pub fn check_cost(&mut self, cost: f64) -> u32 {
-        match admit(&self.limits, &Operation::Check { cost: cost as u64 }) {
+        match self.admit(&Operation::Check { cost: cost as u64 }) {
             Ok(()) => 0,
             Err(error) => {
                 self.failure = Some(error.into());
@@ -171,7 +185,7 @@ impl SharedBuckets {
             return self.answers.put(id, Ok(Outcome::Decision(decision)));
         }
         let (leases, key) = (Arc::clone(leases), keys.to_vec());
-        let check = LeasedCheck { leases, key, cost, answers: Arc::clone(&self.answers), id };
+        let check = LeasedCheck { leases, key, cost, answers: self.answers.clone(), id };
         let completion = Completion::Leased(Box::new(check));
         self.run_then(keys, lengths, Operation::Check { cost }, completion);
     }
@@ -264,6 +278,10 @@ impl SharedBuckets {
     ) -> u32 {
         let (cost, max_wait) = (cost as u64, in_nanos(max_wait_millis, max_wait_nanos));
         let in_redis = self.checked_keys(keys, lengths, &Operation::Check { cost });
+        if let (Some(fixed), Ok(_)) = (&self.fixed, &in_redis) {
+            self.answers.put(id, Ok(Outcome::Decision(fixed.check(cost))));
+            return FAILED;
+        }
         match (&self.lines, in_redis) {
             (Some(lines), Ok(in_redis)) => {
                 let leases = self.leases.as_ref().filter(|_| lengths.len() == 1);
@@ -360,13 +378,14 @@ impl SharedBuckets {
     }
 
     fn run(&self, keys: &[u8], lengths: &[u32], operation: Operation, id: u32) {
-        let completion = Completion::Answer(Arc::clone(&self.answers), id);
+        let completion = Completion::Answer(self.answers.clone(), id);
         self.run_then(keys, lengths, operation, completion);
     }
 
     /// Runs an operation of which those who wait are told, here and in other processes.
     fn run_for_lines(&self, keys: &[u8], lengths: &[u32], operation: Operation, id: u32) {
         match (&self.lines, self.checked_keys(keys, lengths, &operation)) {
+            (_, Ok(_)) if self.fixed.is_some() => self.run(keys, lengths, operation, id),
             (Some(lines), Ok(keys)) => lines.run(keys, operation, id),
             (_, Err(error)) => self.answers.put(id, Err(error)),
             (None, _) => self.answers.put(id, Err(not_open())),
@@ -374,10 +393,14 @@ impl SharedBuckets {
     }
 
     fn run_then(&self, keys: &[u8], lengths: &[u32], operation: Operation, completion: Completion) {
+        let checked = self.checked_keys(keys, lengths, &operation);
+        if let (Some(fixed), Ok(_)) = (&self.fixed, &checked) {
+            return completion.complete(Ok(fixed.answer(&operation)));
+        }
         let Some(guarded) = &self.guarded else {
             return completion.complete(Err(not_open()));
         };
-        match self.checked_keys(keys, lengths, &operation) {
+        match checked {
             Ok(keys) => {
                 let lines = self.lines.as_ref().filter(|lines| !lines.is_empty());
                 let operation = match lines {
@@ -398,7 +421,7 @@ impl SharedBuckets {
         lengths: &[u32],
         operation: &Operation,
     ) -> Result<RedisKeys, Error> {
-        admit(&self.limits, operation).map_err(Error::from_engine)?;
+        self.admit(operation)?;
         let mut rest = bytes;
         let mut keys = Vec::with_capacity(lengths.len());
         for &length in lengths {
@@ -410,7 +433,24 @@ impl SharedBuckets {
             [key] => Keys::One(key),
             _ => Keys::Each(&keys),
         };
-        Ok(keys.checked(self.limits.len())?.in_redis(&self.prefix))
+        let picked: Vec<_>;
+        let keys = match keys.checked(self.count)? {
+            Keys::Each(keys) => {
+                picked = self.tiers.pick(keys).copied().collect();
+                if let [only] = picked[..] { Keys::One(only) } else { Keys::Each(&picked) }
+            }
+            one => one,
+        };
+        Ok(keys.in_redis(&self.prefix))
+    }
+
+    /// Refuses an operation that can never be allowed.
+    fn admit(&self, operation: &Operation) -> Result<(), Error> {
+        match self.fixed {
+            // It has an answer to any cost.
+            Some(_) => Ok(()),
+            None => admit(&self.limits, operation).map_err(Error::from_engine),
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use tidegate_core::{Charge, Decision, Operation, Outcome, Source};
 use tidegate_protocol::lock::Mutex;
 use tidegate_protocol::{Action, Error, Host as _, LineOptions, RedisKeys, Waiting};
 
-use crate::client::Answers;
+use crate::client::LimiterAnswers;
 use crate::completion::Completion;
 use crate::engine::{less, returned_by};
 use crate::host::{Guarded, JavaScript};
@@ -16,7 +16,7 @@ use crate::line::{LineNumber, Lines, Step};
 pub(crate) struct SharedLines {
     lines: Mutex<Lines>,
     guarded: Guarded,
-    answers: Arc<Answers>,
+    answers: LimiterAnswers,
 }
 
 /// An action of a line that has been sent.
@@ -79,7 +79,11 @@ impl Telling {
 }
 
 impl SharedLines {
-    pub(crate) fn new(options: LineOptions, guarded: Guarded, answers: Arc<Answers>) -> Arc<Self> {
+    pub(crate) fn new(
+        options: LineOptions,
+        guarded: Guarded,
+        answers: LimiterAnswers,
+    ) -> Arc<Self> {
         Arc::new(Self { lines: Mutex::new(Lines::new(options)), guarded, answers })
     }
 

@@ -16,6 +16,9 @@ const METHODS_BEYOND = {
 };
 const PARAMETERS_BEYOND = { acquire: ['signal'] };
 
+// The largest value, which JSON reads as 2^64, stands for no bound.
+const unbounded = (number) => (number === 2 ** 64 ? Infinity : number);
+
 export function readVectors(name) {
   return JSON.parse(readFileSync(new URL(name, VECTORS), 'utf8'));
 }
@@ -37,6 +40,7 @@ export function readOperations() {
 export function testVectors(api, options) {
   testDecisions(api);
   testOperations(api);
+  testFixed(api);
   testGrammar(api);
   testErrors(api);
   testSurface(api, options);
@@ -60,6 +64,15 @@ function testOperations(api) {
   }
 }
 
+function testFixed(api) {
+  for (const trace of nonEmpty(readVectors('fixed.json').traces)) {
+    test(`fixed.json: ${trace.name}`, () => {
+      nonEmpty(trace.steps);
+      assert.deepEqual(replayOperations(api, trace), []);
+    });
+  }
+}
+
 function testGrammar({ limit, InvalidLimit }) {
   const { valid, invalid } = readVectors('grammar.json');
   for (const { text, canonical, tokens, period, burst, shape, ...unknown } of nonEmpty(valid)) {
@@ -69,7 +82,8 @@ function testGrammar({ limit, InvalidLimit }) {
       assert.equal(String(read), canonical);
       const fields = { ...read };
       const periodMs = Number(BigInt(period)) / 1e6;
-      assert.deepEqual(fields, { tokens, periodMs, burst, shape, name: canonical });
+      const counts = { tokens: unbounded(tokens), burst: unbounded(burst) };
+      assert.deepEqual(fields, { ...counts, periodMs, shape, name: canonical });
       assert.deepEqual({ ...limit(canonical) }, fields, 'the canonical text reads back');
       assert.deepEqual({ ...limit({ ...fields }) }, fields, 'the parts read back');
     });

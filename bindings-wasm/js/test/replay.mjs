@@ -12,7 +12,7 @@ export function replayTrace(api, { limits, steps }) {
   return replay(api, limits, checks);
 }
 
-/** Runs a trace of operations.json on one key, and returns the differences from it in words. */
+/** Runs a trace of operations.json or fixed.json on one key, and returns the differences from it in words. */
 export function replayOperations(api, { limits, steps }) {
   return replay(api, limits, steps.map((step) => ({ key: 'k', ...step })));
 }
@@ -109,9 +109,11 @@ function refuse(unknown) {
 
 function expected(expect, limits) {
   if (expect === undefined || 'restored' in expect) return { ...expect };
-  const { tier, retry_after: retryAfter, reset_after: resetAfter, delay, ...same } = expect;
+  const { tier, limit, remaining, retry_after: retryAfter, reset_after: resetAfter, delay, ...same } = expect;
   return {
     ...same,
+    limit: count(limit),
+    remaining: count(remaining),
     ...(delay === undefined ? {} : { delayMs: roundedUp(delay) }),
     retryAfterMs: roundedUp(retryAfter),
     resetAfterMs: roundedUp(resetAfter),
@@ -124,6 +126,12 @@ function millis(nanos) {
   return Number(nanos) / Number(NANOS_PER_MILLI);
 }
 
+// The largest value, which JSON reads as 2^64, stands for no bound.
+function count(number) {
+  return number === 2 ** 64 ? Infinity : number;
+}
+
 function roundedUp(nanos) {
+  if (nanos === FOREVER) return Infinity;
   return Number((BigInt(nanos) + NANOS_PER_MILLI - 1n) / NANOS_PER_MILLI);
 }

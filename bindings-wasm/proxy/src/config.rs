@@ -2,7 +2,7 @@
 
 use core::ops::RangeInclusive;
 
-use tidegate_core::{Limit, MAX_TIERS};
+use tidegate_core::{AnyLimit, BucketTiers, Fixed, Limit, MAX_TIERS};
 
 pub use crate::config_error::ConfigError;
 use crate::config_error::{FieldPath, Problem};
@@ -20,6 +20,12 @@ const STATUS: RangeInclusive<u64> = 400..=599;
 const DEFAULT_STATUS: u32 = 429;
 const TIMEOUT_MS: RangeInclusive<u64> = 1..=60_000;
 const DEFAULT_TIMEOUT_MS: u32 = 20;
+
+/// What stands where there is no limit.
+const UNUSED: [Limit; MAX_TIERS] = match Limit::smooth(1, 1_000_000_000, 1) {
+    Ok(limit) => [limit; MAX_TIERS],
+    Err(_) => panic!("1/s is a limit"),
+};
 
 const SOURCES: &str = "{\"header\": \"x-api-key\"}, {\"client_address\": {}} or {\"path\": {}}";
 const HEADER: &str = "the name of a header, 1 to 64 of the characters that HTTP allows";
@@ -71,14 +77,21 @@ pub struct Local {
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     count: usize,
-    /// Unused elements repeat the first limit.
+    /// The limits of the buckets; unused elements have no meaning.
     limits: [Limit; MAX_TIERS],
+    fixed: Option<Fixed>,
 }
 
 impl Limits {
-    /// The limits, in the order in which they were given.
+    /// The limits of the buckets, in the order in which they were given: all but `unlimited` and
+    /// `none`.
     pub fn as_slice(&self) -> &[Limit] {
         self.limits.get(..self.count).unwrap_or_default()
+    }
+
+    /// The answers if no bucket could change them.
+    pub fn fixed(&self) -> Option<&Fixed> {
+        self.fixed.as_ref()
     }
 }
 
@@ -224,20 +237,25 @@ fn read_service<'a>(reader: &mut Reader<'a>, path: FieldPath<'a>) -> Read<'a, Se
 
 #[inline(never)]
 fn read_limits<'a>(reader: &mut Reader<'a>, path: FieldPath<'a>) -> Read<'a, Limits> {
-    let mut read: Option<Limits> = None;
+    let mut read = [AnyLimit::None; MAX_TIERS];
+    let mut count = 0;
     expect(reader, path, ValueKind::Array, LIMITS)?;
     reader.begin_array()?;
     while reader.item()? {
-        let path = path.item(read.map_or(0, |limits| limits.count));
+        let path = path.item(count);
         let (text, found) = read_text(reader, path, LIMIT)?;
-        let limit = Limit::parse(text.as_str())
+        let limit = AnyLimit::parse(text.as_str())
             .map_err(|error| path.refuse(Problem::Limit { found, error }))?;
-        let limits = read.get_or_insert(Limits { count: 0, limits: [limit; MAX_TIERS] });
-        *limits.limits.get_mut(limits.count).ok_or_else(|| path.refuse(Problem::FifthLimit))? =
-            limit;
-        limits.count += 1;
+        *read.get_mut(count).ok_or_else(|| path.refuse(Problem::FifthLimit))? = limit;
+        count += 1;
     }
-    read.ok_or_else(|| path.mismatch("an empty list", LIMITS))
+    let given = read.get(..count).unwrap_or_default();
+    let tiers = BucketTiers::new(given).map_err(|_| path.mismatch("an empty list", LIMITS))?;
+    let mut limits = Limits { count: tiers.count(), limits: UNUSED, fixed: Fixed::new(given) };
+    for (place, limit) in limits.limits.iter_mut().zip(tiers.rates(given)) {
+        *place = limit;
+    }
+    Ok(limits)
 }
 
 fn read_header_name<'a>(reader: &mut Reader<'a>, path: FieldPath<'a>) -> Read<'a, KeySource> {

@@ -223,20 +223,25 @@ fn without_key(host: &impl Host, plugin: &Plugin, stream: u32, why: NoKey) -> Ac
 fn refuse_locally(request: &Request<'_, impl Host>, plugin: &Plugin, slots: &mut [Slot]) -> bool {
     let Request { host, stream, key, now } = *request;
     let Some(local) = &plugin.config.local else { return false };
-    let in_use = (local.max_keys as usize).min(slots.len());
-    let slots = slots.get_mut(..in_use).unwrap_or_default();
-    let fingerprint = fingerprint(plugin.seed, key);
-    let Some(checked) = buckets::check(slots, local.limits.as_slice(), fingerprint, now) else {
-        return false;
+    let decision = if let Some(fixed) = local.limits.fixed() {
+        fixed.check(1)
+    } else {
+        let in_use = (local.max_keys as usize).min(slots.len());
+        let slots = slots.get_mut(..in_use).unwrap_or_default();
+        let fingerprint = fingerprint(plugin.seed, key);
+        let Some(checked) = buckets::check(slots, local.limits.as_slice(), fingerprint, now) else {
+            return false;
+        };
+        if checked.evicted {
+            plugin.count(host, Counter::Evicted);
+        }
+        checked.decision
     };
-    if checked.evicted {
-        plugin.count(host, Counter::Evicted);
-    }
-    if checked.decision.allowed {
+    if decision.allowed {
         return false;
     }
     plugin.count(host, Counter::LimitedLocal);
-    let shown = plugin.config.headers.then_some(&checked.decision);
+    let shown = plugin.config.headers.then_some(&decision);
     let replied = reply::refused_locally(host, stream, plugin.config.status, shown);
     plugin.count_failure(host, replied);
     true

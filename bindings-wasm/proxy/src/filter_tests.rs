@@ -106,6 +106,32 @@ fn local_limits_are_per_key_and_refusals_show_the_quota() {
 }
 
 #[test]
+fn none_refuses_every_request_and_unlimited_none() {
+    let configured = |limits: &str| {
+        World::new(&format!(r#"{{"key":{{"header":"k"}},"local":{{"limits":{limits}}}}}"#))
+    };
+    let mut none = configured(r#"["5/s","none"]"#);
+    for _ in 0..3 {
+        assert_eq!(none.request().1, Action::Pause);
+    }
+    // Such a request is never allowed, so no header says when.
+    let headers = [("x-ratelimit-limit", "0"), ("x-ratelimit-remaining", "0")];
+    let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+    assert_eq!(none.last_reply().map(|reply| (reply.status, reply.headers)), Some((429, headers)));
+    none.assert_counted(&[("limited_local", 3)]);
+
+    let mut unlimited = configured(r#"["unlimited"]"#);
+    for _ in 0..1_000 {
+        assert_eq!(unlimited.request().1, Action::Continue);
+    }
+    unlimited.assert_counted(&[("ok", 1_000)]);
+
+    let mut mixed = configured(r#"["unlimited","2/s"]"#);
+    let actions = [0; 3].map(|_| mixed.request().1);
+    assert_eq!(actions, [Action::Continue, Action::Continue, Action::Pause]);
+}
+
+#[test]
 fn windows_begin_with_the_wall_clock() {
     let mut world = World::new(
         r#"{"key":{"header":"k"},"local":{"limits":["1/s window"]},"headers":false,"status":503}"#,

@@ -46,13 +46,13 @@ pub(crate) fn refused_locally(
     status: u32,
     decision: Option<&Decision>,
 ) -> Result<(), Status> {
+    // Never has no number, and the header is left out.
+    let seconds = |nanos: u64| (nanos != u64::MAX).then(|| nanos.div_ceil(NANOS_PER_SECOND));
     let quota = decision.map_or_else(Quota::default, |decision| Quota {
         limit: Some(decision.limit),
         remaining: Some(decision.remaining),
-        reset_after: Some(decision.reset_after.div_ceil(NANOS_PER_SECOND)),
-        retry_after: Some(decision.retry_after)
-            .filter(|&nanos| nanos != u64::MAX)
-            .map(|nanos| nanos.div_ceil(NANOS_PER_SECOND)),
+        reset_after: seconds(decision.reset_after),
+        retry_after: seconds(decision.retry_after),
     });
     let details = "tidegate_limited_local";
     refused(host, stream, &Refusal { status, details, body: REFUSED, quota, response: None })

@@ -115,7 +115,7 @@ fn traces() -> impl Iterator<Item = (Vec<Limit>, Vec<Step>)> {
 /// A configuration as JSON and in the protobuf form that Envoy sends, and an answer of a service.
 fn configurations() -> Vec<Vec<u8>> {
     let json = r#"{"key": {"header": "X-Api-Key"}, "missing_key": "deny",
-        "local": {"limits": ["100/s burst 20", "1000/h window", "5/s", "6/s"], "max_keys": 64},
+        "local": {"limits": ["100/s burst 20", "1000/h window", "unlimited", "6/s"], "max_keys": 64},
         "service": {"cluster": "tide\u0067ate", "domain": "d", "descriptor": "e",
                     "timeout": "60s", "on_error": "deny"},
         "status": 599, "stat_prefix": "a_b-C.9", "headers": false}"#;
@@ -133,7 +133,8 @@ fn configurations() -> Vec<Vec<u8>> {
     let status = b"\x08\x02\x12\x02\x08\x0a\x18\x03\x22\x04\x08\x01\x10\x01";
     let header = b"\x0a\x01a\x12\x01b";
     let answer = [b"\x08\x02", &field(2, status)[..], &field(3, header), &field(5, b"slow down")];
-    vec![json.into(), protobuf.concat(), answer.concat()]
+    let none = r#"{"key": {"path": {}}, "local": {"limits": ["5/s", "none"]}}"#;
+    vec![json.into(), none.into(), protobuf.concat(), answer.concat()]
 }
 
 /// A field of a protobuf message, shorter than 128 bytes.

@@ -57,12 +57,7 @@ impl Limiter {
         }
         let (sender, receiver) = oneshot();
         let waiter = self.start_acquire(keys, cost, timeout, |answer| sender.send(answer));
-        let longest = match &self.0.buckets {
-            Buckets::Redis(redis) => redis.store.longest_wait(),
-            Buckets::Memory(_) | Buckets::Shm(_) => None,
-        };
-        // The waiting thread may be the one that is to do the store's I/O.
-        if let Some(longest) = longest {
+        if let Some(longest) = self.longest_wait() {
             match receiver.wait_for(longest + SPARE) {
                 Some(answer) => return answer.map(Granted::claim),
                 None if waiter.is_unanswered() => {
@@ -136,7 +131,11 @@ impl Limiter {
             return Ok(None);
         }
         let decision = match &self.0.buckets {
-            Buckets::Memory(_) | Buckets::Shm(_) => Some(self.check(keys, cost)?),
+            Buckets::Memory(_) | Buckets::Shm(_) | Buckets::Fixed(_) => {
+                Some(self.check(keys, cost)?)
+            }
+            Buckets::WithoutUnlimited(_) if !self.is_remote() => Some(self.check(keys, cost)?),
+            Buckets::WithoutUnlimited(_) => None,
             Buckets::Redis(_) => self.decide_leased(keys, cost),
         };
         Ok(decision.filter(|decision| decision.allowed))

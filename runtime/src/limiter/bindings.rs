@@ -67,7 +67,9 @@ impl Limiter {
         D: FnOnce(Result<Decision, Error>) + Send + 'static,
     {
         let Buckets::Redis(redis) = &self.0.buckets else {
-            return checks.into_iter().for_each(|(keys, cost, done)| done(self.check(keys, cost)));
+            return checks
+                .into_iter()
+                .for_each(|(keys, cost, done)| self.start_check(keys, cost, done));
         };
         redis.guarded.run_all(checks.into_iter().filter_map(|(keys, cost, done)| {
             let (keys, operation) = (keys.into(), Operation::Check { cost });

@@ -1,18 +1,17 @@
 //! `LimiterBuilder`: collects the parts of a limiter and checks them.
 
-use core::sync::atomic::AtomicBool;
 use core::time::Duration;
 use std::sync::Arc;
 
-use tidegate_core::{Clock, Limit, OnFull, Source};
-use tidegate_protocol::{LeasePlan, LineOptions, check_prefix};
+use tidegate_core::{AnyLimit, BucketTiers, Clock, Fixed, Limit, OnFull};
+use tidegate_protocol::{LeasePlan, check_prefix};
 
-use super::{Buckets, Inner, Limiter, NamedLimit, RedisBuckets};
+use super::without_unlimited::WithoutUnlimited;
+use super::{Buckets, Limiter, NamedLimit, RedisBuckets};
 use crate::bounds::{check_deny_cache, check_max_keys, check_max_waiting};
 use crate::clock::{FastClock, ProcessClock};
 use crate::host::Guarded;
 use crate::lease::Leases;
-use crate::line::Lines;
 use crate::memory::{DEFAULT_MAX_KEYS, MemoryTables};
 use crate::shm::SharedTables;
 use crate::store::{Backend, DEFAULT_TIMEOUT, Store};
@@ -165,13 +164,21 @@ impl LimiterBuilder {
     /// [`Error::InvalidLimit`] for a limit that cannot be kept or a number of limits
     /// other than one to four, [`Error::InvalidArgument`] for any other mistake,
     /// [`Error::Store`] when the file of a `shm://` store cannot be had.
-    pub fn build(self) -> Result<Limiter, Error> {
-        let named = self.limits.into_iter().collect::<Result<Box<[_]>, _>>()?;
+    pub fn build(mut self) -> Result<Limiter, Error> {
+        let named =
+            core::mem::take(&mut self.limits).into_iter().collect::<Result<Box<[_]>, _>>()?;
         if !(1..=tidegate_core::MAX_TIERS).contains(&named.len()) {
             let source = tidegate_core::Error::TierCount { count: named.len() };
             return Err(Error::InvalidLimit { text: None, source });
         }
-        let limits: Arc<[Limit]> = named.iter().map(|named| named.limit).collect();
+        let all: Vec<AnyLimit> = named.iter().map(|named| named.limit).collect();
+        let fixed = Fixed::new(&all);
+        let tiers = BucketTiers::new(&all).map_err(Error::from_engine)?;
+        if fixed.is_none() && tiers.count() < all.len() {
+            let limits = tiers.pick(&named).cloned().map(Ok).collect();
+            return Self { limits, ..self }.build_without_unlimited(named, tiers);
+        }
+        let limits: Arc<[Limit]> = tiers.rates(&all).collect();
         let prefix = check_prefix(self.prefix.as_deref().unwrap_or("tidegate"))?.to_owned();
         let store = match self.store {
             Some(StoreChoice::Open(store)) => store,
@@ -188,6 +195,8 @@ impl LimiterBuilder {
         }
         let leases = match (&self.lease, &store.0) {
             (None, _) => None,
+            // There is no bucket to lease.
+            (Some(_), Backend::Redis(_)) if fixed.is_some() => None,
             (Some(lease), Backend::Redis(redis)) => {
                 let terms = lease.terms(&limits)?;
                 let plan = LeasePlan::new(Arc::clone(&limits), terms, prefix.clone());
@@ -210,7 +219,10 @@ impl LimiterBuilder {
                     None => ProcessClock::Fast(FastClock::new()),
                 };
                 let on_full = self.on_full.unwrap_or_default();
-                Buckets::Memory(MemoryTables::new(&limits, max_keys, on_full, clock)?)
+                match fixed {
+                    Some(fixed) => Buckets::Fixed(fixed),
+                    None => Buckets::Memory(MemoryTables::new(&limits, max_keys, on_full, clock)?),
+                }
             }
             _ if self.clock.is_some() => {
                 let message = "a shared store has a clock of its own; leave it out";
@@ -220,23 +232,38 @@ impl LimiterBuilder {
                 let name = if self.max_keys.is_some() { "max_keys" } else { "on_full" };
                 return Err(Error::argument(name, bounded_elsewhere(&store.0)));
             }
-            Backend::Shm(options) => Buckets::Shm(SharedTables::open(&options, &prefix, &limits)?),
+            Backend::Shm(options) => match fixed {
+                Some(fixed) => Buckets::Fixed(fixed),
+                None => Buckets::Shm(SharedTables::open(&options, &prefix, &limits)?),
+            },
             Backend::Redis(store) => {
                 let deny_cache = check_deny_cache(self.deny_cache.unwrap_or(DEFAULT_DENY_CACHE))?;
+                if let Some(fixed) = fixed {
+                    let max_waiting = self.max_waiting.unwrap_or(DEFAULT_MAX_WAITING);
+                    let max_waiting = check_max_waiting(max_waiting)?;
+                    let buckets = Buckets::Fixed(fixed);
+                    return Ok(Limiter::new(named, limits, prefix, buckets, None, max_waiting));
+                }
                 let guarded = store.guarded.clone().keeping_refusals(deny_cache);
                 let guarded = Guarded::new(guarded, Arc::clone(&limits), self.on_store_error)?;
                 Buckets::Redis(RedisBuckets { guarded, store: store.use_by_a_limiter() })
             }
         };
-        let source = match &buckets {
-            Buckets::Memory(_) => Source::Memory,
-            Buckets::Shm(_) => Source::Shm,
-            Buckets::Redis(_) => Source::Redis,
-        };
         let max_waiting = check_max_waiting(self.max_waiting.unwrap_or(DEFAULT_MAX_WAITING))?;
-        let lines = Lines::new(LineOptions::new(&limits, source, max_waiting));
-        let closed = AtomicBool::new(false);
-        Ok(Limiter(Arc::new(Inner { named, limits, prefix, buckets, leases, lines, closed })))
+        Ok(Limiter::new(named, limits, prefix, buckets, leases, max_waiting))
+    }
+
+    /// Builds the limiter of `named`, of which this builder has the limits of `tiers`.
+    fn build_without_unlimited(
+        self,
+        named: Box<[NamedLimit]>,
+        tiers: BucketTiers,
+    ) -> Result<Limiter, Error> {
+        let max_waiting = self.max_waiting.unwrap_or(DEFAULT_MAX_WAITING);
+        let limiter = self.build()?;
+        let (limits, prefix) = (Arc::clone(&limiter.0.limits), limiter.0.prefix.clone());
+        let buckets = Buckets::WithoutUnlimited(WithoutUnlimited::new(limiter, tiers));
+        Ok(Limiter::new(named, limits, prefix, buckets, None, max_waiting))
     }
 }
 

@@ -40,7 +40,7 @@ impl Limiter {
             Buckets::Memory(tables) => tables.check_affordable(key, cost),
             Buckets::Shm(shared) => shared.tables().check_affordable(key, cost),
             // Left out: with a slow path in this match, every answer would go through memory.
-            Buckets::Redis(_) => None,
+            Buckets::Redis(_) | Buckets::Fixed(_) | Buckets::WithoutUnlimited(_) => None,
         }
     }
 
@@ -64,6 +64,9 @@ impl Limiter {
                 if let Some(decision) = self.decide_leased(keys, cost) {
                     return Ok(decision);
                 }
+                decision(self.run_and_wait(keys, Operation::Check { cost }))
+            }
+            Buckets::Fixed(_) | Buckets::WithoutUnlimited(_) => {
                 decision(self.run_and_wait(keys, Operation::Check { cost }))
             }
         }
@@ -93,6 +96,9 @@ impl Limiter {
     ) {
         match &self.0.buckets {
             Buckets::Memory(_) | Buckets::Shm(_) => done(self.check(keys, cost)),
+            Buckets::Fixed(_) | Buckets::WithoutUnlimited(_) => {
+                self.start(keys, Operation::Check { cost }, |outcome| done(decision(outcome)));
+            }
             Buckets::Redis(_) => {
                 let keys = keys.into();
                 if let Some(decision) = self.decide_leased(keys, cost) {

@@ -36,6 +36,10 @@ impl Limiter {
         match &self.0.buckets {
             Buckets::Memory(tables) => tables.check_many(&self.admit_all(checks)?),
             Buckets::Shm(shared) => shared.tables().check_many(&self.admit_all(checks)?),
+            Buckets::Fixed(fixed) => {
+                Ok(self.admit_all(checks)?.iter().map(|(_, cost)| fixed.check(*cost)).collect())
+            }
+            Buckets::WithoutUnlimited(rest) => rest.check_many(&self.admit_all(checks)?),
             Buckets::Redis(redis) => {
                 let (sender, receiver) = oneshot();
                 self.start_check_many(checks, move |answer| sender.send(answer));
@@ -71,6 +75,10 @@ impl Limiter {
         match &self.0.buckets {
             Buckets::Memory(tables) => done(tables.check_many(&checks)),
             Buckets::Shm(shared) => done(shared.tables().check_many(&checks)),
+            Buckets::Fixed(fixed) => {
+                done(Ok(checks.iter().map(|(_, cost)| fixed.check(*cost)).collect()));
+            }
+            Buckets::WithoutUnlimited(rest) => rest.start_check_many(&checks, Box::new(done)),
             Buckets::Redis(redis) => self.check_remotely(redis, checks, done),
         }
     }

@@ -178,7 +178,11 @@ impl Limiter {
 
     /// Whether the store is a client of the program's own.
     fn uses_client(&self) -> bool {
-        matches!(&self.0.buckets, Buckets::Redis(redis) if redis.store.is_client())
+        match &self.0.buckets {
+            Buckets::Redis(redis) => redis.store.is_client(),
+            Buckets::WithoutUnlimited(rest) => rest.limiter().uses_client(),
+            Buckets::Memory(_) | Buckets::Shm(_) | Buckets::Fixed(_) => false,
+        }
     }
 
     pub(super) fn is_closed(&self) -> bool {

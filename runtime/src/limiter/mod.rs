@@ -11,12 +11,14 @@ mod line;
 mod operations;
 mod peek;
 mod run;
+mod without_unlimited;
 
 use core::fmt;
 use core::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 
-use tidegate_core::{Decision, Limit, Source};
+use tidegate_core::{AnyLimit, Decision, Fixed, Limit, Source};
+use tidegate_protocol::LineOptions;
 
 use crate::host::Guarded;
 use crate::lease::Leases;
@@ -26,6 +28,7 @@ use crate::pressure::Pressure;
 use crate::shared_store::StoreUse;
 use crate::shm::SharedTables;
 use crate::{Error, StoreHealth};
+use without_unlimited::WithoutUnlimited;
 
 pub use acquire::{Granted, Waiter};
 pub use builder::LimiterBuilder;
@@ -54,6 +57,7 @@ pub struct Limiter(Arc<Inner>);
 
 struct Inner {
     named: Box<[NamedLimit]>,
+    /// The limits of the buckets: all but `unlimited` and `none`.
     limits: Arc<[Limit]>,
     prefix: String,
     buckets: Buckets,
@@ -66,6 +70,9 @@ enum Buckets {
     Memory(MemoryTables),
     Shm(SharedTables),
     Redis(RedisBuckets),
+    /// No bucket could change the answers.
+    Fixed(Fixed),
+    WithoutUnlimited(WithoutUnlimited),
 }
 
 struct RedisBuckets {
@@ -79,7 +86,7 @@ pub struct NamedLimit {
     /// The name: the limit's canonical text unless one was given.
     pub name: String,
     /// The limit.
-    pub limit: Limit,
+    pub limit: AnyLimit,
 }
 
 impl NamedLimit {
@@ -88,7 +95,7 @@ impl NamedLimit {
     /// # Errors
     /// [`Error::InvalidLimit`], with the text and the bound it breaks.
     pub fn parse(text: &str, name: Option<&str>) -> Result<Self, Error> {
-        let limit = Limit::parse(text)
+        let limit = AnyLimit::parse(text)
             .map_err(|source| Error::InvalidLimit { text: Some(text.to_owned()), source })?;
         Ok(Self { name: name.map_or_else(|| limit.to_string(), str::to_owned), limit })
     }
@@ -98,6 +105,19 @@ impl Limiter {
     /// Starts a limiter: give it at least one limit.
     pub fn builder() -> LimiterBuilder {
         LimiterBuilder::default()
+    }
+
+    fn new(
+        named: Box<[NamedLimit]>,
+        limits: Arc<[Limit]>,
+        prefix: String,
+        buckets: Buckets,
+        leases: Option<Leases>,
+        max_waiting: usize,
+    ) -> Self {
+        let lines = Lines::new(LineOptions::new(&limits, source_of(&buckets), max_waiting));
+        let closed = AtomicBool::new(false);
+        Self(Arc::new(Inner { named, limits, prefix, buckets, leases, lines, closed }))
     }
 
     /// The limits, in the order of [`Decision::tier`].
@@ -126,7 +146,8 @@ impl Limiter {
         match &self.0.buckets {
             Buckets::Memory(tables) => tables.pressure(),
             Buckets::Shm(shared) => shared.pressure(),
-            Buckets::Redis(_) => Pressure::default(),
+            Buckets::Redis(_) | Buckets::Fixed(_) => Pressure::default(),
+            Buckets::WithoutUnlimited(rest) => rest.limiter().pressure(),
         }
     }
 
@@ -143,23 +164,24 @@ impl Limiter {
     /// ```
     pub fn store_health(&self) -> StoreHealth {
         match &self.0.buckets {
-            Buckets::Memory(_) | Buckets::Shm(_) => StoreHealth::NEVER_FAILED,
+            Buckets::Memory(_) | Buckets::Shm(_) | Buckets::Fixed(_) => StoreHealth::NEVER_FAILED,
             Buckets::Redis(redis) => redis.guarded.health(),
+            Buckets::WithoutUnlimited(rest) => rest.limiter().store_health(),
         }
     }
 
-    /// Where the buckets live.
+    /// Where the buckets live; [`Source::Memory`] if `unlimited` or `none` leaves none.
     pub fn source(&self) -> Source {
-        match self.0.buckets {
-            Buckets::Memory(_) => Source::Memory,
-            Buckets::Shm(_) => Source::Shm,
-            Buckets::Redis(_) => Source::Redis,
-        }
+        source_of(&self.0.buckets)
     }
 
     /// Whether calls cross a network.
     pub fn is_remote(&self) -> bool {
-        matches!(self.0.buckets, Buckets::Redis(_))
+        match &self.0.buckets {
+            Buckets::Memory(_) | Buckets::Shm(_) | Buckets::Fixed(_) => false,
+            Buckets::Redis(_) => true,
+            Buckets::WithoutUnlimited(rest) => rest.limiter().is_remote(),
+        }
     }
 
     /// Closes the limiter: later calls, on any clone, answer [`Error::Store`], and so do those that
@@ -174,9 +196,20 @@ impl Limiter {
         if let Some(leases) = &self.0.leases {
             leases.give_back();
         }
-        if let Buckets::Redis(redis) = &self.0.buckets {
-            redis.store.end();
+        match &self.0.buckets {
+            Buckets::Memory(_) | Buckets::Shm(_) | Buckets::Fixed(_) => {}
+            Buckets::Redis(redis) => redis.store.end(),
+            Buckets::WithoutUnlimited(rest) => rest.limiter().close(),
         }
+    }
+}
+
+fn source_of(buckets: &Buckets) -> Source {
+    match buckets {
+        Buckets::Memory(_) | Buckets::Fixed(_) => Source::Memory,
+        Buckets::Shm(_) => Source::Shm,
+        Buckets::Redis(_) => Source::Redis,
+        Buckets::WithoutUnlimited(rest) => rest.limiter().source(),
     }
 }
 

@@ -50,6 +50,8 @@ impl Limiter {
         match &self.0.buckets {
             Buckets::Memory(tables) => done(tables.run(keys, operation)),
             Buckets::Shm(shared) => done(shared.tables().run(keys, operation)),
+            Buckets::Fixed(fixed) => done(Ok(fixed.answer(&operation))),
+            Buckets::WithoutUnlimited(rest) => rest.dispatch(keys, operation, Box::new(done)),
             Buckets::Redis(RedisBuckets { guarded, .. }) => {
                 let stored = keys.in_redis(&self.0.prefix);
                 match operation {
@@ -79,6 +81,10 @@ impl Limiter {
             // Only this process uses the bucket.
             Buckets::Memory(tables) => done(tables.run(keys, operation)),
             Buckets::Shm(shared) => done(shared.tables().run_on_marker(keys, operation)),
+            Buckets::Fixed(fixed) => done(Ok(fixed.answer(&operation))),
+            Buckets::WithoutUnlimited(rest) => {
+                rest.dispatch_on_marker(keys, operation, Box::new(done));
+            }
             Buckets::Redis(RedisBuckets { guarded, .. }) => {
                 guarded.run(keys.in_redis(&self.0.prefix).marker(), operation, done);
             }
@@ -98,7 +104,7 @@ impl Limiter {
             limiter.tell_line(&own, sent, operation, &outcome);
             done(outcome);
         };
-        if matches!(self.0.buckets, Buckets::Memory(_)) {
+        if !self.is_shared() {
             return self.dispatch(keys, operation, finish);
         }
         let (sender, receiver) = oneshot();
@@ -107,6 +113,15 @@ impl Limiter {
             // The answers to one connection come in order.
             finish(receiver.try_recv().unwrap_or_else(|| Err(lost())));
         });
+    }
+
+    /// Whether other processes may use the buckets.
+    fn is_shared(&self) -> bool {
+        match &self.0.buckets {
+            Buckets::Shm(_) | Buckets::Redis(_) => true,
+            Buckets::WithoutUnlimited(rest) => rest.limiter().is_shared(),
+            Buckets::Memory(_) | Buckets::Fixed(_) => false,
+        }
     }
 
     /// [`start`](Self::start), which blocks while a remote store answers.
@@ -133,11 +148,33 @@ impl Limiter {
                 let keys = self.admit(keys.into(), &operation)?;
                 shared.tables().run(keys, self.share_returned(keys, operation))
             }
-            Buckets::Redis(redis) => {
+            Buckets::Fixed(fixed) => {
+                self.admit(keys.into(), &operation).map(|_| fixed.answer(&operation))
+            }
+            Buckets::Redis(_) | Buckets::WithoutUnlimited(_) => {
                 let (sender, receiver) = oneshot();
                 self.start(keys, operation, move |outcome| sender.send(outcome));
-                wait(redis, receiver)
+                self.wait(receiver)
             }
+        }
+    }
+
+    /// Waits for an answer of the store.
+    fn wait<T>(&self, receiver: OneshotReceiver<T>) -> Result<T, Error> {
+        match &self.0.buckets {
+            Buckets::Redis(redis) => wait(redis, receiver),
+            Buckets::WithoutUnlimited(rest) => rest.limiter().wait(receiver),
+            Buckets::Memory(_) | Buckets::Shm(_) | Buckets::Fixed(_) => receiver.wait(),
+        }
+    }
+
+    /// The longest wait for an answer of the store, if the waiting thread may be the one that is to
+    /// do the store's I/O.
+    pub(super) fn longest_wait(&self) -> Option<Duration> {
+        match &self.0.buckets {
+            Buckets::Redis(redis) => redis.store.longest_wait(),
+            Buckets::WithoutUnlimited(rest) => rest.limiter().longest_wait(),
+            Buckets::Memory(_) | Buckets::Shm(_) | Buckets::Fixed(_) => None,
         }
     }
 
@@ -174,8 +211,17 @@ impl Limiter {
         if self.is_closed() {
             return Err(Error::Store("the limiter is closed".into()));
         }
-        admit(&self.0.limits, operation).map_err(Error::from_engine)?;
-        keys.checked(self.0.limits.len())
+        match &self.0.buckets {
+            // It has an answer to any cost.
+            Buckets::Fixed(_) => {}
+            Buckets::Memory(_)
+            | Buckets::Shm(_)
+            | Buckets::Redis(_)
+            | Buckets::WithoutUnlimited(_) => {
+                admit(&self.0.limits, operation).map_err(Error::from_engine)?;
+            }
+        }
+        keys.checked(self.0.named.len())
     }
 }
 

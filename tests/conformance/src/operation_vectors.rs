@@ -1,4 +1,4 @@
-//! The traces of `operations.json`, for all that run them.
+//! The traces of `operations.json` and `fixed.json`, for all that run them.
 
 use serde::Deserialize;
 
@@ -99,15 +99,16 @@ impl Step {
     }
 }
 
-/// Runs every step of the wanted traces, each trace with a runner of its own.
+/// Runs every step of the file's wanted traces, each trace with a runner of its own.
 ///
 /// # Panics
 /// When answers differ; the message has all differences.
 pub fn run_all<R: FnMut(&Step) -> Result<Option<Answer>, String>>(
+    file: &str,
     wanted: impl Fn(&Trace) -> bool,
     mut new_runner: impl FnMut(&Trace) -> R,
 ) {
-    let vectors: Vectors = load("operations.json");
+    let vectors: Vectors = load(file);
     let (mut steps, mut differences) = (0, Vec::new());
     for trace in vectors.traces.iter().filter(|trace| wanted(trace)) {
         let mut run = new_runner(trace);

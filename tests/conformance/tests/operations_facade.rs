@@ -29,16 +29,23 @@ struct Subject {
 
 #[test]
 fn with_one_key() {
-    run_all(Form::OneKey);
+    run_all("operations.json", Form::OneKey);
 }
 
 #[test]
 fn with_a_key_per_limit() {
-    run_all(Form::KeyPerLimit);
+    run_all("operations.json", Form::KeyPerLimit);
 }
 
-fn run_all(form: Form) {
+#[test]
+fn limits_that_need_no_bucket() {
+    run_all("fixed.json", Form::OneKey);
+    run_all("fixed.json", Form::KeyPerLimit);
+}
+
+fn run_all(file: &str, form: Form) {
     vectors::run_all(
+        file,
         |trace| !trace.changes_limits(),
         |trace| {
             let mut subject = Subject::new(&trace.limits, form);

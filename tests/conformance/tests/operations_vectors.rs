@@ -133,6 +133,7 @@ fn run_in_scripts(run_script: &RefCell<RunScript<'_>>, key_per_tier: bool) {
 /// Runs all traces, and checks that a refusal or an error changes nothing.
 fn run_all<B: Bucket>(mut bucket_of: impl FnMut(usize) -> B) {
     vectors::run_all(
+        "operations.json",
         |_| true,
         |trace| {
             let limits = parse(&trace.limits);

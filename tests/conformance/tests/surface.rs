@@ -123,6 +123,11 @@ const CLASSES: &[InRust] = &[
 
 /// Types that other languages have in another form: name, why Rust has it, and its members.
 const RUST_ONLY: &[(&str, &str, &[&str])] = &[
+    (
+        "AnyLimit",
+        "Limit in other languages, which is a rate or a word",
+        &["burst", "parse", "period", "rate", "shape_name", "tokens"],
+    ),
     ("BreakerState", "a word in other languages", &["as_str"]),
     ("Bucket", "one bucket without a key", &["check", "check_at", "limit", "new", "with_clock"]),
     ("Cause", "an exception in other languages", &["get", "new"]),
@@ -136,9 +141,9 @@ const RUST_ONLY: &[(&str, &str, &[&str])] = &[
     ("OnFull", "a word in other languages", &["as_str", "parse"]),
     ("OnStoreError", "a word in other languages", &["parse"]),
     ("Operation", "the engine's operations, for hosts that store buckets themselves", &[]),
-    ("Outcome", "the outcome of an Operation", &["from_source"]),
+    ("Outcome", "the outcome of an Operation", &["from_source", "map_decision"]),
     ("Reserved", "the outcome of Operation::Reserve", &[]),
-    ("Shape", "a word in other languages", &[]),
+    ("Shape", "a word in other languages", &["as_str"]),
     ("Source", "a word in other languages", &["as_str", "parse"]),
     ("Store", "limiters on one URL share a store in other languages", &["open", "open_on", "ping"]),
     (

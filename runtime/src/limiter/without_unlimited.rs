@@ -1,0 +1,132 @@
+//! Limiters with `unlimited` among other limits, which is as if it were not there.
+
+use tidegate_core::{BucketTiers, Decision, MAX_TIERS, Operation, Outcome};
+
+use super::Limiter;
+use crate::{Error, Keys};
+
+/// A limiter of the other limits, and their places among all limits: keys that are given one for
+/// each limit lose those of `unlimited`, and decisions name the limits as the caller counts them.
+pub(super) struct WithoutUnlimited {
+    limiter: Limiter,
+    tiers: BucketTiers,
+}
+
+/// A callback of one type: this limiter calls methods that call it, and each would otherwise wrap
+/// the callback's type in another.
+type Done<T> = Box<dyn FnOnce(Result<T, Error>) + Send>;
+
+impl WithoutUnlimited {
+    /// `limiter` has the limits of `tiers` only.
+    pub(super) const fn new(limiter: Limiter, tiers: BucketTiers) -> Self {
+        Self { limiter, tiers }
+    }
+
+    pub(super) const fn limiter(&self) -> &Limiter {
+        &self.limiter
+    }
+
+    /// [`Limiter::dispatch`] of the other limits. The lines are those of the limiter of all.
+    pub(super) fn dispatch(&self, keys: Keys<'_>, operation: Operation, done: Done<Outcome>) {
+        let (limiter, done) = (&self.limiter, self.placing(done));
+        self.with_keys(keys, |keys| match operation {
+            // A lease may decide these.
+            Operation::Check { cost } => limiter.start_check(keys, cost, decided(done)),
+            Operation::Peek { cost } => limiter.start_peek(keys, cost, decided(done)),
+            Operation::Reserve { .. }
+            | Operation::Cancel(_)
+            | Operation::Settle { .. }
+            | Operation::Credit { .. }
+            | Operation::Hold { .. }
+            | Operation::Reset => limiter.dispatch(keys, operation, done),
+        });
+    }
+
+    /// [`Limiter::dispatch_on_marker`] of the other limits.
+    pub(super) fn dispatch_on_marker(
+        &self,
+        keys: Keys<'_>,
+        operation: Operation,
+        done: Done<Outcome>,
+    ) {
+        let done = self.placing(done);
+        self.with_keys(keys, |keys| self.limiter.dispatch_on_marker(keys, operation, done));
+    }
+
+    /// [`Limiter::check_many`] with keys that have been checked.
+    pub(super) fn check_many(&self, checks: &[(Keys<'_>, u64)]) -> Result<Vec<Decision>, Error> {
+        let picked = self.pick_all(checks);
+        let answer = self.limiter.check_many(self.with_picked(checks, &picked));
+        answer.map(|decisions| place_all(self.tiers, decisions))
+    }
+
+    /// [`Limiter::start_check_many`] with keys that have been checked.
+    pub(super) fn start_check_many(&self, checks: &[(Keys<'_>, u64)], done: Done<Vec<Decision>>) {
+        let (tiers, picked) = (self.tiers, self.pick_all(checks));
+        self.limiter.start_check_many(self.with_picked(checks, &picked), move |answer| {
+            done(answer.map(|decisions| place_all(tiers, decisions)));
+        });
+    }
+
+    /// A callback that names the limits as the caller counts them.
+    fn placing(&self, done: Done<Outcome>) -> impl FnOnce(Result<Outcome, Error>) + Send + use<> {
+        let tiers = self.tiers;
+        move |outcome| {
+            done(outcome.map(|outcome| outcome.map_decision(|decision| place(tiers, decision))));
+        }
+    }
+
+    fn with_keys<R>(&self, keys: Keys<'_>, call: impl FnOnce(Keys<'_>) -> R) -> R {
+        let picked = self.pick(keys);
+        call(self.picked_of(keys, &picked))
+    }
+
+    /// The keys of the tiers, where there is one for each limit.
+    fn pick<'k>(&self, keys: Keys<'k>) -> [&'k [u8]; MAX_TIERS] {
+        let mut picked: [&[u8]; MAX_TIERS] = Default::default();
+        if let Keys::Each(keys) = keys {
+            for (place, key) in picked.iter_mut().zip(self.tiers.pick(keys)) {
+                *place = key;
+            }
+        }
+        picked
+    }
+
+    fn picked_of<'k>(&self, keys: Keys<'k>, picked: &'k [&'k [u8]; MAX_TIERS]) -> Keys<'k> {
+        match keys {
+            Keys::One(key) => Keys::One(key),
+            // With one limit both forms mean the same bucket.
+            Keys::Each(_) if self.tiers.count() == 1 => Keys::One(picked[0]),
+            Keys::Each(_) => Keys::Each(picked.get(..self.tiers.count()).unwrap_or(picked)),
+        }
+    }
+
+    fn pick_all<'k>(&self, checks: &[(Keys<'k>, u64)]) -> Vec<[&'k [u8]; MAX_TIERS]> {
+        checks.iter().map(|(keys, _)| self.pick(*keys)).collect()
+    }
+
+    fn with_picked<'k>(
+        &self,
+        checks: &'k [(Keys<'k>, u64)],
+        picked: &'k [[&'k [u8]; MAX_TIERS]],
+    ) -> impl Iterator<Item = (Keys<'k>, u64)> {
+        let checks = checks.iter().zip(picked);
+        checks.map(|((keys, cost), picked)| (self.picked_of(*keys, picked), *cost))
+    }
+}
+
+/// A callback for a decision that is an outcome.
+fn decided(
+    done: impl FnOnce(Result<Outcome, Error>) + Send,
+) -> impl FnOnce(Result<Decision, Error>) + Send {
+    move |answer| done(answer.map(Outcome::Decision))
+}
+
+/// The decision, with the place of its limit among all limits.
+fn place(tiers: BucketTiers, decision: Decision) -> Decision {
+    Decision { tier: tiers.place(decision.tier), ..decision }
+}
+
+fn place_all(tiers: BucketTiers, decisions: Vec<Decision>) -> Vec<Decision> {
+    decisions.into_iter().map(|decision| place(tiers, decision)).collect()
+}
