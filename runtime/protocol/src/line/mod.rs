@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use tidegate_core::{Charge, Decision, MAX_SPAN, Reserved};
 
 use crate::error::Error;
-use slots::{Slot, Slots};
+use slots::{Brought, Slot, Slots};
 
 pub use action::{Action, Asked, Cancelled, LineOptions, Waiting};
 
@@ -386,9 +386,12 @@ impl Line {
 
     /// A reservation has failed: its waiter is told, unless others have left slots that are enough.
     fn not_reserved(&mut self, id: u64, answer: Result<Decision, Error>) {
-        self.is_unsure = true;
         if self.missing() > 0 && self.remove(id).is_some() {
             self.actions.push_back(Action::Answer { id, answer });
+            // Nobody else has lost anything if the others have enough.
+            self.is_unsure |= self.missing() > 0;
+        } else {
+            self.is_unsure = true;
         }
     }
 
@@ -440,22 +443,23 @@ impl Line {
         }
     }
 
-    /// Refuses all waiters whose tokens come too late for them, after slots have been lost.
+    /// Refuses all waiters whose tokens come too late for them, after slots have been lost. One pass,
+    /// because a line may be long.
     fn refuse_late(&mut self, now: u64) {
-        let mut place = 0;
-        let mut before = 0;
-        while let Some(waiter) = self.waiters.get(place) {
+        let mut before = 0_u64;
+        let mut brought = Brought::default();
+        for waiter in core::mem::take(&mut self.waiters) {
+            let had = before.saturating_sub(self.in_hand);
             let needed = (before + waiter.cost).saturating_sub(self.in_hand);
             // Slots yet to come are not before the end of a hold.
-            let covered = self.slots.covering(needed, self.options.width);
+            let covered = self.slots.covering_after(&mut brought, had, needed, self.options.width);
             let at = covered.unwrap_or(self.held_until);
             if at > waiter.deadline {
-                let (id, late) = (waiter.id, at - waiter.deadline);
-                self.remove(id);
-                self.refuse(id, late, at.saturating_sub(now));
+                self.wanted -= waiter.cost;
+                self.refuse(waiter.id, at - waiter.deadline, at.saturating_sub(now));
             } else {
                 before += waiter.cost;
-                place += 1;
+                self.waiters.push_back(waiter);
             }
         }
     }

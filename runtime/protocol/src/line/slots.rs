@@ -25,6 +25,15 @@ impl Slot {
     }
 }
 
+/// How far a walk over the slots has come.
+#[derive(Debug, Default)]
+pub(super) struct Brought {
+    /// The first slot that has not been passed.
+    place: usize,
+    /// The tokens of the slots before it.
+    tokens: u64,
+}
+
 #[derive(Debug)]
 pub(super) struct Slots {
     /// Ascending by time.
@@ -106,5 +115,33 @@ impl Slots {
             surplus -= slot.tokens;
         }
         Some(0)
+    }
+
+    /// [`covering`](Self::covering) for a walk in which `had`, the tokens that the callers before
+    /// have, only grows. It is less than `tokens`, unless `tokens` is 0.
+    pub(super) fn covering_after(
+        &self,
+        brought: &mut Brought,
+        had: u64,
+        tokens: u64,
+        width: u64,
+    ) -> Option<u64> {
+        if tokens == 0 {
+            return Some(0);
+        }
+        while let Some(slot) = self.slots.get(brought.place)
+            && brought.tokens + slot.tokens <= had
+        {
+            brought.tokens += slot.tokens;
+            brought.place += 1;
+        }
+        let mut sum = brought.tokens;
+        for slot in self.slots.range(brought.place..) {
+            sum += slot.tokens;
+            if sum >= tokens {
+                return Some(slot.time_of(slot.tokens - (sum - tokens), width));
+            }
+        }
+        None
     }
 }

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use tidegate_core::{Cells, Decision, Limit, Operation, Outcome, Reserved, Source, apply};
 
+use super::slots::{Brought, Slot, Slots};
 use super::{Action, Asked, Cancelled, Line, LineOptions};
 use crate::error::Error;
 
@@ -535,4 +536,48 @@ fn closing_tells_everybody_and_gives_all_back() {
     world.now += 100 * MILLI;
     let free = world.bucket(Operation::Check { cost: 1 });
     assert!(matches!(free, Outcome::Decision(Decision { allowed: true, .. })));
+}
+
+#[test]
+fn who_is_refused_costs_a_long_line_little() {
+    // Quadratic work for each of them would take minutes.
+    let mut world = World::new("10/s burst 1", 1, 0, 1);
+    world.lines[0].options.max_waiting = 20_000;
+    for _ in 0..5_000 {
+        world.arrive(0, 1, u64::MAX);
+    }
+    for _ in 0..5_000 {
+        world.arrive(0, 1, MILLI);
+    }
+    let refused = world.answers.iter().filter(|answer| !answer.allowed).count();
+    assert_eq!((world.lines[0].waiting(world.now).callers, refused), (4_999, 5_000));
+    // While their reservations are under way, each answer looks at all who wait.
+    let mut world = World::new("10/s burst 1", 1, MILLI, 1);
+    world.lines[0].options.max_waiting = 20_000;
+    for _ in 0..3_000 {
+        world.arrive(0, 1, u64::MAX);
+    }
+    world.hold(SECOND, Some(0));
+    world.pass(100 * MILLI);
+    assert_eq!(world.lines[0].waiting(world.now).callers, 3_000);
+}
+
+#[test]
+fn a_walk_over_the_slots_finds_what_a_search_finds() {
+    let mut random = Random(7);
+    for _ in 0..500 {
+        let mut slots = Slots::new();
+        for at in 0..random.below(8) {
+            let (at, tokens) = (1000 * at + random.below(1500), 1 + random.below(5));
+            let charge = tidegate_core::Charge::default();
+            slots.insert(Slot { at, tokens, charge, made: 0, is_fixed: false });
+        }
+        let (mut brought, mut had, width) = (Brought::default(), 0, random.below(200));
+        while had < 40 {
+            let needed = had + 1 + random.below(6);
+            let found = slots.covering_after(&mut brought, had, needed, width);
+            assert_eq!(found, slots.covering(needed, width), "{had} {needed} {slots:?}");
+            had = if random.one_in(3) { had } else { needed };
+        }
+    }
 }
