@@ -134,6 +134,12 @@ impl Checks<'_> {
     }
 }
 
+/// An argument that Python code checks; `None` only when it is left out.
+#[allow(clippy::unnecessary_wraps)] // PyO3 asks for a Result
+pub(crate) fn given(object: &Bound<'_, PyAny>) -> PyResult<Option<Py<PyAny>>> {
+    Ok(Some(object.clone().unbind()))
+}
+
 /// A cost in tokens: a whole number, but not a `bool`.
 pub(crate) fn cost(object: &Bound<'_, PyAny>) -> PyResult<u64> {
     whole_tokens("cost", object)

@@ -9,8 +9,8 @@ use tidegate::bindings::{CancelOnDrop, decision};
 use tidegate::{Error, LeaseOptions, ManualClock, OnFull, OnStoreError, Operation};
 
 use crate::arguments::{
-    Checks, Keys, StoreChoice, actual, charged, clock, cost, deny_cache, key_per_limit, lease,
-    max_keys, max_wait, max_waiting, on_full, on_store_error, one_key, peers, prefix, store,
+    Checks, Keys, StoreChoice, actual, charged, clock, cost, deny_cache, given, key_per_limit,
+    lease, max_keys, max_wait, max_waiting, on_full, on_store_error, one_key, peers, prefix, store,
     store_timeout, timeout, tokens, wait,
 };
 use crate::clients::ClientConnection;
@@ -381,6 +381,46 @@ impl Limiter {
             Ok(Err(error)) => return Err(exception(py, &error)),
         };
         Py::new(py, this.decision(py, granted.claim()))
+    }
+
+    /// Charges an estimate for a `with` block. Entering waits as acquire does; the block gets a
+    /// Charge, whose settle corrects the charge once the true cost is known. What is neither settled
+    /// nor cancelled in the block counts as used at the estimate. An exception that leaves the block
+    /// gives all of the tokens back, unless `on_error` is "settle", which keeps the estimate. A
+    /// failure of the store meanwhile does not replace that exception; the estimate stays charged.
+    /// It stays charged too after a settle that failed with a StoreError, because the store may have
+    /// carried it out.
+    ///
+    /// Raises InvalidArgument for `on_error`. Entering raises the errors of acquire.
+    ///
+    /// >>> limiter = Limiter("60000/min", clock=FakeClock())
+    /// >>> with limiter.reserving("model", cost=4_000, timeout=10) as charge:
+    /// ...     used = 1_500  # call the model here
+    /// ...     decision = charge.settle(used)
+    /// >>> decision.remaining
+    /// 58500
+    /// >>> with limiter.reserving("model", cost=4_000):
+    /// ...     raise ConnectionError("the model cannot be reached")
+    /// Traceback (most recent call last):
+    /// ConnectionError: the model cannot be reached
+    /// >>> limiter.peek("model", cost=0).remaining
+    /// 58500
+    #[pyo3(
+        signature = (key, cost, timeout=None, *, on_error=None),
+        text_signature = "($self, key, cost, timeout=None, *, on_error='cancel')"
+    )]
+    fn reserving<'py>(
+        slf: &Bound<'py, Self>,
+        key: &Bound<'py, PyAny>,
+        cost: &Bound<'py, PyAny>,
+        timeout: Option<&Bound<'py, PyAny>>,
+        #[pyo3(from_py_with = given)] on_error: Option<Py<PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let reserving = slf.py().import("tidegate._charge")?.getattr("Reserving")?;
+        match on_error {
+            None => reserving.call1((slf, key, cost, timeout)),
+            Some(on_error) => reserving.call1((slf, key, cost, timeout, on_error)),
+        }
     }
 
     /// Who waits for `key` in acquire, in this process and on this limiter: how many callers, for

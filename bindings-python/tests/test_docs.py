@@ -35,7 +35,8 @@ EXAMPLES = examples()
 def test_there_are_examples() -> None:
     assert {test.name for test in EXAMPLES} >= {
         "tidegate", "Limit", "Limiter", "AsyncLimiter", "Decision", "FakeClock", "InvalidLimit",
-        "AsyncLimiter.acquire", "AsyncReservation", "Limiter.acquire", "Limiter.check_many",
+        "AsyncCharge", "AsyncLimiter.acquire", "AsyncLimiter.reserving", "AsyncReservation", "Charge", "Charge.cancel",
+        "Limiter.acquire", "Limiter.reserving", "Limiter.check_many",
         "Limiter.reserve", "RateLimited", "Reservation", "Reservation.cancel",
     }  # fmt: skip
     assert BLOCKS

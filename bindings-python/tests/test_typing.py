@@ -19,7 +19,7 @@ from typing import Literal
 from typing_extensions import assert_type
 
 from tidegate import AsyncLimiter, AsyncReservation, Decision, FakeClock, Limit, Limiter, Reservation
-from tidegate import CostTooLarge, InvalidLimit, Pressure, RateLimited, StoreHealth
+from tidegate import AsyncCharge, Charge, CostTooLarge, InvalidLimit, Pressure, RateLimited, StoreHealth
 import redis
 import redis.asyncio
 
@@ -49,9 +49,20 @@ assert_type(shared.store_health.state, Literal["closed", "open", "half_open"])
 assert_type(AsyncLimiter("1/s", on_store_error="raise", peers=None).store_health, StoreHealth)
 with limiter as entered:
     assert_type(entered, Limiter)
+with limiter.reserving(["user", "org"], 5, timeout=1, on_error="settle") as charge:
+    assert_type(charge, Charge)
+    assert_type(charge.settle(3), Decision)
+    assert_type(charge.cancel(), bool)
+    assert_type((charge.decision, charge.cost), tuple[Decision, int])
 assert_type(Limit("1/s").shape, Literal["smooth", "stepped", "unlimited", "none"])
 assert_type(FakeClock(now=5).now(), int)
 assert_type(InvalidLimit.code, str)
+
+
+def use_in_block() -> Decision:
+    # Such a block hides no exception, so nothing comes after it.
+    with limiter.reserving("k", 5) as held:
+        return held.settle(3)
 
 
 async def use() -> None:
@@ -64,6 +75,10 @@ async def use() -> None:
         assert_type(await reservation.cancel(), bool)
         assert_type(await reservation.settle(3), Decision)
         assert_type(await awaited.settle("k", charged=4, actual=3), Decision)
+        async with awaited.reserving("k", cost=5) as charge:
+            assert_type(charge, AsyncCharge)
+            assert_type(await charge.settle(3), Decision)
+            assert_type(await charge.cancel(), bool)
         try:
             assert_type(await awaited.acquire(["k"], timeout=1), Decision)
         except RateLimited as error:
@@ -89,6 +104,9 @@ MISUSES = [
     "limiter.acquire('k', timeout='1')",
     "limiter.hold('k', None)",
     "limiter.settle('k', 1)",
+    "limiter.reserving('k')",
+    "limiter.reserving('k', 1, on_error='drop')",
+    "limiter.reserving('k', 1).settle(1)",
     "Limiter(5)",
     "Limiter('1/s', store=None)",
     "Limit(5)",

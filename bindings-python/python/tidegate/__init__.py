@@ -8,6 +8,7 @@
 """
 
 from tidegate._async import AsyncLimiter, AsyncReservation
+from tidegate._charge import AsyncCharge, Charge
 from tidegate._errors import (
     CorruptBucket,
     CostTooLarge,
@@ -31,8 +32,10 @@ from tidegate._tidegate import (
 )
 
 __all__ = [
+    "AsyncCharge",
     "AsyncLimiter",
     "AsyncReservation",
+    "Charge",
     "CorruptBucket",
     "CostTooLarge",
     "Decision",

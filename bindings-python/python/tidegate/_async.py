@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Literal, SupportsIndex
 
 from tidegate._calls import calls_of
+from tidegate._charge import AsyncReserving
 from tidegate._clients import async_store
 from tidegate._completions import completions_of
 from tidegate._tidegate import (
@@ -183,6 +184,29 @@ class AsyncLimiter:
             reservation._abandon()
             raise
         return reservation.decision
+
+    def reserving(
+        self,
+        key: _Key,
+        cost: SupportsIndex,
+        timeout: float | None = None,
+        *,
+        on_error: Literal["cancel", "settle"] = "cancel",
+    ) -> AsyncReserving:
+        """Charges an estimate for an `async with` block; see `Limiter.reserving`.
+
+        A task that is cancelled in the block cancels the charge too.
+
+        >>> import asyncio
+        >>> limiter = AsyncLimiter("60000/min", clock=FakeClock())
+        >>> async def main():
+        ...     async with limiter.reserving("model", cost=4_000, timeout=10) as charge:
+        ...         used = 1_500  # call the model here
+        ...         return await charge.settle(used)
+        >>> asyncio.run(main()).remaining
+        58500
+        """
+        return AsyncReserving(self, key, cost, timeout, on_error)
 
     def waiting(self, key: _Key) -> Waiting:
         """Who waits for `key` in `acquire`; see `Limiter.waiting`."""

@@ -7,6 +7,8 @@ from typing import Any, Final, Literal, Protocol, SupportsIndex, TypeAlias, Type
 
 from typing_extensions import NotRequired, Self
 
+from tidegate._charge import Reserving
+
 __all__ = [
     "Decision",
     "FakeClock",
@@ -139,6 +141,14 @@ class Limiter:
     def acquire(
         self, key: _Key, cost: SupportsIndex = 1, *, timeout: float | None = None
     ) -> Decision: ...
+    def reserving(
+        self,
+        key: _Key,
+        cost: SupportsIndex,
+        timeout: float | None = None,
+        *,
+        on_error: Literal["cancel", "settle"] = "cancel",
+    ) -> Reserving: ...
     def waiting(self, key: _Key) -> Waiting: ...
     def settle(self, key: _Key, charged: SupportsIndex, actual: SupportsIndex) -> Decision: ...
     def credit(self, key: _Key, tokens: SupportsIndex) -> Decision: ...
