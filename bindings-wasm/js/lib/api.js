@@ -7,6 +7,7 @@ import { MemoryBuckets } from './memory-buckets.js';
 import { SharedBuckets } from './shared-buckets.js';
 import { STORE_OPTIONS, checkMaxWaiting, checkNotRemote, checkStoreOptions } from './store-options.js';
 
+export { Charge } from './charge.js';
 export { FakeClock } from './clock.js';
 export { Decision } from './decision.js';
 export * from './errors.js';

@@ -1,4 +1,5 @@
 /** The types of the package. */
+/// <reference lib="esnext.disposable" />
 
 /** The forms in which a limit can be given: a text, its parts, or a `Limit`. */
 export type LimitInput = string | LimitFields | Limit;
@@ -156,6 +157,19 @@ export interface AcquireOptions {
   readonly signal?: AbortSignalLike;
 }
 
+export interface ReservingOptions extends AcquireOptions {
+  /** The estimate: the tokens to charge at first, a whole number from 0. */
+  readonly cost: number;
+}
+
+export interface ReservingWorkOptions extends ReservingOptions {
+  /**
+   * What happens when the function fails: `"cancel"` (the default) gives all tokens back, `"settle"`
+   * keeps the estimate charged.
+   */
+  readonly onError?: 'cancel' | 'settle';
+}
+
 /** The callers of `acquire` that wait for the tokens of a key, in this process. */
 export interface Waiting {
   readonly callers: number;
@@ -232,6 +246,36 @@ export interface MemoryReservation extends Reservation {
 }
 
 /**
+ * Tokens that are charged at an estimate, until their true number is known. `Limiter.reserving` makes
+ * it. `settle` or `cancel` corrects the charge, once. What is neither settled nor cancelled when it is
+ * disposed of counts as used at the estimate, and so does a charge that is thrown away.
+ *
+ * It can be declared with `await using` where the runtime has `Symbol.asyncDispose`.
+ */
+export interface Charge {
+  /** The decision of `acquire`: the state of the buckets after the charge. */
+  readonly decision: Decision;
+  /** The tokens that were charged, which is the estimate. */
+  readonly cost: number;
+  /**
+   * Corrects the charge to the `actual` tokens (a whole number, 0 to 2^53), as `Limiter.settle` does.
+   * Tokens that come back go to those who wait in `acquire`. Works once: after another `settle`, after
+   * `cancel` and after the end it rejects with `InvalidArgument`. If it fails it can be called again;
+   * after `StoreTimeout` the store may have corrected the charge already.
+   */
+  settle(actual: number): Promise<Decision>;
+  /**
+   * Gives all tokens back, and resolves to true. Resolves to false if there is nothing to give back:
+   * after `settle`, another `cancel`, and the end. If it fails it can be called again.
+   */
+  cancel(): Promise<boolean>;
+  /** Ends the charge: what is neither settled nor cancelled counts as used at the estimate. */
+  [Symbol.asyncDispose](): Promise<void>;
+}
+
+export const Charge: { readonly prototype: Charge; [Symbol.hasInstance](value: unknown): boolean };
+
+/**
  * Decides whether a key may spend tokens. `createLimiter` makes one.
  *
  * All methods reject with `InvalidArgument` for a mistake in the arguments, and with `StoreError`
@@ -296,6 +340,36 @@ export interface Limiter {
    * ```
    */
   acquire(key: Keys, options?: AcquireOptions): Promise<Decision>;
+  /**
+   * Charges an estimate, to be corrected once the true cost is known. Waits as `acquire` does, with its
+   * options and errors, and resolves to a `Charge`. What is neither settled nor cancelled counts as
+   * used at the estimate.
+   *
+   * ```js
+   * const charge = await limiter.reserving('model', { cost: 4000, timeoutMs: 10_000 });
+   * const used = 1500; // call the model here
+   * await charge.settle(used);
+   * ```
+   *
+   * With `await using charge = await limiter.reserving(…)` the charge ends with its block. A block does
+   * not tell whether an exception ends it: the form with a function does.
+   */
+  reserving(key: Keys, options: ReservingOptions): Promise<Charge>;
+  /**
+   * Charges an estimate while `work` runs, and resolves to what `work` gives. If `work` fails, all
+   * tokens are given back, unless `onError` is `"settle"`, and the call rejects with the error of
+   * `work` whatever the store does. The estimate stays charged after a `settle` that failed with
+   * `StoreError`, because the store may have carried it out.
+   *
+   * ```js
+   * const answer = await limiter.reserving('model', { cost: 4000, timeoutMs: 10_000 }, async (charge) => {
+   *   const { text, used } = { text: 'Hello', used: 1500 }; // call the model here
+   *   await charge.settle(used);
+   *   return text;
+   * });
+   * ```
+   */
+  reserving<T>(key: Keys, options: ReservingWorkOptions, work: (charge: Charge) => T | PromiseLike<T>): Promise<T>;
   /** The callers of `acquire` that wait for the tokens of `key`, in this process. */
   waiting(key: Keys): Waiting;
   /**

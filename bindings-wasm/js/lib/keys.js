@@ -45,5 +45,6 @@ export function badKeyLength(key) {
 /** A copy of the key or keys, which the caller cannot change. */
 export function ownKeys(key) {
   if (typeof key === 'string') return key;
-  return Array.isArray(key) ? key.map(ownKeys) : new Uint8Array(key);
+  if (Array.isArray(key)) return key.map(ownKeys);
+  return key instanceof Uint8Array ? new Uint8Array(key) : key; // what is no key is refused elsewhere
 }

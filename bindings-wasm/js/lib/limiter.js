@@ -1,6 +1,8 @@
 /** The public limiter: it checks arguments, and passes calls on to the buckets of any store. */
 
 import { checkCost, checkCount, checkFields, checkSignal, checkWait, describe, invalid } from './arguments.js';
+import { Charge, holdDuring } from './charge.js';
+import { ownKeys } from './keys.js';
 import { Reservation } from './reservation.js';
 import { throwIfAborted } from './waiters.js';
 
@@ -8,6 +10,8 @@ const CHECK_OPTIONS = ['cost'];
 const MANY_FIELDS = ['key', 'cost'];
 const RESERVE_OPTIONS = ['cost', 'maxWaitMs'];
 const ACQUIRE_OPTIONS = ['cost', 'timeoutMs', 'signal'];
+const RESERVING_OPTIONS = [...ACQUIRE_OPTIONS, 'onError'];
+const ON_ERROR = ['cancel', 'settle'];
 const ACQUIRE_DEFAULTS = { cost: 1, timeoutMs: Infinity, signal: undefined };
 
 /** Decides whether a key may spend tokens, over one to four limits that all must allow. */
@@ -91,6 +95,18 @@ export class Limiter {
     }
   }
 
+  /**
+   * Waits as `acquire` does for the tokens of an estimate, and gives a `Charge` that can be settled or
+   * cancelled. With `work`, calls it with the charge, and resolves to what it gives.
+   */
+  async reserving(key, options, work) {
+    const { cost, timeoutMs, signal, onError } = readReserving(options, work);
+    const own = ownKeys(key);
+    const decision = await this.#buckets.acquire(key, cost, timeoutMs, signal);
+    const charge = new Charge(this.#buckets, own, cost, decision);
+    return work === undefined ? charge : holdDuring(charge, onError, work);
+  }
+
   /** The callers of `acquire` that wait for the tokens of `key` in this process, and for how long. */
   waiting(key) {
     return this.#buckets.waiting(key);
@@ -168,6 +184,20 @@ function readReserve(options = {}) {
   checkFields('options', options, RESERVE_OPTIONS);
   const { cost = 1, maxWaitMs = Infinity } = options;
   return { cost: checkCost(cost), maxWaitMs: checkWait('maxWaitMs', maxWaitMs) };
+}
+
+function readReserving(options, work) {
+  checkFields('options', options, RESERVING_OPTIONS);
+  const { onError, ...acquiring } = options;
+  checkCost(acquiring.cost); // an estimate has no default
+  if (work === undefined) {
+    if (onError !== undefined) throw invalid('onError', 'it is for the form with a function only; leave it out');
+  } else if (typeof work !== 'function') {
+    throw invalid('work', `it must be a function, but is ${describe(work)}`);
+  } else if (onError !== undefined && !ON_ERROR.includes(onError)) {
+    throw invalid('onError', `it must be "cancel" or "settle", but is ${describe(onError)}`);
+  }
+  return { ...readAcquire(acquiring), onError: onError ?? 'cancel' };
 }
 
 function readAcquire(options) {

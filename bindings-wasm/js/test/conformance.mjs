@@ -11,7 +11,7 @@ const VECTORS = new URL('../../../tests/vectors/', import.meta.url);
 const TRACES_WITH_CHANGE = 6;
 // The methods, parameters and options that JavaScript has beyond surface.json.
 const METHODS_BEYOND = {
-  Limiter: ['checkSync', 'checkManySync', 'peekSync', 'reserveSync', 'settleSync', 'creditSync', 'holdSync', 'resetSync'],
+  Limiter: ['checkSync', 'checkManySync', 'peekSync', 'reserveSync', 'settleSync', 'creditSync', 'holdSync', 'resetSync', 'reserving'],
   Reservation: ['cancelSync', 'settleSync'],
 };
 const PARAMETERS_BEYOND = { acquire: ['signal'] };

@@ -1,6 +1,6 @@
 /** Compiled and never run: what the type declarations must accept and refuse. */
 import { CostTooLarge, FakeClock, InvalidLimit, RateLimited, TidegateError } from 'tidegate-wasm';
-import { Limit, Limiter, Reservation, createLimiter, limit } from 'tidegate-wasm';
+import { Charge, Limit, Limiter, Reservation, createLimiter, limit } from 'tidegate-wasm';
 import type { CheckInput, Decision, Keys, LimitInput, LeaseOptions, MemoryLimiter, MemoryReservation, OnStoreError, UpstashClient, Waiting } from 'tidegate-wasm';
 
 const stepped: LimitInput = { tokens: 5, periodMs: 60_000, shape: 'stepped' };
@@ -39,6 +39,15 @@ console.log([callers, tokens, untilMs] satisfies number[], createLimiter({ limit
 const held = [limiter.holdSync('a', 0.5), limiter.resetSync('a'), limiter.creditSync('a', 1), limiter.settleSync('a', 2, 1)];
 const promised = [general.hold('a', 5), general.reset('a'), general.credit('a', 1), general.settle(keys, 2, 1)];
 console.log(many, later, gaveBack, memory, acquired, held satisfies Decision[], promised satisfies Promise<Decision>[]);
+const charge: Promise<Charge> = general.reserving(keys, { cost: 5, timeoutMs: 50, signal });
+charge.then((it) => [it.settle(3) satisfies Promise<Decision>, it.cancel() satisfies Promise<boolean>, it instanceof Charge]);
+const answer: Promise<string> = general.reserving('a', { cost: 5, onError: 'settle' }, async (it) => `${it.cost}`);
+const answered: Promise<number> = limiter.reserving('a', { cost: 5 }, (it) => it.decision.remaining);
+console.log(answer, answered);
+(async () => {
+  await using held = await general.reserving('a', { cost: 5 });
+  console.log(held.cost);
+})();
 
 declare const client: UpstashClient;
 const policy: OnStoreError = 'local';
@@ -65,6 +74,12 @@ new Reservation();
 shared.then((reservation) => reservation.cancelSync());
 // @ts-expect-error the wait is a number of milliseconds
 limiter.holdSync('a', '5');
+// @ts-expect-error an estimate has no default
+limiter.reserving('a', {});
+// @ts-expect-error only a function can fail
+limiter.reserving('a', { cost: 1, onError: 'cancel' });
+// @ts-expect-error an unknown word
+limiter.reserving('a', { cost: 1, onError: 'drop' }, () => 1);
 // @ts-expect-error a signal is an AbortSignal
 limiter.acquire('a', { signal: 5 });
 // @ts-expect-error a check is a key, keys, or an object with them
