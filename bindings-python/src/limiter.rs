@@ -423,7 +423,7 @@ impl Limiter {
         }
     }
 
-    /// Who waits for `key` in acquire, in this process and on this limiter: how many callers, for
+    /// The callers that wait for `key` in acquire, in this process and on this limiter: how many, for
     /// how many tokens together, and for how many seconds still, until the last of them is served.
     ///
     /// Raises InvalidArgument, and StoreError when the limiter is closed.

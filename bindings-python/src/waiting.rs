@@ -50,7 +50,7 @@ pub(crate) fn is_sleep_replaced(py: Python<'_>) -> PyResult<bool> {
     Ok(!is_own)
 }
 
-/// Who waits for a key in `acquire`.
+/// The callers that wait for a key in `acquire`.
 #[pyclass(frozen, eq, hash, module = "tidegate")]
 #[derive(PartialEq, Eq, Hash)]
 pub(crate) struct Waiting(pub(crate) tidegate::Waiting);

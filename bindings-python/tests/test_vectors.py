@@ -209,7 +209,7 @@ def test_the_async_twin_has_the_same_surface(name: str) -> None:
         twin = getattr(found, method)
         assert parameters_of(twin) == described["methods"][method]
         assert kinds_of(twin) == kinds_of(getattr(blocking, method))
-        # Who waits is known in the process.
+        # The line is in the process.
         assert inspect.iscoroutinefunction(twin) == (method != "waiting")
     for method in METHODS_BEYOND.get(name, set()):
         twin = getattr(found, method)

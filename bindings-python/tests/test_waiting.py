@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import random
 import threading
 import time
 from collections.abc import AsyncIterator
@@ -20,27 +22,26 @@ PATIENT = 5.0
 @pytest.fixture(params=["memory", "shm", "url", "client"])
 async def made(
     request: pytest.FixtureRequest, redis_server: RedisServer, prefix: str
-) -> AsyncIterator[type[Maker]]:
+) -> AsyncIterator[Maker]:
     client = redis.asyncio.Redis(port=redis_server.port)
-    stores = {
+    stores: dict[str, dict[str, object]] = {
         "memory": {},
         "shm": {"store": f"shm://{prefix}", "prefix": prefix},
         "url": {"store": redis_server.url, "prefix": prefix, "store_timeout": PATIENT},
         "client": {"store": client, "prefix": prefix, "store_timeout": PATIENT},
     }
-    Maker.options = stores[request.param]
-    yield Maker
+    yield Maker(stores[request.param])
     await client.aclose()
 
 
 class Maker:
     """Makes limiters on one kind of store."""
 
-    options: dict[str, object] = {}
+    def __init__(self, options: dict[str, object]) -> None:
+        self._options = options
 
-    @classmethod
-    def limiter(cls, limit: str, **more: object) -> AsyncLimiter:
-        return AsyncLimiter(limit, **cls.options, **more)  # type: ignore[arg-type]
+    def limiter(self, limit: str, **more: object) -> AsyncLimiter:
+        return AsyncLimiter(limit, **self._options, **more)  # type: ignore[arg-type]
 
 
 async def serve(limiter: AsyncLimiter, demand: int, seconds: int, patience: float) -> list[float]:
@@ -80,7 +81,7 @@ class Gathering:
         self._tasks.append(asyncio.ensure_future(call))  # type: ignore[arg-type]
 
 
-async def test_deadlines_from_outside_waste_no_slot(made: type[Maker]) -> None:
+async def test_deadlines_from_outside_waste_no_slot(made: Maker) -> None:
     # A1: before, the slots of who had left were lost, and after a second nobody was served.
     limiter = made.limiter("100/s burst 1")
     served = await serve(limiter, 150, 4, 0.3)
@@ -93,7 +94,7 @@ async def test_deadlines_from_outside_waste_no_slot(made: type[Maker]) -> None:
     assert len(served) >= 4 * 95
 
 
-async def test_who_leaves_together_leaves_nothing_behind(made: type[Maker]) -> None:
+async def test_who_leaves_together_leaves_nothing_behind(made: Maker) -> None:
     # A2: before, the next caller waited for the slots of all who had left.
     limiter = made.limiter("10/s burst 1")
     group = [asyncio.ensure_future(limiter.acquire("v")) for _ in range(100)]
@@ -108,7 +109,7 @@ async def test_who_leaves_together_leaves_nothing_behind(made: type[Maker]) -> N
     assert limiter.waiting("v").callers == 0
 
 
-async def test_nobody_is_served_during_a_hold(made: type[Maker]) -> None:
+async def test_nobody_is_served_during_a_hold(made: Maker) -> None:
     # A3: before, slots that had been reserved kept their time.
     limiter = made.limiter("20/s burst 1")
     served: list[float] = []
@@ -148,14 +149,14 @@ async def test_a_hold_of_another_limiter_reaches_those_who_wait(
     await other.hold("v", 1.0)
     held = time.monotonic()
     await asyncio.gather(*callers)
-    # Those who are due within 0.1 s may not have heard of it: two of them at 20/s, and one whose
+    # A caller that is due within 0.1 s may not have heard of it: two of them at 20/s, and one whose
     # slot had come before.
     during = [at - held for at in served if held + 0.005 < at < before + 1.0]
     assert len(during) <= 3 and all(at < 0.15 for at in during), during
     assert len(served) == 30
 
 
-async def test_tokens_that_come_back_move_waiters_up(made: type[Maker]) -> None:
+async def test_tokens_that_come_back_move_waiters_up(made: Maker) -> None:
     # A4: before, a quarter of the limit was used.
     limiter = made.limiter("60000/s burst 4000")
 
@@ -171,13 +172,21 @@ async def test_tokens_that_come_back_move_waiters_up(made: type[Maker]) -> None:
     assert 1.85 < took < 2.6, took
 
 
-async def test_who_waits_is_told_that_the_limiter_is_closed(made: type[Maker]) -> None:
+async def until_waiting(limiter: AsyncLimiter, callers: int) -> None:
+    """Waits until so many callers have slots."""
+    while True:
+        waiting = limiter.waiting("k")
+        if waiting.callers == callers and waiting.until > 60 * (callers - 1):
+            return
+        await asyncio.sleep(0.001)
+
+
+async def test_who_waits_is_told_that_the_limiter_is_closed(made: Maker) -> None:
     # A7: before, a caller was served by a closed limiter.
     limiter = made.limiter("1/min")
     await limiter.acquire("k")
     callers = [asyncio.ensure_future(limiter.acquire("k")) for _ in range(3)]
-    while limiter.waiting("k").callers < 3:
-        await asyncio.sleep(0.001)
+    await until_waiting(limiter, 3)
     await limiter.close()
     for answer in await asyncio.gather(*callers, return_exceptions=True):
         assert isinstance(answer, StoreError) and "closed" in str(answer)
@@ -185,12 +194,11 @@ async def test_who_waits_is_told_that_the_limiter_is_closed(made: type[Maker]) -
         await limiter.acquire("k")
 
 
-async def test_a_full_line_refuses_at_once(made: type[Maker]) -> None:
+async def test_a_full_line_refuses_at_once(made: Maker) -> None:
     limiter = made.limiter("1/min", max_waiting=2)
     await limiter.acquire("k")
     callers = [asyncio.ensure_future(limiter.acquire("k")) for _ in range(2)]
-    while limiter.waiting("k").until < 100:
-        await asyncio.sleep(0.001)
+    await until_waiting(limiter, 2)
     assert (limiter.waiting("k").callers, limiter.waiting("k").tokens) == (2, 2)
     with pytest.raises(RateLimited) as refused:
         await limiter.acquire("k")
@@ -223,3 +231,64 @@ async def test_threads_and_tasks_wait_in_one_line(redis_server: RedisServer, pre
 def test_a_bound_of_the_line_out_of_bounds_is_named(wrong: int) -> None:
     with pytest.raises(InvalidArgument, match="max_waiting: it must be 1 to 1000000"):
         Limiter("1/min", max_waiting=wrong)
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_a_mixture_keeps_the_bound_and_leaves_nobody_waiting(
+    made: Maker, seed: int
+) -> None:
+    """Arrivals, deadlines, group cancels, settles, credits and holds at random."""
+    seconds = 60.0 if os.environ.get("TIDEGATE_TEST_LONG") else 2.0
+    chance = random.Random(seed)
+    rate, burst = 200, 5
+    limiter = made.limiter(f"{rate}/s burst {burst}")
+    served: list[tuple[float, int]] = []
+    returned: list[tuple[float, int]] = []
+    holds: list[tuple[float, float]] = []
+
+    async def call(cost: int, timeout: float | None) -> None:
+        try:
+            await limiter.acquire("v", cost, timeout=timeout)
+        except RateLimited:
+            return
+        served.append((time.monotonic(), cost))
+        if cost > 1 and chance.random() < 0.3:
+            back = chance.randrange(cost)
+            returned.append((time.monotonic(), back))
+            await limiter.settle("v", charged=cost, actual=cost - back)
+
+    start = time.monotonic()
+    callers: list[asyncio.Future[None]] = []
+    while time.monotonic() - start < seconds:
+        action = chance.random()
+        if action < 0.8:
+            timeout = None if chance.random() < 0.3 else chance.random() / 2
+            callers.append(asyncio.ensure_future(call(chance.randint(1, burst), timeout)))
+        elif action < 0.9:
+            for caller in chance.sample(callers, min(len(callers), 20)):
+                caller.cancel()
+        elif action < 0.91:
+            before, wait = time.monotonic(), chance.random() / 5
+            await limiter.hold("v", wait)
+            holds.append((time.monotonic(), before + wait))
+        elif action < 0.93:
+            returned.append((time.monotonic(), 1))
+            await limiter.credit("v", 1)
+        await asyncio.sleep(chance.random() / 100)
+    await asyncio.wait_for(asyncio.gather(*callers, return_exceptions=True), 60)
+
+    assert limiter.waiting("v").callers == 0
+    used, back = sum(cost for _, cost in served), sum(tokens for _, tokens in returned)
+    assert used <= burst + rate * (served[-1][0] - start) + back
+    for held, end in holds:
+        # Tokens that come back shorten a hold. A caller that was served before it runs after it.
+        shorter = end - sum(tokens for at, tokens in returned if at < end) / rate
+        assert not [at - held for at, _ in served if held + 0.05 < at < shorter]
+    for caller in callers:
+        error = None if caller.cancelled() else caller.exception()
+        assert error is None, error
+    # Nothing is left of the line: the bucket is full once time has paid.
+    deadline = time.monotonic() + 30
+    while (await limiter.peek("v", 0)).remaining < burst:
+        assert time.monotonic() < deadline, await limiter.peek("v", 0)
+        await asyncio.sleep(0.01)

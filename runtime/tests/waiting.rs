@@ -3,9 +3,10 @@
 
 #![allow(clippy::panic, reason = "how a test fails")]
 
+use core::sync::atomic::{AtomicUsize, Ordering};
 use core::time::Duration;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+
 use std::time::Instant;
 
 use tidegate::{Error, Limiter};
@@ -182,5 +183,25 @@ fn a_shorter_deadline_is_refused_at_once_and_a_longer_one_served() -> Tested {
     assert!(matches!(limiter.acquire("k", 1, patience), Err(Error::RateLimited { .. })));
     assert!(started.elapsed() < 900 * MILLI, "told at once");
     assert!(block_on(waiting)?.allowed);
+    Ok(())
+}
+
+#[cfg(feature = "__bindings")]
+#[test]
+fn a_handle_of_who_was_served_moves_nobody_else() -> Tested {
+    let limiter = limiter("20/s burst 1")?;
+    let wait_for = || {
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let waiter = limiter.acquire_then("k", 1, None, move |answer| {
+            _ = sender.send(answer.map(tidegate::bindings::Granted::claim));
+        });
+        (waiter, receiver)
+    };
+    let (first, answer) = wait_for();
+    assert!(answer.recv().is_ok_and(|answer| answer.is_ok()));
+    while limiter.waiting("k")?.callers > 0 {}
+    let (_second, answer) = wait_for();
+    first.leave();
+    assert!(answer.recv().is_ok_and(|answer| answer.is_ok()), "the second was lost");
     Ok(())
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, SupportsIndex
 
@@ -11,6 +12,7 @@ from tidegate._calls import calls_of
 from tidegate._charge import AsyncReserving
 from tidegate._clients import async_store
 from tidegate._completions import completions_of
+from tidegate._errors import StoreError
 from tidegate._tidegate import (
     Decision,
     FakeClock,
@@ -180,6 +182,11 @@ class AsyncLimiter:
                 reservation._advance()
             elif reservation.delay > 0:
                 await asyncio.sleep(reservation.delay)
+        except asyncio.CancelledError:
+            # Awaited, so that the slot is back when the cancelled task ends.
+            with suppress(StoreError):
+                await AsyncReservation(reservation, self._calls).cancel()
+            raise
         except BaseException:
             reservation._abandon()
             raise
@@ -209,7 +216,7 @@ class AsyncLimiter:
         return AsyncReserving(self, key, cost, timeout, on_error)
 
     def waiting(self, key: _Key) -> Waiting:
-        """Who waits for `key` in `acquire`; see `Limiter.waiting`."""
+        """The callers that wait for `key` in `acquire`; see `Limiter.waiting`."""
         return self._limiter.waiting(key)
 
     async def settle(self, key: _Key, charged: SupportsIndex, actual: SupportsIndex) -> Decision:

@@ -93,8 +93,8 @@ class RemoteCalls(ABC):
         **named: _P.kwargs,
     ) -> asyncio.Future[_T]: ...
 
-    def use_running_loop(self) -> None:
-        """The I/O thread needs no loop."""
+    @abstractmethod
+    def use_running_loop(self) -> None: ...
 
     def check(self, limiter: Limiter, key: _Key, cost: SupportsIndex) -> Awaitable[Decision]:
         return self.start(Limiter.check, _Completions.check, limiter, key, cost)
@@ -133,6 +133,9 @@ class IoThreadCalls(RemoteCalls):
         future: asyncio.Future[_T] = loop.create_future()
         starting(completions, future, on, *arguments, **named)
         return future
+
+    def use_running_loop(self) -> None:
+        pass
 
 
 def calls_of(limiter: Limiter) -> Calls:

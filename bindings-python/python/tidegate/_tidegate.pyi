@@ -17,10 +17,12 @@ __all__ = [
     "Pressure",
     "Reservation",
     "StoreHealth",
+    "Waiting",
     "_Batch",
     "_ClientConnection",
     "_Completions",
     "_PendingQueue",
+    "_Waiter",
     "__version__",
     "_restore",
 ]

@@ -105,7 +105,7 @@ impl Limiter {
         }
     }
 
-    /// Who waits for a key in [`acquire`](Self::acquire) in this process, on this limiter.
+    /// The callers that wait for a key in [`acquire`](Self::acquire) in this process, on this limiter.
     ///
     /// ```
     /// use tidegate::Limiter;

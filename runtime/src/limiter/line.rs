@@ -148,20 +148,30 @@ impl Limiter {
         matches!(operation, Operation::Hold { .. } | Operation::Reset)
     }
 
+    /// The time now, if an operation that is about to be run concerns somebody who waits.
+    pub(super) fn time_for_line(&self, operation: &Operation) -> u64 {
+        let concerns = Self::moves_line(operation) && !self.0.lines.is_empty();
+        if concerns { NativeHost::now() } else { 0 }
+    }
+
     /// Tells those who wait that a bucket was held or reset, by an operation sent at the time `sent`.
-    pub(super) fn tell_line(
+    pub(super) fn tell_line_of(
         &self,
-        keys: &Arc<OwnedKeys>,
+        keys: Keys<'_>,
         sent: u64,
         operation: Operation,
         outcome: &Result<Outcome, Error>,
     ) {
-        let Ok(Outcome::Decision(Decision { source, .. })) = outcome else { return };
-        // A policy has answered: the bucket is as it was.
-        if *source == Source::Fallback || !self.0.lines.has_waiters(keys) {
+        if !Self::moves_line(&operation) || self.0.lines.is_empty() {
             return;
         }
-        self.feed_line(keys, |line, now| match operation {
+        let Ok(Outcome::Decision(Decision { source, .. })) = outcome else { return };
+        let keys = Arc::new(keys.to_owned());
+        // A policy has answered: the bucket is as it was.
+        if *source == Source::Fallback || !self.0.lines.has_waiters(&keys) {
+            return;
+        }
+        self.feed_line(&keys, |line, now| match operation {
             Operation::Hold { wait } => line.line.held(now, sent.saturating_add(wait)),
             Operation::Reset => line.line.restarted(now),
             _ => {}

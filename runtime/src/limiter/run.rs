@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tidegate_core::{Operation, Outcome, admit};
-use tidegate_protocol::Host as _;
+use tidegate_protocol::{Ask, Host as _};
 
 use super::{Buckets, Limiter, RedisBuckets};
 use crate::answer::lost;
 use crate::host::NativeHost;
+use crate::lock::Mutex;
 use crate::oneshot::{OneshotReceiver, oneshot};
 use crate::{Error, Keys};
 
@@ -29,15 +30,20 @@ impl Limiter {
         operation: Operation,
         done: impl FnOnce(Result<Outcome, Error>) + Send + 'static,
     ) {
+        match &self.0.buckets {
+            Buckets::Memory(_) | Buckets::Shm(_) | Buckets::Fixed(_) => {
+                return done(self.run_and_wait(keys, operation));
+            }
+            Buckets::Redis(_) | Buckets::WithoutUnlimited(_) => {}
+        }
         let keys = match self.admit(keys.into(), &operation) {
             Ok(keys) => keys,
             Err(error) => return done(Err(error)),
         };
-        let operation = self.share_returned(keys, operation);
         if Self::moves_line(&operation) {
-            return self.start_for_line(keys, operation, done);
+            return self.run_with_marker(keys, operation, done);
         }
-        self.dispatch(keys, operation, done);
+        self.dispatch(keys, self.share_returned(keys, operation), done);
     }
 
     /// Runs an operation that has been admitted.
@@ -91,28 +97,33 @@ impl Limiter {
         }
     }
 
-    /// Runs a hold or a reset, and tells those who wait. On a shared bucket its marker is held and
-    /// reset, too, after the bucket itself: whoever sees the marker held finds the bucket held.
-    fn start_for_line(
+    /// Runs a hold or a reset, and tells those who wait. The marker of a shared bucket is held and
+    /// reset in the same batch, after the bucket itself: whoever sees the marker held finds the
+    /// bucket held.
+    fn run_with_marker(
         &self,
         keys: Keys<'_>,
         operation: Operation,
         done: impl FnOnce(Result<Outcome, Error>) + Send + 'static,
     ) {
-        let (limiter, own, sent) = (self.clone(), Arc::new(keys.to_owned()), NativeHost::now());
+        let (limiter, own, sent) = (self.clone(), keys.to_owned(), NativeHost::now());
         let finish = move |outcome: Result<Outcome, Error>| {
-            limiter.tell_line(&own, sent, operation, &outcome);
+            own.lend(|keys| limiter.tell_line_of(keys, sent, operation, &outcome));
             done(outcome);
         };
         if !self.is_shared() {
             return self.dispatch(keys, operation, finish);
         }
-        let (sender, receiver) = oneshot();
-        self.dispatch(keys, operation, move |outcome| sender.send(outcome));
-        self.dispatch_on_marker(keys, operation, move |_| {
-            // The answers to one connection come in order.
-            finish(receiver.try_recv().unwrap_or_else(|| Err(lost())));
-        });
+        let (done, marked) = after_both(finish);
+        let Buckets::Redis(redis) = &self.0.buckets else {
+            self.dispatch(keys, operation, done);
+            return self.dispatch_on_marker(keys, operation, marked);
+        };
+        let keys = keys.in_redis(&self.0.prefix);
+        redis.guarded.run_all([
+            Ask { keys: keys.clone(), operation, done },
+            Ask { keys: keys.marker(), operation, done: marked },
+        ]);
     }
 
     /// Whether other processes may use the buckets.
@@ -135,18 +146,23 @@ impl Limiter {
         operation: Operation,
     ) -> Result<Outcome, Error> {
         match &self.0.buckets {
-            Buckets::Memory(_) | Buckets::Shm(_) if Self::moves_line(&operation) => {
-                let (sender, receiver) = oneshot();
-                self.start(keys, operation, move |outcome| sender.send(outcome));
-                receiver.wait()
-            }
             Buckets::Memory(tables) => {
                 let keys = self.admit(keys.into(), &operation)?;
-                tables.run(keys, self.share_returned(keys, operation))
+                let sent = self.time_for_line(&operation);
+                let outcome = tables.run(keys, self.share_returned(keys, operation));
+                self.tell_line_of(keys, sent, operation, &outcome);
+                outcome
             }
             Buckets::Shm(shared) => {
                 let keys = self.admit(keys.into(), &operation)?;
-                shared.tables().run(keys, self.share_returned(keys, operation))
+                let sent = self.time_for_line(&operation);
+                let outcome = shared.tables().run(keys, self.share_returned(keys, operation));
+                if Self::moves_line(&operation) {
+                    // It has the errors of the operation itself.
+                    _ = shared.tables().run_on_marker(keys, operation);
+                }
+                self.tell_line_of(keys, sent, operation, &outcome);
+                outcome
             }
             Buckets::Fixed(fixed) => {
                 self.admit(keys.into(), &operation).map(|_| fixed.answer(&operation))
@@ -222,6 +238,45 @@ impl Limiter {
             }
         }
         keys.checked(self.0.named.len())
+    }
+}
+
+type Done = Box<dyn FnOnce(Result<Outcome, Error>) + Send>;
+
+/// What two callbacks wait for, each for the other.
+struct Both<F> {
+    outcome: Option<Result<Outcome, Error>>,
+    is_marked: bool,
+    finish: Option<F>,
+}
+
+/// Two callbacks: once both have been called, `finish` gets the outcome that the first was given. They
+/// may be called in any order, because a breaker may let only one of two operations through.
+fn after_both<F: FnOnce(Result<Outcome, Error>) + Send + 'static>(finish: F) -> (Done, Done) {
+    let both = Both { outcome: None, is_marked: false, finish: Some(finish) };
+    let first = Arc::new(Mutex::new(both));
+    let second = Arc::clone(&first);
+    let done = move |outcome| {
+        first.lock().outcome = Some(outcome);
+        conclude(&first);
+    };
+    let marked = move |_| {
+        second.lock().is_marked = true;
+        conclude(&second);
+    };
+    (Box::new(done), Box::new(marked))
+}
+
+fn conclude<F: FnOnce(Result<Outcome, Error>)>(both: &Mutex<Both<F>>) {
+    let mut state = both.lock();
+    if !state.is_marked {
+        return;
+    }
+    let Some(outcome) = state.outcome.take() else { return };
+    let finish = state.finish.take();
+    drop(state);
+    if let Some(finish) = finish {
+        finish(outcome);
     }
 }
 

@@ -20,15 +20,24 @@ pub(crate) type Answered = Box<dyn FnOnce(Result<Decision, Error>) + Send>;
 /// The lines of one limiter.
 pub(crate) struct Lines {
     options: LineOptions,
-    /// Who waits in a process does not wait in its forked child.
+    /// How many lines there are, so that a call to which none matters need not look. A forked child
+    /// counts those of its parent, too, and then looks.
+    count: AtomicUsize,
+    /// A forked child has none: the callers are threads and tasks of its parent.
     set: PerProcess<LineSet>,
 }
 
 #[derive(Default)]
 struct LineSet {
-    lines: Mutex<BTreeMap<Arc<OwnedKeys>, KeyLine>>,
-    /// How many there are, so that those who never wait need not take the lock.
-    count: AtomicUsize,
+    lines: Mutex<KeyLines>,
+}
+
+#[derive(Default)]
+struct KeyLines {
+    by_keys: BTreeMap<Arc<OwnedKeys>, KeyLine>,
+    /// The greatest number of a caller in a line that is forgotten: its handle may still say that it
+    /// leaves.
+    last_id: u64,
 }
 
 /// The line of one key.
@@ -51,33 +60,37 @@ pub(crate) enum Task {
 
 impl Lines {
     pub(crate) const fn new(options: LineOptions) -> Self {
-        Self { options, set: PerProcess::new(NativeHost::process) }
+        let set = PerProcess::new(NativeHost::process);
+        Self { options, count: AtomicUsize::new(0), set }
     }
 
     /// Whether there is no line at all.
     pub(crate) fn is_empty(&self) -> bool {
-        self.set.get().is_none_or(|set| set.count.load(Ordering::Acquire) == 0)
+        self.count.load(Ordering::Acquire) == 0
     }
 
     /// Whether somebody waits for this key.
     pub(crate) fn has_waiters(&self, keys: &OwnedKeys) -> bool {
         !self.is_empty()
-            && self.set().lines.lock().get(keys).is_some_and(|line| line.line.has_waiters())
+            && self.set().lines.lock().by_keys.get(keys).is_some_and(|line| line.line.has_waiters())
     }
 
-    /// Who waits for this key.
+    /// The callers that wait for this key.
     pub(crate) fn waiting(&self, keys: &OwnedKeys) -> Waiting {
         if self.is_empty() {
             return Waiting::default();
         }
         let lines = self.set().lines.lock();
-        lines.get(keys).map_or_else(Waiting::default, |line| line.line.waiting(NativeHost::now()))
+        lines
+            .by_keys
+            .get(keys)
+            .map_or_else(Waiting::default, |line| line.line.waiting(NativeHost::now()))
     }
 
     /// The keys of all lines.
     pub(crate) fn keys(&self) -> Vec<Arc<OwnedKeys>> {
         match self.set.get() {
-            Some(set) => set.lines.lock().keys().cloned().collect(),
+            Some(set) => set.lines.lock().by_keys.keys().cloned().collect(),
             None => Vec::new(),
         }
     }
@@ -91,19 +104,21 @@ impl Lines {
     ) -> (R, Vec<Task>) {
         let set = self.set();
         let mut lines = set.lines.lock();
-        let mut entry = match lines.entry(Arc::clone(keys)) {
+        let KeyLines { by_keys, last_id } = &mut *lines;
+        let mut entry = match by_keys.entry(Arc::clone(keys)) {
             Entry::Occupied(entry) => entry,
             Entry::Vacant(vacant) => {
-                set.count.fetch_add(1, Ordering::AcqRel);
-                vacant.insert_entry(KeyLine::new(self.options))
+                self.count.fetch_add(1, Ordering::AcqRel);
+                vacant.insert_entry(KeyLine::new(self.options, *last_id))
             }
         };
         let line = entry.get_mut();
         let answer = input(line, NativeHost::now());
         let tasks = line.tasks();
         if line.line.is_idle() {
+            *last_id = (*last_id).max(line.line.last_id());
             entry.remove();
-            set.count.fetch_sub(1, Ordering::AcqRel);
+            self.count.fetch_sub(1, Ordering::AcqRel);
         }
         (answer, tasks)
     }
@@ -114,8 +129,9 @@ impl Lines {
 }
 
 impl KeyLine {
-    const fn new(options: LineOptions) -> Self {
-        Self { line: Line::new(options), callers: BTreeMap::new(), alarm: None }
+    const fn new(options: LineOptions, last_id: u64) -> Self {
+        let line = Line::new(options).numbered_after(last_id);
+        Self { line, callers: BTreeMap::new(), alarm: None }
     }
 
     /// A caller joins the line; the answer names it for [`Line::leave`].

@@ -104,6 +104,18 @@ impl Line {
         }
     }
 
+    /// Gives callers numbers above `last`, so that none is that of a caller of an earlier line.
+    #[must_use]
+    pub const fn numbered_after(mut self, last: u64) -> Self {
+        self.last_id = last;
+        self
+    }
+
+    /// The number of the caller that came last.
+    pub const fn last_id(&self) -> u64 {
+        self.last_id
+    }
+
     /// A caller wants `cost` tokens, at least 1 and at most the burst, within `max_wait`. The number
     /// it gets names it in [`Action::Answer`] and [`leave`](Self::leave).
     pub fn arrive(&mut self, now: u64, cost: u64, max_wait: u64) -> u64 {
@@ -162,8 +174,8 @@ impl Line {
                         // Made before the hold, and answered after it.
                         self.hold_until(now, self.held_until);
                     } else {
-                        // The store knows of no hold any more: the bucket was reset.
-                        self.held_until = 0;
+                        // Tokens that came back have shortened the hold, or a reset has ended it.
+                        self.held_until = at;
                     }
                 }
             }
