@@ -2,6 +2,8 @@
 //! beside other limits is as if it were not there. What they answer is in
 //! `tests/vectors/fixed.json`; this is about stores, keys and waiting.
 
+#![allow(clippy::panic, reason = "how a test fails")]
+
 use core::time::Duration;
 use std::sync::Arc;
 
