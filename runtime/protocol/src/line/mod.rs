@@ -242,7 +242,7 @@ impl Line {
     /// its waiters; the rest is for the store.
     pub fn returned(&mut self, now: u64, tokens: u64) -> u64 {
         self.tick(now);
-        if now < self.held_until || self.latest.is_none() {
+        if now < self.held_until {
             return 0;
         }
         let taken = tokens.min(self.wanted.saturating_sub(self.in_hand));
@@ -256,7 +256,7 @@ impl Line {
     /// line takes the slot; otherwise the charge is to be cancelled in the store.
     pub fn adopt(&mut self, now: u64, delay: u64, tokens: u64, charge: Charge) -> bool {
         self.tick(now);
-        if self.waiters.is_empty() || self.latest.is_none() || tokens == 0 {
+        if self.waiters.is_empty() || tokens == 0 {
             return false;
         }
         let at = now.saturating_add(delay);
@@ -377,12 +377,26 @@ impl Line {
     /// Serves waiters from the tokens in hand, first come, first served.
     fn serve(&mut self) {
         while let Some(first) = self.waiters.front() {
-            let Some(latest) = self.latest.filter(|_| first.cost <= self.in_hand) else { break };
+            if first.cost > self.in_hand {
+                break;
+            }
             let Waiter { id, cost, .. } = *first;
             self.waiters.pop_front();
             self.in_hand -= cost;
             self.wanted -= cost;
-            self.actions.push_back(Action::Answer { id, answer: Ok(latest) });
+            let LineOptions { burst, source, .. } = self.options;
+            // Tokens that come back may serve a caller before the store has answered at all.
+            let unknown = Decision {
+                allowed: true,
+                limit: burst,
+                remaining: 0,
+                retry_after: 0,
+                reset_after: 0,
+                tier: 0,
+                source,
+            };
+            let answer = Ok(self.latest.unwrap_or(unknown));
+            self.actions.push_back(Action::Answer { id, answer });
         }
         if self.waiters.is_empty() {
             // Their time has come, and nobody wants them.

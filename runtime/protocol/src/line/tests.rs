@@ -483,6 +483,21 @@ fn tokens_that_come_back_move_waiters_up() {
 }
 
 #[test]
+fn tokens_that_come_back_before_the_store_has_answered_serve_a_caller() {
+    let mut world = World::new("100/d burst 100", 1, MILLI, 1);
+    world.bucket(Operation::Check { cost: 100 });
+    world.arrive(0, 30, u64::MAX);
+    assert_eq!(world.lines[0].returned(world.now, 40), 30);
+    world.act(0);
+    assert_eq!(world.served().count(), 1);
+    world.check_end(1);
+    assert!(matches!(
+        world.bucket(Operation::Peek { cost: 1 }),
+        Outcome::Decision(Decision { allowed: true, .. })
+    ));
+}
+
+#[test]
 fn a_full_line_refuses_with_the_time_of_a_slot() {
     let mut world = World::new("10/s burst 1", 1, 0, 1);
     for _ in 0..1001 {
