@@ -149,8 +149,36 @@ class ClockedClient:
         text = script.decode().replace("redis.call('TIME')", clock).replace("'PX'", "'EX'")
         return self.client.execute_command(name, text, *words, **options)
 
-    def pipeline(self, transaction: bool) -> Any:
-        raise AssertionError("one call at a time has no use for it")
+    def pipeline(self, transaction: bool) -> ClockedPipeline:
+        assert not transaction
+        return ClockedPipeline(self)
+
+
+class ClockedPipeline:
+    """Sends the commands of a batch one after the other, which only a hold and a reset have."""
+
+    def __init__(self, client: ClockedClient) -> None:
+        self.client = client
+        self.commands: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
+
+    def __enter__(self) -> ClockedPipeline:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def execute_command(self, *words: Any, **options: Any) -> None:
+        self.commands.append((words, options))
+
+    def execute(self, raise_on_error: bool) -> list[Any]:
+        assert not raise_on_error
+        return [self._reply(words, options) for words, options in self.commands]
+
+    def _reply(self, words: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        try:
+            return self.client.execute_command(*words, **options)
+        except redis.RedisError as error:
+            return error
 
 
 IN_MICROS = [

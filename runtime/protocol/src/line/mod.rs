@@ -152,8 +152,12 @@ impl Line {
     }
 
     /// A caller was answered that it may spend `tokens`, and the answer did not reach it: they go to
-    /// the next. Answers how many nobody waits for; those are to be credited to the store.
+    /// the next. Answers how many nobody waits for; those are to be credited to the store. During a
+    /// hold they are lost, because a credit would shorten it.
     pub fn unclaimed(&mut self, now: u64, tokens: u64) -> u64 {
+        if now < self.held_until {
+            return 0;
+        }
         tokens - self.returned(now, tokens)
     }
 
