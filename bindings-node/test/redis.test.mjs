@@ -211,7 +211,7 @@ test('every operation on a frozen Redis ends in time', async () => {
   redis.freeze();
   const started = performance.now();
   const settled = await Promise.allSettled([
-    limiter.checkMany(['key', 'another']), limiter.check(['key', 'another']), limiter.reserve('key'), limiter.acquire('key'),
+    limiter.checkMany(['key', 'another']), limiter.check(['key', 'another']), limiter.reserve('key'), limiter.acquire('another'),
     limiter.settle('key', 1, 2), limiter.credit('key', 1), limiter.hold('key', 1), limiter.reset('key'),
     slots[0].cancel(), slots[1].settle(2),
   ]);
