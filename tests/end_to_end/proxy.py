@@ -81,7 +81,11 @@ class Proxy:
         self._delay = 0.0
 
     def stop(self) -> None:
-        self._server.close()
+        async def close() -> None:
+            self._server.close()
+
+        # On its own loop: a server that loses its last connection meanwhile would be closed twice.
+        asyncio.run_coroutine_threadsafe(close(), self._loop).result(10)
         self._each(Pair.reset)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
