@@ -25,11 +25,11 @@ pub struct LineOptions {
 /// What the driver of a line must do.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Reserve tokens, and pass the outcome to [`Line::reserved`].
+    /// Reserve tokens, and pass the outcome to [`Line::reserved`](super::Line::reserved).
     Reserve(Asked),
-    /// Cancel a charge, and pass the outcome to [`Line::cancelled`].
+    /// Cancel a charge, and pass the outcome to [`Line::cancelled`](super::Line::cancelled).
     Cancel(Cancelled),
-    /// Look whether the bucket is held, and pass the answer to [`Line::looked`].
+    /// Look whether the bucket is held, and pass the answer to [`Line::looked`](super::Line::looked).
     Look,
     /// Answer a caller.
     Answer {
