@@ -31,7 +31,24 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 #[test]
 fn deadlines_from_outside_waste_no_slot() -> Tested {
     // A1: before, the slots of who had left were lost, and after a second nobody was served.
-    let limiter = limiter("100/s burst 1")?;
+    // A busy machine may stop this process for longer than its callers wait.
+    let mut counts = Vec::new();
+    for _ in 0..3 {
+        let served = serve_with_deadlines(&limiter("100/s burst 1")?)?;
+        for (place, at) in (0..).zip(&served) {
+            assert!(*at + MILLI >= place * 10 * MILLI, "{place} came early, at {at:?}");
+        }
+        let in_second = |second| served.iter().filter(|at| at.as_secs() == second).count();
+        counts = (0..4).map(in_second).collect();
+        if served.len() >= 4 * 95 && counts.iter().all(|count| *count >= 80) {
+            return Ok(());
+        }
+    }
+    panic!("served in each second: {counts:?}");
+}
+
+/// When callers were served of whom 150 come in each of four seconds, each for 0.3 s.
+fn serve_with_deadlines(limiter: &Limiter) -> Result<Vec<Duration>, Error> {
     let served = block_on(async {
         let mut callers = JoinSet::new();
         let start = tokio::time::Instant::now();
@@ -47,16 +64,7 @@ fn deadlines_from_outside_waste_no_slot() -> Tested {
     });
     let mut served: Vec<_> = served.into_iter().flatten().collect::<Result<_, _>>()?;
     served.sort_unstable();
-    for (place, at) in (0..).zip(&served) {
-        assert!(*at + MILLI >= place * 10 * MILLI, "{place} came early, at {at:?}");
-    }
-    for second in 0..4 {
-        let count = served.iter().filter(|at| at.as_secs() == second).count();
-        // The last slots of a second may be told in the next, where the machine is busy.
-        assert!(count >= 80, "{count} in second {second}");
-    }
-    assert!(served.len() >= 4 * 95, "{} of 400", served.len());
-    Ok(())
+    Ok(served)
 }
 
 #[test]
