@@ -110,16 +110,21 @@ async def test_who_leaves_together_leaves_nothing_behind(made: Maker) -> None:
     assert limiter.waiting("v").callers == 0
 
 
-async def test_nobody_is_served_during_a_hold(made: Maker) -> None:
-    # A3: before, slots that had been reserved kept their time.
-    limiter = made.limiter("20/s burst 1")
+def callers_of(limiter: AsyncLimiter, number: int) -> tuple[list[asyncio.Future[None]], list[float]]:
+    """Starts callers of "v", and gives them and the times at which they are served."""
     served: list[float] = []
 
     async def call() -> None:
         await limiter.acquire("v")
         served.append(time.monotonic())
 
-    callers = [asyncio.ensure_future(call()) for _ in range(20)]
+    return [asyncio.ensure_future(call()) for _ in range(number)], served
+
+
+async def test_nobody_is_served_during_a_hold(made: Maker) -> None:
+    # A3: before, slots that had been reserved kept their time.
+    limiter = made.limiter("20/s burst 1")
+    callers, served = callers_of(limiter, 20)
     await asyncio.sleep(0.12)
     before = time.monotonic()
     await limiter.hold("v", 1.0)
@@ -138,13 +143,7 @@ async def test_a_hold_of_another_limiter_reaches_those_who_wait(
     on = {"store": redis_server.url, "prefix": prefix}
     waiting = AsyncLimiter("20/s burst 1", store_timeout=PATIENT, **on)  # type: ignore[arg-type]
     other = AsyncLimiter("20/s burst 1", store_timeout=PATIENT - 1, **on)  # type: ignore[arg-type]
-    served: list[float] = []
-
-    async def call() -> None:
-        await waiting.acquire("v")
-        served.append(time.monotonic())
-
-    callers = [asyncio.ensure_future(call()) for _ in range(30)]
+    callers, served = callers_of(waiting, 30)
     await asyncio.sleep(0.32)
     before = time.monotonic()
     await other.hold("v", 1.0)
@@ -226,6 +225,15 @@ async def test_threads_and_tasks_wait_in_one_line(redis_server: RedisServer, pre
         await asyncio.to_thread(thread.join)
     served.sort()
     assert served[-1] - served[0] >= 19 * 0.02 - 0.02
+
+
+def test_acquire_spends_a_lease_first(redis_server: RedisServer, prefix: str) -> None:
+    on = {"store": redis_server.url, "prefix": prefix, "store_timeout": PATIENT}
+    with Limiter("1000/s", lease={"ttl": 1}, **on) as limiter:  # type: ignore[arg-type]
+        deadline = time.monotonic() + 30
+        while limiter.acquire("v").source != "lease":
+            assert time.monotonic() < deadline, "no acquire was paid by the lease"
+            limiter.check("v")
 
 
 @pytest.mark.parametrize("wrong", [0, 1_000_001, -1, 2**70])

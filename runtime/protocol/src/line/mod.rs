@@ -43,8 +43,8 @@ const LOOK_AHEAD: u64 = 25_000_000;
 /// beyond it only while the first waiter needs more, and never more than the burst: the bucket owes
 /// all that time, so it could have kept them itself. With several processes a stretch of time can
 /// therefore have up to the largest cost less one more than the bucket's bound for each process, and
-/// nothing more where all costs are 1. Tokens that come back ([`returned`](Self::returned)) are handed out at once, with
-/// the bound of [`credit`](tidegate_core::credit).
+/// nothing more where all costs are 1. Tokens that come back ([`returned`](Self::returned)) are
+/// handed out at once, with the bound of [`credit`](tidegate_core::credit).
 #[derive(Debug)]
 pub struct Line {
     options: LineOptions,
@@ -125,7 +125,8 @@ impl Line {
         let is_full = self.waiters.len() >= self.options.max_waiting
             || self.wanted.saturating_add(cost) > MAX_SPAN;
         if is_full {
-            let wait = self.slots.last().map_or(0, |last| last.at.saturating_sub(now));
+            // Not known while all reservations are under way; a refusal never says "at once".
+            let wait = self.slots.last().map_or(0, |last| last.at.saturating_sub(now)).max(1);
             self.refuse(id, wait, wait);
             return id;
         }
@@ -191,7 +192,8 @@ impl Line {
             self.is_unsure = self.asked > 0;
         }
         self.ask_for_missing(now);
-        // Before its time is looked at: if all have left meanwhile, it comes back.
+        // Before `tick`, which drops slots that have come: if all waiters have left meanwhile, the
+        // charge is cancelled instead.
         self.cancel_surplus();
         self.tick(now);
         self.cancel_surplus();
@@ -303,7 +305,7 @@ impl Line {
             self.in_hand += tokens;
             self.serve();
             if self.in_hand > self.options.burst {
-                // A bucket does not hold more.
+                // A bucket never holds more than its burst.
                 self.in_hand = self.options.burst;
                 self.ask_for_missing(now);
             }
@@ -324,7 +326,7 @@ impl Line {
         let slot = self.slots.first()?;
         let tokens = match self.waiters.front() {
             Some(first) => first.cost.saturating_sub(self.in_hand).clamp(1, slot.tokens),
-            // What nobody needs is cancelled once no reservation is under way.
+            // Without waiters, a slot is cancelled once no reservation is under way.
             None if self.asked > 0 && !slot.is_fixed => return None,
             None => slot.tokens,
         };
@@ -403,7 +405,7 @@ impl Line {
             self.actions.push_back(Action::Answer { id, answer });
         }
         if self.waiters.is_empty() {
-            // Their time has come, and nobody wants them.
+            // Tokens whose time has come are lost when nobody waits for them.
             self.in_hand = 0;
         }
     }

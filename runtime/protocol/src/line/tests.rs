@@ -530,6 +530,19 @@ fn a_reset_serves_those_who_wait_anew() {
 }
 
 #[test]
+fn a_full_line_without_answers_refuses_with_some_wait() {
+    let limits = [Limit::parse("10/s burst 1").expect("a limit")];
+    let mut line = Line::new(LineOptions::new(&limits, Source::Redis, 1));
+    line.arrive(START, 1, u64::MAX);
+    line.arrive(START, 1, u64::MAX);
+    let refused = core::iter::from_fn(|| line.next_action()).find_map(|it| match it {
+        Action::Answer { answer: Ok(decision), .. } => Some(decision),
+        _ => None,
+    });
+    assert!(refused.is_some_and(|decision| !decision.allowed && decision.retry_after > 0));
+}
+
+#[test]
 fn closing_tells_everybody_and_gives_all_back() {
     let mut world = World::new("10/s burst 1", 1, 0, 1);
     for _ in 0..5 {
