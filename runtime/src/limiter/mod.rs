@@ -37,7 +37,8 @@ pub(crate) use line::WeakLimiter;
 /// Decides whether keys may spend tokens, over one to four limits that all must allow.
 ///
 /// Cloning is cheap and shares the buckets. A limiter can be used from any thread, and in a forked
-/// child.
+/// child. A program whose `main` is Rust's must not fork while one of its threads starts or ends:
+/// the standard library holds a lock then, and a child that inherits it can start no thread.
 ///
 /// Every operation comes in two forms: one that blocks the thread while a remote store answers, and
 /// one named `_async` that is a future for any executor. Where a method takes
