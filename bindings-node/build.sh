@@ -6,6 +6,8 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
 MEMORY=../bindings-wasm/js
+# shellcheck source=bindings-wasm/js/commonjs.sh
+. "$MEMORY/commonjs.sh"
 STAMP=dist/.built
 
 main() {
@@ -22,9 +24,13 @@ main() {
     cp "$(addon_artifact)" dist/tidegate.node
     # Symbols for debuggers are nine tenths of it.
     ! command -v strip >/dev/null || strip -S dist/tidegate.node
-    cp "$MEMORY"/dist/*.js "$MEMORY"/dist/*.d.ts "$MEMORY"/dist/*.d.cts dist/memory/
-    rm dist/memory/workerd.js
-    cp lib/*.js lib/index.cjs lib/index.d.ts dist/
+    cp "$MEMORY"/dist/*.js dist/memory/
+    cp lib/*.js dist/
+    bundle_as_commonjs dist/index.js dist/index.cjs
+    rm dist/*.js dist/memory/*.js # these are in the bundle
+    wrap_for_import dist/index.cjs >dist/index.js
+    cp "$MEMORY"/dist/*.d.ts "$MEMORY"/dist/*.d.cts dist/memory/
+    cp lib/index.d.ts dist/
     sed 's#memory/index\.js#memory/index.cjs#' lib/index.d.ts >dist/index.d.cts
     mv "$STAMP.begun" "$STAMP"
     say "dist is built"

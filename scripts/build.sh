@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds Tidegate, all of it or the named parts. scripts/setup.sh installs what that needs.
 #
-#   scripts/build.sh [part...]     parts: cli caller python wasm-js node wasm-proxy
+#   scripts/build.sh [part...]     parts: cli caller python wasm-js node javascript-tests wasm-proxy
 #
 # The native parts use one cargo profile and one target directory (CARGO_TARGET_DIR, or target/), so
 # that common dependencies are compiled once.
@@ -13,7 +13,7 @@ set -euo pipefail
 adopt_orphans "$SCRIPT_PATH" "$@"
 use_venv
 
-ALL_PARTS="cli caller python wasm-js node wasm-proxy"
+ALL_PARTS="cli caller python wasm-js node javascript-tests wasm-proxy"
 
 main() {
     local part failed=""
@@ -59,11 +59,16 @@ build_python() {
 }
 
 build_wasm_js() {
-    bindings-wasm/js/build.sh && npm_packages_of bindings-wasm/js # for its tests
+    npm_packages_of bindings-wasm/js && bindings-wasm/js/build.sh
 }
 
 build_node() {
     npm_packages_of bindings-node && npm --prefix bindings-node run build
+}
+
+# The bundlers, test runners and runtimes with which the packages are tested.
+build_javascript_tests() {
+    npm_packages_of tests/javascript
 }
 
 build_wasm_proxy() {

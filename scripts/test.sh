@@ -11,6 +11,7 @@
 #   python      the Python package
 #   wasm        the WebAssembly package, also in a browser
 #   node        the Node package
+#   javascript  both JavaScript packages as npm would publish them: test runners, edge runtimes, bundlers
 #   envoy       the filter and the quota service, with a real Envoy
 #   end-to-end  fleets of real processes on real stores
 #   bench       that the benchmarks of shared buckets run, and every contender answers right
@@ -28,7 +29,7 @@ set -euo pipefail
 . "$SCRIPTS/count-tests.sh"
 adopt_orphans "$SCRIPT_PATH" "$@"
 
-ALL_STAGES="lint core vectors rust fuzz python wasm node envoy end-to-end bench docs"
+ALL_STAGES="lint core vectors rust fuzz python wasm node javascript envoy end-to-end bench docs"
 SUMMARY="$PROJECT_ROOT/.build/test-summary.txt"
 export LEFTOVERS_FAIL=1 # a server that a test leaves running is a failure of its stage
 
@@ -114,6 +115,10 @@ stage_node() {
     run_node_tests bindings-node
 }
 
+stage_javascript() {
+    run_node_tests tests/javascript
+}
+
 stage_envoy() {
     run_pytest tests/envoy
 }
@@ -151,6 +156,7 @@ needs_of() {
     setup:python) echo rust redis python ;;
     setup:wasm) echo rust wasm redis node python chromium ;;
     setup:node) echo rust wasm redis node python ;;
+    setup:javascript) echo rust wasm redis node ;;
     setup:envoy) echo rust wasm redis python envoy ;;
     setup:end-to-end) echo rust wasm redis node python envoy faketime ;;
     setup:bench) echo rust wasm redis node python go ;;
@@ -158,6 +164,7 @@ needs_of() {
     build:python) echo python ;;
     build:wasm) echo wasm-js ;;
     build:node) echo wasm-js node ;;
+    build:javascript) echo wasm-js node javascript-tests ;;
     build:envoy) echo cli wasm-proxy ;;
     build:end-to-end) echo cli caller python wasm-js node wasm-proxy ;;
     build:bench) echo python wasm-js node ;;

@@ -1,7 +1,6 @@
 /** Calls of the addon, and the promises that their answers settle. */
 
-import { createRequire } from 'node:module';
-
+import { openAddon } from './addon.js';
 import { readDecision } from './memory/decision.js';
 import { errorFrom } from './memory/errors.js';
 
@@ -23,7 +22,7 @@ let keepAlive;
 
 export function loadAddon() {
   if (addon === undefined) {
-    addon = createRequire(import.meta.url)('./tidegate.node');
+    addon = openAddon();
     completions = new addon.Completions(settleAnswers);
     immediate = new addon.Completions();
     keepAlive = setInterval(() => {}, LONGEST_INTERVAL_MS);

@@ -1,10 +1,13 @@
 #!/usr/bin/env bash
-# Builds dist/: the engine as a WebAssembly module, its glue, and the JavaScript around them.
+# Builds dist/: the engine as a WebAssembly module, its glue, and the JavaScript around them, as ES modules and as one
+# CommonJS file.
 # Does nothing when dist/ is newer than everything it is made from. CARGO_TARGET_DIR is respected.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 # shellcheck source=scripts/wasm-toolchain.sh
 . ../../scripts/wasm-toolchain.sh
+# shellcheck source=bindings-wasm/js/commonjs.sh
+. ./commonjs.sh
 
 PACKAGE=tidegate-wasm
 NAME=tidegate_wasm
@@ -25,14 +28,16 @@ main() {
     "$bindgen" --target web --omit-default-module-path --no-typescript --remove-name-section \
         --remove-producers-section --out-dir dist "$(wasm_artifact "$PACKAGE")"
     embed "dist/${NAME}_bg.wasm" >dist/module-bytes.js
-    cp lib/*.js lib/index.cjs lib/index.d.ts dist/
+    cp lib/*.js lib/index.d.ts dist/
     cp lib/index.d.ts dist/index.d.cts
+    bundle_as_commonjs dist/index.js dist/index.cjs
+    wrap_for_import dist/index.cjs >dist/node.js
     mv "$STAMP.begun" "$STAMP"
     say "dist is built ($(wc -c <"dist/${NAME}_bg.wasm") bytes of WebAssembly)"
 }
 
 up_to_date() {
-    [ -e "$STAMP" ] && [ -z "$(find build.sh Cargo.toml src lib ../../core/Cargo.toml ../../core/src \
+    [ -e "$STAMP" ] && [ -z "$(find build.sh commonjs.sh package-lock.json Cargo.toml src lib ../../core/Cargo.toml ../../core/src \
         ../../runtime/protocol/Cargo.toml ../../runtime/protocol/src \
         ../../Cargo.toml ../../Cargo.lock ../../scripts/wasm-toolchain.sh -newer "$STAMP" -type f -print -quit)" ]
 }

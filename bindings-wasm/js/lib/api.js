@@ -10,7 +10,7 @@ import { STORE_OPTIONS, checkMaxWaiting, checkNotRemote, checkStoreOptions } fro
 export { Charge } from './charge.js';
 export { FakeClock } from './clock.js';
 export { Decision } from './decision.js';
-export * from './errors.js';
+export { CorruptBucket, CostTooLarge, InvalidArgument, InvalidLimit, RateLimited, StoreError, StoreTimeout, TidegateError } from './errors.js';
 export { Limit, limit } from './limit.js';
 export { Pressure } from './pressure.js';
 export { Reservation } from './reservation.js';

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import 'tidegate-wasm';
+import '../dist/index.js';
 
 import { view } from '../dist/engine.js';
 import { Engine } from '../dist/tidegate_wasm.js';
