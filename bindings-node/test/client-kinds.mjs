@@ -13,6 +13,11 @@ export const CLIENTS = {
     client.on('error', () => {});
     return { client, end: () => client.disconnect() };
   },
+  async 'ioredis with automatic pipelining'({ port }) {
+    const client = new Ioredis({ port, maxRetriesPerRequest: 0, retryStrategy: () => 50, enableAutoPipelining: true });
+    client.on('error', () => {});
+    return { client, end: () => client.disconnect() };
+  },
   async 'node-redis'({ port }) {
     const client = createClient({ socket: { port, reconnectStrategy: () => 50 }, disableOfflineQueue: true });
     client.on('error', () => {});

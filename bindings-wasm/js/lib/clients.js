@@ -101,9 +101,25 @@ export function isTimeout(error) {
   return /timeout|timed out/i.test(`${error?.name} ${error?.constructor?.name} ${error?.message}`);
 }
 
-function sendAsIoredis(client, [name, ...rest]) {
+function sendAsIoredis(client, [word, ...rest]) {
   // The client looks names up in lower case.
-  return client.callBuffer(textOf(name).toLowerCase(), ...rest.map(argumentOf));
+  const name = textOf(word).toLowerCase();
+  const words = rest.map(argumentOf);
+  // Under `enableAutoPipelining`, callBuffer loses the name of the command, and a cluster's client may
+  // route a script by its hash. The function of a built-in command is not pipelined automatically;
+  // there is no need, because these commands are sent in batches already.
+  if (typeof client.createBuiltinCommand !== 'function') return client.callBuffer(name, ...words);
+  return builtinOf(client, name).call(client, ...words);
+}
+
+// The functions that send built-in commands and answer with bytes, by client and name.
+const builtins = new WeakMap();
+
+function builtinOf(client, name) {
+  const own = builtins.get(client) ?? new Map();
+  builtins.set(client, own);
+  if (!own.has(name)) own.set(name, client.createBuiltinCommand(name).buffer);
+  return own.get(name);
 }
 
 function sendAsNodeRedis(client, [name, script, ...rest]) {
