@@ -16,7 +16,7 @@ import {
   createLimiter,
 } from 'tidegate';
 
-import { readOperations, readVectors } from '../../bindings-wasm/js/test/conformance.mjs';
+import { readChanges, readOperations, readVectors } from '../../bindings-wasm/js/test/conformance.mjs';
 import { CLIENTS } from './client-kinds.mjs';
 import { ClockedClient, isInMicros, replayOver } from './clocked-client.mjs';
 import { RedisCluster, RedisServer, until } from './redis-server.mjs';
@@ -267,7 +267,7 @@ for (const [kind, connect] of Object.entries(CLIENTS)) {
 }
 
 describe('operations.json over a client', () => {
-  const traces = readOperations().filter(isInMicros);
+  const traces = [...readOperations(), ...readChanges()].filter(isInMicros);
   let redis;
   let client;
 

@@ -32,10 +32,15 @@ export function isInMicros({ steps }) {
 /** Runs a trace of operations.json, and returns the differences from it in words. */
 export async function replayOver(client, { limits, steps }, options) {
   const differences = [];
-  const limiter = createLimiter({ limits, store: client, ...options });
+  let limiter = createLimiter({ limits, store: client, ...options });
   const reservations = new Map();
-  for (const [number, { at, expect, error, ...step }] of steps.entries()) {
+  for (let [number, { at, expect, error, ...step }] of steps.entries()) {
     if (at !== undefined) client.micros = BigInt(at) / NANOS_PER_MICRO;
+    if (step.op === 'change') {
+      limiter = createLimiter({ limits: step.limits, store: client, ...options });
+      if (expect === undefined) continue; // The next step is the first to see the buckets.
+      step = { op: 'check', cost: 0 };
+    }
     const answer = await run(limiter, reservations, step).catch(({ code }) => ({ code }));
     const wanted = error === undefined ? expected(expect, limiter.limits) : { code: error };
     for (const name of new Set([...Object.keys(wanted), ...Object.keys(answer)])) {

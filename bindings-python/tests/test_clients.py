@@ -19,7 +19,7 @@ import pytest
 import redis
 import redis.asyncio
 from conftest import RedisServer
-from test_vectors import ERRORS_BY_CODE, OPERATIONS, VECTORS, operate, seconds
+from test_vectors import CHANGES, ERRORS_BY_CODE, OPERATIONS, VECTORS, operate, seconds
 
 from tidegate import (
     AsyncLimiter,
@@ -183,28 +183,51 @@ class ClockedPipeline:
 
 IN_MICROS = [
     trace
-    for trace in OPERATIONS
+    for trace in OPERATIONS + CHANGES
     if all(int(step.get("at", 0)) % 1000 == 0 for step in trace["steps"])
 ]
 
 
 def test_there_are_vectors_in_microseconds() -> None:
     assert len(IN_MICROS) >= 25  # The others are in nanoseconds, finer than the clock of Redis.
+    assert sum(trace in CHANGES for trace in IN_MICROS) >= 10
 
 
-@pytest.mark.parametrize("form", ["one key", "a key per limit"])
-@pytest.mark.parametrize("trace", IN_MICROS, ids=[trace["name"] for trace in IN_MICROS])
+def has_as_many_limits_throughout(trace: dict[str, Any]) -> bool:
+    counts = {len(step["limits"]) for step in trace["steps"] if step["op"] == "change"}
+    return counts <= {len(trace["limits"])}
+
+
+# The buckets of one limit and of several have other keys if each limit has a key.
+IN_FORMS = [(trace, "one key") for trace in IN_MICROS] + [
+    (trace, "a key per limit") for trace in IN_MICROS if has_as_many_limits_throughout(trace)
+]
+
+
+@pytest.mark.parametrize(
+    ("trace", "form"), IN_FORMS, ids=[f"{trace['name']}-{form}" for trace, form in IN_FORMS]
+)
 def test_vectors(blocking: redis.Redis, prefix: str, trace: dict[str, Any], form: str) -> None:
     client = ClockedClient(blocking)
-    limits = [Limit(text, name=str(tier)) for tier, text in enumerate(trace["limits"])]
-    # The test's clock stands still, unlike that of the deny cache.
-    limiter = Limiter(*limits, store=client, prefix=prefix, deny_cache=0)
-    key = "k" if form == "one key" else ["user", b"org", "region", "all"][: len(limits)]
+
+    def limiter_and_key(texts: list[str]) -> tuple[Limiter, Any]:
+        limits = [Limit(text, name=str(tier)) for tier, text in enumerate(texts)]
+        # The test's clock stands still, unlike that of the deny cache.
+        limiter = Limiter(*limits, store=client, prefix=prefix, deny_cache=0)
+        return limiter, "k" if form == "one key" else ["user", b"org", "region", "all"][: len(limits)]
+
+    limiter, key = limiter_and_key(trace["limits"])
     reservations: dict[str, Reservation] = {}
-    for number, step in enumerate(trace["steps"]):
+    for number, written in enumerate(trace["steps"]):
+        step = written
         if "at" in step:
             client.micros = int(step["at"]) // 1000
         place = f"step {number} of {trace['name']}"
+        if step["op"] == "change":
+            limiter, key = limiter_and_key(step["limits"])
+            if "expect" not in step:
+                continue  # The next step is the first to see the buckets.
+            step = {**step, "op": "check", "cost": 0}
         if "error" in step:
             with pytest.raises(ERRORS_BY_CODE[step["error"]]):
                 operate(limiter, key, step, reservations)

@@ -6,7 +6,7 @@ import random
 
 from oracle import SECOND, Bucket, Tiers, WithWords
 
-MS = 10**6
+US, MS = 10**3, 10**6
 MINUTE, HOUR, DAY = 60 * SECOND, 3600 * SECOND, 86400 * SECOND
 EPOCH = 1_764_000_000 * SECOND
 
@@ -46,6 +46,11 @@ def reset():
 
 def change(at, *limits):
     return {"op": "change", "at": at, "limits": list(limits)}
+
+
+def change_unseen(at, *limits):
+    """A change after which the next step, at the same time, is the first to see the buckets."""
+    return {**change(at, *limits), "unseen": True}
 
 
 FOREVER = 2**64 - 1
@@ -148,6 +153,22 @@ TRACES = [
       peek(EPOCH + 2 * SECOND, 2), cancel("a"), peek(EPOCH + 2 * SECOND, 5)]),
     ("a raise of the rate keeps a debt in time, in the peers", ["1/d burst 100"],
      [check(EPOCH, 100), change(EPOCH, "10/s"), check(EPOCH, 1), check(EPOCH + 9_100 * MS, 1)]),
+    ("a refusal under a raised limit is the last one that the old limit delays", ["1/30d"],
+     [check(EPOCH, 1), change_unseen(EPOCH + SECOND, "10/s"), check(EPOCH + SECOND, 10), check(EPOCH + 1_099_999 * US, 10),
+      check(EPOCH + 1_100 * MS, 10)]),
+    ("refusals under a raised limit do not start its time anew", ["100/min burst 20"],
+     [check(EPOCH, 20), change_unseen(EPOCH + 100 * MS, "10/s burst 100"), check(EPOCH + 100 * MS, 81)]
+     + [check(EPOCH + (100 + part * 50) * MS, 82) for part in range(1, 5)]),
+    ("a refusal under a lowered limit is kept at its pace", ["10/s"],
+     [check(EPOCH, 10), change_unseen(EPOCH, "100/min burst 20"), check(EPOCH, 11), check(EPOCH + 100 * MS, 11), check(EPOCH + 599 * MS, 11),
+      check(EPOCH + 600 * MS, 11)]),
+    ("a look under another limit carries the buckets over", ["1/d burst 100", "12/d window"],
+     [check(EPOCH, 12), change_unseen(EPOCH, "2/s", "10/s"), peek(EPOCH, 0), peek(EPOCH + 1_200 * MS, 1), check(EPOCH + 5_500 * MS, 1)]),
+    ("a slot too far under another limit carries the buckets over", ["1/d burst 100", "5000/h window"],
+     [check(EPOCH, 100), change_unseen(EPOCH, "10/s", "5000/h window"), reserve(EPOCH, 1, 0), reserve(EPOCH + 9_099_999 * US, 1, 0),
+      reserve(EPOCH + 9_100 * MS, 1, 0)]),
+    ("a settlement of nothing under another limit carries the buckets over", ["1/d burst 100"],
+     [check(EPOCH, 50), change_unseen(EPOCH, "5/s window"), settle(EPOCH, 3, 3), check(EPOCH + 10 * SECOND, 1)]),
 ]
 
 
@@ -214,6 +235,8 @@ def answered(name, texts, steps, limits):
             case "change":
                 texts = step["limits"]
                 answer = tiers.change(step["at"], [limits[text] for text in texts])
+                if step.pop("unseen", False):
+                    answer = None
             case "reset":
                 tiers, answer = unused(), None
         for field in ("at", "max_wait", "wait"):

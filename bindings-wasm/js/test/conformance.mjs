@@ -8,7 +8,7 @@ import { replayOperations, replayTrace } from './replay.mjs';
 
 const VECTORS = new URL('../../../tests/vectors/', import.meta.url);
 
-const TRACES_WITH_CHANGE = 6;
+const TRACES_WITH_CHANGE = 12;
 // The methods, parameters and options that JavaScript has beyond surface.json.
 const METHODS_BEYOND = {
   Limiter: ['checkSync', 'checkManySync', 'peekSync', 'reserveSync', 'settleSync', 'creditSync', 'holdSync', 'resetSync', 'reserving'],
@@ -23,12 +23,21 @@ export function readVectors(name) {
   return JSON.parse(readFileSync(new URL(name, VECTORS), 'utf8'));
 }
 
-/** The traces of operations.json that a limiter can run, which are those without a change of limits. */
+/** The traces of operations.json that one limiter can run, which are those without a change of limits. */
 export function readOperations() {
   const { traces } = readVectors('operations.json');
-  const changes = ({ steps }) => steps.some(({ op }) => op === 'change');
-  assert.equal(nonEmpty(traces.filter(changes)).length, TRACES_WITH_CHANGE);
   return nonEmpty(traces.filter((trace) => !changes(trace)));
+}
+
+/** The traces that need several limiters over one store, because their limits change. */
+export function readChanges() {
+  const found = readVectors('operations.json').traces.filter(changes);
+  assert.equal(found.length, TRACES_WITH_CHANGE);
+  return found;
+}
+
+function changes({ steps }) {
+  return steps.some(({ op }) => op === 'change');
 }
 
 /**

@@ -7,7 +7,7 @@ use core::time::Duration;
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use crate::call::Call;
+use crate::call::{Call, Learned};
 use crate::error::Error;
 use crate::lease::LeaseCall;
 use crate::pending::{Caller, PendingRequest, Unanswered};
@@ -101,7 +101,11 @@ impl Batch {
             BatchCall::Operations(call) => {
                 let snapshot = reply.snapshot(&call);
                 let give = |place: usize, outcome| self.callers[place].answer(outcome);
-                call.answer(snapshot, give, |refusal| self.server.refused.keep(refusal, self.sent));
+                let (refused, sent) = (&self.server.refused, self.sent);
+                call.answer(snapshot, give, |learned| match learned {
+                    Learned::Carried(key) => refused.forget(&key),
+                    Learned::Refused(refusal) => refused.keep(refusal, sent),
+                });
             }
         }
     }

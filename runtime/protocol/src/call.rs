@@ -62,6 +62,16 @@ impl From<CheckOrPeek> for Operation {
     }
 }
 
+/// What an answer shows about a key's later calls.
+#[derive(Clone, Debug)]
+pub enum Learned {
+    /// The key in Redis whose bucket was written under other limits until now. A refusal under those
+    /// says nothing any more.
+    Carried(Vec<u8>),
+    /// A check of one key was refused.
+    Refused(Refusal),
+}
+
 /// A key that was refused, and the bucket as it then was.
 #[derive(Clone, Debug)]
 pub struct Refusal {
@@ -93,7 +103,7 @@ impl Call {
         let Request { keys, limits, operation } = request;
         let (script, own, repeatable) = match &operation {
             Operation::Check { cost } => (&CHECK_EACH, cost.to_string(), true),
-            // A check of cost 0 reads the buckets and writes nothing.
+            // A check of cost 0 charges nothing.
             Operation::Peek { .. } => (&CHECK_EACH, "0".to_owned(), true),
             Operation::Reserve { cost, max_wait } => {
                 (&RESERVE, format!("{cost} {}", duration(*max_wait)), true)
@@ -120,13 +130,13 @@ impl Call {
     }
 
     /// Answers the requests that the call carries, each by its place in the batch, from the
-    /// snapshot that the script took or from the failure that came instead. `refused` gets the
-    /// checks of one key that were refused.
+    /// snapshot that the script took or from the failure that came instead. `learned` gets what the
+    /// answer shows about keys whose buckets hold all tiers.
     pub fn answer(
         self,
         snapshot: Result<Snapshot, Error>,
         mut give: impl FnMut(usize, Result<Outcome, Error>),
-        mut refused: impl FnMut(Refusal),
+        mut learned: impl FnMut(Learned),
     ) {
         let snapshot = match snapshot {
             Ok(snapshot) => snapshot,
@@ -150,6 +160,11 @@ impl Call {
                     .map_err(|key| corrupt_bucket(keys.get(key).map_or(&[], Vec::as_slice)))
             })
             .collect();
+        for (bucket, key) in buckets.iter().zip(&self.keys).take_while(|_| together == 1) {
+            if bucket.as_ref().is_ok_and(|stored| stored.own.contains(&Some(false))) {
+                learned(Learned::Carried(key.clone()));
+            }
+        }
         let mut last_refused = None;
         let mut answer = |place: usize, key: usize, operation: Operation| {
             let outcome = match buckets.get_mut(key) {
@@ -168,7 +183,8 @@ impl Call {
                 && let Some(Ok(value::Stored { cells, .. })) = buckets.get(key)
             {
                 let (limits, key) = (Arc::clone(&self.limits), self.keys[key].clone());
-                refused(Refusal { key, limits, now: snapshot.now, cells: *cells });
+                let refusal = Refusal { key, limits, now: snapshot.now, cells: *cells };
+                learned(Learned::Refused(refusal));
             }
             give(place, outcome);
         };

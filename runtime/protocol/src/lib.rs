@@ -31,7 +31,7 @@ mod work;
 
 pub use batch::Batch;
 pub use breaker::{Outage, StoreBreaker};
-pub use call::{Call, Refusal};
+pub use call::{Call, Learned, Refusal};
 pub use client_store::ClientStore;
 pub use deny_cache::DenyCache;
 pub use error::{Cause, Error, StoreFailure};

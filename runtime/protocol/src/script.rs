@@ -25,7 +25,7 @@ pub static CHECK_EACH: Script =
 /// The twin of [`reserve`](tidegate_core::reserve).
 pub static RESERVE: Script = Script::new(
     "reserve",
-    &[CLOCK, LIMITS, READ, TIME, include_str!("lua/reserve.lua"), WORD, WRITE],
+    &[CLOCK, LIMITS, READ, TIME, WORD, WRITE, include_str!("lua/reserve.lua")],
 );
 /// The twin of [`cancel`](tidegate_core::cancel).
 pub static CANCEL: Script = Script::new("cancel", &of_one_step(include_str!("lua/cancel.lua")));
@@ -33,7 +33,7 @@ pub static CANCEL: Script = Script::new("cancel", &of_one_step(include_str!("lua
 pub static SETTLE: Script = Script::new("settle", &of_one_step(include_str!("lua/settle.lua")));
 /// The twin of [`hold`](tidegate_core::hold).
 pub static HOLD: Script =
-    Script::new("hold", &[CLOCK, LIMITS, READ, TIME, include_str!("lua/hold.lua"), WORD, WRITE]);
+    Script::new("hold", &[CLOCK, LIMITS, READ, TIME, WORD, WRITE, include_str!("lua/hold.lua")]);
 /// The twin of [`reset`](tidegate_core::reset).
 pub static RESET: Script = Script::new("reset", &of_one_step(include_str!("lua/reset.lua")));
 /// The twin of [`grant_lease`](tidegate_core::grant_lease).
@@ -44,9 +44,9 @@ pub static LEASE: Script = Script::new(
         CLOCK,
         LIMITS,
         READ,
-        include_str!("lua/lease.lua"),
         WORD,
         WRITE,
+        include_str!("lua/lease.lua"),
     ],
 );
 
@@ -54,14 +54,14 @@ pub static LEASE: Script = Script::new(
 pub static SCRIPTS: [&Script; 7] = [&CHECK, &CHECK_EACH, &RESERVE, &CANCEL, &SETTLE, &HOLD, &RESET];
 
 const fn of_one_step(step: &'static str) -> [&'static str; 6] {
-    [CLOCK, LIMITS, READ, step, WORD, WRITE]
+    [CLOCK, LIMITS, READ, WORD, WRITE, step]
 }
 
 /// The part of an operation that runs in Redis.
 pub struct Script {
     /// The operation's name.
     pub name: &'static str,
-    /// The text: what all operations begin with, the operation, what it ends with.
+    /// The text: the parts that operations have in common, then the operation.
     pub parts: &'static [&'static str],
     loaded: OnceBox<Loaded>,
 }

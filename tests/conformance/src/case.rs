@@ -64,7 +64,8 @@ impl Case {
         compare(&self.expected(), ran, same_ttl).map_err(|how| format!("{self}: {how}"))
     }
 
-    /// What the script should do: it writes the buckets whose debts have changed.
+    /// What the script should do: it writes the buckets whose debts have changed, and debts that it
+    /// carried over from another limit.
     ///
     /// # Panics
     /// For a cost above the burst.
@@ -90,7 +91,11 @@ impl Case {
             cells[tier].saturating_sub(limits[tier].timeline().position(*now))
         };
         let change = |tiers: core::ops::Range<usize>| {
-            if tiers.clone().all(|tier| debt(tier, &cells) == debt(tier, &stored.cells)) {
+            let is_same = |tier: usize| {
+                debt(tier, &cells) == debt(tier, &stored.cells)
+                    && !is_carried(tier, &stored, limits, *now)
+            };
+            if tiers.clone().all(is_same) {
                 return None;
             }
             let lives = tiers.clone().map(|tier| full_in(&limits[tier], debt(tier, &cells), *now));
@@ -194,6 +199,7 @@ fn expected_of_checks(
     let change = |(key, value): (usize, &Option<Vec<u8>>)| {
         let mut stored = value::read(core::slice::from_ref(value), limits, now).ok()?;
         let before = stored.cells;
+        let carried = (0..limits.len()).any(|tier| is_carried(tier, &stored, limits, now));
         for &(_, cost) in checks.iter().filter(|(checked, _)| *checked == key) {
             (_, stored.cells) = step(&stored, limits, now, Operation::Check { cost })
                 .expect("the cost is at most the burst");
@@ -202,9 +208,15 @@ fn expected_of_checks(
             |tier: usize| stored.cells[tier].saturating_sub(limits[tier].timeline().position(now));
         let lives = (0..limits.len()).map(|tier| full_in(&limits[tier], debt(tier), now)).max();
         let value = value::write(&stored.cells, limits, now).into_bytes();
-        (stored.cells != before).then(|| Change { value, ttl: lives.unwrap_or(0) + 1 })
+        (carried || stored.cells != before).then(|| Change { value, ttl: lives.unwrap_or(0) + 1 })
     };
     Ran::Changed(values.iter().enumerate().map(change).collect())
+}
+
+/// Whether a tier owes something that was written under another limit.
+fn is_carried(tier: usize, stored: &value::Stored, limits: &[Limit], now: u64) -> bool {
+    let position = limits[tier].timeline().position(now);
+    stored.own[tier] == Some(false) && stored.cells[tier] > position
 }
 
 fn compare(expected: &Ran, ran: &Ran, same_ttl: impl Fn(&u64, &u64) -> bool) -> Result<(), String> {

@@ -83,13 +83,18 @@ impl Answer {
 }
 
 impl Trace {
-    /// Whether only the engine can run the trace: a limiter's limits are fixed.
+    /// Whether a limiter in memory cannot run the trace, because its limits are fixed.
     pub fn changes_limits(&self) -> bool {
         self.steps.iter().any(|step| matches!(step.operation, Operation::Change { .. }))
     }
 }
 
 impl Step {
+    /// Whether the step changes the limits and leaves it to the next one to carry the buckets over.
+    pub fn changes_unseen(&self) -> bool {
+        matches!(self.operation, Operation::Change { .. }) && self.expect.is_none()
+    }
+
     fn expects(&self, got: &Result<Option<Answer>, String>) -> bool {
         match (got, &self.error) {
             (Ok(answer), None) => *answer == self.expect,

@@ -1,7 +1,7 @@
 //! `operations.json` on the limiter, in memory.
 //!
-//! Traces that change the limits run on the engine only: a limiter's limits are fixed, and its
-//! buckets in memory are its own.
+//! Traces that change the limits run on the engine and in Redis only: a limiter's limits are fixed,
+//! and its buckets in memory are its own.
 
 use std::collections::HashMap;
 use std::sync::Arc;

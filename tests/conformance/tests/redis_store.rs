@@ -297,3 +297,28 @@ fn a_changed_limit_keeps_the_debt_in_tokens() {
     assert!(decision.allowed, "ten tokens are owed of twenty");
     assert_eq!(decision.remaining, 9);
 }
+
+/// A refusal under a changed limit is kept, so that following its `retry_after` leads to an answer.
+/// What the limiter with the other limits remembers of the key is forgotten with it.
+#[test]
+fn a_refusal_under_a_changed_limit_is_the_only_one() {
+    let server = RedisServer::start();
+    let limiter = |limit| {
+        let builder = Limiter::builder().store_url(&server.url()).prefix("shared").limit(limit);
+        let builder = builder.store_timeout(Duration::from_secs(5));
+        builder.deny_cache(Duration::from_secs(60)).build().expect("a limiter")
+    };
+    let (slow, fast) = (limiter("20/36500d window"), limiter("20/s burst 20"));
+    for key in ["refused", "looked at"] {
+        assert!(slow.check(key, 20).expect("a decision").allowed);
+        assert!(!slow.check(key, 1).expect("a decision").allowed);
+    }
+    assert!(fast.check("looked at", 0).expect("a decision").allowed);
+    let refused = fast.check("refused", 20).expect("a decision");
+    assert!(!refused.allowed && refused.retry_after <= 1_000_000_000, "{refused:?}");
+    std::thread::sleep(Duration::from_nanos(refused.retry_after));
+    let decision = fast.check("refused", 20).expect("a decision");
+    assert!(decision.allowed, "its time has come: {decision:?}");
+    let decision = slow.check("looked at", 1).expect("a decision");
+    assert!(decision.allowed, "the other limit has brought tokens back: {decision:?}");
+}

@@ -17,4 +17,4 @@ for tier = 1, tiers do
     owed[tier] = debt_of(back[tier], tier)
   end
 end
-
+return write(owed)

@@ -11,10 +11,13 @@ end
 
 local owed = {}
 for _, key in ipairs(left) do
-  local value, charged = values[key], 0
+  local value, charged, carried = values[key], 0, false
   for tier = 1, tiers do own[tier], debts[tier] = nil, 0 end
   if not value or read(value, 1, tiers) then
-    for tier = 1, tiers do owed[tier] = debts[tier] end
+    for tier = 1, tiers do
+      owed[tier] = debts[tier]
+      carried = carried or is_carried(tier)
+    end
     for cost, count in string.gmatch(costs[key], '(%d+)%*?(%d*)') do
       count = tonumber(cost) > 0 and admitted(owed, cost, tonumber(count) or 1) or 0
       for tier = 1, tiers do owed[tier] = owed[tier] + count * cost * widths[tier] end
@@ -22,7 +25,7 @@ for _, key in ipairs(left) do
     end
   end
 
-  if charged > 0 then
+  if charged > 0 or carried then
     local word, ttl = word_of(1, owed[1])
     for tier = 2, tiers do
       local next_word, full_in = word_of(tier, owed[tier])

@@ -21,4 +21,4 @@ for tier = 1, tiers do
   end
   owed[tier] = max(debts[tier], min(debt, SPAN))
 end
-
+return write(owed)

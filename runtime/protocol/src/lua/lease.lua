@@ -117,3 +117,4 @@ else
 end
 if #gone > 0 then redis.call('HDEL', leases, unpack(gone)) end
 seen[#seen + 1] = format('%.0f %.0f %.0f %.0f %.0f', granted, pace, most, part, hold)
+return write(owed)

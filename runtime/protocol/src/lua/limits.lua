@@ -4,7 +4,7 @@ local now_ms, now_nanos = sec * 1000 + floor(nanos / MILLI), fmod(nanos, MILLI)
 
 -- Each table has one entry per tier. `widths`, `spans`, `tokens` and `periods` describe the limit;
 -- `debts` is the bucket's debt on the limit's timeline; `own` is the bucket's word if it was written
--- under that timeline; `back` is a word to be restored.
+-- under that timeline, and false if it was written under another; `back` is a word to be restored.
 local widths, spans, tokens, periods = {}, {}, {}, {}
 local debts, own, back = {}, {}, nil
 
@@ -68,5 +68,12 @@ local function read(value, first, last)
     tier = tier + 1
   end
   return tier > first
+end
+
+-- Whether a tier's debt was carried over from another limit. It must be written, also by an operation
+-- that changes nothing else: if each call carried it over anew, the bucket would go on to refill at
+-- the other limit's rate, and the answers would promise this one's.
+local function is_carried(tier)
+  return own[tier] == false and debts[tier] > 0
 end
 

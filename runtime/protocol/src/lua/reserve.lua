@@ -3,7 +3,7 @@
 
 local cost, most_ms, most_nanos = match(ARGV[1], '(%d+) (%d+) (%d+)')
 cost, most_ms, most_nanos = tonumber(cost), tonumber(most_ms), tonumber(most_nanos)
-if cost == 0 then return seen end
+if cost == 0 then return write(debts) end
 
 -- The slot is when the last of the buckets would allow the cost.
 local delay_ms, delay_nanos = 0, 0
@@ -23,9 +23,9 @@ for tier = 1, tiers do
     end
   end
 end
-if later(delay_ms, delay_nanos, most_ms, most_nanos) then return seen end
+if later(delay_ms, delay_nanos, most_ms, most_nanos) then return write(debts) end
 local slot_ms = clock_after(delay_ms, delay_nanos)
-if not slot_ms then return seen end
+if not slot_ms then return write(debts) end
 
 -- The tokens are taken at the time of the slot, wherever the bucket stands then.
 local owed = {}
@@ -36,7 +36,7 @@ for tier = 1, tiers do
     moved = (floor(slot_ms / period) - floor(now_ms / period)) * tokens[tier]
   end
   local base = max(debts[tier], moved)
-  if base > SPAN - charge then return seen end
+  if base > SPAN - charge then return write(debts) end
   owed[tier] = base + charge
 end
-
+return write(owed)

@@ -2,4 +2,4 @@
 
 local owed = {}
 for tier = 1, tiers do owed[tier] = 0 end
-
+return write(owed)

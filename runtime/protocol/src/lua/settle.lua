@@ -5,4 +5,4 @@ local owed = {}
 for tier = 1, tiers do
   owed[tier] = min(max(debts[tier] + ARGV[1] * widths[tier], 0), SPAN)
 end
-
+return write(owed)
