@@ -1,5 +1,6 @@
 /** The buckets of a limiter in this runtime's memory, which the WebAssembly engine keeps. */
 
+import { acquireAlone } from './acquire-alone.js';
 import {
   FakeClock,
   MonotonicClock,
@@ -18,6 +19,7 @@ import { StoreError } from './errors.js';
 import { MAX_KEY, badKeyLength, checkIsBytes, checkKeys, checkWellFormed, ownKeys } from './keys.js';
 import { LineTimer } from './line-timer.js';
 import { Pressure } from './pressure.js';
+import { runtime } from './runtime.js';
 import { StoreHealth } from './store-health.js';
 import { DEFAULT_MAX_WAITING } from './store-options.js';
 import { Engine } from './tidegate_wasm.js';
@@ -146,6 +148,7 @@ export class MemoryBuckets {
   #acquireInLine(key, cost, timeoutMs, signal) {
     if (this.#clock instanceof FakeClock) return this.#acquireInFakeTime(key, cost, timeoutMs);
     if (cost === 0) return this.check(key, cost);
+    if (runtime.isolatesRequests) return acquireAlone(this, key, { cost, timeoutMs, signal });
     return this.#wait(key, cost, timeoutMs, signal);
   }
 

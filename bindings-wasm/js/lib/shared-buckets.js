@@ -1,5 +1,6 @@
 /** The buckets of a limiter in Redis, reached over a client that the program has made. */
 
+import { acquireAlone } from './acquire-alone.js';
 import { invalid } from './arguments.js';
 import { checkIsText, joined } from './clients.js';
 import { ceilMillis, monotonicMillis, nanosUntil, splitMillis } from './clock.js';
@@ -10,6 +11,7 @@ import { checkKeys, ownKeys } from './keys.js';
 import { LeaseTimer } from './lease-timer.js';
 import { LineTimer } from './line-timer.js';
 import { Pressure } from './pressure.js';
+import { runtime } from './runtime.js';
 import { StoreHealth } from './store-health.js';
 import { DEFAULT_MAX_WAITING } from './store-options.js';
 import { SharedBuckets as Engine, SharedOptions } from './tidegate_wasm.js';
@@ -63,8 +65,8 @@ export class SharedBuckets {
 
   check(key, cost) {
     const decision = this.#decide(this.#startOfCheck(key, cost));
-    this.#leaseTimer?.look();
-    return decision;
+    const renewal = this.#leaseTimer?.look();
+    return renewal === undefined ? decision : renewal.then(() => decision);
   }
 
   async checkMany(checks) {
@@ -100,6 +102,7 @@ export class SharedBuckets {
   /** Waits in line for `cost` tokens, and promises the decision. */
   acquire(key, cost, timeoutMs, signal) {
     if (cost === 0) return this.check(key, cost);
+    if (runtime.isolatesRequests) return acquireAlone(this, key, { cost, timeoutMs, signal });
     const keys = this.#encode(key);
     const [millis, nanos] = splitMillis(timeoutMs);
     return this.#waiters.add({ key: ownKeys(key), timeoutMs, signal }, (waiter) => {

@@ -1,10 +1,11 @@
 /** Sends the requests of limiters in batches over a Redis client that the program has made. */
 
 import { Alarm } from './alarm.js';
-import { commandsOf, isCluster, isTextOnly, isTimeout, partsOf, refusalOf, senderOf } from './clients.js';
-import { view } from './engine.js';
-import { StoreTimeout } from './errors.js';
+import { isCluster, isTextOnly, senderOf } from './clients.js';
+import { because, exchange } from './exchange.js';
+import { runtime } from './runtime.js';
 import { Batch, Client } from './tidegate_wasm.js';
+import { TurnTransport } from './turn-transport.js';
 
 // The most requests in one batch.
 const MAX_REQUESTS = 8192;
@@ -19,7 +20,7 @@ const transports = new WeakMap();
 export function transportOf(client) {
   const known = transports.get(client);
   if (known !== undefined) return known;
-  const transport = new Transport(client);
+  const transport = runtime.isolatesRequests ? new TurnTransport(client) : new Transport(client);
   transports.set(client, transport);
   return transport;
 }
@@ -110,52 +111,6 @@ class Transport {
     this.#schedule();
   }
 
-  // Sends the commands of a batch and hands over the replies, until the batch has no more commands.
-  // Not async, because more promises would take longer than everything else that it does.
-  #exchange(batch, done) {
-    let left = 0;
-    const breakOff = (error) => {
-      left = 0;
-      batch.end(`${error.name}: ${error.message}`);
-      this.#settle(error);
-      done();
-    };
-    const receive = (command, value, reason) => {
-      if (left === 0) return;
-      try {
-        this.#settle(take(batch, command, value, reason));
-        left -= 1;
-        if (left === 0) this.#exchange(batch, done);
-        else if (this.#overdue.has(batch)) this.#leaveIfUnawaited(batch);
-      } catch (error) {
-        breakOff(error);
-      }
-    };
-    try {
-      left = batch.commands();
-      if (left === 0) {
-        done();
-        return;
-      }
-      const words = view(Uint8Array, batch.words_pointer(), batch.words_length());
-      const lengths = view(Uint32Array, batch.lengths_pointer(), batch.lengths_length());
-      commandsOf(words, lengths, left).forEach((own, command) => {
-        const sent = this.#sendCommand(own);
-        sent.then((value) => receive(command, value), (reason) => receive(command, undefined, reason));
-      });
-    } catch (error) {
-      breakOff(error);
-    }
-  }
-
-  #sendCommand(words) {
-    try {
-      return Promise.resolve(this.#send(words));
-    } catch (error) {
-      return Promise.reject(error);
-    }
-  }
-
   #schedule() {
     if (this.#isScheduled || this.#inFlight.size > 0 || this.engine.waiting() === 0) return;
     this.#isScheduled = true;
@@ -180,14 +135,21 @@ class Transport {
 
   #start(batch) {
     this.#inFlight.add(batch);
-    this.#exchange(batch, () => {
-      this.#leave(batch);
-      if (this.#spare.length < MAX_SPARE) this.#spare.push(batch);
-      else batch.free();
-      this.#restIfIdle();
-      // The next batch is sent in a later turn, so that requests that came meanwhile share it with
-      // those that the answered callers make next.
-      this.#schedule();
+    exchange(batch, {
+      send: this.#send,
+      settle: (cause) => this.#settle(cause),
+      waits: () => {
+        if (this.#overdue.has(batch)) this.#leaveIfUnawaited(batch);
+      },
+      done: () => {
+        this.#leave(batch);
+        if (this.#spare.length < MAX_SPARE) this.#spare.push(batch);
+        else batch.free();
+        this.#restIfIdle();
+        // The next batch is sent in a later turn, so that requests that came meanwhile share it with
+        // those that the answered callers make next.
+        this.#schedule();
+      },
     });
   }
 
@@ -240,26 +202,4 @@ class Transport {
     this.#schedule();
     if (next < Infinity) this.#alarm.ringWithin(next);
   }
-}
-
-/** Hands a reply to the batch. Returns the error if the reply is one or cannot be read. */
-function take(batch, command, value, reason) {
-  if (reason === undefined && Array.isArray(value)) {
-    const { bytes, lengths } = partsOf(value);
-    batch.take(command, bytes, lengths);
-    return undefined;
-  }
-  const cause = reason ?? new TypeError('a reply has another form');
-  const refusal = refusalOf(cause);
-  if (refusal === undefined) batch.fail(command, `${cause.name}: ${cause.message}`, isTimeout(cause));
-  else batch.refuse(command, refusal);
-  return cause;
-}
-
-// The error, with its cause if it is an error of the store.
-function because(error, cause) {
-  if (cause !== undefined && (error.code === 'store_error' || error instanceof StoreTimeout)) {
-    Object.defineProperty(error, 'cause', { value: cause, configurable: true, writable: true });
-  }
-  return error;
 }
