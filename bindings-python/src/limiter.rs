@@ -194,7 +194,7 @@ impl Limiter {
     /// Spends `cost` tokens of `key` if every limit allows. Never waits for tokens,
     /// only for the store, with the interpreter free for other threads.
     ///
-    /// `key` is str (as UTF-8) or bytes, 1 to 1024 bytes, or a sequence of one such key for each
+    /// `key` is str (as UTF-8) or bytes of any length, or a sequence of one such key for each
     /// limit, which names other buckets than a single key does. `cost` is 0 to 2**63 - 1; a cost
     /// of 0 looks without spending, and peek answers for any cost without spending.
     ///

@@ -94,18 +94,12 @@ class TestKey:
             with pytest.raises(InvalidArgument, match=rf"one for each limit \(1\), but has {len(key)}"):
                 call()
 
-    @pytest.mark.parametrize("key", ["", b"", "k" * 1025, b"k" * 1025, "é" * 513])
-    def test_out_of_bounds(self, limiter: Limiter, key: str | bytes) -> None:
-        for call in [*calls_with(limiter, key), *calls_with(limiter, [key])]:
-            with pytest.raises(InvalidArgument, match="invalid key: it must be 1 to 1024 bytes long"):
-                call()
-
     def test_lone_surrogates(self, limiter: Limiter) -> None:
         for call in [*calls_with(limiter, "\ud800"), *calls_with(limiter, ["\ud800"])]:
             with pytest.raises(InvalidArgument, match=r"invalid key: .*surrogate"):
                 call()
 
-    @pytest.mark.parametrize("key", ["k", "k" * 1024, "é" * 512, "\0", b"\xff\x00", "{a}%"])
+    @pytest.mark.parametrize("key", ["", b"", "k", "k" * 1025, b"k" * 70000, "é" * 513, "\0", b"\xff\x00", "{a}%"])
     def test_what_is_taken(self, key: str | bytes) -> None:
         assert Limiter("10/s").check(key)
 

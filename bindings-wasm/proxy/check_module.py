@@ -7,12 +7,13 @@ that is not exported is never called: both are found here rather than in a proxy
 import pathlib
 import sys
 
-MAX_BYTES = 64 * 1024
+MAX_BYTES = 72 * 1024
 IMPORTS = {
     "env": {
         "proxy_continue_stream",
         "proxy_define_metric",
         "proxy_get_buffer_bytes",
+        "proxy_get_header_map_value",
         "proxy_get_property",
         "proxy_grpc_call",
         "proxy_increment_metric",

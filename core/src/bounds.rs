@@ -22,6 +22,6 @@ pub(crate) const MAX_STEPPED_FILL: u64 = 100 * 365 * 86_400 * NANOS_PER_SECOND;
 /// The most limits that one limiter can hold.
 pub const MAX_TIERS: usize = 4;
 
-/// The longest key of a bucket, in bytes. The engine itself takes fingerprints of keys; every
-/// host checks this bound, so that a key that works in one store works in all.
+/// The longest key that a store keeps as it is, in bytes. A longer one is replaced by its digest;
+/// see [`StoredKey`](crate::StoredKey).
 pub const MAX_KEY: usize = 1024;

@@ -22,7 +22,9 @@ mod limit;
 mod operation;
 mod reservation;
 mod settle;
+mod sha256;
 mod share;
+mod stored_key;
 mod sync;
 mod table;
 mod tiers;
@@ -48,6 +50,7 @@ pub use limit::{Limit, Shape};
 pub use operation::{Operation, Outcome, apply};
 pub use reservation::{Charge, Reservation, Reserved, cancel, reserve};
 pub use settle::settle;
+pub use stored_key::StoredKey;
 pub use table::{
     OnFull, Segments, Slot, Table, TableFull, WINDOW, apply_tables, check_table, check_tables,
 };

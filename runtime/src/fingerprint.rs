@@ -5,6 +5,7 @@ use core::hash::Hasher as _;
 
 use foldhash::SharedSeed;
 use foldhash::quality::FoldHasher;
+use tidegate_core::{MAX_KEY, StoredKey};
 use tidegate_protocol::Host as _;
 
 use crate::host::NativeHost;
@@ -31,8 +32,20 @@ impl Fingerprinter {
         Self { shared: SharedSeed::from_u64(seed[0]), own: seed[1] }
     }
 
+    /// The fingerprint of a key's stored form.
     #[inline]
     pub(crate) fn of(&self, key: &[u8]) -> u64 {
+        if key.len() > MAX_KEY { self.of_long(key) } else { self.of_stored(key) }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn of_long(&self, key: &[u8]) -> u64 {
+        self.of_stored(StoredKey::new(key).as_bytes())
+    }
+
+    #[inline]
+    fn of_stored(&self, key: &[u8]) -> u64 {
         let mut hasher = FoldHasher::with_seed(self.own, &self.shared);
         hasher.write(key);
         hasher.finish()

@@ -51,7 +51,7 @@ pub use reservation::Reservation;
 pub use store::Store;
 pub use tidegate_core::{
     AnyLimit, BreakerState, Clock, Decision, Limit, ManualClock, OnFull, Operation, Outcome,
-    Reserved, Shape, Source,
+    Reserved, Shape, Source, StoredKey,
 };
 use tidegate_protocol::lock;
 #[doc(inline)]

@@ -73,15 +73,12 @@ fn a_key_per_limit_is_apart_from_one_key() -> Tested {
 }
 
 #[test]
-fn keys_out_of_bounds_are_named() -> Tested {
+fn a_wrong_number_of_keys_is_named() -> Tested {
     let limiter = limiter(&["10/min", "15/min"])?;
-    let long = [b'k'; 1025];
     let wrong = |keys: Keys<'_>| match limiter.check(keys, 1) {
         Err(error @ Error::InvalidArgument { name: "key", .. }) => error.to_string(),
         other => format!("{other:?}"),
     };
-    assert!(wrong(Keys::One(b"")).contains("1 to 1024 bytes long, but has 0"));
-    assert!(wrong(Keys::Each(&[b"a", &long])).contains("1 to 1024 bytes long, but has 1025"));
     for (keys, count) in [(&[][..], 0), (&[b"a".as_slice()][..], 1), (&[b"a".as_slice(); 3], 3)] {
         let message = wrong(Keys::Each(keys));
         assert!(message.contains("one for each limit (2)"), "{message}");
@@ -105,10 +102,9 @@ fn many_checks_are_decided_in_order() -> Tested {
 #[test]
 fn a_mistake_among_many_checks_charges_nothing() -> Tested {
     let limiter = limiter(&["10/min"])?;
-    for wrong in [("", 1), ("k", 11)] {
-        assert!(limiter.check_many([("k", 1), wrong]).is_err());
-        assert!(block_on(limiter.check_many_async([("k", 1), wrong])).is_err());
-    }
+    let wrong = ("k", 11);
+    assert!(limiter.check_many([("k", 1), wrong]).is_err());
+    assert!(block_on(limiter.check_many_async([("k", 1), wrong])).is_err());
     assert_eq!(limiter.check("k", 0)?.remaining, 10);
     Ok(())
 }

@@ -69,6 +69,11 @@ pub(crate) struct ServeOptions {
     )]
     pub(crate) prefix: String,
 
+    /// With --limit: charges hits also when they do not fit, for clients that report what has been
+    /// used (Envoy's apply_on_stream_done) and check with 0 hits before
+    #[arg(long, env = "TIDEGATE_REPORTS", conflicts_with = "rules")]
+    pub(crate) reports: bool,
+
     /// The address to listen on for gRPC; port 0 takes a free port
     #[arg(
         long,
@@ -172,7 +177,7 @@ pub(crate) struct ServeOptions {
         long,
         value_name = "BYTES",
         env = "TIDEGATE_MAX_MESSAGE_SIZE",
-        default_value_t = 65_536,
+        default_value_t = 1_048_576,
         value_parser = clap::value_parser!(u32).range(1024..=4_194_304)
     )]
     pub(crate) max_message_size: u32,
@@ -274,8 +279,9 @@ mod tests {
             for argument in subcommand.get_arguments().filter(|a| a.get_id() != "help") {
                 let id = argument.get_id().as_str();
                 let variable = argument.get_env().and_then(std::ffi::OsStr::to_str);
-                let option = format!("`--{} ", argument.get_long().unwrap_or_default());
-                assert!(readme.contains(&option), "{option} is not in the README");
+                let option = format!("`--{}", argument.get_long().unwrap_or_default());
+                let in_readme = [" ", "`"].map(|end| readme.contains(&format!("{option}{end}")));
+                assert!(in_readme.contains(&true), "{option} is not in the README");
                 assert_eq!(variable, Some(format!("TIDEGATE_{}", id.to_uppercase()).as_str()));
             }
         }

@@ -2,6 +2,8 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
+use crate::failures::Failures;
+
 /// Counts since the service started; logged when it stops.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
@@ -17,6 +19,8 @@ pub(crate) struct Counters {
     pub(crate) shadow_refused: Counter,
     /// Descriptors that a shadow rule could not check.
     pub(crate) shadow_errors: Counter,
+    /// What could not be decided as it was, by reason and rule.
+    pub(crate) failures: Failures,
 }
 
 #[derive(Debug, Default)]

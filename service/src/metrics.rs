@@ -21,7 +21,7 @@ impl Metrics {
 
     /// All metrics in the text format of Prometheus, version 0.0.4.
     pub(crate) fn text(&self) -> String {
-        let Counters { ok, over_limit, errors, unmatched, shadow_refused, shadow_errors } =
+        let Counters { ok, over_limit, errors, unmatched, shadow_refused, shadow_errors, failures } =
             &*self.counters;
         let mut text = String::new();
         let mut family = |name: &str, kind: &str, help: &str, samples: &[(&str, u64)]| {
@@ -46,6 +46,10 @@ impl Metrics {
         ];
         let help = "Descriptors that a shadow rule would have refused, or could not check.";
         family("tidegate_shadow_descriptors_total", "counter", help, &shadow);
+        let failures = failures.samples();
+        let samples: Vec<_> = failures.iter().map(|(labels, count)| (&**labels, *count)).collect();
+        let help = "Requests and descriptors that could not be decided as they were, by reason.";
+        family("tidegate_failures_total", "counter", help, &samples);
 
         // All rules share one store, so the health of any limiter is that of the store.
         let health = self.limiters.first().map(Limiter::store_health);

@@ -6,14 +6,15 @@ use std::time::Instant;
 
 use envoy_types::pb::envoy::extensions::common::ratelimit::v3::RateLimitDescriptor;
 use envoy_types::pb::envoy::service::ratelimit::v3::rate_limit_response::{Code, DescriptorStatus};
-use envoy_types::pb::envoy::service::ratelimit::v3::rate_limit_service_server::RateLimitService;
 use envoy_types::pb::envoy::service::ratelimit::v3::{RateLimitRequest, RateLimitResponse};
-use futures_util::future::try_join_all;
+use futures_util::future::join_all;
 use tidegate::{Decision, Error, Source};
-use tonic::{Request, Response, Status};
+use tonic::codegen::http::HeaderMap;
+use tonic::{Response, Status};
 use tracing::{debug, info, warn};
 
 use crate::counters::Counters;
+use crate::hits::Hits;
 use crate::response;
 use crate::rules::{Rule, RuleSet};
 use crate::store_watch::StoreWatch;
@@ -30,42 +31,6 @@ pub(crate) struct QuotaService {
     started: Instant,
 }
 
-/// The next step for a descriptor of a valid request.
-enum Step<'a> {
-    /// The status is known without a check.
-    Answered(DescriptorStatus),
-    /// The bucket has to be checked.
-    Check { index: usize, rule: &'a Rule, key: String, cost: u64 },
-}
-
-#[tonic::async_trait]
-impl RateLimitService for QuotaService {
-    async fn should_rate_limit(
-        &self,
-        request: Request<RateLimitRequest>,
-    ) -> Result<Response<RateLimitResponse>, Status> {
-        let response = self.respond(request.into_inner());
-        let response = match tokio::time::timeout(self.request_timeout, response).await {
-            Ok(response) => response,
-            Err(_) => Err(response::error_status(
-                "--request-timeout",
-                &Error::timeout(self.request_timeout),
-            )),
-        };
-        match &response {
-            Ok(response) if response.overall_code == i32::from(Code::OverLimit) => {
-                self.counters.over_limit.increment();
-            }
-            Ok(_) => self.counters.ok.increment(),
-            Err(status) => {
-                self.counters.errors.increment();
-                debug!(code = ?status.code(), "request failed");
-            }
-        }
-        response.map(Response::new)
-    }
-}
-
 impl QuotaService {
     #[expect(clippy::disallowed_methods, reason = "the log of outages is in real time")]
     pub(crate) fn new(rules: RuleSet, request_timeout: Duration, counters: Arc<Counters>) -> Self {
@@ -73,72 +38,89 @@ impl QuotaService {
         Self { rules, request_timeout, counters, store_watch, started }
     }
 
-    /// Answers a request. The whole request is validated before any descriptor is charged.
-    async fn respond(&self, request: RateLimitRequest) -> Result<RateLimitResponse, Status> {
+    /// Answers a request.
+    pub(crate) async fn should_rate_limit(
+        &self,
+        request: RateLimitRequest,
+    ) -> Result<Response<RateLimitResponse>, Status> {
+        let response = self.respond(&request).await;
+        match &response {
+            Ok(response) if response.overall_code == i32::from(Code::OverLimit) => {
+                self.counters.over_limit.increment();
+            }
+            Ok(_) => self.counters.ok.increment(),
+            Err(_) => self.counters.errors.increment(),
+        }
+        response.map(Response::new)
+    }
+
+    /// Counts a request that could not be decoded, and was answered with these headers.
+    pub(crate) fn count_undecodable(&self, answered: &HeaderMap) {
+        self.counters.errors.increment();
+        let status = Status::from_header_map(answered);
+        let message = status.as_ref().map_or("", Status::message);
+        self.count_failure("undecodable", "", &message);
+    }
+
+    /// Decides each descriptor by itself: one that cannot be decided neither keeps the others from
+    /// being charged nor hides that one of them is over its limit.
+    async fn respond(&self, request: &RateLimitRequest) -> Result<RateLimitResponse, Status> {
         if request.domain.is_empty() {
-            return Err(invalid("domain", "it must not be empty"));
+            return Err(self.invalid("domain", "it must not be empty"));
         }
         let count = request.descriptors.len();
         if !(1..=MAX_DESCRIPTORS).contains(&count) {
             let message = format!("there must be 1 to {MAX_DESCRIPTORS}, but there are {count}");
-            return Err(invalid("descriptors", &message));
+            return Err(self.invalid("descriptors", &message));
         }
-        let mut steps = Vec::with_capacity(count);
-        for (index, descriptor) in request.descriptors.iter().enumerate() {
-            steps.push(self.plan(&request, index, descriptor)?);
-        }
-        let statuses = try_join_all(steps.into_iter().map(|step| self.run(step))).await?;
+        let descriptors = request.descriptors.iter().enumerate();
+        let answers = join_all(
+            descriptors.map(|(index, descriptor)| self.decide(request, index, descriptor)),
+        )
+        .await;
         let over_limit = i32::from(Code::OverLimit);
-        let refused = statuses.iter().any(|status| status.code == over_limit);
-        let overall_code = if refused { Code::OverLimit } else { Code::Ok }.into();
+        let is_over = |answer: &Result<DescriptorStatus, Status>| {
+            answer.as_ref().is_ok_and(|status| status.code == over_limit)
+        };
+        let (overall_code, statuses) = match answers.iter().any(is_over) {
+            true => {
+                let statuses = answers.into_iter().map(Result::unwrap_or_default).collect();
+                (Code::OverLimit, statuses)
+            }
+            false => (Code::Ok, answers.into_iter().collect::<Result<_, _>>()?),
+        };
+        let overall_code = overall_code.into();
         Ok(RateLimitResponse { overall_code, statuses, ..RateLimitResponse::default() })
     }
 
-    /// Validates a descriptor and decides what to do for it.
-    fn plan(
+    /// Decides one descriptor.
+    async fn decide(
         &self,
         request: &RateLimitRequest,
         index: usize,
         descriptor: &RateLimitDescriptor,
-    ) -> Result<Step<'_>, Status> {
+    ) -> Result<DescriptorStatus, Status> {
         let field = |name| format!("descriptors[{index}].{name}");
         if descriptor.entries.is_empty() {
-            return Err(invalid(&field("entries"), "there must be at least 1"));
+            return Err(self.invalid(&field("entries"), "there must be at least 1"));
         }
-        // Ignoring these fields would apply another limit than the caller has asked for.
+        // Ignoring the field would apply another limit than the caller has asked for.
         if descriptor.limit.is_some() {
-            return Err(invalid(&field("limit"), "limits come from the service's rules only"));
-        }
-        if descriptor.is_negative_hits {
-            return Err(invalid(&field("is_negative_hits"), "hits cannot be given back"));
+            let message = "limits come from the service's rules only";
+            return Err(self.invalid(&field("limit"), message));
         }
         let Some(rule) = self.rules.find(&request.domain, &descriptor.entries) else {
             self.counters.unmatched.increment();
             debug!(domain = request.domain, descriptor = index, "no rule matches");
-            return Ok(Step::Answered(response::unlimited()));
+            return Ok(response::unlimited());
         };
-        let cost = match (&descriptor.hits_addend, request.hits_addend) {
-            (Some(hits), _) => hits.value,
-            (None, 0) => 1,
-            (None, hits) => u64::from(hits),
+        let answer = rule.charge(&descriptor.entries, Hits::of(request, descriptor));
+        let (decision, place) = match tokio::time::timeout(self.request_timeout, answer).await {
+            Ok(decision) => (decision, format!("descriptors[{index}]")),
+            Err(_) => (Err(Error::timeout(self.request_timeout)), "--request-timeout".to_owned()),
         };
-        let key = rule.bucket_key(&descriptor.entries);
-        match rule.limiter.validate(&key, cost) {
-            Ok(()) => Ok(Step::Check { index, rule, key, cost }),
-            Err(error) if rule.shadow => Ok(Step::Answered(self.shadow_failed(rule, &error))),
-            Err(error) => Err(response::error_status(&format!("descriptors[{index}]"), &error)),
-        }
-    }
-
-    /// Checks the bucket of a descriptor.
-    async fn run(&self, step: Step<'_>) -> Result<DescriptorStatus, Status> {
-        let (index, rule, key, cost) = match step {
-            Step::Answered(status) => return Ok(status),
-            Step::Check { index, rule, key, cost } => (index, rule, key, cost),
-        };
-        let result = rule.limiter.check_async(&key, cost).await;
-        self.log_store_failures(rule, &result);
-        match result {
+        self.log_store_failures(rule, &decision);
+        match decision {
             Ok(decision) => {
                 debug!(
                     rule = rule.name,
@@ -148,16 +130,33 @@ impl QuotaService {
                     retry_after_ns = decision.retry_after,
                     "checked"
                 );
-                let mut status = response::descriptor_status(&rule.limiter, &decision);
-                if rule.shadow && !decision.allowed {
-                    self.counters.shadow_refused.increment();
-                    status.code = Code::Ok.into();
-                }
-                Ok(status)
+                Ok(self.status(rule, response::descriptor_status(&rule.limiter, &decision)))
+            }
+            Err(Error::CostTooLarge { cost, burst }) => {
+                self.count_failure("cost_too_large", &rule.name, &"");
+                debug!(rule = rule.name, cost, burst, "no wait is long enough for these hits");
+                Ok(self.status(rule, response::never(&rule.limiter, burst)))
             }
             Err(error) if rule.shadow => Ok(self.shadow_failed(rule, &error)),
-            Err(error) => Err(response::error_status(&format!("descriptors[{index}]"), &error)),
+            Err(error) => {
+                // The error of a corrupt bucket names the key, which may be a credential.
+                let shown: &dyn core::fmt::Display = match &error {
+                    Error::CorruptBucket { .. } => &"",
+                    error => error,
+                };
+                self.count_failure(error.code(), &rule.name, shown);
+                Err(response::error_status(&place, &error))
+            }
         }
+    }
+
+    /// The status of a descriptor under a rule. A shadow rule only counts that it would refuse.
+    fn status(&self, rule: &Rule, mut status: DescriptorStatus) -> DescriptorStatus {
+        if rule.shadow && status.code == i32::from(Code::OverLimit) {
+            self.counters.shadow_refused.increment();
+            status.code = Code::Ok.into();
+        }
+        status
     }
 
     /// The status for a shadow rule that could not be checked: it never refuses a request.
@@ -165,6 +164,23 @@ impl QuotaService {
         self.counters.shadow_errors.increment();
         debug!(rule = rule.name, code = error.code(), "a shadow rule could not be checked");
         response::unlimited()
+    }
+
+    /// The error for a field that is wrong in the configuration of the client.
+    fn invalid(&self, field: &str, message: &str) -> Status {
+        let message = format!("{field}: {message}");
+        let error = Error::InvalidArgument { name: "request", message };
+        self.count_failure(error.code(), "", &error);
+        response::error_status("", &error)
+    }
+
+    fn count_failure(&self, reason: &'static str, rule: &str, error: &dyn core::fmt::Display) {
+        let due = self.counters.failures.count(reason, rule, self.started.elapsed());
+        // Outages of the store have lines of their own.
+        let is_outage = matches!(reason, "store_error" | "store_timeout");
+        if let Some(failures) = due.filter(|_| !is_outage) {
+            warn!(reason, rule, failures, %error, "some requests cannot be decided as they are");
+        }
     }
 
     /// Logs the beginning, the continuation and the end of store failures, and corrupt buckets.
@@ -194,9 +210,4 @@ impl QuotaService {
             }
         }
     }
-}
-
-fn invalid(field: &str, message: &str) -> Status {
-    let error = Error::InvalidArgument { name: "request", message: format!("{field}: {message}") };
-    response::error_status("", &error)
 }

@@ -37,6 +37,16 @@ pub(crate) fn descriptor_status(limiter: &Limiter, decision: &Decision) -> Descr
     }
 }
 
+/// The status for hits above the burst of a limit of `limiter`: no wait is long enough for them.
+pub(crate) fn never(limiter: &Limiter, burst: u64) -> DescriptorStatus {
+    let bound = limiter.limits().iter().find(|named| named.limit.burst() == burst);
+    DescriptorStatus {
+        code: Code::OverLimit.into(),
+        current_limit: bound.and_then(current_limit),
+        ..DescriptorStatus::default()
+    }
+}
+
 /// The gRPC status for an error in `field` of the request, or in the whole request when `field`
 /// is empty.
 pub(crate) fn error_status(field: &str, error: &Error) -> Status {
@@ -47,6 +57,8 @@ pub(crate) fn error_status(field: &str, error: &Error) -> Status {
         }
         Error::Store(_) => Status::unavailable(message),
         Error::StoreTimeout { .. } => Status::deadline_exceeded(message),
+        // The bucket of one key, which is no reason to leave the service alone.
+        Error::CorruptBucket { .. } => Status::data_loss(message),
         _ => Status::internal(message),
     };
     status.metadata_mut().insert(ERROR_METADATA, MetadataValue::from_static(error.code()));
@@ -120,7 +132,7 @@ mod tests {
             (Error::CostTooLarge { cost: 9, burst: 5 }, Grpc::InvalidArgument, "cost_too_large"),
             (Error::Store("gone".into()), Grpc::Unavailable, "store_error"),
             (Error::timeout(Time::from_millis(50)), Grpc::DeadlineExceeded, "store_timeout"),
-            (Error::CorruptBucket { key: "k".to_owned() }, Grpc::Internal, "corrupt_bucket"),
+            (Error::CorruptBucket { key: "k".to_owned() }, Grpc::DataLoss, "corrupt_bucket"),
         ] {
             let status = error_status("descriptors[1]", &error);
             let metadata = status.metadata().get(ERROR_METADATA).and_then(|it| it.to_str().ok());

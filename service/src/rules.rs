@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use envoy_types::pb::envoy::extensions::common::ratelimit::v3::rate_limit_descriptor::Entry;
-use tidegate::{AnyLimit, Limit, Limiter, NamedLimit};
+use tidegate::{AnyLimit, Decision, Error, Limit, Limiter, NamedLimit};
 
 use crate::bucket_key::BucketKey;
+use crate::hits::Hits;
 use crate::rules_file::{EntryText, LimitText, RuleText, RulesFile};
 use crate::store_options::{StoreOptions, option_of};
 
@@ -24,6 +25,8 @@ pub(crate) struct Rule {
     pub(crate) limiter: Limiter,
     /// Whether the rule only counts and never refuses.
     pub(crate) shadow: bool,
+    /// Whether hits are charged also when they do not fit.
+    reports: bool,
     domain: Option<String>,
     entries: Option<Vec<EntryText>>,
     key: BucketKey,
@@ -38,6 +41,7 @@ impl RuleSet {
     pub(crate) fn single(
         limits: &[String],
         prefix: &str,
+        reports: bool,
         store_options: &StoreOptions,
     ) -> Result<Self, String> {
         let mut builder = store_options.limiter(prefix);
@@ -53,6 +57,7 @@ impl RuleSet {
             name: "--limit".to_owned(),
             limiter,
             shadow: false,
+            reports,
             domain: None,
             entries: None,
             key: BucketKey::Values,
@@ -103,8 +108,16 @@ impl RuleSet {
 }
 
 impl Rule {
+    /// Charges the bucket of a descriptor with these entries.
+    ///
+    /// # Errors
+    /// As [`Hits::apply`].
+    pub(crate) async fn charge(&self, entries: &[Entry], hits: Hits) -> Result<Decision, Error> {
+        hits.apply(&self.limiter, &self.bucket_key(entries), self.reports).await
+    }
+
     /// The bucket's key for a descriptor with these entries.
-    pub(crate) fn bucket_key(&self, entries: &[Entry]) -> String {
+    fn bucket_key(&self, entries: &[Entry]) -> String {
         let values: Vec<&str> = entries.iter().map(|entry| entry.value.as_str()).collect();
         self.key.write(&values)
     }
@@ -149,8 +162,8 @@ impl Rule {
                 None => at(field, &error),
             }
         })?;
-        let (domain, entries, shadow) = (rule.domain, rule.entries, rule.shadow);
-        Ok(Self { name, limiter, shadow, domain, entries, key, prefix })
+        let RuleText { domain, entries, shadow, reports, .. } = rule;
+        Ok(Self { name, limiter, shadow, reports, domain, entries, key, prefix })
     }
 
     fn matches(&self, domain: &str, entries: &[Entry]) -> bool {

@@ -26,6 +26,8 @@ pub(crate) struct RuleText {
     pub(crate) key: Option<String>,
     #[serde(default)]
     pub(crate) shadow: bool,
+    #[serde(default)]
+    pub(crate) reports: bool,
     #[serde(default = "yes")]
     pub(crate) lease: bool,
 }

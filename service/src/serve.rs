@@ -5,7 +5,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use axum::Router;
-use envoy_types::pb::envoy::service::ratelimit::v3::rate_limit_service_server::RateLimitServiceServer;
 use tidegate::Limiter;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -18,6 +17,7 @@ use tracing::{info, warn};
 use crate::cli::ServeOptions;
 use crate::counters::Counters;
 use crate::failure::Failure;
+use crate::grpc::QuotaServer;
 use crate::health;
 use crate::listeners::{Listeners, PortsFile};
 use crate::metrics::Metrics;
@@ -41,7 +41,7 @@ async fn serve(options: &ServeOptions) -> Result<(), Failure> {
     let store_options = StoreOptions::open(options).map_err(Failure::Configuration)?;
     let rules = match &options.rules {
         Some(path) => RuleSet::read(path, &store_options),
-        None => RuleSet::single(&options.limit, &options.prefix, &store_options),
+        None => RuleSet::single(&options.limit, &options.prefix, options.reports, &store_options),
     }
     .map_err(Failure::Configuration)?;
     let rule_count = rules.len();
@@ -54,12 +54,11 @@ async fn serve(options: &ServeOptions) -> Result<(), Failure> {
 
     let counters = Arc::new(Counters::default());
     let service = QuotaService::new(rules, options.request_timeout, Arc::clone(&counters));
-    let service = RateLimitServiceServer::new(service)
-        .max_decoding_message_size(options.max_message_size as usize);
+    let service = QuotaServer::new(service, options.max_message_size as usize);
     let (draining, drain_seen) = watch::channel(false);
     let (http_stop, http_stopped) = watch::channel(false);
     let (health_reporter, grpc_health) = tonic_health::server::health_reporter();
-    health_reporter.set_serving::<RateLimitServiceServer<QuotaService>>().await;
+    health_reporter.set_serving::<QuotaServer>().await;
 
     let mut grpc = tokio::spawn(
         grpc_server
@@ -93,7 +92,7 @@ async fn serve(options: &ServeOptions) -> Result<(), Failure> {
         ended = &mut http => return Err(ended_early("HTTP", &ended)),
     };
     info!(signal = name, drain_ms = options.drain.as_millis(), "stopping");
-    health_reporter.set_not_serving::<RateLimitServiceServer<QuotaService>>().await;
+    health_reporter.set_not_serving::<QuotaServer>().await;
     draining.send_replace(true);
     // HTTP is served until the last request is answered, so that health probes are too.
     let drained = tokio::time::timeout(options.drain, &mut grpc).await;

@@ -1,4 +1,4 @@
-"""A real Envoy with the Tidegate filter, for tests and demonstrations.
+"""A real Envoy with the Tidegate filter or Envoy's own, for tests and demonstrations.
 
     with EnvoyProcess({"key": {"path": {}}, "local": {"limits": ["10/s"]}}) as envoy:
         envoy.url("/")           # "http://127.0.0.1:<port>/", answered by Envoy itself with 200
@@ -29,6 +29,10 @@ MODULE = (
 HOST = "127.0.0.1"
 CLUSTER = "tidegate"
 START_SECONDS = 60
+_PASSED = {
+    "match": {"prefix": "/"},
+    "direct_response": {"status": 200, "body": {"inline_string": "passed\n"}},
+}
 STOP_SECONDS = 10
 
 
@@ -39,7 +43,11 @@ class EnvoyFailed(Exception):
 class EnvoyProcess:
     """Starts on entry and stops on exit. Once entered, it answers requests.
 
-    filter_config  the filter's configuration; a dict is passed as a Struct, a str as it is
+    filter_config  the filter's configuration; a dict is passed as a Struct, a str as it is; with
+                   None the Tidegate filter is left out
+    rate_limits    the `rate_limits` of Envoy's own filter, which is left out
+                   without them. Envoy applies them to routes to a cluster only, so without an
+                   `upstream_port` a second listener of the same Envoy is the upstream
     rls_port       port of the rate limit service on 127.0.0.1, reachable as the cluster
                    "tidegate"; without it there is no such cluster
     concurrency    Envoy's worker threads
@@ -53,8 +61,9 @@ class EnvoyProcess:
 
     def __init__(
         self,
-        filter_config: Mapping[str, Any] | str,
+        filter_config: Mapping[str, Any] | str | None,
         *,
+        rate_limits: list[dict[str, Any]] | None = None,
         rls_port: int | None = None,
         concurrency: int = 1,
         listen_port: int = 0,
@@ -67,6 +76,7 @@ class EnvoyProcess:
         self.port = listen_port
         self._listen_port = listen_port
         self._filter_config = filter_config
+        self._rate_limits = rate_limits or []
         self._rls_port = rls_port
         self._concurrency = concurrency
         self._upstream_port = upstream_port
@@ -170,7 +180,9 @@ class EnvoyProcess:
                     ready = self._ask("/ready").strip() == "LIVE"
                 except OSError:
                     ready = False
-                if ready and (listening := listeners.get("listener_statuses")):
+                statuses = listeners.get("listener_statuses", [])
+                listening = [status for status in statuses if status["name"] == "http"]
+                if ready and listening:
                     self.port = listening[0]["local_address"]["socket_address"]["port_value"]
                     return
             time.sleep(0.02)
@@ -187,6 +199,11 @@ class EnvoyProcess:
             clusters.append(_cluster(CLUSTER, self._rls_port, http2=True))
         if self._upstream_port is not None:
             clusters.append(_cluster("upstream", self._upstream_port, http2=False))
+        elif self._rate_limits:
+            upstream = _cluster("upstream", 1, http2=False)
+            endpoint = {"endpoint": {"address": self._upstream_address()}}
+            upstream["load_assignment"]["endpoints"] = [{"lb_endpoints": [endpoint]}]
+            clusters.append(upstream)
         bootstrap: dict[str, Any] = {
             "admin": {"address": _address(0)},
             "node": {"id": "tidegate-test", "cluster": "tidegate-test"},
@@ -198,7 +215,30 @@ class EnvoyProcess:
             bootstrap["dynamic_resources"] = {"lds_config": lds}
         else:
             bootstrap["static_resources"]["listeners"] = [self._listener()]
+        if self._rate_limits and self._upstream_port is None:
+            bootstrap["static_resources"].setdefault("listeners", []).append(self._upstream())
         return bootstrap
+
+    def _upstream_address(self) -> dict[str, Any]:
+        return {"pipe": {"path": str(self._path / "upstream")}}
+
+    def _upstream(self) -> dict[str, Any]:
+        manager = {
+            "@type": _type("filters.network.http_connection_manager.v3.HttpConnectionManager"),
+            "stat_prefix": "upstream",
+            "route_config": {
+                "virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [_PASSED]}]
+            },
+            "http_filters": [
+                {"name": "router", "typed_config": {"@type": _type("filters.http.router.v3.Router")}}
+            ],
+        }
+        chain = {"filters": [{"name": "http_connection_manager", "typed_config": manager}]}
+        return {
+            "name": "upstream",
+            "address": self._upstream_address(),
+            "filter_chains": [chain],
+        }
 
     def _listener(self) -> dict[str, Any]:
         manager = {
@@ -226,13 +266,7 @@ class EnvoyProcess:
                     {"name": "all", "domains": ["*"], "routes": [self._route()]}
                 ],
             },
-            "http_filters": [
-                {"name": "tidegate", "typed_config": self._filter()},
-                {
-                    "name": "router",
-                    "typed_config": {"@type": _type("filters.http.router.v3.Router")},
-                },
-            ],
+            "http_filters": self._filters(),
         }  # fmt: skip
         return {
             "name": "http",
@@ -241,12 +275,30 @@ class EnvoyProcess:
                 {"filters": [{"name": "http_connection_manager", "typed_config": manager}]}
             ],
         }
+
     def _route(self) -> dict[str, Any]:
-        match = {"prefix": "/"}
-        if self._upstream_port is not None:
-            return {"match": match, "route": {"cluster": "upstream"}}
-        body = {"inline_string": "passed\n"}
-        return {"match": match, "direct_response": {"status": 200, "body": body}}
+        if self._upstream_port is not None or self._rate_limits:
+            return {"match": {"prefix": "/"}, "route": {"cluster": "upstream"}}
+        return _PASSED
+
+    def _filters(self) -> list[dict[str, Any]]:
+        filters = []
+        if self._filter_config is not None:
+            filters.append({"name": "tidegate", "typed_config": self._filter()})
+        if self._rate_limits:
+            ratelimit = {
+                "@type": _type("filters.http.ratelimit.v3.RateLimit"),
+                "domain": "edge",
+                "timeout": "30s",
+                "rate_limits": self._rate_limits,
+                "rate_limit_service": {
+                    "transport_api_version": "V3",
+                    "grpc_service": {"envoy_grpc": {"cluster_name": CLUSTER}},
+                },
+            }
+            filters.append({"name": "envoy.filters.http.ratelimit", "typed_config": ratelimit})
+        router = {"@type": _type("filters.http.router.v3.Router")}
+        return [*filters, {"name": "router", "typed_config": router}]
 
     def _filter(self) -> dict[str, Any]:
         config = self._filter_config

@@ -14,7 +14,7 @@ FILES = sorted(HERE.glob("*.json"))
 
 def test_every_vector_file_is_seen() -> None:
     assert [path.name for path in FILES] == [
-        "decide.json", "errors.json", "fixed.json", "grammar.json", "operations.json", "redis.json", "surface.json",
+        "decide.json", "errors.json", "fixed.json", "grammar.json", "keys.json", "operations.json", "redis.json", "surface.json",
     ]
 
 

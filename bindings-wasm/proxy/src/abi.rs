@@ -27,6 +27,7 @@ const LOG_ERROR: u32 = 4;
 const GRPC_MESSAGE: u32 = 5;
 const PLUGIN_CONFIGURATION: u32 = 7;
 const REQUEST_STREAM: u32 = 0;
+const REQUEST_HEADERS: u32 = 0;
 const CLOCK_REALTIME: u32 = 0;
 const CLOCK_MONOTONIC: u32 = 1;
 
@@ -43,6 +44,13 @@ unsafe extern "C" {
     fn proxy_get_property(
         path: *const u8,
         path_size: usize,
+        data: *mut *const u8,
+        size: *mut usize,
+    ) -> u32;
+    fn proxy_get_header_map_value(
+        map: u32,
+        name: *const u8,
+        name_size: usize,
         data: *mut *const u8,
         size: *mut usize,
     ) -> u32;
@@ -236,6 +244,15 @@ impl Host for WasmHost {
         self.returned(|data, size| {
             // SAFETY: the path is readable, and both pointers are valid for writing.
             unsafe { proxy_get_property(path.as_ptr(), path.len(), data, size) }
+        })
+    }
+
+    fn first_header(&self, name: &[u8]) -> Result<&[u8], Status> {
+        self.returned(|data, size| {
+            // SAFETY: the name is readable, and both pointers are valid for writing.
+            unsafe {
+                proxy_get_header_map_value(REQUEST_HEADERS, name.as_ptr(), name.len(), data, size)
+            }
         })
     }
 

@@ -31,6 +31,7 @@ pub(crate) struct Replied {
 pub(crate) struct FakeHost {
     pub(crate) configuration: Cell<Bytes>,
     properties: RefCell<HashMap<Vec<u8>, Bytes>>,
+    headers: RefCell<HashMap<Vec<u8>, Bytes>>,
     pub(crate) monotonic: Cell<Result<u64, Status>>,
     /// The wall clock minus the monotonic clock.
     pub(crate) since_epoch: Cell<u64>,
@@ -52,6 +53,7 @@ impl Default for FakeHost {
         Self {
             configuration: Cell::new(Err(Status::NOT_FOUND)),
             properties: RefCell::default(),
+            headers: RefCell::default(),
             monotonic: Cell::new(Ok(1_000)),
             since_epoch: Cell::new(1_700_000_000_000_000_000),
             random: Cell::new(Ok((3, 4))),
@@ -78,6 +80,11 @@ impl FakeHost {
         self.properties.borrow_mut().insert(path.to_vec(), value.map(leaked));
     }
 
+    /// Sets the first value of a header, which `first_header` returns.
+    pub(crate) fn set_header(&self, name: &[u8], value: Result<&[u8], Status>) {
+        self.headers.borrow_mut().insert(name.to_vec(), value.map(leaked));
+    }
+
     pub(crate) fn advance(&self, nanos: u64) {
         self.monotonic.set(self.monotonic.get().map(|now| now + nanos));
     }
@@ -99,6 +106,10 @@ impl Host for FakeHost {
 
     fn property(&self, path: &[u8]) -> Result<&[u8], Status> {
         self.properties.borrow().get(path).copied().unwrap_or(Err(Status::NOT_FOUND))
+    }
+
+    fn first_header(&self, name: &[u8]) -> Result<&[u8], Status> {
+        self.headers.borrow().get(name).copied().unwrap_or(Err(Status::NOT_FOUND))
     }
 
     fn monotonic_now(&self) -> Result<u64, Status> {

@@ -130,7 +130,7 @@ impl<const SLOTS: usize> Filter<SLOTS> {
                 return Action::Continue;
             }
         };
-        let request = Request { host, stream, key, now };
+        let request = Request { host, stream, key: key.as_bytes(), now };
         if refuse_locally(&request, plugin, &mut self.slots) {
             return Action::Pause;
         }
@@ -200,8 +200,8 @@ fn now(host: &impl Host, since_epoch: u64) -> u64 {
 fn without_key(host: &impl Host, plugin: &Plugin, stream: u32, why: NoKey) -> Action {
     let source = &plugin.config.key;
     let problem = match why {
-        NoKey::TooLong => "is too long",
-        NoKey::NotUtf8 => "is not valid UTF-8",
+        NoKey::TooLong => "is longer than 64 KiB",
+        NoKey::Repeated => "is repeated",
         NoKey::Missing | NoKey::Host(_) => {
             if matches!(why, NoKey::Host(_)) {
                 plugin.count(host, Counter::HostcallError);

@@ -37,9 +37,14 @@ impl World {
 
     /// Sends a request with this key; returns its stream and what the filter does with it.
     fn request_under(&mut self, root: u32, key: &[u8]) -> (u32, Action) {
+        self.request_with(root, Ok(key))
+    }
+
+    /// The same, when the host answers this for the key.
+    fn request_with(&mut self, root: u32, key: Result<&[u8], Status>) -> (u32, Action) {
         let stream = self.next_stream;
         self.next_stream += 1;
-        self.host.set_property(KEY, Ok(key));
+        self.host.set_property(KEY, key);
         self.filter.context_created(stream, root);
         (stream, self.filter.request_headers(&self.host, stream))
     }
@@ -148,19 +153,20 @@ fn windows_begin_with_the_wall_clock() {
 #[test]
 fn requests_without_a_usable_key() {
     let mut world = World::new(LOCAL);
-    assert_eq!(world.request_under(ROOT, b"").1, Action::Continue);
-    assert_eq!(world.request_under(ROOT, b"\xC0").1, Action::Pause);
-    let body = "the header k is not valid UTF-8: \
-                as the key of a rate limit it must be valid UTF-8 of at most 1024 bytes\n";
+    assert_eq!(world.request_with(ROOT, Err(Status::NOT_FOUND)).1, Action::Continue);
+    world.host.set_header(b"k", Ok(b"a"));
+    assert_eq!(world.request_under(ROOT, b"a,b").1, Action::Pause);
+    let body = "the header k is repeated: it is the key of a rate limit\n";
     let reply = |world: &World| world.last_reply().map(|r| (r.status, r.details, r.body));
     assert_eq!(reply(&world), Some((400, "tidegate_bad_key", body.to_owned())));
-    assert_eq!(world.request_under(ROOT, &[b'x'; 1025]).1, Action::Pause);
-    assert_eq!(reply(&world).map(|(_, _, body)| body.contains("is too long")), Some(true));
+    let too_long = Err(Status::INVALID_MEMORY_ACCESS);
+    assert_eq!(world.request_with(ROOT, too_long).1, Action::Pause);
+    assert_eq!(reply(&world).map(|(_, _, body)| body.contains("longer than 64 KiB")), Some(true));
     world.assert_counted(&[("missing_key", 1), ("bad_key", 2)]);
 
     let mut world =
         World::new(r#"{"key":{"header":"k"},"missing_key":"deny","local":{"limits":["2/s"]}}"#);
-    assert_eq!(world.request_under(ROOT, b"").1, Action::Pause);
+    assert_eq!(world.request_with(ROOT, Err(Status::NOT_FOUND)).1, Action::Pause);
     let body = "the header k is missing: it is the key of a rate limit\n";
     assert_eq!(reply(&world), Some((400, "tidegate_missing_key", body.to_owned())));
 }

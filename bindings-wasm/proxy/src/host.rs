@@ -58,6 +58,12 @@ pub trait Host {
     /// # Errors
     /// [`Status::NOT_FOUND`] when the request has none; otherwise the host's status.
     fn property(&self, path: &[u8]) -> Result<&[u8], Status>;
+    /// The value of a request header; the first one, if the header is repeated. The name is in lower
+    /// case.
+    ///
+    /// # Errors
+    /// [`Status::NOT_FOUND`] when the request has no such header; otherwise the host's status.
+    fn first_header(&self, name: &[u8]) -> Result<&[u8], Status>;
     /// Nanoseconds on a clock that never goes backward.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use tidegate_core::MAX_KEY;
+use tidegate_core::StoredKey;
 
 use crate::host::{Host, Status};
 use crate::text::Text;
@@ -29,12 +29,12 @@ enum Attribute {
 /// Why a request has no usable key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NoKey {
-    /// The attribute is absent or empty.
+    /// The attribute is absent.
     Missing,
-    /// The key is longer than [`MAX_KEY`].
+    /// The value is longer than the memory that the filter has for one request.
     TooLong,
-    /// The key is not UTF-8, so that it could not be sent as a Protocol Buffers string.
-    NotUtf8,
+    /// The header is given more than once.
+    Repeated,
     /// The host call failed.
     Host(Status),
 }
@@ -68,24 +68,33 @@ impl KeySource {
         self.property.as_bytes()
     }
 
-    /// The key of the current request.
-    pub(crate) fn read<'h>(&self, host: &'h impl Host) -> Result<&'h [u8], NoKey> {
-        let value = host.property(self.property()).map_err(|status| match status {
-            Status::NOT_FOUND => NoKey::Missing,
-            // The value did not fit into the memory that the filter has for it.
-            Status::INVALID_MEMORY_ACCESS => NoKey::TooLong,
-            status => NoKey::Host(status),
-        })?;
+    /// The key of the current request, as the service's protocol can carry it. Any value of a header
+    /// is a key, also the empty one: a client gains nothing by the form of what it sends.
+    pub(crate) fn read<'h>(&self, host: &'h impl Host) -> Result<StoredKey<'h>, NoKey> {
+        let value = host.property(self.property()).map_err(no_key)?;
         let key = match self.attribute {
             Attribute::ClientAddress => without_port(value),
-            Attribute::Header | Attribute::Path => value,
+            Attribute::Path => value,
+            Attribute::Header if self.is_repeated(host, value)? => return Err(NoKey::Repeated),
+            Attribute::Header => value,
         };
-        match key.len() {
-            0 => Err(NoKey::Missing),
-            1..=MAX_KEY if core::str::from_utf8(key).is_err() => Err(NoKey::NotUtf8),
-            1..=MAX_KEY => Ok(key),
-            _ => Err(NoKey::TooLong),
+        if key.is_empty() && self.attribute != Attribute::Header {
+            return Err(NoKey::Missing);
         }
+        Ok(StoredKey::text(key))
+    }
+
+    /// Whether the request has the header more than once. A key that is made from all values, or
+    /// from one of them, would give a client a new bucket for each value that it adds, while the
+    /// upstream may read another one of them.
+    fn is_repeated(&self, host: &impl Host, joined: &[u8]) -> Result<bool, NoKey> {
+        // The host joins the values of a repeated header by commas.
+        if !joined.contains(&b',') {
+            return Ok(false);
+        }
+        let name = self.property().strip_prefix(HEADERS.as_bytes()).unwrap_or_default();
+        let first = host.first_header(name).map_err(no_key)?;
+        Ok(first.len() != joined.len())
     }
 }
 
@@ -100,6 +109,15 @@ impl fmt::Display for KeySource {
             Attribute::ClientAddress => f.write_str("the client's address"),
             Attribute::Path => f.write_str("the path"),
         }
+    }
+}
+
+fn no_key(status: Status) -> NoKey {
+    match status {
+        Status::NOT_FOUND => NoKey::Missing,
+        // The value did not fit into the memory that the filter has for it.
+        Status::INVALID_MEMORY_ACCESS => NoKey::TooLong,
+        status => NoKey::Host(status),
     }
 }
 
@@ -124,7 +142,9 @@ fn without_port(address: &[u8]) -> &[u8] {
 
 #[cfg(test)]
 mod tests {
-    use super::{KeySource, MAX_KEY, NoKey, without_port};
+    use tidegate_core::{MAX_KEY, StoredKey};
+
+    use super::{KeySource, NoKey, without_port};
     use crate::fake_host::FakeHost;
     use crate::host::Status;
 
@@ -155,17 +175,23 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_1_to_1024_bytes_of_utf8() {
-        let Some(source) = KeySource::header("k") else { panic!("a header") };
+    fn any_value_of_a_header_is_a_key() {
+        let Some(source) = KeySource::header("K") else { panic!("a header") };
         let host = FakeHost::default();
         let read = |value: Result<&[u8], Status>| {
             host.set_property(source.property(), value);
-            source.read(&host).map(<[u8]>::len)
+            source.read(&host).map(|key| key.as_bytes().to_vec())
         };
-        assert_eq!(read(Ok(&[b'a'; MAX_KEY])), Ok(MAX_KEY));
-        assert_eq!(read(Ok(&[b'a'; MAX_KEY + 1])), Err(NoKey::TooLong));
-        assert_eq!(read(Ok(b"")), Err(NoKey::Missing));
-        assert_eq!(read(Ok(b"a\xFF")), Err(NoKey::NotUtf8));
+        for value in [&b""[..], b"a", b"a,b", b"a\xFF", &[b'a'; MAX_KEY], &[b'a'; MAX_KEY + 1]] {
+            host.set_header(b"k", Ok(value));
+            assert_eq!(read(Ok(value)), Ok(StoredKey::text(value).as_bytes().to_vec()));
+        }
+        for (first, joined) in [("a", "a,b"), ("", ","), ("", ",a"), ("a,b", "a,b,c")] {
+            host.set_header(b"k", Ok(first.as_bytes()));
+            assert_eq!(read(Ok(joined.as_bytes())), Err(NoKey::Repeated));
+        }
+        host.set_header(b"k", Err(Status::INVALID_MEMORY_ACCESS));
+        assert_eq!(read(Ok(b"a,b")), Err(NoKey::TooLong));
         assert_eq!(read(Err(Status::NOT_FOUND)), Err(NoKey::Missing));
         assert_eq!(read(Err(Status::INVALID_MEMORY_ACCESS)), Err(NoKey::TooLong));
         assert_eq!(read(Err(Status(12))), Err(NoKey::Host(Status(12))));

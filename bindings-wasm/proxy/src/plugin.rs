@@ -18,7 +18,7 @@ pub enum Counter {
     LimitedService,
     /// Requests without a key.
     MissingKey,
-    /// Requests whose key is too long or not UTF-8.
+    /// Requests whose key is repeated or larger than the filter can read.
     BadKey,
     /// Calls without a usable answer, and requests for which no call could be made.
     ServiceError,

@@ -1,6 +1,6 @@
 //! The replies that the filter sends in place of the upstream.
 
-use tidegate_core::{Decision, MAX_KEY};
+use tidegate_core::Decision;
 
 use crate::host::{Host, LocalReply, Status};
 use crate::key::{KeySource, is_token_byte};
@@ -92,10 +92,8 @@ pub(crate) fn bad_key(
     source: &KeySource,
     problem: &str,
 ) -> Result<(), Status> {
-    let body = Text::<256>::format(format_args!(
-        "{source} {problem}: as the key of a rate limit \
-         it must be valid UTF-8 of at most {MAX_KEY} bytes\n"
-    ));
+    let body =
+        Text::<256>::format(format_args!("{source} {problem}: it is the key of a rate limit\n"));
     let reply = bare(400, "tidegate_bad_key", GRPC_INVALID_ARGUMENT, body.as_bytes());
     host.reply(stream, &reply)
 }

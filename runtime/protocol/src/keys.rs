@@ -2,7 +2,7 @@
 
 use core::ops::Deref;
 
-use tidegate_core::MAX_KEY;
+use tidegate_core::StoredKey;
 
 use crate::error::Error;
 
@@ -15,6 +15,8 @@ const MAX_PREFIX: usize = 256;
 /// One key per limit puts buckets of different width under one call: the user's, the
 /// organisation's and everybody's, all or nothing. They are buckets of their own, apart
 /// from those under a single key (with one limit the two are the same).
+///
+/// A key may be any bytes, also none. A store knows a long one by its digest, see [`StoredKey`].
 ///
 /// ```
 /// use tidegate::Limiter;
@@ -42,7 +44,7 @@ pub enum OwnedKeys {
 }
 
 impl<'k> Keys<'k> {
-    /// Checks their number and lengths. With one limit both forms mean the same bucket,
+    /// Checks their number. With one limit both forms mean the same bucket,
     /// so only one is left of them.
     ///
     /// # Errors
@@ -51,7 +53,7 @@ impl<'k> Keys<'k> {
     #[inline]
     pub fn checked(self, limits: usize) -> Result<Self, Error> {
         match self {
-            Self::One(key) => check_key(key).map(|()| self),
+            Self::One(_) => Ok(self),
             Self::Each(keys) => Self::each_checked(keys, limits),
         }
     }
@@ -60,7 +62,6 @@ impl<'k> Keys<'k> {
         if keys.len() != limits {
             return Err(wrong_count(keys.len(), limits));
         }
-        keys.iter().try_for_each(|key| check_key(key))?;
         Ok(if let [only] = *keys { Self::One(only) } else { Self::Each(keys) })
     }
 
@@ -96,7 +97,7 @@ impl<'k> Keys<'k> {
                         Some(tag) => {
                             let mut full = redis_key(prefix, tag);
                             full.push(b':');
-                            escape_into(&mut full, key);
+                            escape_into(&mut full, StoredKey::new(key).as_bytes());
                             full
                         }
                         None => redis_key(prefix, key),
@@ -242,17 +243,6 @@ impl<'k> From<&'k Vec<&'k [u8]>> for Keys<'k> {
     }
 }
 
-#[inline]
-fn check_key(key: &[u8]) -> Result<(), Error> {
-    if (1..=MAX_KEY).contains(&key.len()) { Ok(()) } else { Err(wrong_length(key.len())) }
-}
-
-#[cold]
-fn wrong_length(length: usize) -> Error {
-    let message = format!("it must be 1 to {MAX_KEY} bytes long, but has {length}");
-    Error::argument("key", message)
-}
-
 #[cold]
 fn wrong_count(count: usize, limits: usize) -> Error {
     let message = format!("it must be one key, or one for each limit ({limits}), but has {count}");
@@ -277,11 +267,17 @@ pub fn check_prefix(prefix: &str) -> Result<&str, Error> {
 ///
 /// The braces are the hash tag that keeps whatever belongs to one bucket on one
 /// node of a cluster. `%`, `{` and `}` inside either part are percent-escaped, so
-/// different pairs never share a key; other bytes stand as they are.
+/// different pairs never share a key; other bytes stand as they are. The empty key becomes `%`,
+/// which no other key does: between empty braces there would be no hash tag.
 fn redis_key(prefix: &str, key: &[u8]) -> Vec<u8> {
+    let stored = StoredKey::new(key);
+    let key = stored.as_bytes();
     let mut full = Vec::with_capacity(prefix.len() + key.len() + 3);
     escape_into(&mut full, prefix.as_bytes());
     full.extend_from_slice(b":{");
+    if key.is_empty() {
+        full.push(b'%');
+    }
     escape_into(&mut full, key);
     full.push(b'}');
     full
@@ -326,5 +322,9 @@ mod tests {
         for (plain, same) in [("{}x", "%7B%7Dx"), ("{x", "%7Bx"), ("}x{", "%7Dx%7B")] {
             assert_eq!(in_redis(&[plain.as_bytes(), b"y"])[0], format!("p:{{{same}}}:0"));
         }
+        assert_eq!(in_redis(&[b"", b"%"]), ["p:{%}:0", "p:{%25}:1"]);
+        let long = [b"{org:7}", &[b'u'; 2000][..]].concat();
+        let stored = in_redis(&[&long, b"{org:7}"]);
+        assert!(stored[0].starts_with("p:{org:7}:sha256:") && stored[0].len() < 100, "{stored:?}");
     }
 }

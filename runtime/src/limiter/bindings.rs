@@ -28,8 +28,8 @@ impl Limiter {
     /// Runs any operation, and blocks while a remote store answers.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for keys of a wrong number or length, those of the operation, and
-    /// for a remote store its errors.
+    /// [`Error::InvalidArgument`] for a wrong number of keys, those of the operation, and for a
+    /// remote store its errors.
     pub fn run_blocking<'k>(
         &self,
         keys: impl Into<Keys<'k>>,

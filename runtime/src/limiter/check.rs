@@ -2,7 +2,7 @@
 
 use core::sync::atomic::Ordering;
 
-use tidegate_core::{Decision, MAX_KEY, Operation};
+use tidegate_core::{Decision, Operation};
 use tokio::sync::oneshot;
 
 use super::{Buckets, Limiter};
@@ -15,8 +15,8 @@ impl Limiter {
     /// without spending.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for keys of a wrong number or a key that is not 1 to 1024
-    /// bytes long, [`Error::CostTooLarge`], and for a remote store its errors.
+    /// [`Error::InvalidArgument`] for a wrong number of keys, [`Error::CostTooLarge`], and for a
+    /// remote store its errors.
     // Inlined, so that a caller who reads only part of the decision pays only for that part.
     #[inline(always)]
     pub fn check<'k>(&self, keys: impl Into<Keys<'k>>, cost: u64) -> Result<Decision, Error> {
@@ -33,7 +33,7 @@ impl Limiter {
     /// then nothing has been done.
     #[inline(always)]
     fn check_affordable(&self, key: &[u8], cost: u64) -> Option<Decision> {
-        if !(1..=MAX_KEY).contains(&key.len()) || self.0.closed.load(Ordering::Acquire) {
+        if self.0.closed.load(Ordering::Acquire) {
             return None;
         }
         match &self.0.buckets {

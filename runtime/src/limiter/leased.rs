@@ -2,7 +2,7 @@
 
 use core::sync::atomic::Ordering;
 
-use tidegate_core::{Decision, MAX_KEY, Outcome, Source};
+use tidegate_core::{Decision, Outcome, Source, StoredKey};
 
 use super::Limiter;
 use crate::lease::one_key;
@@ -22,23 +22,23 @@ impl Limiter {
         cost: u64,
     ) -> Option<Decision> {
         let key = self.leased_key(keys.into())?;
-        self.spend_leased(key, cost)
+        self.spend_leased(key.as_bytes(), cost)
     }
 
     /// The decision that [`decide_leased`](Self::decide_leased) would take; nothing is spent.
     pub(super) fn peek_leased(&self, keys: Keys<'_>, cost: u64) -> Option<Decision> {
         let key = self.leased_key(keys)?;
-        self.0.leases.as_ref()?.peek(key, cost)
+        self.0.leases.as_ref()?.peek(key.as_bytes(), cost)
     }
 
     /// The key whose slice may decide a call on `keys`.
-    fn leased_key<'k>(&self, keys: Keys<'k>) -> Option<&'k [u8]> {
+    fn leased_key<'k>(&self, keys: Keys<'k>) -> Option<StoredKey<'k>> {
         self.0.leases.as_ref()?;
-        let key = one_key(keys).filter(|key| (1..=MAX_KEY).contains(&key.len()))?;
-        (!self.0.closed.load(Ordering::Acquire)).then_some(key)
+        let key = one_key(keys)?;
+        (!self.0.closed.load(Ordering::Acquire)).then(|| StoredKey::new(key))
     }
 
-    /// [`decide_leased`](Self::decide_leased) for a key whose length has been checked.
+    /// [`decide_leased`](Self::decide_leased) for a key as the store keeps it.
     #[inline]
     pub(super) fn spend_leased(&self, key: &[u8], cost: u64) -> Option<Decision> {
         self.0.leases.as_ref()?.spend(key, cost)
@@ -52,7 +52,8 @@ impl Limiter {
         cost: u64,
     ) -> impl FnOnce(&Result<Outcome, Error>) + Send + 'static {
         let leased = self.0.leases.is_some() && cost > 0;
-        let noted = leased.then(|| one_key(keys).map(|key| (self.clone(), Box::<[u8]>::from(key))));
+        let own = |key| Box::<[u8]>::from(StoredKey::new(key).as_bytes());
+        let noted = leased.then(|| one_key(keys).map(|key| (self.clone(), own(key))));
         move |outcome| {
             let Some((limiter, key)) = noted.flatten() else { return };
             let allowed = matches!(outcome, Ok(Outcome::Decision(decision))

@@ -138,8 +138,8 @@ impl Limiter {
     /// [`start`](Self::start), which blocks while a remote store answers.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for a wrong number of keys or a key of a wrong length, the errors
-    /// of the operation, and for a remote store its errors.
+    /// [`Error::InvalidArgument`] for a wrong number of keys, the errors of the operation, and for a
+    /// remote store its errors.
     pub(crate) fn run_and_wait<'k>(
         &self,
         keys: impl Into<Keys<'k>>,
@@ -212,8 +212,8 @@ impl Limiter {
     /// The errors that a check would answer without asking the store. Nothing is spent.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for keys of a wrong number or a key that is not 1 to 1024
-    /// bytes long, [`Error::CostTooLarge`], and [`Error::Store`] when the limiter is closed.
+    /// [`Error::InvalidArgument`] for a wrong number of keys, [`Error::CostTooLarge`], and
+    /// [`Error::Store`] when the limiter is closed.
     pub fn validate<'k>(&self, keys: impl Into<Keys<'k>>, cost: u64) -> Result<(), Error> {
         self.admit(keys.into(), &Operation::Check { cost }).map(|_| ())
     }

@@ -114,51 +114,88 @@ async fn bad_requests_name_the_field_and_the_bound_and_spend_nothing() -> TestRe
     let good = || descriptor(&[("k", "good")]);
     let with =
         |descriptors| RateLimitRequest { domain: "edge".to_owned(), descriptors, hits_addend: 1 };
-    let long = "x".repeat(1025);
     let mut overridden = good();
     overridden.limit = Some(RateLimitOverride { requests_per_unit: 1, unit: 1 });
-    let mut negative = good();
-    negative.is_negative_hits = true;
-    let mut costly = good();
-    costly.hits_addend = Some(UInt64Value { value: 11 });
-    let argument = "invalid_argument";
-    for (request, code, said) in [
+    for (request, said) in [
         (
             RateLimitRequest { domain: String::new(), ..with(vec![good()]) },
-            argument,
             "domain: it must not be empty",
         ),
-        (with(vec![]), argument, "descriptors: there must be 1 to 100, but there are 0"),
-        (with(vec![good(); 101]), argument, "1 to 100, but there are 101"),
-        (
-            with(vec![good(), descriptor(&[])]),
-            argument,
-            "descriptors[1].entries: there must be at least 1",
-        ),
-        (
-            with(vec![good(), descriptor(&[("k", &long)])]),
-            argument,
-            "descriptors[1]: invalid key: it must be 1 to 1024 bytes long, but has 1025",
-        ),
-        (with(vec![good(), descriptor(&[("k", "")])]), argument, "but has 0"),
-        (with(vec![good(), overridden]), argument, "descriptors[1].limit: limits come from"),
-        (with(vec![good(), negative]), argument, "descriptors[1].is_negative_hits"),
-        (
-            with(vec![good(), costly]),
-            "cost_too_large",
-            "descriptors[1]: a cost of 11 is above the burst of 10",
-        ),
+        (with(vec![]), "descriptors: there must be 1 to 100, but there are 0"),
+        (with(vec![good(); 101]), "1 to 100, but there are 101"),
+        (with(vec![good(), descriptor(&[])]), "descriptors[1].entries: there must be at least 1"),
+        (with(vec![good(), overridden]), "descriptors[1].limit: limits come from"),
     ] {
         let error = ask(client, request).await.err().ok_or(said)?;
-        assert_eq!((error.code(), tidegate_error(&error)), (Grpc::InvalidArgument, code));
+        let code = (error.code(), tidegate_error(&error));
+        assert_eq!(code, (Grpc::InvalidArgument, "invalid_argument"));
         assert!(error.message().contains(said), "{} is not {said}", error.message());
     }
-    assert_eq!(check(client, "good", 10).await?.0, Code::Ok, "nothing was spent");
-    let longest = "x".repeat(1024);
-    assert_eq!(check(client, &longest, 1).await?.0, Code::Ok);
-    let too_large = "x".repeat(70_000);
+    // Two requests had a good descriptor beside the bad one.
+    assert_eq!(check(client, "good", 0).await?.1.limit_remaining, 7, "the good ones were charged");
+    let too_large = "x".repeat(1 << 20);
     let error = ask(client, request(&too_large, 1)).await.err().ok_or("taken")?;
     assert_eq!(error.code(), Grpc::OutOfRange);
+    let (_, metrics) = service.get("/metrics")?;
+    let undecodable = "tidegate_failures_total{reason=\"undecodable\",rule=\"\"} 1";
+    assert!(metrics.contains(undecodable), "{metrics}");
+    let invalid = "tidegate_failures_total{reason=\"invalid_argument\",rule=\"\"} 5";
+    assert!(metrics.contains(invalid), "{metrics}");
+    let log = service.log()?;
+    for reason in ["undecodable", "invalid_argument"] {
+        let line = format!("\"reason\":\"{reason}\"");
+        assert_eq!(log.matches(&line).count(), 1, "one line for each reason: {log}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_descriptor_that_cannot_be_decided_hides_no_refusal() -> TestResult {
+    let service = on_memory(&["--limit", "1/h"]).await?;
+    let client = &mut service.client().await?;
+    let request = || RateLimitRequest {
+        domain: "edge".to_owned(),
+        descriptors: vec![descriptor(&[]), descriptor(&[("k", "a")])],
+        hits_addend: 1,
+    };
+    let error = ask(client, request()).await.err().ok_or("allowed")?;
+    assert_eq!(error.code(), Grpc::InvalidArgument);
+    let response = ask(client, request()).await?;
+    let codes: Vec<_> = response.statuses.iter().map(|status| status.code()).collect();
+    assert_eq!(response.overall_code(), Code::OverLimit, "the bucket was charged");
+    assert_eq!(codes, [Code::Unknown, Code::OverLimit]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn any_key_and_any_hits_are_decided() -> TestResult {
+    let service = on_memory(&["--limit", "10/h"]).await?;
+    let client = &mut service.client().await?;
+    for key in ["", &"x".repeat(1025), &"x".repeat(500_000)] {
+        assert_eq!(check(client, key, 10).await?.0, Code::Ok);
+        assert_eq!(check(client, key, 1).await?.0, Code::OverLimit);
+    }
+    let with = |value, is_negative_hits| {
+        let mut costly = descriptor(&[("k", "costly")]);
+        costly.hits_addend = Some(UInt64Value { value });
+        costly.is_negative_hits = is_negative_hits;
+        let descriptors = vec![costly, descriptor(&[("k", "other")])];
+        RateLimitRequest { domain: "edge".to_owned(), descriptors, hits_addend: 1 }
+    };
+    for hits in [11, u64::MAX] {
+        let response = ask(client, with(hits, false)).await?;
+        let codes: Vec<_> = response.statuses.iter().map(|status| status.code()).collect();
+        assert_eq!(response.overall_code(), Code::OverLimit);
+        assert_eq!(codes, [Code::OverLimit, Code::Ok]);
+        let limit = response.statuses[0].current_limit.as_ref().ok_or("no limit")?;
+        assert_eq!((limit.requests_per_unit, limit.unit()), (10, Unit::Hour));
+    }
+    assert_eq!(check(client, "other", 1).await?.1.limit_remaining, 7, "the others are charged");
+    let response = ask(client, with(10, false)).await?;
+    assert_eq!(response.statuses[0].limit_remaining, 0, "too many hits have charged nothing");
+    let response = ask(client, with(4, true)).await?;
+    assert_eq!(response.overall_code(), Code::Ok);
+    assert_eq!(response.statuses[0].limit_remaining, 4, "negative hits are given back");
     Ok(())
 }
 
@@ -218,7 +255,7 @@ async fn a_shadow_rule_counts_but_never_refuses() -> TestResult {
     service.send("TERM")?;
     assert!(service.exited().await?.success());
     let log = service.log()?;
-    assert!(log.contains("\"shadow_refused\":1,\"shadow_errors\":1"), "{log}");
+    assert!(log.contains("\"shadow_refused\":2,\"shadow_errors\":0"), "{log}");
     Ok(())
 }
 

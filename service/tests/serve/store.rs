@@ -265,13 +265,13 @@ async fn a_request_is_given_up_at_the_request_timeout() -> TestResult {
 }
 
 #[tokio::test]
-async fn a_corrupt_bucket_is_an_internal_error_for_that_key() -> TestResult {
+async fn a_corrupt_bucket_is_an_error_for_that_key() -> TestResult {
     let redis = Redis::start().await?;
     let service = on(&redis, &[]).await?;
     let client = &mut service.client().await?;
     redis.command("SET tidegate:{broken} nonsense")?;
     let error = ask(client, request("broken", 1)).await.err().ok_or("no error")?;
-    assert_eq!((error.code(), tidegate_error(&error)), (Grpc::Internal, "corrupt_bucket"));
+    assert_eq!((error.code(), tidegate_error(&error)), (Grpc::DataLoss, "corrupt_bucket"));
     assert_eq!(check(client, "other", 1).await?.0, Code::Ok);
     assert!(!service.log()?.contains("{broken}"), "keys may be credentials");
     Ok(())

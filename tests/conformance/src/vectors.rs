@@ -52,6 +52,52 @@ pub struct Expected {
     tier: u8,
 }
 
+/// Keys, and what stores keep of them.
+#[derive(Deserialize)]
+pub struct KeyVectors {
+    /// The keys.
+    pub keys: Vec<KeyCase>,
+}
+
+/// A key of any length and any bytes.
+#[derive(Deserialize)]
+pub struct KeyCase {
+    /// What the key shows.
+    pub name: String,
+    hex: String,
+    times: usize,
+    stored: Option<String>,
+    text: Option<String>,
+}
+
+impl KeyCase {
+    /// The key as a caller gives it.
+    ///
+    /// # Panics
+    /// When `hex` is not hexadecimal.
+    #[must_use]
+    pub fn key(&self) -> Vec<u8> {
+        let pairs = self.hex.as_bytes().chunks(2);
+        let byte = |pair| {
+            let digits = str::from_utf8(pair).expect("ASCII");
+            u8::from_str_radix(digits, 16).expect("hexadecimal digits")
+        };
+        pairs.map(byte).collect::<Vec<u8>>().repeat(self.times)
+    }
+
+    /// What a store keeps of it.
+    #[must_use]
+    pub fn stored(&self) -> Vec<u8> {
+        self.stored.as_ref().map_or_else(|| self.key(), |text| text.clone().into_bytes())
+    }
+
+    /// What a protocol of text carries of it.
+    #[must_use]
+    pub fn text(&self) -> Vec<u8> {
+        self.text.as_ref().map_or_else(|| self.key(), |text| text.clone().into_bytes())
+    }
+}
+
 /// Texts of limits.
 #[derive(Deserialize)]
 pub struct GrammarVectors {

@@ -172,14 +172,10 @@ fn any_bytes_are_a_key() {
     let all: Vec<u8> = (0..=255).collect();
     let long: Vec<u8> = all.iter().copied().cycle().take(1024).collect();
     let longer: Vec<u8> = all.iter().copied().cycle().take(1025).collect();
-    let keys: [&[u8]; 7] = [&all, &long, b"\r\n", b"\0", b"}", b"{", b"%7D"];
+    let keys: [&[u8]; 10] = [&all, &long, &longer, b"", b"%", b"\r\n", b"\0", b"}", b"{", b"%7D"];
     for key in keys {
         assert_eq!(limiter.check(key, 1).expect("a decision").remaining, 999, "{key:?}");
         assert_eq!(limiter.check(key, 1).expect("a decision").remaining, 998, "{key:?}");
-    }
-    for key in [&longer[..], b""] {
-        let error = limiter.check(key, 1).expect_err("out of bounds");
-        assert!(error.to_string().contains("1 to 1024 bytes"), "{error}");
     }
 }
 
