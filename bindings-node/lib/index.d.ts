@@ -32,9 +32,10 @@ export interface StoreOptions extends RedisOptions {
   /**
    * `memory://` (the default), `shm://name`, `redis://[user:password@]host[:port][/database]`,
    * `rediss://…` for TLS, `redis+unix:///path`, `redis+cluster://host1,host2` or
-   * `redis+sentinel://host1,host2/master`.
+   * `redis+sentinel://host1,host2/master`. A variable of the environment fits, but `undefined` is
+   * refused when the limiter is made: leave the field out for memory.
    */
-  readonly store: string;
+  readonly store: string | undefined;
   /**
    * The beginning of all keys in the store: 1 to 256 bytes, default `"tidegate"`. Limiters in any
    * language spend from the same bucket when prefix and key are equal.

@@ -283,7 +283,7 @@ test('wrong arguments of a check', async () => {
     [() => limiter.check('ä'.repeat(513)), /^invalid key: .* has 1026/],
     [() => limiter.check(42), /^invalid key: it must be a string or a Uint8Array, but is 42/],
     [() => limiter.check('key', { cost: 1.5 }), /^invalid cost/],
-    [() => limiter.check('key', 1), /^invalid options/],
+    [() => limiter.check('key', '1'), /^invalid cost/],
     [() => limiter.checkSync('key'), /^invalid store: it is remote/],
     [() => limiter.peekSync('key'), /^invalid store: it is remote/],
   ];

@@ -16,6 +16,7 @@ const shared: Limiter = createLimiter({
 const host: MemoryLimiter = createLimiter({ limits: '10/s', store: 'shm://api?max_keys=1000', prefix: 'api', maxWaiting: 5 });
 const waiting: Waiting = host.waiting(['user', 'org']);
 const anywhere: Limiter = createLimiter({ limits: '10/s', store: process.env.STORE ?? 'memory://' });
+const fromEnvironment: Limiter = createLimiter({ limits: '10/s', store: process.env.STORE });
 const now: Decision = inMemory.checkSync(Buffer.from('key'));
 const later: Promise<Decision> = shared.check('key', { cost: 2 });
 const dropped: number = host.pressure.evicted + shared.pressure.denied;
@@ -27,7 +28,7 @@ const acquired: Promise<Decision> = shared.acquire('key', { timeoutMs: 50, signa
 acquired.catch((error: unknown) => error instanceof RateLimited && error.decision.retryAfterMs > 0);
 console.log(slot.cancelSync(), remote, shared.checkMany(['a', { key: ['a', 'b'], cost: 2 }]));
 console.log(waiting.untilMs, dropped, failed, also, later, anywhere.limits, source, shared instanceof Limiter);
-console.log(host.peekSync('key', 2).remaining, shared.peek('key', { cost: 0 }));
+console.log(host.peekSync('key', 2).remaining, shared.peek('key', { cost: 0 }), fromEnvironment.check('key', 2));
 shared.peek('key').catch((error: unknown) => error instanceof StoreTimeout && (error.code satisfies 'store_timeout'));
 
 // @ts-expect-error a shared bucket answers by promise only

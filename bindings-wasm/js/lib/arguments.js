@@ -54,6 +54,12 @@ export function checkSignal(signal) {
   throw invalid('signal', `it must be an AbortSignal, but is ${describe(signal)}`);
 }
 
+/** Refuses a store that is given but undefined. It is a setting that is missing, not a wish for memory. */
+export function checkStoreIsGiven(options) {
+  if (!Object.hasOwn(options, 'store') || options.store !== undefined) return;
+  throw invalid('store', 'it is given but undefined; set it (is a variable of the environment missing?), or leave it out for memory');
+}
+
 const MAX_TIMEOUT_MS = 60_000;
 const MAX_PREFIX = 256;
 

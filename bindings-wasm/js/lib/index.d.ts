@@ -154,7 +154,7 @@ export interface AcquireOptions {
   /** The longest acceptable wait for the slot in milliseconds, from 0. Default: Infinity. */
   readonly timeoutMs?: number;
   /** The signal that ends the wait when it aborts: those who wait behind move up. */
-  readonly signal?: AbortSignalLike;
+  readonly signal?: AbortSignalLike | null;
 }
 
 export interface ReservingOptions extends AcquireOptions {
@@ -295,7 +295,7 @@ export interface Limiter {
   /** The state of the buckets' store, and counts of its failures. */
   readonly storeHealth: StoreHealth;
   /** Spends tokens of `key` if every limit allows; never waits for tokens. */
-  check(key: Keys, options?: CheckOptions): Promise<Decision>;
+  check(key: Keys, cost?: number | CheckOptions): Promise<Decision>;
   /**
    * Decides many checks in one call, each by itself and in order. A refused check does not stop the
    * others. If one check has an invalid argument, no check is charged.
@@ -316,7 +316,7 @@ export interface Limiter {
    * const { remaining } = await limiter.peek('user:42', { cost: 0 });
    * ```
    */
-  peek(key: Keys, options?: CheckOptions): Promise<Decision>;
+  peek(key: Keys, cost?: number | CheckOptions): Promise<Decision>;
   /**
    * Takes the next slot for `cost` tokens if it is at most `maxWaitMs` away. Never waits for tokens:
    * the buckets are charged now, and the tokens may be spent after the reservation's `delayMs`.
@@ -416,11 +416,11 @@ export interface MemoryLimiter extends Limiter {
    * @throws {CostTooLarge} for a cost above the burst
    * @throws {StoreError} once the limiter is closed
    */
-  checkSync(key: Keys, cost?: number): Decision;
+  checkSync(key: Keys, cost?: number | CheckOptions): Decision;
   /** `checkMany` without a promise. All checks are decided at the same time. */
   checkManySync(checks: readonly CheckInput[]): Decision[];
   /** `peek` without a promise, of `cost` tokens (default 1). */
-  peekSync(key: Keys, cost?: number): Decision;
+  peekSync(key: Keys, cost?: number | CheckOptions): Decision;
   /** `reserve` without a promise. */
   reserveSync(key: Keys, options?: ReserveOptions): MemoryReservation;
   reserve(key: Keys, options?: ReserveOptions): Promise<MemoryReservation>;

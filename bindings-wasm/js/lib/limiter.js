@@ -20,6 +20,9 @@ export class Limiter {
 
   /** Use `createLimiter`. */
   constructor(limits, buckets) {
+    if (typeof buckets?.check !== 'function') {
+      throw invalid('Limiter', "a limiter is made by createLimiter({ limits: '10/s' }), not with new");
+    }
     /** The limits, in the order they were given. */
     this.limits = Object.freeze(limits);
     this.#buckets = buckets;
@@ -47,8 +50,8 @@ export class Limiter {
   }
 
   /** `check` without a promise, for buckets in memory. */
-  checkSync(key, cost = 1) {
-    return this.#buckets.synchronous.check(key, checkCost(cost));
+  checkSync(key, options) {
+    return this.#buckets.synchronous.check(key, costIn(options));
   }
 
   /** Decides each check by itself, in order. If one has an invalid argument, no check is charged. */
@@ -67,8 +70,8 @@ export class Limiter {
   }
 
   /** `peek` without a promise, for buckets in memory. */
-  peekSync(key, cost = 1) {
-    return this.#buckets.synchronous.peek(key, checkCost(cost));
+  peekSync(key, options) {
+    return this.#buckets.synchronous.peek(key, costIn(options));
   }
 
   /** Charges `cost` tokens for the next free slot if it is at most `maxWaitMs` away; never waits. */
@@ -173,8 +176,10 @@ function readChecks(checks) {
   });
 }
 
+// The cost, given by itself or as a field.
 function costIn(options) {
   if (options === undefined) return 1;
+  if (typeof options !== 'object' || options === null) return checkCost(options);
   checkFields('options', options, CHECK_OPTIONS);
   const { cost = 1 } = options;
   return checkCost(cost);
@@ -202,7 +207,8 @@ function readReserving(options, work) {
 
 function readAcquire(options) {
   checkFields('options', options, ACQUIRE_OPTIONS);
-  const { cost = 1, timeoutMs = Infinity, signal } = options;
+  const { cost = 1, timeoutMs = Infinity } = options;
+  const signal = options.signal ?? undefined; // `fetch` takes null for none, too
   checkCost(cost);
   checkWait('timeoutMs', timeoutMs);
   checkSignal(signal);
