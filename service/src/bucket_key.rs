@@ -4,12 +4,13 @@ use core::fmt;
 
 /// The form of a bucket's key, which is made from the values of a descriptor.
 ///
-/// A single value is the key unchanged, as in `limiter.check(value)` in any language. When the
-/// key has more parts, `%` and `/` in values are escaped (`%25`, `%2F`), so that different
-/// descriptors never share a bucket.
+/// A single value is the key unchanged, as in `limiter.check(value)` in any language, except that
+/// a leading `%` is doubled. Several values are joined with `/` after the mark `%/`, which so begins
+/// no single value. `%` and `/` in them are escaped (`%25`, `%2F`). So different lists of values never
+/// share a bucket, whatever a client sends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum BucketKey {
-    /// The values, joined with `/`.
+    /// The values.
     Values,
     /// A template such as `login/{client}`.
     Template(Vec<TemplatePart>),
@@ -32,6 +33,8 @@ pub(crate) enum TemplateError {
     Unbalanced,
     /// The name is not an entry key of the rule.
     UnknownName { name: String, known: Vec<String> },
+    /// The name is the key of several entries of the rule.
+    AmbiguousName { name: String },
 }
 
 impl BucketKey {
@@ -60,9 +63,10 @@ impl BucketKey {
     pub(crate) fn write(&self, values: &[&str]) -> String {
         match self {
             Self::Values => match values {
+                [value] if value.starts_with('%') => format!("%{value}"),
                 [value] => (*value).to_owned(),
                 values => {
-                    let mut key = String::new();
+                    let mut key = "%/".to_owned();
                     for (index, value) in values.iter().enumerate() {
                         if index > 0 {
                             key.push('/');
@@ -92,10 +96,15 @@ impl BucketKey {
 }
 
 fn position_of(name: &str, entry_keys: &[&str]) -> Result<usize, TemplateError> {
-    entry_keys.iter().position(|key| *key == name).ok_or_else(|| TemplateError::UnknownName {
-        name: name.to_owned(),
-        known: entry_keys.iter().map(|key| (*key).to_owned()).collect(),
-    })
+    let mut places = entry_keys.iter().enumerate().filter(|(_, key)| **key == name);
+    match (places.next(), places.next()) {
+        (Some((place, _)), None) => Ok(place),
+        (Some(_), Some(_)) => Err(TemplateError::AmbiguousName { name: name.to_owned() }),
+        (None, _) => Err(TemplateError::UnknownName {
+            name: name.to_owned(),
+            known: entry_keys.iter().map(|key| (*key).to_owned()).collect(),
+        }),
+    }
 }
 
 /// The value with this index, which exists because the rule has matched the descriptor.
@@ -123,6 +132,11 @@ impl fmt::Display for TemplateError {
                 "{{{name}}} is not an entry key that `match` lists; it lists {}",
                 known.join(", ")
             ),
+            Self::AmbiguousName { name } => write!(
+                f,
+                "{{{name}}} is the key of several entries of `match`; leave `key` out, and all values \
+                 make the key"
+            ),
         }
     }
 }
@@ -135,12 +149,40 @@ mod tests {
     fn one_value_is_the_key_and_several_are_joined_without_collisions() {
         let key = BucketKey::Values;
         assert_eq!(key.write(&["50%/a"]), "50%/a");
-        assert_eq!(key.write(&["a", "b"]), "a/b");
-        assert_eq!(key.write(&["a/b", "c"]), "a%2Fb/c");
-        assert_eq!(key.write(&["a", "b/c"]), "a/b%2Fc");
-        assert_eq!(key.write(&["100%", "é"]), "100%25/é");
-        assert_eq!(key.write(&["", ""]), "/");
+        assert_eq!(key.write(&["%/a"]), "%%/a");
+        assert_eq!(key.write(&["a", "b"]), "%/a/b");
+        assert_eq!(key.write(&["a/b", "c"]), "%/a%2Fb/c");
+        assert_eq!(key.write(&["a", "b/c"]), "%/a/b%2Fc");
+        assert_eq!(key.write(&["100%", "é"]), "%/100%25/é");
+        assert_eq!(key.write(&["", ""]), "%//");
         assert_eq!(key.write(&[""]), "");
+    }
+
+    /// All lists of up to three values of up to three characters that have a meaning in a key.
+    #[test]
+    fn different_values_have_different_keys() {
+        let mut values = vec![String::new()];
+        for length in 1..=3 {
+            for text in values.clone().iter().filter(|text| text.len() == length - 1) {
+                values.extend(["%", "/", "2"].map(|character| format!("{text}{character}")));
+            }
+        }
+        let mut seen = std::collections::HashMap::new();
+        let mut note = |list: Vec<&str>| {
+            let key = BucketKey::Values.write(&list);
+            let list: Vec<String> = list.into_iter().map(str::to_owned).collect();
+            if let Some(other) = seen.insert(key.clone(), list.clone()) {
+                assert_eq!(other, list, "both have the key {key}");
+            }
+        };
+        for a in &values {
+            note(vec![a]);
+            for b in &values {
+                note(vec![a, b]);
+                values.iter().for_each(|c| note(vec![a, b, c]));
+            }
+        }
+        assert_eq!(seen.len(), 40 + 40 * 40 + 40 * 40 * 40);
     }
 
     #[test]
@@ -168,6 +210,8 @@ mod tests {
                 "{text}: {error:?}"
             );
         }
+        let twice = BucketKey::template("{a}", &["a", "b", "a"]);
+        assert_eq!(twice, Err(TemplateError::AmbiguousName { name: "a".to_owned() }));
         let message = wrong("{user}").map(|error| error.to_string());
         let said = "{user} is not an entry key that `match` lists; it lists api_key";
         assert_eq!(message.as_deref(), Some(said));

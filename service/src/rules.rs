@@ -4,6 +4,7 @@ use std::path::Path;
 
 use envoy_types::pb::envoy::extensions::common::ratelimit::v3::rate_limit_descriptor::Entry;
 use tidegate::{AnyLimit, Decision, Error, Limit, Limiter, NamedLimit};
+use tracing::warn;
 
 use crate::bucket_key::BucketKey;
 use crate::hits::Hits;
@@ -12,6 +13,9 @@ use crate::store_options::{StoreOptions, option_of};
 
 /// The most rules in a file. They are tried one after the other.
 const MAX_RULES: usize = 1000;
+
+/// The prefix of limiters without one, in every language.
+const DEFAULT_PREFIX: &str = "tidegate";
 
 /// All rules, in order: the first that matches a descriptor decides.
 #[derive(Debug)]
@@ -87,6 +91,10 @@ impl RuleSet {
         for (index, rule) in file.rules.into_iter().enumerate() {
             let rule = Rule::build(format!("rules[{index}]"), rule, store_options)?;
             check_prefix_is_free(&rules, &rule)?;
+            if let Some(first) = rules.iter().find(|earlier: &&Rule| earlier.covers(&rule)) {
+                let (rule, earlier) = (&rule.name, &first.name);
+                warn!(rule, earlier, "the rule never decides: an earlier one matches all of it");
+            }
             rules.push(rule);
         }
         Ok(Self(rules))
@@ -133,6 +141,14 @@ impl Rule {
                 let message = "it must list at least 1 entry; leave it out to match any descriptor";
                 return Err(at("match", &message));
             }
+            for (index, EntryText { value, .. }) in entries.iter().enumerate() {
+                // In envoyproxy/ratelimit, too, the star is a wildcard at the end only.
+                let star = value.as_deref().and_then(|value| value.find('*').map(|at| (value, at)));
+                if star.is_some_and(|(value, at)| at + 1 < value.len()) {
+                    let message = "`*` stands for any text, and only at the end of a value";
+                    return Err(at(&format!("match[{index}].value"), &message));
+                }
+            }
             if let Some(index) = entries.iter().position(|entry| entry.key.is_empty()) {
                 return Err(at(&format!("match[{index}]"), &"the entry key must not be empty"));
             }
@@ -145,7 +161,10 @@ impl Rule {
                 BucketKey::template(template, &keys).map_err(|error| at("key", &error))?
             }
         };
-        let prefix = rule.prefix.unwrap_or_else(|| "tidegate".to_owned());
+        let prefix_is_own = rule.prefix.is_none();
+        let prefix = rule
+            .prefix
+            .unwrap_or_else(|| own_prefix(rule.domain.as_deref(), rule.entries.as_deref()));
         let mut builder = match rule.lease {
             true => store_options.limiter(&prefix),
             false => store_options.without_leases().limiter(&prefix),
@@ -158,6 +177,11 @@ impl Rule {
         let limiter = builder.build().map_err(|error| {
             let field = if error.code() == "invalid_limit" { "limits" } else { "prefix" };
             match option_of(&error) {
+                None if field == "prefix" && prefix_is_own => at(
+                    field,
+                    &"the one that is made from `domain` and `match` is longer than 256 bytes; give \
+                      the rule a shorter one",
+                ),
                 Some(option) => at("limits", &format!("with {option}: {error}")),
                 None => at(field, &error),
             }
@@ -166,15 +190,74 @@ impl Rule {
         Ok(Self { name, limiter, shadow, reports, domain, entries, key, prefix })
     }
 
+    /// Whether the rule matches whatever `later` matches. Wildcards are not compared.
+    fn covers(&self, later: &Self) -> bool {
+        (self.domain.is_none() || self.domain == later.domain)
+            && match (&self.entries, &later.entries) {
+                (None, _) => true,
+                (Some(_), None) => false,
+                (Some(own), Some(later)) => {
+                    own.len() == later.len()
+                        && own.iter().zip(later).all(|(own, later)| {
+                            own.key == later.key
+                                && (own.value.is_none() || own.value == later.value)
+                        })
+                }
+            }
+    }
+
     fn matches(&self, domain: &str, entries: &[Entry]) -> bool {
         self.domain.as_deref().is_none_or(|wanted| wanted == domain)
             && self.entries.as_ref().is_none_or(|wanted| {
                 wanted.len() == entries.len()
                     && wanted.iter().zip(entries).all(|(wanted, entry)| {
                         wanted.key == entry.key
-                            && wanted.value.as_ref().is_none_or(|value| *value == entry.value)
+                            && match wanted.value.as_deref() {
+                                None => true,
+                                Some(value) => match value.strip_suffix('*') {
+                                    Some(start) => entry.value.starts_with(start),
+                                    None => value == entry.value,
+                                },
+                            }
                     })
             })
+    }
+}
+
+/// The prefix of a rule that gives none: made from what the rule matches, so that it stays the same
+/// when other rules come and go, and no two rules that can both match something share a bucket by
+/// chance. A rule that matches everything has the prefix of limiters without one.
+fn own_prefix(domain: Option<&str>, entries: Option<&[EntryText]>) -> String {
+    let mut prefix = DEFAULT_PREFIX.to_owned();
+    if domain.is_none() && entries.is_none() {
+        return prefix;
+    }
+    prefix.push('/');
+    match domain {
+        Some(domain) => push_escaped(&mut prefix, domain),
+        None => prefix.push('*'),
+    }
+    for EntryText { key, value } in entries.unwrap_or_default() {
+        prefix.push('/');
+        push_escaped(&mut prefix, key);
+        if let Some(value) = value {
+            prefix.push('=');
+            push_escaped(&mut prefix, value);
+        }
+    }
+    prefix
+}
+
+/// Escapes what has a meaning in a prefix of [`own_prefix`].
+fn push_escaped(prefix: &mut String, text: &str) {
+    for character in text.chars() {
+        match character {
+            '%' => prefix.push_str("%25"),
+            '/' => prefix.push_str("%2F"),
+            '=' => prefix.push_str("%3D"),
+            '*' => prefix.push_str("%2A"),
+            other => prefix.push(other),
+        }
     }
 }
 
@@ -264,11 +347,11 @@ mod tests {
         };
         let at = |index: usize, key: &str| Some((format!("rules[{index}]"), key.to_owned()));
         assert_eq!(found("edge", &[("path", "/login"), ("client", "c")]), at(0, "login/c"));
-        assert_eq!(found("edge", &[("path", "/other"), ("client", "c")]), at(3, "%2Fother/c"));
+        assert_eq!(found("edge", &[("path", "/other"), ("client", "c")]), at(3, "%/%2Fother/c"));
         assert_eq!(found("edge", &[("client", "c"), ("path", "/login")]), None);
         assert_eq!(found("edge", &[("api_key", "k/1")]), at(1, "k/1"));
         assert_eq!(found("core", &[("api_key", "k/1")]), None);
-        assert_eq!(found("core", &[("api_key", "k/1"), ("path", "/x")]), at(2, "k%2F1/%2Fx"));
+        assert_eq!(found("core", &[("api_key", "k/1"), ("path", "/x")]), at(2, "%/k%2F1/%2Fx"));
         assert_eq!(rules.len(), 4);
         assert_eq!(
             rules.0.iter().map(|rule| rule.shadow).collect::<Vec<_>>(),
@@ -287,6 +370,80 @@ mod tests {
         let login = entries(&[("path", "/login"), ("client", "c")]);
         let rule = rules.find("edge", &login).ok_or("no rule")?;
         assert_eq!((rules.len(), rule.bucket_key(&login).as_str()), (3, "login/c"));
+        Ok(())
+    }
+
+    #[test]
+    fn rules_without_a_prefix_never_share_a_bucket() -> Result<(), String> {
+        let matched = [
+            ("", ""),
+            ("domain = \"a\"", ""),
+            ("domain = \"b\"", ""),
+            ("domain = \"*\"", ""),
+            ("domain = \"a/user\"", ""),
+            ("", "match = [\"user\"]"),
+            ("domain = \"a\"", "match = [\"user\"]"),
+            ("domain = \"b\"", "match = [\"tenant\"]"),
+            ("domain = \"b\"", "match = [\"tenant\", \"user\"]"),
+            ("domain = \"b\"", "match = [\"tenant/user\"]"),
+            ("domain = \"b\"", "match = [\"tenant=x\"]"),
+            ("domain = \"b\"", "match = [{ key = \"tenant\", value = \"x\" }]"),
+            ("domain = \"b\"", "match = [{ key = \"tenant\", value = \"\" }]"),
+            ("domain = \"b\"", "match = [{ key = \"tenant\", value = \"x*\" }]"),
+        ];
+        let mut prefixes = std::collections::BTreeSet::new();
+        for (domain, entries) in matched {
+            let rules = parse(&format!("[[rules]]\n{domain}\n{entries}\nlimits = [\"1/s\"]"))?;
+            prefixes.insert(rules.0[0].prefix.clone());
+        }
+        assert_eq!(prefixes.len(), matched.len(), "{prefixes:?}");
+        assert!(prefixes.contains("tidegate") && prefixes.contains("tidegate/a/user"));
+        let long = "x".repeat(250);
+        let message = parse(&format!("[[rules]]\nmatch = [\"{long}\"]\nlimits = [\"1/s\"]")).err();
+        let message = message.unwrap_or_default();
+        assert!(message.contains("give the rule a shorter one"), "{message}");
+        Ok(())
+    }
+
+    #[test]
+    fn a_star_at_the_end_of_a_value_stands_for_any_text() -> Result<(), String> {
+        let entry = "{ key = \"path\", value = \"/api/*\" }";
+        let rules = parse(&format!("[[rules]]\nmatch = [{entry}]\nlimits = [\"1/s\"]"))?;
+        for (path, is_matched) in
+            [("/api/", true), ("/api/x/y", true), ("/api/*", true), ("/api", false), ("/a", false)]
+        {
+            let entries = entries(&[("path", path)]);
+            assert_eq!(rules.find("edge", &entries).is_some(), is_matched, "{path}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_rule_that_an_earlier_one_covers_is_found() -> Result<(), String> {
+        let rules = parse(
+            r#"
+            [[rules]]
+            domain = "edge"
+            match = ["path", { key = "client", value = "c" }]
+            limits = ["1/s"]
+
+            [[rules]]
+            domain = "edge"
+            match = [{ key = "path", value = "/" }, { key = "client", value = "c" }]
+            limits = ["1/s"]
+
+            [[rules]]
+            match = ["path", "client"]
+            limits = ["1/s"]
+
+            [[rules]]
+            limits = ["1/s"]
+            "#,
+        )?;
+        let covers = |a: usize, b: usize| rules.0[a].covers(&rules.0[b]);
+        assert!(covers(0, 1) && covers(2, 0) && covers(2, 1));
+        assert!((0..3).all(|later| covers(3, later)));
+        assert!(!covers(1, 0) && !covers(0, 2) && !covers(0, 3) && !covers(2, 3));
         Ok(())
     }
 
@@ -380,6 +537,14 @@ mod tests {
             (
                 "[[rules]]\nlimits = [\"1/s\"]\n[[rules]]\nlimits = [\"2/s\"]",
                 "rules[1].prefix: rules[0] has the same prefix \"tidegate\" with other limits",
+            ),
+            (
+                "[[rules]]\nlimits = [\"1/s\"]\nmatch = [{ key = \"path\", value = \"/a/*/b\" }]",
+                "rules[0].match[0].value: `*` stands for any text, and only at the end",
+            ),
+            (
+                "[[rules]]\nlimits = [\"1/s\"]\nmatch = [\"g\", \"g\"]\nkey = \"{g}\"",
+                "rules[0].key: {g} is the key of several entries of `match`",
             ),
         ] {
             let message = parse(text).err().unwrap_or_default();

@@ -107,3 +107,17 @@ def test_a_report_above_the_burst_is_recorded(start):
 def requests(service: QuotaService) -> int:
     metrics = service.metrics().items()
     return sum(count for name, count in metrics if name.startswith("tidegate_requests_total"))
+
+
+def test_no_value_is_the_bucket_of_other_descriptors(start):
+    """The one value `alice/%2Flogin`, and the pair of `alice` and `/login`, in any rules."""
+    header = {"request_headers": {"header_name": "x-api-key", "descriptor_key": "api_key"}}
+    path = {"request_headers": {"header_name": "x-path", "descriptor_key": "path"}}
+    one, pair = {"actions": [header]}, {"actions": [header, path]}
+    victim = [("x-api-key", "alice"), ("x-path", "/login")]
+    with QuotaService("--limit", "5/h") as service:
+        ours = start(None, rate_limits=[pair], rls_port=service.port)
+        theirs = start(None, rate_limits=[one], rls_port=service.port)
+        for value in ("alice/%2Flogin", "%/alice/%2Flogin", "%%/alice/%2Flogin"):
+            assert statuses(theirs, 6, headers=[("x-api-key", value)]) == [200] * 5 + [429]
+        assert statuses(ours, 6, headers=victim) == [200] * 5 + [429]
