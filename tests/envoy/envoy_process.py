@@ -177,11 +177,11 @@ class EnvoyProcess:
                 self._admin = address
                 try:
                     listeners = json.loads(self._ask("/listeners?format=json"))
+                    statuses = listeners.get("listener_statuses", [])
+                    listening = [status for status in statuses if status["name"] == "http"]
                     ready = self._ask("/ready").strip() == "LIVE"
                 except OSError:
                     ready = False
-                statuses = listeners.get("listener_statuses", [])
-                listening = [status for status in statuses if status["name"] == "http"]
                 if ready and listening:
                     self.port = listening[0]["local_address"]["socket_address"]["port_value"]
                     return

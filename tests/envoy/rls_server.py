@@ -34,6 +34,13 @@ class Response:
     body: bytes = b""
 
 
+@dataclasses.dataclass
+class Failure(Exception):
+    """Raised by a responder to end the call with this gRPC status."""
+
+    status: grpc.StatusCode
+
+
 class Silence(Exception):
     """Raised by a responder to leave the request unanswered."""
 
@@ -64,6 +71,9 @@ class RlsServer:
         self.requests.append(request)
         try:
             return _write_response(self.respond(request))
+        except Failure as failure:
+            context.abort(failure.status, "as the test says")
+            raise
         except Silence:
             self._stopping.wait()
             context.abort(grpc.StatusCode.UNAVAILABLE, "stopping")

@@ -8,10 +8,11 @@ import socket
 import threading
 import time
 
+import grpc
 import pytest
 from conftest import fetch, statuses, wait_until
 from envoy_process import HOST
-from rls_server import OK, OVER_LIMIT, Request, Response, RlsServer, Silence
+from rls_server import OK, OVER_LIMIT, Failure, Request, Response, RlsServer, Silence
 
 HEADERS = [("k", "a")]
 VECTORS = pathlib.Path(__file__).resolve().parents[1] / "vectors"
@@ -172,6 +173,35 @@ def test_an_open_breaker_keeps_requests_from_a_silent_service_until_it_answers(s
             "the service is asked every time",
         )
         assert counted(envoy)["ok"] >= 10
+
+
+@pytest.mark.parametrize("status", ["INVALID_ARGUMENT", "OUT_OF_RANGE", "DATA_LOSS"])
+def test_requests_that_the_service_refuses_to_decide_open_no_breaker(start, status):
+    """One client's bad requests do not keep others from being limited."""
+
+    def respond(request: Request) -> Response:
+        if request.entries == [("key", "bad")]:
+            raise Failure(grpc.StatusCode[status])
+        return Response(OVER_LIMIT)
+
+    with RlsServer(respond) as server:
+        envoy = start(config("deny"), rls_port=server.port)
+        assert statuses(envoy, 8, headers=[("k", "bad")]) == [503] * 8
+        assert fetch(envoy, headers=HEADERS).status == 429
+        assert counted(envoy) == {"service_error": 8, "limited_service": 1}
+
+
+@pytest.mark.parametrize("size", [48_000, 57_000, 60_000, 64_000, 65_530, 70_000, 500_000])
+def test_a_refusal_with_a_large_body_is_answered(start, size):
+    """The filter reads the first 48 KiB of a response."""
+    refusal = Response(OVER_LIMIT, limit=50, headers={"x-from": "service"}, body=b"x" * size)
+    with RlsServer(lambda _: refusal) as server:
+        envoy = start(config(), rls_port=server.port)
+        refused = fetch(envoy, headers=HEADERS)
+        assert (refused.status, refused.headers["x-from"]) == (429, "service")
+        assert refused.body == "x" * len(refused.body)
+        assert len(refused.body) == size if size < 49_000 else len(refused.body) > 49_000
+        assert counted(envoy) == {"limited_service": 1}
 
 
 def test_a_client_that_disconnects_before_the_response(start):

@@ -184,8 +184,8 @@ extern "C" fn proxy_on_grpc_receive(_context: u32, call: u32, _size: usize) {
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn proxy_on_grpc_close(_context: u32, call: u32, _status: u32) {
-    if enter(|filter, host| filter.call_failed(host, call)).is_none() {
+extern "C" fn proxy_on_grpc_close(_context: u32, call: u32, status: u32) {
+    if enter(|filter, host| filter.call_failed(host, call, status)).is_none() {
         CLOSED_EARLY.cell().set(u64::from(call) + 1);
     }
 }
@@ -216,10 +216,10 @@ impl WasmHost {
         Ok(unsafe { slice::from_raw_parts(data, size) })
     }
 
-    fn buffer(&self, buffer: u32) -> Result<&[u8], Status> {
+    fn buffer(&self, buffer: u32, max_size: usize) -> Result<&[u8], Status> {
         self.returned(|data, size| {
             // SAFETY: both pointers are valid for writing.
-            unsafe { proxy_get_buffer_bytes(buffer, 0, usize::MAX, data, size) }
+            unsafe { proxy_get_buffer_bytes(buffer, 0, max_size, data, size) }
         })
     }
 
@@ -237,7 +237,7 @@ impl WasmHost {
 
 impl Host for WasmHost {
     fn configuration(&self) -> Result<&[u8], Status> {
-        self.buffer(PLUGIN_CONFIGURATION)
+        self.buffer(PLUGIN_CONFIGURATION, usize::MAX)
     }
 
     fn property(&self, path: &[u8]) -> Result<&[u8], Status> {
@@ -320,8 +320,8 @@ impl Host for WasmHost {
         Ok(id)
     }
 
-    fn grpc_message(&self) -> Result<&[u8], Status> {
-        self.buffer(GRPC_MESSAGE)
+    fn grpc_message(&self, max_size: usize) -> Result<&[u8], Status> {
+        self.buffer(GRPC_MESSAGE, max_size)
     }
 
     fn reply(&self, stream: u32, reply: &LocalReply<'_>) -> Result<(), Status> {

@@ -43,6 +43,8 @@ pub(crate) struct FakeHost {
     pub(crate) call: Cell<Result<u32, Status>>,
     pub(crate) calls: RefCell<Vec<Called>>,
     pub(crate) grpc_message: Cell<Bytes>,
+    /// The largest body of a reply that the host takes.
+    pub(crate) max_body: Cell<Option<usize>>,
     pub(crate) replies: RefCell<Vec<Replied>>,
     pub(crate) resumed: RefCell<Vec<u32>>,
     pub(crate) resume: Cell<Result<(), Status>>,
@@ -63,6 +65,7 @@ impl Default for FakeHost {
             call: Cell::new(Ok(1)),
             calls: RefCell::default(),
             grpc_message: Cell::new(Err(Status::NOT_FOUND)),
+            max_body: Cell::new(Some(usize::MAX)),
             replies: RefCell::default(),
             resumed: RefCell::default(),
             resume: Cell::new(Ok(())),
@@ -154,11 +157,14 @@ impl Host for FakeHost {
         self.call.get()
     }
 
-    fn grpc_message(&self) -> Result<&[u8], Status> {
-        self.grpc_message.get()
+    fn grpc_message(&self, max_size: usize) -> Result<&[u8], Status> {
+        self.grpc_message.get().map(|message| message.get(..max_size).unwrap_or(message))
     }
 
     fn reply(&self, stream: u32, reply: &LocalReply<'_>) -> Result<(), Status> {
+        if self.max_body.get().is_none_or(|most| reply.body.len() > most) {
+            return Err(Status::INTERNAL_FAILURE);
+        }
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         self.replies.borrow_mut().push(Replied {
             stream,

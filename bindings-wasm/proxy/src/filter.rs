@@ -16,6 +16,10 @@ use crate::reply;
 use crate::rls::{self, Response};
 use crate::text::Text;
 
+/// The most that is read of a service's response: what the filter has memory for, less the headers
+/// of a reply. The body of a longer one is cut.
+const MAX_RESPONSE: usize = 48 * 1024;
+
 /// The host's next step with a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
@@ -141,8 +145,11 @@ impl<const SLOTS: usize> Filter<SLOTS> {
     pub fn call_answered(&mut self, host: &impl Host, call: u32) {
         let Some(call) = self.in_flight.end(call) else { return };
         let Some(plugin) = self.plugins.get_mut(call.root) else { return };
-        let Ok(Ok(response)) = host.grpc_message().map(Response::parse) else {
-            return service_failed(host, plugin, call, now(host, self.since_epoch));
+        let message = host.grpc_message(MAX_RESPONSE);
+        let is_cut = message.is_ok_and(|message| message.len() == MAX_RESPONSE);
+        let Ok(Ok(response)) = message.map(|message| Response::parse(message, is_cut)) else {
+            plugin.call_failed(host, call.attempt, now(host, self.since_epoch));
+            return service_error(host, plugin, call.stream);
         };
         let EndedCall { stream, attempt, .. } = call;
         plugin.breaker.succeeded(attempt);
@@ -156,14 +163,24 @@ impl<const SLOTS: usize> Filter<SLOTS> {
             let Config { status, headers, .. } = plugin.config;
             let replied = reply::refused_by_service(host, stream, status, headers, &response);
             plugin.count_failure(host, replied);
+            // The request must not wait for ever.
+            if replied.is_err() && reply::refused_briefly(host, stream, status).is_err() {
+                resume(host, plugin, Some(stream));
+            }
         }
     }
 
-    /// A call has ended without an answer.
-    pub fn call_failed(&mut self, host: &impl Host, call: u32) {
+    /// A call has ended without an answer, with this gRPC status.
+    pub fn call_failed(&mut self, host: &impl Host, call: u32, status: u32) {
         let Some(call) = self.in_flight.end(call) else { return };
         let Some(plugin) = self.plugins.get_mut(call.root) else { return };
-        service_failed(host, plugin, call, now(host, self.since_epoch));
+        if rls::is_about_the_request(status) {
+            // The service is well. It would otherwise be left alone because of what one client sends.
+            plugin.breaker.succeeded(call.attempt);
+        } else {
+            plugin.call_failed(host, call.attempt, now(host, self.since_epoch));
+        }
+        service_error(host, plugin, call.stream);
     }
 
     /// A request is over, or a plugin is removed.
@@ -309,13 +326,12 @@ fn not_answered(host: &impl Host, plugin: &Plugin, stream: u32, counter: Counter
     }
 }
 
-/// Tells the breaker of a failed call, and handles the request if it still waits.
-fn service_failed(host: &impl Host, plugin: &mut Plugin, call: EndedCall, now: u64) {
-    plugin.call_failed(host, call.attempt, now);
-    match call.stream {
+/// Handles the request of a failed call, if it still waits.
+fn service_error(host: &impl Host, plugin: &Plugin, stream: Option<u32>) {
+    match stream {
         Some(stream) => {
             if not_answered(host, plugin, stream, Counter::ServiceError) == Action::Continue {
-                resume(host, plugin, call.stream);
+                resume(host, plugin, Some(stream));
             }
         }
         None => plugin.count(host, Counter::ServiceError),

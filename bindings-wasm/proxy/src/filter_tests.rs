@@ -8,6 +8,7 @@ use crate::plugins::MAX_PLUGINS;
 const ROOT: u32 = 1;
 const MILLI: u64 = 1_000_000;
 const SECOND: u64 = 1_000 * MILLI;
+const UNAVAILABLE: u32 = 14;
 const KEY: &[u8] = b"request\0headers\0k";
 
 const LOCAL: &str = r#"{"key":{"header":"k"},"local":{"limits":["2/s"]}}"#;
@@ -234,12 +235,12 @@ fn a_request_that_a_local_limit_refuses_is_not_sent_to_the_service() {
 fn requests_whose_call_failed_are_handled_by_on_error() {
     let mut world = World::new(SERVICE);
     let (stream, _) = world.request();
-    world.filter.call_failed(&world.host, 1);
+    world.filter.call_failed(&world.host, 1, UNAVAILABLE);
     assert_eq!(*world.host.resumed.borrow(), [stream]);
 
     let mut world = World::new(SERVICE_DENY);
     let (stream, _) = world.request();
-    world.filter.call_failed(&world.host, 1);
+    world.filter.call_failed(&world.host, 1, UNAVAILABLE);
     assert_eq!(
         world.last_reply().map(|r| (r.stream, r.status, r.details)),
         Some((stream, 503, "tidegate_service_error"))
@@ -261,14 +262,60 @@ fn failed_calls_count_for_the_breaker_also_when_the_client_has_gone() {
         world.host.call.set(Ok(call));
         let (stream, _) = world.request();
         world.filter.context_done(stream);
-        world.filter.call_failed(&world.host, call);
+        world.filter.call_failed(&world.host, call, UNAVAILABLE);
     }
     assert!(world.host.resumed.borrow().is_empty() && world.host.replies.borrow().is_empty());
     assert_eq!(world.request().1, Action::Continue);
     world.assert_counted(&[("service_error", 3), ("breaker_open", 1)]);
     // Answers to calls that are not in flight are ignored.
     world.answer(2, b"\x08\x01");
-    world.filter.call_failed(&world.host, 1234);
+    world.filter.call_failed(&world.host, 1234, UNAVAILABLE);
+}
+
+#[test]
+fn only_failures_of_the_service_count_for_the_breaker() {
+    for status in 1..=16 {
+        let mut world = World::new(SERVICE);
+        for _ in 0..5 {
+            let (stream, action) = world.request();
+            if action == Action::Pause {
+                world.filter.call_failed(&world.host, 1, status);
+                assert_eq!(world.host.resumed.borrow().last(), Some(&stream));
+            }
+        }
+        let calls = world.host.calls.borrow().len();
+        let is_about_the_request = [3, 5, 6, 9, 11, 15].contains(&status);
+        assert_eq!(calls, if is_about_the_request { 5 } else { 3 }, "{status}");
+    }
+    // Such a status shows that the service is back.
+    let mut world = World::new(SERVICE);
+    world.open_breaker(Ok((0, 0)));
+    world.host.call.set(Ok(1));
+    world.host.advance(SECOND);
+    assert_eq!(world.request().1, Action::Pause, "the probe");
+    world.filter.call_failed(&world.host, 1, 3);
+    assert_eq!(world.request().1, Action::Pause);
+}
+
+#[test]
+fn a_refused_request_never_waits_for_ever() {
+    let mut message = vec![0x08, 0x02, 0x2A, 0xE0, 0xD4, 0x03];
+    message.resize(6 + 60_000, b'x');
+    let mut world = World::new(SERVICE);
+    world.request();
+    world.answer(1, &message);
+    let body = |world: &World| world.last_reply().map(|reply| (reply.status, reply.body.len()));
+    assert_eq!(body(&world), Some((429, 48 * 1024 - 6)));
+    // A host that takes no such body is given none, and the request of one that takes no reply passes.
+    world.host.max_body.set(Some(1_000));
+    world.request();
+    world.answer(1, &message);
+    assert_eq!(body(&world), Some((429, "too many requests\n".len())));
+    world.host.max_body.set(None);
+    let (stream, _) = world.request();
+    world.answer(1, &message);
+    assert_eq!(*world.host.resumed.borrow(), [stream]);
+    world.assert_counted(&[("limited_service", 3), ("hostcall_error", 2)]);
 }
 
 #[test]
@@ -337,7 +384,7 @@ fn calls_that_are_in_flight_together_fail_as_one() {
             assert_eq!(world.request().1, Action::Pause, "{round} {call}");
         }
         for call in 0..20 {
-            world.filter.call_failed(&world.host, 100 * round + call);
+            world.filter.call_failed(&world.host, 100 * round + call, UNAVAILABLE);
         }
     }
     assert_eq!(world.request().1, Action::Continue);
@@ -360,7 +407,7 @@ fn a_probe_without_an_outcome_is_given_up() {
     world.request();
     assert_eq!(world.host.calls.borrow().len(), 5);
     // The outcome of the first probe is ignored now; the outcome of the second counts.
-    world.filter.call_failed(&world.host, 9);
+    world.filter.call_failed(&world.host, 9, UNAVAILABLE);
     world.answer(10, b"\x08\x01");
     assert_eq!(world.request().1, Action::Pause);
 }

@@ -97,11 +97,11 @@ pub trait Host {
     /// # Errors
     /// The host's status; also when the call has failed before this returns.
     fn call(&self, root: u32, stream: u32, call: &GrpcCall<'_>) -> Result<u32, Status>;
-    /// The response message of the call that has just been answered.
+    /// The response message of the call that has just been answered, up to `max_size` bytes.
     ///
     /// # Errors
     /// The host's status.
-    fn grpc_message(&self) -> Result<&[u8], Status>;
+    fn grpc_message(&self, max_size: usize) -> Result<&[u8], Status>;
     /// Answers the request of `stream` in place of the upstream.
     ///
     /// # Errors

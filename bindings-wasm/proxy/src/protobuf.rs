@@ -47,6 +47,13 @@ impl<'a> Fields<'a> {
         Ok(Some((tag >> 3, value)))
     }
 
+    /// What is there of the bytes of `field`, if that is the next field and the message has been cut
+    /// inside it.
+    pub(crate) fn cut_bytes(mut self, field: u64) -> Option<&'a [u8]> {
+        let is_next = self.varint().ok()? == field << 3 | 2;
+        self.varint().ok().filter(|_| is_next).map(|_| self.0)
+    }
+
     fn varint(&mut self) -> Result<u64, Malformed> {
         let mut number = 0;
         for shift in (0..64).step_by(7) {
@@ -124,6 +131,15 @@ mod tests {
         assert_eq!(fields.next(), Ok(Some((2, Value::Bytes(b"abc")))));
         assert_eq!(fields.next(), Ok(Some((300, Value::Varint(u64::MAX)))));
         assert_eq!(fields.next(), Ok(None));
+    }
+
+    #[test]
+    fn a_field_that_was_cut_has_the_bytes_that_are_there() {
+        let fields = Fields::new(b"\x2A\x05abc");
+        assert_eq!(Fields(fields.0).next(), Err(Malformed));
+        assert_eq!(fields.cut_bytes(5), Some(&b"abc"[..]));
+        assert_eq!(fields.cut_bytes(4), None);
+        assert_eq!(Fields::new(b"\x2A").cut_bytes(5), None);
     }
 
     #[test]

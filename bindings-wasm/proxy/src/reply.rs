@@ -79,6 +79,12 @@ pub(crate) fn refused_by_service(
     refused(host, stream, &refusal)
 }
 
+/// Refuses a request that the service has refused, without anything of the service's response.
+pub(crate) fn refused_briefly(host: &impl Host, stream: u32, status: u32) -> Result<(), Status> {
+    let reply = bare(status, "tidegate_limited_service", GRPC_RESOURCE_EXHAUSTED, REFUSED);
+    host.reply(stream, &reply)
+}
+
 pub(crate) fn missing_key(host: &impl Host, stream: u32, source: &KeySource) -> Result<(), Status> {
     let body =
         Text::<256>::format(format_args!("{source} is missing: it is the key of a rate limit\n"));

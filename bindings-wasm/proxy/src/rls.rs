@@ -8,6 +8,13 @@ use crate::protobuf::{Fields, Malformed, Message, Value};
 pub(crate) const SERVICE: &str = "envoy.service.ratelimit.v3.RateLimitService";
 pub(crate) const METHOD: &str = "ShouldRateLimit";
 
+/// Whether a gRPC status says that something is wrong with the request, or with the bucket of its key,
+/// and not with the service: `INVALID_ARGUMENT`, `NOT_FOUND`, `ALREADY_EXISTS`, `FAILED_PRECONDITION`,
+/// `OUT_OF_RANGE` and `DATA_LOSS`.
+pub(crate) fn is_about_the_request(status: u32) -> bool {
+    matches!(status, 3 | 5 | 6 | 9 | 11 | 15)
+}
+
 /// A field is at most this many bytes longer than its value: its tag and its length.
 const OVERHEAD: usize = 4;
 const ENTRY: usize = MAX_NAME + MAX_KEY + 2 * OVERHEAD;
@@ -57,12 +64,23 @@ const OK: u64 = 1;
 const OVER_LIMIT: u64 = 2;
 
 impl<'a> Response<'a> {
-    /// Parses a response. One whose code is unknown is malformed.
-    pub(crate) fn parse(message: &'a [u8]) -> Result<Self, Malformed> {
+    /// Parses a response. One whose code is unknown is malformed. With `is_cut`, the message may end
+    /// anywhere: what is missing of it is left out.
+    pub(crate) fn parse(message: &'a [u8], is_cut: bool) -> Result<Self, Malformed> {
         let mut code = 0;
         let mut response = Self { allowed: false, status: None, body: b"", message };
         let mut fields = Fields::new(message);
-        while let Some(field) = fields.next()? {
+        loop {
+            let rest = fields;
+            let field = match fields.next() {
+                Ok(Some(field)) => field,
+                Ok(None) => break,
+                Err(_) if is_cut => {
+                    response.body = rest.cut_bytes(5).unwrap_or(response.body);
+                    break;
+                }
+                Err(malformed) => return Err(malformed),
+            };
             match field {
                 (1, Value::Varint(number)) => code = number,
                 (2, Value::Bytes(bytes)) => {
@@ -87,7 +105,7 @@ impl<'a> Response<'a> {
     pub(crate) fn headers(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
         let mut fields = Fields::new(self.message);
         core::iter::from_fn(move || {
-            // `parse` has read the whole message, so it is well formed.
+            // `parse` has read the whole message, so it is well formed up to where it was cut.
             while let Ok(Some(field)) = fields.next() {
                 if let (3, Value::Bytes(bytes)) = field {
                     return header(bytes).ok();
@@ -205,7 +223,7 @@ mod tests {
             .and_then(|()| message.bytes(3, b"\x0a\x01c\x1a\x01d"))
             .and_then(|()| message.bytes(5, b"slow down"));
         assert!(written.is_some());
-        let response = Response::parse(message.as_bytes());
+        let response = Response::parse(message.as_bytes(), false);
         let Ok(response) = response else { panic!("{response:?}") };
         assert_eq!((response.allowed, response.body), (false, &b"slow down"[..]));
         let status = response.status.map(|s| (s.limit, s.remaining, s.retry_or_reset));
@@ -216,12 +234,26 @@ mod tests {
 
     #[test]
     fn a_bare_ok_is_enough_and_no_code_is_not() {
-        assert_eq!(Response::parse(b"\x08\x01").map(|response| response.allowed), Ok(true));
-        assert_eq!(Response::parse(b"\x08\x02").map(|response| response.allowed), Ok(false));
-        assert_eq!(Response::parse(b""), Err(Malformed));
-        assert_eq!(Response::parse(b"\x08\x03"), Err(Malformed));
-        assert_eq!(Response::parse(b"\x08\x01\x12\x01\x08"), Err(Malformed));
-        assert_eq!(Response::parse(b"\x08\x01\x1a\x01\x0a"), Err(Malformed));
+        assert_eq!(Response::parse(b"\x08\x01", false).map(|response| response.allowed), Ok(true));
+        assert_eq!(Response::parse(b"\x08\x02", false).map(|response| response.allowed), Ok(false));
+        assert_eq!(Response::parse(b"", false), Err(Malformed));
+        assert_eq!(Response::parse(b"\x08\x03", false), Err(Malformed));
+        assert_eq!(Response::parse(b"\x08\x01\x12\x01\x08", false), Err(Malformed));
+        assert_eq!(Response::parse(b"\x08\x01\x1a\x01\x0a", false), Err(Malformed));
+    }
+
+    #[test]
+    fn a_response_that_was_cut_is_read_up_to_there() {
+        let message = b"\x08\x02\x1a\x06\x0a\x01a\x12\x01b\x2a\x05hello";
+        let parse =
+            |length: usize| Response::parse(message.get(..length).unwrap_or_default(), true);
+        let read = |length| parse(length).map(|it| (it.headers().count(), it.body));
+        assert_eq!(read(17), Ok((1, &b"hello"[..])));
+        assert_eq!(read(15), Ok((1, &b"hel"[..])));
+        assert_eq!(read(11), Ok((1, &b""[..])));
+        assert_eq!(read(7), Ok((0, &b""[..])));
+        assert_eq!(read(1), Err(Malformed));
+        assert_eq!(Response::parse(b"\x08\x02\x2a\x05hel", false), Err(Malformed));
     }
 
     #[test]
@@ -230,7 +262,7 @@ mod tests {
         let written =
             message.number(1, 2).and_then(|()| message.bytes(2, &status(2, 1, 0, u64::MAX, 0)));
         assert!(written.is_some());
-        let response = Response::parse(message.as_bytes());
+        let response = Response::parse(message.as_bytes(), false);
         assert_eq!(response.map(|r| r.status.and_then(|s| s.retry_or_reset)), Ok(None));
     }
 }
