@@ -1,5 +1,7 @@
 //! Reservations, which JavaScript holds until it settles or cancels them.
 
+use std::sync::Arc;
+
 use napi_derive::napi;
 use tidegate::bindings::lock::Mutex;
 use tidegate::{Error, Reservation};
@@ -25,15 +27,16 @@ impl From<Reservation> for Reserved {
         Self {
             decision: record(reservation.decision()).into(),
             delay_ms: in_millis(delay),
-            native: NativeReservation(Mutex::new(Some(reservation))),
+            native: NativeReservation(Arc::new(Mutex::new(Some(reservation)))),
         }
     }
 }
 
-/// A reservation that is neither settled nor cancelled; `None` once it is. When JavaScript drops
+/// A reservation that is neither settled nor cancelled; `None` once it is, or while it is being settled
+/// or cancelled. When the store fails meanwhile, it is there again. When JavaScript drops
 /// it, its tokens count as spent.
 #[napi]
-pub struct NativeReservation(Mutex<Option<Reservation>>);
+pub struct NativeReservation(Arc<Mutex<Option<Reservation>>>);
 
 #[napi]
 impl NativeReservation {
@@ -45,8 +48,11 @@ impl NativeReservation {
         match self.0.lock().take() {
             None => ticket.settle(Err(Error::Store("the reservation is over".into()))),
             Some(made) => {
-                let done = |answer: Result<_, _>| ticket.settle(answer.map(Reply::Decision));
-                made.settle_then(actual as u64, done);
+                let held = Arc::clone(&self.0);
+                made.settle_then(actual as u64, move |answer, again| {
+                    *held.lock() = again;
+                    ticket.settle(answer.map(Reply::Decision));
+                });
             }
         }
     }
@@ -58,7 +64,13 @@ impl NativeReservation {
         let ticket = completions.ticket(id);
         match self.0.lock().take() {
             None => ticket.settle(Ok(Reply::Cancelled(false))),
-            Some(made) => made.cancel_then(|answer| ticket.settle(answer.map(Reply::Cancelled))),
+            Some(made) => {
+                let held = Arc::clone(&self.0);
+                made.cancel_then(move |answer, again| {
+                    *held.lock() = again;
+                    ticket.settle(answer.map(Reply::Cancelled));
+                });
+            }
         }
     }
 }

@@ -312,3 +312,22 @@ async function answer(limiter, key) {
     return undefined;
   }
 }
+
+test('a failed settle or cancel can be called again', async () => {
+  const server = await RedisServer.start();
+  try {
+    const limiter = createLimiter({ limits: '1000/36500d window', store: server.url, prefix: 'again', storeTimeoutMs: 5000 });
+    const [settled, cancelled] = [await limiter.reserve('a', { cost: 400 }), await limiter.reserve('b', { cost: 400 })];
+    await server.kill();
+    await assert.rejects(settled.settle(100), StoreError);
+    await assert.rejects(cancelled.cancel(), StoreError);
+    await server.start();
+    await until('the store is asked again', () => limiter.check('a', { cost: 1000 }).then(() => true, () => false));
+    assert.equal((await settled.settle(100)).remaining, 300);
+    assert.equal(typeof (await cancelled.cancel()), 'boolean');
+    await assert.rejects(settled.settle(100), InvalidArgument);
+    limiter.close();
+  } finally {
+    await server.remove();
+  }
+});

@@ -245,7 +245,13 @@ impl Completions {
     ) -> PyResult<()> {
         self.start(reservation.limiter().clone_ref(py), future, |_, ticket| {
             match reservation.take() {
-                Some(made) => made.cancel_then(ticket.completing(Outcome::Cancelled)),
+                Some(made) => {
+                    let (held, done) = (reservation.held(), ticket.completing(Outcome::Cancelled));
+                    made.cancel_then(move |answer, again| {
+                        *held.lock() = again;
+                        done(answer);
+                    });
+                }
                 None => ticket.complete(Ok(Outcome::Cancelled(false))),
             }
         })
@@ -260,7 +266,11 @@ impl Completions {
     ) -> PyResult<()> {
         let made = reservation.take_to_settle(py)?;
         self.start(reservation.limiter().clone_ref(py), future, |_, ticket| {
-            made.settle_then(actual, ticket.completing(Outcome::Decision));
+            let (held, done) = (reservation.held(), ticket.completing(Outcome::Decision));
+            made.settle_then(actual, move |answer, again| {
+                *held.lock() = again;
+                done(answer);
+            });
         })
     }
 

@@ -1,5 +1,7 @@
 //! `Reservation`: tokens charged ahead of time, for a slot that is to come.
 
+use std::sync::Arc;
+
 use pyo3::prelude::*;
 use pyo3::types::PyFloat;
 use tidegate::bindings::{CancelOnDrop, lock::Mutex};
@@ -28,7 +30,7 @@ use crate::waiting::{await_store, sleep};
 pub(crate) struct Reservation {
     limiter: Py<Limiter>,
     /// `None` once it is used up.
-    made: Mutex<Option<tidegate::Reservation>>,
+    made: Arc<Mutex<Option<tidegate::Reservation>>>,
     allowed: bool,
     delay: f64,
     cost: u64,
@@ -68,7 +70,7 @@ impl Reservation {
     /// Gives an unused slot back, and says whether all of it came back. A bucket that nobody has
     /// charged since becomes what it was. Nothing comes back when others have charged the bucket
     /// since; `Limiter.credit` returns tokens in any case. Also False when it was refused, or has
-    /// been cancelled or settled before.
+    /// been cancelled or settled before. After a StoreError it can be called again.
     ///
     /// Raises StoreError when the limiter is closed, and on Redis its errors.
     ///
@@ -82,7 +84,13 @@ impl Reservation {
     pub(crate) fn cancel(&self, py: Python<'_>) -> PyResult<bool> {
         let Some(made) = self.take() else { return Ok(false) };
         let answer = if self.limiter.get().is_remote() {
-            await_store(py, |sender| made.cancel_then(|answer| sender.send(answer)))?
+            let held = Arc::clone(&self.made);
+            await_store(py, |sender| {
+                made.cancel_then(move |answer, again| {
+                    *held.lock() = again;
+                    sender.send(answer);
+                });
+            })?
         } else {
             made.cancel()
         };
@@ -90,7 +98,8 @@ impl Reservation {
     }
 
     /// Corrects the charge once its true size is known, as `Limiter.settle` does: `actual` is the
-    /// number of tokens that were used, 0 to 2**63 - 1.
+    /// number of tokens that were used, 0 to 2**63 - 1. After a StoreError it can be called again; after
+    /// a StoreTimeout, the store may have carried it out.
     ///
     /// Raises InvalidArgument when it was refused, or has been cancelled or settled before,
     /// and the errors of `Limiter.settle`.
@@ -101,7 +110,13 @@ impl Reservation {
     ) -> PyResult<Decision> {
         let made = self.take_to_settle(py)?;
         let answer = if self.limiter.get().is_remote() {
-            await_store(py, |sender| made.settle_then(actual, |answer| sender.send(answer)))?
+            let held = Arc::clone(&self.made);
+            await_store(py, |sender| {
+                made.settle_then(actual, move |answer, again| {
+                    *held.lock() = again;
+                    sender.send(answer);
+                });
+            })?
         } else {
             made.settle(actual)
         };
@@ -142,7 +157,7 @@ impl Reservation {
     /// Cancels it without waiting for the store, because its caller is gone.
     fn _abandon(&self) {
         if let Some(made) = self.take() {
-            made.cancel_then(|_| ());
+            made.cancel_then(|_, _| ());
         }
     }
 }
@@ -165,7 +180,7 @@ impl Reservation {
             cost: made.cost(),
             decision: Py::new(py, limiter.get().decision(py, decided))?,
             fake_slot,
-            made: Mutex::new(Some(made)),
+            made: Arc::new(Mutex::new(Some(made))),
         })
     }
 
@@ -192,6 +207,11 @@ impl Reservation {
             let message = "it has been cancelled or settled before";
             invalid_argument(py, "reservation", message.to_owned())
         })
+    }
+
+    /// Where the reservation is put back when the store fails while it is being ended.
+    pub(crate) fn held(&self) -> Arc<Mutex<Option<tidegate::Reservation>>> {
+        Arc::clone(&self.made)
     }
 
     pub(crate) fn limiter(&self) -> &Py<Limiter> {

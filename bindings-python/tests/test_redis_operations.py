@@ -270,3 +270,33 @@ async def once_it_works(call: Callable[[], Awaitable[Any]]) -> Any:
         except StoreError:
             assert time.monotonic() < end
             await asyncio.sleep(0.01)
+
+
+async def test_a_reservation_outlives_a_store_that_fails(own_redis: RedisServer, prefix: str) -> None:
+    """A failed `settle` or `cancel` can be called again."""
+    limiter, awaited = limiter_on(own_redis, prefix, "1000/36500d window")
+    slots = [limiter.reserve("a", 400), limiter.reserve("b", 400)]
+    awaited_slots = [await awaited.reserve("c", 400), await awaited.reserve("d", 400)]
+    own_redis.kill()
+    for call in (lambda: slots[0].settle(100), slots[1].cancel):
+        with pytest.raises(StoreError):
+            call()
+    for answer in (lambda: awaited_slots[0].settle(100), awaited_slots[1].cancel):
+        with pytest.raises(StoreError):
+            await answer()
+    own_redis.start()
+    deadline = time.monotonic() + DEADLINE
+    while True:
+        try:
+            limiter.check("a", 1000)
+            break
+        except StoreError:
+            assert time.monotonic() < deadline
+    # What the server held is lost; the calls take place all the same.
+    assert slots[0].settle(100).remaining == 300
+    assert isinstance(slots[1].cancel(), bool)
+    assert (await awaited_slots[0].settle(100)).remaining == 1000
+    assert isinstance(await awaited_slots[1].cancel(), bool)
+    with pytest.raises(InvalidArgument):
+        slots[0].settle(100)
+    assert await awaited_slots[1].cancel() is False

@@ -127,6 +127,7 @@ impl Reservation {
     }
 
     /// Corrects the charge once its true size is known, as [`Limiter::settle`] does.
+    /// If the store fails, [`Limiter::settle`] with its [cost](Self::cost) can be called instead.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for a refused reservation, which has charged nothing, and
@@ -162,6 +163,13 @@ impl Reservation {
                 self.limiter.start(keys, operation, |outcome| done(decision(outcome)));
             }),
         }
+    }
+
+    /// The same reservation once more, for a caller whose first attempt to end it fails.
+    #[cfg(feature = "__bindings")]
+    pub(crate) fn again(&self) -> Self {
+        let Self { ref limiter, ref keys, cost, reserved, made } = *self;
+        Self { limiter: limiter.clone(), keys: keys.clone(), cost, reserved, made }
     }
 
     /// The part of the delay that has not passed: a future may be polled long after its slot was

@@ -1,6 +1,7 @@
 /** The answer to `reserve`, with the methods that cancel or settle it. */
 
 import { checkCount, invalid } from './arguments.js';
+import { StoreError } from './errors.js';
 
 /** Tokens that are charged ahead of time, or a refusal because no slot is near enough. */
 export class Reservation {
@@ -21,9 +22,10 @@ export class Reservation {
     this.#slot = decision.allowed ? slot : undefined;
   }
 
-  /** Gives the tokens back, and says whether all came back: false after `settle` or another `cancel`. */
+  /** Gives the tokens back, and says whether all came back: false after `settle` or another `cancel`. If it fails it can be called again. */
   async cancel() {
-    return this.#cancel(this.#buckets);
+    const slot = this.#slot;
+    return this.#heldOnFailure(slot, this.#cancel(this.#buckets));
   }
 
   /** `cancel` without a promise, for buckets in memory. */
@@ -31,14 +33,24 @@ export class Reservation {
     return this.#cancel(this.#buckets.synchronous);
   }
 
-  /** Corrects the charge to `actual` tokens, which may exceed the burst. Fails after `settle` or `cancel`. */
+  /** Corrects the charge to `actual` tokens, which may exceed the burst. Fails after `settle` or `cancel`. After a `StoreError` it can be called again. */
   async settle(actual) {
-    return this.#settle(this.#buckets, actual);
+    const slot = this.#slot;
+    return this.#heldOnFailure(slot, this.#settle(this.#buckets, actual));
   }
 
   /** `settle` without a promise, for buckets in memory. */
   settleSync(actual) {
     return this.#settle(this.#buckets.synchronous, actual);
+  }
+
+  async #heldOnFailure(slot, ending) {
+    try {
+      return await ending;
+    } catch (error) {
+      if (error instanceof StoreError) this.#slot = slot;
+      throw error;
+    }
   }
 
   #cancel(buckets) {

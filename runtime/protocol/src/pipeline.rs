@@ -15,7 +15,7 @@ use crate::snapshot::{ReplyPart, Snapshot};
 /// Send [`commands`](Self::commands) and hand each one's reply to [`take`](Self::take), until
 /// there are none. A call is sent by the hash of its script; by its text where the server is not
 /// known to have the script, or says that it does not; and once more where the connection broke
-/// and repeating it cannot give tokens twice.
+/// before it was sent, or broke later and repeating it cannot give tokens twice.
 #[derive(Debug)]
 pub(crate) struct Pipeline<C> {
     calls: Vec<InFlightCall<C>>,
@@ -31,6 +31,8 @@ struct InFlightCall<C> {
     by_text: bool,
     /// Whether a broken connection is still worth another try.
     may_repeat: bool,
+    /// Whether there is another try if there is no connection over which it could be sent.
+    may_send: bool,
 }
 
 /// The reply to one command.
@@ -40,6 +42,8 @@ pub enum Reply {
     Parts(Vec<ReplyPart>),
     /// The server's error: its message begins with its code.
     Refusal(StoreFailure),
+    /// There was no connection, and the command was surely not sent.
+    Unsent(Error),
     /// The connection broke. The command may have been carried out.
     Broken(Error),
     /// Any other failure, or no reply at all.
@@ -54,6 +58,7 @@ impl<C: ScriptCall> Pipeline<C> {
         let calls = calls.into_iter().map(|call| InFlightCall {
             by_text: !taught.insert(call.script()),
             may_repeat: call.is_repeatable(),
+            may_send: true,
             call: Some(call),
         });
         Self { calls: calls.collect(), sent: Vec::new() }
@@ -101,6 +106,7 @@ impl<C: ScriptCall> Pipeline<C> {
                 !core::mem::replace(&mut in_flight.by_text, true)
             }
             Reply::Broken(_) => core::mem::replace(&mut in_flight.may_repeat, false),
+            Reply::Unsent(_) => core::mem::replace(&mut in_flight.may_send, false),
             Reply::Refusal(_) | Reply::Failure(_) => false,
         };
         if again {
@@ -128,7 +134,7 @@ impl Reply {
                 Some(detail) => call.corrupt(detail),
                 None => Error::Store(failure),
             }),
-            Self::Broken(error) | Self::Failure(error) => Err(error),
+            Self::Unsent(error) | Self::Broken(error) | Self::Failure(error) => Err(error),
         }
     }
 
@@ -143,7 +149,7 @@ impl Reply {
                 _ => LeaseCall::grant(b""),
             },
             Self::Refusal(failure) => Err(Error::Store(failure)),
-            Self::Broken(error) | Self::Failure(error) => Err(error),
+            Self::Unsent(error) | Self::Broken(error) | Self::Failure(error) => Err(error),
         }
     }
 }
@@ -251,6 +257,17 @@ mod tests {
         assert!(pipeline.take(0, unknown(), &known).is_none());
         assert_eq!(names(&mut pipeline), ["EVAL a"]);
         assert_eq!(key_of(pipeline.take(0, broken(), &known)), Some("a".into()));
+    }
+
+    #[test]
+    fn what_was_surely_not_sent_is_sent_once_more_whatever_it_does() {
+        let known = KnownScripts::default();
+        let mut pipeline = pipeline(&["b"], &known);
+        let unsent = || Reply::Unsent(Error::Store("refused".into()));
+        assert_eq!(names(&mut pipeline), ["EVALSHA b"]);
+        assert!(pipeline.take(0, unsent(), &known).is_none());
+        assert_eq!(names(&mut pipeline), ["EVALSHA b"]);
+        assert_eq!(key_of(pipeline.take(0, unsent(), &known)), Some("b".into()));
     }
 
     #[test]

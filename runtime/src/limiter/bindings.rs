@@ -152,17 +152,34 @@ impl Limiter {
 
 #[doc(hidden)]
 impl Reservation {
-    /// [`cancel`](Self::cancel) with a callback.
-    pub fn cancel_then(self, done: impl FnOnce(Result<bool, Error>) + Send + 'static) {
-        self.start_cancel(done);
+    /// [`cancel`](Self::cancel) with a callback, which also gets the reservation if the store failed, so
+    /// that it can be called again.
+    pub fn cancel_then(
+        self,
+        done: impl FnOnce(Result<bool, Error>, Option<Self>) + Send + 'static,
+    ) {
+        let again = self.again();
+        self.start_cancel(|answer| {
+            let again = is_of_store(&answer).then_some(again);
+            done(answer, again);
+        });
     }
 
-    /// [`settle`](Self::settle) with a callback.
+    /// [`settle`](Self::settle) with a callback, which also gets the reservation if the store failed, so
+    /// that it can be called again.
     pub fn settle_then(
         self,
         actual: u64,
-        done: impl FnOnce(Result<Decision, Error>) + Send + 'static,
+        done: impl FnOnce(Result<Decision, Error>, Option<Self>) + Send + 'static,
     ) {
-        self.start_settle(actual, done);
+        let again = self.again();
+        self.start_settle(actual, |answer| {
+            let again = is_of_store(&answer).then_some(again);
+            done(answer, again);
+        });
     }
+}
+
+fn is_of_store<T>(answer: &Result<T, Error>) -> bool {
+    matches!(answer, Err(Error::Store(_) | Error::StoreTimeout { .. }))
 }

@@ -15,8 +15,7 @@ use tidegate_protocol::{
 };
 use tokio::runtime::Handle;
 
-use self::link::Link;
-use self::reply::store_error;
+use self::link::{Failure, Link};
 use self::slot_queue::SlotQueues;
 use crate::answer::lost;
 use crate::host::NativeHost;
@@ -87,7 +86,10 @@ impl RedisStore {
         let link = live.link.clone();
         let pinging = async move {
             let answer = link.send(vec![::redis::cmd("PING")], 0).await.pop();
-            answer.map_or_else(|| Err(lost()), |answer| answer.map(drop).map_err(store_error))
+            answer.map_or_else(
+                || Err(lost()),
+                |answer| answer.map(drop).map_err(Failure::into_store_error),
+            )
         };
         let pinged = live.io.spawn(tokio::time::timeout(self.timeout, pinging)).await;
         match pinged {
@@ -99,7 +101,8 @@ impl RedisStore {
 
     fn live(&self) -> Result<&Live, Error> {
         self.live.get_or_try_init(|| {
-            let link = Link::new(&self.address, self.timeout).map_err(store_error)?;
+            let link = Link::new(&self.address, self.timeout)
+                .map_err(|error| Failure::from(error).into_store_error())?;
             let server = Arc::<ServerState>::default();
             let io = match &self.runtime {
                 Some(given) if given.process == NativeHost::process() => given.handle.clone(),

@@ -1,11 +1,11 @@
 //! Commands and replies in the form of the `redis` crate.
 
-use core::time::Duration;
 use std::borrow::Cow;
 
-use ::redis::{Cmd, ErrorKind, RedisError, RedisResult, ServerErrorKind, Value};
-use tidegate_protocol::{Cause, Reply, ReplyPart, StoreFailure};
+use ::redis::{Cmd, ErrorKind, ServerErrorKind, Value};
+use tidegate_protocol::{Reply, ReplyPart};
 
+use super::link::Answer;
 use crate::Error;
 
 /// The command of these words.
@@ -18,7 +18,7 @@ pub(super) fn command(words: &mut dyn Iterator<Item = Cow<'_, [u8]>>) -> Cmd {
 }
 
 /// The reply to a command.
-pub(super) fn read(reply: RedisResult<Value>) -> Reply {
+pub(super) fn read(reply: Answer) -> Reply {
     match reply {
         Ok(Value::Array(parts)) => Reply::Parts(parts.into_iter().map(part).collect()),
         Ok(_) => Reply::Failure(Error::Store("the script's answer has another form".into())),
@@ -28,17 +28,12 @@ pub(super) fn read(reply: RedisResult<Value>) -> Reply {
         Err(error) if error.code() == Some("CORRUPT") => {
             Reply::Refusal(format!("CORRUPT {}", error.detail().unwrap_or_default()).into())
         }
-        Err(error) if error.is_connection_dropped() => Reply::Broken(store_error(error)),
-        Err(error) => Reply::Failure(store_error(error)),
+        Err(failure) if failure.is_connection_dropped() => match failure.is_unsent() {
+            true => Reply::Unsent(failure.into_store_error()),
+            false => Reply::Broken(failure.into_store_error()),
+        },
+        Err(failure) => Reply::Failure(failure.into_store_error()),
     }
-}
-
-/// The store's error. A timeout has no duration yet: the caller's own is filled in.
-pub(super) fn store_error(error: RedisError) -> Error {
-    if error.is_timeout() {
-        return Error::StoreTimeout { after: Duration::ZERO, cause: Cause::new(error) };
-    }
-    Error::Store(StoreFailure::new(error.to_string(), error))
 }
 
 fn part(value: Value) -> ReplyPart {

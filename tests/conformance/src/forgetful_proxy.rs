@@ -1,10 +1,10 @@
 //! A proxy between a client and its server that can drop what their connections carry, as a network
-//! does that has forgotten them.
+//! does that has forgotten them, and lead later connections to another server, as a forwarder does.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 use std::thread;
 
 /// A proxy before a server on this host. Its threads end with the connections.
@@ -12,6 +12,7 @@ pub struct ForgetfulProxy {
     port: u16,
     forgotten: Arc<AtomicU32>,
     accepted: Arc<AtomicU32>,
+    server: Arc<AtomicU16>,
 }
 
 impl ForgetfulProxy {
@@ -25,10 +26,13 @@ impl ForgetfulProxy {
             port: listener.local_addr().expect("the port").port(),
             forgotten: Arc::default(),
             accepted: Arc::default(),
+            server: Arc::new(port.into()),
         };
         let (forgotten, accepted) = (Arc::clone(&proxy.forgotten), Arc::clone(&proxy.accepted));
+        let server = Arc::clone(&proxy.server);
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
+                let port = server.load(Ordering::Acquire);
                 let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, port)) else { continue };
                 let number = accepted.fetch_add(1, Ordering::AcqRel);
                 for (from, to) in [(&client, &server), (&server, &client)] {
@@ -50,6 +54,11 @@ impl ForgetfulProxy {
     /// The number of connections so far.
     pub fn accepted(&self) -> u32 {
         self.accepted.load(Ordering::Acquire)
+    }
+
+    /// Leads later connections to the server at another port.
+    pub fn lead_to(&self, port: u16) {
+        self.server.store(port, Ordering::Release);
     }
 
     /// From now on drops everything on the connections there are, without closing them. Later

@@ -1,5 +1,7 @@
 //! The Redis store while its server restarts, hangs, forgets, or refuses.
 
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpListener};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -320,4 +322,142 @@ fn a_refusal_under_a_changed_limit_is_the_only_one() {
     assert!(decision.allowed, "its time has come: {decision:?}");
     let decision = slow.check("looked at", 1).expect("a decision");
     assert!(decision.allowed, "the other limit has brought tokens back: {decision:?}");
+}
+
+fn command(server: &RedisServer, words: &[&str]) {
+    redis::cmd(words[0]).arg(&words[1..]).exec(&mut server.connect()).expect("the command");
+}
+
+/// Makes one server the replica of another, and waits until it is.
+fn demote(replica: &RedisServer, primary: &RedisServer) {
+    command(replica, &["REPLICAOF", "127.0.0.1", &primary.port().to_string()]);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let mut connection = replica.connect();
+    loop {
+        let role: String =
+            redis::cmd("INFO").arg("replication").query(&mut connection).expect("the role");
+        if role.contains("master_link_status:up") {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{role}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Behind a forwarder, an old master stays connected after it has become a replica. Its answers lead to
+/// a new connection, which the forwarder leads to the new master.
+#[test]
+fn a_replica_is_left_for_the_server_that_the_address_leads_to_now() {
+    let (old, mut new) = (RedisServer::start(), RedisServer::start());
+    let proxy = ForgetfulProxy::before(old.port());
+    let limiter = limiter(&proxy.url(), "1000/d", Duration::from_secs(5));
+    assert!(limiter.check("k", 1).expect("a decision").allowed);
+    demote(&old, &new);
+
+    // While the address leads to the replica, connections to it are tried again, and not for each call.
+    let until = Instant::now() + Duration::from_secs(1);
+    let mut calls = 0;
+    while Instant::now() < until {
+        let error = limiter.check("k", 1).expect_err("a replica");
+        assert!(error.to_string().contains("read only") || error.to_string().contains("not asked"));
+        calls += 1;
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let tried = proxy.accepted() - 1;
+    assert!((1..=12).contains(&tried) && calls > 20, "{tried} connections for {calls} calls");
+
+    proxy.lead_to(new.port());
+    recovers(&limiter, Duration::from_secs(5));
+    let connected = proxy.accepted();
+    for _ in 0..100 {
+        limiter.check("k", 1).expect("the new master answers");
+    }
+    assert_eq!(proxy.accepted(), connected, "the connection stays");
+
+    // A replica that has lost its master and serves nothing is left too, if that lasts.
+    command(&old, &["REPLICAOF", "NO", "ONE"]);
+    demote(&new, &old);
+    command(&new, &["CONFIG", "SET", "replica-serve-stale-data", "no"]);
+    command(&new, &["REPLICAOF", "127.0.0.1", "1"]);
+    let error = limiter.check("k", 1).expect_err("a replica without a master");
+    assert!(error.to_string().contains("Link with MASTER is down"), "{error}");
+    proxy.lead_to(old.port());
+    recovers(&limiter, Duration::from_secs(5));
+    new.stop();
+    assert!(limiter.check("k", 1).expect("the other server").allowed);
+}
+
+/// The server closes idle connections. What gives tokens back is then sent over a new one, because it
+/// is known not to have been sent.
+#[test]
+fn an_idle_connection_that_was_closed_is_replaced_before_anything_is_sent() {
+    let server = RedisServer::start_with(&["--timeout", "1"]);
+    let limiter = limiter(&server.url(), "1000/36500d window", Duration::from_secs(5));
+    // The connection that looks is never idle.
+    let mut looking = server.connect();
+    let mut is_closed = || {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            let list: String =
+                redis::cmd("CLIENT").arg("LIST").query(&mut looking).expect("the clients");
+            if list.lines().count() == 1 {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{list}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    for _ in 0..2 {
+        let reserved = limiter.reserve("m", 400, None).expect("an answer");
+        is_closed();
+        assert_eq!(reserved.settle(100).expect("settled").remaining, 900);
+        is_closed();
+        assert_eq!(limiter.credit("m", 100).expect("credited").remaining, 1000);
+    }
+}
+
+/// A server that answers everything with these words.
+fn answering(words: &'static str) -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    let port = listener.local_addr().expect("the port").port();
+    std::thread::spawn(move || {
+        for mut client in listener.incoming().flatten() {
+            std::thread::spawn(move || {
+                let mut asked = [0; 4096];
+                while let Ok(1..) = client.read(&mut asked) {
+                    if client.write_all(words.as_bytes()).is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+    });
+    port
+}
+
+/// Every error says in one line which server it is about, and what the likely cause is.
+#[test]
+fn errors_name_the_server_and_the_likely_cause() {
+    let server = RedisServer::start();
+    let port = server.port();
+    let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    let unused = free.local_addr().expect("the port").port();
+    drop(free);
+    let (http, moved) = (
+        answering("HTTP/1.1 400 Bad Request\r\n\r\n"),
+        answering("-MOVED 7 127.0.0.1:7001\r\n-MOVED 7 127.0.0.1:7001\r\n"),
+    );
+    for (url, port, cause) in [
+        (format!("redis://127.0.0.1:{unused}"), unused, "no server listens there"),
+        (format!("redis://ann:wrong@127.0.0.1:{port}"), port, "the user and the password"),
+        (format!("redis://127.0.0.1:{http}"), http, "does not speak the protocol of Redis"),
+        (format!("rediss://127.0.0.1:{http}"), http, "does not speak TLS"),
+        (format!("redis://127.0.0.1:{moved}"), moved, "redis+cluster://"),
+    ] {
+        let error = limiter(&url, "10/d", Duration::from_secs(5)).check("k", 1);
+        let text = error.expect_err("no answer").to_string();
+        assert!(text.contains(&format!("127.0.0.1:{port}: ")), "{text}");
+        assert!(text.contains(cause) && text.lines().count() == 1, "{text}");
+        assert!(!text.contains("wrong"), "{text}");
+    }
 }

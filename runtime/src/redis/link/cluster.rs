@@ -3,7 +3,7 @@
 use core::time::Duration;
 use std::sync::Arc;
 
-use ::redis::{Cmd, ErrorKind, RedisError, RedisResult, ServerErrorKind, Value};
+use ::redis::{Cmd, ErrorKind, RedisError, RedisResult, ServerErrorKind};
 use arc_swap::ArcSwap;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tidegate_protocol::StoreBreaker;
@@ -11,6 +11,7 @@ use tidegate_protocol::lock::Mutex;
 use tokio::time::{Instant, sleep_until};
 
 use super::address::{Access, Place};
+use super::failure::{Answer, Failure};
 use super::pending::Pending;
 use super::server::{Server, timed_out};
 use super::single_flight::{Joined, SingleFlight, between};
@@ -37,7 +38,7 @@ struct Inner {
     timeout: Duration,
     topology: ArcSwap<Topology>,
     changing: Mutex<()>,
-    refreshes: SingleFlight<RedisResult<()>>,
+    refreshes: SingleFlight<Answer<()>>,
 }
 
 /// What to do after an error that means that the command was surely not carried out.
@@ -74,7 +75,7 @@ impl Cluster {
         commands: Vec<Cmd>,
         slot: u16,
         deadline: Instant,
-    ) -> Vec<RedisResult<Value>> {
+    ) -> Vec<Answer> {
         let mut pending = Pending::new(commands);
         let mut importing = None;
         for _ in 0..MOST_HOPS {
@@ -140,7 +141,7 @@ impl Cluster {
         &self,
         slot: u16,
         from: &Node,
-        refresh: Option<Joined<RedisResult<()>>>,
+        refresh: Option<Joined<Answer<()>>>,
         deadline: Instant,
     ) -> bool {
         let Some(refresh) = refresh else { return false };
@@ -164,14 +165,15 @@ impl Cluster {
         self.0.seeds.iter().chain(topology.nodes()).for_each(|node| node.server.disconnect());
     }
 
-    async fn owner(&self, slot: u16, deadline: Instant) -> RedisResult<Node> {
+    async fn owner(&self, slot: u16, deadline: Instant) -> Answer<Node> {
         if let Some(node) = self.0.topology.load().owner(slot) {
             return Ok(node.clone());
         }
-        self.refresh().by(deadline).await.unwrap_or_else(|| Err(timed_out()))?;
+        self.refresh().by(deadline).await.unwrap_or_else(|| Err(timed_out().into()))?;
         let topology = self.0.topology.load();
         let owner = topology.owner(slot).cloned();
-        owner.ok_or_else(|| (ErrorKind::Io, "no node of the cluster serves the key's slot").into())
+        let nobody = (ErrorKind::Io, "no node of the cluster serves the key's slot");
+        owner.ok_or_else(|| RedisError::from(nobody).into())
     }
 
     /// The node at a place, known or new. Failures from before it got slots no longer count.
@@ -200,13 +202,13 @@ impl Cluster {
         self.refresh();
     }
 
-    fn refresh(&self) -> Joined<RedisResult<()>> {
+    fn refresh(&self) -> Joined<Answer<()>> {
         let cluster = self.clone();
         self.0.refreshes.join(move || async move { cluster.ask_for_topology().await })
     }
 
     /// Asks a few nodes for the topology at once, connected ones first, and takes the first answer.
-    async fn ask_for_topology(&self) -> RedisResult<()> {
+    async fn ask_for_topology(&self) -> Answer<()> {
         let mut nodes = self.0.topology.load().nodes().to_vec();
         let known = nodes.len();
         nodes.extend_from_slice(&self.0.seeds);
@@ -217,7 +219,8 @@ impl Cluster {
             nodes[..known].rotate_left(chance(known));
         }
         nodes.sort_by_key(|node| !node.server.is_connected());
-        let mut why = RedisError::from((ErrorKind::Io, "no node of the cluster answers"));
+        let mut why =
+            Failure::from(RedisError::from((ErrorKind::Io, "no node of the cluster answers")));
         for some in nodes.chunks(ASKED_AT_ONCE) {
             let deadline = Instant::now() + TOPOLOGY_TIMEOUT;
             let mut asked: FuturesUnordered<_> =
@@ -232,7 +235,7 @@ impl Cluster {
         Err(why)
     }
 
-    async fn ask_node(&self, node: &Node, deadline: Instant) -> RedisResult<()> {
+    async fn ask_node(&self, node: &Node, deadline: Instant) -> Answer<()> {
         let mut question = ::redis::cmd("CLUSTER");
         question.arg("SLOTS");
         let answer = node.server.ask_once(&question, deadline).await?;

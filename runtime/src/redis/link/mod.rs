@@ -11,6 +11,7 @@
 
 mod address;
 mod cluster;
+mod failure;
 mod lookup;
 mod options;
 mod pending;
@@ -23,16 +24,18 @@ mod topology;
 use core::time::Duration;
 use std::sync::Arc;
 
-use ::redis::{Cmd, RedisResult, Value};
+use ::redis::{Cmd, RedisResult};
 use tidegate_protocol::StoreBreaker;
 use tokio::time::Instant;
 
 pub(crate) use address::Address;
+pub(crate) use failure::{Answer, Failure};
 
 use address::Servers;
 use cluster::Cluster;
+use pending::Pending;
 use sentinel::Sentinel;
-use server::Server;
+use server::{Server, is_stale};
 
 /// The way to a store. It connects when it is first used, and again whenever it must.
 ///
@@ -72,10 +75,21 @@ impl Link {
     /// that command's alone. When the connection breaks, or the time is up, those without an
     /// answer get that error; they may have been carried out. A command that surely was not,
     /// as its server is not the one to ask any more, is sent to the one that is.
-    pub(crate) async fn send(&self, commands: Vec<Cmd>, slot: u16) -> Vec<RedisResult<Value>> {
+    pub(crate) async fn send(&self, commands: Vec<Cmd>, slot: u16) -> Vec<Answer> {
         let deadline = Instant::now() + self.timeout;
         match &self.route {
-            Route::Server(server) => server.send(&commands, false, deadline).await.answers,
+            Route::Server(server) => {
+                let sent = server.send(&commands, false, deadline).await;
+                if !sent.redialled {
+                    return sent.answers;
+                }
+                // The server did nothing, and the next connection may lead to another one.
+                let mut pending = Pending::new(commands);
+                pending.settle(sent.answers, |failure| is_stale(failure).is_some());
+                let sent = server.send(pending.commands(), false, deadline).await;
+                pending.settle(sent.answers, |_| false);
+                pending.into_answers()
+            }
             Route::Sentinel(sentinel) => sentinel.send(commands, deadline).await,
             Route::Cluster(cluster) => cluster.send(commands, slot, deadline).await,
         }

@@ -1,19 +1,20 @@
 //! The commands of one call that have no final answer yet.
 
-use ::redis::{Cmd, RedisError, RedisResult, Value};
+use ::redis::Cmd;
 
+use super::failure::{Answer, Failure};
 use super::server::timed_out;
 
 pub(super) struct Pending {
     commands: Vec<Cmd>,
     /// The places of these commands in the call.
     places: Vec<usize>,
-    answers: Vec<RedisResult<Value>>,
+    answers: Vec<Answer>,
 }
 
 impl Pending {
     pub(super) fn new(commands: Vec<Cmd>) -> Self {
-        let answers = commands.iter().map(|_| Err(timed_out())).collect();
+        let answers = commands.iter().map(|_| Err(timed_out().into())).collect();
         Self { places: (0..commands.len()).collect(), commands, answers }
     }
 
@@ -29,8 +30,8 @@ impl Pending {
     /// pending; the error is their answer if no other comes.
     pub(super) fn settle(
         &mut self,
-        answers: impl IntoIterator<Item = RedisResult<Value>>,
-        again: impl Fn(&RedisError) -> bool,
+        answers: impl IntoIterator<Item = Answer>,
+        again: impl Fn(&Failure) -> bool,
     ) {
         let commands = core::mem::take(&mut self.commands);
         let places = core::mem::take(&mut self.places);
@@ -46,17 +47,17 @@ impl Pending {
     }
 
     /// The errors of the commands that are pending, one for each.
-    pub(super) fn errors(&self) -> impl Iterator<Item = &RedisError> {
+    pub(super) fn errors(&self) -> impl Iterator<Item = &Failure> {
         self.places.iter().filter_map(|place| self.answers.get(*place)?.as_ref().err())
     }
 
     /// Gives all pending commands the same error.
-    pub(super) fn fail(&mut self, error: &RedisError) {
+    pub(super) fn fail(&mut self, error: &Failure) {
         let errors: Vec<_> = self.commands.iter().map(|_| Err(error.clone())).collect();
         self.settle(errors, |_| false);
     }
 
-    pub(super) fn into_answers(self) -> Vec<RedisResult<Value>> {
+    pub(super) fn into_answers(self) -> Vec<Answer> {
         self.answers
     }
 }

@@ -12,8 +12,9 @@ use tidegate_protocol::lock::Mutex;
 use tokio::time::{Instant, timeout_at};
 
 use super::address::{Access, Place};
+use super::failure::{Answer, Failure};
 use super::pending::Pending;
-use super::server::{Server, timed_out};
+use super::server::{Server, is_readonly_in_script, timed_out};
 use super::single_flight::{Joined, SingleFlight};
 
 /// How long the sentinels may take until one of them answers. A server that they name then has as long
@@ -40,7 +41,7 @@ struct Inner {
     access: Access,
     timeout: Duration,
     master: Mutex<Option<Master>>,
-    searches: SingleFlight<RedisResult<Server>>,
+    searches: SingleFlight<Answer<Server>>,
 }
 
 #[derive(Clone)]
@@ -88,11 +89,7 @@ impl Sentinel {
 
     /// Sends commands to the master. If they were surely not carried out, because the connection could
     /// not be made or the server is a replica by now, they are sent again to the new master.
-    pub(super) async fn send(
-        &self,
-        commands: Vec<Cmd>,
-        deadline: Instant,
-    ) -> Vec<RedisResult<Value>> {
+    pub(super) async fn send(&self, commands: Vec<Cmd>, deadline: Instant) -> Vec<Answer> {
         let mut pending = Pending::new(commands);
         while !pending.is_empty() && Instant::now() < deadline {
             let master = match self.master(deadline).await {
@@ -108,7 +105,7 @@ impl Sentinel {
             }
             let sent = master.send(pending.commands(), false, deadline).await;
             let mut errors = sent.answers.iter().filter_map(|answer| answer.as_ref().err());
-            if sent.lost || errors.any(is_no_master) {
+            if sent.lost || errors.any(|failure| is_no_master(failure)) {
                 self.doubt(&master);
             }
             pending.settle(sent.answers, |error| sent.unsent || is_no_master(error));
@@ -125,7 +122,7 @@ impl Sentinel {
         }
     }
 
-    async fn master(&self, deadline: Instant) -> RedisResult<Server> {
+    async fn master(&self, deadline: Instant) -> Answer<Server> {
         let known = self.0.master.lock().clone();
         if let Some(master) = known.filter(|master| !master.doubted) {
             if master.is_due() {
@@ -133,7 +130,7 @@ impl Sentinel {
             }
             return Ok(master.server);
         }
-        self.look().by(deadline).await.unwrap_or_else(|| Err(timed_out()))
+        self.look().by(deadline).await.unwrap_or_else(|| Err(timed_out().into()))
     }
 
     /// Lets go of the connections to the sentinels and to the master.
@@ -142,7 +139,7 @@ impl Sentinel {
         self.0.sentinels.iter().chain(&master).for_each(Server::disconnect);
     }
 
-    fn look(&self) -> Joined<RedisResult<Server>> {
+    fn look(&self) -> Joined<Answer<Server>> {
         let sentinel = self.clone();
         self.0.searches.join(move || async move { sentinel.search().await })
     }
@@ -157,7 +154,7 @@ impl Sentinel {
 
     /// Asks all sentinels at once, so that dead ones delay nobody. The sentinel that knows of the latest
     /// failover is right, if its master says of itself that it is a master.
-    async fn search(&self) -> RedisResult<Server> {
+    async fn search(&self) -> Answer<Server> {
         let last = self.0.master.lock().clone();
         let (mut told, mut why) = self.ask_all(last.as_ref()).await;
         let heard = !told.is_empty();
@@ -178,7 +175,7 @@ impl Sentinel {
     }
 
     /// What the sentinels say, and the error of one that does not answer.
-    async fn ask_all(&self, last: Option<&Master>) -> (Vec<Told>, RedisError) {
+    async fn ask_all(&self, last: Option<&Master>) -> (Vec<Told>, Failure) {
         let mut until = Instant::now() + ANSWER_TIMEOUT;
         let serves = last.is_some_and(|last| !last.doubted);
         let patience = if serves { PATIENCE_WHILE_SERVED } else { PATIENCE };
@@ -186,7 +183,7 @@ impl Sentinel {
         let mut asked: FuturesUnordered<_> =
             self.0.sentinels.iter().map(|sentinel| self.ask(sentinel, until)).collect();
         let mut told = Vec::new();
-        let mut why = RedisError::from((ErrorKind::Io, "no sentinel answers"));
+        let mut why = Failure::from(RedisError::from((ErrorKind::Io, "no sentinel answers")));
         while let Ok(Some(answer)) = timeout_at(until, asked.next()).await {
             match answer {
                 Ok(answer) => {
@@ -202,7 +199,7 @@ impl Sentinel {
         (told, why)
     }
 
-    async fn ask(&self, sentinel: &Server, deadline: Instant) -> RedisResult<Told> {
+    async fn ask(&self, sentinel: &Server, deadline: Instant) -> Answer<Told> {
         // MASTER tells the epoch. GET-MASTER-ADDR-BY-NAME already names the new master while its
         // replicas are still being reconfigured.
         let about = |what| {
@@ -212,17 +209,22 @@ impl Sentinel {
         };
         let questions = [about("MASTER"), about("GET-MASTER-ADDR-BY-NAME")];
         let mut answers = sentinel.send(&questions, false, deadline).await.answers.into_iter();
-        let mut next = || answers.next().unwrap_or_else(|| Err(timed_out()));
-        let state = HashMap::<String, String>::from_redis_value(next()?)?;
-        let address = <Option<(String, u16)>>::from_redis_value(next()?)?;
+        let mut next = || answers.next().unwrap_or_else(|| Err(timed_out().into()));
+        let state =
+            HashMap::<String, String>::from_redis_value(next()?).map_err(RedisError::from)?;
+        let address =
+            <Option<(String, u16)>>::from_redis_value(next()?).map_err(RedisError::from)?;
         let epoch = state.get("config-epoch").and_then(|epoch| epoch.parse().ok());
         match (address, epoch) {
             (Some((host, port)), Some(epoch)) => Ok(Told { place: Place::tcp(&host, port), epoch }),
-            _ => Err((ErrorKind::Io, "a sentinel's answer has another form").into()),
+            _ => {
+                Err(RedisError::from((ErrorKind::Io, "a sentinel's answer has another form"))
+                    .into())
+            }
         }
     }
 
-    async fn try_master(&self, told: Told) -> RedisResult<Server> {
+    async fn try_master(&self, told: Told) -> Answer<Server> {
         let known = self.0.master.lock().clone().filter(|master| master.told.place == told.place);
         let server = match known {
             Some(master) => master.server,
@@ -230,7 +232,10 @@ impl Sentinel {
         };
         match server.ask_once(&::redis::cmd("ROLE"), Instant::now() + ANSWER_TIMEOUT).await {
             Ok(role) if says_master(&role) => {}
-            Ok(_) => return Err((ErrorKind::Io, "the sentinels' master is none yet").into()),
+            Ok(_) => {
+                let none = (ErrorKind::Io, "the sentinels' master is none yet");
+                return Err(RedisError::from(none).into());
+            }
             // The user may lack the permission to ask; then the sentinels' answer must do.
             Err(error) if error.kind() == ServerErrorKind::NoPerm.into() => {}
             Err(error) => return Err(error),
@@ -257,11 +262,4 @@ fn is_no_master(error: &RedisError) -> bool {
             ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown | ServerErrorKind::BusyLoading
         )
     ) || is_readonly_in_script(error)
-}
-
-/// Whether a script failed because the server is read-only. Before Redis 7, that error is wrapped in
-/// another one.
-fn is_readonly_in_script(error: &RedisError) -> bool {
-    error.kind() == ServerErrorKind::ResponseError.into()
-        && error.detail().is_some_and(|detail| detail.contains("-READONLY "))
 }

@@ -1,22 +1,28 @@
 //! A server and the one connection to it.
 
+use core::future::poll_fn;
 use core::pin::pin;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::task::Poll;
 use core::time::Duration;
 use std::io;
 use std::sync::Arc;
 
 use ::redis::aio::MultiplexedConnection;
 use ::redis::{
-    AsyncConnectionConfig, Client, Cmd, ErrorKind, Pipeline, RedisError, RedisResult, Value,
+    AsyncConnectionConfig, Client, Cmd, ErrorKind, Pipeline, RedisError, RedisResult,
+    ServerErrorKind, Value,
 };
 use futures_util::future::{Either, select};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tidegate_protocol::lock::Mutex;
 use tokio::sync::{Notify, watch};
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
+use super::failure::{Answer, Failure};
 use super::lookup::Addresses;
+use super::single_flight::between;
 
 /// How long it may take to connect, unless the store timeout is longer. Callers wait for at most the
 /// store timeout; an attempt that takes longer goes on for later callers.
@@ -36,18 +42,54 @@ const ABANDONED: Duration = Duration::from_secs(2);
 /// How many commands the channel to the connection's task holds; further ones wait.
 const QUEUE: usize = 1024;
 
+/// A connection that was not used for this long is looked at before it is used: a server with a
+/// `timeout`, or a load balancer, closes idle connections, mostly after seconds.
+const IDLE: Duration = Duration::from_millis(100);
+
+/// How long a server may load its data, or wait for its master, before another connection is tried.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// The pause before yet another connection is tried, at first and at most. Behind an address that leads
+/// to a new master, such as a forwarder's, connections to the old one stay open.
+const REDIAL: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(1)];
+
 /// A server and its connection, which is made when it is first needed and again when it is gone.
 #[derive(Clone)]
 pub(super) struct Server(Arc<Inner>);
 
 struct Inner {
     client: Client,
+    /// The server's name in messages.
+    name: Arc<str>,
     connect_timeout: Duration,
     line: Mutex<Option<Arc<Line>>>,
     replacing: AtomicBool,
+    /// Whether the server's last answers said that it is not the one to ask.
+    is_stale: AtomicBool,
+    redial: Mutex<Redial>,
     /// Whether a timer is running that nobody waits for; see `leave_timer`.
     timing: Arc<AtomicBool>,
     epoch: Instant,
+}
+
+/// The back-off of connections to a server that says it is not the one to ask.
+#[derive(Default)]
+struct Redial {
+    /// Since when it says so; `None` while it serves.
+    since: Option<Instant>,
+    /// When another connection may be tried.
+    next: Option<Instant>,
+    /// The next pause.
+    pause: Duration,
+}
+
+/// What a server says that did nothing, and over another connection may be another server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stale {
+    /// It is a replica, or has forgotten who speaks.
+    Replaced,
+    /// It loads its data, or waits for its master, which may be over soon.
+    Loading,
 }
 
 /// A connection, or the attempt to make it.
@@ -72,20 +114,26 @@ struct Unconnected {
 /// The result of the commands of one call.
 pub(super) struct Sent {
     /// The answer to each command, in order.
-    pub(super) answers: Vec<RedisResult<Value>>,
+    pub(super) answers: Vec<Answer>,
     /// There was no connection, so that nothing was carried out.
     pub(super) unsent: bool,
     /// The connection broke, or has been silent for too long.
     pub(super) lost: bool,
+    /// The connection was given up, because the server says that it is not the one to ask. Commands
+    /// with such an answer were not carried out.
+    pub(super) redialled: bool,
 }
 
 impl Server {
     pub(super) fn new(client: Client, timeout: Duration) -> Self {
         Self(Arc::new(Inner {
+            name: client.get_connection_info().addr().to_string().into(),
             client,
             connect_timeout: timeout.max(CONNECT_TIMEOUT),
             line: Mutex::new(None),
             replacing: AtomicBool::new(false),
+            is_stale: AtomicBool::new(false),
+            redial: Mutex::default(),
             timing: Arc::default(),
             epoch: Instant::now(),
         }))
@@ -94,24 +142,28 @@ impl Server {
     /// Sends the commands at once and in order. A command without an answer at the deadline gets a
     /// timeout. With `asking`, each is marked as redirected here by a node that gives the slot away.
     pub(super) async fn send(&self, commands: &[Cmd], asking: bool, deadline: Instant) -> Sent {
-        let (line, connection) = match self.connection(deadline).await {
+        let (line, connection) = match self.open_connection(deadline).await {
             Ok(connected) => connected,
             Err(Unconnected { error, failed }) => {
-                let answers = commands.iter().map(|_| Err(error.clone())).collect();
-                return Sent { answers, unsent: true, lost: failed };
+                let failure = Failure::before_sending(&self.0.name, error);
+                let answers = commands.iter().map(|_| Err(failure.clone())).collect();
+                return Sent { answers, unsent: true, lost: failed, redialled: false };
             }
         };
         // The callers may have given up before the result of the attempt was known.
         self.replace_if_silent(&line);
         let answers = self.ask(&line, connection, commands, asking, deadline).await;
         let lost = self.judge(&line, &answers);
-        Sent { answers, unsent: false, lost }
+        let redialled = !lost && self.redial_if_stale(&line, &answers);
+        let named = |answer: RedisResult<Value>| answer.map_err(|it| Failure::of(&self.0.name, it));
+        let answers = answers.into_iter().map(named).collect();
+        Sent { answers, unsent: false, lost, redialled }
     }
 
     /// Sends one command.
-    pub(super) async fn ask_once(&self, command: &Cmd, deadline: Instant) -> RedisResult<Value> {
+    pub(super) async fn ask_once(&self, command: &Cmd, deadline: Instant) -> Answer {
         let sent = self.send(core::slice::from_ref(command), false, deadline).await;
-        sent.answers.into_iter().next().unwrap_or_else(|| Err(timed_out()))
+        sent.answers.into_iter().next().unwrap_or_else(|| Err(timed_out().into()))
     }
 
     /// Lets go of the connection, which closes when the answers that are due have come. The next
@@ -204,6 +256,34 @@ impl Server {
             return true;
         }
         self.replace_if_silent(line)
+    }
+
+    /// Gives the connection up if the server says that it is not the one to ask: commands that follow
+    /// go over a new one. Answers that are due still come over this one.
+    fn redial_if_stale(&self, line: &Arc<Line>, answers: &[RedisResult<Value>]) -> bool {
+        let stale = answers.iter().find_map(|answer| is_stale(answer.as_ref().err()?));
+        let Some(stale) = stale else {
+            if self.0.is_stale.load(Ordering::Relaxed) && answers.iter().any(Result::is_ok) {
+                self.0.is_stale.store(false, Ordering::Relaxed);
+                *self.0.redial.lock() = Redial::default();
+            }
+            return false;
+        };
+        self.0.is_stale.store(true, Ordering::Relaxed);
+        self.0.redial.lock().is_due(stale, Instant::now()) && self.0.retire(line)
+    }
+
+    /// A connection that was not closed while it was idle, as far as is known.
+    async fn open_connection(
+        &self,
+        deadline: Instant,
+    ) -> Result<(Arc<Line>, MultiplexedConnection), Unconnected> {
+        let (line, mut connection) = self.connection(deadline).await?;
+        if self.0.is_idle(&line) && is_closed(&mut connection).await {
+            self.0.forget(&line);
+            return self.connection(deadline).await;
+        }
+        Ok((line, connection))
     }
 
     async fn connection(
@@ -311,6 +391,11 @@ impl Inner {
         since != 0 && u128::from(self.now().saturating_sub(since)) >= SILENCE.as_millis()
     }
 
+    fn is_idle(&self, line: &Line) -> bool {
+        let unasked = self.now().saturating_sub(line.asked.load(Ordering::Relaxed));
+        u128::from(unasked) >= IDLE.as_millis()
+    }
+
     /// Whether it is silent although commands are still being sent.
     fn is_missed(&self, line: &Line) -> bool {
         let unasked = self.now().saturating_sub(line.asked.load(Ordering::Relaxed));
@@ -340,6 +425,16 @@ impl Inner {
         self.change(line, None);
     }
 
+    /// Makes the next call connect again, while callers still wait for answers over this connection.
+    fn retire(&self, line: &Arc<Line>) -> bool {
+        let mut current = self.line.lock();
+        let is_current = current.as_ref().is_some_and(|current| Arc::ptr_eq(current, line));
+        if is_current {
+            *current = None;
+        }
+        is_current
+    }
+
     fn put(&self, instead_of: &Arc<Line>, other: Arc<Line>) {
         self.change(instead_of, Some(other));
     }
@@ -353,6 +448,31 @@ impl Inner {
     }
 }
 
+impl Redial {
+    /// Whether another connection is to be tried now, after such an answer.
+    fn is_due(&mut self, stale: Stale, now: Instant) -> bool {
+        let since = *self.since.get_or_insert(now);
+        let is_patient = stale == Stale::Loading && now < since + PATIENCE;
+        if is_patient || self.next.is_some_and(|next| now < next) {
+            return false;
+        }
+        let [first, longest] = REDIAL;
+        self.pause = (2 * self.pause).clamp(first, longest);
+        self.next = Some(now + between([self.pause / 2, self.pause]));
+        true
+    }
+}
+
+/// Whether the connection's task has ended, so that nothing can be sent. A command is handed to it and
+/// taken back at once: the task leaves out a command that nobody waits for.
+async fn is_closed(connection: &mut MultiplexedConnection) -> bool {
+    // The end may be among the events that woke the I/O thread, and the task has yet to see it.
+    yield_now().await;
+    let ping = ::redis::cmd("PING");
+    let mut asking = pin!(connection.send_packed_command(&ping));
+    poll_fn(|task| Poll::Ready(matches!(asking.as_mut().poll(task), Poll::Ready(Err(_))))).await
+}
+
 fn answer(value: Value) -> RedisResult<Value> {
     match value {
         Value::ServerError(error) => Err(error.into()),
@@ -363,6 +483,22 @@ fn answer(value: Value) -> RedisResult<Value> {
 /// Whether the error is the server's answer to a command.
 fn is_of_server(error: &RedisError) -> bool {
     matches!(error.kind(), ErrorKind::Server(_) | ErrorKind::Extension)
+}
+
+/// Whether the server did nothing, because it is not, or not yet, the one to ask.
+pub(super) fn is_stale(error: &RedisError) -> Option<Stale> {
+    match error.code()? {
+        "READONLY" | "NOAUTH" => Some(Stale::Replaced),
+        "MASTERDOWN" | "LOADING" => Some(Stale::Loading),
+        _ => is_readonly_in_script(error).then_some(Stale::Replaced),
+    }
+}
+
+/// Whether a script failed because the server is read-only. Before Redis 7, that error is wrapped in
+/// another one.
+pub(super) fn is_readonly_in_script(error: &RedisError) -> bool {
+    error.kind() == ServerErrorKind::ResponseError.into()
+        && error.detail().is_some_and(|detail| detail.contains("-READONLY "))
 }
 
 /// Whether the error makes the connection useless: it is gone, or what comes is not the protocol.
