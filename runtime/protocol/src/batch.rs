@@ -3,6 +3,7 @@
 //! Every host drives this machine: it sends [`commands`](Batch::commands) over its connection and
 //! hands the replies to [`take`](Batch::take), until the batch [is over](Batch::is_over).
 
+use core::sync::atomic::Ordering;
 use core::time::Duration;
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -45,7 +46,7 @@ impl Batch {
         let requests = requests.into_iter();
         let mut callers = Vec::with_capacity(requests.size_hint().0);
         let mut leases = Vec::new();
-        let mut planner = Planner::default();
+        let mut planner = Planner::new(server.by_slot.load(Ordering::Relaxed));
         let mut due = u64::MAX;
         for request in requests {
             if request.deadline <= now {
@@ -99,6 +100,14 @@ impl Batch {
         match call {
             BatchCall::Lease(place, _) => self.callers[place].grant(reply.grant()),
             BatchCall::Operations(call) => {
+                if reply.is_of_several_slots()
+                    && let parts = call.split()
+                    && !parts.is_empty()
+                {
+                    self.server.by_slot.store(true, Ordering::Relaxed);
+                    self.pipeline.add(parts.into_iter().map(BatchCall::Operations));
+                    return;
+                }
                 let snapshot = reply.snapshot(&call);
                 let give = |place: usize, outcome| self.callers[place].answer(outcome);
                 let (refused, sent) = (&self.server.refused, self.sent);

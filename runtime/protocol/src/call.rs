@@ -7,6 +7,7 @@ use indexmap::IndexMap;
 use tidegate_core::{Cells, Decision, Limit, MAX_SPAN, Operation, Outcome, Source};
 
 use crate::error::Error;
+use crate::plan::Planner;
 use crate::replay::step;
 use crate::request::Request;
 use crate::script::{CANCEL, CHECK, CHECK_EACH, HOLD, RESERVE, RESET, SETTLE, Script, ScriptCall};
@@ -196,6 +197,21 @@ impl Call {
             }
             Asked::One { place, operation } => answer(place, 0, operation),
         }
+    }
+
+    /// The checks of the call in one call for each hash slot; none if it cannot be split.
+    pub(crate) fn split(&self) -> Vec<Self> {
+        let Asked::Checks(checks) = &self.asked else { return Vec::new() };
+        if self.keys.len() < 2 {
+            return Vec::new();
+        }
+        let mut planner = Planner::new(true);
+        for AskedCheck { place, key, operation } in checks {
+            let (key, limits) = (self.keys[*key].clone(), Arc::clone(&self.limits));
+            let operation = (*operation).into();
+            planner.add(*place, Request { keys: vec![key].into(), limits, operation });
+        }
+        planner.into_calls()
     }
 
     /// The answer to the only request of the call.

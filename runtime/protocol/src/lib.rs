@@ -23,6 +23,7 @@ mod replay;
 mod request;
 mod script;
 mod server_state;
+mod slot;
 mod snapshot;
 mod store;
 mod transport;
@@ -49,6 +50,7 @@ pub use script::{
     CANCEL, CHECK, CHECK_EACH, HOLD, LEASE, RESERVE, RESET, SCRIPTS, SETTLE, Script, ScriptCall,
 };
 pub use server_state::{ServerHandle, ServerState};
+pub use slot::{SLOTS, slot};
 pub use snapshot::{ReplyPart, Snapshot};
 pub use store::{Host, Route, Store};
 pub use transport::{ClientConnection, Transport};

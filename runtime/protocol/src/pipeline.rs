@@ -80,6 +80,16 @@ impl<C: ScriptCall> Pipeline<C> {
         commands
     }
 
+    /// Adds calls that are sent when commands are written next.
+    pub(crate) fn add(&mut self, calls: impl IntoIterator<Item = C>) {
+        self.calls.extend(calls.into_iter().map(|call| InFlightCall {
+            by_text: false,
+            may_repeat: call.is_repeatable(),
+            may_send: true,
+            call: Some(call),
+        }));
+    }
+
     /// Whether all calls are answered.
     pub(crate) fn is_over(&self) -> bool {
         self.calls.iter().all(|in_flight| in_flight.call.is_none())
@@ -123,6 +133,18 @@ impl<C: ScriptCall> Pipeline<C> {
 }
 
 impl Reply {
+    /// Whether the server did nothing because the keys are in several hash slots.
+    pub(crate) fn is_of_several_slots(&self) -> bool {
+        match self {
+            // Clients leave the code out, or write it in their own way.
+            Self::Refusal(failure) => {
+                failure.message.contains("CROSSSLOT")
+                    || failure.message.contains("hash to the same slot")
+            }
+            Self::Parts(_) | Self::Unsent(_) | Self::Broken(_) | Self::Failure(_) => false,
+        }
+    }
+
     /// The buckets that the script of `call` found.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! What a process remembers of a server, for all limiters that use it.
 
+use core::sync::atomic::AtomicBool;
 use std::sync::Arc;
 
 use tidegate_core::{Operation, Outcome};
@@ -17,6 +18,9 @@ pub struct ServerState {
     pub(crate) refused: DenyCache,
     /// Scripts that need not be sent as text.
     pub(crate) known: KnownScripts,
+    /// Whether it takes only keys of one hash slot in one call, as a node of a cluster does that is
+    /// used like a single server.
+    pub(crate) by_slot: AtomicBool,
 }
 
 /// The state of one server as each process has it: a forked child begins with none.

@@ -28,6 +28,9 @@ pub(super) fn read(reply: Answer) -> Reply {
         Err(error) if error.code() == Some("CORRUPT") => {
             Reply::Refusal(format!("CORRUPT {}", error.detail().unwrap_or_default()).into())
         }
+        Err(failure) if failure.code() == Some("CROSSSLOT") => {
+            Reply::Refusal(failure.into_store_failure())
+        }
         Err(failure) if failure.is_connection_dropped() => match failure.is_unsent() {
             true => Reply::Unsent(failure.into_store_error()),
             false => Reply::Broken(failure.into_store_error()),

@@ -1,10 +1,12 @@
 //! Shared buckets in a cluster: slots that move are followed, slots that no node serves are an
 //! error, and no bucket is ever in two places.
 
+use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
 use tidegate::{BreakerState, Error, Limiter};
 use tidegate_conformance::redis_group::{RedisCluster, wait_until};
+use tidegate_conformance::redis_server::RedisServer;
 
 const TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -191,4 +193,43 @@ fn a_cluster_that_is_not_there_is_an_error_in_time() {
     let before = Instant::now();
     assert_eq!(limiter.check("k", 1).expect_err("nobody listens").code(), "store_error");
     assert!(before.elapsed() < TIMEOUT + SLACK, "took {:?}", before.elapsed());
+}
+
+/// One node that serves all slots, used like a single server: it takes only keys of one slot in a
+/// call, and says so once.
+#[test]
+fn a_node_of_a_cluster_can_be_used_like_a_single_server() {
+    let file = format!("nodes-of-test-{}.conf", std::process::id());
+    let options = ["--cluster-enabled", "yes", "--cluster-config-file", &file];
+    let options: Vec<&'static str> = options.map(|word| &*word.to_owned().leak()).to_vec();
+    let server = RedisServer::start_with(options.leak());
+    let connection = RefCell::new(server.connect());
+    let ask = |words: &[&str]| -> String {
+        let mut command = redis::cmd(words[0]);
+        command.arg(&words[1..]).query(&mut *connection.borrow_mut()).expect("an answer")
+    };
+    ask(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]);
+    wait_until("the node serves", || ask(&["CLUSTER", "INFO"]).contains("cluster_state:ok"));
+
+    let builder = Limiter::builder().store_url(&server.url()).store_timeout(TIMEOUT);
+    let limiter = builder.limit("10/36500d window").build().expect("a limiter");
+    let keys: Vec<String> = (0..50).map(|number| format!("user:{number}")).collect();
+    for round in 1..=3 {
+        let checks: Vec<(&str, u64)> = keys.iter().map(|key| (key.as_str(), 1)).collect();
+        let decisions = limiter.check_many(checks).expect("decisions");
+        for decision in decisions {
+            assert!(decision.allowed && decision.remaining == 10 - round, "{decision:?}");
+        }
+    }
+    let refused = ask(&["INFO", "errorstats"]);
+    assert!(refused.contains("errorstat_CROSSSLOT:count=1"), "{refused}");
+
+    let builder = Limiter::builder().store_url(&server.url()).store_timeout(TIMEOUT);
+    let builder = builder.limit("10/36500d window").limit("15/36500d window").prefix("each");
+    let each = builder.build().expect("a limiter");
+    let error =
+        each.check(&[b"user:1".as_slice(), b"org:7"][..], 1).expect_err("keys of two slots");
+    assert!(error.to_string().contains("redis+cluster://"), "{error}");
+    // A file that stays behind does no harm.
+    let _ = std::fs::remove_file(std::env::temp_dir().join(file));
 }

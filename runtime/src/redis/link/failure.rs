@@ -43,7 +43,12 @@ impl Failure {
         if self.is_timeout() {
             return Error::StoreTimeout { after: Duration::ZERO, cause: Cause::new(self.error) };
         }
-        Error::Store(StoreFailure::new(self.to_string(), self.error))
+        Error::Store(self.into_store_failure())
+    }
+
+    /// The message, with the error as its cause.
+    pub(crate) fn into_store_failure(self) -> StoreFailure {
+        StoreFailure::new(self.to_string(), self.error)
     }
 
     /// The likely cause, where the error alone does not say what to do.

@@ -18,7 +18,6 @@ mod pending;
 mod sentinel;
 mod server;
 mod single_flight;
-mod slot;
 mod topology;
 
 use core::time::Duration;
@@ -139,7 +138,7 @@ impl Address {
     /// elsewhere.
     pub(crate) fn slot(&self, key: &[u8]) -> u16 {
         match self.servers {
-            Servers::Cluster(_) => slot::slot(key),
+            Servers::Cluster(_) => tidegate_protocol::slot(key),
             Servers::One(_) | Servers::Sentinels { .. } => 0,
         }
     }

@@ -4,11 +4,10 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use ::redis::Value;
-use tidegate_protocol::StoreBreaker;
+use tidegate_protocol::{SLOTS, StoreBreaker};
 
 use super::address::Place;
 use super::server::Server;
-use super::slot::SLOTS;
 
 const NOBODY: u16 = u16::MAX;
 

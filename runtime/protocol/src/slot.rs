@@ -1,12 +1,12 @@
 //! The hash slot of a key in a cluster.
 
-use tidegate_protocol::hash_tag;
+use crate::keys::hash_tag;
 
 /// The number of hash slots of a cluster.
-pub(super) const SLOTS: u16 = 16384;
+pub const SLOTS: u16 = 16384;
 
 /// The hash slot of a key; that of its hash tag, if it has one.
-pub(crate) fn slot(key: &[u8]) -> u16 {
+pub fn slot(key: &[u8]) -> u16 {
     crc16(hash_tag(key).unwrap_or(key)) % SLOTS
 }
 
