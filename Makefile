@@ -46,6 +46,6 @@ setup: ## install what is missing, or some parts: make setup PARTS="redis node"
 
 clean: ## remove what was built and installed in this folder
 	rm -rf target .build .venv .pytest_cache .hypothesis .mypy_cache
-	rm -rf bindings-node/dist bindings-node/node_modules
+	rm -rf bindings-node/dist bindings-node/node_modules bindings-node/LICENSE-* bindings-wasm/js/LICENSE-*
 	rm -rf bindings-wasm/js/dist bindings-wasm/js/node_modules tests/node_modules tests/javascript/node_modules
 	find bindings-node bindings-python bindings-wasm tests \( -name '*.node' -o -name '*.so' -o -name '*.wasm' -o -name '*.pyc' \) -type f -delete

@@ -32,12 +32,13 @@ main() {
     cp "$MEMORY"/dist/*.d.ts "$MEMORY"/dist/*.d.cts dist/memory/
     cp lib/index.d.ts dist/
     sed 's#memory/index\.js#memory/index.cjs#' lib/index.d.ts >dist/index.d.cts
+    cp ../LICENSE-* .
     mv "$STAMP.begun" "$STAMP"
     say "dist is built"
 }
 
 up_to_date() {
-    [ -e "$STAMP" ] && [ -z "$(find build.sh build.rs Cargo.toml src lib ../core/Cargo.toml ../core/src \
+    [ -e "$STAMP" ] && [ -e LICENSE-MIT ] && [ -z "$(find build.sh build.rs Cargo.toml src lib ../core/Cargo.toml ../core/src \
         ../runtime/Cargo.toml ../runtime/src ../runtime/protocol/Cargo.toml ../runtime/protocol/src \
         ../Cargo.toml ../Cargo.lock "$MEMORY/dist/.built" \
         -newer "$STAMP" -type f -print -quit)" ]

@@ -32,12 +32,13 @@ main() {
     cp lib/index.d.ts dist/index.d.cts
     bundle_as_commonjs dist/index.js dist/index.cjs
     wrap_for_import dist/index.cjs >dist/node.js
+    cp ../../LICENSE-* .
     mv "$STAMP.begun" "$STAMP"
     say "dist is built ($(wc -c <"dist/${NAME}_bg.wasm") bytes of WebAssembly)"
 }
 
 up_to_date() {
-    [ -e "$STAMP" ] && [ -z "$(find build.sh commonjs.sh package-lock.json Cargo.toml src lib ../../core/Cargo.toml ../../core/src \
+    [ -e "$STAMP" ] && [ -e LICENSE-MIT ] && [ -z "$(find build.sh commonjs.sh package-lock.json Cargo.toml src lib ../../core/Cargo.toml ../../core/src \
         ../../runtime/protocol/Cargo.toml ../../runtime/protocol/src \
         ../../Cargo.toml ../../Cargo.lock ../../scripts/wasm-toolchain.sh -newer "$STAMP" -type f -print -quit)" ]
 }

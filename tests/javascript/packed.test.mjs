@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { readFileSync, readdirSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
 import { describe, test } from 'node:test';
@@ -21,6 +21,18 @@ for (const name of ['tidegate', 'tidegate-wasm']) {
       const pkgDir = inProjects(`node_modules/${name}`);
       const { messages, pkg } = await publint({ pkgDir, strict: true, pack: false });
       assert.deepEqual(messages.map((message) => formatMessage(message, pkg)), []);
+    });
+
+    test('the licences are in it, and no script runs where it is installed', () => {
+      const files = readdirSync(inProjects(`node_modules/${name}`)).sort();
+      assert.deepEqual(files, ['LICENSE-APACHE', 'LICENSE-MIT', 'README.md', 'dist', 'package.json']);
+      for (const licence of ['LICENSE-APACHE', 'LICENSE-MIT']) {
+        const [own, original] = [inProjects(`node_modules/${name}/${licence}`), new URL(`../../${licence}`, import.meta.url)];
+        assert.equal(readFileSync(own, 'utf8'), readFileSync(original, 'utf8'));
+      }
+      const { scripts } = JSON.parse(readFileSync(inProjects(`node_modules/${name}/package.json`), 'utf8'));
+      const run = ['preinstall', 'install', 'postinstall', 'prepublish', 'preprepare', 'prepare', 'postprepare'];
+      assert.deepEqual(Object.keys(scripts ?? {}).filter((script) => run.includes(script)), []);
     });
 
     test('the types are right in every mode of resolution', () => {

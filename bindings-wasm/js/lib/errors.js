@@ -4,6 +4,12 @@
 export class TidegateError extends Error {
   /** The stable code of the error's class, the same in every language. */
   code = 'error';
+
+  /** The error as JSON: what a client needs to know, without stack and cause. */
+  toJSON() {
+    const { name, code, message } = this;
+    return { name, code, message };
+  }
 }
 
 /** A limit's text does not follow the grammar, or the limit breaks a bound. */
@@ -14,6 +20,10 @@ export class InvalidLimit extends TidegateError {
     super(message);
     /** The stable name of the bound that was broken. */
     this.reason = reason;
+  }
+
+  toJSON() {
+    return { ...super.toJSON(), reason: this.reason };
   }
 }
 
@@ -37,6 +47,11 @@ export class RateLimited extends TidegateError {
     this.decision = decision;
     /** The key of the call. If there was one per limit, the key of the limit that bound the decision. */
     this.key = key;
+  }
+
+  toJSON() {
+    const key = this.key instanceof Uint8Array ? Array.from(this.key) : this.key;
+    return { ...super.toJSON(), decision: { ...this.decision }, key };
   }
 }
 

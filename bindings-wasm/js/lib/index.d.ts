@@ -403,6 +403,8 @@ export interface Limiter {
    * twice does no harm.
    */
   close(): void;
+  /** `close`, for `using`. Only where the runtime has the symbol. */
+  [Symbol.dispose](): void;
 }
 
 export const Limiter: { readonly prototype: Limiter; [Symbol.hasInstance](value: unknown): boolean };
@@ -571,6 +573,11 @@ export function createLimiter(options: ClientOptions): Limiter;
 export class TidegateError extends Error {
   /** The stable code of the error's class, the same in every language. */
   readonly code: string;
+  /**
+   * The error for `JSON.stringify`, and for `structuredClone`, which keeps only the message of an error: `name`, `code`,
+   * `message`, the `reason` of `InvalidLimit`, the `decision` and `key` of `RateLimited`. Stack and cause are left out.
+   */
+  toJSON(): { name: string; code: string; message: string; reason?: string; decision?: object; key?: string | number[] };
 }
 /** A limit's text does not follow the grammar, or the limit breaks a bound. */
 export class InvalidLimit extends TidegateError {

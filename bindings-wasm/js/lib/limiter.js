@@ -165,6 +165,14 @@ export class Limiter {
   }
 }
 
+// Older runtimes do not have the symbol.
+if (typeof Symbol.dispose === 'symbol') {
+  const value = function dispose() {
+    this.close();
+  };
+  Object.defineProperty(Limiter.prototype, Symbol.dispose, { value, writable: true, configurable: true });
+}
+
 function readChecks(checks) {
   if (!Array.isArray(checks)) throw invalid('checks', `they must be an array, but are ${describe(checks)}`);
   return checks.map((given) => {

@@ -52,6 +52,11 @@ console.log(answer, answered);
   console.log(held.cost);
 })();
 
+{
+  using closing = createLimiter({ limits });
+  console.log(closing.limits);
+}
+
 declare const client: UpstashClient;
 const policy: OnStoreError = 'local';
 const lease: LeaseOptions = { ttlMs: 1000 };
