@@ -160,7 +160,7 @@ for (const [kind, connect] of Object.entries(CLIENTS)) {
       await assert.rejects(limiter.check('k', { cost: 11 }), CostTooLarge);
       await assert.rejects(limiter.reserve('k', { cost: 11 }), CostTooLarge);
       await assert.rejects(limiter.checkMany(['k', { key: 'k', cost: 11 }]), CostTooLarge);
-      await assert.rejects(limiter.checkMany(['k', '']), InvalidArgument);
+      await assert.rejects(limiter.checkMany(['k', null]), InvalidArgument);
       assert.throws(() => limiter.checkSync('k'), InvalidArgument);
       assert.equal((await limiter.peek('k', { cost: 0 })).remaining, 10);
       limiter.close();
@@ -240,6 +240,17 @@ for (const [kind, connect] of Object.entries(CLIENTS)) {
       for (const { prefix, key, redis_key: inRedis } of text) {
         await over({ limits: '1/h', prefix }).check(key);
         assert.equal(redis.run('DEL', inRedis), '1', `${prefix} ${key}`);
+      }
+    });
+
+    test('long keys and the empty one are those of the table', async () => {
+      const keys = readVectors('keys.json').keys.filter(({ hex, text, stored }) => hex !== '00' && text === stored);
+      assert.ok(keys.length > 5);
+      const limiter = over({ limits: '1/h burst 50', prefix: 'keys' });
+      for (const { name, hex, times, stored } of keys) {
+        const key = Buffer.from(hex.repeat(times), 'hex').toString();
+        await limiter.check(key);
+        assert.equal(redis.run('DEL', `keys:{${(stored ?? key) || '%'}}`), '1', name);
       }
     });
 

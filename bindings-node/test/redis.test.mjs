@@ -70,7 +70,7 @@ test('calls are decided in the order in which they were made, each with its own 
     limiter.check('key', { cost: 10 }),
     limiter.check('key', { cost: 10 }),
     limiter.check('key', { cost: 31 }),
-    limiter.check(''),
+    limiter.check('\ud800'),
     limiter.check('🌊'),
     limiter.check('é🌊e', { cost: 2 }),
     limiter.check('key', { cost: 11 }),
@@ -279,8 +279,6 @@ test('wrong arguments of a check', async () => {
   const limiter = shared({ limits: '10/d' });
   const wrong = [
     [() => limiter.check('a\ud800b'), /^invalid key: it must be well-formed Unicode/],
-    [() => limiter.check(''), /^invalid key: it must be 1 to 1024 bytes long, but has 0/],
-    [() => limiter.check('ä'.repeat(513)), /^invalid key: .* has 1026/],
     [() => limiter.check(42), /^invalid key: it must be a string or a Uint8Array, but is 42/],
     [() => limiter.check('key', { cost: 1.5 }), /^invalid cost/],
     [() => limiter.check('key', '1'), /^invalid cost/],

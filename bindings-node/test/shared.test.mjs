@@ -132,7 +132,7 @@ for (const [source, url] of Object.entries(stores)) {
       assert.deepEqual(answers.map(({ allowed }) => allowed), [true, false, true, true, true]);
       assert.deepEqual([(await other.peek('a', { cost: 0 })).remaining, (await other.peek('b', { cost: 0 })).remaining], [1, 0]);
       assert.deepEqual(await one.checkMany([]), []);
-      await assert.rejects(one.checkMany(['c', '']), InvalidArgument);
+      await assert.rejects(one.checkMany(['c', null]), InvalidArgument);
       await assert.rejects(one.checkMany(['c', { key: 'c', cost: 11 }]), { code: 'cost_too_large' });
       assert.equal((await other.peek('c', { cost: 0 })).remaining, 10);
     });

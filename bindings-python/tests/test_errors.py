@@ -178,7 +178,7 @@ class TestManyChecks:
         with pytest.raises(TypeError, match=r"checks must be an iterable of keys or \(key, cost\), not"):
             limiter.check_many(checks)
 
-    @pytest.mark.parametrize("mistake", [5, "", ("k", -1), ("k", 11), ("k", 1.5), (5, 1), ("k", 1, 1)])
+    @pytest.mark.parametrize("mistake", [5, ("k", -1), ("k", 11), ("k", 1.5), (5, 1), ("k", 1, 1)])
     def test_a_mistake_charges_nothing(self, mistake: Any) -> None:
         limiter = Limiter("10/s", clock=FakeClock())
         with pytest.raises((TypeError, ValueError)):

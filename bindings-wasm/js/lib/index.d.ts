@@ -114,7 +114,7 @@ export class Pressure {
   readonly denied: number;
 }
 
-/** The name of whoever spends tokens: a string, or bytes; 1 to 1024 bytes in UTF-8. */
+/** The name of whoever spends tokens: a string, or bytes, of any length. */
 export type Key = string | Uint8Array;
 
 /**

@@ -2,10 +2,8 @@
 
 import { describe, invalid } from './arguments.js';
 
+/** The most bytes of a key as the engine keeps it. */
 export const MAX_KEY = 1024;
-// The most bytes of UTF-8 that one unit of UTF-16 takes.
-const MAX_BYTES_PER_UNIT = 3;
-const encoder = new TextEncoder();
 
 /** Refuses what is neither one key nor an array of one key for each of `limits` limits. */
 export function checkKeys(key, limits) {
@@ -22,9 +20,6 @@ export function checkKeys(key, limits) {
 function checkKey(key) {
   if (typeof key === 'string') checkWellFormed(key);
   else checkIsBytes(key);
-  const mayBeTooLong = typeof key === 'string' && key.length * MAX_BYTES_PER_UNIT > MAX_KEY;
-  const length = mayBeTooLong ? encoder.encode(key).length : key.length;
-  if (length === 0 || length > MAX_KEY) throw badKeyLength(key);
 }
 
 /** Refuses a lone surrogate: encoded, all lone surrogates are the same key. */
@@ -35,11 +30,6 @@ export function checkWellFormed(key) {
 export function checkIsBytes(key) {
   if (key instanceof Uint8Array) return;
   throw invalid('key', `it must be a string or a Uint8Array, but is ${describe(key)}`);
-}
-
-export function badKeyLength(key) {
-  const length = typeof key === 'string' ? encoder.encode(key).length : key.length;
-  return invalid('key', `it must be 1 to ${MAX_KEY} bytes long, but has ${length}`);
 }
 
 /** A copy of the key or keys, which the caller cannot change. */

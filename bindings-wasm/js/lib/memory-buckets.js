@@ -16,17 +16,17 @@ import {
 import { Decision } from './decision.js';
 import { FAILED, SLOT_WORDS, raise, view } from './engine.js';
 import { StoreError } from './errors.js';
-import { MAX_KEY, badKeyLength, checkIsBytes, checkKeys, checkWellFormed, ownKeys } from './keys.js';
+import { MAX_KEY, checkIsBytes, checkKeys, checkWellFormed, ownKeys } from './keys.js';
 import { LineTimer } from './line-timer.js';
 import { Pressure } from './pressure.js';
 import { runtime } from './runtime.js';
 import { StoreHealth } from './store-health.js';
 import { DEFAULT_MAX_WAITING } from './store-options.js';
-import { Engine } from './tidegate_wasm.js';
+import { Engine, stored_key as storedKey } from './tidegate_wasm.js';
 import { Waiters, throwIfAborted, tooLate } from './waiters.js';
 
 // The key length that tells the engine that there is one key for each limit.
-const ONE_FOR_EACH = 0;
+const ONE_FOR_EACH = 0xffff_ffff;
 const encoder = new TextEncoder();
 
 /** The buckets of one limiter. Every method answers before it returns. */
@@ -318,7 +318,7 @@ export class MemoryBuckets {
 
   #writeString(key) {
     const { length } = key;
-    if (length === 0 || length > MAX_KEY) throw badKeyLength(key);
+    if (length > MAX_KEY) return this.#encode(key);
     if (this.#key.length === 0) this.#viewEngine();
     const bytes = this.#key;
     for (let at = 0; at < length; at++) {
@@ -331,30 +331,40 @@ export class MemoryBuckets {
 
   #encode(key) {
     checkWellFormed(key);
+    if (key.length > MAX_KEY) return this.#writeBytes(encoder.encode(key));
     const { read, written } = encoder.encodeInto(key, this.#key.subarray(0, MAX_KEY));
-    if (read < key.length) throw badKeyLength(key);
-    return written;
+    return read < key.length ? this.#writeBytes(encoder.encode(key)) : written;
+  }
+
+  #writeBytes(key) {
+    const bytes = boundedKey(key);
+    // The engine's memory may have grown.
+    if (this.#key.length === 0) this.#viewEngine();
+    this.#key.set(bytes);
+    return bytes.length;
   }
 
   #writeOther(key) {
-    if (this.#key.length === 0) this.#viewEngine();
     if (Array.isArray(key)) return this.#writeEach(key);
     checkIsBytes(key);
-    if (key.length === 0 || key.length > MAX_KEY) throw badKeyLength(key);
-    this.#key.set(key);
-    return key.length;
+    return this.#writeBytes(key);
   }
 
   #writeEach(keys) {
     checkKeys(keys, this.#limits.length);
-    keys.forEach((key, tier) => {
-      const room = this.#key.subarray(tier * MAX_KEY, (tier + 1) * MAX_KEY);
-      const bytes = typeof key === 'string' ? encoder.encode(key) : key;
-      room.set(bytes);
+    const all = keys.map((key) => boundedKey(typeof key === 'string' ? encoder.encode(key) : key));
+    if (this.#key.length === 0) this.#viewEngine();
+    all.forEach((bytes, tier) => {
+      this.#key.set(bytes, tier * MAX_KEY);
       this.#keyLengths[tier] = bytes.length;
     });
     return ONE_FOR_EACH;
   }
+}
+
+/** A key as the engine keeps it: a long one is replaced by its digest. */
+function boundedKey(bytes) {
+  return bytes.length > MAX_KEY ? storedKey(bytes) : bytes;
 }
 
 function closedError() {

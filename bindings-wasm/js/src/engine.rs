@@ -12,7 +12,7 @@ use wasm_bindgen::prelude::wasm_bindgen;
 use crate::buckets::{Buckets, Seed};
 use crate::failure::Failure;
 use crate::host::JavaScript;
-use crate::key_room::{KeyRoom, Keys};
+use crate::key_room::{KeyRoom, Keys, ONE_FOR_EACH};
 use crate::line::{LineNumber, Lines, Step};
 
 const NANOS_PER_MILLI: u64 = 1_000_000;
@@ -26,8 +26,8 @@ pub(crate) const FAILED: u32 = u32::MAX;
 /// a few nanoseconds; a string or an object would cost a hundred. The addresses stay the same for as
 /// long as the engine lives.
 ///
-/// In every operation `key_length` is the length of the key in bytes, or 0 if one key per limit has
-/// been written. `millis` and `nanos` are a time: milliseconds, and the nanoseconds beyond them.
+/// In every operation `key_length` is the length of the key in bytes, or [`ONE_FOR_EACH`] if one key
+/// per limit has been written. `millis` and `nanos` are a time: milliseconds, and the nanoseconds beyond them.
 /// Doubles are whole numbers, exact up to 2^53; above the range of 64 bits they stand for its end.
 /// An operation returns a status: twice the binding tier, plus one if allowed; or `u32::MAX` if
 /// there is no decision, and then [`take_failure`](Self::take_failure) has the reason.
@@ -189,7 +189,7 @@ impl Engine {
     /// Spends `cost` tokens if every limit allows.
     pub fn check(&mut self, key_length: usize, millis: f64, nanos: u32, cost: f64) -> u32 {
         let (now, cost) = (in_nanos(millis, nanos), cost as u64);
-        if key_length == 0 || self.fixed.is_some() {
+        if key_length == ONE_FOR_EACH || self.fixed.is_some() {
             return self.run(key_length, now, Operation::Check { cost });
         }
         let limits = &self.limits;

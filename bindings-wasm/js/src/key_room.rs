@@ -1,7 +1,18 @@
 //! The memory into which JavaScript writes the keys of a call.
 
-use tidegate_core::{BucketTiers, MAX_KEY, MAX_TIERS};
+use tidegate_core::{BucketTiers, MAX_KEY, MAX_TIERS, StoredKey};
 use tidegate_protocol::RedisKeys;
+use wasm_bindgen::prelude::wasm_bindgen;
+
+/// The key length that says that there is one key per limit.
+pub(crate) const ONE_FOR_EACH: usize = usize::MAX;
+
+/// The form in which a key of any length is kept, which fits into the room of a key.
+#[wasm_bindgen]
+#[allow(unreachable_pub, reason = "an export of the module")]
+pub fn stored_key(key: &[u8]) -> Vec<u8> {
+    StoredKey::new(key).as_bytes().to_vec()
+}
 
 /// The keys of a call's buckets. The buckets under `Each` are separate from those under `One`.
 pub(crate) enum Keys<'k> {
@@ -66,11 +77,10 @@ impl KeyRoom {
         self.bytes.get(..length).unwrap_or(&[])
     }
 
-    /// The keys of a call. `length` is that of the key for all tiers, or 0 if there is one key per
-    /// limit, as no key is empty; the keys of limits without a bucket are left out. If there is only
+    /// The keys of a call. `length` is that of the key for all tiers, or [`ONE_FOR_EACH`]; the keys of limits without a bucket are left out. If there is only
     /// one tier, its key is a key for all tiers.
     pub(crate) fn keys(&self, length: usize) -> Keys<'_> {
-        if length > 0 {
+        if length != ONE_FOR_EACH {
             return Keys::One(self.one(length));
         }
         if self.bytes.len() == MAX_KEY {

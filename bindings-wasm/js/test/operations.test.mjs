@@ -175,14 +175,12 @@ test('many checks: each by itself, in order, at one time', async () => {
 test('many checks: a mistake in one charges nothing for any', async () => {
   const { limiter } = limiterAt(['10/s', '20/s']);
   const wrong = [
-    [['a', ''], /^invalid key: it must be 1 to 1024 bytes long, but has 0/],
-    [['a', 'ä'.repeat(513)], /^invalid key: .* but has 1026/],
     [['a', 'x\ud800'], /^invalid key: it must be well-formed/],
     [['a', undefined], /^invalid key: .* but is undefined/],
     [['a', null], /^invalid check: it must be an object, but is null/],
     [['a', {}], /^invalid key: .* but is undefined/],
     [['a', ['b']], /^invalid key: it must be one key, or an array of one for each limit: there are 2 limits, but 1 keys/],
-    [['a', ['b', '']], /^invalid key: .* but has 0/],
+    [['a', ['b', 5]], /^invalid key: .* but is 5/],
     [['a', { key: 'a', cost: -1 }], /^invalid cost/],
     [['a', { key: 'a', price: 1 }], /^invalid check: unknown field "price"; there are key, cost/],
     ['ab', /^invalid checks: they must be an array, but are "ab"/],
@@ -226,7 +224,7 @@ test('wrong arguments of the operations', async () => {
     [() => limiter.creditSync('a'), whole],
     [() => limiter.hold('a', -1), wait],
     [() => limiter.holdSync('a'), wait],
-    [() => limiter.reset(''), /^invalid key/],
+    [() => limiter.reset(), /^invalid key/],
     [() => limiter.resetSync(5), /^invalid key/],
   ];
   for (const [call, message] of wrong) {
