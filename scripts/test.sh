@@ -156,7 +156,7 @@ needs_of() {
     setup:python) echo rust redis python ;;
     setup:wasm) echo rust wasm redis node python chromium ;;
     setup:node) echo rust wasm redis node python ;;
-    setup:javascript) echo rust wasm redis node ;;
+    setup:javascript) echo rust wasm redis node chromium ;;
     setup:envoy) echo rust wasm redis python envoy ;;
     setup:end-to-end) echo rust wasm redis node python envoy faketime ;;
     setup:bench) echo rust wasm redis node python go ;;

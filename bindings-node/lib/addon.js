@@ -8,7 +8,7 @@ import { StoreError } from './memory/errors.js';
 /** The addon. Throws a StoreError if this platform has none, or if a bundler has left it behind. */
 export function openAddon() {
   const failures = [];
-  for (const find of [besideThisFile, inInstalledPackage]) {
+  for (const find of [besideThisFile, inInstalledPackage, inWorkingFolder]) {
     try {
       return find();
     } catch (error) {
@@ -33,7 +33,16 @@ function besideThisFile() {
 
 // For a program that was bundled with this file, and runs where the package is installed.
 function inInstalledPackage() {
-  const require = createRequire(programFile());
+  return requireFrom(programFile());
+}
+
+// For a server that is started by a command of its framework, in the folder of the program.
+function inWorkingFolder() {
+  return requireFrom(join(process.cwd(), 'program.js'));
+}
+
+function requireFrom(file) {
+  const require = createRequire(file);
   return require(join(dirname(require.resolve('tidegate/package.json')), 'dist', 'tidegate.node'));
 }
 
