@@ -151,6 +151,17 @@ pub(crate) struct ServeOptions {
     )]
     pub(crate) drain: Duration,
 
+    /// The time between SIGTERM or SIGINT and the moment from which no connection is accepted: 0s to
+    /// 10min. Health probes fail meanwhile, so that load balancers stop sending requests
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "TIDEGATE_DRAIN_DELAY",
+        default_value = "0s",
+        value_parser = drain
+    )]
+    pub(crate) drain_delay: Duration,
+
     /// The interval of pings on an idle gRPC connection, which is closed if it does not answer:
     /// 1s to 1h
     #[arg(

@@ -6,6 +6,7 @@
 mod bucket_key;
 mod cli;
 mod counters;
+mod current_rules;
 mod failure;
 mod failures;
 mod grpc;

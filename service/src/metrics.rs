@@ -6,17 +6,18 @@ use std::sync::Arc;
 use tidegate::{BreakerState, Limiter};
 
 use crate::counters::Counters;
+use crate::current_rules::CurrentRules;
 
-/// The counters and limiters that `/metrics` reads.
+/// The counters and rules that `/metrics` reads.
 #[derive(Clone)]
 pub(crate) struct Metrics {
     counters: Arc<Counters>,
-    limiters: Arc<[Limiter]>,
+    rules: Arc<CurrentRules>,
 }
 
 impl Metrics {
-    pub(crate) const fn new(counters: Arc<Counters>, limiters: Arc<[Limiter]>) -> Self {
-        Self { counters, limiters }
+    pub(crate) const fn new(counters: Arc<Counters>, rules: Arc<CurrentRules>) -> Self {
+        Self { counters, rules }
     }
 
     /// All metrics in the text format of Prometheus, version 0.0.4.
@@ -52,7 +53,8 @@ impl Metrics {
         family("tidegate_failures_total", "counter", help, &samples);
 
         // All rules share one store, so the health of any limiter is that of the store.
-        let health = self.limiters.first().map(Limiter::store_health);
+        let rules = self.rules.get();
+        let health = rules.limiters().next().map(Limiter::store_health);
         let state = health.map_or(BreakerState::Closed, |health| health.state);
         let is = |asked: BreakerState| u64::from(state == asked);
         let states = [
@@ -70,7 +72,7 @@ impl Metrics {
             "Calls to the store that failed.",
             &failures,
         );
-        let fallbacks = self.limiters.iter().map(|limiter| limiter.store_health().fallbacks).sum();
+        let fallbacks = rules.limiters().map(|limiter| limiter.store_health().fallbacks).sum();
         let help = "Checks answered by the policy of --on-store-error.";
         family("tidegate_fallbacks_total", "counter", help, &[("", fallbacks)]);
         text

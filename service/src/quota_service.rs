@@ -14,6 +14,7 @@ use tonic::{Response, Status};
 use tracing::{debug, info, warn};
 
 use crate::counters::Counters;
+use crate::current_rules::CurrentRules;
 use crate::hits::Hits;
 use crate::response;
 use crate::rules::{Rule, RuleSet};
@@ -24,7 +25,7 @@ const MAX_DESCRIPTORS: usize = 100;
 
 /// The implementation of Envoy's `RateLimitService`.
 pub(crate) struct QuotaService {
-    rules: RuleSet,
+    rules: Arc<CurrentRules>,
     request_timeout: Duration,
     counters: Arc<Counters>,
     store_watch: StoreWatch,
@@ -33,7 +34,11 @@ pub(crate) struct QuotaService {
 
 impl QuotaService {
     #[expect(clippy::disallowed_methods, reason = "the log of outages is in real time")]
-    pub(crate) fn new(rules: RuleSet, request_timeout: Duration, counters: Arc<Counters>) -> Self {
+    pub(crate) fn new(
+        rules: Arc<CurrentRules>,
+        request_timeout: Duration,
+        counters: Arc<Counters>,
+    ) -> Self {
         let (store_watch, started) = (StoreWatch::default(), Instant::now());
         Self { rules, request_timeout, counters, store_watch, started }
     }
@@ -73,9 +78,10 @@ impl QuotaService {
             let message = format!("there must be 1 to {MAX_DESCRIPTORS}, but there are {count}");
             return Err(self.invalid("descriptors", &message));
         }
+        let rules = self.rules.get();
         let descriptors = request.descriptors.iter().enumerate();
         let answers = join_all(
-            descriptors.map(|(index, descriptor)| self.decide(request, index, descriptor)),
+            descriptors.map(|(index, descriptor)| self.decide(&rules, request, index, descriptor)),
         )
         .await;
         let over_limit = i32::from(Code::OverLimit);
@@ -96,6 +102,7 @@ impl QuotaService {
     /// Decides one descriptor.
     async fn decide(
         &self,
+        rules: &RuleSet,
         request: &RateLimitRequest,
         index: usize,
         descriptor: &RateLimitDescriptor,
@@ -109,7 +116,7 @@ impl QuotaService {
             let message = "limits come from the service's rules only";
             return Err(self.invalid(&field("limit"), message));
         }
-        let Some(rule) = self.rules.find(&request.domain, &descriptor.entries) else {
+        let Some(rule) = rules.find(&request.domain, &descriptor.entries) else {
             self.counters.unmatched.increment();
             debug!(domain = request.domain, descriptor = index, "no rule matches");
             return Ok(response::unlimited());

@@ -31,6 +31,8 @@ pub(crate) struct Rule {
     pub(crate) shadow: bool,
     /// Whether hits are charged also when they do not fit.
     reports: bool,
+    /// Whether the buckets may be leased.
+    lease: bool,
     domain: Option<String>,
     entries: Option<Vec<EntryText>>,
     key: BucketKey,
@@ -62,6 +64,7 @@ impl RuleSet {
             limiter,
             shadow: false,
             reports,
+            lease: true,
             domain: None,
             entries: None,
             key: BucketKey::Values,
@@ -103,6 +106,29 @@ impl RuleSet {
     /// The first rule for a descriptor with these entries.
     pub(crate) fn find(&self, domain: &str, entries: &[Entry]) -> Option<&Rule> {
         self.0.iter().find(|rule| rule.matches(domain, entries))
+    }
+
+    /// Takes over the limiters of rules that have the same limits and buckets as before, so that
+    /// buckets in memory, leases and what is known of refusals stay. Returns the limiters of `old` that
+    /// no rule uses any more.
+    pub(crate) fn take_over(&mut self, old: &Self) -> Vec<Limiter> {
+        let mut is_used = vec![false; old.0.len()];
+        for rule in &mut self.0 {
+            let same = |it: &Rule| {
+                it.prefix == rule.prefix
+                    && it.lease == rule.lease
+                    && it.limiter.limits() == rule.limiter.limits()
+            };
+            let place = old.0.iter().position(same);
+            if let Some((before, is_used)) =
+                place.and_then(|place| Some((old.0.get(place)?, is_used.get_mut(place)?)))
+            {
+                rule.limiter = before.limiter.clone();
+                *is_used = true;
+            }
+        }
+        let unused = old.0.iter().zip(is_used).filter(|(_, is_used)| !is_used);
+        unused.map(|(rule, _)| rule.limiter.clone()).collect()
     }
 
     /// The limiter of each rule.
@@ -186,8 +212,8 @@ impl Rule {
                 None => at(field, &error),
             }
         })?;
-        let RuleText { domain, entries, shadow, reports, .. } = rule;
-        Ok(Self { name, limiter, shadow, reports, domain, entries, key, prefix })
+        let RuleText { domain, entries, shadow, reports, lease, .. } = rule;
+        Ok(Self { name, limiter, shadow, reports, lease, domain, entries, key, prefix })
     }
 
     /// Whether the rule matches whatever `later` matches. Wildcards are not compared.

@@ -10,12 +10,16 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tonic::server::NamedService as _;
 use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Identity, Server, ServerTlsConfig};
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
 use tracing::{info, warn};
 
 use crate::cli::ServeOptions;
 use crate::counters::Counters;
+use crate::current_rules::CurrentRules;
 use crate::failure::Failure;
 use crate::grpc::QuotaServer;
 use crate::health;
@@ -39,26 +43,24 @@ pub(crate) fn run(options: &ServeOptions) -> Result<(), Failure> {
 
 async fn serve(options: &ServeOptions) -> Result<(), Failure> {
     let store_options = StoreOptions::open(options).map_err(Failure::Configuration)?;
-    let rules = match &options.rules {
-        Some(path) => RuleSet::read(path, &store_options),
-        None => RuleSet::single(&options.limit, &options.prefix, options.reports, &store_options),
-    }
-    .map_err(Failure::Configuration)?;
+    let rules = read_rules(options, &store_options).map_err(Failure::Configuration)?;
     let rule_count = rules.len();
-    let limiters: Arc<[Limiter]> = rules.limiters().cloned().collect();
+    let rules = Arc::new(CurrentRules::new(rules));
     let grpc_server = grpc_server(options)?;
     let ports_file = options.ports_file.as_deref().map(PortsFile::claim).transpose()?;
-    let mut stop = StopSignal::install()?;
+    let (mut stop, mut hangup) = (StopSignal::install()?, signals(SignalKind::hangup())?);
     let listeners = Listeners::bind(options).await?;
     let (grpc_address, http_address) = listeners.addresses()?;
 
     let counters = Arc::new(Counters::default());
-    let service = QuotaService::new(rules, options.request_timeout, Arc::clone(&counters));
+    let service =
+        QuotaService::new(Arc::clone(&rules), options.request_timeout, Arc::clone(&counters));
     let service = QuotaServer::new(service, options.max_message_size as usize);
     let (draining, drain_seen) = watch::channel(false);
+    let (grpc_stop, grpc_stopped) = watch::channel(false);
     let (http_stop, http_stopped) = watch::channel(false);
     let (health_reporter, grpc_health) = tonic_health::server::health_reporter();
-    health_reporter.set_serving::<QuotaServer>().await;
+    report_health(&health_reporter, ServingStatus::Serving).await;
 
     let mut grpc = tokio::spawn(
         grpc_server
@@ -67,12 +69,12 @@ async fn serve(options: &ServeOptions) -> Result<(), Failure> {
             .add_service(grpc_health)
             .serve_with_incoming_shutdown(
                 TcpIncoming::from(listeners.grpc).with_nodelay(Some(true)),
-                until_set(drain_seen.clone()),
+                until_set(grpc_stopped),
             ),
     );
-    let metrics = Metrics::new(Arc::clone(&counters), Arc::clone(&limiters));
+    let metrics = Metrics::new(Arc::clone(&counters), Arc::clone(&rules));
     let store = store_options.store().clone();
-    let routes = health::routes(store_options, metrics, drain_seen);
+    let routes = health::routes(store_options.clone(), metrics, drain_seen);
     let mut http = spawn_http(listeners.http, routes, http_stopped);
     if let Some(file) = ports_file {
         file.write(grpc_address.port(), http_address.port())?;
@@ -86,14 +88,25 @@ async fn serve(options: &ServeOptions) -> Result<(), Failure> {
         "listening"
     );
 
-    let name = tokio::select! {
-        name = stop.received() => name,
-        ended = &mut grpc => return Err(ended_early("gRPC", &ended)),
-        ended = &mut http => return Err(ended_early("HTTP", &ended)),
+    let name = loop {
+        tokio::select! {
+            name = stop.received() => break name,
+            _ = hangup.recv() => reload(options, &store_options, &rules),
+            ended = &mut grpc => return Err(ended_early("gRPC", &ended)),
+            ended = &mut http => return Err(ended_early("HTTP", &ended)),
+        }
     };
-    info!(signal = name, drain_ms = options.drain.as_millis(), "stopping");
-    health_reporter.set_not_serving::<QuotaServer>().await;
+    let (delay_ms, drain_ms) = (options.drain_delay.as_millis(), options.drain.as_millis());
+    info!(signal = name, delay_ms, drain_ms, "stopping");
+    report_health(&health_reporter, ServingStatus::NotServing).await;
     draining.send_replace(true);
+    // Requests are still accepted: whoever sends them needs time to notice. A second signal ends it.
+    tokio::select! {
+        () = tokio::time::sleep(options.drain_delay) => {}
+        _ = stop.received() => {}
+        ended = &mut grpc => return Err(ended_early("gRPC", &ended)),
+    }
+    grpc_stop.send_replace(true);
     // HTTP is served until the last request is answered, so that health probes are too.
     let drained = tokio::time::timeout(options.drain, &mut grpc).await;
     http_stop.send_replace(true);
@@ -105,7 +118,7 @@ async fn serve(options: &ServeOptions) -> Result<(), Failure> {
         http.abort();
     }
     // On a thread of its own, because closing waits until leases are given back.
-    let closing = std::thread::spawn(move || limiters.iter().for_each(Limiter::close));
+    let closing = std::thread::spawn(move || rules.get().limiters().for_each(Limiter::close));
     _ = tokio::task::spawn_blocking(|| closing.join()).await;
     info!(
         ok = counters.ok.get(),
@@ -117,6 +130,43 @@ async fn serve(options: &ServeOptions) -> Result<(), Failure> {
         "stopped"
     );
     Ok(())
+}
+
+fn read_rules(options: &ServeOptions, store_options: &StoreOptions) -> Result<RuleSet, String> {
+    match &options.rules {
+        Some(path) => RuleSet::read(path, store_options),
+        None => RuleSet::single(&options.limit, &options.prefix, options.reports, store_options),
+    }
+}
+
+/// Reads the rules file again. The rules in force stay as they are when it cannot be used.
+fn reload(options: &ServeOptions, store_options: &StoreOptions, current: &Arc<CurrentRules>) {
+    let mut rules = match read_rules(options, store_options) {
+        Ok(rules) => rules,
+        Err(message) => {
+            return warn!(error = message, "the rules are not reloaded: they stay as they are");
+        }
+    };
+    let count = rules.len();
+    let unused = rules.take_over(&current.get());
+    let before = current.replace(rules);
+    info!(rules = count, replaced = unused.len(), "the rules are reloaded");
+    // Requests that are being decided may still use the old ones.
+    let longest = options.request_timeout + Duration::from_secs(1);
+    tokio::spawn(async move {
+        tokio::time::sleep(longest).await;
+        drop(before);
+        // On a thread of its own, because closing waits until leases are given back.
+        std::thread::spawn(move || unused.iter().for_each(Limiter::close));
+    });
+}
+
+/// Reports the state under every name by which clients ask for it: the server as a whole, the service of
+/// the protocol, and the name of envoyproxy/ratelimit.
+async fn report_health(reporter: &HealthReporter, status: ServingStatus) {
+    for name in ["", QuotaServer::NAME, "ratelimit"] {
+        reporter.set_service_status(name, status).await;
+    }
 }
 
 fn grpc_server(options: &ServeOptions) -> Result<Server, Failure> {
@@ -161,6 +211,11 @@ fn ended_early(what: &str, ended: &dyn core::fmt::Debug) -> Failure {
     Failure::System(format!("the {what} server ended by itself: {ended:?}"))
 }
 
+/// A stream of signals; while it is there, they do not end the process.
+fn signals(kind: SignalKind) -> Result<Signal, Failure> {
+    signal(kind).map_err(|error| Failure::System(format!("signals cannot be handled: {error}")))
+}
+
 struct StopSignal {
     terminate: Signal,
     interrupt: Signal,
@@ -168,14 +223,8 @@ struct StopSignal {
 
 impl StopSignal {
     fn install() -> Result<Self, Failure> {
-        let on = |kind| {
-            signal(kind)
-                .map_err(|error| Failure::System(format!("signals cannot be handled: {error}")))
-        };
-        Ok(Self {
-            terminate: on(SignalKind::terminate())?,
-            interrupt: on(SignalKind::interrupt())?,
-        })
+        let terminate = signals(SignalKind::terminate())?;
+        Ok(Self { terminate, interrupt: signals(SignalKind::interrupt())? })
     }
 
     async fn received(&mut self) -> &'static str {

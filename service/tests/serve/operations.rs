@@ -4,6 +4,7 @@ use core::time::Duration;
 use std::net::TcpStream;
 use std::time::Instant;
 
+use envoy_types::pb::envoy::service::ratelimit::v3::RateLimitRequest;
 use envoy_types::pb::envoy::service::ratelimit::v3::rate_limit_response::Code;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig};
 use tonic_health::pb::HealthCheckRequest;
@@ -11,7 +12,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
 use crate::TestResult;
-use crate::process::{Client, Service, ask, check, eventually, request};
+use crate::process::{Client, Service, ask, check, descriptor, eventually, request};
 use crate::redis::{Proxy, Redis};
 
 #[tokio::test]
@@ -93,6 +94,77 @@ async fn requests_that_do_not_finish_within_the_drain_time_are_cut() -> TestResu
     assert!(asked.elapsed() >= Duration::from_millis(300));
     assert!(pending.await?.is_err());
     assert!(service.log()?.contains("are cut"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn health_fails_before_requests_are_refused() -> TestResult {
+    let mut service =
+        Service::start(&["--store", "memory://", "--limit", "1000/h", "--drain-delay", "10min"])
+            .await?;
+    let mut client = service.client().await?;
+    service.send("TERM")?;
+    eventually(async || match service.get("/readyz")? {
+        (503, body) if body == "draining" => Ok(()),
+        other => Err(format!("{other:?}").into()),
+    })
+    .await?;
+    for name in ["", "envoy.service.ratelimit.v3.RateLimitService", "ratelimit"] {
+        // A connection of its own: new ones are still accepted.
+        let channel = Channel::from_shared(format!("http://127.0.0.1:{}", service.grpc))?;
+        let mut health = HealthClient::new(channel.connect().await?);
+        let request = HealthCheckRequest { service: name.to_owned() };
+        let response = health.check(request).await?.into_inner();
+        assert_eq!(response.status(), ServingStatus::NotServing, "{name}");
+    }
+    assert_eq!(check(&mut client, "user", 1).await?.0, Code::Ok);
+    assert_eq!(check(&mut service.client().await?, "user", 1).await?.0, Code::Ok);
+    drop(client);
+    // A second signal ends the delay.
+    service.send("TERM")?;
+    assert_eq!(service.exited().await?.code(), Some(0));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_hangup_reloads_the_rules_and_keeps_buckets_and_rules_that_are_as_before() -> TestResult {
+    let rule = |key: &str, limit: &str| {
+        format!("[[rules]]\nmatch = [\"{key}\"]\nlimits = [\"{limit}\"]\n")
+    };
+    let mut service =
+        Service::with_rules(&[rule("api_key", "5/h"), rule("other", "1/h")].concat()).await?;
+    let client = &mut service.client().await?;
+    assert_eq!(check(client, "user", 3).await?.1.limit_remaining, 2);
+    let other = |value: &str| {
+        let descriptors = vec![descriptor(&[("other", value)])];
+        RateLimitRequest { domain: "edge".to_owned(), descriptors, hits_addend: 1 }
+    };
+    assert_eq!(ask(client, other("user")).await?.overall_code(), Code::Ok);
+
+    // The rules change places, and one of them its limit.
+    service.write_rules(&[rule("other", "7/h"), rule("api_key", "5/h")].concat())?;
+    service.send("HUP")?;
+    eventually(async || {
+        let client = &mut service.client().await?;
+        match ask(client, other("fresh")).await?.statuses {
+            statuses if statuses[0].limit_remaining == 6 => Ok(()),
+            statuses => Err(format!("{statuses:?}").into()),
+        }
+    })
+    .await?;
+    assert_eq!(check(client, "user", 1).await?.1.limit_remaining, 1, "the bucket is kept");
+
+    service.write_rules(&rule("api_key", "5/fortnight"))?;
+    service.send("HUP")?;
+    eventually(async || match service.log()?.contains("the rules are not reloaded") {
+        true => Ok(()),
+        false => Err("not logged".into()),
+    })
+    .await?;
+    assert!(service.log()?.contains("unknown unit"), "the log says why");
+    assert_eq!(check(client, "user", 1).await?.1.limit_remaining, 0, "the rules are kept");
+    service.send("TERM")?;
+    assert!(service.exited().await?.success());
     Ok(())
 }
 

@@ -26,6 +26,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) struct Service {
     child: Child,
     directory: TempDir,
+    rules: Option<(TempDir, PathBuf)>,
     pub(crate) grpc: u16,
     pub(crate) http: u16,
 }
@@ -52,7 +53,7 @@ impl Service {
         }
         let ports = fs::read_to_string(&ports_file)?;
         let (grpc, http) = (port(&ports, "grpc")?, port(&ports, "http")?);
-        Ok(Self { child, directory, grpc, http })
+        Ok(Self { child, directory, rules: None, grpc, http })
     }
 
     /// Starts a service on memory with these rules.
@@ -60,8 +61,17 @@ impl Service {
         let directory = TempDir::new()?;
         let path = directory.path().join("rules.toml");
         fs::write(&path, rules)?;
-        let path = path.to_str().ok_or("the temporary directory is not UTF-8")?;
-        Self::start(&["--store", "memory://", "--rules", path, "--log", "debug"]).await
+        let text = path.to_str().ok_or("the temporary directory is not UTF-8")?;
+        let arguments = ["--store", "memory://", "--rules", text, "--log", "debug"];
+        let mut service = Self::start(&arguments).await?;
+        service.rules = Some((directory, path));
+        Ok(service)
+    }
+
+    /// Replaces the rules of [`with_rules`](Self::with_rules).
+    pub(crate) fn write_rules(&self, rules: &str) -> Result<(), Failed> {
+        let (_, path) = self.rules.as_ref().ok_or("started without rules")?;
+        Ok(fs::write(path, rules)?)
     }
 
     pub(crate) async fn client(&self) -> Result<Client, Failed> {
