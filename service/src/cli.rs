@@ -5,6 +5,7 @@ use core::time::Duration;
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
+use tidegate::Limit;
 use tracing_subscriber::filter::Targets;
 
 /// One rate limiter for every runtime a fleet is made of.
@@ -73,6 +74,16 @@ pub(crate) struct ServeOptions {
     /// used (Envoy's apply_on_stream_done) and check with 0 hits before
     #[arg(long, env = "TIDEGATE_REPORTS", conflicts_with = "rules")]
     pub(crate) reports: bool,
+
+    /// The largest limit that a descriptor may bring itself; larger ones are cut to it
+    #[arg(
+        long,
+        value_name = "LIMIT",
+        env = "TIDEGATE_MAX_OVERRIDE",
+        default_value = "1000000/s",
+        value_parser = limit
+    )]
+    pub(crate) max_override: Limit,
 
     /// The address to listen on for gRPC; port 0 takes a free port
     #[arg(
@@ -225,6 +236,10 @@ fn request_timeout(text: &str) -> Result<Duration, String> {
 
 fn drain(text: &str) -> Result<Duration, String> {
     duration_within(text, Duration::ZERO, Duration::from_secs(600))
+}
+
+fn limit(text: &str) -> Result<Limit, String> {
+    Limit::parse(text).map_err(|error| error.to_string())
 }
 
 fn keepalive(text: &str) -> Result<Duration, String> {

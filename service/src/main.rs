@@ -15,6 +15,7 @@ mod hits;
 mod listeners;
 mod logging;
 mod metrics;
+mod overrides;
 mod quota_service;
 mod response;
 mod rules;

@@ -16,8 +16,9 @@ use tracing::{debug, info, warn};
 use crate::counters::Counters;
 use crate::current_rules::CurrentRules;
 use crate::hits::Hits;
+use crate::overrides::Overrides;
 use crate::response;
-use crate::rules::{Rule, RuleSet};
+use crate::rules::{Rule, RuleSet, unmatched_key, unmatched_prefix};
 use crate::store_watch::StoreWatch;
 
 /// The most descriptors in one request. Each is an operation on the store.
@@ -26,6 +27,7 @@ const MAX_DESCRIPTORS: usize = 100;
 /// The implementation of Envoy's `RateLimitService`.
 pub(crate) struct QuotaService {
     rules: Arc<CurrentRules>,
+    overrides: Overrides,
     request_timeout: Duration,
     counters: Arc<Counters>,
     store_watch: StoreWatch,
@@ -36,11 +38,12 @@ impl QuotaService {
     #[expect(clippy::disallowed_methods, reason = "the log of outages is in real time")]
     pub(crate) fn new(
         rules: Arc<CurrentRules>,
+        overrides: Overrides,
         request_timeout: Duration,
         counters: Arc<Counters>,
     ) -> Self {
         let (store_watch, started) = (StoreWatch::default(), Instant::now());
-        Self { rules, request_timeout, counters, store_watch, started }
+        Self { rules, overrides, request_timeout, counters, store_watch, started }
     }
 
     /// Answers a request.
@@ -111,55 +114,63 @@ impl QuotaService {
         if descriptor.entries.is_empty() {
             return Err(self.invalid(&field("entries"), "there must be at least 1"));
         }
-        // Ignoring the field would apply another limit than the caller has asked for.
-        if descriptor.limit.is_some() {
-            let message = "limits come from the service's rules only";
-            return Err(self.invalid(&field("limit"), message));
-        }
-        let Some(rule) = rules.find(&request.domain, &descriptor.entries) else {
+        let (domain, entries) = (&request.domain, &descriptor.entries);
+        let rule = rules.find(domain, entries);
+        if rule.is_none() {
             self.counters.unmatched.increment();
-            debug!(domain = request.domain, descriptor = index, "no rule matches");
-            return Ok(response::unlimited());
+            debug!(domain, descriptor = index, "no rule matches");
+        }
+        let limiter = match (&descriptor.limit, rule) {
+            (None, Some(rule)) => rule.limiter.clone(),
+            (None, None) => return Ok(response::unlimited()),
+            (Some(asked), rule) => {
+                let unmatched = || unmatched_prefix(domain, entries);
+                let prefix = rule.map_or_else(unmatched, |rule| rule.prefix().to_owned());
+                let limiter = self.overrides.limiter(&prefix, asked);
+                limiter.map_err(|message| self.invalid(&field("limit"), &message))?
+            }
         };
-        let answer = rule.charge(&descriptor.entries, Hits::of(request, descriptor));
+        let of_rule = RuleView::new(rule);
+        let key = rule.map_or_else(|| unmatched_key(entries), |rule| rule.bucket_key(entries));
+        let answer = Hits::of(request, descriptor).apply(&limiter, &key, of_rule.reports);
         let (decision, place) = match tokio::time::timeout(self.request_timeout, answer).await {
             Ok(decision) => (decision, format!("descriptors[{index}]")),
             Err(_) => (Err(Error::timeout(self.request_timeout)), "--request-timeout".to_owned()),
         };
-        self.log_store_failures(rule, &decision);
+        self.log_store_failures(of_rule.name, &decision);
         match decision {
             Ok(decision) => {
                 debug!(
-                    rule = rule.name,
-                    shadow = rule.shadow,
+                    rule = of_rule.name,
+                    shadow = of_rule.shadow,
                     allowed = decision.allowed,
                     remaining = decision.remaining,
                     retry_after_ns = decision.retry_after,
                     "checked"
                 );
-                Ok(self.status(rule, response::descriptor_status(&rule.limiter, &decision)))
+                Ok(self.status(of_rule.shadow, response::descriptor_status(&limiter, &decision)))
             }
             Err(Error::CostTooLarge { cost, burst }) => {
-                self.count_failure("cost_too_large", &rule.name, &"");
-                debug!(rule = rule.name, cost, burst, "no wait is long enough for these hits");
-                Ok(self.status(rule, response::never(&rule.limiter, burst)))
+                self.count_failure("cost_too_large", of_rule.name, &"");
+                debug!(rule = of_rule.name, cost, burst, "no wait is long enough for these hits");
+                Ok(self.status(of_rule.shadow, response::never(&limiter, burst)))
             }
-            Err(error) if rule.shadow => Ok(self.shadow_failed(rule, &error)),
+            Err(error) if of_rule.shadow => Ok(self.shadow_failed(of_rule.name, &error)),
             Err(error) => {
                 // The error of a corrupt bucket names the key, which may be a credential.
                 let shown: &dyn core::fmt::Display = match &error {
                     Error::CorruptBucket { .. } => &"",
                     error => error,
                 };
-                self.count_failure(error.code(), &rule.name, shown);
+                self.count_failure(error.code(), of_rule.name, shown);
                 Err(response::error_status(&place, &error))
             }
         }
     }
 
     /// The status of a descriptor under a rule. A shadow rule only counts that it would refuse.
-    fn status(&self, rule: &Rule, mut status: DescriptorStatus) -> DescriptorStatus {
-        if rule.shadow && status.code == i32::from(Code::OverLimit) {
+    fn status(&self, shadow: bool, mut status: DescriptorStatus) -> DescriptorStatus {
+        if shadow && status.code == i32::from(Code::OverLimit) {
             self.counters.shadow_refused.increment();
             status.code = Code::Ok.into();
         }
@@ -167,9 +178,9 @@ impl QuotaService {
     }
 
     /// The status for a shadow rule that could not be checked: it never refuses a request.
-    fn shadow_failed(&self, rule: &Rule, error: &Error) -> DescriptorStatus {
+    fn shadow_failed(&self, rule: &str, error: &Error) -> DescriptorStatus {
         self.counters.shadow_errors.increment();
-        debug!(rule = rule.name, code = error.code(), "a shadow rule could not be checked");
+        debug!(rule, code = error.code(), "a shadow rule could not be checked");
         response::unlimited()
     }
 
@@ -191,7 +202,7 @@ impl QuotaService {
     }
 
     /// Logs the beginning, the continuation and the end of store failures, and corrupt buckets.
-    fn log_store_failures(&self, rule: &Rule, result: &Result<Decision, Error>) {
+    fn log_store_failures(&self, rule: &str, result: &Result<Decision, Error>) {
         let now = self.started.elapsed();
         match result {
             Err(error @ (Error::Store(_) | Error::StoreTimeout { .. })) => {
@@ -206,7 +217,7 @@ impl QuotaService {
             }
             // The error itself is not logged: it names the key, which may be a credential.
             Err(error @ Error::CorruptBucket { .. }) => {
-                warn!(code = error.code(), rule = rule.name, "a bucket is corrupt");
+                warn!(code = error.code(), rule, "a bucket is corrupt");
             }
             // Neither a lease nor `unlimited` and `none` ask the store, so they show nothing of it.
             Ok(Decision { source: Source::Lease | Source::Memory, .. }) => {}
@@ -216,5 +227,23 @@ impl QuotaService {
                 }
             }
         }
+    }
+}
+
+/// What a rule says about its descriptors. A descriptor that brings its limit needs no rule.
+#[derive(Clone, Copy)]
+struct RuleView<'r> {
+    name: &'r str,
+    shadow: bool,
+    reports: bool,
+}
+
+impl<'r> RuleView<'r> {
+    fn new(rule: Option<&'r Rule>) -> Self {
+        rule.map_or(Self { name: "", shadow: false, reports: false }, |rule| Self {
+            name: &rule.name,
+            shadow: rule.shadow,
+            reports: rule.reports,
+        })
     }
 }

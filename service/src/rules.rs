@@ -3,11 +3,10 @@
 use std::path::Path;
 
 use envoy_types::pb::envoy::extensions::common::ratelimit::v3::rate_limit_descriptor::Entry;
-use tidegate::{AnyLimit, Decision, Error, Limit, Limiter, NamedLimit};
+use tidegate::{AnyLimit, Limit, Limiter, NamedLimit};
 use tracing::warn;
 
 use crate::bucket_key::BucketKey;
-use crate::hits::Hits;
 use crate::rules_file::{EntryText, LimitText, RuleText, RulesFile};
 use crate::store_options::{StoreOptions, option_of};
 
@@ -30,7 +29,7 @@ pub(crate) struct Rule {
     /// Whether the rule only counts and never refuses.
     pub(crate) shadow: bool,
     /// Whether hits are charged also when they do not fit.
-    reports: bool,
+    pub(crate) reports: bool,
     /// Whether the buckets may be leased.
     lease: bool,
     domain: Option<String>,
@@ -142,18 +141,14 @@ impl RuleSet {
 }
 
 impl Rule {
-    /// Charges the bucket of a descriptor with these entries.
-    ///
-    /// # Errors
-    /// As [`Hits::apply`].
-    pub(crate) async fn charge(&self, entries: &[Entry], hits: Hits) -> Result<Decision, Error> {
-        hits.apply(&self.limiter, &self.bucket_key(entries), self.reports).await
+    /// The bucket's key for a descriptor with these entries.
+    pub(crate) fn bucket_key(&self, entries: &[Entry]) -> String {
+        write_key(&self.key, entries)
     }
 
-    /// The bucket's key for a descriptor with these entries.
-    fn bucket_key(&self, entries: &[Entry]) -> String {
-        let values: Vec<&str> = entries.iter().map(|entry| entry.value.as_str()).collect();
-        self.key.write(&values)
+    /// The prefix of keys in the store.
+    pub(crate) fn prefix(&self) -> &str {
+        &self.prefix
     }
 
     fn build(name: String, rule: RuleText, store_options: &StoreOptions) -> Result<Self, String> {
@@ -248,6 +243,22 @@ impl Rule {
                     })
             })
     }
+}
+
+fn write_key(key: &BucketKey, entries: &[Entry]) -> String {
+    let values: Vec<&str> = entries.iter().map(|entry| entry.value.as_str()).collect();
+    key.write(&values)
+}
+
+/// The bucket's key for a descriptor without a rule.
+pub(crate) fn unmatched_key(entries: &[Entry]) -> String {
+    write_key(&BucketKey::Values, entries)
+}
+
+/// The prefix for a descriptor without a rule: that of a rule with its domain and entry keys.
+pub(crate) fn unmatched_prefix(domain: &str, entries: &[Entry]) -> String {
+    let key = |entry: &Entry| EntryText { key: entry.key.clone(), value: None };
+    own_prefix(Some(domain), Some(&entries.iter().map(key).collect::<Vec<_>>()))
 }
 
 /// The prefix of a rule that gives none: made from what the rule matches, so that it stays the same

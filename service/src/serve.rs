@@ -25,6 +25,7 @@ use crate::grpc::QuotaServer;
 use crate::health;
 use crate::listeners::{Listeners, PortsFile};
 use crate::metrics::Metrics;
+use crate::overrides::Overrides;
 use crate::quota_service::QuotaService;
 use crate::rules::RuleSet;
 use crate::store_options::StoreOptions;
@@ -52,9 +53,14 @@ async fn serve(options: &ServeOptions) -> Result<(), Failure> {
     let listeners = Listeners::bind(options).await?;
     let (grpc_address, http_address) = listeners.addresses()?;
 
+    let overrides = Overrides::new(&store_options, options.max_override);
     let counters = Arc::new(Counters::default());
-    let service =
-        QuotaService::new(Arc::clone(&rules), options.request_timeout, Arc::clone(&counters));
+    let service = QuotaService::new(
+        Arc::clone(&rules),
+        overrides,
+        options.request_timeout,
+        Arc::clone(&counters),
+    );
     let service = QuotaServer::new(service, options.max_message_size as usize);
     let (draining, drain_seen) = watch::channel(false);
     let (grpc_stop, grpc_stopped) = watch::channel(false);

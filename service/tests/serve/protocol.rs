@@ -115,7 +115,7 @@ async fn bad_requests_name_the_field_and_the_bound_and_spend_nothing() -> TestRe
     let with =
         |descriptors| RateLimitRequest { domain: "edge".to_owned(), descriptors, hits_addend: 1 };
     let mut overridden = good();
-    overridden.limit = Some(RateLimitOverride { requests_per_unit: 1, unit: 1 });
+    overridden.limit = Some(RateLimitOverride { requests_per_unit: 1, unit: 99 });
     for (request, said) in [
         (
             RateLimitRequest { domain: String::new(), ..with(vec![good()]) },
@@ -124,7 +124,7 @@ async fn bad_requests_name_the_field_and_the_bound_and_spend_nothing() -> TestRe
         (with(vec![]), "descriptors: there must be 1 to 100, but there are 0"),
         (with(vec![good(); 101]), "1 to 100, but there are 101"),
         (with(vec![good(), descriptor(&[])]), "descriptors[1].entries: there must be at least 1"),
-        (with(vec![good(), overridden]), "descriptors[1].limit: limits come from"),
+        (with(vec![good(), overridden]), "descriptors[1].limit: 99 is not a unit of time"),
     ] {
         let error = ask(client, request).await.err().ok_or(said)?;
         let code = (error.code(), tidegate_error(&error));
@@ -164,6 +164,35 @@ async fn a_descriptor_that_cannot_be_decided_hides_no_refusal() -> TestResult {
     let codes: Vec<_> = response.statuses.iter().map(|status| status.code()).collect();
     assert_eq!(response.overall_code(), Code::OverLimit, "the bucket was charged");
     assert_eq!(codes, [Code::Unknown, Code::OverLimit]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_descriptor_may_bring_its_own_limit_up_to_the_largest() -> TestResult {
+    let service = on_memory(&["--limit", "10/h", "--max-override", "4/h"]).await?;
+    let client = &mut service.client().await?;
+    let with = |requests_per_unit| {
+        let mut own = descriptor(&[("k", "user")]);
+        own.limit = Some(RateLimitOverride { requests_per_unit, unit: 3 });
+        let descriptors = vec![own, descriptor(&[("k", "user")])];
+        RateLimitRequest { domain: "edge".to_owned(), descriptors, hits_addend: 1 }
+    };
+    for (own, remaining) in [(2, [1, 9]), (2, [0, 8]), (4, [3, 7]), (1_000_000, [2, 6])] {
+        let response = ask(client, with(own)).await?;
+        let found: Vec<_> = response.statuses.iter().map(|it| it.limit_remaining).collect();
+        assert_eq!((response.overall_code(), found), (Code::Ok, remaining.to_vec()), "{own}");
+    }
+    let response = ask(client, with(2)).await?;
+    let codes: Vec<_> = response.statuses.iter().map(|status| status.code()).collect();
+    assert_eq!(codes, [Code::OverLimit, Code::Ok]);
+    let limit = response.statuses[0].current_limit.as_ref().ok_or("no limit")?;
+    assert_eq!((limit.requests_per_unit, limit.unit()), (2, Unit::Hour));
+
+    // A descriptor without a rule is limited, too.
+    let service = Service::with_rules("[[rules]]\nmatch = [\"other\"]\nlimits = [\"1/h\"]").await?;
+    let client = &mut service.client().await?;
+    assert_eq!(ask(client, with(1)).await?.overall_code(), Code::Ok);
+    assert_eq!(ask(client, with(1)).await?.overall_code(), Code::OverLimit);
     Ok(())
 }
 
