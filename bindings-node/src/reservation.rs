@@ -45,7 +45,9 @@ impl NativeReservation {
     #[napi]
     pub fn settle(&self, actual: f64, completions: &Completions, id: u32) {
         let ticket = completions.ticket(id);
-        match self.0.lock().take() {
+        // Not locked any more when the answer comes, which may be at once and on this thread.
+        let made = self.0.lock().take();
+        match made {
             None => ticket.settle(Err(Error::Store("the reservation is over".into()))),
             Some(made) => {
                 let held = Arc::clone(&self.0);
@@ -62,7 +64,9 @@ impl NativeReservation {
     #[napi]
     pub fn cancel(&self, completions: &Completions, id: u32) {
         let ticket = completions.ticket(id);
-        match self.0.lock().take() {
+        // Not locked any more when the answer comes, which may be at once and on this thread.
+        let made = self.0.lock().take();
+        match made {
             None => ticket.settle(Ok(Reply::Cancelled(false))),
             Some(made) => {
                 let held = Arc::clone(&self.0);
