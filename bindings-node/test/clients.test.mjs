@@ -44,7 +44,7 @@ for (const [kind, connect] of Object.entries(CLIENTS)) {
     beforeEach(() => redis.run('FLUSHALL'));
 
     const over = (options) => createLimiter({ store, storeTimeoutMs: PATIENT_MS, denyCacheMs: 0, ...options });
-    const native = (limits) => createLimiter({ limits, store: redis.url, storeTimeoutMs: PATIENT_MS, denyCacheMs: 0 });
+    const native = (limits) => createLimiter({ limits, prefix: 'tidegate', store: redis.url, storeTimeoutMs: PATIENT_MS, denyCacheMs: 0 });
     const calls = () => {
       const [, count] = /cmdstat_evalsha:calls=(\d+)/.exec(redis.run('INFO', 'commandstats')) ?? [0, 0];
       return Number(count);

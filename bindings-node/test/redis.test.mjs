@@ -34,7 +34,7 @@ afterEach(() => {
 });
 
 function shared(options) {
-  const limiter = createLimiter({ store: redis.url, storeTimeoutMs: TIMEOUT_MS, ...options });
+  const limiter = createLimiter({ prefix: 'tidegate', store: redis.url, storeTimeoutMs: TIMEOUT_MS, ...options });
   open.push(limiter);
   return limiter;
 }

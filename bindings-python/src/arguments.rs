@@ -222,9 +222,12 @@ pub(crate) fn store(object: &Bound<'_, PyAny>) -> PyResult<StoreChoice> {
     ClientConnection::of(object).map(StoreChoice::Client)
 }
 
-/// The prefix of all keys of a limiter.
-pub(crate) fn prefix(object: &Bound<'_, PyAny>) -> PyResult<String> {
-    text("prefix", object).map(str::to_owned)
+/// The prefix of all keys of a limiter; the default one for None.
+pub(crate) fn prefix(object: &Bound<'_, PyAny>) -> PyResult<Option<String>> {
+    if object.is_none() {
+        return Ok(None);
+    }
+    text("prefix", object).map(|prefix| Some(prefix.to_owned()))
 }
 
 /// The store timeout, given in seconds. The limiter checks its bounds.

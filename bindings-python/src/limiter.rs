@@ -30,7 +30,8 @@ use crate::waiting::{Waiting, await_store, is_sleep_replaced};
 /// machine), or the Redis that a fleet shares: its URL, "redis://[user:password@]host[:port][/database]",
 /// "rediss://..." (TLS) or "redis+unix:///path", or a client that the program has already,
 /// such as redis.Redis(), or redis.asyncio.Redis() for AsyncLimiter. Limiters with the same
-/// `prefix` (1 to 256 bytes) and key share a bucket there. `store_timeout` bounds each operation
+/// `prefix` (1 to 256 bytes, "tidegate" unless given) and key share a bucket there; limiters with
+/// other limits on one Redis must not all leave it out. `store_timeout` bounds each operation
 /// on Redis, in seconds: 0.001 to 60. `clock` is a FakeClock, for memory only.
 ///
 /// In memory each limit has room for `max_keys` keys that owe something, 1 to 100,000,000, a
@@ -83,7 +84,7 @@ impl Limiter {
         signature = (
             *limits,
             store=StoreChoice::Url("memory://".to_owned()),
-            prefix="tidegate".to_owned(),
+            prefix=None,
             store_timeout=Duration::from_millis(50),
             clock=None,
             max_keys=None,
@@ -94,7 +95,7 @@ impl Limiter {
             lease=None,
             max_waiting=None
         ),
-        text_signature = "(*limits, store='memory://', prefix='tidegate', store_timeout=0.05, \
+        text_signature = "(*limits, store='memory://', prefix=None, store_timeout=0.05, \
                           clock=None, max_keys=None, on_full=None, on_store_error=None, peers=None, \
                           deny_cache=None, lease=None, max_waiting=None)"
     )]
@@ -103,7 +104,7 @@ impl Limiter {
         py: Python<'_>,
         limits: &Bound<'_, PyTuple>,
         #[pyo3(from_py_with = store)] store: StoreChoice,
-        #[pyo3(from_py_with = prefix)] prefix: String,
+        #[pyo3(from_py_with = prefix)] prefix: Option<String>,
         #[pyo3(from_py_with = store_timeout)] store_timeout: Duration,
         #[pyo3(from_py_with = clock)] clock: Option<Arc<ManualClock>>,
         #[pyo3(from_py_with = max_keys)] max_keys: Option<usize>,
@@ -114,7 +115,10 @@ impl Limiter {
         #[pyo3(from_py_with = lease)] lease: Option<LeaseOptions>,
         #[pyo3(from_py_with = max_waiting)] max_waiting: Option<usize>,
     ) -> PyResult<Self> {
-        let mut builder = tidegate::Limiter::builder().prefix(&prefix).store_timeout(store_timeout);
+        let mut builder = tidegate::Limiter::builder().store_timeout(store_timeout);
+        if let Some(prefix) = prefix {
+            builder = builder.prefix(&prefix);
+        }
         let connection = match store {
             StoreChoice::Url(url) => {
                 builder = builder.store_url(&url);

@@ -273,7 +273,7 @@ class TestLimiterOptions:
 
     @pytest.mark.parametrize(
         "options",
-        [{"store": None}, {"store": 1}, {"prefix": None}, {"prefix": b"p"}, {"store_timeout": None},
+        [{"store": None}, {"store": 1}, {"prefix": b"p"}, {"store_timeout": None},
          {"store_timeout": "1"}, {"store_timeout": True}, {"clock": 1},
          {"max_keys": "1"}, {"max_keys": 1.0}, {"max_keys": True}, {"on_full": 1}, {"on_full": b"deny"}],
         ids=repr,

@@ -16,6 +16,7 @@ pub mod bindings;
 mod bounds;
 mod bucket;
 mod clock;
+mod default_prefix;
 mod fingerprint;
 mod generation;
 mod host;

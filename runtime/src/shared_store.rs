@@ -5,6 +5,9 @@ use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use core::time::Duration;
 use std::sync::Arc;
 
+use arc_swap::ArcSwapOption;
+
+use crate::default_prefix::{DefaultPrefix, PrefixHold};
 use crate::host::GuardedStore;
 use crate::redis::RedisStore;
 
@@ -13,6 +16,8 @@ pub(crate) struct SharedStore {
     pub(crate) guarded: GuardedStore,
     /// Tidegate's own connections; `None` over a client of the program's own.
     pub(crate) native: Option<Arc<RedisStore>>,
+    /// Who has the default prefix of this Redis.
+    pub(crate) default_prefix: Arc<DefaultPrefix>,
     /// The number of limiters that are open.
     limiters: AtomicUsize,
 }
@@ -21,17 +26,27 @@ pub(crate) struct SharedStore {
 pub(crate) struct StoreUse {
     store: Arc<SharedStore>,
     has_ended: AtomicBool,
+    /// `None` for a limiter with a prefix of its own, and once the use has ended.
+    default_prefix: ArcSwapOption<PrefixHold>,
 }
 
 impl SharedStore {
-    pub(crate) const fn new(guarded: GuardedStore, native: Option<Arc<RedisStore>>) -> Self {
-        Self { guarded, native, limiters: AtomicUsize::new(0) }
+    pub(crate) const fn new(
+        guarded: GuardedStore,
+        native: Option<Arc<RedisStore>>,
+        default_prefix: Arc<DefaultPrefix>,
+    ) -> Self {
+        Self { guarded, native, default_prefix, limiters: AtomicUsize::new(0) }
     }
 
-    /// Counts another limiter.
-    pub(crate) fn use_by_a_limiter(self: &Arc<Self>) -> StoreUse {
+    /// Counts another limiter, with its part in the default prefix if it has no prefix of its own.
+    pub(crate) fn use_by_a_limiter(
+        self: &Arc<Self>,
+        default_prefix: Option<Arc<PrefixHold>>,
+    ) -> StoreUse {
         self.limiters.fetch_add(1, Ordering::AcqRel);
-        StoreUse { store: Arc::clone(self), has_ended: AtomicBool::new(false) }
+        let (has_ended, default_prefix) = (AtomicBool::new(false), default_prefix.into());
+        StoreUse { store: Arc::clone(self), has_ended, default_prefix }
     }
 }
 
@@ -61,6 +76,7 @@ impl StoreUse {
         if self.has_ended.swap(true, Ordering::AcqRel) {
             return;
         }
+        self.default_prefix.store(None);
         let is_last = self.store.limiters.fetch_sub(1, Ordering::AcqRel) == 1;
         if let Some(native) = self.store.native.as_ref().filter(|_| is_last) {
             native.disconnect();

@@ -127,7 +127,7 @@ impl Store {
         check_store_timeout(timeout)?;
         let store = Arc::new(ClientStore::new(connection, timeout, NativeHost::now));
         let guarded = GuardedStore::new(store, timeout);
-        Ok(Self(Backend::Redis(Arc::new(SharedStore::new(guarded, None)))))
+        Ok(Self(Backend::Redis(Arc::new(SharedStore::new(guarded, None, Arc::default())))))
     }
 
     /// Whether the store answers within its timeout. Memory always does, shared or not; a client

@@ -53,7 +53,7 @@ class AsyncLimiter:
         self,
         *limits: Limit | str,
         store: str | _AsyncClient = "memory://",
-        prefix: str = "tidegate",
+        prefix: str | None = None,
         store_timeout: float = 0.05,
         clock: FakeClock | None = None,
         max_keys: SupportsIndex | None = None,

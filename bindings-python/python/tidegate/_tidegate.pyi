@@ -117,7 +117,7 @@ class Limiter:
         cls,
         *limits: Limit | str,
         store: str | _Client | _ClientConnection = "memory://",
-        prefix: str = "tidegate",
+        prefix: str | None = None,
         store_timeout: float = 0.05,
         clock: FakeClock | None = None,
         max_keys: SupportsIndex | None = None,

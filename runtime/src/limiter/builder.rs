@@ -80,7 +80,8 @@ impl LimiterBuilder {
     }
 
     /// What keys in a shared store begin with: 1 to 256 bytes, `"tidegate"` unless
-    /// given. Limiters share a bucket when prefix and key are equal.
+    /// given. Limiters share a bucket when prefix and key are equal. Limiters of one process that leave
+    /// it out on one Redis must have the same limits.
     #[must_use]
     pub fn prefix(mut self, prefix: &str) -> Self {
         self.prefix = Some(prefix.to_owned());
@@ -162,7 +163,8 @@ impl LimiterBuilder {
     ///
     /// # Errors
     /// [`Error::InvalidLimit`] for a limit that cannot be kept or a number of limits
-    /// other than one to four, [`Error::InvalidArgument`] for any other mistake,
+    /// other than one to four, [`Error::InvalidArgument`] for any other mistake, also when a limiter
+    /// with other limits has the default prefix of the same Redis,
     /// [`Error::Store`] when the file of a `shm://` store cannot be had.
     pub fn build(mut self) -> Result<Limiter, Error> {
         let named =
@@ -246,7 +248,12 @@ impl LimiterBuilder {
                 }
                 let guarded = store.guarded.clone().keeping_refusals(deny_cache);
                 let guarded = Guarded::new(guarded, Arc::clone(&limits), self.on_store_error)?;
-                Buckets::Redis(RedisBuckets { guarded, store: store.use_by_a_limiter() })
+                let default_prefix = match self.prefix {
+                    Some(_) => None,
+                    None => Some(store.default_prefix.hold(&limits)?),
+                };
+                let store = store.use_by_a_limiter(default_prefix);
+                Buckets::Redis(RedisBuckets { guarded, store })
             }
         };
         let max_waiting = check_max_waiting(self.max_waiting.unwrap_or(DEFAULT_MAX_WAITING))?;

@@ -39,7 +39,12 @@ pub(crate) fn open(
     }
     let native = Arc::new(RedisStore::open(url, timeout, runtime)?);
     let guarded = GuardedStore::new(Arc::clone(&native) as _, timeout);
-    let new = Arc::new(SharedStore::new(guarded, Some(native)));
+    // Stores that differ in the timeout are the same Redis.
+    let stores = OPEN.load_full();
+    let same_url = stores.iter().flat_map(|stores| &**stores).filter(|(at, _)| *at.url == *url);
+    let default_prefix = same_url.filter_map(|(_, store)| store.upgrade()).next();
+    let default_prefix = default_prefix.map(|store| Arc::clone(&store.default_prefix));
+    let new = Arc::new(SharedStore::new(guarded, Some(native), default_prefix.unwrap_or_default()));
     let mut open = Arc::clone(&new);
     OPEN.rcu(|stores| {
         // Another thread may have opened it meanwhile.

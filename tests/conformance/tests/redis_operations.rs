@@ -16,6 +16,8 @@ const KEY: &[u8] = b"k";
 fn client(server: &RedisServer, limits: &[&str]) -> Limiter {
     let builder =
         Limiter::builder().store_url(&server.url()).store_timeout(Duration::from_secs(10));
+    // Clients with other limits share the buckets on purpose.
+    let builder = builder.prefix("tidegate");
     // Tokens that another client gives back must be seen at once.
     let builder = builder.deny_cache(Duration::ZERO);
     limits.iter().fold(builder, |builder, limit| builder.limit(limit)).build().expect("a limiter")

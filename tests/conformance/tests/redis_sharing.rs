@@ -129,3 +129,49 @@ fn the_breaker_is_shared() {
     assert_ne!(limiters[1].store_health().state, BreakerState::Closed);
     assert_eq!(limiters[1].store_health().failures, 3);
 }
+
+/// Limiters with other limits would share their buckets by chance if both left the prefix out.
+#[test]
+fn other_limits_on_the_default_prefix_are_refused() {
+    let server = RedisServer::start();
+    let on = |limits: &[&str]| {
+        let builder = Limiter::builder().store_url(&server.url()).store_timeout(PATIENT);
+        limits.iter().fold(builder, |builder, limit| builder.limit(limit))
+    };
+    let api = built(on(&["100/min"]));
+    let same = built(on(&["100/min"]));
+    let refused = |builder: LimiterBuilder| match builder.build() {
+        Ok(limiter) => panic!("{limiter:?}"),
+        Err(error) => {
+            assert_eq!(error.code(), "invalid_argument");
+            error.to_string()
+        }
+    };
+    let text = refused(on(&["5/min"]));
+    assert!(
+        text.contains("prefix") && text.contains("100/min") && text.contains("5/min"),
+        "{text}"
+    );
+    refused(on(&["100/min", "5/min"]));
+    refused(on(&["unlimited", "5/min"]));
+    refused(on(&["5/min"]).store_timeout(PATIENT * 2));
+
+    // What was asked for is fine, and so is what has no bucket or another Redis.
+    let login = built(on(&["5/min"]).prefix("login"));
+    built(on(&["6/min"]).prefix("login"));
+    built(on(&["5/min"]).prefix("tidegate"));
+    built(on(&["unlimited"]));
+    built(on(&["none"]));
+    built(on(&["5/min"]).store_url(&format!("{}1", server.url())));
+    assert!((0..5).all(|_| checked(&api, "u")));
+    assert!(checked(&login, "u"), "buckets of their own");
+
+    // When all of these limits are gone, others may have the prefix.
+    api.close();
+    refused(on(&["5/min"]));
+    drop(same);
+    let later = built(on(&["5/min"]));
+    refused(on(&["100/min"]));
+    drop(later);
+    built(on(&["100/min"]));
+}

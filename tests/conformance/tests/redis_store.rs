@@ -18,6 +18,8 @@ fn limiter(url: &str, limit: &str, timeout: Duration) -> Limiter {
     if url == "memory://" {
         return builder.build().expect("a limiter");
     }
+    // Limiters with other limits share buckets on purpose.
+    let builder = builder.prefix("tidegate");
     // These tests are about the server's buckets, so no refusal may come from this process.
     builder.deny_cache(Duration::ZERO).build().expect("a limiter")
 }
