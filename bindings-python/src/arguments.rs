@@ -6,7 +6,7 @@ use std::sync::Arc;
 use pyo3::exceptions::{PyOverflowError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{
-    PyBool, PyByteArray, PyBytes, PyMapping, PyMemoryView, PySequence, PyString, PyTuple,
+    PyBool, PyByteArray, PyBytes, PyInt, PyMapping, PyMemoryView, PySequence, PyString, PyTuple,
 };
 use tidegate::bindings::{
     invalid_deny_cache, invalid_max_keys, invalid_max_waiting, invalid_store_timeout,
@@ -46,13 +46,13 @@ pub(crate) fn key_per_limit<'a>(object: &Bound<'_, PyAny>) -> PyResult<Keys<'a>>
     let has_numbers =
         object.is_instance_of::<PyByteArray>() || object.is_instance_of::<PyMemoryView>();
     let Some(keys) = object.cast::<PySequence>().ok().filter(|_| !has_numbers) else {
-        return Err(wrong_type("key", KEY_TYPES, object));
+        return Err(wrong_key("key", KEY_TYPES, object));
     };
     let each = keys.try_iter()?.map(|key| {
         let key = key?;
         match one_key(key.as_borrowed())? {
             Some(bytes) => Ok(bytes.to_vec()),
-            None => Err(wrong_type("each of key", "str or bytes", &key)),
+            None => Err(wrong_key("each of key", "str or bytes", &key)),
         }
     });
     each.collect::<PyResult<_>>().map(Keys::Each)
@@ -370,6 +370,15 @@ fn utf8<'a>(name: &'static str, object: Borrowed<'a, '_, PyAny>) -> PyResult<&'a
         let message = "it must be text that UTF-8 can encode, without lone surrogates";
         invalid_argument(object.py(), name, message.to_owned())
     })
+}
+
+/// The error for what is no key. A number could be written in several ways, so it is not a key.
+fn wrong_key(name: &str, expected: &str, object: &Bound<'_, PyAny>) -> PyErr {
+    if object.is_exact_instance_of::<PyInt>() {
+        let message = format!("{name} must be {expected}, not int; str(key) makes a key of it");
+        return PyTypeError::new_err(message);
+    }
+    wrong_type(name, expected, object)
 }
 
 /// The TypeError for an argument of a wrong type.

@@ -7,7 +7,8 @@ use pyo3::prelude::*;
 use pyo3::types::{PyFloat, PyString};
 use tidegate::Source;
 
-use crate::seconds::from_nanos;
+use crate::errors::invalid_argument;
+use crate::seconds::{from_nanos, nanos_of};
 
 /// The answer to one check. A refusal is a value, not an error: a decision is true when it
 /// allows. Durations are in seconds.
@@ -38,6 +39,53 @@ impl Decision {
 
 #[pymethods]
 impl Decision {
+    /// A decision for the tests of a program, as `repr` prints it. What is left out is 0 or empty.
+    #[new]
+    #[pyo3(
+        signature = (
+            *, allowed, limit=0, remaining=0, retry_after=None, reset_after=None,
+            limit_name=None, source=None
+        ),
+        text_signature = "(*, allowed, limit=0, remaining=0, retry_after=0.0, reset_after=0.0, \
+                          limit_name='', source='memory')"
+    )]
+    #[allow(clippy::too_many_arguments)] // they are Python's keywords
+    fn make(
+        py: Python<'_>,
+        allowed: bool,
+        limit: u64,
+        remaining: u64,
+        retry_after: Option<&Bound<'_, PyAny>>,
+        reset_after: Option<&Bound<'_, PyAny>>,
+        limit_name: Option<&Bound<'_, PyString>>,
+        source: Option<&str>,
+    ) -> PyResult<Self> {
+        let nanos = |name, seconds: Option<&Bound<'_, PyAny>>| {
+            seconds.map_or(Ok(0), |seconds| nanos_of(name, seconds))
+        };
+        let (retry_after, reset_after) =
+            (nanos("retry_after", retry_after)?, nanos("reset_after", reset_after)?);
+        let source = source.unwrap_or("memory");
+        let source = Source::parse(source).ok_or_else(|| {
+            let message = format!(
+                "it must be one of {}, but is {source:?}",
+                Source::ALL.map(|each| each.as_str()).join(", ")
+            );
+            invalid_argument(py, "source", message)
+        })?;
+        let decided = tidegate::Decision {
+            allowed,
+            limit,
+            remaining,
+            retry_after,
+            reset_after,
+            tier: 0,
+            source,
+        };
+        let limit_name = limit_name.map_or_else(|| PyString::new(py, ""), Bound::clone);
+        Ok(Self::new(decided, limit_name.unbind()))
+    }
+
     /// Whether the cost was charged. A refused check has changed nothing.
     #[getter]
     fn allowed(&self) -> bool {

@@ -3,6 +3,7 @@
 use core::time::Duration;
 use std::sync::Arc;
 
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyTuple};
 use tidegate::bindings::{CancelOnDrop, decision};
@@ -22,6 +23,10 @@ use crate::reservation::Reservation;
 use crate::seconds::saturating_nanos;
 use crate::store_health::StoreHealth;
 use crate::waiting::{Waiting, await_store, is_sleep_replaced};
+
+const NO_PICKLE: &str = "a limiter is neither pickled nor copied: its buckets or its connection belong to this process; \
+    make one in each process with the same arguments, and with a store that they share, such as \
+    \"shm://name\" or \"redis://host\"";
 
 /// Decides whether keys may spend tokens, under one to four limits that all must allow.
 ///
@@ -66,7 +71,7 @@ use crate::waiting::{Waiting, await_store, is_sleep_replaced};
 /// >>> decision = limiter.check("user:42")
 /// >>> decision.allowed, decision.remaining, decision.limit_name
 /// (True, 19, '10/s burst 20')
-#[pyclass(frozen, module = "tidegate")]
+#[pyclass(frozen, dict, weakref, module = "tidegate")] // the dict is for mocks of a limiter's methods
 pub(crate) struct Limiter {
     limiter: tidegate::Limiter,
     limits: Py<PyTuple>,
@@ -161,6 +166,10 @@ impl Limiter {
         let names = named.iter().map(|named| PyString::new(py, &named.name).unbind()).collect();
         let limits = PyTuple::new(py, named.iter().cloned().map(Limit))?.unbind();
         Ok(Self { limiter, limits, names, clock, connection })
+    }
+
+    fn __reduce__(&self) -> PyResult<()> {
+        Err(PyTypeError::new_err(NO_PICKLE))
     }
 
     /// The limits, in the order given.

@@ -23,8 +23,21 @@ pub(crate) fn saturating_nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// Reads a number of seconds; an integer too large for a float is read as infinite.
+/// Reads a duration of a decision, rounded to the nearest nanosecond; infinite is the largest value.
+pub(crate) fn nanos_of(name: &'static str, seconds: &Bound<'_, PyAny>) -> PyResult<u64> {
+    let read = read(name, seconds)?;
+    if read.is_infinite() && read > 0.0 {
+        return Ok(u64::MAX);
+    }
+    Duration::try_from_secs_f64(read).map(saturating_nanos).map_err(|_| {
+        let message = format!("it must be a number of seconds, at least 0, but is {read}");
+        invalid_argument(seconds.py(), name, message)
+    })
+}
+
+/// Reads a number of seconds or a timedelta; an integer too large for a float is read as infinite.
 pub(crate) fn read(name: &'static str, seconds: &Bound<'_, PyAny>) -> PyResult<f64> {
+    let seconds = &number_of_seconds(seconds)?;
     if seconds.is_instance_of::<PyBool>() {
         return Err(wrong_type(name, "a number of seconds", seconds));
     }
@@ -45,6 +58,7 @@ pub(crate) fn exact_nanos(name: &'static str, seconds: &Bound<'_, PyAny>) -> PyR
         let message = format!("it must be a whole number of nanoseconds, but is {seconds} s");
         invalid_argument(seconds.py(), name, message)
     };
+    let seconds = &number_of_seconds(seconds)?;
     let is_number = seconds.is_instance_of::<PyInt>() || seconds.is_instance_of::<PyFloat>();
     if !is_number || seconds.is_instance_of::<PyBool>() {
         return Err(wrong_type(name, "a number of seconds", seconds));
@@ -54,6 +68,17 @@ pub(crate) fn exact_nanos(name: &'static str, seconds: &Bound<'_, PyAny>) -> PyR
         Err(_) => seconds.str()?.to_string(),
     };
     shift_decimal(&decimal).ok_or_else(refused)
+}
+
+/// The seconds of a timedelta, and any other object as it is.
+fn number_of_seconds<'py>(given: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    if given.is_instance_of::<PyFloat>() || given.is_instance_of::<PyInt>() {
+        return Ok(given.clone());
+    }
+    match given.getattr_opt("total_seconds")? {
+        Some(total_seconds) => total_seconds.call0(),
+        None => Ok(given.clone()),
+    }
 }
 
 /// Moves the point of a decimal number to the right by nine digits; `None` if digits are left

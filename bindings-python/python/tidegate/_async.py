@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterable
 from contextlib import suppress
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, SupportsIndex
+from typing import TYPE_CHECKING, Any, Literal, SupportsIndex
 
 from tidegate._calls import calls_of
 from tidegate._charge import AsyncReserving
@@ -27,7 +27,7 @@ from tidegate._tidegate import (
 
 if TYPE_CHECKING:
     from tidegate._calls import Calls
-    from tidegate._tidegate import _AsyncClient, _Check, _Key, _Lease
+    from tidegate._tidegate import _AsyncClient, _Check, _Key, _Lease, _Seconds
 
 
 
@@ -47,20 +47,20 @@ class AsyncLimiter:
     7
     """
 
-    __slots__ = ("_calls", "_limiter")
+    __slots__ = ("__dict__", "__weakref__", "_calls", "_limiter")  # the dict is for mocks of methods
 
     def __init__(
         self,
         *limits: Limit | str,
         store: str | _AsyncClient = "memory://",
         prefix: str | None = None,
-        store_timeout: float = 0.05,
+        store_timeout: _Seconds = 0.05,
         clock: FakeClock | None = None,
         max_keys: SupportsIndex | None = None,
         on_full: Literal["evict_idlest", "deny"] | None = None,
         on_store_error: Literal["raise", "allow", "deny", "local"] | None = None,
         peers: SupportsIndex | None = None,
-        deny_cache: float | None = None,
+        deny_cache: _Seconds | None = None,
         lease: _Lease | None = None,
         max_waiting: SupportsIndex | None = None,
     ) -> None:
@@ -79,6 +79,9 @@ class AsyncLimiter:
             max_waiting=max_waiting,
         )
         self._calls = calls_of(self._limiter)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self._limiter.__reduce__()
 
     @property
     def limits(self) -> tuple[Limit, ...]:
@@ -125,14 +128,14 @@ class AsyncLimiter:
         )
 
     async def reserve(
-        self, key: _Key, cost: SupportsIndex = 1, *, max_wait: float | None = None
+        self, key: _Key, cost: SupportsIndex = 1, *, max_wait: _Seconds | None = None
     ) -> AsyncReservation:
         """Takes the next slot if it is at most `max_wait` away; see `Limiter.reserve`."""
         reservation = await self._calls.reserve(self._limiter, key, cost, max_wait)
         return AsyncReservation(reservation, self._calls)
 
     async def acquire(
-        self, key: _Key, cost: SupportsIndex = 1, *, timeout: float | None = None
+        self, key: _Key, cost: SupportsIndex = 1, *, timeout: _Seconds | None = None
     ) -> Decision:
         """Waits until `cost` tokens may be spent, and spends them; see `Limiter.acquire`.
 
@@ -170,7 +173,7 @@ class AsyncLimiter:
             raise
 
     async def _acquire_alone(
-        self, key: _Key, cost: SupportsIndex, timeout: float | None
+        self, key: _Key, cost: SupportsIndex, timeout: _Seconds | None
     ) -> Decision:
         """Reserves a slot and sleeps until then: on a `FakeClock`, on which nobody waits, and on a
         loop that cannot watch a socket, so that no line can wake it."""
@@ -196,7 +199,7 @@ class AsyncLimiter:
         self,
         key: _Key,
         cost: SupportsIndex,
-        timeout: float | None = None,
+        timeout: _Seconds | None = None,
         *,
         on_error: Literal["cancel", "settle"] = "cancel",
     ) -> AsyncReserving:
@@ -231,7 +234,7 @@ class AsyncLimiter:
             Limiter.credit, _Completions.credit, self._limiter, key, tokens
         )
 
-    async def hold(self, key: _Key, wait: float) -> Decision:
+    async def hold(self, key: _Key, wait: _Seconds) -> Decision:
         """Pauses for `wait` seconds, because the far side said so; see `Limiter.hold`."""
         return await self._calls.start(Limiter.hold, _Completions.hold, self._limiter, key, wait)
 

@@ -15,7 +15,7 @@ from tidegate._completions import completions_of
 from tidegate._tidegate import Limiter, Reservation, _Completions
 
 if TYPE_CHECKING:
-    from tidegate._tidegate import Decision, _Key
+    from tidegate._tidegate import Decision, _Key, _Seconds
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -44,7 +44,7 @@ class Calls(Protocol):
         """Starts a check that needs the store."""
 
     def reserve(
-        self, limiter: Limiter, key: _Key, cost: SupportsIndex, max_wait: float | None
+        self, limiter: Limiter, key: _Key, cost: SupportsIndex, max_wait: _Seconds | None
     ) -> Awaitable[Reservation]:
         """Starts a reservation. It is given back if its caller is cancelled before it is made."""
 
@@ -71,7 +71,7 @@ class MemoryCalls:
         return limiter.check(key, cost)
 
     async def reserve(
-        self, limiter: Limiter, key: _Key, cost: SupportsIndex, max_wait: float | None
+        self, limiter: Limiter, key: _Key, cost: SupportsIndex, max_wait: _Seconds | None
     ) -> Reservation:
         return limiter.reserve(key, cost, max_wait=max_wait)
 
@@ -100,7 +100,7 @@ class RemoteCalls(ABC):
         return self.start(Limiter.check, _Completions.check, limiter, key, cost)
 
     async def reserve(
-        self, limiter: Limiter, key: _Key, cost: SupportsIndex, max_wait: float | None
+        self, limiter: Limiter, key: _Key, cost: SupportsIndex, max_wait: _Seconds | None
     ) -> Reservation:
         reserving = self.start(
             _reserve_blocking, _Completions.reserve, limiter, key, cost, max_wait
@@ -147,7 +147,7 @@ def calls_of(limiter: Limiter) -> Calls:
 
 
 def _reserve_blocking(
-    limiter: Limiter, key: _Key, cost: SupportsIndex, max_wait: float | None
+    limiter: Limiter, key: _Key, cost: SupportsIndex, max_wait: _Seconds | None
 ) -> Reservation:
     return limiter.reserve(key, cost, max_wait=max_wait)
 

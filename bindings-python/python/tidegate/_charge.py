@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from tidegate._async import AsyncLimiter
-    from tidegate._tidegate import Decision, Limiter, _Key
+    from tidegate._tidegate import Decision, Limiter, _Key, _Seconds
 
 
 class _Estimate:
@@ -173,7 +173,7 @@ class _Block:
     __slots__ = ("_cost", "_entered", "_key", "_on_error", "_timeout")
 
     def __init__(
-        self, key: _Key, cost: SupportsIndex, timeout: float | None, on_error: Literal["cancel", "settle"]
+        self, key: _Key, cost: SupportsIndex, timeout: _Seconds | None, on_error: Literal["cancel", "settle"]
     ) -> None:
         if on_error not in ("cancel", "settle"):
             raise InvalidArgument(f'invalid on_error: it must be "cancel" or "settle", but is {on_error!r}')
@@ -200,7 +200,7 @@ class Reserving(_Block):
         limiter: Limiter,
         key: _Key,
         cost: SupportsIndex,
-        timeout: float | None,
+        timeout: _Seconds | None,
         on_error: Literal["cancel", "settle"] = "cancel",
     ) -> None:
         super().__init__(key, cost, timeout, on_error)
@@ -235,7 +235,7 @@ class AsyncReserving(_Block):
         limiter: AsyncLimiter,
         key: _Key,
         cost: SupportsIndex,
-        timeout: float | None,
+        timeout: _Seconds | None,
         on_error: Literal["cancel", "settle"],
     ) -> None:
         super().__init__(key, cost, timeout, on_error)

@@ -2,10 +2,11 @@
 
 from asyncio import Future
 from collections.abc import Awaitable, Iterable, Sequence
+from datetime import timedelta
 from types import TracebackType
 from typing import Any, Final, Literal, Protocol, SupportsIndex, TypeAlias, TypedDict, final, overload
 
-from typing_extensions import NotRequired, Self
+from typing_extensions import Never, NotRequired, Self
 
 from tidegate._charge import Reserving
 
@@ -27,6 +28,7 @@ __all__ = [
     "_restore",
 ]
 
+_Seconds: TypeAlias = float | timedelta
 _OneKey: TypeAlias = str | bytes
 _Key: TypeAlias = _OneKey | Sequence[_OneKey]
 _Check: TypeAlias = _Key | tuple[_Key, SupportsIndex]
@@ -44,7 +46,7 @@ class _AsyncClient(Protocol):
     def pipeline(self, transaction: bool = ..., shard_hint: Any = ...) -> Any: ...
 
 class _Lease(TypedDict):
-    ttl: float
+    ttl: _Seconds
     max_share: NotRequired[float]
 
 __version__: Final[str]
@@ -65,7 +67,7 @@ class Limit:
         cls,
         tokens: int,
         /,
-        per: float,
+        per: _Seconds,
         burst: int | None = None,
         name: str | None = None,
     ) -> Self: ...
@@ -85,6 +87,17 @@ class Limit:
 
 @final
 class Decision:
+    def __new__(
+        cls,
+        *,
+        allowed: bool,
+        limit: int = 0,
+        remaining: int = 0,
+        retry_after: _Seconds = 0.0,
+        reset_after: _Seconds = 0.0,
+        limit_name: str = "",
+        source: Literal["memory", "shm", "redis", "lease", "fallback"] = "memory",
+    ) -> Self: ...
     @property
     def allowed(self) -> bool: ...
     @property
@@ -109,7 +122,7 @@ class FakeClock:
     def __new__(cls, now: int = 0) -> Self: ...
     def now(self) -> int: ...
     def set(self, now: int) -> None: ...
-    def advance(self, by: float) -> None: ...
+    def advance(self, by: _Seconds) -> None: ...
 
 @final
 class Limiter:
@@ -118,16 +131,17 @@ class Limiter:
         *limits: Limit | str,
         store: str | _Client | _ClientConnection = "memory://",
         prefix: str | None = None,
-        store_timeout: float = 0.05,
+        store_timeout: _Seconds = 0.05,
         clock: FakeClock | None = None,
         max_keys: SupportsIndex | None = None,
         on_full: Literal["evict_idlest", "deny"] | None = None,
         on_store_error: Literal["raise", "allow", "deny", "local"] | None = None,
         peers: SupportsIndex | None = None,
-        deny_cache: float | None = None,
+        deny_cache: _Seconds | None = None,
         lease: _Lease | None = None,
         max_waiting: SupportsIndex | None = None,
     ) -> Self: ...
+    def __reduce__(self) -> Never: ...
     @property
     def limits(self) -> tuple[Limit, ...]: ...
     @property
@@ -138,23 +152,23 @@ class Limiter:
     def check_many(self, checks: Iterable[_Check]) -> list[Decision]: ...
     def peek(self, key: _Key, cost: SupportsIndex = 1) -> Decision: ...
     def reserve(
-        self, key: _Key, cost: SupportsIndex = 1, *, max_wait: float | None = None
+        self, key: _Key, cost: SupportsIndex = 1, *, max_wait: _Seconds | None = None
     ) -> Reservation: ...
     def acquire(
-        self, key: _Key, cost: SupportsIndex = 1, *, timeout: float | None = None
+        self, key: _Key, cost: SupportsIndex = 1, *, timeout: _Seconds | None = None
     ) -> Decision: ...
     def reserving(
         self,
         key: _Key,
         cost: SupportsIndex,
-        timeout: float | None = None,
+        timeout: _Seconds | None = None,
         *,
         on_error: Literal["cancel", "settle"] = "cancel",
     ) -> Reserving: ...
     def waiting(self, key: _Key) -> Waiting: ...
     def settle(self, key: _Key, charged: SupportsIndex, actual: SupportsIndex) -> Decision: ...
     def credit(self, key: _Key, tokens: SupportsIndex) -> Decision: ...
-    def hold(self, key: _Key, wait: float) -> Decision: ...
+    def hold(self, key: _Key, wait: _Seconds) -> Decision: ...
     def reset(self, key: _Key) -> Decision: ...
     def close(self) -> None: ...
     def __enter__(self) -> Self: ...
@@ -244,7 +258,7 @@ class _Completions:
         limiter: Limiter,
         key: _Key,
         cost: SupportsIndex,
-        max_wait: float | None,
+        max_wait: _Seconds | None,
     ) -> None: ...
     def acquire(
         self,
@@ -252,7 +266,7 @@ class _Completions:
         limiter: Limiter,
         key: _Key,
         cost: SupportsIndex,
-        timeout: float | None,
+        timeout: _Seconds | None,
     ) -> _Waiter: ...
     def settle(
         self,
@@ -266,7 +280,7 @@ class _Completions:
         self, future: Future[Decision], limiter: Limiter, key: _Key, tokens: SupportsIndex
     ) -> None: ...
     def hold(
-        self, future: Future[Decision], limiter: Limiter, key: _Key, wait: float
+        self, future: Future[Decision], limiter: Limiter, key: _Key, wait: _Seconds
     ) -> None: ...
     def reset(self, future: Future[Decision], limiter: Limiter, key: _Key) -> None: ...
     def cancel_reservation(self, future: Future[bool], reservation: Reservation) -> None: ...
