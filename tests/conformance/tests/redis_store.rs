@@ -445,8 +445,9 @@ fn errors_name_the_server_and_the_likely_cause() {
     let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     let unused = free.local_addr().expect("the port").port();
     drop(free);
-    let (http, moved) = (
+    let (http, no_auth, moved) = (
         answering("HTTP/1.1 400 Bad Request\r\n\r\n"),
+        answering("-NOAUTH Authentication required.\r\n-NOAUTH Authentication required.\r\n"),
         answering("-MOVED 7 127.0.0.1:7001\r\n-MOVED 7 127.0.0.1:7001\r\n"),
     );
     for (url, port, cause) in [
@@ -454,6 +455,7 @@ fn errors_name_the_server_and_the_likely_cause() {
         (format!("redis://ann:wrong@127.0.0.1:{port}"), port, "the user and the password"),
         (format!("redis://127.0.0.1:{http}"), http, "does not speak the protocol of Redis"),
         (format!("rediss://127.0.0.1:{http}"), http, "does not speak TLS"),
+        (format!("redis://127.0.0.1:{no_auth}"), no_auth, "the user and the password"),
         (format!("redis://127.0.0.1:{moved}"), moved, "redis+cluster://"),
     ] {
         let error = limiter(&url, "10/d", Duration::from_secs(5)).check("k", 1);
