@@ -17,6 +17,7 @@ bundle_as_commonjs() {
 
 # Prints an ES module that exports each name of the CommonJS file $1, which lies in the same folder.
 wrap_for_import() {
+    # shellcheck disable=SC2016 # a program of JavaScript
     node --input-type=commonjs --eval '
         const { basename, resolve } = require("node:path");
         const file = process.argv[1];
