@@ -184,6 +184,27 @@ pub(crate) struct ServeOptions {
     )]
     pub(crate) keepalive: Duration,
 
+    /// The most gRPC connections; more are closed at once: 1 to 1000000
+    #[arg(
+        long,
+        value_name = "COUNT",
+        env = "TIDEGATE_MAX_CONNECTIONS",
+        default_value_t = 512,
+        value_parser = clap::value_parser!(u32).range(1..=1_000_000)
+    )]
+    pub(crate) max_connections: u32,
+
+    /// The most pending requests on all connections, with those whose answer the client has not read;
+    /// more are answered RESOURCE_EXHAUSTED: 1 to 1000000
+    #[arg(
+        long,
+        value_name = "COUNT",
+        env = "TIDEGATE_MAX_PENDING",
+        default_value_t = 16_384,
+        value_parser = clap::value_parser!(u32).range(1..=1_000_000)
+    )]
+    pub(crate) max_pending: u32,
+
     /// The most pending requests on one gRPC connection: 1 to 1000000
     #[arg(
         long,

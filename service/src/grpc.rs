@@ -19,11 +19,13 @@ use envoy_types::pb::envoy::service::ratelimit::v3::{RateLimitRequest, RateLimit
 use envoy_types::pb::google::protobuf::UInt64Value;
 use prost::Message;
 use tidegate::StoredKey;
+use tokio::sync::Semaphore;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::codegen::{Body, BoxFuture, Service, StdError, http};
 use tonic::server::{Grpc, NamedService, UnaryService};
 use tonic::{Request, Response, Status};
 
+use crate::open_responses::CountedBody;
 use crate::quota_service::QuotaService;
 
 const SHOULD_RATE_LIMIT: &str = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit";
@@ -33,12 +35,16 @@ const SHOULD_RATE_LIMIT: &str = "/envoy.service.ratelimit.v3.RateLimitService/Sh
 pub(crate) struct QuotaServer {
     service: Arc<QuotaService>,
     max_message_size: usize,
+    /// A permit for each request that may be pending.
+    free: Arc<Semaphore>,
 }
 
 impl QuotaServer {
-    /// A server that takes requests of up to `max_message_size` bytes.
-    pub(crate) fn new(service: QuotaService, max_message_size: usize) -> Self {
-        Self { service: Arc::new(service), max_message_size }
+    /// A server that takes requests of up to `max_message_size` bytes, and has up to `max_pending` of
+    /// them pending.
+    pub(crate) fn new(service: QuotaService, max_message_size: usize, max_pending: usize) -> Self {
+        let free = Arc::new(Semaphore::new(max_pending));
+        Self { service: Arc::new(service), max_message_size, free }
     }
 }
 
@@ -64,6 +70,10 @@ where
             return Box::pin(ready(Ok(Status::unimplemented("").into_http())));
         }
         let service = Arc::clone(&self.service);
+        let Ok(permit) = Arc::clone(&self.free).try_acquire_owned() else {
+            let status = service.too_many_pending();
+            return Box::pin(ready(Ok(status.into_http())));
+        };
         let mut grpc = Grpc::new(EnvoyCodec).max_decoding_message_size(self.max_message_size);
         Box::pin(async move {
             let is_decoded = Arc::new(AtomicBool::new(false));
@@ -73,7 +83,7 @@ where
             if !is_decoded.load(Ordering::Relaxed) {
                 service.count_undecodable(response.headers());
             }
-            Ok(response)
+            Ok(response.map(|body| tonic::body::Body::new(CountedBody::new(body, permit))))
         })
     }
 }

@@ -5,6 +5,7 @@
 
 mod bucket_key;
 mod cli;
+mod connections;
 mod counters;
 mod current_rules;
 mod failure;
@@ -15,6 +16,7 @@ mod hits;
 mod listeners;
 mod logging;
 mod metrics;
+mod open_responses;
 mod overrides;
 mod quota_service;
 mod response;

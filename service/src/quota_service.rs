@@ -70,6 +70,15 @@ impl QuotaService {
         self.count_failure("undecodable", "", &message);
     }
 
+    /// The answer to a request that is one too many.
+    pub(crate) fn too_many_pending(&self) -> Status {
+        self.counters.errors.increment();
+        self.count_failure("too_many_pending", "", &"");
+        Status::resource_exhausted(
+            "--max-pending: there are as many pending requests as are allowed",
+        )
+    }
+
     /// Decides each descriptor by itself: one that cannot be decided neither keeps the others from
     /// being charged nor hides that one of them is over its limit.
     async fn respond(&self, request: &RateLimitRequest) -> Result<RateLimitResponse, Status> {

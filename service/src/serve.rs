@@ -1,23 +1,24 @@
 //! Runs the service: starts its servers, waits for a signal, and drains.
 
+use core::convert::Infallible;
 use core::time::Duration;
 use std::path::Path;
 use std::sync::Arc;
 
 use axum::Router;
+use futures_util::stream::{Stream, unfold};
 use tidegate::Limiter;
-use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tonic::server::NamedService as _;
-use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Identity, Server, ServerTlsConfig};
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 use tracing::{info, warn};
 
 use crate::cli::ServeOptions;
+use crate::connections::{Connection, Listener, Protocol};
 use crate::counters::Counters;
 use crate::current_rules::CurrentRules;
 use crate::failure::Failure;
@@ -32,6 +33,11 @@ use crate::store_options::StoreOptions;
 
 /// The longest time for a connection to answer a keepalive ping, or for a TLS handshake.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The most connections for HTTP. They have a bound of their own, so that health probes are answered
+/// while all connections for gRPC are taken; together with those, the default fits into the 1024 file
+/// descriptors that a process commonly may have.
+const MAX_HTTP_CONNECTIONS: u32 = 64;
 
 /// Serves until SIGTERM or SIGINT, then lets pending requests finish.
 pub(crate) fn run(options: &ServeOptions) -> Result<(), Failure> {
@@ -61,7 +67,8 @@ async fn serve(options: &ServeOptions) -> Result<(), Failure> {
         options.request_timeout,
         Arc::clone(&counters),
     );
-    let service = QuotaServer::new(service, options.max_message_size as usize);
+    let service =
+        QuotaServer::new(service, options.max_message_size as usize, options.max_pending as usize);
     let (draining, drain_seen) = watch::channel(false);
     let (grpc_stop, grpc_stopped) = watch::channel(false);
     let (http_stop, http_stopped) = watch::channel(false);
@@ -74,14 +81,18 @@ async fn serve(options: &ServeOptions) -> Result<(), Failure> {
             .add_service(service)
             .add_service(grpc_health)
             .serve_with_incoming_shutdown(
-                TcpIncoming::from(listeners.grpc).with_nodelay(Some(true)),
+                incoming(Listener::new(listeners.grpc, Protocol::Grpc, options.max_connections)),
                 until_set(grpc_stopped),
             ),
     );
     let metrics = Metrics::new(Arc::clone(&counters), Arc::clone(&rules));
     let store = store_options.store().clone();
     let routes = health::routes(store_options.clone(), metrics, drain_seen);
-    let mut http = spawn_http(listeners.http, routes, http_stopped);
+    let mut http = spawn_http(
+        Listener::new(listeners.http, Protocol::Http, MAX_HTTP_CONNECTIONS),
+        routes,
+        http_stopped,
+    );
     if let Some(file) = ports_file {
         file.write(grpc_address.port(), http_address.port())?;
     }
@@ -199,8 +210,16 @@ fn read(option: &str, path: &Path) -> Result<Vec<u8>, Failure> {
         .map_err(|error| Failure::Configuration(format!("{option} {}: {error}", path.display())))
 }
 
+/// The connections as a stream, which never ends.
+fn incoming(listener: Listener) -> impl Stream<Item = Result<Connection, Infallible>> {
+    unfold(listener, async |mut listener| {
+        let (connection, _) = listener.next().await;
+        Some((Ok(connection), listener))
+    })
+}
+
 fn spawn_http(
-    listener: TcpListener,
+    listener: Listener,
     routes: Router,
     stop: watch::Receiver<bool>,
 ) -> JoinHandle<std::io::Result<()>> {

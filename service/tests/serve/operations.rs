@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use envoy_types::pb::envoy::service::ratelimit::v3::RateLimitRequest;
 use envoy_types::pb::envoy::service::ratelimit::v3::rate_limit_response::Code;
+use tokio::io::AsyncReadExt as _;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -165,6 +166,49 @@ async fn a_hangup_reloads_the_rules_and_keeps_buckets_and_rules_that_are_as_befo
     assert_eq!(check(client, "user", 1).await?.1.limit_remaining, 0, "the rules are kept");
     service.send("TERM")?;
     assert!(service.exited().await?.success());
+    Ok(())
+}
+
+#[tokio::test]
+async fn connections_above_the_bound_are_closed_and_health_is_answered() -> TestResult {
+    let options = ["--store", "memory://", "--limit", "9/h", "--max-connections", "2"];
+    let service = Service::start(&options).await?;
+    let open = || tokio::net::TcpStream::connect(("127.0.0.1", service.grpc));
+    let taken = [open().await?, open().await?];
+    let mut third = open().await?;
+    assert_eq!(third.read(&mut [0; 1]).await?, 0, "closed");
+    assert_eq!(service.get("/healthz")?, (200, "ok".to_owned()));
+    assert!(service.log()?.contains("connections are not accepted"));
+    drop(taken);
+    eventually(async || Ok(check(&mut service.client().await?, "user", 1).await?)).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn answers_that_a_client_does_not_read_are_bounded() -> TestResult {
+    let options = ["--store", "memory://", "--limit", "100/h", "--max-pending", "4"];
+    let service = Service::start(&options).await?;
+    // A client that lets the service send nothing of any answer.
+    let endpoint = Channel::from_shared(format!("http://127.0.0.1:{}", service.grpc))?;
+    let reads_nothing = Client::new(endpoint.initial_stream_window_size(0).connect().await?);
+    let unread: Vec<_> = (0..4)
+        .map(|_| {
+            let mut client = reads_nothing.clone();
+            tokio::spawn(async move { ask(&mut client, request("user", 1)).await })
+        })
+        .collect();
+    eventually(async || match service.get("/metrics")?.1.contains("{code=\"ok\"} 4") {
+        true => Ok(()),
+        false => Err("not yet".into()),
+    })
+    .await?;
+    let mut client = service.client().await?;
+    let refused = ask(&mut client, request("user", 1)).await.err().ok_or("answered")?;
+    assert_eq!(refused.code(), tonic::Code::ResourceExhausted);
+    assert!(unread.iter().all(|call| !call.is_finished()));
+    unread.iter().for_each(tokio::task::JoinHandle::abort);
+    drop(reads_nothing);
+    eventually(async || Ok(check(&mut service.client().await?, "user", 1).await?)).await?;
     Ok(())
 }
 
