@@ -125,6 +125,16 @@ def test_the_stubs_agree_with_the_native_module() -> None:
     run("mypy.stubtest", "tidegate", "--mypy-config-file", str(CONFIG))
 
 
+def test_editors_see_the_docstrings_of_the_native_module() -> None:
+    run_script = subprocess.run(
+        [sys.executable, str(CONFIG.parent / "stub_docs.py"), "--check"], capture_output=True, text=True, check=False
+    )
+    assert run_script.returncode == 0, "run bindings-python/stub_docs.py" + run_script.stderr
+    stub = (SOURCES / "tidegate" / "_tidegate.pyi").read_text()
+    for beginning in ["Decides whether keys may spend", "Spends `cost` tokens", "The answer to one check"]:
+        assert f'"""{beginning}' in stub
+
+
 def test_the_package_is_strictly_typed() -> None:
     run("mypy", "--strict", "--config-file", str(CONFIG), str(SOURCES))
 

@@ -53,6 +53,33 @@ __version__: Final[str]
 
 @final
 class Limit:
+    """How many tokens per period, and how many may be spent at once.
+
+    Written as text, `Limit("100/min burst 20")`, or as numbers,
+    `Limit(100, per=60, burst=20)` with `per` in seconds (a whole number of
+    nanoseconds). The burst is the count per period unless given. `name` is what
+    decisions call the limit; its canonical text unless given.
+
+    `Limit("unlimited")` allows every call, and `Limit("none")` refuses every call with a cost
+    above 0. No store is asked for either, and "unlimited" among other limits is as if it were not
+    there.
+
+    Equal limits have the same numbers, shape and name. `str()` gives the
+    canonical text.
+
+    Raises InvalidLimit when the text does not follow the grammar or the limit
+    breaks a bound; its `reason` names the bound.
+
+    >>> from tidegate import Limit
+    >>> limit = Limit("100/min burst 20", name="user")
+    >>> limit.tokens, limit.period, limit.burst, limit.shape, limit.name
+    (100, 60.0, 20, 'smooth', 'user')
+    >>> Limit(100, per=60, burst=20, name="user") == limit
+    True
+    >>> str(Limit("5000 / hour window"))
+    '5000/h window'
+    """
+
     @overload
     def __new__(
         cls,
@@ -72,21 +99,41 @@ class Limit:
         name: str | None = None,
     ) -> Self: ...
     @property
-    def tokens(self) -> int: ...
+    def tokens(self) -> int:
+        """Tokens per period; 2**64 - 1 for "unlimited", and 0 for "none"."""
     @property
-    def period(self) -> float: ...
+    def period(self) -> float:
+        """The period, in seconds; 0.0 for "unlimited" and "none"."""
     @property
-    def burst(self) -> int: ...
+    def burst(self) -> int:
+        """The most tokens that can be spent at once; 2**64 - 1 for "unlimited", and 0 for "none"."""
     @property
-    def shape(self) -> Literal["smooth", "stepped", "unlimited", "none"]: ...
+    def shape(self) -> Literal["smooth", "stepped", "unlimited", "none"]:
+        """How tokens come back: "smooth", evenly, one at a time; or "stepped", all tokens of a
+        period at once. For "unlimited" and "none" it is that word.
+        """
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """The name of this limit in decisions."""
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
     def __getnewargs__(self) -> tuple[str, None, None, str]: ...
 
 @final
 class Decision:
+    """The answer to one check. A refusal is a value, not an error: a decision is true when it
+    allows. Durations are in seconds.
+
+    >>> from tidegate import FakeClock, Limiter
+    >>> limiter = Limiter("2/s", clock=FakeClock())
+    >>> limiter.check("user:42", cost=2)
+    Decision(allowed=True, limit=2, remaining=0, retry_after=0.0, reset_after=1.0, limit_name='2/s', source='memory')
+    >>> decision = limiter.check("user:42")
+    >>> if not decision:
+    ...     print(f"try again in {decision.retry_after} s")
+    try again in 0.5 s
+    """
+
     def __new__(
         cls,
         *,
@@ -99,19 +146,34 @@ class Decision:
         source: Literal["memory", "shm", "redis", "lease", "fallback"] = "memory",
     ) -> Self: ...
     @property
-    def allowed(self) -> bool: ...
+    def allowed(self) -> bool:
+        """Whether the cost was charged. A refused check has changed nothing."""
     @property
-    def limit(self) -> int: ...
+    def limit(self) -> int:
+        """The burst of the limit that bound the answer, in tokens; 2**64 - 1 for "unlimited"."""
     @property
-    def remaining(self) -> int: ...
+    def remaining(self) -> int:
+        """The whole tokens that this limit could still spend at once, after this check; 2**64 - 1 for
+        "unlimited".
+        """
     @property
-    def retry_after(self) -> float: ...
+    def retry_after(self) -> float:
+        """Seconds until the same check would be allowed if nobody else came; 0.0
+        when it was allowed, and infinite when it never will be ("none").
+        """
     @property
-    def reset_after(self) -> float: ...
+    def reset_after(self) -> float:
+        """Seconds until the bucket of that limit is full again; infinite for "none"."""
     @property
-    def limit_name(self) -> str: ...
+    def limit_name(self) -> str:
+        """The name of the limit that bound the answer: the longest `retry_after` when
+        refused, the least `remaining` when allowed, the first on a tie.
+        """
     @property
-    def source(self) -> Literal["memory", "shm", "redis", "lease", "fallback"]: ...
+    def source(self) -> Literal["memory", "shm", "redis", "lease", "fallback"]:
+        """The source of the decision: the bucket in "memory", "shm" or "redis", a "lease" of the
+        bucket in Redis, or the limiter's "fallback" because its store fails.
+        """
     def __bool__(self) -> bool: ...
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
@@ -119,13 +181,77 @@ class Decision:
 
 @final
 class FakeClock:
+    """A clock that stands still until it is moved, for tests of code that uses a limiter in
+    memory.
+
+    `now` is in nanoseconds since the clock's zero, 0 to 2**64 - 1. Any number of limiters and
+    threads may share one clock.
+
+    >>> from tidegate import FakeClock, Limiter
+    >>> clock = FakeClock()
+    >>> limiter = Limiter("1/min", clock=clock)
+    >>> limiter.check("user:42").allowed, limiter.check("user:42").allowed
+    (True, False)
+    >>> clock.advance(60)
+    >>> limiter.check("user:42").allowed
+    True
+    """
+
     def __new__(cls, now: int = 0) -> Self: ...
-    def now(self) -> int: ...
-    def set(self, now: int) -> None: ...
-    def advance(self, by: _Seconds) -> None: ...
+    def now(self) -> int:
+        """The time that the clock shows, in nanoseconds."""
+    def set(self, now: int) -> None:
+        """Sets the clock to `now` nanoseconds, which may be earlier than what it shows."""
+    def advance(self, by: _Seconds) -> None:
+        """Moves the clock forward by `by` seconds, rounded to the nearest nanosecond."""
 
 @final
 class Limiter:
+    """Decides whether keys may spend tokens, under one to four limits that all must allow.
+
+    Each of `limits` is a text, such as "100/min burst 20", or a Limit. `store` says where the
+    buckets live: "memory://" (in this limiter), "shm://name" (shared by the processes of this
+    machine), or the Redis that a fleet shares: its URL, "redis://[user:password@]host[:port][/database]",
+    "rediss://..." (TLS) or "redis+unix:///path", or a client that the program has already,
+    such as redis.Redis(), or redis.asyncio.Redis() for AsyncLimiter. Limiters with the same
+    `prefix` (1 to 256 bytes, "tidegate" unless given) and key share a bucket there; limiters with
+    other limits on one Redis must not all leave it out. `store_timeout` bounds each operation
+    on Redis, in seconds: 0.001 to 60. `clock` is a FakeClock, for memory only.
+
+    In memory each limit has room for `max_keys` keys that owe something, 1 to 100,000,000, a
+    million unless given. `on_full` says what happens to a new key when there is no room:
+    "evict_idlest" (unless given) drops the bucket that would be full soonest, "deny" refuses the
+    key. `pressure` counts both. For "shm://name" both are part of the URL.
+
+    `on_store_error` says what is answered while Redis fails: "raise" (unless given) raises a
+    StoreError; "allow" and "deny" answer that to everything; "local" goes on in this process with
+    one of `peers` equal shares of each limit. `peers` is how many processes use the bucket, 1 to
+    1,000,000. `store_health` counts such answers, whose source is "fallback".
+
+    A key that Redis has refused is refused again without asking until its `retry_after` has
+    passed, for at most `deny_cache` seconds: 0 (always ask) to 60, 0.1 unless given. What this
+    process gives back is known at once; what others give back is known that much later.
+
+    With `lease={"ttl": seconds, "max_share": fraction}` this process debits tokens of a busy key
+    ahead of time, spends them at a pace without asking Redis, and renews its slice in the
+    background. The ttl is 0.1 to 60 seconds; `max_share` is the largest share of the rate that
+    this process takes, 1 unless given. Leases are for `check`; the source is "lease".
+
+    `max_waiting` is how many callers may wait for one key in `acquire` at a time: 1 to 1,000,000,
+    10,000 unless given.
+
+    No connection is made before the first use. Use it from any thread, and in forked children.
+    As a context manager it closes at the end.
+
+    Raises InvalidLimit for a limit that cannot be kept, and InvalidArgument.
+
+    >>> from tidegate import Limiter
+    >>> limiter = Limiter("10/s burst 20", "1000/d")
+    >>> decision = limiter.check("user:42")
+    >>> decision.allowed, decision.remaining, decision.limit_name
+    (True, 19, '10/s burst 20')
+    """
+
     def __new__(
         cls,
         *limits: Limit | str,
@@ -143,20 +269,120 @@ class Limiter:
     ) -> Self: ...
     def __reduce__(self) -> Never: ...
     @property
-    def limits(self) -> tuple[Limit, ...]: ...
+    def limits(self) -> tuple[Limit, ...]:
+        """The limits, in the order given."""
     @property
-    def pressure(self) -> Pressure: ...
+    def pressure(self) -> Pressure:
+        """Counts what could not be kept because there was no room, since the buckets were made. For
+        "shm://name" it counts for all processes together; for Redis, which has bounds of its own,
+        it stays zero.
+
+        >>> limiter = Limiter("1/d", max_keys=1, on_full="deny")
+        >>> decisions = limiter.check_many([f"user:{n}" for n in range(100)])
+        >>> limiter.pressure.denied == sum(not decision.allowed for decision in decisions)
+        True
+        """
     @property
-    def store_health(self) -> StoreHealth: ...
-    def check(self, key: _Key, cost: SupportsIndex = 1) -> Decision: ...
-    def check_many(self, checks: Iterable[_Check]) -> list[Decision]: ...
-    def peek(self, key: _Key, cost: SupportsIndex = 1) -> Decision: ...
+    def store_health(self) -> StoreHealth:
+        """How the store has done: whether it is asked at present, how many calls on it failed, and
+        how many calls this limiter has answered itself, as `on_store_error` says.
+
+        >>> limiter = Limiter("10/s", store="redis://127.0.0.1:1", on_store_error="deny")
+        >>> limiter.check("k").source  # nobody listens there
+        'fallback'
+        >>> limiter.store_health
+        StoreHealth(state='closed', failures=1, fallbacks=1)
+        """
+    def check(self, key: _Key, cost: SupportsIndex = 1) -> Decision:
+        """Spends `cost` tokens of `key` if every limit allows. Never waits for tokens,
+        only for the store, with the interpreter free for other threads.
+
+        `key` is str (as UTF-8) or bytes of any length, or a sequence of one such key for each
+        limit, which names other buckets than a single key does. `cost` is 0 to 2**63 - 1; a cost
+        of 0 looks without spending, and peek answers for any cost without spending.
+
+        Raises InvalidArgument, CostTooLarge for a cost above a limit's burst, and on Redis
+        StoreError, StoreTimeout or CorruptBucket. After StoreTimeout the cost may or may not have
+        been charged.
+
+        >>> limiter = Limiter("10/min", "15/min")
+        >>> limiter.check(["user:1", "org:7"], cost=10).allowed
+        True
+        >>> limiter.check(["user:2", "org:7"], cost=10).limit_name
+        '15/min'
+        """
+    def check_many(self, checks: Iterable[_Check]) -> list[Decision]:
+        """Makes many checks in one go, each a key or a tuple of a key and a cost. Each is decided by
+        itself, in order; a refused one does not stop the others.
+
+        Raises the errors of check. A mistake in any of the arguments charges nothing. When the
+        store fails, other checks may have been charged.
+
+        >>> decisions = Limiter("10/s").check_many(["a", ("a", 9), ("a", 1)])
+        >>> [decision.allowed for decision in decisions]
+        [True, True, False]
+        """
+    def peek(self, key: _Key, cost: SupportsIndex = 1) -> Decision:
+        """Answers what check would answer now, and spends nothing. So `remaining` and `reset_after` of
+        an allowed peek are those after the charge that a check would make. A cost of 0 is always
+        allowed, and tells what the buckets hold.
+
+        Another caller may spend the tokens before a check that follows: to spend, call check alone.
+
+        Raises the errors of check.
+
+        >>> limiter = Limiter("2/d")
+        >>> limiter.check("job", cost=2).allowed
+        True
+        >>> limiter.peek("job").allowed
+        False
+        >>> limiter.peek("job", cost=0).remaining
+        0
+        """
     def reserve(
         self, key: _Key, cost: SupportsIndex = 1, *, max_wait: _Seconds | None = None
-    ) -> Reservation: ...
+    ) -> Reservation:
+        """Takes the next slot for `cost` tokens if it is at most `max_wait` seconds away, or however
+        far away it is when `max_wait` is None. Never waits for tokens: they are charged now, to be
+        spent after the reservation's `delay`. When the slot is too far away the reservation is
+        refused and has charged nothing.
+
+        Slots are handed out first come, first served, whatever their cost.
+
+        Raises the errors of check.
+
+        >>> limiter = Limiter("2/s burst 1", clock=FakeClock())
+        >>> [limiter.reserve("job").delay for _ in range(3)]
+        [0.0, 0.5, 1.0]
+        >>> limiter.reserve("job", max_wait=1).allowed
+        False
+        """
     def acquire(
         self, key: _Key, cost: SupportsIndex = 1, *, timeout: _Seconds | None = None
-    ) -> Decision: ...
+    ) -> Decision:
+        """Waits until `cost` tokens may be spent, and spends them. Callers for one key wait in a line,
+        first come, first served; nobody polls. Answers the decision, which is allowed.
+
+        Tokens that would come later than `timeout` seconds raise RateLimited at once, and nothing
+        is charged; None waits however long it takes. So does a caller too many: `max_waiting` of
+        them can wait for a key. When the wait is interrupted (Ctrl-C, or whatever a signal handler
+        raises) the caller leaves the line, and those behind it move up. `hold` reaches those who
+        wait, in other processes within 0.1 s. With a FakeClock nobody waits: the clock is moved to
+        the slot. Where time.sleep has been replaced (gevent), the caller reserves a slot of its own
+        and sleeps with that.
+
+        Raises RateLimited, StoreError when the limiter is closed meanwhile, and the errors of check.
+
+        >>> clock = FakeClock()
+        >>> limiter = Limiter("2/s burst 1", clock=clock)
+        >>> for _ in range(3):
+        ...     decision = limiter.acquire("vendor")
+        >>> clock.now() / 1e9
+        1.0
+        >>> limiter.acquire("vendor", timeout=0.1)
+        Traceback (most recent call last):
+        tidegate.RateLimited: rate limited: no slot within the timeout; try again in 400ms
+        """
     def reserving(
         self,
         key: _Key,
@@ -164,13 +390,89 @@ class Limiter:
         timeout: _Seconds | None = None,
         *,
         on_error: Literal["cancel", "settle"] = "cancel",
-    ) -> Reserving: ...
-    def waiting(self, key: _Key) -> Waiting: ...
-    def settle(self, key: _Key, charged: SupportsIndex, actual: SupportsIndex) -> Decision: ...
-    def credit(self, key: _Key, tokens: SupportsIndex) -> Decision: ...
-    def hold(self, key: _Key, wait: _Seconds) -> Decision: ...
-    def reset(self, key: _Key) -> Decision: ...
-    def close(self) -> None: ...
+    ) -> Reserving:
+        """Charges an estimate for a `with` block. Entering waits as acquire does; the block gets a
+        Charge, whose settle corrects the charge once the true cost is known. What is neither settled
+        nor cancelled in the block counts as used at the estimate. An exception that leaves the block
+        gives all of the tokens back, unless `on_error` is "settle", which keeps the estimate. A
+        failure of the store meanwhile does not replace that exception; the estimate stays charged.
+        It stays charged too after a settle that failed with a StoreError, because the store may have
+        carried it out.
+
+        Raises InvalidArgument for `on_error`. Entering raises the errors of acquire.
+
+        >>> limiter = Limiter("60000/min", clock=FakeClock())
+        >>> with limiter.reserving("model", cost=4_000, timeout=10) as charge:
+        ...     used = 1_500  # call the model here
+        ...     decision = charge.settle(used)
+        >>> decision.remaining
+        58500
+        >>> with limiter.reserving("model", cost=4_000):
+        ...     raise ConnectionError("the model cannot be reached")
+        Traceback (most recent call last):
+        ConnectionError: the model cannot be reached
+        >>> limiter.peek("model", cost=0).remaining
+        58500
+        """
+    def waiting(self, key: _Key) -> Waiting:
+        """The callers that wait for `key` in acquire, in this process and on this limiter: how many, for
+        how many tokens together, and for how many seconds still, until the last of them is served.
+
+        Raises InvalidArgument, and StoreError when the limiter is closed.
+
+        >>> Limiter("10/s").waiting("vendor")
+        Waiting(callers=0, tokens=0, until=0.0)
+        """
+    def settle(self, key: _Key, charged: SupportsIndex, actual: SupportsIndex) -> Decision:
+        """Corrects a charge once its true size is known: `charged` tokens were taken and `actual`
+        were used, each 0 to 2**63 - 1. The difference is given back, or taken even if the limit
+        does not allow it, above the burst too. Answers what the buckets then hold, as peek does.
+
+        Raises the errors of check, except CostTooLarge.
+
+        >>> limiter = Limiter("60000/min", clock=FakeClock())
+        >>> limiter.check("model", 4_000).remaining
+        56000
+        >>> limiter.settle("model", charged=4_000, actual=1_500).remaining
+        58500
+        """
+    def credit(self, key: _Key, tokens: SupportsIndex) -> Decision:
+        """Gives `tokens` back, 0 to 2**63 - 1, never above full. Answers as settle does.
+
+        Raises the errors of settle.
+
+        >>> limiter = Limiter("10/s", clock=FakeClock())
+        >>> limiter.check("k", 8).remaining, limiter.credit("k", 5).remaining
+        (2, 7)
+        """
+    def hold(self, key: _Key, wait: _Seconds) -> Decision:
+        """Pauses for `wait` seconds, because the far side said so (Retry-After). A smooth limit has
+        exactly one token at the end of the pause, and the rest arrive at the normal pace. Of two
+        holds the later end counts; no hold is longer than 104 days. Those who wait in acquire
+        wait until after it; a reservation keeps its time. Answers as settle does.
+
+        Raises the errors of settle.
+
+        >>> limiter = Limiter("50/s", clock=FakeClock())
+        >>> limiter.hold("vendor", 30).remaining
+        0
+        >>> limiter.check("vendor").retry_after
+        30.0
+        """
+    def reset(self, key: _Key) -> Decision:
+        """Makes the buckets full: all that they owe is forgotten, holds included. Answers as settle
+        does.
+
+        Raises the errors of settle.
+
+        >>> limiter = Limiter("10/s", clock=FakeClock())
+        >>> limiter.check("k", 8).remaining, limiter.reset("k").remaining
+        (2, 10)
+        """
+    def close(self) -> None:
+        """Closes the limiter: later calls raise StoreError. Closing it twice does no harm. Leased
+        tokens are given back, which takes `store_timeout` at most.
+        """
     def __enter__(self) -> Self: ...
     def __exit__(
         self,
@@ -191,47 +493,122 @@ class Limiter:
 
 @final
 class Pressure:
+    """Counts what a store with a bounded number of keys could not keep. When either number grows,
+    `max_keys` is too small for the keys that owe something.
+
+    >>> from tidegate import Limiter
+    >>> Limiter("10/s").pressure
+    Pressure(evicted=0, denied=0)
+    """
+
     @property
-    def evicted(self) -> int: ...
+    def evicted(self) -> int:
+        """How many buckets were dropped for new keys although they owed something. Their keys may
+        spend again what they had owed.
+        """
     @property
-    def denied(self) -> int: ...
+    def denied(self) -> int:
+        """How many calls were refused because there was no room for their new key."""
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
 
 @final
 class StoreHealth:
+    """How a limiter's store has done. Memory cannot fail, so that all of it stays zero there.
+
+    `state` is the circuit breaker's: "closed" sends calls to the store; "open" answers them at
+    once, because the store keeps failing; "half_open" sends one call, which finds out whether the
+    store works again.
+
+    >>> from tidegate import Limiter
+    >>> Limiter("10/s").store_health
+    StoreHealth(state='closed', failures=0, fallbacks=0)
+    """
+
     @property
-    def state(self) -> Literal["closed", "open", "half_open"]: ...
+    def state(self) -> Literal["closed", "open", "half_open"]:
+        """The state of the breaker: "closed", "open" or "half_open"."""
     @property
-    def failures(self) -> int: ...
+    def failures(self) -> int:
+        """How many calls on the store failed."""
     @property
-    def fallbacks(self) -> int: ...
+    def fallbacks(self) -> int:
+        """How many calls the limiter has answered itself, as its `on_store_error` says."""
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
 
 @final
 class Waiting:
+    """The callers that wait for a key in `acquire`."""
+
     @property
-    def callers(self) -> int: ...
+    def callers(self) -> int:
+        """The number of callers."""
     @property
-    def tokens(self) -> int: ...
+    def tokens(self) -> int:
+        """The tokens that they wait for."""
     @property
-    def until(self) -> float: ...
+    def until(self) -> float:
+        """Seconds until the last of them is served; 0 when nobody waits."""
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
 
 @final
 class Reservation:
+    """Tokens charged ahead of time, to be spent once `delay` has passed. A reservation is true when
+    it is `allowed`; when its slot was too far away it is false and has charged nothing.
+
+    `Limiter.reserve` makes it. Its tokens count as spent when it is thrown away. Either `cancel`
+    or `settle` uses it up.
+
+    >>> from tidegate import FakeClock, Limiter
+    >>> limiter = Limiter("60000/min", clock=FakeClock())
+    >>> reservation = limiter.reserve("model", cost=4_000)
+    >>> reservation.allowed, reservation.delay, reservation.cost
+    (True, 0.0, 4000)
+    >>> reservation.settle(actual=1_500).remaining  # what the call turned out to cost
+    58500
+    """
+
     @property
-    def allowed(self) -> bool: ...
+    def allowed(self) -> bool:
+        """Whether the tokens were charged."""
     @property
-    def delay(self) -> float: ...
+    def delay(self) -> float:
+        """Seconds to wait before spending, from when it was made; infinite when it is refused."""
     @property
-    def decision(self) -> Decision: ...
+    def decision(self) -> Decision:
+        """The buckets after the charge, as after an allowed check. When it is refused, `retry_after`
+        is the least wait after which the same call, with the same `max_wait`, would get a slot if
+        nobody else came.
+        """
     @property
-    def cost(self) -> int: ...
-    def cancel(self) -> bool: ...
-    def settle(self, actual: SupportsIndex) -> Decision: ...
+    def cost(self) -> int:
+        """The tokens that were asked for."""
+    def cancel(self) -> bool:
+        """Gives an unused slot back, and says whether all of it came back. A bucket that nobody has
+        charged since becomes what it was. Nothing comes back when others have charged the bucket
+        since; `Limiter.credit` returns tokens in any case. Also False when it was refused, or has
+        been cancelled or settled before. After a StoreError it can be called again.
+
+        Raises StoreError when the limiter is closed, and on Redis its errors.
+
+        >>> from tidegate import FakeClock, Limiter
+        >>> limiter = Limiter("1/min", clock=FakeClock())
+        >>> reservation = limiter.reserve("job")
+        >>> reservation.cancel(), limiter.peek("job", 0).remaining
+        (True, 1)
+        >>> reservation.cancel()
+        False
+        """
+    def settle(self, actual: SupportsIndex) -> Decision:
+        """Corrects the charge once its true size is known, as `Limiter.settle` does: `actual` is the
+        number of tokens that were used, 0 to 2**63 - 1. After a StoreError it can be called again; after
+        a StoreTimeout, the store may have carried it out.
+
+        Raises InvalidArgument when it was refused, or has been cancelled or settled before,
+        and the errors of `Limiter.settle`.
+        """
     def __bool__(self) -> bool: ...
     def _advance(self) -> None: ...
     def _require(self, key: _Key) -> None: ...
