@@ -16,7 +16,8 @@ const DOWN: &str = "redis://127.0.0.1:1";
 const FOREVER: u64 = u64::MAX;
 
 fn limiter(store: &str, limits: &[&str]) -> Result<Limiter, Error> {
-    let builder = Limiter::builder().store_url(store);
+    // Limiters with other limits have buckets of their own.
+    let builder = Limiter::builder().store_url(store).prefix(&limits.join(", "));
     limits.iter().fold(builder, |builder, limit| builder.limit(limit)).build()
 }
 
@@ -153,7 +154,7 @@ fn a_mixed_limiter_has_the_store_and_the_options_of_the_others() -> Tested {
     };
     assert!(leased("100/s").is_ok() && leased("none").is_ok() && leased("1/h").is_err());
     let denying = Limiter::builder().limit("unlimited").limit("5/s").store_url(DOWN);
-    let denying = denying.on_store_error(OnStoreError::Deny).build()?;
+    let denying = denying.prefix("denying").on_store_error(OnStoreError::Deny).build()?;
     let denied = denying.check("k", 1)?;
     assert_eq!((denied.allowed, denying.limit_name(&denied)), (false, "5/s"));
     Ok(())

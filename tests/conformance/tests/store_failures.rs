@@ -144,7 +144,8 @@ fn one_call_at_a_time_finds_out() {
 fn a_store_and_its_failures_are_shared() {
     let store = tidegate::Store::open("redis://127.0.0.1:1", PATIENT).expect("a store");
     let built = |on_store_error| {
-        let builder = Limiter::builder().limit("10/s").store(store.clone());
+        // Another test has limiters with other limits on this URL.
+        let builder = Limiter::builder().limit("10/s").store(store.clone()).prefix("shared");
         builder.on_store_error(on_store_error).build().expect("a limiter")
     };
     let (raises, allows) = (built(OnStoreError::Raise), built(OnStoreError::Allow));
