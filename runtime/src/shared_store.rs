@@ -16,7 +16,7 @@ pub(crate) struct SharedStore {
     pub(crate) guarded: GuardedStore,
     /// Tidegate's own connections; `None` over a client of the program's own.
     pub(crate) native: Option<Arc<RedisStore>>,
-    /// Who has the default prefix of this Redis.
+    /// The limits that have the default prefix of this Redis.
     pub(crate) default_prefix: Arc<DefaultPrefix>,
     /// The number of limiters that are open.
     limiters: AtomicUsize,
