@@ -151,6 +151,11 @@ const RUST_ONLY: &[(&str, &str, &[&str])] = &[
         "the message and the cause of StoreError in other languages",
         &["cause", "message", "new"],
     ),
+    (
+        "StoredKey",
+        "the form in which a store keeps a key, for hosts that store buckets themselves",
+        &["as_bytes", "is_digest", "new", "text"],
+    ),
     ("Waiting", "a record in other languages", &["callers", "tokens", "until"]),
     ("WallClock", "a clock for Bucket", &[]),
 ];
