@@ -109,6 +109,14 @@ def test_a_client_gains_nothing_by_repeating_the_header(start):
     assert statuses(envoy, 6, headers=key("a,b")) == [200] * 5 + [429]
 
 
+def test_headers_that_take_all_memory_of_the_filter_are_answered(start):
+    """Each is below Envoy's own bound of 60 KiB for all headers."""
+    envoy = start(HEADER)
+    for count in (2, 3, 29):
+        assert fetch(envoy, headers=key("x" * (58_000 // count)) * count).status == 400
+    assert statuses(envoy, 6, headers=key("x" * 60_000)) == [200] * 5 + [429]
+
+
 def test_any_value_of_the_header_is_a_key_with_a_bucket_of_its_own(start):
     envoy = start(HEADER)
     values = [b"", b"caf\xe9", b"caf\xe8", b"\xff\xfe", "schlüssel".encode()]
