@@ -63,7 +63,7 @@ export class StoreBuckets {
       const numbers = this.#native.checkLeased(key, cost);
       if (numbers != null) return Promise.resolve(this.#readLocal(numbers));
     }
-    if (typeof key === 'string') return this.#batch.check(key, cost);
+    if (typeof key === 'string' && typeof cost === 'number') return this.#batch.check(key, cost);
     return this.#decision((queue, id) => this.#native.check(key, cost, queue, id));
   }
 

@@ -11,6 +11,7 @@ mod keys;
 mod limiter;
 mod millis;
 mod reservation;
+mod tokens;
 
 pub use answer::Failure;
 pub use completions::{Answers, Completion, Completions};

@@ -15,6 +15,7 @@ use crate::answer::{Failure, local_record};
 use crate::completions::{Completions, Reply};
 use crate::keys::{KeyBytes, KeyOrKeys};
 use crate::millis::{in_millis, in_nanos};
+use crate::tokens::{TokensInput, tokens};
 
 /// A limiter of the crate `tidegate`.
 #[napi]
@@ -150,7 +151,7 @@ pub struct CheckInput {
     /// One key for all limits, or one for each.
     pub key: KeyOrKeys,
     /// Tokens to spend.
-    pub cost: f64,
+    pub cost: TokensInput,
 }
 
 /// Each operation is started, and its answer comes to `completions` under the number `id`. If the
@@ -181,10 +182,10 @@ impl NativeLimiter {
 
     /// Answers with a decision.
     #[napi]
-    pub fn check(&self, key: KeyOrKeys, cost: f64, completions: &Completions, id: u32) {
+    pub fn check(&self, key: KeyOrKeys, cost: TokensInput, completions: &Completions, id: u32) {
         let ticket = completions.ticket(id);
         let done = move |answer: Result<_, _>| ticket.settle(answer.map(Reply::Decision));
-        self.0.check_then(&KeyBytes::from(&key), cost as u64, done);
+        self.0.check_then(&KeyBytes::from(&key), tokens(&cost), done);
     }
 
     /// Makes the checks of one turn of the event loop, and answers each with a decision. `keys` are
@@ -216,8 +217,8 @@ impl NativeLimiter {
     /// Checks on this thread, for a limiter that is not remote. Returns the numbers of
     /// `answer::local_record`, because an object with names takes longer to make than the check.
     #[napi]
-    pub fn check_local(&self, key: KeyOrKeys, cost: f64) -> Either<Vec<f64>, Failure> {
-        match self.0.check(&KeyBytes::from(&key), cost as u64) {
+    pub fn check_local(&self, key: KeyOrKeys, cost: TokensInput) -> Either<Vec<f64>, Failure> {
+        match self.0.check(&KeyBytes::from(&key), tokens(&cost)) {
             Ok(decision) => Either::A(local_record(&decision).into()),
             Err(error) => Either::B(Failure::from(&error)),
         }
@@ -226,17 +227,17 @@ impl NativeLimiter {
     /// Checks on this thread against a slice that this process has leased. Returns the numbers of
     /// `answer::local_record`, or nothing if the store must be asked.
     #[napi]
-    pub fn check_leased(&self, key: KeyOrKeys, cost: f64) -> Option<Vec<f64>> {
-        let decision = self.0.check_leased(&KeyBytes::from(&key), cost as u64)?;
+    pub fn check_leased(&self, key: KeyOrKeys, cost: TokensInput) -> Option<Vec<f64>> {
+        let decision = self.0.check_leased(&KeyBytes::from(&key), tokens(&cost))?;
         Some(local_record(&decision).into())
     }
 
     /// Answers with the decision that a check would take.
     #[napi]
-    pub fn peek(&self, key: KeyOrKeys, cost: f64, completions: &Completions, id: u32) {
+    pub fn peek(&self, key: KeyOrKeys, cost: TokensInput, completions: &Completions, id: u32) {
         let ticket = completions.ticket(id);
         let done = move |answer: Result<_, _>| ticket.settle(answer.map(Reply::Decision));
-        self.0.peek_then(&KeyBytes::from(&key), cost as u64, done);
+        self.0.peek_then(&KeyBytes::from(&key), tokens(&cost), done);
     }
 
     /// Answers with a decision for each.
@@ -244,7 +245,7 @@ impl NativeLimiter {
     pub fn check_many(&self, checks: Vec<CheckInput>, completions: &Completions, id: u32) {
         let ticket = completions.ticket(id);
         let checks: Vec<_> =
-            checks.iter().map(|check| (KeyBytes::from(&check.key), check.cost as u64)).collect();
+            checks.iter().map(|check| (KeyBytes::from(&check.key), tokens(&check.cost))).collect();
         let checks = checks.iter().map(|(key, cost)| (Keys::from(key), *cost));
         let done = move |answer: Result<_, _>| ticket.settle(answer.map(Reply::Decisions));
         self.0.check_many_then(checks, done);
@@ -253,8 +254,12 @@ impl NativeLimiter {
     /// Spends tokens that are there now and that nobody waits for, on this thread. Returns the
     /// numbers of `answer::local_record`, or nothing if the caller must wait.
     #[napi]
-    pub fn acquire_now(&self, key: KeyOrKeys, cost: f64) -> Option<Either<Vec<f64>, Failure>> {
-        match self.0.acquire_now(&KeyBytes::from(&key), cost as u64) {
+    pub fn acquire_now(
+        &self,
+        key: KeyOrKeys,
+        cost: TokensInput,
+    ) -> Option<Either<Vec<f64>, Failure>> {
+        match self.0.acquire_now(&KeyBytes::from(&key), tokens(&cost)) {
             Ok(decision) => decision.map(|decision| Either::A(local_record(&decision).into())),
             Err(error) => Some(Either::B(Failure::from(&error))),
         }
@@ -266,7 +271,7 @@ impl NativeLimiter {
     pub fn acquire(
         &self,
         key: KeyOrKeys,
-        cost: f64,
+        cost: TokensInput,
         timeout_ms: f64,
         completions: &Completions,
         id: u32,
@@ -281,16 +286,16 @@ impl NativeLimiter {
                 Err(error) => Err(error),
             });
         };
-        NativeWaiter(self.0.acquire_then(&KeyBytes::from(&key), cost as u64, Some(timeout), done))
+        NativeWaiter(self.0.acquire_then(&KeyBytes::from(&key), tokens(&cost), Some(timeout), done))
     }
 
     /// The callers that wait for a key, or the reason why that is not known.
     #[napi]
     pub fn waiting(&self, key: KeyOrKeys) -> Either<WaitingCounts, Failure> {
         match self.0.waiting(&KeyBytes::from(&key)) {
-            Ok(Waiting { callers, tokens, until, .. }) => Either::A(WaitingCounts {
+            Ok(Waiting { callers, tokens: waiting, until, .. }) => Either::A(WaitingCounts {
                 callers: callers as f64,
-                tokens: tokens as f64,
+                tokens: waiting as f64,
                 until_ms: in_millis(until),
             }),
             Err(error) => Either::B(Failure::from(&error)),
@@ -302,7 +307,7 @@ impl NativeLimiter {
     pub fn reserve(
         &self,
         key: KeyOrKeys,
-        cost: f64,
+        cost: TokensInput,
         max_wait_ms: f64,
         completions: &Completions,
         id: u32,
@@ -312,7 +317,7 @@ impl NativeLimiter {
         let done = move |answer: Result<Reservation, _>| {
             ticket.settle(answer.map(|made| Reply::Reservation(CancelOnDrop::from(made))));
         };
-        self.0.reserve_then(&KeyBytes::from(&key), cost as u64, Some(max_wait), done);
+        self.0.reserve_then(&KeyBytes::from(&key), tokens(&cost), Some(max_wait), done);
     }
 
     /// Answers with a decision.
@@ -320,19 +325,25 @@ impl NativeLimiter {
     pub fn settle(
         &self,
         key: KeyOrKeys,
-        charged: f64,
-        actual: f64,
+        charged: TokensInput,
+        actual: TokensInput,
         completions: &Completions,
         id: u32,
     ) {
-        let operation = Operation::Settle { charged: charged as u64, actual: actual as u64 };
+        let operation = Operation::Settle { charged: tokens(&charged), actual: tokens(&actual) };
         self.run(&key, operation, completions, id);
     }
 
     /// Answers with a decision.
     #[napi]
-    pub fn credit(&self, key: KeyOrKeys, tokens: f64, completions: &Completions, id: u32) {
-        self.run(&key, Operation::Credit { tokens: tokens as u64 }, completions, id);
+    pub fn credit(
+        &self,
+        key: KeyOrKeys,
+        returned: TokensInput,
+        completions: &Completions,
+        id: u32,
+    ) {
+        self.run(&key, Operation::Credit { tokens: tokens(&returned) }, completions, id);
     }
 
     /// Answers with a decision.

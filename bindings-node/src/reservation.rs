@@ -9,6 +9,7 @@ use tidegate::{Error, Reservation};
 use crate::answer::record;
 use crate::completions::{Completions, Reply};
 use crate::millis::in_millis;
+use crate::tokens::{TokensInput, tokens};
 
 /// The answer to a reserve.
 #[napi(object, object_from_js = false)]
@@ -43,7 +44,7 @@ impl NativeReservation {
     /// Corrects the charge to the `actual` tokens, and answers with a decision. Fails if the
     /// reservation is settled or cancelled already.
     #[napi]
-    pub fn settle(&self, actual: f64, completions: &Completions, id: u32) {
+    pub fn settle(&self, actual: TokensInput, completions: &Completions, id: u32) {
         let ticket = completions.ticket(id);
         // Not locked any more when the answer comes, which may be at once and on this thread.
         let made = self.0.lock().take();
@@ -51,7 +52,7 @@ impl NativeReservation {
             None => ticket.settle(Err(Error::Store("the reservation is over".into()))),
             Some(made) => {
                 let held = Arc::clone(&self.0);
-                made.settle_then(actual as u64, move |answer, again| {
+                made.settle_then(tokens(&actual), move |answer, again| {
                     *held.lock() = again;
                     ticket.settle(answer.map(Reply::Decision));
                 });

@@ -3,6 +3,7 @@
 use core::time::Duration;
 use std::sync::Arc;
 
+use pyo3::IntoPyObjectExt as _;
 use pyo3::exceptions::{PyOverflowError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{
@@ -11,7 +12,7 @@ use pyo3::types::{
 use tidegate::bindings::{
     invalid_deny_cache, invalid_max_keys, invalid_max_waiting, invalid_store_timeout,
 };
-use tidegate::{LeaseOptions, ManualClock, OnFull};
+use tidegate::{Cost, LeaseOptions, ManualClock, OnFull};
 
 use crate::clients::ClientConnection;
 use crate::clock::FakeClock;
@@ -20,6 +21,7 @@ use crate::seconds;
 
 const KEY_TYPES: &str = "str or bytes, or a sequence of them";
 const MAX_TOKENS: i64 = i64::MAX;
+const WHOLE: &str = "a whole number, or a sequence of one for each limit";
 
 /// The `key` argument: one key for all limits, borrowed from a `str` or `bytes`, or a sequence of
 /// one key per limit. The limiter checks their number and lengths.
@@ -88,7 +90,7 @@ pub(crate) fn one_key<'a>(object: Borrowed<'a, '_, PyAny>) -> PyResult<Option<&'
 }
 
 /// The `checks` argument of `check_many`: each is a key or a tuple of a key and a cost.
-pub(crate) struct Checks<'py>(Vec<(Bound<'py, PyAny>, u64)>);
+pub(crate) struct Checks<'py>(Vec<(Bound<'py, PyAny>, Cost)>);
 
 impl<'a, 'py> FromPyObject<'a, 'py> for Checks<'py> {
     type Error = PyErr;
@@ -101,12 +103,12 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Checks<'py> {
         let read = |check: PyResult<Bound<'py, PyAny>>| {
             let check = check?;
             let Some(pair) = check.cast::<PyTuple>().ok().filter(|tuple| tuple.len() == 2) else {
-                return Ok((check, 1));
+                return Ok((check, Cost::same(1)));
             };
             let second = pair.get_item(1)?;
             // A tuple of two keys is one key per limit.
             if one_key(second.as_borrowed())?.is_some() {
-                return Ok((check, 1));
+                return Ok((check, Cost::same(1)));
             }
             Ok((pair.get_item(0)?, cost(&second)?))
         };
@@ -118,7 +120,7 @@ impl Checks<'_> {
     /// Calls `use_them` with the checks in the limiter's form.
     pub(crate) fn lend<R>(
         &self,
-        use_them: impl FnOnce(Vec<(tidegate::Keys<'_>, u64)>) -> R,
+        use_them: impl FnOnce(Vec<(tidegate::Keys<'_>, Cost)>) -> R,
     ) -> PyResult<R> {
         let read = self.0.iter().map(|(key, _)| key.extract::<Keys<'_>>());
         let keys = read.collect::<PyResult<Vec<_>>>()?;
@@ -140,30 +142,61 @@ pub(crate) fn given(object: &Bound<'_, PyAny>) -> PyResult<Option<Py<PyAny>>> {
     Ok(Some(object.clone().unbind()))
 }
 
-/// A cost in tokens: a whole number, but not a `bool`.
-pub(crate) fn cost(object: &Bound<'_, PyAny>) -> PyResult<u64> {
-    whole_tokens("cost", object)
+/// A cost in tokens: a whole number, but not a `bool`, or a sequence of one for each limit.
+pub(crate) fn cost(object: &Bound<'_, PyAny>) -> PyResult<Cost> {
+    tokens_of("cost", object)
 }
 
 /// The number of tokens that were charged.
-pub(crate) fn charged(object: &Bound<'_, PyAny>) -> PyResult<u64> {
-    whole_tokens("charged", object)
+pub(crate) fn charged(object: &Bound<'_, PyAny>) -> PyResult<Cost> {
+    tokens_of("charged", object)
 }
 
 /// The number of tokens that were used.
-pub(crate) fn actual(object: &Bound<'_, PyAny>) -> PyResult<u64> {
-    whole_tokens("actual", object)
+pub(crate) fn actual(object: &Bound<'_, PyAny>) -> PyResult<Cost> {
+    tokens_of("actual", object)
 }
 
 /// The number of tokens to give back.
-pub(crate) fn tokens(object: &Bound<'_, PyAny>) -> PyResult<u64> {
-    whole_tokens("tokens", object)
+pub(crate) fn tokens(object: &Bound<'_, PyAny>) -> PyResult<Cost> {
+    tokens_of("tokens", object)
 }
 
-fn whole_tokens(name: &'static str, object: &Bound<'_, PyAny>) -> PyResult<u64> {
+#[inline]
+fn tokens_of(name: &'static str, object: &Bound<'_, PyAny>) -> PyResult<Cost> {
+    // Most costs are one number.
+    if object.is_exact_instance_of::<PyInt>() || object.cast::<PySequence>().is_err() {
+        return whole_tokens(name, object, WHOLE).map(Cost::same);
+    }
+    tokens_of_each(name, object)
+}
+
+#[cold]
+#[inline(never)]
+fn tokens_of_each(name: &'static str, object: &Bound<'_, PyAny>) -> PyResult<Cost> {
+    if object.is_instance_of::<PyString>() || object.is_instance_of::<PyBytes>() {
+        return Err(wrong_type(name, WHOLE, object));
+    }
+    let numbers = object.try_iter()?.map(|number| whole_tokens(name, &number?, "whole numbers"));
+    let numbers = numbers.collect::<PyResult<Vec<_>>>()?;
+    Cost::each(&numbers).map_err(|_| {
+        let message = format!("it must be one number for each limit, but has {}", numbers.len());
+        invalid_argument(object.py(), name, message)
+    })
+}
+
+/// The numbers of a cost as Python has them: an `int`, or a tuple with one for each limit.
+pub(crate) fn cost_object<'py>(py: Python<'py>, cost: &Cost) -> PyResult<Bound<'py, PyAny>> {
+    match cost.uniform() {
+        Some(tokens) => tokens.into_bound_py_any(py),
+        None => Ok(PyTuple::new(py, cost.numbers())?.into_any()),
+    }
+}
+
+fn whole_tokens(name: &'static str, object: &Bound<'_, PyAny>, expected: &str) -> PyResult<u64> {
     let py = object.py();
     if object.is_instance_of::<PyBool>() {
-        return Err(wrong_type(name, "a whole number", object));
+        return Err(wrong_type(name, expected, object));
     }
     let out_of_bounds = || {
         let message = format!("it must be 0 to {MAX_TOKENS}, but is {object}");
@@ -175,7 +208,7 @@ fn whole_tokens(name: &'static str, object: &Bound<'_, PyAny>) -> PyResult<u64> 
             let message = format!("it must be 0 to {MAX_TOKENS}, but has more than 64 bits");
             Err(invalid_argument(py, name, message))
         }
-        Err(_) => Err(wrong_type(name, "a whole number", object)),
+        Err(_) => Err(wrong_type(name, expected, object)),
     }
 }
 

@@ -24,7 +24,7 @@ use tidegate::bindings::{
     AnswerQueue, PerProcess, Pushed, after_batch, decision, generation, lock::Mutex,
 };
 
-use tidegate::{Error, Operation};
+use tidegate::{Cost, Error, Operation};
 
 use crate::arguments::{Checks, Keys, actual, charged, cost, max_wait, timeout, tokens, wait};
 use crate::clients::interruptible;
@@ -65,7 +65,7 @@ struct Bell {
 struct Gathered {
     limiter: Py<Limiter>,
     key: Box<[u8]>,
-    cost: u64,
+    cost: Cost,
     ticket: Ticket,
 }
 
@@ -99,7 +99,7 @@ impl Completions {
         future: Py<PyAny>,
         limiter: Py<Limiter>,
         key: Keys<'_>,
-        #[pyo3(from_py_with = cost)] cost: u64,
+        #[pyo3(from_py_with = cost)] cost: Cost,
     ) -> PyResult<()> {
         let this = slf.get();
         if let Keys::One(key) = key
@@ -153,7 +153,7 @@ impl Completions {
         future: Py<PyAny>,
         limiter: Py<Limiter>,
         key: Keys<'_>,
-        #[pyo3(from_py_with = cost)] cost: u64,
+        #[pyo3(from_py_with = cost)] cost: Cost,
     ) -> PyResult<()> {
         self.start(limiter, future, |limiter, ticket| {
             key.lend(|keys| limiter.peek_then(keys, cost, ticket.completing(Outcome::Decision)));
@@ -165,7 +165,7 @@ impl Completions {
         future: Py<PyAny>,
         limiter: Py<Limiter>,
         key: Keys<'_>,
-        #[pyo3(from_py_with = cost)] cost: u64,
+        #[pyo3(from_py_with = cost)] cost: Cost,
         #[pyo3(from_py_with = max_wait)] max_wait: Option<Duration>,
     ) -> PyResult<()> {
         self.start(limiter, future, |limiter, ticket| {
@@ -181,7 +181,7 @@ impl Completions {
         future: Py<PyAny>,
         limiter: Py<Limiter>,
         key: Bound<'_, PyAny>,
-        #[pyo3(from_py_with = cost)] cost: u64,
+        #[pyo3(from_py_with = cost)] cost: Cost,
         #[pyo3(from_py_with = timeout)] timeout: Option<Duration>,
     ) -> PyResult<Waiter> {
         let keys: Keys<'_> = key.extract()?;
@@ -207,8 +207,8 @@ impl Completions {
         future: Py<PyAny>,
         limiter: Py<Limiter>,
         key: Keys<'_>,
-        #[pyo3(from_py_with = charged)] charged: u64,
-        #[pyo3(from_py_with = actual)] actual: u64,
+        #[pyo3(from_py_with = charged)] charged: Cost,
+        #[pyo3(from_py_with = actual)] actual: Cost,
     ) -> PyResult<()> {
         self.run(future, limiter, &key, Operation::Settle { charged, actual })
     }
@@ -218,7 +218,7 @@ impl Completions {
         future: Py<PyAny>,
         limiter: Py<Limiter>,
         key: Keys<'_>,
-        #[pyo3(from_py_with = tokens)] tokens: u64,
+        #[pyo3(from_py_with = tokens)] tokens: Cost,
     ) -> PyResult<()> {
         self.run(future, limiter, &key, Operation::Credit { tokens })
     }
@@ -262,7 +262,7 @@ impl Completions {
         py: Python<'_>,
         future: Py<PyAny>,
         reservation: &Reservation,
-        #[pyo3(from_py_with = actual)] actual: u64,
+        #[pyo3(from_py_with = actual)] actual: Cost,
     ) -> PyResult<()> {
         let made = reservation.take_to_settle(py)?;
         self.start(reservation.limiter().clone_ref(py), future, |_, ticket| {

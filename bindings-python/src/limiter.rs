@@ -7,7 +7,7 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyTuple};
 use tidegate::bindings::{CancelOnDrop, decision};
-use tidegate::{Error, LeaseOptions, ManualClock, OnFull, OnStoreError, Operation};
+use tidegate::{Cost, Error, LeaseOptions, ManualClock, OnFull, OnStoreError, Operation};
 
 use crate::arguments::{
     Checks, Keys, StoreChoice, actual, charged, clock, cost, deny_cache, given, key_per_limit,
@@ -27,6 +27,9 @@ use crate::waiting::{Waiting, await_store, is_sleep_replaced};
 const NO_PICKLE: &str = "a limiter is neither pickled nor copied: its buckets or its connection belong to this process; \
     make one in each process with the same arguments, and with a store that they share, such as \
     \"shm://name\" or \"redis://host\"";
+
+/// The cost of a call that names none.
+const ONE: Cost = Cost::same(1);
 
 /// Decides whether keys may spend tokens, under one to four limits that all must allow.
 ///
@@ -208,8 +211,9 @@ impl Limiter {
     /// only for the store, with the interpreter free for other threads.
     ///
     /// `key` is str (as UTF-8) or bytes of any length, or a sequence of one such key for each
-    /// limit, which names other buckets than a single key does. `cost` is 0 to 2**63 - 1; a cost
-    /// of 0 looks without spending, and peek answers for any cost without spending.
+    /// limit, which names other buckets than a single key does. `cost` is 0 to 2**63 - 1, or a
+    /// sequence of one such number for each limit; a cost of 0 looks without spending, and peek
+    /// answers for any cost without spending.
     ///
     /// Raises InvalidArgument, CostTooLarge for a cost above a limit's burst, and on Redis
     /// StoreError, StoreTimeout or CorruptBucket. After StoreTimeout the cost may or may not have
@@ -220,11 +224,14 @@ impl Limiter {
     /// True
     /// >>> limiter.check(["user:2", "org:7"], cost=10).limit_name
     /// '15/min'
-    #[pyo3(signature = (key, cost=1))]
+    /// >>> model = Limiter("60/min", "90000/min")
+    /// >>> model.check("user:1", [1, 1500]).allowed  # one request and 1500 tokens, or neither
+    /// True
+    #[pyo3(signature = (key, cost=ONE), text_signature = "($self, key, cost=1)")]
     fn check(
         &self,
         key: &Bound<'_, PyAny>,
-        #[pyo3(from_py_with = cost)] cost: u64,
+        #[pyo3(from_py_with = cost)] cost: Cost,
     ) -> PyResult<Decision> {
         // In memory, the decision goes straight to Python: handing it on costs a tenth of the call.
         let keys = match one_key(key.as_borrowed())? {
@@ -283,12 +290,12 @@ impl Limiter {
     /// False
     /// >>> limiter.peek("job", cost=0).remaining
     /// 0
-    #[pyo3(signature = (key, cost=1))]
+    #[pyo3(signature = (key, cost=ONE), text_signature = "($self, key, cost=1)")]
     fn peek(
         &self,
         py: Python<'_>,
         key: Keys<'_>,
-        #[pyo3(from_py_with = cost)] cost: u64,
+        #[pyo3(from_py_with = cost)] cost: Cost,
     ) -> PyResult<Decision> {
         let answer = if self.limiter.is_remote() {
             await_store(py, |sender| {
@@ -314,11 +321,14 @@ impl Limiter {
     /// [0.0, 0.5, 1.0]
     /// >>> limiter.reserve("job", max_wait=1).allowed
     /// False
-    #[pyo3(signature = (key, cost=1, *, max_wait=None))]
+    #[pyo3(
+        signature = (key, cost=ONE, *, max_wait=None),
+        text_signature = "($self, key, cost=1, *, max_wait=None)"
+    )]
     fn reserve(
         slf: &Bound<'_, Self>,
         key: Keys<'_>,
-        #[pyo3(from_py_with = cost)] cost: u64,
+        #[pyo3(from_py_with = cost)] cost: Cost,
         #[pyo3(from_py_with = max_wait)] max_wait: Option<Duration>,
     ) -> PyResult<Reservation> {
         let (py, limiter) = (slf.py(), &slf.get().limiter);
@@ -356,11 +366,14 @@ impl Limiter {
     /// >>> limiter.acquire("vendor", timeout=0.1)
     /// Traceback (most recent call last):
     /// tidegate.RateLimited: rate limited: no slot within the timeout; try again in 400ms
-    #[pyo3(signature = (key, cost=1, *, timeout=None))]
+    #[pyo3(
+        signature = (key, cost=ONE, *, timeout=None),
+        text_signature = "($self, key, cost=1, *, timeout=None)"
+    )]
     fn acquire(
         slf: &Bound<'_, Self>,
         key: &Bound<'_, PyAny>,
-        #[pyo3(from_py_with = cost)] cost: u64,
+        #[pyo3(from_py_with = cost)] cost: Cost,
         #[pyo3(from_py_with = timeout)] timeout: Option<Duration>,
     ) -> PyResult<Py<Decision>> {
         let py = slf.py();
@@ -463,8 +476,8 @@ impl Limiter {
         &self,
         py: Python<'_>,
         key: Keys<'_>,
-        #[pyo3(from_py_with = charged)] charged: u64,
-        #[pyo3(from_py_with = actual)] actual: u64,
+        #[pyo3(from_py_with = charged)] charged: Cost,
+        #[pyo3(from_py_with = actual)] actual: Cost,
     ) -> PyResult<Decision> {
         self.run(py, &key, Operation::Settle { charged, actual })
     }
@@ -480,7 +493,7 @@ impl Limiter {
         &self,
         py: Python<'_>,
         key: Keys<'_>,
-        #[pyo3(from_py_with = tokens)] tokens: u64,
+        #[pyo3(from_py_with = tokens)] tokens: Cost,
     ) -> PyResult<Decision> {
         self.run(py, &key, Operation::Credit { tokens })
     }
@@ -570,7 +583,7 @@ impl Limiter {
     fn _acquire_now(
         &self,
         key: &Bound<'_, PyAny>,
-        #[pyo3(from_py_with = cost)] cost: u64,
+        #[pyo3(from_py_with = cost)] cost: Cost,
     ) -> PyResult<Option<Decision>> {
         let py = key.py();
         let answer = match one_key(key.as_borrowed())? {
@@ -594,7 +607,7 @@ impl Limiter {
     fn _check_without_store(
         &self,
         key: &Bound<'_, PyAny>,
-        #[pyo3(from_py_with = cost)] cost: u64,
+        #[pyo3(from_py_with = cost)] cost: Cost,
     ) -> PyResult<Option<Decision>> {
         if !self.limiter.is_remote() {
             return self.check(key, cost).map(Some);

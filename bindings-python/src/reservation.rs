@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use pyo3::prelude::*;
 use pyo3::types::PyFloat;
+use tidegate::Cost;
 use tidegate::bindings::{CancelOnDrop, lock::Mutex};
 
-use crate::arguments::actual;
+use crate::arguments::{actual, cost_object};
 use crate::decision::Decision;
 use crate::errors::{exception, invalid_argument, rate_limited};
 use crate::limiter::Limiter;
@@ -33,7 +34,7 @@ pub(crate) struct Reservation {
     made: Arc<Mutex<Option<tidegate::Reservation>>>,
     allowed: bool,
     delay: f64,
-    cost: u64,
+    cost: Cost,
     decision: Py<Decision>,
     /// The time of the slot on the limiter's FakeClock; `None` with a real clock.
     fake_slot: Option<u64>,
@@ -61,10 +62,10 @@ impl Reservation {
         self.decision.clone_ref(py)
     }
 
-    /// The tokens that were asked for.
+    /// The tokens that were asked for: a number, or a tuple with one for each limit.
     #[getter]
-    fn cost(&self) -> u64 {
-        self.cost
+    fn cost<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        cost_object(py, &self.cost)
     }
 
     /// Gives an unused slot back, and says whether all of it came back. A bucket that nobody has
@@ -106,7 +107,7 @@ impl Reservation {
     fn settle(
         &self,
         py: Python<'_>,
-        #[pyo3(from_py_with = actual)] actual: u64,
+        #[pyo3(from_py_with = actual)] actual: Cost,
     ) -> PyResult<Decision> {
         let made = self.take_to_settle(py)?;
         let answer = if self.limiter.get().is_remote() {
@@ -133,7 +134,7 @@ impl Reservation {
             "Reservation(allowed={}, delay={}, cost={}, decision={})",
             if self.allowed { "True" } else { "False" },
             PyFloat::new(py, self.delay).repr()?,
-            self.cost,
+            cost_object(py, &self.cost)?,
             self.decision.bind(py).repr()?,
         ))
     }

@@ -120,7 +120,8 @@ def operate(
             # The largest value stands for ever, and no float is exactly it.
             max_wait = None if wait == 2**64 - 1 else wait / 1e9
             reservation = limiter.reserve(key, step["cost"], max_wait=max_wait)
-            assert reservation.cost == step["cost"]
+            cost = step["cost"]
+            assert reservation.cost == (tuple(cost) if isinstance(cost, list) and len(cost) > 1 else cost)
             assert bool(reservation) is reservation.allowed is reservation.decision.allowed
             if not reservation:
                 assert reservation.delay == inf

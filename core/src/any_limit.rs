@@ -3,6 +3,7 @@
 use core::{fmt, str::FromStr};
 
 use crate::bounds::MAX_TIERS;
+use crate::cost::Cost;
 use crate::error::Error;
 use crate::fixed::Fixed;
 use crate::limit::Limit;
@@ -163,6 +164,11 @@ impl BucketTiers {
     pub fn pick<'i, T>(&self, items: &'i [T]) -> impl Iterator<Item = &'i T> {
         let places = self.places;
         places.into_iter().take(self.count).filter_map(|place| items.get(usize::from(place)))
+    }
+
+    /// The costs of the tiers, of a cost for all limits.
+    pub fn pick_cost(&self, cost: &Cost) -> Cost {
+        cost.pick(self.places.into_iter().take(self.count).map(usize::from))
     }
 
     /// The limits of the tiers.

@@ -1,9 +1,10 @@
 //! Gives tokens back: some of them, or all.
 
+use crate::cost::Cost;
 use crate::decision::Decision;
 use crate::error::Error;
 use crate::limit::Limit;
-use crate::tiers::{Cells, check_count, look};
+use crate::tiers::{Cells, check_costs_count, look};
 
 /// Gives `tokens` back to every bucket, up to full. Answers what the buckets then hold, as a check
 /// of cost 0 would.
@@ -12,7 +13,7 @@ use crate::tiers::{Cells, check_count, look};
 /// check, plus the tokens that were given back in it or while its slots were being handed out.
 ///
 /// # Errors
-/// [`Error::TierCount`].
+/// [`Error::TierCount`] and [`Error::CostCount`].
 ///
 /// ```
 /// use tidegate_core::{Cells, Limit, credit, decide_tiers};
@@ -27,11 +28,12 @@ pub fn credit(
     limits: &[Limit],
     cells: &mut Cells,
     now: u64,
-    tokens: u64,
+    tokens: impl Into<Cost>,
 ) -> Result<Decision, Error> {
-    check_count(limits)?;
-    for (limit, cell) in limits.iter().zip(cells.iter_mut()) {
-        *cell = credit_bucket(limit, *cell, now, tokens);
+    let tokens = tokens.into();
+    check_costs_count(limits, &[&tokens])?;
+    for (tier, (limit, cell)) in limits.iter().zip(cells.iter_mut()).enumerate() {
+        *cell = credit_bucket(limit, *cell, now, tokens.of_tier(tier));
     }
     look(limits, cells, now)
 }

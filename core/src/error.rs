@@ -53,11 +53,19 @@ pub enum Error {
         /// The number that was given.
         count: usize,
     },
+    /// There is one cost for each limit, but there are not as many as limits.
+    CostCount {
+        /// The number of costs.
+        costs: usize,
+        /// The number of limits.
+        limits: usize,
+    },
     /// The cost is above the burst: the call can never be allowed.
     CostTooLarge {
         /// The cost that was asked for, in tokens.
         cost: u64,
-        /// The smallest burst among the limiter's limits, in tokens.
+        /// The smallest burst among the limiter's limits, in tokens; with a cost for each limit, the
+        /// burst of the limit whose cost is too large.
         burst: u64,
     },
 }
@@ -90,6 +98,7 @@ impl Error {
     pub const fn code(&self) -> &'static str {
         match self {
             Self::CostTooLarge { .. } => "cost_too_large",
+            Self::CostCount { .. } => "invalid_argument",
             _ => "invalid_limit",
         }
     }
@@ -110,6 +119,7 @@ impl Error {
             Self::SteppedPeriod => "stepped_period",
             Self::BurstAboveWindow => "burst_above_window",
             Self::TierCount { .. } => "tier_count",
+            Self::CostCount { .. } => "cost_count",
             Self::CostTooLarge { .. } => "cost_too_large",
         }
     }
@@ -152,6 +162,9 @@ impl fmt::Display for Error {
             }
             Self::TierCount { count } => {
                 write!(f, "a limiter holds 1 to {MAX_TIERS} limits, but {count} were given")
+            }
+            Self::CostCount { costs, limits } => {
+                write!(f, "one cost or {limits} are needed, but {costs} were given")
             }
             Self::CostTooLarge { cost, burst } => {
                 write!(f, "a cost of {cost} is above the burst of {burst} and can never be allowed")

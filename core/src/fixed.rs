@@ -1,6 +1,7 @@
 //! The answers of a limiter whose buckets could not change them.
 
 use crate::any_limit::AnyLimit;
+use crate::cost::Cost;
 use crate::decision::{Decision, Source};
 use crate::operation::{Operation, Outcome};
 use crate::reservation::{Charge, Reservation, Reserved};
@@ -22,7 +23,7 @@ use crate::reservation::{Charge, Reservation, Reserved};
 /// use tidegate_core::{AnyLimit, Fixed, Operation, Outcome};
 /// let limits = [AnyLimit::parse("10/s")?, AnyLimit::None];
 /// let fixed = Fixed::new(&limits).unwrap();
-/// let Outcome::Decision(refused) = fixed.answer(&Operation::Check { cost: 1 }) else { panic!() };
+/// let Outcome::Decision(refused) = fixed.answer(&Operation::Check { cost: 1.into() }) else { panic!() };
 /// assert_eq!((refused.allowed, refused.tier, refused.retry_after), (false, 1, u64::MAX));
 /// # Ok::<(), tidegate_core::Error>(())
 /// ```
@@ -55,10 +56,10 @@ impl Fixed {
     pub const fn answer(&self, operation: &Operation) -> Outcome {
         match *operation {
             Operation::Check { cost } | Operation::Peek { cost } => {
-                Outcome::Decision(self.check(cost))
+                Outcome::Decision(self.check(&cost))
             }
             Operation::Reserve { cost, .. } => {
-                let decision = self.check(cost);
+                let decision = self.check(&cost);
                 Outcome::Reserved(if decision.allowed {
                     let charge =
                         Charge { cost, before: [0; 4], after: [0; 4], source: Source::Memory };
@@ -72,12 +73,12 @@ impl Fixed {
             Operation::Settle { .. }
             | Operation::Credit { .. }
             | Operation::Hold { .. }
-            | Operation::Reset => Outcome::Decision(self.check(0)),
+            | Operation::Reset => Outcome::Decision(self.check(&Cost::same(0))),
         }
     }
 
     /// The answer to a check.
-    pub const fn check(&self, cost: u64) -> Decision {
+    pub const fn check(&self, cost: &Cost) -> Decision {
         let source = Source::Memory;
         match *self {
             Self::Unlimited => Decision {
@@ -90,10 +91,10 @@ impl Fixed {
                 source,
             },
             Self::None { tier } => Decision {
-                allowed: cost == 0,
+                allowed: cost.is_zero(),
                 limit: 0,
                 remaining: 0,
-                retry_after: if cost == 0 { 0 } else { u64::MAX },
+                retry_after: if cost.is_zero() { 0 } else { u64::MAX },
                 reset_after: u64::MAX,
                 tier,
                 source,

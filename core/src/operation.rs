@@ -1,11 +1,12 @@
 //! Every operation on a bucket as a value, and the one function that runs them all.
 
+use crate::cost::Cost;
 use crate::credit::{credit, reset};
 use crate::decision::{Decision, Source};
 use crate::error::Error;
 use crate::hold::hold;
 use crate::limit::Limit;
-use crate::reservation::{Charge, Reserved, cancel_at, reserve};
+use crate::reservation::{Charge, Reserved, cancel_at, reserve_within};
 use crate::settle::settle;
 use crate::tiers::{Cells, check_count, decide_tiers, look};
 
@@ -15,33 +16,36 @@ pub enum Operation {
     /// [`decide_tiers`].
     Check {
         /// Tokens to spend; 0 spends nothing and is always allowed.
-        cost: u64,
+        cost: Cost,
     },
     /// [`decide_tiers`], without the charge: the answer to a check of that cost at this moment.
     Peek {
         /// Tokens to ask about; 0 is always allowed.
-        cost: u64,
+        cost: Cost,
     },
-    /// [`reserve`].
+    /// [`reserve`](crate::reserve).
     Reserve {
         /// Tokens to spend once the slot has come.
-        cost: u64,
+        cost: Cost,
         /// The longest acceptable delay, in nanoseconds.
         max_wait: u64,
+        /// The shortest useful delay, in nanoseconds: a slot that would come earlier is charged for
+        /// that time. 0 for any.
+        min_wait: u64,
     },
     /// [`cancel`](crate::cancel).
     Cancel(Charge),
     /// [`settle`].
     Settle {
         /// Tokens taken before.
-        charged: u64,
+        charged: Cost,
         /// Tokens used.
-        actual: u64,
+        actual: Cost,
     },
     /// [`credit`].
     Credit {
         /// Tokens to give back.
-        tokens: u64,
+        tokens: Cost,
     },
     /// [`hold`].
     Hold {
@@ -50,6 +54,43 @@ pub enum Operation {
     },
     /// [`reset`].
     Reset,
+}
+
+impl Operation {
+    /// Fails unless it has one cost, or as many as there are limits.
+    ///
+    /// # Errors
+    /// [`Error::CostCount`].
+    pub fn check_costs(&self, limits: usize) -> Result<(), Error> {
+        match self {
+            Self::Check { cost }
+            | Self::Peek { cost }
+            | Self::Reserve { cost, .. }
+            | Self::Credit { tokens: cost } => cost.check_count(limits),
+            Self::Settle { charged, actual } => {
+                charged.check_count(limits)?;
+                actual.check_count(limits)
+            }
+            Self::Cancel(_) | Self::Hold { .. } | Self::Reset => Ok(()),
+        }
+    }
+
+    /// The same operation, with each cost in it replaced by what `change` makes of it.
+    #[must_use]
+    pub fn map_costs(mut self, change: impl Fn(&Cost) -> Cost) -> Self {
+        match &mut self {
+            Self::Check { cost }
+            | Self::Peek { cost }
+            | Self::Reserve { cost, .. }
+            | Self::Credit { tokens: cost }
+            | Self::Cancel(Charge { cost, .. }) => *cost = change(cost),
+            Self::Settle { charged, actual } => {
+                (*charged, *actual) = (change(charged), change(actual));
+            }
+            Self::Hold { .. } | Self::Reset => {}
+        }
+        self
+    }
 }
 
 /// The answer to an [`Operation`].
@@ -106,7 +147,7 @@ impl Outcome {
 /// let limits = [Limit::parse("10/s")?];
 /// let mut cells = Cells::default();
 /// let Outcome::Decision(decision) =
-///     apply(&limits, &mut cells, 7, Operation::Check { cost: 4 })? else { panic!() };
+///     apply(&limits, &mut cells, 7, Operation::Check { cost: 4.into() })? else { panic!() };
 /// assert_eq!(decision.remaining, 6);
 /// let Outcome::Decision(full) = apply(&limits, &mut cells, 7, Operation::Reset)? else { panic!() };
 /// assert_eq!(full.remaining, 10);
@@ -121,8 +162,9 @@ pub fn apply(
     let decision = match operation {
         Operation::Check { cost } => decide_tiers(limits, cells, now, cost),
         Operation::Peek { cost } => decide_tiers(limits, &mut { *cells }, now, cost),
-        Operation::Reserve { cost, max_wait } => {
-            return reserve(limits, cells, now, cost, max_wait).map(Outcome::Reserved);
+        Operation::Reserve { cost, max_wait, min_wait } => {
+            return reserve_within(limits, cells, now, &cost, min_wait..=max_wait)
+                .map(Outcome::Reserved);
         }
         Operation::Cancel(charge) => {
             check_count(limits)?;

@@ -1,6 +1,9 @@
 //! Slots ahead of time: `reserve` takes one, `cancel` gives it back.
 
+use core::ops::RangeInclusive;
+
 use crate::bounds::MAX_SPAN;
+use crate::cost::Cost;
 use crate::decision::{Decision, Source};
 use crate::error::Error;
 use crate::limit::Limit;
@@ -43,7 +46,7 @@ pub struct Reservation {
 pub struct Charge {
     /// The tokens that were charged; 0 where the answer charged nothing, as a policy for a
     /// failing store may.
-    pub cost: u64,
+    pub cost: Cost,
     /// The cells before the charge, to which [`cancel`] goes back.
     pub before: Cells,
     /// The cells as the charge left them, by which [`cancel`] sees that it was the last.
@@ -67,7 +70,7 @@ pub struct Charge {
 /// too far.
 ///
 /// # Errors
-/// [`Error::TierCount`], and [`Error::CostTooLarge`] when `cost` is above a burst:
+/// [`Error::TierCount`], [`Error::CostCount`], and [`Error::CostTooLarge`] when a cost is above a burst:
 /// no wait would be long enough.
 ///
 /// ```
@@ -87,28 +90,47 @@ pub fn reserve(
     limits: &[Limit],
     cells: &mut Cells,
     now: u64,
-    cost: u64,
+    cost: impl Into<Cost>,
     max_wait: u64,
 ) -> Result<Reserved, Error> {
+    reserve_within(limits, cells, now, &cost.into(), 0..=max_wait)
+}
+
+/// [`reserve`] of a slot that is not nearer than the shortest of the `waits`, and not further away
+/// than the longest.
+pub(crate) fn reserve_within(
+    limits: &[Limit],
+    cells: &mut Cells,
+    now: u64,
+    cost: &Cost,
+    waits: RangeInclusive<u64>,
+) -> Result<Reserved, Error> {
+    let (min_wait, max_wait) = waits.into_inner();
     check_cost(limits, cost)?;
+    // A cost of 0 takes no slot.
+    let min_wait = if cost.is_zero() { 0 } else { min_wait };
     let before = *cells;
+    let cost_of = |tier: u8| cost.of_tier(usize::from(tier));
     let tiers = || (0u8..).zip(limits.iter().zip(before));
     // The time at which the last of the buckets would allow the cost; `None` past the clock's end.
-    let slot = tiers().try_fold(now, |slot: u64, (_, (limit, cell))| {
-        let missing = missing_in(limit, cell, now, cost);
-        limit.timeline().time_after(now, missing).map(|own| slot.max(own))
+    let slot = now.checked_add(min_wait).and_then(|earliest| {
+        tiers().try_fold(earliest, |slot: u64, (tier, (limit, cell))| {
+            let missing = missing_in(limit, cell, now, cost_of(tier));
+            limit.timeline().time_after(now, missing).map(|own| slot.max(own))
+        })
     });
 
     let mut after = before;
     let mut refused: Option<Decision> = None;
     for ((tier, (limit, cell)), next) in tiers().zip(&mut after) {
-        let retry_after = match slot.and_then(|slot| charged_at_slot(limit, cell, now, slot, cost))
-        {
+        let cost = cost_of(tier);
+        let charged = slot.and_then(|slot| charged_at_slot(limit, cell, now, slot, cost));
+        let retry_after = match charged {
             None => u64::MAX,
             Some((charged, owed)) => {
                 *next = charged;
                 // The time of the slot is fixed, so the slot comes nearer while the caller waits.
-                let near = delay_of(limit, cell, now, cost).saturating_sub(max_wait);
+                let near = delay_of(limit, cell, now, cost).max(min_wait).saturating_sub(max_wait);
                 let most = owed.saturating_sub(MAX_SPAN);
                 near.max(limit.timeline().until(now, most))
             }
@@ -124,7 +146,7 @@ pub fn reserve(
 
     let mut binding: Option<(u64, Decision)> = None;
     for ((tier, (limit, cell)), next) in tiers().zip(after) {
-        let own_delay = delay_of(limit, cell, now, cost);
+        let own_delay = delay_of(limit, cell, now, cost_of(tier));
         let decision = describe(limit, next, now, tier, 0);
         let binds = binding.is_none_or(|(longest, so_far)| {
             own_delay > longest || (own_delay == longest && decision.remaining < so_far.remaining)
@@ -137,7 +159,7 @@ pub fn reserve(
         return Err(Error::TierCount { count: 0 });
     };
     *cells = after;
-    let charge = Charge { cost, before, after, source: Source::Memory };
+    let charge = Charge { cost: *cost, before, after, source: Source::Memory };
     Ok(Reserved::Slot(Reservation { delay, decision, charge }))
 }
 

@@ -1,11 +1,12 @@
 //! Corrects a charge once its true size is known.
 
 use crate::bounds::MAX_SPAN;
+use crate::cost::Cost;
 use crate::credit::credit_bucket;
 use crate::decision::Decision;
 use crate::error::Error;
 use crate::limit::Limit;
-use crate::tiers::{Cells, check_count, look};
+use crate::tiers::{Cells, check_costs_count, look};
 
 /// Corrects a charge once its true size is known: `charged` tokens were taken by a
 /// check or a reservation, `actual` were used (tokens of a language model, bytes).
@@ -17,7 +18,7 @@ use crate::tiers::{Cells, check_count, look};
 /// by [`credit`](crate::credit), with its bound.
 ///
 /// # Errors
-/// [`Error::TierCount`].
+/// [`Error::TierCount`] and [`Error::CostCount`].
 ///
 /// ```
 /// use tidegate_core::{Cells, Limit, decide_tiers, settle};
@@ -33,12 +34,13 @@ pub fn settle(
     limits: &[Limit],
     cells: &mut Cells,
     now: u64,
-    charged: u64,
-    actual: u64,
+    charged: impl Into<Cost>,
+    actual: impl Into<Cost>,
 ) -> Result<Decision, Error> {
-    check_count(limits)?;
-    for (limit, cell) in limits.iter().zip(cells.iter_mut()) {
-        *cell = settle_bucket(limit, *cell, now, charged, actual);
+    let (charged, actual) = (charged.into(), actual.into());
+    check_costs_count(limits, &[&charged, &actual])?;
+    for (tier, (limit, cell)) in limits.iter().zip(cells.iter_mut()).enumerate() {
+        *cell = settle_bucket(limit, *cell, now, charged.of_tier(tier), actual.of_tier(tier));
     }
     look(limits, cells, now)
 }

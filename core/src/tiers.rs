@@ -1,6 +1,7 @@
 //! Checks of a limiter with several limits.
 
 use crate::bounds::MAX_TIERS;
+use crate::cost::Cost;
 use crate::decision::Decision;
 use crate::error::Error;
 use crate::gcra::decide;
@@ -15,8 +16,9 @@ pub type Cells = [u64; MAX_TIERS];
 /// refused, the one with the least `remaining` when it is allowed, and the first on a tie.
 ///
 /// # Errors
-/// [`Error::TierCount`] unless there are one to [`MAX_TIERS`] limits, and
-/// [`Error::CostTooLarge`] when `cost` is above the burst of any of them.
+/// [`Error::TierCount`] unless there are one to [`MAX_TIERS`] limits, [`Error::CostCount`] when there
+/// are not as many costs as limits, and [`Error::CostTooLarge`] when a cost is above the burst of its
+/// limit.
 ///
 /// ```
 /// use tidegate_core::{Cells, Limit, decide_tiers};
@@ -32,13 +34,14 @@ pub fn decide_tiers(
     limits: &[Limit],
     cells: &mut Cells,
     now: u64,
-    cost: u64,
+    cost: impl Into<Cost>,
 ) -> Result<Decision, Error> {
-    check_cost(limits, cost)?;
+    let cost = cost.into();
+    check_cost(limits, &cost)?;
     let mut next = *cells;
     let mut binding: Option<Decision> = None;
     for (tier, (limit, cell)) in (0u8..).zip(limits.iter().zip(&mut next)) {
-        let (mut decision, after) = decide(limit, *cell, now, cost)?;
+        let (mut decision, after) = decide(limit, *cell, now, cost.of_tier(usize::from(tier)))?;
         decision.tier = tier;
         *cell = after;
         if binding.is_none_or(|so_far| binds_over(&decision, &so_far)) {
@@ -67,14 +70,17 @@ pub(crate) fn check_count(limits: &[Limit]) -> Result<(), Error> {
     Ok(())
 }
 
-/// Fails as [`check_count`] does, and if `cost` is above the burst of a limit.
-pub(crate) fn check_cost(limits: &[Limit], cost: u64) -> Result<(), Error> {
+/// Fails as [`check_count`] does, if there are not as many costs as limits, and if a cost is above the
+/// burst of its limit.
+pub(crate) fn check_cost(limits: &[Limit], cost: &Cost) -> Result<(), Error> {
     check_count(limits)?;
-    let smallest = limits.iter().map(Limit::burst).min().unwrap_or(0);
-    if cost > smallest {
-        return Err(Error::CostTooLarge { cost, burst: smallest });
-    }
-    Ok(())
+    cost.check_bursts(limits)
+}
+
+/// Fails as [`check_count`] does, and if there are not as many costs as limits.
+pub(crate) fn check_costs_count(limits: &[Limit], costs: &[&Cost]) -> Result<(), Error> {
+    check_count(limits)?;
+    costs.iter().try_for_each(|cost| cost.check_count(limits.len()))
 }
 
 /// Whether a later tier's decision binds the answer instead of an earlier one's.

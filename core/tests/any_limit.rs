@@ -58,7 +58,7 @@ fn answers_without_a_bucket() {
         let most = if fixed == Fixed::Unlimited { u64::MAX } else { 0 };
         let reset_after = u64::MAX - most;
         for cost in COSTS {
-            let decision = fixed.check(cost);
+            let decision = fixed.check(&cost.into());
             let allowed = most > 0 || cost == 0;
             assert_eq!(
                 (decision.allowed, decision.limit, decision.remaining, decision.tier),
@@ -66,14 +66,17 @@ fn answers_without_a_bucket() {
             );
             let retry_after = if allowed { 0 } else { u64::MAX };
             assert_eq!((decision.retry_after, decision.reset_after), (retry_after, reset_after));
-            for same in [Operation::Check { cost }, Operation::Peek { cost }] {
+            for same in
+                [Operation::Check { cost: cost.into() }, Operation::Peek { cost: cost.into() }]
+            {
                 assert_eq!(fixed.answer(&same), Outcome::Decision(decision));
             }
             for max_wait in [0, u64::MAX] {
-                match fixed.answer(&Operation::Reserve { cost, max_wait }) {
+                match fixed.answer(&Operation::Reserve { cost: cost.into(), max_wait, min_wait: 0 })
+                {
                     Outcome::Reserved(Reserved::Slot(slot)) => {
                         assert!(allowed && slot.delay == 0 && slot.decision == decision);
-                        let charge = Charge { cost, ..Charge::default() };
+                        let charge = Charge { cost: cost.into(), ..Charge::default() };
                         assert_eq!(slot.charge, charge, "nothing was charged");
                         let cancelled = fixed.answer(&Operation::Cancel(slot.charge));
                         assert_eq!(cancelled, Outcome::Cancelled(true));
@@ -85,12 +88,12 @@ fn answers_without_a_bucket() {
                 }
             }
             for no_effect in [
-                Operation::Settle { charged: 0, actual: cost },
-                Operation::Credit { tokens: cost },
+                Operation::Settle { charged: 0.into(), actual: cost.into() },
+                Operation::Credit { tokens: cost.into() },
                 Operation::Hold { wait: cost },
                 Operation::Reset,
             ] {
-                assert_eq!(fixed.answer(&no_effect), Outcome::Decision(fixed.check(0)));
+                assert_eq!(fixed.answer(&no_effect), Outcome::Decision(fixed.check(&0.into())));
             }
         }
     }

@@ -98,8 +98,8 @@ fn an_outcome_names_the_source_that_it_was_given() -> Result<(), Error> {
     let mut named = |operation| {
         apply(&limits, &mut cells, NOW, operation).map(|it| it.from_source(Source::Redis))
     };
-    let reserve = |max_wait| Operation::Reserve { cost: 1, max_wait };
-    let Outcome::Decision(decision) = named(Operation::Check { cost: 0 })? else { panic!() };
+    let reserve = |max_wait| Operation::Reserve { cost: 1.into(), max_wait, min_wait: 0 };
+    let Outcome::Decision(decision) = named(Operation::Check { cost: 0.into() })? else { panic!() };
     assert_eq!(decision.source, Source::Redis);
     let Outcome::Reserved(Reserved::Slot(slot)) = named(reserve(0))? else { panic!() };
     assert_eq!((slot.decision.source, slot.charge.source), (Source::Redis, Source::Redis));

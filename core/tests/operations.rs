@@ -195,7 +195,7 @@ proptest! {
                 }
             }
         }
-        spent.extend(open.iter().map(|(at, slot)| (*at, slot.charge.cost)));
+        spent.extend(open.iter().map(|(at, slot)| (*at, slot.charge.cost.of_tier(0))));
         for limit in &limits {
             keeps_the_bound(limit, &mut spent, 0)?;
         }
@@ -238,7 +238,7 @@ proptest! {
                 granted += u128::from(before.saturating_sub(after)).div_ceil(u128::from(limit.timeline().width()));
             }
         }
-        spent.extend(open.iter().map(|(at, slot)| (*at, slot.charge.cost)));
+        spent.extend(open.iter().map(|(at, slot)| (*at, slot.charge.cost.of_tier(0))));
         keeps_the_bound(&limit, &mut spent, granted)?;
     }
 

@@ -72,12 +72,12 @@ enum Call {
 
 fn call() -> impl Strategy<Value = Call> {
     let operation = prop_oneof![
-        6 => (0..5u64).prop_map(|cost| Operation::Check { cost }),
-        2 => (0..5u64).prop_map(|cost| Operation::Peek { cost }),
+        6 => (0..5u64).prop_map(|cost| Operation::Check { cost: cost.into() }),
+        2 => (0..5u64).prop_map(|cost| Operation::Peek { cost: cost.into() }),
         3 => (0..4u64, 0..4 * SECOND)
-            .prop_map(|(cost, max_wait)| Operation::Reserve { cost, max_wait }),
-        2 => (0..4u64, 0..9u64).prop_map(|(charged, actual)| Operation::Settle { charged, actual }),
-        2 => (0..6u64).prop_map(|tokens| Operation::Credit { tokens }),
+            .prop_map(|(cost, max_wait)| Operation::Reserve { cost: cost.into(), max_wait, min_wait: 0 }),
+        2 => (0..4u64, 0..9u64).prop_map(|(charged, actual)| Operation::Settle { charged: charged.into(), actual: actual.into() }),
+        2 => (0..6u64).prop_map(|tokens| Operation::Credit { tokens: tokens.into() }),
         1 => (0..3 * SECOND).prop_map(|wait| Operation::Hold { wait }),
         1 => Just(Operation::Reset),
     ];
@@ -178,7 +178,7 @@ proptest! {
             prop_assert_eq!(peeked.unwrap_or(answer), answer);
             let expected = map.apply(limits, &keys, clock.now(), for_map);
             assert_alike(answer, expected, &keys, &mut held)?;
-            let look = Operation::Check { cost: 0 };
+            let look = Operation::Check { cost: 0.into() };
             let left = apply_tables(&tables, limits, &fingerprints, &clock, look);
             prop_assert_eq!(left, map.apply(limits, &keys, clock.now(), look));
         }
@@ -211,9 +211,9 @@ fn a_call_that_costs_nothing_takes_no_slot() {
     let slots = slots(8);
     let tables = [Table::new(&slots[..])];
     for operation in [
-        Operation::Check { cost: 0 },
-        Operation::Peek { cost: 10 },
-        Operation::Credit { tokens: 1 },
+        Operation::Check { cost: 0.into() },
+        Operation::Peek { cost: 10.into() },
+        Operation::Credit { tokens: 1.into() },
     ] {
         let clock = ManualClock::new(7 * SECOND);
         apply_tables(&tables, &[limit], &[fingerprint(1)], &clock, operation).unwrap();
@@ -385,7 +385,7 @@ fn a_peek_grows_no_table() {
         &[limit],
         &[fingerprint(key)],
         &clock,
-        Operation::Peek { cost: 1 },
+        Operation::Peek { cost: 1.into() },
     ) {
         Ok(Outcome::Decision(decision)) => decision.allowed,
         unexpected => panic!("{unexpected:?}"),

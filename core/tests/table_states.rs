@@ -306,16 +306,16 @@ fn pressure_is_reported_and_denied_keys_learn_when_to_retry() {
         let (clock, peek) = (ManualClock::new(10 * MILLI), Operation::Peek { cost });
         apply_tables(&[table], &[limit()], &[KEY], &clock, peek).unwrap()
     };
-    let peeked = peek(table, 1);
+    let peeked = peek(table, 1.into());
     assert_eq!(counting.2.get(), 0, "a peek is no new key");
     let decision = check_table(&table, &limit(), KEY, 10 * MILLI, 1).unwrap();
     assert_eq!((decision.allowed, decision.retry_after), (false, 2 * MILLI));
     assert_eq!((counting.1.get(), counting.2.get()), (0, 1));
     assert_eq!(peeked, Outcome::Decision(decision));
-    let Outcome::Decision(nothing) = peek(table, 0) else { panic!() };
+    let Outcome::Decision(nothing) = peek(table, 0.into()) else { panic!() };
     assert!(nothing.allowed, "a cost of 0 needs no room");
     let table = table.on_full(OnFull::EvictIdlest);
-    let Outcome::Decision(evicting) = peek(table, 1) else { panic!() };
+    let Outcome::Decision(evicting) = peek(table, 1.into()) else { panic!() };
     assert!(evicting.allowed && counting.1.get() == 0, "a peek drops no bucket");
     assert!(check_table(&table, &limit(), KEY, 10 * MILLI, 1).unwrap().allowed);
     assert_eq!((counting.1.get(), counting.2.get()), (1, 1));
@@ -351,8 +351,11 @@ fn operations_answer_for_the_tier_that_binds() {
         Outcome::Decision(decision) => (decision.allowed, decision.remaining, decision.tier),
         unexpected => panic!("{unexpected:?}"),
     };
-    assert_eq!(run([KEY; 2], Operation::Credit { tokens: 1 }), (true, 2, 1));
-    assert_eq!(run([KEY; 2], Operation::Settle { charged: 0, actual: 1 }), (true, 1, 1));
+    assert_eq!(run([KEY; 2], Operation::Credit { tokens: 1.into() }), (true, 2, 1));
+    assert_eq!(
+        run([KEY; 2], Operation::Settle { charged: 0.into(), actual: 1.into() }),
+        (true, 1, 1)
+    );
     assert_eq!(run([KEY, OTHER], Operation::Hold { wait: 0 }), (false, 0, 1));
     assert_eq!(clock.now(), 10 * MILLI);
 }
@@ -361,7 +364,7 @@ fn operations_answer_for_the_tier_that_binds() {
 fn a_reservation_of_nothing_takes_no_slot() {
     let slots: [Slot; 1] = Default::default();
     let table = Table::new(&slots[..]);
-    let nothing = Operation::Reserve { cost: 0, max_wait: 0 };
+    let nothing = Operation::Reserve { cost: 0.into(), max_wait: 0, min_wait: 0 };
     let answer = apply_tables(&[table], &[limit()], &[KEY], &ManualClock::new(10 * MILLI), nothing);
     assert!(matches!(answer.unwrap(), Outcome::Reserved(Reserved::Slot(_))));
     assert_eq!(state_of(&slots[0]), VACANT);
@@ -372,7 +375,7 @@ fn a_reservation_names_the_tier_that_has_no_room_for_its_key() {
     let (one, two) = (left(LIVE, 0), left(LIVE, 12));
     let tables = [&one, &two].map(|slots| Table::new(&slots[..]).on_full(OnFull::Deny));
     let clock = ManualClock::new(10 * MILLI);
-    let reserve = Operation::Reserve { cost: 1, max_wait: 0 };
+    let reserve = Operation::Reserve { cost: 1.into(), max_wait: 0, min_wait: 0 };
     let answer = apply_tables(&tables, &[limit(); 2], &[KEY, OTHER], &clock, reserve);
     let Outcome::Reserved(Reserved::TooFar(refused)) = answer.unwrap() else { panic!() };
     assert_eq!((refused.allowed, refused.tier), (false, 1));
@@ -401,7 +404,7 @@ fn a_reservation_starts_over_on_a_cell_that_changed() {
                 interrupt: if index == tier { &charge } else { nothing },
             });
             let tables = interrupted.each_ref().map(Table::new);
-            let reserve = Operation::Reserve { cost: 1, max_wait: 0 };
+            let reserve = Operation::Reserve { cost: 1.into(), max_wait: 0, min_wait: 0 };
             let answer = apply_tables(&tables, &[limit(); 2], &[KEY; 2], &clock, reserve);
             assert!(matches!(answer.unwrap(), Outcome::Reserved(Reserved::Slot(_))), "{at}");
             let cells = buckets.each_ref().map(|slots| slots[0][1].load(SeqCst));

@@ -5,7 +5,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use tidegate_core::{
-    Cells, Error, Limit, MAX_SPAN, Operation, Outcome, Reservation, Reserved, Shape, apply,
+    Cells, Cost, Error, Limit, MAX_SPAN, Operation, Outcome, Reservation, Reserved, Shape, apply,
 };
 use tidegate_fuzz::operations::{Operations, Step};
 
@@ -32,16 +32,20 @@ fuzz_target!(|input: Operations| {
 
 fn operation(step: &Step, reservations: &mut Vec<Reservation>) -> Option<Operation> {
     Some(match *step {
-        Step::Check { cost } => Operation::Check { cost },
-        Step::Peek { cost } => Operation::Peek { cost },
-        Step::Reserve { cost, max_wait } => Operation::Reserve { cost, max_wait },
+        Step::Check { cost } => Operation::Check { cost: cost.into() },
+        Step::Peek { cost } => Operation::Peek { cost: cost.into() },
+        Step::Reserve { cost, max_wait } => {
+            Operation::Reserve { cost: cost.into(), max_wait, min_wait: 0 }
+        }
         Step::Cancel { .. } if reservations.is_empty() => return None,
         Step::Cancel { which } => {
             let which = usize::from(which) % reservations.len();
             Operation::Cancel(reservations.swap_remove(which).charge)
         }
-        Step::Settle { charged, actual } => Operation::Settle { charged, actual },
-        Step::Credit { tokens } => Operation::Credit { tokens },
+        Step::Settle { charged, actual } => {
+            Operation::Settle { charged: charged.into(), actual: actual.into() }
+        }
+        Step::Credit { tokens } => Operation::Credit { tokens: tokens.into() },
         Step::Hold { wait } => Operation::Hold { wait },
         Step::Reset => Operation::Reset,
     })
@@ -60,18 +64,24 @@ enum Kind {
 
 impl Kind {
     fn new(operation: &Operation) -> Self {
+        // The target's costs are one number for every limit.
+        let number = |cost: &Cost| cost.of_tier(0);
         match operation {
-            Operation::Check { cost } => Self::Charge { cost: *cost, max_wait: 0 },
-            Operation::Peek { cost } => Self::Peek { cost: *cost },
-            Operation::Reserve { cost, max_wait } => {
-                Self::Charge { cost: *cost, max_wait: *max_wait }
+            Operation::Check { cost } => Self::Charge { cost: number(cost), max_wait: 0 },
+            Operation::Peek { cost } => Self::Peek { cost: number(cost) },
+            Operation::Reserve { cost, max_wait, .. } => {
+                Self::Charge { cost: number(cost), max_wait: *max_wait }
             }
             Operation::Cancel(charge) => {
                 Self::Cancel { before: charge.before, after: charge.after }
             }
-            Operation::Settle { charged, actual } if actual > charged => Self::TakeAlways,
-            Operation::Settle { charged, actual } => Self::GiveBack { at_most: charged - actual },
-            Operation::Credit { tokens } => Self::GiveBack { at_most: *tokens },
+            Operation::Settle { charged, actual } if number(actual) > number(charged) => {
+                Self::TakeAlways
+            }
+            Operation::Settle { charged, actual } => {
+                Self::GiveBack { at_most: number(&charged.saturating_sub(actual)) }
+            }
+            Operation::Credit { tokens } => Self::GiveBack { at_most: number(tokens) },
             Operation::Hold { wait } => Self::Hold { wait: *wait },
             Operation::Reset => Self::Reset,
         }
@@ -96,7 +106,7 @@ impl Run<'_> {
             }
             (Kind::Peek { cost }, outcome) => {
                 assert_eq!(after, before, "{place}: it changed");
-                let check = Operation::Check { cost: *cost };
+                let check = Operation::Check { cost: (*cost).into() };
                 let checked = apply(limits, &mut { *before }, *now, check);
                 assert_eq!(*outcome, checked, "{place}");
             }

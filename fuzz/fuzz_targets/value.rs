@@ -29,11 +29,13 @@ impl Arbitrary<'_> for Input {
         let (first, kind) = (number(input)?, input.arbitrary::<u8>()?);
         let cost = first % (smallest + 1);
         let operation = match kind % 8 {
-            0 => Operation::Check { cost },
-            1 => Operation::Peek { cost },
-            2 | 3 => Operation::Reserve { cost, max_wait: number(input)? },
-            4 => Operation::Settle { charged: first, actual: number(input)? },
-            5 => Operation::Credit { tokens: first },
+            0 => Operation::Check { cost: cost.into() },
+            1 => Operation::Peek { cost: cost.into() },
+            2 | 3 => {
+                Operation::Reserve { cost: cost.into(), max_wait: number(input)?, min_wait: 0 }
+            }
+            4 => Operation::Settle { charged: first.into(), actual: number(input)?.into() },
+            5 => Operation::Credit { tokens: first.into() },
             6 => Operation::Hold { wait: first },
             _ => Operation::Reset,
         };

@@ -51,7 +51,7 @@ pub use pressure::Pressure;
 pub use reservation::Reservation;
 pub use store::Store;
 pub use tidegate_core::{
-    AnyLimit, BreakerState, Clock, Decision, Limit, ManualClock, OnFull, Operation, Outcome,
+    AnyLimit, BreakerState, Clock, Cost, Decision, Limit, ManualClock, OnFull, Operation, Outcome,
     Reserved, Shape, Source, StoredKey,
 };
 use tidegate_protocol::lock;

@@ -4,7 +4,7 @@ use core::fmt;
 use core::time::Duration;
 use std::time::Instant;
 
-use tidegate_core::{Decision, Operation, Outcome, Reserved};
+use tidegate_core::{Cost, Decision, Operation, Outcome, Reserved};
 use tidegate_protocol::OwnedKeys;
 use tokio::sync::oneshot;
 
@@ -32,7 +32,7 @@ use crate::limiter::Limiter;
 pub struct Reservation {
     limiter: Limiter,
     keys: OwnedKeys,
-    cost: u64,
+    cost: Cost,
     reserved: Reserved,
     made: Instant,
 }
@@ -42,7 +42,7 @@ impl Reservation {
     pub(crate) fn new(
         limiter: Limiter,
         keys: OwnedKeys,
-        cost: u64,
+        cost: Cost,
         outcome: Result<Outcome, Error>,
     ) -> Result<Self, Error> {
         match outcome? {
@@ -78,7 +78,7 @@ impl Reservation {
     }
 
     /// The tokens that were asked for.
-    pub const fn cost(&self) -> u64 {
+    pub const fn cost(&self) -> Cost {
         self.cost
     }
 
@@ -132,8 +132,8 @@ impl Reservation {
     /// # Errors
     /// [`Error::InvalidArgument`] for a refused reservation, which has charged nothing, and
     /// those of [`Limiter::settle`].
-    pub fn settle(self, actual: u64) -> Result<Decision, Error> {
-        let operation = self.settling(actual)?;
+    pub fn settle(self, actual: impl Into<Cost>) -> Result<Decision, Error> {
+        let operation = self.settling(actual.into())?;
         decision(self.keys.lend(|keys| self.limiter.run_and_wait(keys, operation)))
     }
 
@@ -143,7 +143,7 @@ impl Reservation {
     /// As [`settle`](Self::settle).
     pub fn settle_async(
         self,
-        actual: u64,
+        actual: impl Into<Cost>,
     ) -> impl Future<Output = Result<Decision, Error>> + Send + 'static {
         let (sender, receiver) = oneshot::channel();
         self.start_settle(actual, move |answer| _ = sender.send(answer));
@@ -154,10 +154,10 @@ impl Reservation {
     /// [`Limiter::start`] does.
     pub(crate) fn start_settle(
         self,
-        actual: u64,
+        actual: impl Into<Cost>,
         done: impl FnOnce(Result<Decision, Error>) + Send + 'static,
     ) {
-        match self.settling(actual) {
+        match self.settling(actual.into()) {
             Err(error) => done(Err(error)),
             Ok(operation) => self.keys.lend(|keys| {
                 self.limiter.start(keys, operation, |outcome| done(decision(outcome)));
@@ -184,7 +184,7 @@ impl Reservation {
         self.limiter.hand_on(&self.keys, delay, slot.charge)
     }
 
-    fn settling(&self, actual: u64) -> Result<Operation, Error> {
+    fn settling(&self, actual: Cost) -> Result<Operation, Error> {
         match self.reserved {
             Reserved::Slot(slot) => Ok(Operation::Settle { charged: slot.charge.cost, actual }),
             Reserved::TooFar(_) => {

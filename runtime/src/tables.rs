@@ -1,7 +1,7 @@
 //! Buckets in tables, in memory or in a shared file.
 
 use tidegate_core::{
-    Clock, Decision, Limit, MAX_TIERS, OnFull, Operation, Outcome, Segments, Source, Table,
+    Clock, Cost, Decision, Limit, MAX_TIERS, OnFull, Operation, Outcome, Segments, Source, Table,
     apply_tables, check_table, check_tables,
 };
 
@@ -49,7 +49,7 @@ impl<S: Segments, C: Clock> KeyedTables<S, C> {
 
     /// Checks a key under any number of limits.
     #[inline(always)]
-    pub(crate) fn check(&self, keys: Keys<'_>, cost: u64) -> Result<Decision, Error> {
+    pub(crate) fn check(&self, keys: Keys<'_>, cost: Cost) -> Result<Decision, Error> {
         let decision = self.with_tables(&self.fingerprints(keys), |tables, fingerprints| {
             check_tables(tables, &self.limits, fingerprints, &self.clock, cost)
         });
@@ -85,7 +85,7 @@ impl<S: Segments, C: Clock> KeyedTables<S, C> {
     ///
     /// The memory that a group needs is prefetched at once, so that its checks wait for slow memory
     /// together.
-    pub(crate) fn check_many(&self, checks: &[(Keys<'_>, u64)]) -> Result<Vec<Decision>, Error> {
+    pub(crate) fn check_many(&self, checks: &[(Keys<'_>, Cost)]) -> Result<Vec<Decision>, Error> {
         let mut decisions = Vec::with_capacity(checks.len());
         for batch in checks.chunks(BATCH) {
             let mut fingerprints = [[0; MAX_TIERS]; BATCH];
@@ -101,7 +101,8 @@ impl<S: Segments, C: Clock> KeyedTables<S, C> {
             for ((_, cost), fingerprints) in batch.iter().zip(&fingerprints) {
                 let decision = match (&*self.segments, &*self.limits) {
                     ([segments], [limit]) => {
-                        check_table(&self.table(segments), limit, fingerprints[0], now, *cost)
+                        let cost = cost.of_tier(0);
+                        check_table(&self.table(segments), limit, fingerprints[0], now, cost)
                     }
                     _ => self.with_tables(fingerprints, |tables, fingerprints| {
                         check_tables(tables, &self.limits, fingerprints, &self.clock, *cost)

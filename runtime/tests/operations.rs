@@ -95,7 +95,7 @@ fn many_checks_are_decided_in_order() -> Tested {
     let seen: Vec<_> = decisions.iter().map(|it| (it.allowed, it.remaining)).collect();
     assert_eq!(seen, [(true, 4), (true, 9), (false, 4), (true, 0)]);
     assert_eq!(block_on(limiter.check_many_async([("b", 2)]))?[0].remaining, 7);
-    assert_eq!(limiter.check_many::<&str>([])?, []);
+    assert_eq!(limiter.check_many::<&str, u64>([])?, []);
     Ok(())
 }
 
@@ -116,7 +116,7 @@ fn a_refused_reservation_holds_nothing() -> Tested {
     let refuse = || limiter.reserve("k", 1, Some(29 * SECOND));
     let refused = refuse()?;
     assert!(!refused.allowed());
-    assert_eq!((refused.delay(), refused.cost()), (Duration::MAX, 1));
+    assert_eq!((refused.delay(), refused.cost()), (Duration::MAX, 1.into()));
     assert_eq!(refused.decision().retry_after, 1_000_000_000);
     assert!(!refused.cancel()?);
     assert!(matches!(refuse()?.settle(1), Err(Error::InvalidArgument { .. })));

@@ -33,7 +33,7 @@ pub(crate) fn child(kind: &str, keys: &str) -> ExitCode {
     let Ok(keys) = keys.parse::<usize>() else { return ExitCode::FAILURE };
     let grown = if kind == KINDS[0] {
         let limiter = ours();
-        grown_by(keys, |key| _ = limiter.check(key, HALF.into()))
+        grown_by(keys, |key| _ = limiter.check(key, u64::from(HALF)))
     } else {
         let limiter = governors();
         grown_by(keys, |key| _ = limiter.check_key_n(&key.to_owned(), half()))

@@ -52,7 +52,7 @@ pub(crate) fn two_limits(effort: Effort) {
     let (one, Ok(two)) = (ours(), two) else { return };
     let keys = shuffled(100);
     for key in &keys {
-        _ = (one.check(key, HALF.into()), two.check(key, HALF.into()));
+        _ = (one.check(key, u64::from(HALF)), two.check(key, u64::from(HALF)));
     }
     compare(
         effort,
@@ -70,7 +70,7 @@ fn check(effort: Effort, size: usize) {
     let half = half();
     for number in 0..size {
         let key = key(number);
-        _ = limiter.check(&key, HALF.into());
+        _ = limiter.check(&key, u64::from(HALF));
         _ = peer.check_key_n(&key, half);
         BARE.lock_map(&map, &key, Clock::now(&clock));
     }
@@ -106,7 +106,7 @@ fn many(effort: Effort, size: usize) {
     let half = half();
     for number in 0..size {
         let key = key(number);
-        _ = limiter.check(&key, HALF.into());
+        _ = limiter.check(&key, u64::from(HALF));
         _ = peer.check_key_n(&key, half);
     }
     let keys = shuffled(size);
@@ -142,7 +142,7 @@ fn shared(effort: Effort, size: usize) {
     let memory = ours();
     for number in 0..size {
         let key = key(number);
-        _ = (shared.check(&key, HALF.into()), memory.check(&key, HALF.into()));
+        _ = (shared.check(&key, u64::from(HALF)), memory.check(&key, u64::from(HALF)));
     }
     let keys = shuffled(size);
     compare(
@@ -166,7 +166,7 @@ fn inserting(effort: Effort) {
         let (limiter, peer, map) = (ours(), governors(), Mutex::new(HashMap::new()));
         let clock = MonotonicClock::new();
         let stalls = [
-            stalls(&keys, |key| limiter.check(key, HALF.into()).is_ok()),
+            stalls(&keys, |key| limiter.check(key, u64::from(HALF)).is_ok()),
             stalls(&keys, |key| peer.check_key_n(key, half).is_ok()),
             stalls(&keys, |key| BARE.lock_map(&map, key, Clock::now(&clock))),
             // The machine's own interruptions, measured for about the time that our calls take.

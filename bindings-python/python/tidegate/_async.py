@@ -27,7 +27,7 @@ from tidegate._tidegate import (
 
 if TYPE_CHECKING:
     from tidegate._calls import Calls
-    from tidegate._tidegate import _AsyncClient, _Check, _Key, _Lease, _Seconds
+    from tidegate._tidegate import _AsyncClient, _Check, _Cost, _Key, _Lease, _Seconds
 
 
 
@@ -98,7 +98,7 @@ class AsyncLimiter:
         """How the store has done; see `Limiter.store_health`."""
         return self._limiter.store_health
 
-    async def check(self, key: _Key, cost: SupportsIndex = 1) -> Decision:
+    async def check(self, key: _Key, cost: _Cost = 1) -> Decision:
         """Spends `cost` tokens of `key` if every limit allows; see `Limiter.check`."""
         limiter = self._limiter
         decision = limiter._check_without_store(key, cost)
@@ -112,7 +112,7 @@ class AsyncLimiter:
             Limiter.check_many, _Completions.check_many, self._limiter, checks
         )
 
-    async def peek(self, key: _Key, cost: SupportsIndex = 1) -> Decision:
+    async def peek(self, key: _Key, cost: _Cost = 1) -> Decision:
         """Answers what `check` would answer now, and spends nothing; see `Limiter.peek`.
 
         >>> import asyncio
@@ -128,14 +128,14 @@ class AsyncLimiter:
         )
 
     async def reserve(
-        self, key: _Key, cost: SupportsIndex = 1, *, max_wait: _Seconds | None = None
+        self, key: _Key, cost: _Cost = 1, *, max_wait: _Seconds | None = None
     ) -> AsyncReservation:
         """Takes the next slot if it is at most `max_wait` away; see `Limiter.reserve`."""
         reservation = await self._calls.reserve(self._limiter, key, cost, max_wait)
         return AsyncReservation(reservation, self._calls)
 
     async def acquire(
-        self, key: _Key, cost: SupportsIndex = 1, *, timeout: _Seconds | None = None
+        self, key: _Key, cost: _Cost = 1, *, timeout: _Seconds | None = None
     ) -> Decision:
         """Waits until `cost` tokens may be spent, and spends them; see `Limiter.acquire`.
 
@@ -173,7 +173,7 @@ class AsyncLimiter:
             raise
 
     async def _acquire_alone(
-        self, key: _Key, cost: SupportsIndex, timeout: _Seconds | None
+        self, key: _Key, cost: _Cost, timeout: _Seconds | None
     ) -> Decision:
         """Reserves a slot and sleeps until then: on a `FakeClock`, on which nobody waits, and on a
         loop that cannot watch a socket, so that no line can wake it."""
@@ -198,7 +198,7 @@ class AsyncLimiter:
     def reserving(
         self,
         key: _Key,
-        cost: SupportsIndex,
+        cost: _Cost,
         timeout: _Seconds | None = None,
         *,
         on_error: Literal["cancel", "settle"] = "cancel",
@@ -222,13 +222,13 @@ class AsyncLimiter:
         """The callers that wait for `key` in `acquire`; see `Limiter.waiting`."""
         return self._limiter.waiting(key)
 
-    async def settle(self, key: _Key, charged: SupportsIndex, actual: SupportsIndex) -> Decision:
+    async def settle(self, key: _Key, charged: _Cost, actual: _Cost) -> Decision:
         """Corrects a charge once its true size is known; see `Limiter.settle`."""
         return await self._calls.start(
             Limiter.settle, _Completions.settle, self._limiter, key, charged, actual
         )
 
-    async def credit(self, key: _Key, tokens: SupportsIndex) -> Decision:
+    async def credit(self, key: _Key, tokens: _Cost) -> Decision:
         """Gives `tokens` back, never above full; see `Limiter.credit`."""
         return await self._calls.start(
             Limiter.credit, _Completions.credit, self._limiter, key, tokens
@@ -305,7 +305,7 @@ class AsyncReservation:
         return self._reservation.decision
 
     @property
-    def cost(self) -> int:
+    def cost(self) -> int | tuple[int, ...]:
         """The tokens that were asked for."""
         return self._reservation.cost
 
@@ -315,7 +315,7 @@ class AsyncReservation:
             Reservation.cancel, _Completions.cancel_reservation, self._reservation
         )
 
-    async def settle(self, actual: SupportsIndex) -> Decision:
+    async def settle(self, actual: _Cost) -> Decision:
         """Corrects the charge once its true size is known; see `Reservation.settle`."""
         return await self._calls.start(
             Reservation.settle, _Completions.settle_reservation, self._reservation, actual

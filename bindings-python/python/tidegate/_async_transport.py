@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, SupportsIndex, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from tidegate._calls import RemoteCalls
 from tidegate._deadlines import CAN_UNCANCEL, BatchCallers, Deadlines
@@ -14,7 +14,7 @@ from tidegate._replies import as_reply, fail_batch
 from tidegate._tidegate import Limiter, Reservation, _Completions, _PendingQueue
 
 if TYPE_CHECKING:
-    from tidegate._tidegate import Decision, _Batch, _Key
+    from tidegate._tidegate import Decision, _Batch, _Cost, _Key
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -42,7 +42,7 @@ class AsyncTransport(RemoteCalls):
         self._sender: _LoopSender | None = None
 
     def check(
-        self, limiter: Limiter, key: _Key, cost: SupportsIndex
+        self, limiter: Limiter, key: _Key, cost: _Cost
     ) -> Coroutine[Any, Any, Decision]:
         """A check over the client."""
         return self._current_sender().check(limiter, key, cost)
@@ -127,7 +127,7 @@ class _LoopSender:
         # How many batches in a row had one request, with none in the queue when they ended.
         self._batches_alone = 0
 
-    async def check(self, limiter: Limiter, key: _Key, cost: SupportsIndex) -> Decision:
+    async def check(self, limiter: Limiter, key: _Key, cost: _Cost) -> Decision:
         future: asyncio.Future[Decision] = self.loop.create_future()
         if self._is_alone():
             await self._check_alone(future, limiter, key, cost)
@@ -149,7 +149,7 @@ class _LoopSender:
         return is_idle and self._batches_alone >= _BATCHES_ALONE and CAN_UNCANCEL
 
     async def _check_alone(
-        self, future: asyncio.Future[Decision], limiter: Limiter, key: _Key, cost: SupportsIndex
+        self, future: asyncio.Future[Decision], limiter: Limiter, key: _Key, cost: _Cost
     ) -> None:
         self.state = Sender.CALLER_ASKING
         try:

@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Concatenate, ParamSpec, Protocol, SupportsIndex, TypeVar
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, Protocol, TypeVar
 
 from tidegate._completions import completions_of
 from tidegate._tidegate import Limiter, Reservation, _Completions
 
 if TYPE_CHECKING:
-    from tidegate._tidegate import Decision, _Key, _Seconds
+    from tidegate._tidegate import Decision, _Cost, _Key, _Seconds
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -40,11 +40,11 @@ class Calls(Protocol):
         that starts it.
         """
 
-    def check(self, limiter: Limiter, key: _Key, cost: SupportsIndex) -> Awaitable[Decision]:
+    def check(self, limiter: Limiter, key: _Key, cost: _Cost) -> Awaitable[Decision]:
         """Starts a check that needs the store."""
 
     def reserve(
-        self, limiter: Limiter, key: _Key, cost: SupportsIndex, max_wait: _Seconds | None
+        self, limiter: Limiter, key: _Key, cost: _Cost, max_wait: _Seconds | None
     ) -> Awaitable[Reservation]:
         """Starts a reservation. It is given back if its caller is cancelled before it is made."""
 
@@ -67,11 +67,11 @@ class MemoryCalls:
     ) -> _T:
         return blocking(on, *arguments, **named)
 
-    async def check(self, limiter: Limiter, key: _Key, cost: SupportsIndex) -> Decision:
+    async def check(self, limiter: Limiter, key: _Key, cost: _Cost) -> Decision:
         return limiter.check(key, cost)
 
     async def reserve(
-        self, limiter: Limiter, key: _Key, cost: SupportsIndex, max_wait: _Seconds | None
+        self, limiter: Limiter, key: _Key, cost: _Cost, max_wait: _Seconds | None
     ) -> Reservation:
         return limiter.reserve(key, cost, max_wait=max_wait)
 
@@ -96,11 +96,11 @@ class RemoteCalls(ABC):
     @abstractmethod
     def use_running_loop(self) -> None: ...
 
-    def check(self, limiter: Limiter, key: _Key, cost: SupportsIndex) -> Awaitable[Decision]:
+    def check(self, limiter: Limiter, key: _Key, cost: _Cost) -> Awaitable[Decision]:
         return self.start(Limiter.check, _Completions.check, limiter, key, cost)
 
     async def reserve(
-        self, limiter: Limiter, key: _Key, cost: SupportsIndex, max_wait: _Seconds | None
+        self, limiter: Limiter, key: _Key, cost: _Cost, max_wait: _Seconds | None
     ) -> Reservation:
         reserving = self.start(
             _reserve_blocking, _Completions.reserve, limiter, key, cost, max_wait
@@ -147,7 +147,7 @@ def calls_of(limiter: Limiter) -> Calls:
 
 
 def _reserve_blocking(
-    limiter: Limiter, key: _Key, cost: SupportsIndex, max_wait: _Seconds | None
+    limiter: Limiter, key: _Key, cost: _Cost, max_wait: _Seconds | None
 ) -> Reservation:
     return limiter.reserve(key, cost, max_wait=max_wait)
 

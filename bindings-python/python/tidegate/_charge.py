@@ -7,7 +7,7 @@ import threading
 from collections.abc import Coroutine
 from contextlib import suppress
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, SupportsIndex
+from typing import TYPE_CHECKING, Any, Literal
 
 from tidegate._errors import InvalidArgument, StoreError
 
@@ -15,7 +15,13 @@ if TYPE_CHECKING:
     import asyncio
 
     from tidegate._async import AsyncLimiter
-    from tidegate._tidegate import Decision, Limiter, _Key, _Seconds
+    from tidegate._tidegate import Decision, Limiter, _Cost, _Key, _Seconds
+
+
+def _numbers(cost: _Cost) -> int | tuple[int, ...]:
+    if hasattr(cost, "__index__"):
+        return operator.index(cost)
+    return tuple(operator.index(tokens) for tokens in cost)
 
 
 class _Estimate:
@@ -23,9 +29,9 @@ class _Estimate:
 
     __slots__ = ("_cost", "_decision", "_ended", "_in_doubt", "_key")
 
-    def __init__(self, key: _Key, cost: SupportsIndex, decision: Decision) -> None:
+    def __init__(self, key: _Key, cost: _Cost, decision: Decision) -> None:
         self._key = key
-        self._cost = operator.index(cost)
+        self._cost = _numbers(cost)
         self._decision = decision
         # A lock that is taken once: of two threads that end the charge, one succeeds.
         self._ended = threading.Lock()
@@ -37,8 +43,8 @@ class _Estimate:
         return self._decision
 
     @property
-    def cost(self) -> int:
-        """The tokens that were charged, which is the estimate."""
+    def cost(self) -> int | tuple[int, ...]:
+        """The tokens that were charged, which is the estimate: a number, or one for each limit."""
         return self._cost
 
     def _end(self) -> bool:
@@ -84,11 +90,11 @@ class Charge(_Estimate):
 
     __slots__ = ("_limiter",)
 
-    def __init__(self, limiter: Limiter, key: _Key, cost: SupportsIndex, decision: Decision) -> None:
+    def __init__(self, limiter: Limiter, key: _Key, cost: _Cost, decision: Decision) -> None:
         super().__init__(key, cost, decision)
         self._limiter = limiter
 
-    def settle(self, actual: SupportsIndex) -> Decision:
+    def settle(self, actual: _Cost) -> Decision:
         """Corrects the charge to the tokens that were used, as `Limiter.settle` does.
 
         What is given back goes to those who wait in `acquire`. After an error it can be called
@@ -142,11 +148,11 @@ class AsyncCharge(_Estimate):
 
     __slots__ = ("_limiter",)
 
-    def __init__(self, limiter: AsyncLimiter, key: _Key, cost: SupportsIndex, decision: Decision) -> None:
+    def __init__(self, limiter: AsyncLimiter, key: _Key, cost: _Cost, decision: Decision) -> None:
         super().__init__(key, cost, decision)
         self._limiter = limiter
 
-    async def settle(self, actual: SupportsIndex) -> Decision:
+    async def settle(self, actual: _Cost) -> Decision:
         """Corrects the charge to the tokens that were used; see `Charge.settle`."""
         self._end_to_settle()
         try:
@@ -173,7 +179,7 @@ class _Block:
     __slots__ = ("_cost", "_entered", "_key", "_on_error", "_timeout")
 
     def __init__(
-        self, key: _Key, cost: SupportsIndex, timeout: _Seconds | None, on_error: Literal["cancel", "settle"]
+        self, key: _Key, cost: _Cost, timeout: _Seconds | None, on_error: Literal["cancel", "settle"]
     ) -> None:
         if on_error not in ("cancel", "settle"):
             raise InvalidArgument(f'invalid on_error: it must be "cancel" or "settle", but is {on_error!r}')
@@ -199,7 +205,7 @@ class Reserving(_Block):
         self,
         limiter: Limiter,
         key: _Key,
-        cost: SupportsIndex,
+        cost: _Cost,
         timeout: _Seconds | None,
         on_error: Literal["cancel", "settle"] = "cancel",
     ) -> None:
@@ -234,7 +240,7 @@ class AsyncReserving(_Block):
         self,
         limiter: AsyncLimiter,
         key: _Key,
-        cost: SupportsIndex,
+        cost: _Cost,
         timeout: _Seconds | None,
         on_error: Literal["cancel", "settle"],
     ) -> None:

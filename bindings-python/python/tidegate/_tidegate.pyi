@@ -31,7 +31,8 @@ __all__ = [
 _Seconds: TypeAlias = float | timedelta
 _OneKey: TypeAlias = str | bytes
 _Key: TypeAlias = _OneKey | Sequence[_OneKey]
-_Check: TypeAlias = _Key | tuple[_Key, SupportsIndex]
+_Cost: TypeAlias = SupportsIndex | Sequence[SupportsIndex]
+_Check: TypeAlias = _Key | tuple[_Key, _Cost]
 
 class _Client(Protocol):
     """A Redis client that blocks, such as redis.Redis()."""
@@ -293,7 +294,7 @@ class Limiter:
         >>> limiter.store_health
         StoreHealth(state='closed', failures=1, fallbacks=1)
         """
-    def check(self, key: _Key, cost: SupportsIndex = 1) -> Decision:
+    def check(self, key: _Key, cost: _Cost = 1) -> Decision:
         """Spends `cost` tokens of `key` if every limit allows. Never waits for tokens,
         only for the store, with the interpreter free for other threads.
 
@@ -322,7 +323,7 @@ class Limiter:
         >>> [decision.allowed for decision in decisions]
         [True, True, False]
         """
-    def peek(self, key: _Key, cost: SupportsIndex = 1) -> Decision:
+    def peek(self, key: _Key, cost: _Cost = 1) -> Decision:
         """Answers what check would answer now, and spends nothing. So `remaining` and `reset_after` of
         an allowed peek are those after the charge that a check would make. A cost of 0 is always
         allowed, and tells what the buckets hold.
@@ -340,7 +341,7 @@ class Limiter:
         0
         """
     def reserve(
-        self, key: _Key, cost: SupportsIndex = 1, *, max_wait: _Seconds | None = None
+        self, key: _Key, cost: _Cost = 1, *, max_wait: _Seconds | None = None
     ) -> Reservation:
         """Takes the next slot for `cost` tokens if it is at most `max_wait` seconds away, or however
         far away it is when `max_wait` is None. Never waits for tokens: they are charged now, to be
@@ -358,7 +359,7 @@ class Limiter:
         False
         """
     def acquire(
-        self, key: _Key, cost: SupportsIndex = 1, *, timeout: _Seconds | None = None
+        self, key: _Key, cost: _Cost = 1, *, timeout: _Seconds | None = None
     ) -> Decision:
         """Waits until `cost` tokens may be spent, and spends them. Callers for one key wait in a line,
         first come, first served; nobody polls. Answers the decision, which is allowed.
@@ -386,7 +387,7 @@ class Limiter:
     def reserving(
         self,
         key: _Key,
-        cost: SupportsIndex,
+        cost: _Cost,
         timeout: _Seconds | None = None,
         *,
         on_error: Literal["cancel", "settle"] = "cancel",
@@ -423,7 +424,7 @@ class Limiter:
         >>> Limiter("10/s").waiting("vendor")
         Waiting(callers=0, tokens=0, until=0.0)
         """
-    def settle(self, key: _Key, charged: SupportsIndex, actual: SupportsIndex) -> Decision:
+    def settle(self, key: _Key, charged: _Cost, actual: _Cost) -> Decision:
         """Corrects a charge once its true size is known: `charged` tokens were taken and `actual`
         were used, each 0 to 2**63 - 1. The difference is given back, or taken even if the limit
         does not allow it, above the burst too. Answers what the buckets then hold, as peek does.
@@ -436,7 +437,7 @@ class Limiter:
         >>> limiter.settle("model", charged=4_000, actual=1_500).remaining
         58500
         """
-    def credit(self, key: _Key, tokens: SupportsIndex) -> Decision:
+    def credit(self, key: _Key, tokens: _Cost) -> Decision:
         """Gives `tokens` back, 0 to 2**63 - 1, never above full. Answers as settle does.
 
         Raises the errors of settle.
@@ -488,8 +489,8 @@ class Limiter:
     def _is_remote(self) -> bool: ...
     @property
     def _has_fake_clock(self) -> bool: ...
-    def _acquire_now(self, key: _Key, cost: SupportsIndex) -> Decision | None: ...
-    def _check_without_store(self, key: _Key, cost: SupportsIndex) -> Decision | None: ...
+    def _acquire_now(self, key: _Key, cost: _Cost) -> Decision | None: ...
+    def _check_without_store(self, key: _Key, cost: _Cost) -> Decision | None: ...
 
 @final
 class Pressure:
@@ -583,7 +584,7 @@ class Reservation:
         nobody else came.
         """
     @property
-    def cost(self) -> int:
+    def cost(self) -> int | tuple[int, ...]:
         """The tokens that were asked for."""
     def cancel(self) -> bool:
         """Gives an unused slot back, and says whether all of it came back. A bucket that nobody has
@@ -601,7 +602,7 @@ class Reservation:
         >>> reservation.cancel()
         False
         """
-    def settle(self, actual: SupportsIndex) -> Decision:
+    def settle(self, actual: _Cost) -> Decision:
         """Corrects the charge once its true size is known, as `Limiter.settle` does: `actual` is the
         number of tokens that were used, 0 to 2**63 - 1. After a StoreError it can be called again; after
         a StoreTimeout, the store may have carried it out.
@@ -620,10 +621,10 @@ class _Completions:
     def fileno(self) -> int: ...
     def deliver(self) -> None: ...
     def check(
-        self, future: Future[Decision], limiter: Limiter, key: _Key, cost: SupportsIndex
+        self, future: Future[Decision], limiter: Limiter, key: _Key, cost: _Cost
     ) -> None: ...
     def peek(
-        self, future: Future[Decision], limiter: Limiter, key: _Key, cost: SupportsIndex
+        self, future: Future[Decision], limiter: Limiter, key: _Key, cost: _Cost
     ) -> None: ...
     def send(self) -> None: ...
     def check_many(
@@ -634,7 +635,7 @@ class _Completions:
         future: Future[Reservation],
         limiter: Limiter,
         key: _Key,
-        cost: SupportsIndex,
+        cost: _Cost,
         max_wait: _Seconds | None,
     ) -> None: ...
     def acquire(
@@ -642,7 +643,7 @@ class _Completions:
         future: Future[Decision],
         limiter: Limiter,
         key: _Key,
-        cost: SupportsIndex,
+        cost: _Cost,
         timeout: _Seconds | None,
     ) -> _Waiter: ...
     def settle(
@@ -650,11 +651,11 @@ class _Completions:
         future: Future[Decision],
         limiter: Limiter,
         key: _Key,
-        charged: SupportsIndex,
-        actual: SupportsIndex,
+        charged: _Cost,
+        actual: _Cost,
     ) -> None: ...
     def credit(
-        self, future: Future[Decision], limiter: Limiter, key: _Key, tokens: SupportsIndex
+        self, future: Future[Decision], limiter: Limiter, key: _Key, tokens: _Cost
     ) -> None: ...
     def hold(
         self, future: Future[Decision], limiter: Limiter, key: _Key, wait: _Seconds
@@ -662,7 +663,7 @@ class _Completions:
     def reset(self, future: Future[Decision], limiter: Limiter, key: _Key) -> None: ...
     def cancel_reservation(self, future: Future[bool], reservation: Reservation) -> None: ...
     def settle_reservation(
-        self, future: Future[Decision], reservation: Reservation, actual: SupportsIndex
+        self, future: Future[Decision], reservation: Reservation, actual: _Cost
     ) -> None: ...
 
 @final

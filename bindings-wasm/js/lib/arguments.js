@@ -32,8 +32,18 @@ export function isWhole(value) {
   return Number.isInteger(value) && Math.abs(value) <= 2 ** 53;
 }
 
-export function checkCost(cost) {
-  return checkCount('cost', cost);
+/** Returns tokens: a number for every one of `limits` limits, or an array of its own with one for each. */
+export function checkTokens(name, tokens, limits) {
+  if (!Array.isArray(tokens)) return checkCount(name, tokens);
+  if (tokens.length !== limits) {
+    throw invalid(name, `one number or ${limits} are needed, but ${tokens.length} were given`);
+  }
+  return Array.from(tokens, (each) => checkCount(name, each));
+}
+
+/** Whether a cost charges no limit. */
+export function isFree(cost) {
+  return cost === 0 || (typeof cost === 'object' && cost.every((tokens) => tokens === 0));
 }
 
 /** Refuses what is not a number of tokens. */

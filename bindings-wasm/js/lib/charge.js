@@ -1,6 +1,6 @@
 /** What `reserving` gives: a charge at an estimate, with the methods that settle or cancel it. */
 
-import { checkCount, invalid } from './arguments.js';
+import { checkTokens, invalid } from './arguments.js';
 import { StoreError } from './errors.js';
 
 // They reach into a charge, and are not for users.
@@ -10,6 +10,7 @@ let isInDoubt;
 /** Tokens that are charged at an estimate until their true number is known. */
 export class Charge {
   #buckets;
+  #limits;
   #key;
   #hasEnded = false;
   // Whether the store may have carried out a correction although it failed. Then the tokens are not
@@ -17,12 +18,13 @@ export class Charge {
   #inDoubt = false;
 
   /** Use `Limiter.reserving`. */
-  constructor(buckets, key, cost, decision) {
+  constructor(buckets, limits, { key, cost, decision }) {
     /** The decision of `acquire`. */
     this.decision = decision;
     /** The tokens that were charged. */
     this.cost = cost;
     this.#buckets = buckets;
+    this.#limits = limits;
     this.#key = key;
   }
 
@@ -35,11 +37,11 @@ export class Charge {
 
   /** Corrects the charge to `actual` tokens, once. It can be called again if the store fails. */
   async settle(actual) {
-    checkCount('actual', actual);
+    const tokens = checkTokens('actual', actual, this.#limits);
     if (this.#hasEnded) {
       throw invalid('charge', 'it has been cancelled, settled or disposed of before, so there is nothing to settle');
     }
-    return this.#correct(actual);
+    return this.#correct(tokens);
   }
 
   /** Gives all tokens back, and says so: false after `settle`, another `cancel`, or the end. */

@@ -5,8 +5,14 @@ import { errorFrom } from './errors.js';
 
 /** The status of a call or answer of the engine that is a failure. */
 export const FAILED = 0xffff_ffff;
-/** The 64-bit words of a reservation: its delay, cost and source, then its cells before and after. */
-export const SLOT_WORDS = 11;
+/**
+ * The 64-bit words of a reservation: its delay, its source, the number of its costs and four places for
+ * them, then its cells before and after.
+ */
+export const SLOT_WORDS = 15;
+/** The places for the costs of a call: four, and four for what was used beside what was charged. */
+export const COST_PLACES = 8;
+export const ACTUAL_PLACE = 4;
 
 let memory;
 

@@ -133,24 +133,36 @@ export type Key = string | Uint8Array;
  */
 export type Keys = Key | readonly Key[];
 
+/**
+ * Tokens of a call: one whole number for every limit, or an array of exactly one per limit. With an
+ * array one call spends from limits that count different things, such as requests and tokens of a
+ * language model, and charges all of them or none. A limit whose number is 0 is not asked.
+ *
+ * ```js
+ * const limiter = createLimiter({ limits: ['60/min', '90000/min'] });
+ * limiter.checkSync('user:42', [1, 1500]);
+ * ```
+ */
+export type Tokens = number | readonly number[];
+
 export interface CheckOptions {
-  /** Tokens to spend: a whole number from 0. A cost of 0 looks without spending. Default: 1. */
-  readonly cost?: number;
+  /** Tokens to spend: whole numbers from 0. A cost of 0 looks without spending. Default: 1. */
+  readonly cost?: Tokens;
 }
 
 /** One check among many: a key or keys, alone (for a cost of 1) or with their cost. */
-export type CheckInput = Keys | { readonly key: Keys; readonly cost?: number };
+export type CheckInput = Keys | { readonly key: Keys; readonly cost?: Tokens };
 
 export interface ReserveOptions {
   /** Tokens to spend once the slot has come: a whole number from 0. Default: 1. */
-  readonly cost?: number;
+  readonly cost?: Tokens;
   /** The longest acceptable delay in milliseconds, from 0. Default: Infinity. */
   readonly maxWaitMs?: number;
 }
 
 export interface AcquireOptions {
   /** Tokens to spend: a whole number from 0. Default: 1. */
-  readonly cost?: number;
+  readonly cost?: Tokens;
   /** The longest acceptable wait for the slot in milliseconds, from 0. Default: Infinity. */
   readonly timeoutMs?: number;
   /** The signal that ends the wait when it aborts: those who wait behind move up. */
@@ -159,7 +171,7 @@ export interface AcquireOptions {
 
 export interface ReservingOptions extends AcquireOptions {
   /** The estimate: the tokens to charge at first, a whole number from 0. */
-  readonly cost: number;
+  readonly cost: Tokens;
 }
 
 export interface ReservingWorkOptions extends ReservingOptions {
@@ -214,7 +226,7 @@ export interface Reservation {
    */
   readonly decision: Decision;
   /** The tokens that the call asked for. */
-  readonly cost: number;
+  readonly cost: Tokens;
   /**
    * Gives an unused slot back, and resolves to whether all of it came back. A bucket that no other
    * call has changed since becomes what it was before the reserve. A bucket that other calls
@@ -228,7 +240,7 @@ export interface Reservation {
    * difference is given back or taken, and may then exceed the burst. Works once: after another
    * `settle`, after `cancel` and for a refusal it rejects with `InvalidArgument`.
    */
-  settle(actual: number): Promise<Decision>;
+  settle(actual: Tokens): Promise<Decision>;
 }
 
 export const Reservation: { readonly prototype: Reservation; [Symbol.hasInstance](value: unknown): boolean };
@@ -242,7 +254,7 @@ export interface MemoryReservation extends Reservation {
    *
    * @throws {InvalidArgument} for a wrong number, and when there is no charge to settle
    */
-  settleSync(actual: number): Decision;
+  settleSync(actual: Tokens): Decision;
 }
 
 /**
@@ -256,14 +268,14 @@ export interface Charge {
   /** The decision of `acquire`: the state of the buckets after the charge. */
   readonly decision: Decision;
   /** The tokens that were charged, which is the estimate. */
-  readonly cost: number;
+  readonly cost: Tokens;
   /**
    * Corrects the charge to the `actual` tokens (a whole number, 0 to 2^53), as `Limiter.settle` does.
    * Tokens that come back go to those who wait in `acquire`. Works once: after another `settle`, after
    * `cancel` and after the end it rejects with `InvalidArgument`. If it fails it can be called again;
    * after `StoreTimeout` the store may have corrected the charge already.
    */
-  settle(actual: number): Promise<Decision>;
+  settle(actual: Tokens): Promise<Decision>;
   /**
    * Gives all tokens back, and resolves to true. Resolves to false if there is nothing to give back:
    * after `settle`, another `cancel`, and the end. If it fails it can be called again.
@@ -295,7 +307,7 @@ export interface Limiter {
   /** The state of the buckets' store, and counts of its failures. */
   readonly storeHealth: StoreHealth;
   /** Spends tokens of `key` if every limit allows; never waits for tokens. */
-  check(key: Keys, cost?: number | CheckOptions): Promise<Decision>;
+  check(key: Keys, cost?: Tokens | CheckOptions): Promise<Decision>;
   /**
    * Decides many checks in one call, each by itself and in order. A refused check does not stop the
    * others. If one check has an invalid argument, no check is charged.
@@ -316,7 +328,7 @@ export interface Limiter {
    * const { remaining } = await limiter.peek('user:42', { cost: 0 });
    * ```
    */
-  peek(key: Keys, cost?: number | CheckOptions): Promise<Decision>;
+  peek(key: Keys, cost?: Tokens | CheckOptions): Promise<Decision>;
   /**
    * Takes the next slot for `cost` tokens if it is at most `maxWaitMs` away. Never waits for tokens:
    * the buckets are charged now, and the tokens may be spent after the reservation's `delayMs`.
@@ -378,12 +390,12 @@ export interface Limiter {
    * may exceed the burst: the bucket then owes tokens, and time pays them. Resolves to the state of
    * the buckets afterwards.
    */
-  settle(key: Keys, charged: number, actual: number): Promise<Decision>;
+  settle(key: Keys, charged: Tokens, actual: Tokens): Promise<Decision>;
   /**
    * Gives tokens back (a whole number, 0 to 2^53). No bucket becomes more than full. Resolves to the
    * state of the buckets afterwards.
    */
-  credit(key: Keys, tokens: number): Promise<Decision>;
+  credit(key: Keys, tokens: Tokens): Promise<Decision>;
   /**
    * Pauses the key for `waitMs` milliseconds, as a server demands that answers with `Retry-After`. A
    * smooth limit has exactly one token at the end of the pause, and the rest arrive at the normal
@@ -418,18 +430,18 @@ export interface MemoryLimiter extends Limiter {
    * @throws {CostTooLarge} for a cost above the burst
    * @throws {StoreError} once the limiter is closed
    */
-  checkSync(key: Keys, cost?: number | CheckOptions): Decision;
+  checkSync(key: Keys, cost?: Tokens | CheckOptions): Decision;
   /** `checkMany` without a promise. All checks are decided at the same time. */
   checkManySync(checks: readonly CheckInput[]): Decision[];
   /** `peek` without a promise, of `cost` tokens (default 1). */
-  peekSync(key: Keys, cost?: number | CheckOptions): Decision;
+  peekSync(key: Keys, cost?: Tokens | CheckOptions): Decision;
   /** `reserve` without a promise. */
   reserveSync(key: Keys, options?: ReserveOptions): MemoryReservation;
   reserve(key: Keys, options?: ReserveOptions): Promise<MemoryReservation>;
   /** `settle` without a promise. */
-  settleSync(key: Keys, charged: number, actual: number): Decision;
+  settleSync(key: Keys, charged: Tokens, actual: Tokens): Decision;
   /** `credit` without a promise. */
-  creditSync(key: Keys, tokens: number): Decision;
+  creditSync(key: Keys, tokens: Tokens): Decision;
   /** `hold` without a promise. */
   holdSync(key: Keys, waitMs: number): Decision;
   /** `reset` without a promise. */

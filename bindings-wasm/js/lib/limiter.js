@@ -1,6 +1,6 @@
 /** The public limiter: it checks arguments, and passes calls on to the buckets of any store. */
 
-import { checkCost, checkCount, checkFields, checkSignal, checkWait, describe, invalid } from './arguments.js';
+import { checkFields, checkSignal, checkTokens, checkWait, describe, invalid } from './arguments.js';
 import { Charge, holdDuring } from './charge.js';
 import { ownKeys } from './keys.js';
 import { Reservation } from './reservation.js';
@@ -42,7 +42,7 @@ export class Limiter {
   check(key, options) {
     // Not async, because that would make two more promises for each one that the buckets give.
     try {
-      const decision = this.#buckets.check(key, costIn(options));
+      const decision = this.#buckets.check(key, costIn(options, this.limits.length));
       return decision instanceof Promise ? decision : Promise.resolve(decision);
     } catch (error) {
       return Promise.reject(error);
@@ -51,46 +51,46 @@ export class Limiter {
 
   /** `check` without a promise, for buckets in memory. */
   checkSync(key, options) {
-    return this.#buckets.synchronous.check(key, costIn(options));
+    return this.#buckets.synchronous.check(key, costIn(options, this.limits.length));
   }
 
   /** Decides each check by itself, in order. If one has an invalid argument, no check is charged. */
   async checkMany(checks) {
-    return this.#buckets.checkMany(readChecks(checks));
+    return this.#buckets.checkMany(readChecks(checks, this.limits.length));
   }
 
   /** `checkMany` without a promise, for buckets in memory. */
   checkManySync(checks) {
-    return this.#buckets.synchronous.checkMany(readChecks(checks));
+    return this.#buckets.synchronous.checkMany(readChecks(checks, this.limits.length));
   }
 
   /** The decision that `check` would take now; nothing is spent. */
   async peek(key, options) {
-    return this.#buckets.peek(key, costIn(options));
+    return this.#buckets.peek(key, costIn(options, this.limits.length));
   }
 
   /** `peek` without a promise, for buckets in memory. */
   peekSync(key, options) {
-    return this.#buckets.synchronous.peek(key, costIn(options));
+    return this.#buckets.synchronous.peek(key, costIn(options, this.limits.length));
   }
 
   /** Charges `cost` tokens for the next free slot if it is at most `maxWaitMs` away; never waits. */
   async reserve(key, options) {
-    const { cost, maxWaitMs } = readReserve(options);
-    return new Reservation(this.#buckets, await this.#buckets.reserve(key, cost, maxWaitMs));
+    const { cost, maxWaitMs } = readReserve(options, this.limits.length);
+    return new Reservation(this.#buckets, this.limits.length, await this.#buckets.reserve(key, cost, maxWaitMs));
   }
 
   /** `reserve` without a promise, for buckets in memory. */
   reserveSync(key, options) {
-    const { cost, maxWaitMs } = readReserve(options);
-    return new Reservation(this.#buckets, this.#buckets.synchronous.reserve(key, cost, maxWaitMs));
+    const { cost, maxWaitMs } = readReserve(options, this.limits.length);
+    return new Reservation(this.#buckets, this.limits.length, this.#buckets.synchronous.reserve(key, cost, maxWaitMs));
   }
 
   /** Waits in line until `cost` tokens may be spent, and spends them. */
   acquire(key, options) {
     // Not async, for the reason that `check` gives.
     try {
-      const { cost, timeoutMs, signal } = options === undefined ? ACQUIRE_DEFAULTS : readAcquire(options);
+      const { cost, timeoutMs, signal } = options === undefined ? ACQUIRE_DEFAULTS : readAcquire(options, this.limits.length);
       const decision = this.#buckets.acquire(key, cost, timeoutMs, signal);
       return decision instanceof Promise ? decision : Promise.resolve(decision);
     } catch (error) {
@@ -103,10 +103,10 @@ export class Limiter {
    * cancelled. With `work`, calls it with the charge, and resolves to what it gives.
    */
   async reserving(key, options, work) {
-    const { cost, timeoutMs, signal, onError } = readReserving(options, work);
+    const { cost, timeoutMs, signal, onError } = readReserving(options, work, this.limits.length);
     const own = ownKeys(key);
     const decision = await this.#buckets.acquire(key, cost, timeoutMs, signal);
-    const charge = new Charge(this.#buckets, own, cost, decision);
+    const charge = new Charge(this.#buckets, this.limits.length, { key: own, cost, decision });
     return work === undefined ? charge : holdDuring(charge, onError, work);
   }
 
@@ -117,26 +117,22 @@ export class Limiter {
 
   /** Corrects a charge of `charged` tokens to `actual` tokens, which may exceed the burst. */
   async settle(key, charged, actual) {
-    checkCount('charged', charged);
-    checkCount('actual', actual);
-    return this.#buckets.settle(key, charged, actual);
+    return this.#buckets.settle(key, checkTokens('charged', charged, this.limits.length), checkTokens('actual', actual, this.limits.length));
   }
 
   /** `settle` without a promise, for buckets in memory. */
   settleSync(key, charged, actual) {
-    checkCount('charged', charged);
-    checkCount('actual', actual);
-    return this.#buckets.synchronous.settle(key, charged, actual);
+    return this.#buckets.synchronous.settle(key, checkTokens('charged', charged, this.limits.length), checkTokens('actual', actual, this.limits.length));
   }
 
   /** Gives `tokens` back to every bucket of `key`. No bucket becomes more than full. */
   async credit(key, tokens) {
-    return this.#buckets.credit(key, checkCount('tokens', tokens));
+    return this.#buckets.credit(key, checkTokens('tokens', tokens, this.limits.length));
   }
 
   /** `credit` without a promise, for buckets in memory. */
   creditSync(key, tokens) {
-    return this.#buckets.synchronous.credit(key, checkCount('tokens', tokens));
+    return this.#buckets.synchronous.credit(key, checkTokens('tokens', tokens, this.limits.length));
   }
 
   /** Pauses `key` for `waitMs`, as a server demands that answers with `Retry-After`. */
@@ -173,36 +169,36 @@ if (typeof Symbol.dispose === 'symbol') {
   Object.defineProperty(Limiter.prototype, Symbol.dispose, { value, writable: true, configurable: true });
 }
 
-function readChecks(checks) {
+function readChecks(checks, limits) {
   if (!Array.isArray(checks)) throw invalid('checks', `they must be an array, but are ${describe(checks)}`);
   return checks.map((given) => {
     const isKey = typeof given !== 'object' || given instanceof Uint8Array || Array.isArray(given);
     if (isKey) return { key: given, cost: 1 };
     checkFields('check', given, MANY_FIELDS);
     const { key, cost = 1 } = given;
-    return { key, cost: checkCost(cost) };
+    return { key, cost: checkTokens('cost', cost, limits) };
   });
 }
 
 // The cost, given by itself or as a field.
-function costIn(options) {
+function costIn(options, limits) {
   if (options === undefined) return 1;
-  if (typeof options !== 'object' || options === null) return checkCost(options);
+  if (typeof options !== 'object' || options === null || Array.isArray(options)) return checkTokens('cost', options, limits);
   checkFields('options', options, CHECK_OPTIONS);
   const { cost = 1 } = options;
-  return checkCost(cost);
+  return checkTokens('cost', cost, limits);
 }
 
-function readReserve(options = {}) {
+function readReserve(options = {}, limits) {
   checkFields('options', options, RESERVE_OPTIONS);
   const { cost = 1, maxWaitMs = Infinity } = options;
-  return { cost: checkCost(cost), maxWaitMs: checkWait('maxWaitMs', maxWaitMs) };
+  return { cost: checkTokens('cost', cost, limits), maxWaitMs: checkWait('maxWaitMs', maxWaitMs) };
 }
 
-function readReserving(options, work) {
+function readReserving(options, work, limits) {
   checkFields('options', options, RESERVING_OPTIONS);
   const { onError, ...acquiring } = options;
-  checkCost(acquiring.cost); // an estimate has no default
+  checkTokens('cost', acquiring.cost, limits); // an estimate has no default
   if (work === undefined) {
     if (onError !== undefined) throw invalid('onError', 'it is for the form with a function only; leave it out');
   } else if (typeof work !== 'function') {
@@ -210,16 +206,15 @@ function readReserving(options, work) {
   } else if (onError !== undefined && !ON_ERROR.includes(onError)) {
     throw invalid('onError', `it must be "cancel" or "settle", but is ${describe(onError)}`);
   }
-  return { ...readAcquire(acquiring), onError: onError ?? 'cancel' };
+  return { ...readAcquire(acquiring, limits), onError: onError ?? 'cancel' };
 }
 
-function readAcquire(options) {
+function readAcquire(options, limits) {
   checkFields('options', options, ACQUIRE_OPTIONS);
   const { cost = 1, timeoutMs = Infinity } = options;
   const signal = options.signal ?? undefined; // `fetch` takes null for none, too
-  checkCost(cost);
   checkWait('timeoutMs', timeoutMs);
   checkSignal(signal);
   throwIfAborted(signal);
-  return { cost, timeoutMs, signal };
+  return { cost: checkTokens('cost', cost, limits), timeoutMs, signal };
 }

@@ -1,6 +1,7 @@
 /** The buckets of a limiter in this runtime's memory, which the WebAssembly engine keeps. */
 
 import { acquireAlone } from './acquire-alone.js';
+import { isFree } from './arguments.js';
 import {
   FakeClock,
   MonotonicClock,
@@ -14,7 +15,7 @@ import {
   splitNanos,
 } from './clock.js';
 import { Decision } from './decision.js';
-import { FAILED, SLOT_WORDS, raise, view } from './engine.js';
+import { ACTUAL_PLACE, COST_PLACES, FAILED, SLOT_WORDS, raise, view } from './engine.js';
 import { StoreError } from './errors.js';
 import { MAX_KEY, checkIsBytes, checkKeys, checkWellFormed, ownKeys } from './keys.js';
 import { LineTimer } from './line-timer.js';
@@ -39,6 +40,7 @@ export class MemoryBuckets {
   // Views of the engine's memory. They become empty when that memory grows.
   #key;
   #keyLengths;
+  #costs;
   #answer;
   #slot;
   #waiters = new Waiters();
@@ -87,7 +89,7 @@ export class MemoryBuckets {
       [millis, nanos] = splitNanos(this.#clock.now());
     }
     const length = typeof key === 'string' ? this.#writeString(key) : this.#writeOther(key);
-    const status = this.#engine.check(length, millis, nanos, cost);
+    const status = this.#engine.check(length, millis, nanos, typeof cost === 'number' ? cost : this.#writeCosts(cost));
     if (status === FAILED) raise(this.#engine);
     if (this.#answer.length === 0) this.#viewEngine();
     const answer = this.#answer;
@@ -109,21 +111,23 @@ export class MemoryBuckets {
     const [millis, nanos] = this.#now();
     for (const { key, cost } of checks) {
       checkKeys(key, this.#limits.length);
-      if (this.#engine.check_cost(cost) === FAILED) raise(this.#engine);
+      if (this.#engine.check_cost(this.#pass(cost)) === FAILED) raise(this.#engine);
     }
-    return checks.map(({ key, cost }) => this.#decision(this.#engine.check(this.#write(key), millis, nanos, cost)));
+    return checks.map(({ key, cost }) =>
+      this.#decision(this.#engine.check(this.#write(key), millis, nanos, this.#pass(cost))),
+    );
   }
 
   /** The decision that `check` would take; nothing is spent. */
   peek(key, cost) {
     const now = this.#now();
-    return this.#decision(this.#engine.peek(this.#write(key), ...now, cost));
+    return this.#decision(this.#engine.peek(this.#write(key), ...now, this.#pass(cost)));
   }
 
   /** Reserves a slot. If its decision is a refusal, there is nothing to wait for, settle or cancel. */
   reserve(key, cost, maxWaitMs) {
     const now = this.#now();
-    const status = this.#engine.reserve(this.#write(key), ...now, cost, ...splitMillis(maxWaitMs));
+    const status = this.#engine.reserve(this.#write(key), ...now, this.#pass(cost), ...splitMillis(maxWaitMs));
     const decision = this.#decision(status);
     if (!decision.allowed) return { decision, cost, tier: status >>> 1 };
     const words = this.#slot.slice();
@@ -147,7 +151,7 @@ export class MemoryBuckets {
   // caller's: the clock may abort the signal, and what a check has charged cannot be cancelled.
   #acquireInLine(key, cost, timeoutMs, signal) {
     if (this.#clock instanceof FakeClock) return this.#acquireInFakeTime(key, cost, timeoutMs);
-    if (cost === 0) return this.check(key, cost);
+    if (isFree(cost)) return this.check(key, cost);
     if (runtime.isolatesRequests) return acquireAlone(this, key, { cost, timeoutMs, signal });
     return this.#wait(key, cost, timeoutMs, signal);
   }
@@ -178,12 +182,14 @@ export class MemoryBuckets {
 
   settle(key, charged, actual) {
     const now = this.#now();
-    return this.#decisionAfterLines(now, this.#engine.settle(this.#write(key), ...now, charged, actual));
+    const length = this.#write(key);
+    const costs = [this.#pass(charged), this.#pass(actual, ACTUAL_PLACE)];
+    return this.#decisionAfterLines(now, this.#engine.settle(length, ...now, ...costs));
   }
 
   credit(key, tokens) {
     const now = this.#now();
-    return this.#decisionAfterLines(now, this.#engine.credit(this.#write(key), ...now, tokens));
+    return this.#decisionAfterLines(now, this.#engine.credit(this.#write(key), ...now, this.#pass(tokens)));
   }
 
   hold(key, waitMs) {
@@ -219,7 +225,13 @@ export class MemoryBuckets {
     return this.#waiters.add({ key: ownKeys(key), timeoutMs, signal }, (waiter) => {
       const call = (this.#lastCall + 1) >>> 0;
       this.#lastCall = call;
-      const line = this.#engine.arrive(this.#write(key), ...now, cost, ...splitMillis(timeoutMs), call);
+      const line = this.#engine.arrive(
+        this.#write(key),
+        ...now,
+        this.#pass(cost),
+        ...splitMillis(timeoutMs),
+        call,
+      );
       if (line === FAILED) raise(this.#engine);
       this.#calls.set(call, waiter);
       this.#hasLines = true;
@@ -307,8 +319,21 @@ export class MemoryBuckets {
     const engine = this.#engine;
     this.#key = view(Uint8Array, engine.key_pointer(), this.#limits.length * MAX_KEY);
     this.#keyLengths = view(Uint32Array, engine.key_lengths_pointer(), this.#limits.length);
+    this.#costs = view(Float64Array, engine.costs_pointer(), COST_PLACES);
     this.#answer = view(Float64Array, engine.answer_pointer(), 3);
     this.#slot = view(BigUint64Array, engine.slot_pointer(), SLOT_WORDS);
+  }
+
+  // A cost as the engine takes it.
+  #pass(cost, place = 0) {
+    return typeof cost === 'number' ? cost : this.#writeCosts(cost, place);
+  }
+
+  // Writes one cost for each limit to where the engine reads them, and returns what stands for them.
+  #writeCosts(costs, place = 0) {
+    if (this.#costs.length === 0) this.#viewEngine();
+    this.#costs.set(costs, place);
+    return -costs.length;
   }
 
   // Writes the key to where the engine reads it, and returns the length to pass to the engine.

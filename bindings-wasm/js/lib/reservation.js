@@ -1,15 +1,16 @@
 /** The answer to `reserve`, with the methods that cancel or settle it. */
 
-import { checkCount, invalid } from './arguments.js';
+import { checkTokens, invalid } from './arguments.js';
 import { StoreError } from './errors.js';
 
 /** Tokens that are charged ahead of time, or a refusal because no slot is near enough. */
 export class Reservation {
   #buckets;
+  #limits;
   #slot;
 
   /** Use `Limiter.reserve`. */
-  constructor(buckets, slot) {
+  constructor(buckets, limits, slot) {
     const { decision, delayMs, cost } = slot;
     /** Whether the tokens were charged. A refused call has changed nothing. */
     this.allowed = decision.allowed;
@@ -19,6 +20,7 @@ export class Reservation {
     this.decision = decision;
     this.cost = cost;
     this.#buckets = buckets;
+    this.#limits = limits;
     this.#slot = decision.allowed ? slot : undefined;
   }
 
@@ -60,12 +62,12 @@ export class Reservation {
   }
 
   #settle(buckets, actual) {
-    checkCount('actual', actual);
+    const tokens = checkTokens('actual', actual, this.#limits);
     const slot = this.#slot;
     if (slot === undefined) {
       throw invalid('reservation', 'it was refused, cancelled or settled, so there is no charge to settle');
     }
     this.#slot = undefined;
-    return buckets.settleSlot(slot, actual);
+    return buckets.settleSlot(slot, tokens);
   }
 }

@@ -1,11 +1,11 @@
 /** The buckets of a limiter in Redis, reached over a client that the program has made. */
 
 import { acquireAlone } from './acquire-alone.js';
-import { invalid } from './arguments.js';
+import { invalid, isFree } from './arguments.js';
 import { checkIsText, joined } from './clients.js';
 import { ceilMillis, monotonicMillis, nanosUntil, splitMillis } from './clock.js';
 import { readDecision, tierOf } from './decision.js';
-import { FAILED, SLOT_WORDS, raise, view } from './engine.js';
+import { ACTUAL_PLACE, COST_PLACES, FAILED, SLOT_WORDS, raise, view } from './engine.js';
 import { StoreError } from './errors.js';
 import { checkKeys, ownKeys } from './keys.js';
 import { LeaseTimer } from './lease-timer.js';
@@ -72,7 +72,7 @@ export class SharedBuckets {
   async checkMany(checks) {
     for (const { key, cost } of checks) {
       this.#encode(key);
-      if (this.#engine.check_cost(cost) === FAILED) raise(this.#engine);
+      if (this.#engine.check_cost(this.#pass(cost)) === FAILED) raise(this.#engine);
     }
     return Promise.all(checks.map(({ key, cost }) => this.check(key, cost)));
   }
@@ -80,7 +80,7 @@ export class SharedBuckets {
   /** The decision that `check` would take; nothing is spent. */
   peek(key, cost) {
     const keys = this.#encode(key);
-    return this.#decide((id) => this.#engine.peek(...keys, cost, id));
+    return this.#decide((id) => this.#engine.peek(...keys, this.#pass(cost), id));
   }
 
   /** Reserves a slot. If its decision is a refusal, there is nothing to wait for, settle or cancel. */
@@ -88,7 +88,7 @@ export class SharedBuckets {
     const keys = this.#encode(key);
     const own = ownKeys(key);
     const [millis, nanos] = splitMillis(maxWaitMs);
-    return this.#call((id) => this.#engine.reserve(...keys, cost, millis, nanos, id), (answer) => {
+    return this.#call((id) => this.#engine.reserve(...keys, this.#pass(cost), millis, nanos, id), (answer) => {
       const status = statusOf(answer);
       const decision = this.#read(status, answer);
       const tier = tierOf(status);
@@ -101,7 +101,7 @@ export class SharedBuckets {
 
   /** Waits in line for `cost` tokens, and promises the decision. */
   acquire(key, cost, timeoutMs, signal) {
-    if (cost === 0) return this.check(key, cost);
+    if (isFree(cost)) return this.check(key, cost);
     if (runtime.isolatesRequests) return acquireAlone(this, key, { cost, timeoutMs, signal });
     const keys = this.#encode(key);
     const [millis, nanos] = splitMillis(timeoutMs);
@@ -113,7 +113,7 @@ export class SharedBuckets {
       let line;
       this.#transport.watch(this.#lookAtLines);
       const id = this.#transport.enter({ read: settle, resolve() {}, reject: (error) => waiter.fail(error) }, (call) => {
-        line = this.#engine.arrive(...keys, cost, millis, nanos, call);
+        line = this.#engine.arrive(...keys, this.#pass(cost), millis, nanos, call);
       });
       this.#changeLines();
       this.#leaseTimer?.look();
@@ -140,18 +140,20 @@ export class SharedBuckets {
 
   settle(key, charged, actual) {
     const keys = this.#encode(key);
-    return this.#decide((id) => this.#engine.settle(...keys, charged, actual, id));
+    return this.#decide((id) =>
+      this.#engine.settle(...keys, this.#pass(charged), this.#pass(actual, ACTUAL_PLACE), id),
+    );
   }
 
   /** Corrects the charge of a slot to `actual` tokens. */
   settleSlot(slot, actual) {
     const keys = this.#encode(slot.key);
-    return this.#decide((id) => this.#engine.settle_slot(...keys, slot.words, actual, id));
+    return this.#decide((id) => this.#engine.settle_slot(...keys, slot.words, this.#pass(actual, ACTUAL_PLACE), id));
   }
 
   credit(key, tokens) {
     const keys = this.#encode(key);
-    return this.#decide((id) => this.#engine.credit(...keys, tokens, id));
+    return this.#decide((id) => this.#engine.credit(...keys, this.#pass(tokens), id));
   }
 
   hold(key, waitMs) {
@@ -193,10 +195,17 @@ export class SharedBuckets {
   #startOfCheck(key, cost) {
     if (typeof key === 'string') {
       this.#admit(key);
-      return (id) => this.#engine.check_text(key, cost, id);
+      return (id) => this.#engine.check_text(key, this.#pass(cost), id);
     }
     const keys = this.#encode(key);
-    return (id) => this.#engine.check(...keys, cost, id);
+    return (id) => this.#engine.check(...keys, this.#pass(cost), id);
+  }
+
+  // A cost as the engine takes it: a number, or the negated count of the numbers that have been written.
+  #pass(cost, place = 0) {
+    if (typeof cost === 'number') return cost;
+    view(Float64Array, this.#engine.costs_pointer(), COST_PLACES).set(cost, place);
+    return -cost.length;
   }
 
   #admit(key) {

@@ -3,13 +3,14 @@
 use std::collections::VecDeque;
 
 use tidegate_core::{
-    AnyLimit, BucketTiers, Cells, Charge, Decision, Error, Fixed, Limit, MAX_TIERS, Operation,
-    Outcome, Reservation, Reserved, Source, admit, apply, decide_tiers,
+    AnyLimit, BucketTiers, Cells, Charge, Cost, Decision, Error, Fixed, Limit, MAX_TIERS,
+    Operation, Outcome, Reservation, Reserved, Source, admit, apply, decide_tiers,
 };
 use tidegate_protocol::{Host as _, Line, LineOptions, Waiting};
 use wasm_bindgen::prelude::wasm_bindgen;
 
 use crate::buckets::{Buckets, Seed};
+use crate::cost_room::CostRoom;
 use crate::failure::Failure;
 use crate::host::JavaScript;
 use crate::key_room::{KeyRoom, Keys, ONE_FOR_EACH};
@@ -40,6 +41,7 @@ pub struct Engine {
     fixed: Option<Fixed>,
     buckets: Buckets,
     keys: KeyRoom,
+    costs: CostRoom,
     answer: Box<Answer>,
     slot: Box<Slot>,
     failure: Option<Failure>,
@@ -72,9 +74,11 @@ pub(crate) struct Answer {
 pub(crate) struct Slot {
     /// The delay in nanoseconds.
     delay: u64,
-    cost: u64,
     /// The index of the charge's source in [`Source::ALL`].
     source: u64,
+    /// How many numbers the cost has; 0 if it is one for all limits.
+    costs: u64,
+    cost: [u64; MAX_TIERS],
     before: Cells,
     after: Cells,
 }
@@ -95,7 +99,9 @@ impl Answer {
 impl From<Reservation> for Slot {
     fn from(Reservation { delay, charge, .. }: Reservation) -> Self {
         let Charge { cost, before, after, source } = charge;
-        Self { delay, cost, source: source_index(source).into(), before, after }
+        let costs = if cost.uniform().is_some() { 0 } else { cost.numbers().len() as u64 };
+        let cost = core::array::from_fn(|tier| cost.of_tier(tier));
+        Self { delay, source: source_index(source).into(), costs, cost, before, after }
     }
 }
 
@@ -107,7 +113,12 @@ impl Slot {
 
     /// The charge of the reservation.
     pub(crate) fn charge(&self) -> Charge {
-        let Self { cost, source, before, after, .. } = *self;
+        let Self { source, costs, cost, before, after, .. } = *self;
+        let count = usize::try_from(costs).unwrap_or(MAX_TIERS).min(MAX_TIERS);
+        let cost = match count {
+            0 => Cost::same(cost[0]),
+            _ => Cost::each(&cost[..count]).unwrap_or_default(),
+        };
         let source = usize::try_from(source).ok().and_then(|place| Source::ALL.get(place));
         Charge { cost, before, after, source: source.copied().unwrap_or_default() }
     }
@@ -115,10 +126,11 @@ impl Slot {
     /// Reads a reservation from the words that JavaScript has kept; `None` for words of another
     /// form.
     pub(crate) fn read(words: &[u64]) -> Option<Self> {
-        let (&[delay, cost, source], cells) = words.split_first_chunk()?;
+        let (&[delay, source, costs], rest) = words.split_first_chunk()?;
+        let (&cost, cells) = rest.split_first_chunk()?;
         let (before, after) = cells.split_at_checked(MAX_TIERS)?;
         let (before, after) = (before.try_into().ok()?, after.try_into().ok()?);
-        Some(Self { delay, cost, source, before, after })
+        Some(Self { delay, source, costs, cost, before, after })
     }
 }
 
@@ -143,7 +155,12 @@ impl Engine {
         Self {
             buckets: Buckets::new(&limits, Seed(0, 0)),
             keys: KeyRoom::new(all.len(), tiers),
-            lines: Lines::new(LineOptions::new(&limits, Source::Memory, max_waiting as usize)),
+            costs: CostRoom::new(all.len(), tiers),
+            lines: Lines::new(LineOptions::new(
+                &rates_of(&limits),
+                Source::Memory,
+                max_waiting as usize,
+            )),
             answers: VecDeque::new(),
             answer_status: 0,
             waits_in_real_time,
@@ -174,21 +191,28 @@ impl Engine {
         self.keys.lengths_pointer()
     }
 
+    /// The address at which the costs of a call are to be written that has one for each limit: four
+    /// doubles, and four for the tokens that were used beside those that were charged. The cost that
+    /// is passed is then their count, negated.
+    pub fn costs_pointer(&self) -> *const f64 {
+        self.costs.pointer()
+    }
+
     /// The address of the last decision: `remaining`, `retry_after_ms` and `reset_after_ms` as
     /// doubles, then `retry_after` and `reset_after` as 64-bit integers of nanoseconds.
     pub fn answer_pointer(&self) -> *const f64 {
         (&raw const *self.answer).cast()
     }
 
-    /// The address of the last reservation: eleven 64-bit integers, of which the first is its delay
-    /// in nanoseconds and the second its cost.
+    /// The address of the last reservation: fifteen 64-bit integers, of which the first is its delay
+    /// in nanoseconds.
     pub fn slot_pointer(&self) -> *const u64 {
         (&raw const *self.slot).cast()
     }
 
     /// Spends `cost` tokens if every limit allows.
     pub fn check(&mut self, key_length: usize, millis: f64, nanos: u32, cost: f64) -> u32 {
-        let (now, cost) = (in_nanos(millis, nanos), cost as u64);
+        let (now, cost) = (in_nanos(millis, nanos), self.costs.cost(cost));
         if key_length == ONE_FOR_EACH || self.fixed.is_some() {
             return self.run(key_length, now, Operation::Check { cost });
         }
@@ -202,7 +226,7 @@ impl Engine {
 
     /// The decision that [`check`](Self::check) would take; nothing is spent.
     pub fn peek(&mut self, key_length: usize, millis: f64, nanos: u32, cost: f64) -> u32 {
-        let operation = Operation::Peek { cost: cost as u64 };
+        let operation = Operation::Peek { cost: self.costs.cost(cost) };
         self.run(key_length, in_nanos(millis, nanos), operation)
     }
 
@@ -212,7 +236,7 @@ impl Engine {
         if self.fixed.is_some() {
             return 0;
         }
-        match admit(&self.limits, &Operation::Check { cost: cost as u64 }) {
+        match admit(&self.limits, &Operation::Check { cost: self.costs.cost(cost) }) {
             Ok(()) => 0,
             Err(error) => self.fail(error.into()),
         }
@@ -230,7 +254,7 @@ impl Engine {
         max_wait_nanos: u32,
     ) -> u32 {
         let max_wait = in_nanos(max_wait_millis, max_wait_nanos);
-        let operation = Operation::Reserve { cost: cost as u64, max_wait };
+        let operation = Operation::Reserve { cost: self.costs.cost(cost), max_wait, min_wait: 0 };
         self.run(key_length, in_nanos(millis, nanos), operation)
     }
 
@@ -256,13 +280,16 @@ impl Engine {
         charged: f64,
         actual: f64,
     ) -> u32 {
-        let operation = Operation::Settle { charged: charged as u64, actual: actual as u64 };
+        let operation = Operation::Settle {
+            charged: self.costs.cost(charged),
+            actual: self.costs.actual(actual),
+        };
         self.run(key_length, in_nanos(millis, nanos), operation)
     }
 
     /// Gives `tokens` back.
     pub fn credit(&mut self, key_length: usize, millis: f64, nanos: u32, tokens: f64) -> u32 {
-        let operation = Operation::Credit { tokens: tokens as u64 };
+        let operation = Operation::Credit { tokens: self.costs.cost(tokens) };
         self.run(key_length, in_nanos(millis, nanos), operation)
     }
 
@@ -301,10 +328,10 @@ impl Engine {
         max_wait_nanos: u32,
         call: u32,
     ) -> u32 {
-        let (now, cost) = (in_nanos(millis, nanos), cost as u64);
+        let (now, cost) = (in_nanos(millis, nanos), self.costs.cost(cost));
         if let Some(fixed) = self.fixed {
             // No line is needed: there is nothing that could come.
-            self.answers.push_back((call, Ok(fixed.check(cost))));
+            self.answers.push_back((call, Ok(fixed.check(&cost))));
             return 0;
         }
         if let Err(error) = admit(&self.limits, &Operation::Check { cost }) {
@@ -433,11 +460,11 @@ impl Engine {
     /// Lets those who wait have tokens that come back. Returns the operation that is left.
     fn share_returned(&mut self, number: LineNumber, now: u64, operation: Operation) -> Operation {
         let tokens = returned_by(operation);
-        if tokens == 0 {
+        if tokens.is_zero() {
             return operation;
         }
         let taken = self.feed(number, now, |line, at| line.returned(at, tokens));
-        less(operation, taken)
+        less(operation, &taken)
     }
 
     /// Tells those who wait that the bucket was held or reset.
@@ -508,23 +535,28 @@ fn apply_to(
 }
 
 /// The tokens that an operation gives back.
-pub(crate) fn returned_by(operation: Operation) -> u64 {
+pub(crate) fn returned_by(operation: Operation) -> Cost {
     match operation {
-        Operation::Settle { charged, actual } => charged.saturating_sub(actual),
+        Operation::Settle { charged, actual } => charged.saturating_sub(&actual),
         Operation::Credit { tokens } => tokens,
-        _ => 0,
+        _ => Cost::default(),
     }
 }
 
 /// The operation that gives back `taken` tokens less.
-pub(crate) fn less(operation: Operation, taken: u64) -> Operation {
+pub(crate) fn less(operation: Operation, taken: &Cost) -> Operation {
     match operation {
         Operation::Settle { charged, actual } => {
-            Operation::Settle { charged: charged - taken, actual }
+            Operation::Settle { charged: charged.saturating_sub(taken), actual }
         }
-        Operation::Credit { tokens } => Operation::Credit { tokens: tokens - taken },
+        Operation::Credit { tokens } => Operation::Credit { tokens: tokens.saturating_sub(taken) },
         other => other,
     }
+}
+
+/// The limits as a line takes them.
+pub(crate) fn rates_of(limits: &[Limit]) -> Vec<AnyLimit> {
+    limits.iter().copied().map(AnyLimit::Rate).collect()
 }
 
 /// A state of a line, as JavaScript reads it: callers, tokens, and milliseconds, rounded up.

@@ -11,6 +11,7 @@ mod batch;
 mod buckets;
 mod client;
 mod completion;
+mod cost_room;
 mod engine;
 mod failure;
 mod host;

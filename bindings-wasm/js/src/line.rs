@@ -3,7 +3,7 @@
 use core::cmp::{Ordering, Reverse};
 use std::collections::{BinaryHeap, VecDeque};
 
-use tidegate_core::{Decision, Operation, Outcome, Source};
+use tidegate_core::{Cost, Decision, Operation, Outcome, Source};
 use tidegate_protocol::{Action, Error, Line, LineOptions, RedisKeys, Waiting};
 
 /// The number of a line of one limiter. It is used again once the line is idle.
@@ -74,7 +74,7 @@ impl Lines {
         &mut self,
         keys: RedisKeys,
         now: u64,
-        cost: u64,
+        cost: Cost,
         max_wait: u64,
         call: u32,
     ) -> LineNumber {
@@ -127,12 +127,11 @@ impl Lines {
                     }
                 }
                 Action::Reserve(asked) => {
-                    let operation =
-                        Operation::Reserve { cost: asked.cost, max_wait: asked.max_wait };
+                    let operation = asked.operation();
                     (keys.clone(), operation)
                 }
                 Action::Cancel(cancelled) => (keys.clone(), Operation::Cancel(cancelled.charge())),
-                Action::Look => (keys.clone().marker(), Operation::Peek { cost: 1 }),
+                Action::Look => (keys.clone().marker(), Operation::Peek { cost: 1.into() }),
             };
             return Some(Step::Run(keys, operation, action));
         }

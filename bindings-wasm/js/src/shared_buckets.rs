@@ -13,7 +13,8 @@ use wasm_bindgen::prelude::wasm_bindgen;
 
 use crate::client::{Client, LimiterAnswers};
 use crate::completion::{Completion, LeasedCheck};
-use crate::engine::{FAILED, Slot, in_nanos, numbers_of, parse_lines};
+use crate::cost_room::CostRoom;
+use crate::engine::{FAILED, Slot, in_nanos, numbers_of, parse_lines, rates_of};
 use crate::failure::Failure;
 use crate::host::{Guarded, GuardedStore, JavaScript, LeaseKeeper, in_millis};
 use crate::shared_lines::SharedLines;
@@ -32,6 +33,7 @@ pub struct SharedBuckets {
     count: usize,
     /// The answers if no bucket could change them.
     fixed: Option<Fixed>,
+    costs: CostRoom,
     prefix: String,
     answers: LimiterAnswers,
     guarded: Option<Guarded>,
@@ -111,6 +113,7 @@ impl SharedBuckets {
             tiers,
             count: all.len(),
             fixed: Fixed::new(&all),
+            costs: CostRoom::new(all.len(), tiers),
             prefix,
             answers: answers.clone(),
             guarded: None,
@@ -129,7 +132,7 @@ impl SharedBuckets {
                 })
                 .map(|guarded| {
                     let most = options.max_waiting as usize;
-                    let lines = LineOptions::new(&this.limits, Source::Redis, most);
+                    let lines = LineOptions::new(&rates_of(&this.limits), Source::Redis, most);
                     this.lines = Some(SharedLines::new(lines, guarded.clone(), answers));
                     this.guarded = Some(guarded);
                 });
@@ -138,10 +141,16 @@ impl SharedBuckets {
         this
     }
 
+    /// The address at which the costs of a call are to be written that has one for each limit, as for
+    /// [`Engine`](crate::engine::Engine).
+    pub fn costs_pointer(&self) -> *const f64 {
+        self.costs.pointer()
+    }
+
     /// Checks that `cost` is within every burst, and spends nothing. Returns 0, or `u32::MAX` if it
     /// is not; then [`take_failure`](Self::take_failure) has the reason.
     pub fn check_cost(&mut self, cost: f64) -> u32 {
-        match self.admit(&Operation::Check { cost: cost as u64 }) {
+        match self.admit(&Operation::Check { cost: self.costs.cost(cost) }) {
             Ok(()) => 0,
             Err(error) => {
                 self.failure = Some(error.into());
@@ -177,15 +186,17 @@ impl SharedBuckets {
     /// Spends `cost` tokens if every limit allows. A leased slice decides if it can, without a round
     /// trip.
     pub fn check(&self, keys: &[u8], lengths: &[u32], cost: f64, id: u32) {
-        let cost = cost as u64;
-        let Some(leases) = self.leases.as_ref().filter(|_| lengths.len() == 1) else {
+        let cost = self.costs.cost(cost);
+        // A slice has one number of tokens for all limits, so it decides no costs that differ.
+        let leases = self.leases.as_ref().filter(|_| lengths.len() == 1).zip(cost.uniform());
+        let Some((leases, tokens)) = leases else {
             return self.run(keys, lengths, Operation::Check { cost }, id);
         };
-        if let Some(decision) = leases.spend(keys, cost) {
+        if let Some(decision) = leases.spend(keys, tokens) {
             return self.answers.put(id, Ok(Outcome::Decision(decision)));
         }
         let (leases, key) = (Arc::clone(leases), keys.to_vec());
-        let check = LeasedCheck { leases, key, cost, answers: self.answers.clone(), id };
+        let check = LeasedCheck { leases, key, cost: tokens, answers: self.answers.clone(), id };
         let completion = Completion::Leased(Box::new(check));
         self.run_then(keys, lengths, Operation::Check { cost }, completion);
     }
@@ -197,9 +208,9 @@ impl SharedBuckets {
 
     /// The decision that [`check`](Self::check) would take; nothing is spent.
     pub fn peek(&self, keys: &[u8], lengths: &[u32], cost: f64, id: u32) {
-        let cost = cost as u64;
-        let leases = self.leases.as_ref().filter(|_| lengths.len() == 1);
-        match leases.and_then(|leases| leases.peek(keys, cost)) {
+        let cost = self.costs.cost(cost);
+        let leases = self.leases.as_ref().filter(|_| lengths.len() == 1).zip(cost.uniform());
+        match leases.and_then(|(leases, tokens)| leases.peek(keys, tokens)) {
             Some(decision) => self.answers.put(id, Ok(Outcome::Decision(decision))),
             None => self.run(keys, lengths, Operation::Peek { cost }, id),
         }
@@ -216,7 +227,8 @@ impl SharedBuckets {
         id: u32,
     ) {
         let max_wait = in_nanos(max_wait_millis, max_wait_nanos);
-        self.run(keys, lengths, Operation::Reserve { cost: cost as u64, max_wait }, id);
+        let cost = self.costs.cost(cost);
+        self.run(keys, lengths, Operation::Reserve { cost, max_wait, min_wait: 0 }, id);
     }
 
     /// Cancels a reservation. `words` are those that were at [`Client::slot_pointer`], of which the
@@ -235,7 +247,7 @@ impl SharedBuckets {
 
     /// Corrects a charge of `charged` tokens to `actual` tokens.
     pub fn settle(&self, keys: &[u8], lengths: &[u32], charged: f64, actual: f64, id: u32) {
-        let (charged, actual) = (charged as u64, actual as u64);
+        let (charged, actual) = (self.costs.cost(charged), self.costs.actual(actual));
         self.run(keys, lengths, Operation::Settle { charged, actual }, id);
     }
 
@@ -243,12 +255,13 @@ impl SharedBuckets {
     /// [`Client::slot_pointer`].
     pub fn settle_slot(&self, keys: &[u8], lengths: &[u32], words: &[u64], actual: f64, id: u32) {
         let charged = Slot::read(words).unwrap_or_default().charge().cost;
-        self.run(keys, lengths, Operation::Settle { charged, actual: actual as u64 }, id);
+        let actual = self.costs.actual(actual);
+        self.run(keys, lengths, Operation::Settle { charged, actual }, id);
     }
 
     /// Gives `tokens` back.
     pub fn credit(&self, keys: &[u8], lengths: &[u32], tokens: f64, id: u32) {
-        self.run(keys, lengths, Operation::Credit { tokens: tokens as u64 }, id);
+        self.run(keys, lengths, Operation::Credit { tokens: self.costs.cost(tokens) }, id);
     }
 
     /// Pauses the key for the given wait.
@@ -276,10 +289,10 @@ impl SharedBuckets {
         max_wait_nanos: u32,
         id: u32,
     ) -> u32 {
-        let (cost, max_wait) = (cost as u64, in_nanos(max_wait_millis, max_wait_nanos));
+        let (cost, max_wait) = (self.costs.cost(cost), in_nanos(max_wait_millis, max_wait_nanos));
         let in_redis = self.checked_keys(keys, lengths, &Operation::Check { cost });
         if let (Some(fixed), Ok(_)) = (&self.fixed, &in_redis) {
-            self.answers.put(id, Ok(Outcome::Decision(fixed.check(cost))));
+            self.answers.put(id, Ok(Outcome::Decision(fixed.check(&cost))));
             return FAILED;
         }
         match (&self.lines, in_redis) {
@@ -287,7 +300,8 @@ impl SharedBuckets {
                 let leases = self.leases.as_ref().filter(|_| lengths.len() == 1);
                 let spent = leases
                     .filter(|_| !lines.has_line(&in_redis))
-                    .and_then(|leases| leases.spend(keys, cost));
+                    .zip(cost.uniform())
+                    .and_then(|(leases, tokens)| leases.spend(keys, tokens));
                 match spent {
                     Some(decision) => self.answers.put(id, Ok(Outcome::Decision(decision))),
                     None => return lines.arrive(in_redis, cost, max_wait, id),

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, MutexGuard};
 
-use tidegate_core::{Charge, Decision, Operation, Outcome, Source};
+use tidegate_core::{Charge, Cost, Decision, Operation, Outcome, Source};
 use tidegate_protocol::lock::Mutex;
 use tidegate_protocol::{Action, Error, Host as _, LineOptions, RedisKeys, Waiting};
 
@@ -99,7 +99,7 @@ impl SharedLines {
     pub(crate) fn arrive(
         self: &Arc<Self>,
         keys: RedisKeys,
-        cost: u64,
+        cost: Cost,
         max_wait: u64,
         id: u32,
     ) -> LineNumber {
@@ -159,13 +159,13 @@ impl SharedLines {
         operation: Operation,
     ) -> Operation {
         let tokens = returned_by(operation);
-        let Some(number) = self.lines().find(keys).filter(|_| tokens > 0) else {
+        let Some(number) = self.lines().find(keys).filter(|_| !tokens.is_zero()) else {
             return operation;
         };
         let now = JavaScript::now();
         let taken = self.lines().tell(number, |line| line.returned(now, tokens));
         self.take_steps(number);
-        less(operation, taken)
+        less(operation, &taken)
     }
 
     /// Holds or resets a bucket, then its marker, by which other processes see that it is held. Then

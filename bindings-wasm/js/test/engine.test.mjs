@@ -36,7 +36,7 @@ for (const trace of readOperations()) {
     for (const { at: text, op, expect, error, reservation, ...call } of trace.steps) {
       if (text !== undefined) at = BigInt(text);
       const length = writeKey(engine, 'k');
-      if (op === 'cancel') view(BigUint64Array, engine.slot_pointer(), 11).set(slots.get(reservation));
+      if (op === 'cancel') view(BigUint64Array, engine.slot_pointer(), SLOT_WORDS).set(slots.get(reservation));
       const status = operations[op](engine, length, split(at), call);
       if (error !== undefined) {
         assert.equal(engine.take_failure().code, error);
@@ -47,7 +47,7 @@ for (const trace of readOperations()) {
         assert.deepEqual({ restored: status === 1 }, expect);
         continue;
       }
-      const slot = view(BigUint64Array, engine.slot_pointer(), 11).slice();
+      const slot = view(BigUint64Array, engine.slot_pointer(), SLOT_WORDS).slice();
       if (reservation !== undefined) slots.set(reservation, slot);
       const { limit, delay = '0', ...wanted } = expect;
       assert.deepEqual(answer(engine, status), wanted);
@@ -98,6 +98,9 @@ test('keys per limit are forgotten once full, too', () => {
   engine.free();
 });
 
+// The words of a reservation.
+const SLOT_WORDS = 15;
+
 // The key length that says that there is one key for each limit.
 const ONE_FOR_EACH = 0xffff_ffff;
 
@@ -109,20 +112,28 @@ function newEngine(...limits) {
 }
 
 function check(engine, key, now, cost) {
-  return engine.check(writeKey(engine, key), ...split(now), cost);
+  return engine.check(writeKey(engine, key), ...split(now), pass(engine, cost));
 }
 
 const operations = {
-  check: (engine, length, at, { cost }) => engine.check(length, ...at, cost),
-  peek: (engine, length, at, { cost }) => engine.peek(length, ...at, cost),
+  check: (engine, length, at, { cost }) => engine.check(length, ...at, pass(engine, cost)),
+  peek: (engine, length, at, { cost }) => engine.peek(length, ...at, pass(engine, cost)),
   reserve: (engine, length, at, { cost, max_wait: maxWait }) =>
-    engine.reserve(length, ...at, cost, ...split(BigInt(maxWait))),
+    engine.reserve(length, ...at, pass(engine, cost), ...split(BigInt(maxWait))),
   cancel: (engine, length, at) => engine.cancel(length, ...at),
-  settle: (engine, length, at, { charged, actual }) => engine.settle(length, ...at, charged, actual),
-  credit: (engine, length, at, { tokens }) => engine.credit(length, ...at, tokens),
+  settle: (engine, length, at, { charged, actual }) =>
+    engine.settle(length, ...at, pass(engine, charged), pass(engine, actual, 4)),
+  credit: (engine, length, at, { tokens }) => engine.credit(length, ...at, pass(engine, tokens)),
   hold: (engine, length, at, { wait }) => engine.hold(length, ...at, ...split(BigInt(wait))),
   reset: (engine, length, at) => engine.reset(length, ...at),
 };
+
+// Tokens as the engine takes them: a number, or the negated count of those that have been written.
+function pass(engine, tokens, place = 0) {
+  if (typeof tokens === 'number') return tokens;
+  view(Float64Array, engine.costs_pointer(), 8).set(tokens, place);
+  return -tokens.length;
+}
 
 function writeKey(engine, key) {
   const bytes = new TextEncoder().encode(key);

@@ -69,7 +69,7 @@ function run(limiter, reservations, { op, key, ...call }) {
       if (name !== undefined) reservations.set(name, reservation);
       const { allowed, delayMs, decision, cost: reserved, ...more } = reservation;
       refuse(more);
-      if (allowed !== decision.allowed || reserved !== cost) throw new Error('a reservation contradicts itself');
+      if (allowed !== decision.allowed || String(reserved) !== String(cost)) throw new Error('a reservation contradicts itself');
       if (!allowed && delayMs !== Infinity) throw new Error(`a refused slot is ${delayMs} ms away`);
       return { ...decision, ...(allowed ? { delayMs } : {}) };
     }

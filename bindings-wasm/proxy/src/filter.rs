@@ -241,7 +241,7 @@ fn refuse_locally(request: &Request<'_, impl Host>, plugin: &Plugin, slots: &mut
     let Request { host, stream, key, now } = *request;
     let Some(local) = &plugin.config.local else { return false };
     let decision = if let Some(fixed) = local.limits.fixed() {
-        fixed.check(1)
+        fixed.check(&1.into())
     } else {
         let in_use = (local.max_keys as usize).min(slots.len());
         let slots = slots.get_mut(..in_use).unwrap_or_default();

@@ -1,8 +1,11 @@
 //! Every operation on tables, one table for each limit.
 
+use core::ops::RangeInclusive;
+
 use super::tiers::without_room;
 use super::{Segments, Table, check_tables};
 use crate::clock::Clock;
+use crate::cost::Cost;
 use crate::credit::credit_bucket;
 use crate::decision::Decision;
 use crate::error::Error;
@@ -10,10 +13,10 @@ use crate::gcra::decide_affordable;
 use crate::hold::hold_bucket;
 use crate::limit::Limit;
 use crate::operation::{Operation, Outcome};
-use crate::reservation::{Charge, Reservation, Reserved, is_paid, reserve};
+use crate::reservation::{Charge, Reservation, Reserved, is_paid, reserve_within};
 use crate::settle::settle_bucket;
 use crate::sync::spin_loop;
-use crate::tiers::{Cells, binds_over, check_cost, check_count, decide_tiers};
+use crate::tiers::{Cells, binds_over, check_cost, check_costs_count, check_count, decide_tiers};
 
 /// [`apply`](crate::apply) on tables, one for each limit in the same order, as
 /// [`check_tables`](crate::check_tables) does it for checks.
@@ -40,24 +43,30 @@ pub fn apply_tables<S: Segments + ?Sized>(
     let call = Call::new(tables, limits, fingerprints, now)?;
     let decision = match operation {
         Operation::Check { cost } => check_tables(tables, limits, fingerprints, clock, cost),
-        Operation::Peek { cost } => call.peek(cost),
-        Operation::Reserve { cost, max_wait } => {
-            return call.reserve(cost, max_wait).map(Outcome::Reserved);
+        Operation::Peek { cost } => call.peek(&cost),
+        Operation::Reserve { cost, max_wait, min_wait } => {
+            return call.reserve(&cost, min_wait..=max_wait).map(Outcome::Reserved);
         }
         Operation::Cancel(charge) => {
             return Ok(Outcome::Cancelled(call.put_back(&charge)));
         }
         Operation::Settle { charged, actual } => {
-            call.change_each(|limit, cell| settle_bucket(limit, cell, now, charged, actual))
+            check_costs_count(limits, &[&charged, &actual])?;
+            call.change_each(|tier, limit, cell| {
+                settle_bucket(limit, cell, now, charged.of_tier(tier), actual.of_tier(tier))
+            })
         }
         Operation::Credit { tokens } => {
-            call.change_each(|limit, cell| credit_bucket(limit, cell, now, tokens))
+            check_costs_count(limits, &[&tokens])?;
+            call.change_each(|tier, limit, cell| {
+                credit_bucket(limit, cell, now, tokens.of_tier(tier))
+            })
         }
         Operation::Hold { wait } => {
-            call.change_each(|limit, cell| hold_bucket(limit, cell, now, wait))
+            call.change_each(|_, limit, cell| hold_bucket(limit, cell, now, wait))
         }
         Operation::Reset => {
-            call.change_each(|limit, cell| cell.min(limit.timeline().position(now)))
+            call.change_each(|_, limit, cell| cell.min(limit.timeline().position(now)))
         }
     };
     decision.map(Outcome::Decision)
@@ -106,17 +115,17 @@ impl<'a, 's, S: Segments + ?Sized> Call<'a, 's, S> {
 
 impl<S: Segments + ?Sized> Call<'_, '_, S> {
     /// Replaces each bucket's cell, and answers what the buckets hold afterwards.
-    fn change_each(&self, next: impl Fn(&Limit, u64) -> u64) -> Result<Decision, Error> {
+    fn change_each(&self, next: impl Fn(usize, &Limit, u64) -> u64) -> Result<Decision, Error> {
         let mut binding: Option<Decision> = None;
         for (index, tier) in self.tiers() {
             let position = tier.limit.timeline().position(self.now);
             let changed = tier.table.update(tier.fingerprint, position, |cell| {
-                let next = next(tier.limit, cell);
+                let next = next(usize::from(index), tier.limit, cell);
                 (next != cell).then_some(next)
             });
             let decision = match changed {
                 Ok(cell) => {
-                    let cell = next(tier.limit, cell);
+                    let cell = next(usize::from(index), tier.limit, cell);
                     decide_affordable(tier.limit, cell, self.now, 0).0
                 }
                 Err(full) => without_room(tier.limit, full, self.now),
@@ -137,12 +146,15 @@ impl<S: Segments + ?Sized> Call<'_, '_, S> {
     }
 
     /// The answer to a check of this cost. Neither charges a bucket nor takes a slot.
-    fn peek(&self, cost: u64) -> Result<Decision, Error> {
-        let decision = decide_tiers(self.limits, &mut self.cells(), self.now, cost)?;
-        if cost == 0 || !decision.allowed {
+    fn peek(&self, cost: &Cost) -> Result<Decision, Error> {
+        let decision = decide_tiers(self.limits, &mut self.cells(), self.now, *cost)?;
+        if cost.is_zero() || !decision.allowed {
             return Ok(decision);
         }
         for (index, tier) in self.tiers() {
+            if cost.of_tier(usize::from(index)) == 0 {
+                continue;
+            }
             let position = tier.limit.timeline().position(self.now);
             if let Err(full) = tier.table.find_room(tier.fingerprint, position) {
                 return Ok(Decision { tier: index, ..without_room(tier.limit, full, self.now) });
@@ -151,12 +163,12 @@ impl<S: Segments + ?Sized> Call<'_, '_, S> {
         Ok(decision)
     }
 
-    fn reserve(&self, cost: u64, max_wait: u64) -> Result<Reserved, Error> {
+    fn reserve(&self, cost: &Cost, waits: RangeInclusive<u64>) -> Result<Reserved, Error> {
         check_cost(self.limits, cost)?;
         loop {
             let mut cells = self.cells();
-            match reserve(self.limits, &mut cells, self.now, cost, max_wait)? {
-                Reserved::Slot(slot) if cost > 0 => match self.take(&slot.charge) {
+            match reserve_within(self.limits, &mut cells, self.now, cost, waits.clone())? {
+                Reserved::Slot(slot) if !cost.is_zero() => match self.take(&slot.charge) {
                     Ok(charge) => return Ok(Reserved::Slot(Reservation { charge, ..slot })),
                     Err(Some(refused)) => return Ok(Reserved::TooFar(refused)),
                     Err(None) => spin_loop(),
@@ -176,6 +188,11 @@ impl<S: Segments + ?Sized> Call<'_, '_, S> {
         for (((index, tier), (expected, after)), (kept_before, kept_after)) in
             self.tiers().zip(cells).zip(places)
         {
+            // Nothing is taken from a tier whose cost is 0.
+            if expected == after {
+                (*kept_before, *kept_after) = (expected, after);
+                continue;
+            }
             let position = tier.limit.timeline().position(self.now);
             // All cells up to the position are the same full bucket.
             let same = |cell: u64| cell.max(position) == expected.max(position);

@@ -2,6 +2,7 @@
 
 use super::{Charged, Receipt, Segments, Table, TableFull};
 use crate::clock::Clock;
+use crate::cost::Cost;
 use crate::decision::{Decision, Source};
 use crate::error::Error;
 use crate::gcra::{decide_affordable, describe_charged};
@@ -38,21 +39,25 @@ pub fn check_tables<S: Segments + ?Sized>(
     limits: &[Limit],
     fingerprints: &[u64],
     clock: &(impl Clock + ?Sized),
-    cost: u64,
+    cost: impl Into<Cost>,
 ) -> Result<Decision, Error> {
+    let cost = cost.into();
     match (tables, limits, fingerprints) {
         ([table], [limit], [fingerprint]) => {
-            check_table(table, limit, *fingerprint, clock.now(), cost)
+            cost.check_count(1)?;
+            check_table(table, limit, *fingerprint, clock.now(), cost.of_tier(0))
         }
-        ([t0, t1], [l0, l1], [p0, p1]) => check_each([*t0, *t1], [l0, l1], [*p0, *p1], clock, cost),
+        ([t0, t1], [l0, l1], [p0, p1]) => {
+            check_each([*t0, *t1], [l0, l1], [*p0, *p1], clock, &cost)
+        }
         ([t0, t1, t2], [l0, l1, l2], [p0, p1, p2]) => {
-            check_each([*t0, *t1, *t2], [l0, l1, l2], [*p0, *p1, *p2], clock, cost)
+            check_each([*t0, *t1, *t2], [l0, l1, l2], [*p0, *p1, *p2], clock, &cost)
         }
         ([t0, t1, t2, t3], [l0, l1, l2, l3], [p0, p1, p2, p3]) => {
-            check_each([*t0, *t1, *t2, *t3], [l0, l1, l2, l3], [*p0, *p1, *p2, *p3], clock, cost)
+            check_each([*t0, *t1, *t2, *t3], [l0, l1, l2, l3], [*p0, *p1, *p2, *p3], clock, &cost)
         }
         _ => {
-            check_cost(limits, cost)?;
+            check_cost(limits, &cost)?;
             let count = [tables.len(), fingerprints.len(), limits.len()];
             let wrong = count.into_iter().find(|count| *count != limits.len());
             Err(Error::TierCount { count: wrong.unwrap_or(limits.len()) })
@@ -120,11 +125,12 @@ fn check_each<S: Segments + ?Sized, const N: usize>(
     limits: [&Limit; N],
     fingerprints: [u64; N],
     clock: &(impl Clock + ?Sized),
-    cost: u64,
+    cost: &Cost,
 ) -> Result<Decision, Error> {
-    for limit in limits {
-        if cost > limit.burst() {
-            return Err(too_large(limits, cost));
+    cost.check_count(N)?;
+    for tier in 0..N {
+        if cost.of_tier(tier) > limits[tier].burst() {
+            return Err(cost.too_large(limits.into_iter()));
         }
     }
     let now = clock.now();
@@ -139,16 +145,21 @@ fn check_each<S: Segments + ?Sized, const N: usize>(
         (entries[tier], cells[tier]) = (Some(entry), cell);
     }
     for tier in 0..N {
+        let cost = cost.of_tier(tier);
         let (decision, next) = decide_affordable(limits[tier], cells[tier], now, cost);
-        if !decision.allowed || cost == 0 {
+        if !decision.allowed {
             return Ok(check().decide_all(&cells));
         }
         nexts[tier] = next;
     }
     for tier in 0..N {
+        // Nothing is taken from a tier whose cost is 0.
+        if nexts[tier] == cells[tier] {
+            continue;
+        }
         if !entries[tier].is_some_and(|entry| entry.charge(cells[tier], nexts[tier])) {
             let mut receipts = [None; N];
-            for charged in 0..tier {
+            for charged in (0..tier).filter(|tier| nexts[*tier] != cells[*tier]) {
                 let receipt = |entry| Receipt::new(entry, cells[charged], nexts[charged]);
                 receipts[charged] = entries[charged].map(receipt);
             }
@@ -166,20 +177,13 @@ fn check_each<S: Segments + ?Sized, const N: usize>(
     Ok(binding)
 }
 
-#[cold]
-#[inline(never)]
-fn too_large<const N: usize>(limits: [&Limit; N], cost: u64) -> Error {
-    let burst = limits.map(Limit::burst).into_iter().min().unwrap_or(0);
-    Error::CostTooLarge { cost, burst }
-}
-
 /// A check of `N` limits, for a cost within their bursts.
 struct TieredCheck<'a, 's, S: Segments + ?Sized, const N: usize> {
     tables: [Table<'s, S>; N],
     limits: [&'a Limit; N],
     fingerprints: [u64; N],
     now: u64,
-    cost: u64,
+    cost: &'a Cost,
 }
 
 #[allow(clippy::needless_range_loop, reason = "a tier's number is the index of three arrays")]
@@ -189,7 +193,7 @@ impl<'s, S: Segments + ?Sized, const N: usize> TieredCheck<'_, 's, S, N> {
     #[inline(never)]
     fn run(&self, clock: &(impl Clock + ?Sized)) -> Decision {
         let decision = self.decide_all(&self.cells());
-        if self.cost == 0 || !decision.allowed {
+        if self.cost.is_zero() || !decision.allowed {
             return decision;
         }
         self.conclude(self.run_contended(clock, [None; N], 0))
@@ -201,12 +205,12 @@ impl<'s, S: Segments + ?Sized, const N: usize> TieredCheck<'_, 's, S, N> {
 
     #[inline(always)]
     fn next(&self, tier: usize, cell: u64) -> u64 {
-        decide_affordable(self.limits[tier], cell, self.now, self.cost).1
+        decide_affordable(self.limits[tier], cell, self.now, self.cost.of_tier(tier)).1
     }
 
     #[inline(always)]
     fn decide(&self, tier: usize, cell: u64) -> Decision {
-        decide_affordable(self.limits[tier], cell, self.now, self.cost).0
+        decide_affordable(self.limits[tier], cell, self.now, self.cost.of_tier(tier)).0
     }
 
     /// The decision of all tiers together, by the cells before the call.
@@ -268,7 +272,7 @@ impl<'s, S: Segments + ?Sized, const N: usize> TieredCheck<'_, 's, S, N> {
 
     /// Charges the tiers from `first` on, up to the first that refuses.
     fn charge_from(&self, first: usize, receipts: &mut [Option<Receipt<'s>>; N]) -> Ending<N> {
-        for tier in first..N {
+        for tier in (first..N).filter(|tier| self.cost.of_tier(*tier) > 0) {
             let position = self.limits[tier].timeline().position(self.now);
             let charged = self.tables[tier].charge(self.fingerprints[tier], position, |cell| {
                 Some(self.next(tier, cell)).filter(|next| *next != cell)
@@ -283,7 +287,10 @@ impl<'s, S: Segments + ?Sized, const N: usize> TieredCheck<'_, 's, S, N> {
                 }
             }
         }
-        Ending::Decided(receipts.map(|receipt| receipt.map_or(0, |receipt| receipt.before)))
+        let uncharged = |tier: usize| self.tables[tier].cell(self.fingerprints[tier]);
+        Ending::Decided(core::array::from_fn(|tier| {
+            receipts[tier].map_or_else(|| uncharged(tier), |receipt| receipt.before)
+        }))
     }
 
     /// Takes all charges back at the time `later`.
@@ -292,7 +299,8 @@ impl<'s, S: Segments + ?Sized, const N: usize> TieredCheck<'_, 's, S, N> {
             if let Some(receipt) = receipt {
                 let timeline = self.limits[tier].timeline();
                 let elapsed = timeline.position(later).saturating_sub(timeline.position(self.now));
-                self.tables[tier].give_back(receipt, self.cost * timeline.width(), elapsed);
+                let charge = self.cost.of_tier(tier) * timeline.width();
+                self.tables[tier].give_back(receipt, charge, elapsed);
             }
         }
     }

@@ -54,7 +54,7 @@ impl Client {
     fn check(&self) -> Receiver<Result<Outcome, Error>> {
         let limits = Arc::clone(&self.limits);
         let keys = RedisKeys::One(b"k".to_vec());
-        let request = Request::new(keys, limits, Operation::Check { cost: 1 }).unwrap();
+        let request = Request::new(keys, limits, Operation::Check { cost: 1.into() }).unwrap();
         let (told, answers) = channel();
         let done = Box::new(move |outcome| told.send(outcome).unwrap());
         self.send(Work::Operation { request, done });

@@ -4,7 +4,7 @@ use core::fmt::Write as _;
 use std::sync::Arc;
 
 use indexmap::IndexMap;
-use tidegate_core::{Cells, Decision, Limit, MAX_SPAN, Operation, Outcome, Source};
+use tidegate_core::{Cells, Cost, Decision, Limit, MAX_SPAN, Operation, Outcome, Source};
 
 use crate::error::Error;
 use crate::plan::Planner;
@@ -47,11 +47,11 @@ struct AskedCheck {
     operation: CheckOrPeek,
 }
 
-/// Either of the operations that share a call, in as few bytes as a batch of many needs.
+/// Either of the operations that share a call.
 #[derive(Clone, Copy, Debug)]
 enum CheckOrPeek {
-    Check { cost: u64 },
-    Peek { cost: u64 },
+    Check { cost: Cost },
+    Peek { cost: Cost },
 }
 
 impl From<CheckOrPeek> for Operation {
@@ -103,24 +103,31 @@ impl Call {
     pub(crate) fn of_one(place: usize, request: Request) -> Self {
         let Request { keys, limits, operation } = request;
         let (script, own, repeatable) = match &operation {
-            Operation::Check { cost } => (&CHECK_EACH, cost.to_string(), true),
+            Operation::Check { cost } => (&CHECK_EACH, cost_text(cost), true),
             // A check of cost 0 charges nothing.
             Operation::Peek { .. } => (&CHECK_EACH, "0".to_owned(), true),
-            Operation::Reserve { cost, max_wait } => {
-                (&RESERVE, format!("{cost} {}", duration(*max_wait)), true)
+            Operation::Reserve { cost, max_wait, min_wait } => {
+                let (cost, most) = (cost_text(cost), duration(*max_wait));
+                let least = if *min_wait == 0 {
+                    String::new()
+                } else {
+                    format!(" {}", duration(*min_wait))
+                };
+                (&RESERVE, format!("{cost} {most}{least}"), true)
             }
             Operation::Cancel(charge) => {
                 let after = value::write_anytime(&charge.after, &limits);
                 let before = value::write_anytime(&charge.before, &limits);
                 (&CANCEL, format!("{after} {before}"), true)
             }
-            Operation::Settle { charged, actual } if actual > charged => {
-                (&SETTLE, tokens(actual - charged).to_string(), true)
-            }
             Operation::Settle { charged, actual } => {
-                (&SETTLE, format!("-{}", tokens(charged - actual)), false)
+                let (text, gives_back) = change_text(charged, actual);
+                (&SETTLE, text, !gives_back)
             }
-            Operation::Credit { tokens: back } => (&SETTLE, format!("-{}", tokens(*back)), false),
+            Operation::Credit { tokens } => {
+                let (text, gives_back) = change_text(tokens, &Cost::default());
+                (&SETTLE, text, !gives_back)
+            }
             Operation::Hold { wait } => (&HOLD, duration(*wait), true),
             Operation::Reset => (&RESET, String::new(), true),
         };
@@ -261,8 +268,8 @@ pub(crate) struct Checks {
 /// The costs of a key's checks in order of arrival, and how many of each there are in a row.
 #[derive(PartialEq, Eq)]
 struct Costs {
-    last: (u64, u64),
-    before: Vec<(u64, u64)>,
+    last: (Cost, u64),
+    before: Vec<(Cost, u64)>,
 }
 
 impl Checks {
@@ -283,9 +290,9 @@ impl Checks {
     /// Adds a check, after those that came before.
     pub(crate) fn add(&mut self, place: usize, request: Request) {
         let (charge, operation) = match request.operation {
-            Operation::Peek { cost } => (0, CheckOrPeek::Peek { cost }),
+            Operation::Peek { cost } => (Cost::default(), CheckOrPeek::Peek { cost }),
             _ => {
-                let cost = request.plain_charge().unwrap_or(0);
+                let cost = request.plain_charge().unwrap_or_default();
                 (cost, CheckOrPeek::Check { cost })
             }
         };
@@ -299,7 +306,7 @@ impl Checks {
         let Self { limits, keys, asked } = self;
         let first = keys.first().and_then(|(_, costs)| costs.only());
         let own = match first {
-            Some(cost) if keys.values().all(|costs| costs.only() == first) => cost.to_string(),
+            Some(cost) if keys.values().all(|costs| costs.only() == first) => cost_text(&cost),
             _ => texts(keys.values()),
         };
         let (arguments, keys) = (arguments(own, &limits), keys.into_keys().collect());
@@ -309,11 +316,11 @@ impl Checks {
 }
 
 impl Costs {
-    fn of_one(cost: u64) -> Self {
+    fn of_one(cost: Cost) -> Self {
         Self { last: (cost, 1), before: Vec::new() }
     }
 
-    fn add(&mut self, cost: u64) {
+    fn add(&mut self, cost: Cost) {
         if self.last.0 == cost {
             self.last.1 += 1;
         } else {
@@ -322,7 +329,7 @@ impl Costs {
     }
 
     /// The cost of a key's only check.
-    fn only(&self) -> Option<u64> {
+    fn only(&self) -> Option<Cost> {
         (self.before.is_empty() && self.last.1 == 1).then_some(self.last.0)
     }
 }
@@ -335,14 +342,16 @@ fn texts<'c>(of_keys: impl Iterator<Item = &'c Costs>) -> String {
             text.push(' ');
         }
         if let Some(cost) = costs.only() {
-            _ = write!(text, "{cost}");
+            write_cost(&mut text, &cost);
             continue;
         }
         for (cost, count) in &costs.before {
-            _ = write!(text, "{cost}*{count},");
+            write_cost(&mut text, cost);
+            _ = write!(text, "*{count},");
         }
         let (cost, count) = costs.last;
-        _ = write!(text, "{cost}*{count}");
+        write_cost(&mut text, &cost);
+        _ = write!(text, "*{count}");
     }
     text
 }
@@ -360,6 +369,33 @@ pub(crate) fn arguments(own: String, limits: &[Limit]) -> Vec<String> {
 
 pub(crate) fn corrupt_bucket(key: &[u8]) -> Error {
     Error::CorruptBucket { key: String::from_utf8_lossy(key).into_owned() }
+}
+
+/// A cost as the scripts read it: one number, or one for each limit, joined by colons.
+fn cost_text(cost: &Cost) -> String {
+    let mut text = String::new();
+    write_cost(&mut text, cost);
+    text
+}
+
+fn write_cost(text: &mut String, cost: &Cost) {
+    for (place, tokens) in cost.numbers().iter().enumerate() {
+        let before = if place == 0 { "" } else { ":" };
+        _ = write!(text, "{before}{tokens}");
+    }
+}
+
+/// The tokens to charge beyond those that were charged, as a settlement's script reads them, and
+/// whether any limit gets tokens back.
+fn change_text(charged: &Cost, actual: &Cost) -> (String, bool) {
+    let count = charged.numbers().len().max(actual.numbers().len());
+    let changes = (0..count).map(|tier| (charged.of_tier(tier), actual.of_tier(tier)));
+    let texts = changes.clone().map(|(charged, actual)| match actual > charged {
+        true => tokens(actual - charged).to_string(),
+        false => format!("-{}", tokens(charged - actual)),
+    });
+    let gives_back = changes.into_iter().any(|(charged, actual)| actual < charged);
+    (texts.collect::<Vec<_>>().join(":"), gives_back)
 }
 
 /// A debt ends at [`MAX_SPAN`] and a token is at least 1 wide, so more tokens are as many.

@@ -14,7 +14,7 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
-use tidegate_core::{Decision, Limit, Source, decide_tiers};
+use tidegate_core::{Cost, Decision, Limit, Source, decide_tiers};
 
 use crate::call::Refusal;
 use crate::lock::Mutex;
@@ -49,7 +49,7 @@ impl DenyCache {
         &self,
         key: &[u8],
         limits: &Arc<[Limit]>,
-        cost: u64,
+        cost: Cost,
         keep: Duration,
         now: impl FnOnce() -> u64,
     ) -> Option<Decision> {

@@ -98,6 +98,9 @@ impl Error {
     #[doc(hidden)]
     pub fn from_engine(error: tidegate_core::Error) -> Self {
         match error {
+            error @ tidegate_core::Error::CostCount { .. } => {
+                Self::argument("cost", error.to_string())
+            }
             tidegate_core::Error::CostTooLarge { cost, burst } => {
                 Self::CostTooLarge { cost, burst }
             }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tidegate_core::{Limit, Operation, admit};
+use tidegate_core::{Cost, Limit, Operation, admit};
 
 use crate::error::Error;
 use crate::keys::RedisKeys;
@@ -48,10 +48,10 @@ impl Request {
     /// What a check or a peek of one bucket that holds all tiers may charge: a peek charges
     /// nothing. `None` for any other request.
     #[inline]
-    pub(crate) fn plain_charge(&self) -> Option<u64> {
+    pub(crate) fn plain_charge(&self) -> Option<Cost> {
         match self.operation {
             Operation::Check { cost } if self.keys.len() == 1 => Some(cost),
-            Operation::Peek { .. } if self.keys.len() == 1 => Some(0),
+            Operation::Peek { .. } if self.keys.len() == 1 => Some(Cost::default()),
             _ => None,
         }
     }

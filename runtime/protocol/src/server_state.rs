@@ -3,7 +3,7 @@
 use core::sync::atomic::AtomicBool;
 use std::sync::Arc;
 
-use tidegate_core::{Operation, Outcome};
+use tidegate_core::{MAX_TIERS, Operation, Outcome};
 
 use crate::deny_cache::DenyCache;
 use crate::error::Error;
@@ -67,7 +67,9 @@ fn gives_back(operation: &Operation) -> bool {
         | Operation::Peek { .. }
         | Operation::Reserve { .. }
         | Operation::Hold { .. } => false,
-        Operation::Settle { charged, actual } => actual < charged,
+        Operation::Settle { charged, actual } => {
+            (0..MAX_TIERS).any(|tier| actual.of_tier(tier) < charged.of_tier(tier))
+        }
         Operation::Cancel(_) | Operation::Credit { .. } | Operation::Reset => true,
     }
 }

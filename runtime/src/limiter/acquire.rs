@@ -3,7 +3,7 @@
 use core::time::Duration;
 use std::sync::Arc;
 
-use tidegate_core::{Decision, Operation, Source};
+use tidegate_core::{Cost, Decision, Operation, Source};
 use tidegate_protocol::{OwnedKeys, Waiting};
 use tokio::sync::oneshot as future;
 
@@ -48,10 +48,10 @@ impl Limiter {
     pub fn acquire<'k>(
         &self,
         keys: impl Into<Keys<'k>>,
-        cost: u64,
+        cost: impl Into<Cost>,
         timeout: Option<Duration>,
     ) -> Result<Decision, Error> {
-        let keys = keys.into();
+        let (keys, cost) = (keys.into(), cost.into());
         if let Some(decision) = self.try_acquire(keys, cost)? {
             return Ok(decision);
         }
@@ -78,10 +78,10 @@ impl Limiter {
     pub fn acquire_async<'k>(
         &self,
         keys: impl Into<Keys<'k>>,
-        cost: u64,
+        cost: impl Into<Cost>,
         timeout: Option<Duration>,
     ) -> impl Future<Output = Result<Decision, Error>> + Send + 'static {
-        let keys = keys.into();
+        let (keys, cost) = (keys.into(), cost.into());
         let (sender, receiver) = future::channel();
         let waiter = match self.try_acquire(keys, cost) {
             Ok(Some(decision)) => {
@@ -119,14 +119,18 @@ impl Limiter {
     /// [`Error::InvalidArgument`] for keys of a wrong number or length, and [`Error::Store`] when
     /// the limiter is closed.
     pub fn waiting<'k>(&self, keys: impl Into<Keys<'k>>) -> Result<Waiting, Error> {
-        let keys = self.admit(keys.into(), &Operation::Check { cost: 0 })?;
+        let keys = self.admit(keys.into(), &Operation::Check { cost: 0.into() })?;
         Ok(self.0.lines.waiting(&keys.to_owned()))
     }
 
     /// Spends tokens that are there now and that nobody waits for; `None` if the caller must join
     /// the line. Costs what a check costs.
     #[inline]
-    pub(crate) fn try_acquire(&self, keys: Keys<'_>, cost: u64) -> Result<Option<Decision>, Error> {
+    pub(crate) fn try_acquire(
+        &self,
+        keys: Keys<'_>,
+        cost: Cost,
+    ) -> Result<Option<Decision>, Error> {
         if !self.0.lines.is_empty() && self.has_waiters(keys) {
             return Ok(None);
         }
@@ -151,15 +155,15 @@ impl Limiter {
     pub(crate) fn start_acquire<'k>(
         &self,
         keys: impl Into<Keys<'k>>,
-        cost: u64,
+        cost: impl Into<Cost>,
         timeout: Option<Duration>,
         done: impl FnOnce(Result<Granted, Error>) + Send + 'static,
     ) -> Waiter {
-        let keys = keys.into();
+        let (keys, cost) = (keys.into(), cost.into());
         let max_wait = timeout.map_or(u64::MAX, saturating_nanos);
         let own = Arc::new(keys.to_owned());
         let mut waiter = Waiter { limiter: self.clone(), keys: own, id: 0, cost };
-        let keys = match self.admit(keys, &Operation::Reserve { cost, max_wait }) {
+        let keys = match self.admit(keys, &Operation::Reserve { cost, max_wait, min_wait: 0 }) {
             Ok(keys) => keys,
             Err(error) => {
                 done(Err(error));
@@ -168,8 +172,8 @@ impl Limiter {
         };
         // One key for the only limit means the same bucket in both forms.
         waiter.keys = Arc::new(keys.to_owned());
-        if cost == 0 {
-            self.dispatch(keys, Operation::Check { cost: 0 }, |outcome| {
+        if cost.is_zero() {
+            self.dispatch(keys, Operation::Check { cost: 0.into() }, |outcome| {
                 done(decision(outcome).map(Granted::free));
             });
             return waiter;
@@ -206,7 +210,7 @@ pub struct Waiter {
     limiter: Limiter,
     keys: Arc<OwnedKeys>,
     id: u64,
-    cost: u64,
+    cost: Cost,
 }
 
 impl Waiter {
@@ -246,7 +250,7 @@ impl Drop for LeaveOnDrop {
 pub struct Granted {
     decision: Decision,
     /// What is to be handed on: the tokens of a key.
-    charge: Option<(Limiter, Arc<OwnedKeys>, u64)>,
+    charge: Option<(Limiter, Arc<OwnedKeys>, Cost)>,
 }
 
 impl Granted {
@@ -273,9 +277,9 @@ impl Drop for Granted {
 }
 
 /// Gives tokens to those who wait, and what nobody waits for to the bucket.
-fn hand_on(limiter: &Limiter, keys: &Arc<OwnedKeys>, tokens: u64) {
+fn hand_on(limiter: &Limiter, keys: &Arc<OwnedKeys>, tokens: Cost) {
     let left = limiter.feed_line(keys, |line, now| line.line.unclaimed(now, tokens));
-    if left > 0 {
+    if !left.is_zero() {
         let credit = Operation::Credit { tokens: left };
         keys.lend(|keys| limiter.dispatch(keys, credit, |_| ()));
     }

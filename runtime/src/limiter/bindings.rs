@@ -6,7 +6,7 @@
 
 use core::time::Duration;
 
-use tidegate_core::{Decision, Operation, Outcome};
+use tidegate_core::{Cost, Decision, Operation, Outcome};
 use tidegate_protocol::Ask;
 
 use super::{Buckets, Granted, Limiter, Waiter};
@@ -42,7 +42,7 @@ impl Limiter {
     pub fn check_then<'k>(
         &self,
         keys: impl Into<Keys<'k>>,
-        cost: u64,
+        cost: impl Into<Cost>,
         done: impl FnOnce(Result<Decision, Error>) + Send + 'static,
     ) {
         self.start_check(keys, cost, done);
@@ -52,7 +52,7 @@ impl Limiter {
     pub fn peek_then<'k>(
         &self,
         keys: impl Into<Keys<'k>>,
-        cost: u64,
+        cost: impl Into<Cost>,
         done: impl FnOnce(Result<Decision, Error>) + Send + 'static,
     ) {
         self.start_peek(keys, cost, done);
@@ -60,9 +60,9 @@ impl Limiter {
 
     /// [`check_then`](Self::check_then) for checks that have come together. They are sent
     /// together, and each is answered by itself, also if its arguments are wrong.
-    pub fn check_each_then<'k, K: Into<Keys<'k>>, D>(
+    pub fn check_each_then<'k, K: Into<Keys<'k>>, C: Into<Cost>, D>(
         &self,
-        checks: impl IntoIterator<Item = (K, u64, D)>,
+        checks: impl IntoIterator<Item = (K, C, D)>,
     ) where
         D: FnOnce(Result<Decision, Error>) + Send + 'static,
     {
@@ -72,7 +72,8 @@ impl Limiter {
                 .for_each(|(keys, cost, done)| self.start_check(keys, cost, done));
         };
         redis.guarded.run_all(checks.into_iter().filter_map(|(keys, cost, done)| {
-            let (keys, operation) = (keys.into(), Operation::Check { cost });
+            let (keys, cost) = (keys.into(), cost.into());
+            let operation = Operation::Check { cost };
             if let Some(decision) = self.decide_leased(keys, cost) {
                 done(Ok(decision));
                 return None;
@@ -94,9 +95,9 @@ impl Limiter {
     }
 
     /// [`check_many`](Self::check_many) with a callback.
-    pub fn check_many_then<'k, K: Into<Keys<'k>>>(
+    pub fn check_many_then<'k, K: Into<Keys<'k>>, C: Into<Cost>>(
         &self,
-        checks: impl IntoIterator<Item = (K, u64)>,
+        checks: impl IntoIterator<Item = (K, C)>,
         done: impl FnOnce(Result<Vec<Decision>, Error>) + Send + 'static,
     ) {
         self.start_check_many(checks, done);
@@ -106,7 +107,7 @@ impl Limiter {
     pub fn reserve_then<'k>(
         &self,
         keys: impl Into<Keys<'k>>,
-        cost: u64,
+        cost: impl Into<Cost>,
         max_wait: Option<Duration>,
         done: impl FnOnce(Result<Reservation, Error>) + Send + 'static,
     ) {
@@ -121,9 +122,9 @@ impl Limiter {
     pub fn acquire_now<'k>(
         &self,
         keys: impl Into<Keys<'k>>,
-        cost: u64,
+        cost: impl Into<Cost>,
     ) -> Result<Option<Decision>, Error> {
-        self.try_acquire(keys.into(), cost)
+        self.try_acquire(keys.into(), cost.into())
     }
 
     /// [`acquire`](Self::acquire) with a callback, which may run before this returns or on any
@@ -131,7 +132,7 @@ impl Limiter {
     pub fn acquire_then<'k>(
         &self,
         keys: impl Into<Keys<'k>>,
-        cost: u64,
+        cost: impl Into<Cost>,
         timeout: Option<Duration>,
         done: impl FnOnce(Result<Granted, Error>) + Send + 'static,
     ) -> Waiter {
@@ -145,7 +146,7 @@ impl Limiter {
 
     /// The decision of a check that a lease of this process can take at once; `None` if the store
     /// must be asked.
-    pub fn check_leased<'k>(&self, keys: impl Into<Keys<'k>>, cost: u64) -> Option<Decision> {
+    pub fn check_leased<'k>(&self, keys: impl Into<Keys<'k>>, cost: Cost) -> Option<Decision> {
         self.decide_leased(keys, cost)
     }
 }
@@ -169,7 +170,7 @@ impl Reservation {
     /// that it can be called again.
     pub fn settle_then(
         self,
-        actual: u64,
+        actual: impl Into<Cost>,
         done: impl FnOnce(Result<Decision, Error>, Option<Self>) + Send + 'static,
     ) {
         let again = self.again();

@@ -2,7 +2,7 @@
 
 use core::sync::atomic::Ordering;
 
-use tidegate_core::{Decision, Operation};
+use tidegate_core::{Cost, Decision, Operation};
 use tokio::sync::oneshot;
 
 use super::{Buckets, Limiter};
@@ -11,7 +11,8 @@ use crate::{Error, Keys};
 
 impl Limiter {
     /// Spends `cost` tokens of `keys` if every limit allows. It never waits for tokens, only for
-    /// a remote store. A cost of 0 looks without spending; [`peek`](Self::peek) answers for any cost
+    /// a remote store. The cost is one number for every limit, or one for each: `[1, 1500]` is one
+    /// request and 1500 tokens, and either both limits are charged or none. A cost of 0 looks without spending; [`peek`](Self::peek) answers for any cost
     /// without spending.
     ///
     /// # Errors
@@ -19,13 +20,18 @@ impl Limiter {
     /// remote store its errors.
     // Inlined, so that a caller who reads only part of the decision pays only for that part.
     #[inline(always)]
-    pub fn check<'k>(&self, keys: impl Into<Keys<'k>>, cost: u64) -> Result<Decision, Error> {
-        match keys.into() {
-            Keys::One(key) => match self.check_affordable(key, cost) {
+    pub fn check<'k>(
+        &self,
+        keys: impl Into<Keys<'k>>,
+        cost: impl Into<Cost>,
+    ) -> Result<Decision, Error> {
+        let cost = cost.into();
+        match (keys.into(), cost.uniform()) {
+            (Keys::One(key), Some(tokens)) => match self.check_affordable(key, tokens) {
                 Some(decision) => Ok(decision),
-                None => self.check_one(key, cost),
+                None => self.check_one(key, tokens),
             },
-            keys => self.check_as_any(keys, cost),
+            (keys, _) => self.check_as_any(keys, cost),
         }
     }
 
@@ -48,11 +54,11 @@ impl Limiter {
     // would then wait for that store.
     #[inline(never)]
     fn check_one(&self, key: &[u8], cost: u64) -> Result<Decision, Error> {
-        self.check_as_any(Keys::One(key), cost)
+        self.check_as_any(Keys::One(key), cost.into())
     }
 
     #[inline(never)]
-    fn check_as_any(&self, keys: Keys<'_>, cost: u64) -> Result<Decision, Error> {
+    fn check_as_any(&self, keys: Keys<'_>, cost: Cost) -> Result<Decision, Error> {
         match &self.0.buckets {
             Buckets::Memory(tables) => {
                 tables.check(self.admit(keys, &Operation::Check { cost })?, cost)
@@ -79,7 +85,7 @@ impl Limiter {
     pub fn check_async<'k>(
         &self,
         keys: impl Into<Keys<'k>>,
-        cost: u64,
+        cost: impl Into<Cost>,
     ) -> impl Future<Output = Result<Decision, Error>> + Send + 'static {
         let (sender, receiver) = oneshot::channel();
         self.start_check(keys, cost, move |answer| _ = sender.send(answer));
@@ -91,9 +97,10 @@ impl Limiter {
     pub(crate) fn start_check<'k>(
         &self,
         keys: impl Into<Keys<'k>>,
-        cost: u64,
+        cost: impl Into<Cost>,
         done: impl FnOnce(Result<Decision, Error>) + Send + 'static,
     ) {
+        let cost = cost.into();
         match &self.0.buckets {
             Buckets::Memory(_) | Buckets::Shm(_) => done(self.check(keys, cost)),
             Buckets::Fixed(_) | Buckets::WithoutUnlimited(_) => {

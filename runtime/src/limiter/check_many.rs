@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tidegate_core::{Decision, Operation};
+use tidegate_core::{Cost, Decision, Operation};
 use tidegate_protocol::Ask;
 use tidegate_protocol::lock::Mutex;
 use tokio::sync::oneshot;
@@ -29,15 +29,15 @@ impl Limiter {
     /// # Errors
     /// The errors of [`check`](Self::check). After a mistake in any of the arguments nothing is
     /// charged. If the store fails, other checks may have been charged.
-    pub fn check_many<'k, K: Into<Keys<'k>>>(
+    pub fn check_many<'k, K: Into<Keys<'k>>, C: Into<Cost>>(
         &self,
-        checks: impl IntoIterator<Item = (K, u64)>,
+        checks: impl IntoIterator<Item = (K, C)>,
     ) -> Result<Vec<Decision>, Error> {
         match &self.0.buckets {
             Buckets::Memory(tables) => tables.check_many(&self.admit_all(checks)?),
             Buckets::Shm(shared) => shared.tables().check_many(&self.admit_all(checks)?),
             Buckets::Fixed(fixed) => {
-                Ok(self.admit_all(checks)?.iter().map(|(_, cost)| fixed.check(*cost)).collect())
+                Ok(self.admit_all(checks)?.iter().map(|(_, cost)| fixed.check(cost)).collect())
             }
             Buckets::WithoutUnlimited(rest) => rest.check_many(&self.admit_all(checks)?),
             Buckets::Redis(redis) => {
@@ -52,9 +52,9 @@ impl Limiter {
     ///
     /// # Errors
     /// As [`check_many`](Self::check_many).
-    pub fn check_many_async<'k, K: Into<Keys<'k>>>(
+    pub fn check_many_async<'k, K: Into<Keys<'k>>, C: Into<Cost>>(
         &self,
-        checks: impl IntoIterator<Item = (K, u64)>,
+        checks: impl IntoIterator<Item = (K, C)>,
     ) -> impl Future<Output = Result<Vec<Decision>, Error>> + Send + 'static {
         let (sender, receiver) = oneshot::channel();
         self.start_check_many(checks, move |answer| _ = sender.send(answer));
@@ -63,9 +63,9 @@ impl Limiter {
 
     /// [`check_many`](Self::check_many) with a callback, which runs when and where the one of
     /// [`start`](Self::start) does.
-    pub(crate) fn start_check_many<'k, K: Into<Keys<'k>>>(
+    pub(crate) fn start_check_many<'k, K: Into<Keys<'k>>, C: Into<Cost>>(
         &self,
-        checks: impl IntoIterator<Item = (K, u64)>,
+        checks: impl IntoIterator<Item = (K, C)>,
         done: impl FnOnce(Result<Vec<Decision>, Error>) + Send + 'static,
     ) {
         let checks = match self.admit_all(checks) {
@@ -76,7 +76,7 @@ impl Limiter {
             Buckets::Memory(tables) => done(tables.check_many(&checks)),
             Buckets::Shm(shared) => done(shared.tables().check_many(&checks)),
             Buckets::Fixed(fixed) => {
-                done(Ok(checks.iter().map(|(_, cost)| fixed.check(*cost)).collect()));
+                done(Ok(checks.iter().map(|(_, cost)| fixed.check(cost)).collect()));
             }
             Buckets::WithoutUnlimited(rest) => rest.start_check_many(&checks, Box::new(done)),
             Buckets::Redis(redis) => self.check_remotely(redis, checks, done),
@@ -87,7 +87,7 @@ impl Limiter {
     fn check_remotely(
         &self,
         redis: &RedisBuckets,
-        checks: Vec<(Keys<'_>, u64)>,
+        checks: Vec<(Keys<'_>, Cost)>,
         done: impl FnOnce(Result<Vec<Decision>, Error>) + Send + 'static,
     ) {
         let gathering = Gathering::new(checks.len(), done);
@@ -108,13 +108,14 @@ impl Limiter {
         redis.guarded.run_all(asked);
     }
 
-    fn admit_all<'k, K: Into<Keys<'k>>>(
+    fn admit_all<'k, K: Into<Keys<'k>>, C: Into<Cost>>(
         &self,
-        checks: impl IntoIterator<Item = (K, u64)>,
-    ) -> Result<Vec<(Keys<'k>, u64)>, Error> {
+        checks: impl IntoIterator<Item = (K, C)>,
+    ) -> Result<Vec<(Keys<'k>, Cost)>, Error> {
         let checks = checks.into_iter();
         let mut admitted = Vec::with_capacity(checks.size_hint().0);
         for (keys, cost) in checks {
+            let cost = cost.into();
             admitted.push((self.admit(keys.into(), &Operation::Check { cost })?, cost));
         }
         Ok(admitted)

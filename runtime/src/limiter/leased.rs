@@ -2,7 +2,7 @@
 
 use core::sync::atomic::Ordering;
 
-use tidegate_core::{Decision, Outcome, Source, StoredKey};
+use tidegate_core::{Cost, Decision, Outcome, Source, StoredKey};
 
 use super::Limiter;
 use crate::lease::one_key;
@@ -19,16 +19,16 @@ impl Limiter {
     pub(super) fn decide_leased<'k>(
         &self,
         keys: impl Into<Keys<'k>>,
-        cost: u64,
+        cost: Cost,
     ) -> Option<Decision> {
         let key = self.leased_key(keys.into())?;
-        self.spend_leased(key.as_bytes(), cost)
+        self.spend_leased(key.as_bytes(), cost.uniform()?)
     }
 
     /// The decision that [`decide_leased`](Self::decide_leased) would take; nothing is spent.
-    pub(super) fn peek_leased(&self, keys: Keys<'_>, cost: u64) -> Option<Decision> {
+    pub(super) fn peek_leased(&self, keys: Keys<'_>, cost: Cost) -> Option<Decision> {
         let key = self.leased_key(keys)?;
-        self.0.leases.as_ref()?.peek(key.as_bytes(), cost)
+        self.0.leases.as_ref()?.peek(key.as_bytes(), cost.uniform()?)
     }
 
     /// The key whose slice may decide a call on `keys`.
@@ -49,8 +49,10 @@ impl Limiter {
     pub(super) fn noting(
         &self,
         keys: Keys<'_>,
-        cost: u64,
+        cost: Cost,
     ) -> impl FnOnce(&Result<Outcome, Error>) + Send + 'static {
+        // A slice has one number of tokens for all limits, so it decides no costs that differ.
+        let cost = cost.uniform().unwrap_or(0);
         let leased = self.0.leases.is_some() && cost > 0;
         let own = |key| Box::<[u8]>::from(StoredKey::new(key).as_bytes());
         let noted = leased.then(|| one_key(keys).map(|key| (self.clone(), own(key))));

@@ -67,7 +67,6 @@ impl Limiter {
         let (limiter, own, sent) = (self.clone(), Arc::clone(keys), NativeHost::now());
         match action {
             Action::Reserve(asked) => {
-                let operation = Operation::Reserve { cost: asked.cost, max_wait: asked.max_wait };
                 let told = Told::new(move |outcome| {
                     let reserved = match outcome {
                         Ok(Outcome::Reserved(reserved)) => Ok(reserved),
@@ -78,7 +77,7 @@ impl Limiter {
                         line.line.reserved(now, sent, asked, reserved);
                     });
                 });
-                keys.lend(|keys| self.dispatch(keys, operation, told.into_done()));
+                keys.lend(|keys| self.dispatch(keys, asked.operation(), told.into_done()));
             }
             Action::Cancel(cancelled) => {
                 let told = Told::new(move |outcome| {
@@ -101,7 +100,7 @@ impl Limiter {
                     });
                     limiter.feed_line(&own, |line, now| line.line.looked(now, sent, held));
                 });
-                let look = Operation::Peek { cost: 1 };
+                let look = Operation::Peek { cost: 1.into() };
                 keys.lend(|keys| self.dispatch_on_marker(keys, look, told.into_done()));
             }
             Action::Answer { .. } => {}
@@ -112,11 +111,11 @@ impl Limiter {
     /// store.
     pub(super) fn share_returned(&self, keys: Keys<'_>, operation: Operation) -> Operation {
         let returned = match operation {
-            Operation::Settle { charged, actual } => charged.saturating_sub(actual),
+            Operation::Settle { charged, actual } => charged.saturating_sub(&actual),
             Operation::Credit { tokens } => tokens,
             _ => return operation,
         };
-        if returned == 0 || self.0.lines.is_empty() {
+        if returned.is_zero() || self.0.lines.is_empty() {
             return operation;
         }
         let keys = Arc::new(keys.to_owned());
@@ -126,9 +125,11 @@ impl Limiter {
         let taken = self.feed_line(&keys, |line, now| line.line.returned(now, returned));
         match operation {
             Operation::Settle { charged, actual } => {
-                Operation::Settle { charged: charged - taken, actual }
+                Operation::Settle { charged: charged.saturating_sub(&taken), actual }
             }
-            Operation::Credit { tokens } => Operation::Credit { tokens: tokens - taken },
+            Operation::Credit { tokens } => {
+                Operation::Credit { tokens: tokens.saturating_sub(&taken) }
+            }
             other => other,
         }
     }

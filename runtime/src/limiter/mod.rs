@@ -116,7 +116,8 @@ impl Limiter {
         leases: Option<Leases>,
         max_waiting: usize,
     ) -> Self {
-        let lines = Lines::new(LineOptions::new(&limits, source_of(&buckets), max_waiting));
+        let all: Vec<AnyLimit> = named.iter().map(|named| named.limit).collect();
+        let lines = Lines::new(LineOptions::new(&all, source_of(&buckets), max_waiting));
         let closed = AtomicBool::new(false);
         Self(Arc::new(Inner { named, limits, prefix, buckets, leases, lines, closed }))
     }

@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use tidegate_core::{Decision, Operation};
+use tidegate_core::{Cost, Decision, Operation};
 use tokio::sync::oneshot;
 
 use super::Limiter;
@@ -36,10 +36,10 @@ impl Limiter {
     pub fn reserve<'k>(
         &self,
         keys: impl Into<Keys<'k>>,
-        cost: u64,
+        cost: impl Into<Cost>,
         max_wait: Option<Duration>,
     ) -> Result<Reservation, Error> {
-        let keys = keys.into();
+        let (keys, cost) = (keys.into(), cost.into());
         let outcome = self.run_and_wait(keys, reserve(cost, max_wait));
         Reservation::new(self.clone(), keys.to_owned(), cost, outcome)
     }
@@ -52,7 +52,7 @@ impl Limiter {
     pub fn reserve_async<'k>(
         &self,
         keys: impl Into<Keys<'k>>,
-        cost: u64,
+        cost: impl Into<Cost>,
         max_wait: Option<Duration>,
     ) -> impl Future<Output = Result<Reservation, Error>> + Send + 'static {
         let (sender, receiver) = oneshot::channel();
@@ -66,11 +66,11 @@ impl Limiter {
     pub(crate) fn start_reserve<'k>(
         &self,
         keys: impl Into<Keys<'k>>,
-        cost: u64,
+        cost: impl Into<Cost>,
         max_wait: Option<Duration>,
         done: impl FnOnce(Result<Reservation, Error>) + Send + 'static,
     ) {
-        let keys = keys.into();
+        let (keys, cost) = (keys.into(), cost.into());
         let (limiter, owned) = (self.clone(), keys.to_owned());
         self.start(keys, reserve(cost, max_wait), move |outcome| {
             done(Reservation::new(limiter, owned, cost, outcome));
@@ -94,10 +94,13 @@ impl Limiter {
     pub fn settle<'k>(
         &self,
         keys: impl Into<Keys<'k>>,
-        charged: u64,
-        actual: u64,
+        charged: impl Into<Cost>,
+        actual: impl Into<Cost>,
     ) -> Result<Decision, Error> {
-        decision(self.run_and_wait(keys, Operation::Settle { charged, actual }))
+        decision(self.run_and_wait(
+            keys,
+            Operation::Settle { charged: charged.into(), actual: actual.into() },
+        ))
     }
 
     /// [`settle`](Self::settle) as a future.
@@ -107,10 +110,11 @@ impl Limiter {
     pub fn settle_async<'k>(
         &self,
         keys: impl Into<Keys<'k>>,
-        charged: u64,
-        actual: u64,
+        charged: impl Into<Cost>,
+        actual: impl Into<Cost>,
     ) -> impl Future<Output = Result<Decision, Error>> + Send + 'static {
-        let settling = self.run_async(keys, Operation::Settle { charged, actual });
+        let settling = self
+            .run_async(keys, Operation::Settle { charged: charged.into(), actual: actual.into() });
         async move { decision(settling.await) }
     }
 
@@ -119,8 +123,12 @@ impl Limiter {
     ///
     /// # Errors
     /// As [`settle`](Self::settle).
-    pub fn credit<'k>(&self, keys: impl Into<Keys<'k>>, tokens: u64) -> Result<Decision, Error> {
-        decision(self.run_and_wait(keys, Operation::Credit { tokens }))
+    pub fn credit<'k>(
+        &self,
+        keys: impl Into<Keys<'k>>,
+        tokens: impl Into<Cost>,
+    ) -> Result<Decision, Error> {
+        decision(self.run_and_wait(keys, Operation::Credit { tokens: tokens.into() }))
     }
 
     /// [`credit`](Self::credit) as a future.
@@ -132,7 +140,7 @@ impl Limiter {
         keys: impl Into<Keys<'k>>,
         tokens: u64,
     ) -> impl Future<Output = Result<Decision, Error>> + Send + 'static {
-        let crediting = self.run_async(keys, Operation::Credit { tokens });
+        let crediting = self.run_async(keys, Operation::Credit { tokens: tokens.into() });
         async move { decision(crediting.await) }
     }
 
@@ -191,6 +199,7 @@ impl Limiter {
     }
 }
 
-fn reserve(cost: u64, max_wait: Option<Duration>) -> Operation {
-    Operation::Reserve { cost, max_wait: max_wait.map_or(u64::MAX, saturating_nanos) }
+fn reserve(cost: Cost, max_wait: Option<Duration>) -> Operation {
+    let max_wait = max_wait.map_or(u64::MAX, saturating_nanos);
+    Operation::Reserve { cost, max_wait, min_wait: 0 }
 }

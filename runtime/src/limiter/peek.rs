@@ -1,6 +1,6 @@
 //! `peek`: what a check would answer, without spending.
 
-use tidegate_core::{Decision, Operation};
+use tidegate_core::{Cost, Decision, Operation};
 use tokio::sync::oneshot;
 
 use super::Limiter;
@@ -28,8 +28,12 @@ impl Limiter {
     ///
     /// # Errors
     /// As [`check`](Self::check).
-    pub fn peek<'k>(&self, keys: impl Into<Keys<'k>>, cost: u64) -> Result<Decision, Error> {
-        let keys = keys.into();
+    pub fn peek<'k>(
+        &self,
+        keys: impl Into<Keys<'k>>,
+        cost: impl Into<Cost>,
+    ) -> Result<Decision, Error> {
+        let (keys, cost) = (keys.into(), cost.into());
         match self.peek_leased(keys, cost) {
             Some(decision) => Ok(decision),
             None => decision(self.run_and_wait(keys, Operation::Peek { cost })),
@@ -43,7 +47,7 @@ impl Limiter {
     pub fn peek_async<'k>(
         &self,
         keys: impl Into<Keys<'k>>,
-        cost: u64,
+        cost: impl Into<Cost>,
     ) -> impl Future<Output = Result<Decision, Error>> + Send + 'static {
         let (sender, receiver) = oneshot::channel();
         self.start_peek(keys, cost, move |answer| _ = sender.send(answer));
@@ -55,10 +59,10 @@ impl Limiter {
     pub(crate) fn start_peek<'k>(
         &self,
         keys: impl Into<Keys<'k>>,
-        cost: u64,
+        cost: impl Into<Cost>,
         done: impl FnOnce(Result<Decision, Error>) + Send + 'static,
     ) {
-        let keys = keys.into();
+        let (keys, cost) = (keys.into(), cost.into());
         match self.peek_leased(keys, cost) {
             Some(decision) => done(Ok(decision)),
             None => self.start(keys, Operation::Peek { cost }, |outcome| done(decision(outcome))),

@@ -5,7 +5,7 @@ use core::time::Duration;
 use std::sync::Arc;
 use std::time::Instant;
 
-use tidegate_core::{Operation, Outcome, admit};
+use tidegate_core::{Cost, Operation, Outcome, admit};
 use tidegate_protocol::{Ask, Host as _};
 
 use super::{Buckets, Limiter, RedisBuckets};
@@ -212,10 +212,14 @@ impl Limiter {
     /// The errors that a check would answer without asking the store. Nothing is spent.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for a wrong number of keys, [`Error::CostTooLarge`], and
-    /// [`Error::Store`] when the limiter is closed.
-    pub fn validate<'k>(&self, keys: impl Into<Keys<'k>>, cost: u64) -> Result<(), Error> {
-        self.admit(keys.into(), &Operation::Check { cost }).map(|_| ())
+    /// [`Error::InvalidArgument`] for a wrong number of keys or of costs, [`Error::CostTooLarge`],
+    /// and [`Error::Store`] when the limiter is closed.
+    pub fn validate<'k>(
+        &self,
+        keys: impl Into<Keys<'k>>,
+        cost: impl Into<Cost>,
+    ) -> Result<(), Error> {
+        self.admit(keys.into(), &Operation::Check { cost: cost.into() }).map(|_| ())
     }
 
     /// Refuses what no store should be asked.
@@ -227,16 +231,17 @@ impl Limiter {
         if self.is_closed() {
             return Err(Error::Store("the limiter is closed".into()));
         }
-        match &self.0.buckets {
+        let admitted = match &self.0.buckets {
             // It has an answer to any cost.
-            Buckets::Fixed(_) => {}
-            Buckets::Memory(_)
-            | Buckets::Shm(_)
-            | Buckets::Redis(_)
-            | Buckets::WithoutUnlimited(_) => {
-                admit(&self.0.limits, operation).map_err(Error::from_engine)?;
+            Buckets::Fixed(_) => operation.check_costs(self.0.named.len()),
+            Buckets::WithoutUnlimited(rest) => operation
+                .check_costs(self.0.named.len())
+                .and_then(|()| admit(&self.0.limits, &rest.pick_costs(*operation))),
+            Buckets::Memory(_) | Buckets::Shm(_) | Buckets::Redis(_) => {
+                admit(&self.0.limits, operation)
             }
-        }
+        };
+        admitted.map_err(Error::from_engine)?;
         keys.checked(self.0.named.len())
     }
 }

@@ -1,6 +1,6 @@
 //! Limiters with `unlimited` among other limits, which is as if it were not there.
 
-use tidegate_core::{BucketTiers, Decision, MAX_TIERS, Operation, Outcome};
+use tidegate_core::{BucketTiers, Cost, Decision, MAX_TIERS, Operation, Outcome, Reserved};
 
 use super::Limiter;
 use crate::{Error, Keys};
@@ -28,8 +28,8 @@ impl WithoutUnlimited {
 
     /// [`Limiter::dispatch`] of the other limits. The lines are those of the limiter of all.
     pub(super) fn dispatch(&self, keys: Keys<'_>, operation: Operation, done: Done<Outcome>) {
-        let (limiter, done) = (&self.limiter, self.placing(done));
-        self.with_keys(keys, |keys| match operation {
+        let (limiter, done) = (&self.limiter, self.placing(&operation, done));
+        self.with_keys(keys, |keys| match self.pick_costs(operation) {
             // A lease may decide these.
             Operation::Check { cost } => limiter.start_check(keys, cost, decided(done)),
             Operation::Peek { cost } => limiter.start_peek(keys, cost, decided(done)),
@@ -38,7 +38,7 @@ impl WithoutUnlimited {
             | Operation::Settle { .. }
             | Operation::Credit { .. }
             | Operation::Hold { .. }
-            | Operation::Reset => limiter.dispatch(keys, operation, done),
+            | Operation::Reset => limiter.dispatch(keys, self.pick_costs(operation), done),
         });
     }
 
@@ -49,30 +49,48 @@ impl WithoutUnlimited {
         operation: Operation,
         done: Done<Outcome>,
     ) {
-        let done = self.placing(done);
+        let (done, operation) = (self.placing(&operation, done), self.pick_costs(operation));
         self.with_keys(keys, |keys| self.limiter.dispatch_on_marker(keys, operation, done));
     }
 
     /// [`Limiter::check_many`] with keys that have been checked.
-    pub(super) fn check_many(&self, checks: &[(Keys<'_>, u64)]) -> Result<Vec<Decision>, Error> {
+    pub(super) fn check_many(&self, checks: &[(Keys<'_>, Cost)]) -> Result<Vec<Decision>, Error> {
         let picked = self.pick_all(checks);
         let answer = self.limiter.check_many(self.with_picked(checks, &picked));
         answer.map(|decisions| place_all(self.tiers, decisions))
     }
 
     /// [`Limiter::start_check_many`] with keys that have been checked.
-    pub(super) fn start_check_many(&self, checks: &[(Keys<'_>, u64)], done: Done<Vec<Decision>>) {
+    pub(super) fn start_check_many(&self, checks: &[(Keys<'_>, Cost)], done: Done<Vec<Decision>>) {
         let (tiers, picked) = (self.tiers, self.pick_all(checks));
         self.limiter.start_check_many(self.with_picked(checks, &picked), move |answer| {
             done(answer.map(|decisions| place_all(tiers, decisions)));
         });
     }
 
-    /// A callback that names the limits as the caller counts them.
-    fn placing(&self, done: Done<Outcome>) -> impl FnOnce(Result<Outcome, Error>) + Send + use<> {
-        let tiers = self.tiers;
+    /// The operation without the costs of the limits that are not there.
+    pub(super) fn pick_costs(&self, operation: Operation) -> Operation {
+        operation.map_costs(|cost| self.tiers.pick_cost(cost))
+    }
+
+    /// A callback that names the limits, and has the costs, as the caller counts them.
+    fn placing(
+        &self,
+        operation: &Operation,
+        done: Done<Outcome>,
+    ) -> impl FnOnce(Result<Outcome, Error>) + Send + use<> {
+        let (tiers, operation) = (self.tiers, *operation);
         move |outcome| {
-            done(outcome.map(|outcome| outcome.map_decision(|decision| place(tiers, decision))));
+            done(outcome.map(|outcome| {
+                let mut outcome = outcome.map_decision(|decision| place(tiers, decision));
+                if let Outcome::Reserved(Reserved::Slot(slot)) = &mut outcome
+                    && let Operation::Reserve { cost, .. } = operation
+                    && !slot.charge.cost.is_zero()
+                {
+                    slot.charge.cost = cost;
+                }
+                outcome
+            }));
         }
     }
 
@@ -101,17 +119,19 @@ impl WithoutUnlimited {
         }
     }
 
-    fn pick_all<'k>(&self, checks: &[(Keys<'k>, u64)]) -> Vec<[&'k [u8]; MAX_TIERS]> {
+    fn pick_all<'k>(&self, checks: &[(Keys<'k>, Cost)]) -> Vec<[&'k [u8]; MAX_TIERS]> {
         checks.iter().map(|(keys, _)| self.pick(*keys)).collect()
     }
 
     fn with_picked<'k>(
         &self,
-        checks: &'k [(Keys<'k>, u64)],
+        checks: &'k [(Keys<'k>, Cost)],
         picked: &'k [[&'k [u8]; MAX_TIERS]],
-    ) -> impl Iterator<Item = (Keys<'k>, u64)> {
+    ) -> impl Iterator<Item = (Keys<'k>, Cost)> {
         let checks = checks.iter().zip(picked);
-        checks.map(|((keys, cost), picked)| (self.picked_of(*keys, picked), *cost))
+        checks.map(|((keys, cost), picked)| {
+            (self.picked_of(*keys, picked), self.tiers.pick_cost(cost))
+        })
     }
 }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
-use tidegate_core::Decision;
+use tidegate_core::{Cost, Decision};
 use tidegate_protocol::{Action, Host as _, Line, LineOptions, OwnedKeys, PerProcess, Waiting};
 
 use crate::Error;
@@ -135,7 +135,13 @@ impl KeyLine {
     }
 
     /// A caller joins the line; the answer names it for [`Line::leave`].
-    pub(crate) fn arrive(&mut self, now: u64, cost: u64, max_wait: u64, answered: Answered) -> u64 {
+    pub(crate) fn arrive(
+        &mut self,
+        now: u64,
+        cost: Cost,
+        max_wait: u64,
+        answered: Answered,
+    ) -> u64 {
         let id = self.line.arrive(now, cost, max_wait);
         self.callers.insert(id, answered);
         id

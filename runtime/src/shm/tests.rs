@@ -35,7 +35,7 @@ impl Drop for Directory {
 }
 
 fn check(tables: &SharedTables, key: &[u8], cost: u64) -> Decision {
-    tables.tables().check(Keys::One(key), cost).unwrap()
+    tables.tables().check(Keys::One(key), cost.into()).unwrap()
 }
 
 #[test]

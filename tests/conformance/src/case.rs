@@ -3,7 +3,7 @@
 use std::iter::zip;
 
 use tidegate::bindings::{Call, Request, Snapshot, plan, step, value};
-use tidegate_core::{Cells, Limit, Operation, Timeline};
+use tidegate_core::{Cells, Cost, Limit, Operation, Timeline};
 
 use crate::MILLI;
 use crate::lua_twin::{Change, Ran};
@@ -77,7 +77,7 @@ impl Case {
             }
             // It runs in the script of the checks, and charges nothing.
             (Operation::Peek { .. }, [_]) => {
-                return expected_of_checks(*now, values, limits, &[(0, 0)]);
+                return expected_of_checks(*now, values, limits, &[(0, Cost::default())]);
             }
             _ => {}
         }
@@ -130,7 +130,7 @@ pub struct Checks {
     /// The limiter's limits.
     pub limits: Vec<Limit>,
     /// The key and the cost of each check, in order of arrival. Every key is checked.
-    pub checks: Vec<(usize, u64)>,
+    pub checks: Vec<(usize, Cost)>,
 }
 
 impl Checks {
@@ -145,7 +145,7 @@ impl Checks {
     /// For a cost above the burst, which is never sent.
     pub fn call(&self) -> Call {
         let limits: std::sync::Arc<[Limit]> = self.limits.as_slice().into();
-        let request = |&(key, cost): &(usize, u64)| {
+        let request = |&(key, cost): &(usize, Cost)| {
             let name = format!("bucket{key}").into_bytes();
             Request::new(vec![name], limits.clone(), Operation::Check { cost }).expect("a request")
         };
@@ -194,7 +194,7 @@ fn expected_of_checks(
     now: u64,
     values: &[Option<Vec<u8>>],
     limits: &[Limit],
-    checks: &[(usize, u64)],
+    checks: &[(usize, Cost)],
 ) -> Ran {
     let change = |(key, value): (usize, &Option<Vec<u8>>)| {
         let mut stored = value::read(core::slice::from_ref(value), limits, now).ok()?;

@@ -1,6 +1,7 @@
 //! The traces of `operations.json` and `fixed.json`, for all that run them.
 
 use serde::Deserialize;
+use tidegate_core::Cost;
 
 use crate::vectors::{Expected, load};
 
@@ -40,15 +41,33 @@ pub struct Step {
 #[serde(tag = "op", rename_all = "snake_case")]
 #[expect(missing_docs, reason = "documented where they are the engine's")]
 pub enum Operation {
-    Check { cost: u64 },
-    Peek { cost: u64 },
-    Reserve { cost: u64, max_wait: String, reservation: Option<String> },
+    Check { cost: Tokens },
+    Peek { cost: Tokens },
+    Reserve { cost: Tokens, max_wait: String, reservation: Option<String> },
     Cancel { reservation: String },
-    Settle { charged: u64, actual: u64 },
-    Credit { tokens: u64 },
+    Settle { charged: Tokens, actual: Tokens },
+    Credit { tokens: Tokens },
     Hold { wait: String },
     Change { limits: Vec<String> },
     Reset,
+}
+
+/// Tokens as the vectors write them: one number for every limit, or one for each.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+#[expect(missing_docs, reason = "the numbers")]
+pub enum Tokens {
+    Same(u64),
+    Each(Vec<u64>),
+}
+
+impl From<&Tokens> for Cost {
+    fn from(tokens: &Tokens) -> Self {
+        match tokens {
+            Tokens::Same(tokens) => Self::same(*tokens),
+            Tokens::Each(tokens) => Self::each(tokens).expect("one to four numbers"),
+        }
+    }
 }
 
 /// An answer as the vectors write it.

@@ -79,7 +79,7 @@ fn lua_twin_in_redis() {
     run_all(Source::Redis, |trace, number, step| {
         let limits = limits(trace);
         let code = |error: tidegate::Error| error.code().to_owned();
-        let call = call(1, &limits, Operation::Check { cost: step.cost }).map_err(code)?;
+        let call = call(1, &limits, Operation::Check { cost: step.cost.into() }).map_err(code)?;
         let values = buckets.entry((number, step.key.clone())).or_default();
         let seen = Snapshot { now: step.now(), values: values.to_vec() };
         let ran = redis.run(&seen, &call);

@@ -76,10 +76,10 @@ impl Subject {
         };
         let limiter = &self.limiter;
         let decision = match operation {
-            Operation::Check { cost } => limiter.check(keys, *cost)?,
-            Operation::Peek { cost } => limiter.peek(keys, *cost)?,
-            Operation::Settle { charged, actual } => limiter.settle(keys, *charged, *actual)?,
-            Operation::Credit { tokens } => limiter.credit(keys, *tokens)?,
+            Operation::Check { cost } => limiter.check(keys, cost)?,
+            Operation::Peek { cost } => limiter.peek(keys, cost)?,
+            Operation::Settle { charged, actual } => limiter.settle(keys, charged, actual)?,
+            Operation::Credit { tokens } => limiter.credit(keys, tokens)?,
             Operation::Hold { wait } => limiter.hold(keys, Duration::from_nanos(nanos(wait)))?,
             Operation::Reset => {
                 let decision = limiter.reset(keys)?;
@@ -92,12 +92,12 @@ impl Subject {
             }
             Operation::Reserve { cost, max_wait, reservation: name } => {
                 let max_wait = Duration::from_nanos(nanos(max_wait));
-                let reservation = limiter.reserve(keys, *cost, Some(max_wait))?;
+                let reservation = limiter.reserve(keys, cost, Some(max_wait))?;
                 let decision = (*reservation.decision()).into();
                 if !reservation.allowed() {
                     return Ok(Some(Answer::Decision(decision)));
                 }
-                assert_eq!(reservation.cost(), *cost);
+                assert_eq!(reservation.cost(), cost.into());
                 let delay = reservation.delay().as_nanos().to_string();
                 if let Some(name) = name {
                     self.reservations.insert(name.clone(), reservation);

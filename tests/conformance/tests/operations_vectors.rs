@@ -158,18 +158,20 @@ impl<B: Bucket> Runner<B> {
             self.now = nanos(at);
         }
         let operation = match &step.operation {
-            Operation::Check { cost } => core::Operation::Check { cost: *cost },
-            Operation::Peek { cost } => core::Operation::Peek { cost: *cost },
-            Operation::Reserve { cost, max_wait, .. } => {
-                core::Operation::Reserve { cost: *cost, max_wait: nanos(max_wait) }
-            }
+            Operation::Check { cost } => core::Operation::Check { cost: cost.into() },
+            Operation::Peek { cost } => core::Operation::Peek { cost: cost.into() },
+            Operation::Reserve { cost, max_wait, .. } => core::Operation::Reserve {
+                cost: cost.into(),
+                max_wait: nanos(max_wait),
+                min_wait: 0,
+            },
             Operation::Cancel { reservation } => core::Operation::Cancel(
                 self.reservations.remove(reservation).expect("a slot that was given").charge,
             ),
             Operation::Settle { charged, actual } => {
-                core::Operation::Settle { charged: *charged, actual: *actual }
+                core::Operation::Settle { charged: charged.into(), actual: actual.into() }
             }
-            Operation::Credit { tokens } => core::Operation::Credit { tokens: *tokens },
+            Operation::Credit { tokens } => core::Operation::Credit { tokens: tokens.into() },
             Operation::Hold { wait } => core::Operation::Hold { wait: nanos(wait) },
             Operation::Change { limits } => {
                 let to = parse(limits);
@@ -178,7 +180,7 @@ impl<B: Bucket> Runner<B> {
                 if step.expect.is_none() {
                     return Ok(None);
                 }
-                core::Operation::Check { cost: 0 }
+                core::Operation::Check { cost: 0.into() }
             }
             Operation::Reset => {
                 self.bucket.run(&self.limits, self.now, core::Operation::Reset)?;

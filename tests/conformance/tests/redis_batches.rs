@@ -104,15 +104,15 @@ fn operations_of_one_caller_keep_their_order() {
         limiter.run("k", operation, move |outcome| answers.lock().push(decision(outcome)));
     };
     for _ in 0..50 {
-        ask(Operation::Peek { cost: 1000 });
-        ask(Operation::Check { cost: 1000 });
-        ask(Operation::Peek { cost: 1 });
-        ask(Operation::Check { cost: 1 });
-        ask(Operation::Credit { tokens: 2 });
-        ask(Operation::Check { cost: 1 });
-        ask(Operation::Peek { cost: 2 });
-        ask(Operation::Check { cost: 1 });
-        ask(Operation::Check { cost: 1 });
+        ask(Operation::Peek { cost: 1000.into() });
+        ask(Operation::Check { cost: 1000.into() });
+        ask(Operation::Peek { cost: 1.into() });
+        ask(Operation::Check { cost: 1.into() });
+        ask(Operation::Credit { tokens: 2.into() });
+        ask(Operation::Check { cost: 1.into() });
+        ask(Operation::Peek { cost: 2.into() });
+        ask(Operation::Check { cost: 1.into() });
+        ask(Operation::Check { cost: 1.into() });
         ask(Operation::Reset);
     }
     let deadline = Instant::now() + Duration::from_secs(20);

@@ -42,13 +42,13 @@ fn interleaved_clients_share_one_bucket() {
         let place = format!("turn {turn}: {call:?}");
         let client = &clients[who];
         let (got, expected) = match what {
-            0 => (client.check(KEY, some), at_once(Operation::Check { cost: some })),
+            0 => (client.check(KEY, some), at_once(Operation::Check { cost: some.into() })),
             1..4 => {
                 let far = more > 2;
                 let got = client.reserve(KEY, some, if far { None } else { Some(Duration::ZERO) });
                 let got = got.expect("a reservation");
                 let max_wait = if far { u64::MAX } else { 0 };
-                match at_once(Operation::Reserve { cost: some, max_wait }) {
+                match at_once(Operation::Reserve { cost: some.into(), max_wait, min_wait: 0 }) {
                     Outcome::Reserved(Reserved::Slot(slot)) => {
                         same(&place, got.decision(), &slot.decision);
                         assert!(got.allowed(), "{place}");
@@ -75,10 +75,15 @@ fn interleaved_clients_share_one_bucket() {
             }
             5 => (
                 client.settle(KEY, some, more),
-                at_once(Operation::Settle { charged: some, actual: more }),
+                at_once(Operation::Settle { charged: some.into(), actual: more.into() }),
             ),
-            6 => (client.credit(KEY, 5 * some), at_once(Operation::Credit { tokens: 5 * some })),
-            _ if some > 0 => (client.credit(KEY, 0), at_once(Operation::Credit { tokens: 0 })),
+            6 => (
+                client.credit(KEY, 5 * some),
+                at_once(Operation::Credit { tokens: (5 * some).into() }),
+            ),
+            _ if some > 0 => {
+                (client.credit(KEY, 0), at_once(Operation::Credit { tokens: 0.into() }))
+            }
             _ => (client.reset(KEY), at_once(Operation::Reset)),
         };
         let Outcome::Decision(expected) = expected else { panic!("{place}: {expected:?}") };

@@ -75,8 +75,8 @@ fn foreign_values_are_corrupt_for_the_facade_and_the_script() {
 
 fn operations() -> [Operation; 4] {
     [
-        Operation::Reserve { cost: 1, max_wait: u64::MAX },
-        Operation::Settle { charged: 2, actual: 1 },
+        Operation::Reserve { cost: 1.into(), max_wait: u64::MAX, min_wait: 0 },
+        Operation::Settle { charged: 2.into(), actual: 1.into() },
         Operation::Hold { wait: 1 },
         Operation::Reset,
     ]

@@ -96,7 +96,7 @@ fn reads_values_that_only_look_like_a_refusal() {
     for value in ["100@176400000900000000 ", "100@1764000009 1@999999"] {
         let values = vec![Some(value.into()), None];
         let limits = vec!["10000000/s burst 100".parse().expect("a limit")];
-        let checks = Checks { now, values, limits, checks: vec![(0, 1), (1, 1)] };
+        let checks = Checks { now, values, limits, checks: vec![(0, 1.into()), (1, 1.into())] };
         let twin = twins.named("check").expect("a script");
         let ran = twin.run(&checks.seen(), &checks.call().arguments).expect("a step");
         checks.compare(&ran).unwrap_or_else(|failure| panic!("{failure}"));

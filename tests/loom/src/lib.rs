@@ -19,6 +19,8 @@ mod answer_queue;
 mod bounds;
 #[path = "../../../core/src/clock.rs"]
 mod clock;
+#[path = "../../../core/src/cost.rs"]
+mod cost;
 #[path = "../../../core/src/credit.rs"]
 mod credit;
 #[path = "../../../core/src/decision.rs"]

@@ -45,16 +45,16 @@ pub(super) fn deny(
         return Err(error);
     };
     let decision = Decision {
-        allowed: cost == 0,
+        allowed: cost.is_zero(),
         limit: limits.first().map_or(0, Limit::burst),
         remaining: 0,
-        retry_after: if cost == 0 { 0 } else { outage.retry_in },
+        retry_after: if cost.is_zero() { 0 } else { outage.retry_in },
         reset_after: outage.retry_in,
         tier: 0,
         source: Source::Fallback,
     };
     Ok(match operation {
-        Operation::Reserve { cost: 0, .. } => {
+        Operation::Reserve { .. } if cost.is_zero() => {
             let charge = Charge { source: Source::Fallback, ..Charge::default() };
             Outcome::Reserved(Reserved::Slot(Reservation { delay: 0, decision, charge }))
         }

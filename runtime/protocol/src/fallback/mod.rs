@@ -170,11 +170,11 @@ impl<H: Host> Guarded<H> {
         let keep = self.0.store.keep_refusals;
         match (operation, keys, route) {
             _ if keep.is_zero() => None,
-            (
-                &(Operation::Check { cost: cost @ 1.. } | Operation::Peek { cost: cost @ 1.. }),
-                [key],
-                Ok(route),
-            ) => route.server().refused.refuse(key, &self.0.limits, cost, keep, H::now),
+            (&(Operation::Check { cost } | Operation::Peek { cost }), [key], Ok(route))
+                if !cost.is_zero() =>
+            {
+                route.server().refused.refuse(key, &self.0.limits, cost, keep, H::now)
+            }
             _ => None,
         }
     }

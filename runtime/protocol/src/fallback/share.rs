@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use tidegate_core::{
-    Cells, Charge, Decision, Limit, MAX_TIERS, Operation, Outcome, Reserved, Source, apply,
+    Cells, Charge, Cost, Decision, Limit, MAX_TIERS, Operation, Outcome, Reserved, Source, apply,
 };
 
 use super::Guarded;
@@ -115,7 +115,9 @@ impl LocalShare {
             | Operation::Peek { cost }
             | Operation::Reserve { cost, .. } => Spent::Taken(cost),
             Operation::Settle { charged, actual } => Spent::Settled { charged, actual },
-            Operation::Credit { tokens } => Spent::Settled { charged: tokens, actual: 0 },
+            Operation::Credit { tokens } => {
+                Spent::Settled { charged: tokens, actual: Cost::default() }
+            }
             Operation::Hold { wait } => Spent::Held(wait),
             Operation::Reset | Operation::Cancel(_) => return Outcome::Cancelled(false),
         };
@@ -148,9 +150,9 @@ impl LocalShare {
             let bucket = own.of_tier(tier);
             let was = bucket.uncharged[tier].min(tokens_owed(limit, before[tier], now));
             bucket.uncharged[tier] = match spent {
-                Spent::Taken(cost) => was.saturating_add(cost),
+                Spent::Taken(cost) => was.saturating_add(cost.of_tier(tier)),
                 Spent::Settled { charged, actual } => {
-                    was.saturating_add(actual).saturating_sub(charged)
+                    was.saturating_add(actual.of_tier(tier)).saturating_sub(charged.of_tier(tier))
                 }
                 Spent::Held(wait) => {
                     bucket.held_until = bucket.held_until.max(now.saturating_add(wait));
@@ -171,10 +173,11 @@ impl LocalShare {
             let bucket = own.of_tier(tier);
             let owed = tokens_owed(limit, cells[tier], now);
             bucket.uncharged[tier] = bucket.uncharged[tier].min(owed);
-            if bucket.uncharged[tier] < charge.cost {
+            let cost = charge.cost.of_tier(tier);
+            if bucket.uncharged[tier] < cost {
                 return false;
             }
-            bucket.uncharged[tier] -= charge.cost;
+            bucket.uncharged[tier] -= cost;
         }
         let all = tidegate_core::cancel(charge, &mut cells);
         if all {
@@ -214,18 +217,23 @@ impl LocalShare {
         for (index, key) in keys.iter().enumerate() {
             let Some(bucket) = buckets.by_key.get_mut(key.as_slice()) else { continue };
             let tiers = if keys.len() == 1 { 0..self.limits.len() } else { index..index + 1 };
-            // A charge is the same for all tiers of a key: the least that any of them owes, as
-            // a slower tier's would hold up the others.
             let owed = tiers.clone().map(|tier| {
                 let limit = &self.limits[tier];
                 bucket.uncharged[tier].min(tokens_owed(limit, bucket.cells[tier], now))
             });
-            let tokens = owed.min().unwrap_or(0);
+            let tokens = Cost::each(&owed.collect::<Vec<_>>()).unwrap_or_default();
             let hold = bucket.held_until.saturating_sub(now);
             (bucket.uncharged, bucket.held_until) = Default::default();
-            if tokens > 0 || hold > 0 {
+            if !tokens.is_zero() || hold > 0 {
+                let first_tier = tiers.start;
                 let limits = limits.get(tiers).map_or_else(|| Arc::clone(limits), Arc::from);
-                deferred.push(DeferredCharge { key: key.clone(), limits, tokens, hold });
+                deferred.push(DeferredCharge {
+                    key: key.clone(),
+                    limits,
+                    first_tier,
+                    tokens,
+                    hold,
+                });
             }
         }
         deferred
@@ -234,8 +242,8 @@ impl LocalShare {
     fn put_back(&self, charge: &DeferredCharge, now: u64) {
         let mut buckets = self.spent().buckets.lock();
         let Some(bucket) = buckets.by_key.get_mut(charge.key.as_slice()) else { return };
-        for uncharged in &mut bucket.uncharged {
-            *uncharged = uncharged.saturating_add(charge.tokens);
+        for (tier, uncharged) in bucket.uncharged.iter_mut().skip(charge.first_tier).enumerate() {
+            *uncharged = uncharged.saturating_add(charge.tokens.of_tier(tier));
         }
         bucket.held_until = bucket.held_until.max(now.saturating_add(charge.hold));
     }
@@ -290,7 +298,8 @@ impl LocalShare {
     }
 
     fn look(&self, cells: &Cells, now: u64) -> Decision {
-        let looked = apply(&self.limits, &mut { *cells }, now, Operation::Check { cost: 0 });
+        let looked =
+            apply(&self.limits, &mut { *cells }, now, Operation::Check { cost: Cost::default() });
         match looked {
             Ok(Outcome::Decision(decision)) => Decision { source: Source::Fallback, ..decision },
             // A limiter has one to four limits, and a look costs nothing.
@@ -310,8 +319,8 @@ impl LocalShare {
 /// What an operation, where it is granted, does to what is still to be charged.
 #[derive(Clone, Copy)]
 enum Spent {
-    Taken(u64),
-    Settled { charged: u64, actual: u64 },
+    Taken(Cost),
+    Settled { charged: Cost, actual: Cost },
     Held(u64),
 }
 
@@ -319,7 +328,10 @@ enum Spent {
 pub(super) struct DeferredCharge {
     pub(super) key: Vec<u8>,
     pub(super) limits: Arc<[Limit]>,
-    pub(super) tokens: u64,
+    /// The place of the first of the limits: a key of its own for each limit has one bucket.
+    pub(super) first_tier: usize,
+    /// What each of the limits still owes.
+    pub(super) tokens: Cost,
     pub(super) hold: u64,
 }
 
@@ -328,16 +340,20 @@ impl DeferredCharge {
         let keys = || RedisKeys::One(self.key.clone());
         // A charge that comes too late for the call behind it comes in time for the next.
         if self.hold > 0 {
-            let hold =
-                Self { key: self.key.clone(), limits: Arc::clone(&self.limits), tokens: 0, ..self };
+            let hold = Self {
+                key: self.key.clone(),
+                limits: Arc::clone(&self.limits),
+                tokens: Cost::default(),
+                ..self
+            };
             let operation = Operation::Hold { wait: self.hold };
             let now = H::now();
             to.charge(keys(), &self.limits, operation, move |share| {
                 share.put_back(&hold, now);
             });
         }
-        if self.tokens > 0 {
-            let operation = Operation::Settle { charged: 0, actual: self.tokens };
+        if !self.tokens.is_zero() {
+            let operation = Operation::Settle { charged: Cost::default(), actual: self.tokens };
             let (keys, limits) = (keys(), Arc::clone(&self.limits));
             let charge = Self { hold: 0, ..self };
             to.charge(keys, &limits, operation, move |share| share.put_back(&charge, 0));

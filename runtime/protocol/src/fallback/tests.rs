@@ -23,7 +23,7 @@ fn outage(began: u64, now: u64) -> Outage {
 }
 
 fn check(share: &LocalShare, key: &str, cost: u64, outage: Outage) -> Decision {
-    match share.run(&[key.into()], Operation::Check { cost }, outage) {
+    match share.run(&[key.into()], Operation::Check { cost: cost.into() }, outage) {
         Outcome::Decision(decision) => decision,
         other => panic!("{other:?}"),
     }
@@ -48,10 +48,12 @@ impl Fleet {
 
     fn asks_store(&mut self, member: usize, cost: u64, now: u64) {
         for post in self.members[member].take_deferred(&["k".into()], &self.limits, now) {
-            let charge = Operation::Settle { charged: 0, actual: post.tokens };
+            let charge = Operation::Settle { charged: 0.into(), actual: post.tokens };
             apply(&self.limits, &mut self.store, now, charge).unwrap();
         }
-        let outcome = apply(&self.limits, &mut self.store, now, Operation::Check { cost }).unwrap();
+        let outcome =
+            apply(&self.limits, &mut self.store, now, Operation::Check { cost: cost.into() })
+                .unwrap();
         if matches!(outcome, Outcome::Decision(decision) if decision.allowed) {
             self.admitted.push((now, cost));
         }
@@ -152,16 +154,16 @@ fn a_peek_at_a_share_answers_as_a_check_and_keeps_nothing() {
         other => panic!("{other:?}"),
     };
     for _ in 0..3 {
-        let peeked = peek(&share, "a", 8);
+        let peeked = peek(&share, "a", 8.into());
         assert!(peeked.allowed && peeked.remaining == 1, "{peeked:?}");
-        assert!(peek(&share, "b", 8).allowed, "no room was taken");
+        assert!(peek(&share, "b", 8.into()).allowed, "no room was taken");
     }
-    assert!(!peek(&share, "a", 21).allowed, "above the share's burst");
+    assert!(!peek(&share, "a", 21.into()).allowed, "above the share's burst");
     let deferred = share.take_deferred(&["a".into()], &limits(&["60/s"]), START + 500 * MILLI);
     assert!(deferred.is_empty());
     assert!(check(&share, "a", 8, at(500)).allowed);
-    assert_eq!(peek(&share, "b", 8), check(&share, "b", 8, at(500)));
-    assert!(!peek(&share, "b", 8).allowed && peek(&share, "b", 0).allowed);
+    assert_eq!(peek(&share, "b", 8.into()), check(&share, "b", 8, at(500)));
+    assert!(!peek(&share, "b", 8.into()).allowed && peek(&share, "b", 0.into()).allowed);
 }
 
 #[test]
@@ -170,8 +172,11 @@ fn what_is_never_in_the_share_is_refused_until_the_store_is_asked() {
     let much_later = outage(START, START + 60 * SECOND);
     let refused = check(&share, "k", 9, much_later);
     assert_eq!((refused.allowed, refused.remaining, refused.retry_after), (false, 8, 77));
-    let reserved =
-        share.run(&["k".into()], Operation::Reserve { cost: 9, max_wait: 5 }, much_later);
+    let reserved = share.run(
+        &["k".into()],
+        Operation::Reserve { cost: 9.into(), max_wait: 5, min_wait: 0 },
+        much_later,
+    );
     assert!(matches!(reserved, Outcome::Reserved(Reserved::TooFar(_))), "{reserved:?}");
     assert!(check(&share, "k", 8, much_later).allowed);
 }
@@ -184,11 +189,11 @@ fn what_is_charged_later_is_what_is_still_owed() {
     let at = |millis: u64| outage(START, START + millis * MILLI);
     let owed = |millis: u64| {
         let charges = share.take_deferred(&key, &all, START + millis * MILLI);
-        charges.iter().map(|post| (post.tokens, post.hold / MILLI)).collect::<Vec<_>>()
+        charges.iter().map(|post| (post.tokens.of_tier(0), post.hold / MILLI)).collect::<Vec<_>>()
     };
     assert_eq!(owed(0), []);
     assert!(check(&share, "k", 20, at(1_001)).allowed);
-    share.run(&key, Operation::Settle { charged: 20, actual: 8 }, at(1_001));
+    share.run(&key, Operation::Settle { charged: 20.into(), actual: 8.into() }, at(1_001));
     // Three of the eight have come back in 100 ms.
     assert_eq!(owed(1_101), [(5, 0)]);
     assert_eq!(owed(1_101), [], "it is charged once");
@@ -207,7 +212,7 @@ fn a_slot_of_the_share_can_be_given_back_until_it_is_charged() {
     let now = START + 60 * SECOND;
     let reserve = || match share.run(
         &keys,
-        Operation::Reserve { cost: 2, max_wait: u64::MAX },
+        Operation::Reserve { cost: 2.into(), max_wait: u64::MAX, min_wait: 0 },
         outage(START, now),
     ) {
         Outcome::Reserved(Reserved::Slot(slot)) => slot,
@@ -218,7 +223,7 @@ fn a_slot_of_the_share_can_be_given_back_until_it_is_charged() {
     let charges = share.take_deferred(&keys, &all, now);
     let charges: Vec<_> = charges
         .into_iter()
-        .map(|charge| (charge.key, charge.limits.to_vec(), charge.tokens))
+        .map(|charge| (charge.key, charge.limits.to_vec(), charge.tokens.of_tier(0)))
         .collect();
     assert_eq!(charges, [(keys[0].clone(), vec![all[0]], 2), (keys[1].clone(), vec![all[1]], 2)]);
     assert!(!share.cancel(&keys, &first.charge, now), "the store has been charged");

@@ -1,8 +1,9 @@
 //! What a waiting line is told when it is made, what it asks of its driver, and what can be seen of it.
 
-use tidegate_core::{Charge, Decision, Limit, Source, Timeline};
+use tidegate_core::{AnyLimit, Charge, Cost, Decision, MAX_TIERS, Operation, Source, Timeline};
 
 use super::slots::Slot;
+use super::tokens::Tokens;
 use crate::error::Error;
 
 /// What a line knows of its bucket from the start.
@@ -14,8 +15,10 @@ pub struct LineOptions {
     pub is_shared: bool,
     /// Whether a cancelled charge comes back in all buckets or in none: it does where there is one.
     pub cancels_whole: bool,
-    /// The smallest burst, in tokens.
-    pub burst: u64,
+    /// The number of limits.
+    pub limits: usize,
+    /// The burst of each limit, in tokens.
+    pub bursts: [u64; MAX_TIERS],
     /// The time between two tokens of one slot; 0 if all tokens of a slot come together.
     pub width: u64,
     /// Where the buckets live, for refusals.
@@ -46,9 +49,11 @@ pub struct Asked {
     /// The waiter that needs it.
     pub id: u64,
     /// The tokens.
-    pub cost: u64,
+    pub cost: Cost,
     /// The longest acceptable delay, in nanoseconds.
     pub max_wait: u64,
+    /// The shortest useful delay, in nanoseconds.
+    pub min_wait: u64,
 }
 
 /// A slot that nobody needs, whose charge is to be cancelled.
@@ -57,23 +62,48 @@ pub struct Cancelled(pub(super) Slot);
 
 impl LineOptions {
     /// The line of a bucket under these limits that lives in `source`.
-    pub fn new(limits: &[Limit], source: Source, max_waiting: usize) -> Self {
+    pub fn new(limits: &[AnyLimit], source: Source, max_waiting: usize) -> Self {
         let width = match limits {
-            [limit] => match limit.timeline() {
+            [AnyLimit::Rate(limit)] => match limit.timeline() {
                 Timeline::Smooth { width } => width,
                 Timeline::Stepped { .. } => 0,
             },
             // The limits' tokens come at different times.
             _ => 0,
         };
+        let buckets = limits.iter().filter(|limit| limit.rate().is_some()).count();
         Self {
             max_waiting,
             is_shared: source != Source::Memory,
-            cancels_whole: limits.len() == 1,
-            burst: limits.iter().map(Limit::burst).min().unwrap_or(0),
+            cancels_whole: buckets == 1,
+            limits: limits.len().min(MAX_TIERS),
+            bursts: core::array::from_fn(|tier| limits.get(tier).map_or(0, AnyLimit::burst)),
             width,
             source,
         }
+    }
+}
+
+impl LineOptions {
+    pub(super) fn tokens(&self, cost: &Cost) -> Tokens {
+        Tokens::new(cost, self.limits)
+    }
+
+    pub(super) fn cost(&self, tokens: Tokens) -> Cost {
+        tokens.cost(self.limits)
+    }
+
+    /// The smallest burst, which a decision names before the bucket has answered.
+    pub(super) fn smallest_burst(&self) -> u64 {
+        self.bursts.into_iter().take(self.limits).min().unwrap_or(0)
+    }
+}
+
+impl Asked {
+    /// The reservation.
+    pub const fn operation(&self) -> Operation {
+        let Self { cost, max_wait, min_wait, .. } = *self;
+        Operation::Reserve { cost, max_wait, min_wait }
     }
 }
 
@@ -89,7 +119,8 @@ impl Cancelled {
 pub struct Waiting {
     /// The number of callers.
     pub callers: usize,
-    /// The tokens that they wait for.
+    /// The tokens that they wait for. Where the limits have costs of their own, those of the limit of
+    /// which most are wanted.
     pub tokens: u64,
     /// How long it will take until the last of them is served, in nanoseconds; 0 when nobody waits.
     pub until: u64,

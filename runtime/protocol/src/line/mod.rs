@@ -5,13 +5,15 @@ mod action;
 mod slots;
 #[cfg(test)]
 mod tests;
+mod tokens;
 
 use std::collections::VecDeque;
 
-use tidegate_core::{Charge, Decision, MAX_SPAN, Reserved};
+use tidegate_core::{Charge, Cost, Decision, MAX_SPAN, Reserved};
 
 use crate::error::Error;
 use slots::{Brought, Slot, Slots};
+use tokens::Tokens;
 
 pub use action::{Action, Asked, Cancelled, LineOptions, Waiting};
 
@@ -43,7 +45,9 @@ const LOOK_AHEAD: u64 = 25_000_000;
 /// beyond it only while the first waiter needs more, and never more than the burst: the bucket owes
 /// all that time, so it could have kept them itself. With several processes a stretch of time can
 /// therefore have up to the largest cost less one more than the bucket's bound for each process, and
-/// nothing more where all costs are 1. Tokens that come back ([`returned`](Self::returned)) are
+/// nothing more where all costs are 1. Under several limits that holds with one process too, and where
+/// their costs differ it is the burst instead of the largest cost: tokens of one limit may wait for
+/// those of another. Tokens that come back ([`returned`](Self::returned)) are
 /// handed out at once, with the bound of [`credit`](tidegate_core::credit).
 #[derive(Debug)]
 pub struct Line {
@@ -51,11 +55,11 @@ pub struct Line {
     waiters: VecDeque<Waiter>,
     slots: Slots,
     /// Tokens whose time has come, for the first waiter.
-    in_hand: u64,
+    in_hand: Tokens,
     /// Tokens of reservations that have not been answered yet.
-    asked: u64,
+    asked: Tokens,
     /// The sum of the waiters' costs.
-    wanted: u64,
+    wanted: Tokens,
     /// Whether a waiter may be without a slot of its own: it counts on a reservation that was made
     /// for another, whose delay is not known yet.
     is_unsure: bool,
@@ -71,13 +75,18 @@ pub struct Line {
     /// The bucket as the last reservation left it.
     latest: Option<Decision>,
     last_id: u64,
+    /// Whether a caller has had costs that differ from limit to limit. Tokens of one limit could then
+    /// come long before those of another, so no slot is asked for that comes before the last one.
+    is_mixed: bool,
+    /// The last caller for whom tokens were asked. In a mixed line those behind have yet to be.
+    last_asked: u64,
     actions: VecDeque<Action>,
 }
 
 #[derive(Debug)]
 struct Waiter {
     id: u64,
-    cost: u64,
+    cost: Tokens,
     /// The latest acceptable time; [`u64::MAX`] if any is.
     deadline: u64,
 }
@@ -89,9 +98,9 @@ impl Line {
             options,
             waiters: VecDeque::new(),
             slots: Slots::new(),
-            in_hand: 0,
-            asked: 0,
-            wanted: 0,
+            in_hand: Tokens::NONE,
+            asked: Tokens::NONE,
+            wanted: Tokens::NONE,
             is_unsure: false,
             cancelling: 0,
             held_until: 0,
@@ -100,6 +109,8 @@ impl Line {
             is_looking: false,
             latest: None,
             last_id: 0,
+            is_mixed: false,
+            last_asked: 0,
             actions: VecDeque::new(),
         }
     }
@@ -116,28 +127,33 @@ impl Line {
         self.last_id
     }
 
-    /// A caller wants `cost` tokens, at least 1 and at most the burst, within `max_wait`. The number
-    /// it gets names it in [`Action::Answer`] and [`leave`](Self::leave).
-    pub fn arrive(&mut self, now: u64, cost: u64, max_wait: u64) -> u64 {
+    /// A caller wants tokens within `max_wait`: at least 1 of one limit, and at most its burst of
+    /// each. The number it gets names it in [`Action::Answer`] and [`leave`](Self::leave).
+    pub fn arrive(&mut self, now: u64, cost: impl Into<Cost>, max_wait: u64) -> u64 {
+        let cost = self.options.tokens(&cost.into());
         self.tick(now);
         self.last_id += 1;
         let id = self.last_id;
         let is_full = self.waiters.len() >= self.options.max_waiting
-            || self.wanted.saturating_add(cost) > MAX_SPAN;
+            || self.wanted.plus(cost).most() > MAX_SPAN;
         if is_full {
             // Not known while all reservations are under way; a refusal never says "at once".
             let wait = self.slots.last().map_or(0, |last| last.at.saturating_sub(now)).max(1);
             self.refuse(id, wait, wait);
             return id;
         }
+        self.is_mixed |= cost.cost(self.options.limits).uniform().is_none();
         self.waiters.push_back(Waiter { id, cost, deadline: now.saturating_add(max_wait) });
-        self.wanted += cost;
+        self.wanted = self.wanted.plus(cost);
         let missing = self.missing();
-        if missing > 0 {
+        if self.is_mixed && self.is_asking() {
+            // Its slot comes after that of the reservation under way.
+            self.is_unsure = true;
+        } else if !missing.is_none() {
             self.ask(now, id, missing);
         } else {
             // Slots that others have left are enough.
-            self.is_unsure |= self.asked > 0;
+            self.is_unsure |= self.is_asking();
             self.refuse_last_if_late(now);
         }
         self.serve();
@@ -155,21 +171,24 @@ impl Line {
     /// A caller was answered that it may spend `tokens`, and the answer did not reach it: they go to
     /// the next. Answers how many nobody waits for; those are to be credited to the store. During a
     /// hold they are lost, because a credit would shorten it.
-    pub fn unclaimed(&mut self, now: u64, tokens: u64) -> u64 {
+    pub fn unclaimed(&mut self, now: u64, tokens: impl Into<Cost>) -> Cost {
+        let tokens = tokens.into();
         if now < self.held_until {
-            return 0;
+            return Cost::default();
         }
-        tokens - self.returned(now, tokens)
+        let taken = self.returned(now, tokens);
+        let left = self.options.tokens(&tokens).without(self.options.tokens(&taken));
+        self.options.cost(left)
     }
 
     /// The answer to [`Action::Reserve`], which was sent at the time `sent`.
     pub fn reserved(&mut self, now: u64, sent: u64, asked: Asked, answer: Result<Reserved, Error>) {
-        self.asked -= asked.cost;
+        let tokens = self.options.tokens(&asked.cost);
+        self.asked = self.asked.without(tokens);
         match answer {
             Ok(Reserved::Slot(slot)) => {
                 self.latest = Some(slot.decision);
                 let at = now.saturating_add(slot.delay);
-                let tokens = asked.cost;
                 let charge = slot.charge;
                 let own = Slot { at, tokens, charge, made: sent, is_fixed: false };
                 // An earlier slot than others goes to an earlier waiter.
@@ -189,7 +208,7 @@ impl Line {
         }
         if self.is_unsure {
             self.refuse_late(now);
-            self.is_unsure = self.asked > 0;
+            self.is_unsure = self.is_asking();
         }
         self.ask_for_missing(now);
         // Before `tick`, which drops slots that have come: if all waiters have left meanwhile, the
@@ -240,29 +259,31 @@ impl Line {
     pub fn restarted(&mut self, now: u64) {
         self.held_until = 0;
         self.slots.clear();
-        self.is_unsure |= self.asked > 0;
+        self.is_unsure |= self.is_asking();
         self.ask_for_missing(now);
     }
 
     /// Tokens of a charge that were not used come back. Answers how many of them the line hands to
     /// its waiters; the rest is for the store.
-    pub fn returned(&mut self, now: u64, tokens: u64) -> u64 {
+    pub fn returned(&mut self, now: u64, tokens: impl Into<Cost>) -> Cost {
         self.tick(now);
         if now < self.held_until {
-            return 0;
+            return Cost::default();
         }
-        let taken = tokens.min(self.wanted.saturating_sub(self.in_hand));
-        self.in_hand += taken;
+        let tokens = self.options.tokens(&tokens.into());
+        let taken = tokens.min(self.wanted.without(self.in_hand));
+        self.in_hand = self.in_hand.plus(taken);
         self.serve();
         self.cancel_surplus();
-        taken
+        self.options.cost(taken)
     }
 
     /// A reservation of the same bucket is given up, `delay` before its slot. Answers whether the
     /// line takes the slot; otherwise the charge is to be cancelled in the store.
-    pub fn adopt(&mut self, now: u64, delay: u64, tokens: u64, charge: Charge) -> bool {
+    pub fn adopt(&mut self, now: u64, delay: u64, tokens: impl Into<Cost>, charge: Charge) -> bool {
         self.tick(now);
-        if self.waiters.is_empty() || tokens == 0 {
+        let tokens = self.options.tokens(&tokens.into());
+        if self.waiters.is_empty() || tokens.is_none() {
             return false;
         }
         let at = now.saturating_add(delay);
@@ -281,8 +302,8 @@ impl Line {
         for Waiter { id, .. } in self.waiters.drain(..) {
             self.actions.push_back(Action::Answer { id, answer: Err(error.clone()) });
         }
-        self.wanted = 0;
-        self.in_hand = 0;
+        self.wanted = Tokens::NONE;
+        self.in_hand = Tokens::NONE;
         self.cancel_surplus();
     }
 
@@ -290,6 +311,7 @@ impl Line {
     pub fn tick(&mut self, now: u64) {
         // A first waiter that has left may have kept tokens for those behind it.
         self.serve();
+        self.refuse_expired(now);
         while let Some((at, tokens)) = self.next_tokens() {
             if self.must_look(at) && now.saturating_add(LOOK_AHEAD) >= at {
                 if !self.is_looking {
@@ -302,11 +324,13 @@ impl Line {
                 return;
             }
             self.slots.take_first(tokens);
-            self.in_hand += tokens;
+            self.in_hand = self.in_hand.plus(tokens);
             self.serve();
-            if self.in_hand > self.options.burst {
+            let bursts = Tokens(self.options.bursts);
+            if !bursts.covers(self.in_hand) {
                 // A bucket never holds more than its burst.
-                self.in_hand = self.options.burst;
+                self.in_hand = self.in_hand.min(bursts);
+                self.refuse_late(now);
                 self.ask_for_missing(now);
             }
         }
@@ -314,22 +338,50 @@ impl Line {
 
     /// When [`tick`](Self::tick) is to be called next; `None` while there is nothing to wait for.
     pub fn due(&self) -> Option<u64> {
-        let (at, _) = self.next_tokens()?;
-        if !self.must_look(at) {
-            return Some(at);
+        let next = self.next_tokens().and_then(|(at, _)| match self.must_look(at) {
+            false => Some(at),
+            true => (!self.is_looking).then(|| at.saturating_sub(LOOK_AHEAD)),
+        });
+        let expiry = self.first_expiry();
+        next.map_or(expiry, |at| Some(expiry.map_or(at, |expiry| at.min(expiry))))
+    }
+
+    /// The callers of a mixed line for whom nothing has been asked yet.
+    fn queued(&self) -> impl Iterator<Item = &Waiter> {
+        let waiters = self.waiters.iter().rev();
+        waiters.take_while(|waiter| self.is_mixed && waiter.id > self.last_asked)
+    }
+
+    /// When the first of them must be refused.
+    fn first_expiry(&self) -> Option<u64> {
+        let deadlines = self.queued().map(|waiter| waiter.deadline);
+        deadlines.min().filter(|at| *at < u64::MAX).map(|at| at + 1)
+    }
+
+    /// Refuses the callers whose time was over before anything could be asked for them.
+    fn refuse_expired(&mut self, now: u64) {
+        if self.first_expiry().is_none_or(|at| at > now) {
+            return;
         }
-        (!self.is_looking).then(|| at.saturating_sub(LOOK_AHEAD))
+        let late = self.queued().filter(|waiter| waiter.deadline < now).map(|waiter| waiter.id);
+        let wait = self.slots.last().map_or(0, |last| last.at.saturating_sub(now)).max(1);
+        for id in late.collect::<Vec<_>>().into_iter().rev() {
+            self.remove(id);
+            self.refuse(id, wait, wait);
+        }
     }
 
     /// The tokens of the first slot that the first waiter needs, and when they come.
-    fn next_tokens(&self) -> Option<(u64, u64)> {
+    fn next_tokens(&self) -> Option<(u64, Tokens)> {
         let slot = self.slots.first()?;
         let tokens = match self.waiters.front() {
-            Some(first) => first.cost.saturating_sub(self.in_hand).clamp(1, slot.tokens),
+            Some(first) => first.cost.without(self.in_hand).min(slot.tokens),
             // Without waiters, a slot is cancelled once no reservation is under way.
-            None if self.asked > 0 && !slot.is_fixed => return None,
+            None if self.is_asking() && !slot.is_fixed => return None,
             None => slot.tokens,
         };
+        // A slot of other limits than the first waiter needs comes whole.
+        let tokens = if tokens.is_none() { slot.tokens } else { tokens };
         Some((slot.time_of(tokens, self.options.width), tokens))
     }
 
@@ -343,11 +395,10 @@ impl Line {
         if self.waiters.is_empty() {
             return Waiting::default();
         }
-        let until =
-            self.slots.covering(self.wanted.saturating_sub(self.in_hand), self.options.width);
+        let until = self.slots.covering(self.wanted.without(self.in_hand), self.options.width);
         Waiting {
             callers: self.waiters.len(),
-            tokens: self.wanted,
+            tokens: self.wanted.most(),
             until: until.map_or(0, |at| at.saturating_sub(now)),
         }
     }
@@ -357,14 +408,14 @@ impl Line {
         self.waiters.is_empty()
             && self.slots.is_empty()
             && self.actions.is_empty()
-            && self.asked == 0
+            && !self.is_asking()
             && self.cancelling == 0
             && !self.is_looking
     }
 
     /// Whether the store has yet to answer a reservation.
     pub fn is_asking(&self) -> bool {
-        self.asked > 0
+        !self.asked.is_none()
     }
 
     /// Whether somebody waits.
@@ -383,14 +434,14 @@ impl Line {
     /// Serves waiters from the tokens in hand, first come, first served.
     fn serve(&mut self) {
         while let Some(first) = self.waiters.front() {
-            if first.cost > self.in_hand {
+            if !self.in_hand.covers(first.cost) {
                 break;
             }
             let Waiter { id, cost, .. } = *first;
             self.waiters.pop_front();
-            self.in_hand -= cost;
-            self.wanted -= cost;
-            let LineOptions { burst, source, .. } = self.options;
+            self.in_hand = self.in_hand.without(cost);
+            self.wanted = self.wanted.without(cost);
+            let (burst, source) = (self.options.smallest_burst(), self.options.source);
             // Tokens that come back may serve a caller before the store has answered at all.
             let unknown = Decision {
                 allowed: true,
@@ -406,56 +457,73 @@ impl Line {
         }
         if self.waiters.is_empty() {
             // Tokens whose time has come are lost when nobody waits for them.
-            self.in_hand = 0;
+            self.in_hand = Tokens::NONE;
         }
     }
 
     /// The tokens that the waiters need beyond those they have and have asked for.
-    fn missing(&self) -> u64 {
-        let have = self.slots.tokens() + self.in_hand + self.asked;
-        self.wanted.saturating_sub(have)
+    fn missing(&self) -> Tokens {
+        let have = self.slots.tokens().plus(self.in_hand).plus(self.asked);
+        self.wanted.without(have)
     }
 
     /// A reservation has failed: its waiter is told, unless others have left slots that are enough.
     fn not_reserved(&mut self, id: u64, answer: Result<Decision, Error>) {
-        if self.missing() > 0 && self.remove(id).is_some() {
+        if !self.missing().is_none() && self.remove(id).is_some() {
             self.actions.push_back(Action::Answer { id, answer });
-            // Nobody else has lost anything if the others have enough.
-            self.is_unsure |= self.missing() > 0;
+            // Nobody else has lost anything if the others have enough. In a mixed line those behind
+            // may not have been judged yet.
+            self.is_unsure |= self.is_mixed || !self.missing().is_none();
         } else {
             self.is_unsure = true;
         }
     }
 
-    fn ask(&mut self, now: u64, id: u64, cost: u64) {
+    fn ask(&mut self, now: u64, id: u64, tokens: Tokens) {
+        self.last_asked = id;
         let deadline = self.place_of(id).map_or(now, |place| self.waiters[place].deadline);
         let max_wait = if deadline == u64::MAX { u64::MAX } else { deadline.saturating_sub(now) };
-        self.asked += cost;
-        self.actions.push_back(Action::Reserve(Asked { id, cost, max_wait }));
+        self.asked = self.asked.plus(tokens);
+        let cost = self.options.cost(tokens);
+        let last = self.slots.last().filter(|_| self.is_mixed);
+        let min_wait = last.map_or(0, |last| last.at.saturating_sub(now));
+        self.actions.push_back(Action::Reserve(Asked { id, cost, max_wait, min_wait }));
     }
 
     /// Reserves what is missing, in the order of the waiters: the first have the slots that there
     /// are.
     fn ask_for_missing(&mut self, now: u64) {
+        self.refuse_expired(now);
         let mut missing = self.missing();
         let mut from_the_end = Vec::new();
         for waiter in self.waiters.iter().rev() {
-            if missing == 0 {
+            if missing.is_none() {
                 break;
             }
             let cost = waiter.cost.min(missing);
-            missing -= cost;
-            from_the_end.push((waiter.id, cost));
+            missing = missing.without(cost);
+            if !cost.is_none() {
+                from_the_end.push((waiter.id, cost));
+            }
         }
-        for (id, cost) in from_the_end.into_iter().rev() {
+        if let Some((first, _)) = from_the_end.last() {
+            // Slots that were asked for may have been lost since.
+            self.last_asked = self.last_asked.min(first - 1);
+        }
+        // In a mixed line the next is asked for when the first has been answered.
+        let most = match self.is_mixed {
+            true => usize::from(!self.is_asking()),
+            false => from_the_end.len(),
+        };
+        for (id, cost) in from_the_end.into_iter().rev().take(most) {
             self.ask(now, id, cost);
         }
     }
 
     fn hold_until(&mut self, now: u64, until: u64) {
         self.slots.remove_before(until);
-        self.in_hand = 0;
-        self.is_unsure |= self.asked > 0;
+        self.in_hand = Tokens::NONE;
+        self.is_unsure |= self.is_asking();
         self.refuse_late(now);
         self.ask_for_missing(now);
     }
@@ -463,8 +531,7 @@ impl Line {
     /// Refuses the last waiter if its tokens come too late for it.
     fn refuse_last_if_late(&mut self, now: u64) {
         let Some(last) = self.waiters.back() else { return };
-        let Some(at) =
-            self.slots.covering(self.wanted.saturating_sub(self.in_hand), self.options.width)
+        let Some(at) = self.slots.covering(self.wanted.without(self.in_hand), self.options.width)
         else {
             return;
         };
@@ -478,26 +545,28 @@ impl Line {
     /// Refuses all waiters whose tokens come too late for them, after slots have been lost. One pass,
     /// because a line may be long.
     fn refuse_late(&mut self, now: u64) {
-        let mut before = 0_u64;
+        let (mut before, mut latest) = (Tokens::NONE, 0);
         let mut brought = Brought::default();
         for waiter in core::mem::take(&mut self.waiters) {
-            let had = before.saturating_sub(self.in_hand);
-            let needed = (before + waiter.cost).saturating_sub(self.in_hand);
+            let had = before.without(self.in_hand);
+            let needed = before.plus(waiter.cost).without(self.in_hand);
             // Slots yet to come are not before the end of a hold.
             let covered = self.slots.covering_after(&mut brought, had, needed, self.options.width);
-            let at = covered.unwrap_or(self.held_until);
+            // Nobody is served before those in front.
+            let at = covered.unwrap_or(self.held_until).max(latest);
             if at > waiter.deadline {
-                self.wanted -= waiter.cost;
+                self.wanted = self.wanted.without(waiter.cost);
                 self.refuse(waiter.id, at - waiter.deadline, at.saturating_sub(now));
             } else {
-                before += waiter.cost;
+                before = before.plus(waiter.cost);
+                latest = at;
                 self.waiters.push_back(waiter);
             }
         }
     }
 
     fn refuse(&mut self, id: u64, retry_after: u64, reset_after: u64) {
-        let LineOptions { burst, source, .. } = self.options;
+        let (burst, source) = (self.options.smallest_burst(), self.options.source);
         let (limit, tier) = self.latest.map_or((burst, 0), |latest| (latest.limit, latest.tier));
         let decision = Decision {
             allowed: false,
@@ -513,7 +582,7 @@ impl Line {
 
     fn remove(&mut self, id: u64) -> Option<Waiter> {
         let waiter = self.waiters.remove(self.place_of(id)?)?;
-        self.wanted -= waiter.cost;
+        self.wanted = self.wanted.without(waiter.cost);
         Some(waiter)
     }
 
@@ -527,15 +596,15 @@ impl Line {
     fn cancel_surplus(&mut self) {
         // A charge in several buckets may come back in some of them only, and is then lost.
         let may_fail = !self.options.cancels_whole && self.options.is_shared;
-        if self.asked > 0 || (may_fail && self.has_waiters()) {
+        if self.is_asking() || (may_fail && self.has_waiters()) {
             return;
         }
         if self.waiters.is_empty() {
-            self.in_hand = 0;
+            self.in_hand = Tokens::NONE;
         }
         while let Some(last) = self.slots.last() {
-            let have = self.slots.tokens() + self.in_hand;
-            if last.is_fixed || have < self.wanted + last.tokens {
+            let have = self.slots.tokens().plus(self.in_hand);
+            if last.is_fixed || !have.covers(self.wanted.plus(last.tokens)) {
                 break;
             }
             let Some(slot) = self.slots.remove_last() else { break };

@@ -4,10 +4,13 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use tidegate_core::{Cells, Decision, Limit, Operation, Outcome, Reserved, Source, apply};
+use tidegate_core::{
+    AnyLimit, Cells, Cost, Decision, Limit, Operation, Outcome, Reserved, Source, apply,
+};
 
 use super::slots::{Brought, Slot, Slots};
-use super::{Action, Asked, Cancelled, Line, LineOptions};
+use super::tokens::Tokens;
+use super::{Action, Asked, Cancelled, LOOK_AHEAD, Line, LineOptions};
 use crate::error::Error;
 
 const MILLI: u64 = 1_000_000;
@@ -59,12 +62,16 @@ struct World {
     /// When the network hands over next, one way each, so that a connection keeps its order.
     last: Vec<(u64, u64)>,
     sequence: u64,
+    /// Whether a caller has had costs that differ from limit to limit.
+    is_mixed: bool,
+    /// The largest cost that a caller has had, for each limit.
+    most_costs: [u64; 4],
     /// Whether an answer sometimes finds its caller gone.
     loses_answers: bool,
     /// When tokens came back, and how many.
-    returned: Vec<(u64, u64)>,
+    returned: Vec<(u64, Cost)>,
     answers: Vec<Answered>,
-    waiters: BTreeMap<(usize, u64), (u64, u64, u64)>,
+    waiters: BTreeMap<(usize, u64), (u64, Cost, u64)>,
 }
 
 #[derive(Debug)]
@@ -72,16 +79,19 @@ struct Answered {
     line: usize,
     id: u64,
     at: u64,
-    cost: u64,
+    cost: Cost,
     deadline: u64,
     allowed: bool,
 }
 
 impl World {
-    fn new(limit: &str, lines: usize, latency: u64, seed: u64) -> Self {
-        let limits = vec![Limit::parse(limit).expect("a limit")];
+    /// `limits` are joined by `; `.
+    fn new(limits: &str, lines: usize, latency: u64, seed: u64) -> Self {
+        let limits = limits.split("; ").map(|text| Limit::parse(text).expect("a limit"));
+        let limits: Vec<_> = limits.collect();
         let source = if lines > 1 || latency > 0 { Source::Redis } else { Source::Memory };
-        let options = LineOptions::new(&limits, source, 1_000);
+        let all: Vec<_> = limits.iter().copied().map(AnyLimit::Rate).collect();
+        let options = LineOptions::new(&all, source, 1_000);
         Self {
             limits,
             cells: Cells::default(),
@@ -94,6 +104,8 @@ impl World {
             replies: BTreeMap::new(),
             last: vec![(0, 0); lines],
             sequence: 0,
+            is_mixed: false,
+            most_costs: [1; 4],
             loses_answers: false,
             returned: Vec::new(),
             answers: Vec::new(),
@@ -101,7 +113,12 @@ impl World {
         }
     }
 
-    fn arrive(&mut self, line: usize, cost: u64, max_wait: u64) -> u64 {
+    fn arrive(&mut self, line: usize, cost: impl Into<Cost>, max_wait: u64) -> u64 {
+        let cost = cost.into();
+        self.is_mixed |= cost.uniform().is_none();
+        for (tier, most) in self.most_costs.iter_mut().enumerate() {
+            *most = cost.of_tier(tier).max(*most);
+        }
         let id = self.lines[line].arrive(self.now, cost, max_wait);
         self.waiters.insert((line, id), (self.now, cost, self.now.saturating_add(max_wait)));
         self.act(line);
@@ -198,8 +215,7 @@ impl World {
     fn answer(&mut self, sent: u64, call: Action) -> Reply {
         match call {
             Action::Reserve(asked) => {
-                let operation = Operation::Reserve { cost: asked.cost, max_wait: asked.max_wait };
-                let Outcome::Reserved(reserved) = self.bucket(operation) else { panic!() };
+                let Outcome::Reserved(reserved) = self.bucket(asked.operation()) else { panic!() };
                 Reply::Reserved(asked, sent, Ok(reserved))
             }
             Action::Cancel(cancelled) => {
@@ -237,18 +253,27 @@ impl World {
     }
 
     /// No stretch of time has more than the burst and what the rate gives, beside what came back.
-    fn check_bound(&self, others: &[(u64, u64)], seed: u64) {
+    fn check_bound(&self, others: &[(u64, Cost)], seed: u64) {
+        for tier in 0..self.limits.len() {
+            self.check_bound_of(tier, others, seed);
+        }
+    }
+
+    fn check_bound_of(&self, tier: usize, others: &[(u64, Cost)], seed: u64) {
         let returned = &self.returned;
-        let limit = &self.limits[0];
+        let limit = &self.limits[tier];
         let width = limit.span() / limit.burst();
-        // What one process keeps for a first waiter is exact alone; beside others it is added.
-        let is_alone = self.lines.len() == 1 && returned.is_empty();
-        let most_cost = self.served().map(|served| served.cost).max().unwrap_or(1);
-        let kept = if is_alone { 0 } else { self.lines.len() as u64 * (most_cost - 1) };
+        // What one process keeps for a first waiter of one limit is exact; it is added beside others,
+        // and under several limits, of which some may owe nothing meanwhile.
+        let is_alone = self.lines.len() == 1 && self.limits.len() == 1 && returned.is_empty();
+        let most_cost = self.most_costs[tier];
+        let kept_by_each = if self.is_mixed { limit.burst() } else { most_cost.saturating_sub(1) };
+        let kept = if is_alone { 0 } else { self.lines.len() as u64 * kept_by_each };
         let mut spent: Vec<(u64, u64)> = self
             .served()
             .map(|served| (served.at, served.cost))
             .chain(others.iter().copied())
+            .map(|(at, cost)| (at, cost.of_tier(tier)))
             .collect();
         spent.sort_unstable();
         for first in 0..spent.len() {
@@ -257,12 +282,15 @@ impl World {
                 sum += spent[last].1;
                 let (from, to) = (spent[first].0, spent[last].0);
                 // Tokens that came back before may have slots in this stretch.
-                let back: u64 = returned.iter().filter(|it| it.0 <= to).map(|it| it.1).sum();
+                let back: u64 =
+                    returned.iter().filter(|it| it.0 <= to).map(|it| it.1.of_tier(tier)).sum();
                 // A slot counts from when the answer of the store comes, and may wait for a look.
-                let most = limit.burst() + (to - from + 2 * self.latency) / width + back + kept;
+                let round_trip = 2 * self.latency;
+                let late = round_trip + round_trip.saturating_sub(LOOK_AHEAD);
+                let most = limit.burst() + (to - from + late) / width + back + kept;
                 assert!(
                     sum <= most,
-                    "seed {seed}: {sum} tokens from {from} to {to}, at most {most}"
+                    "seed {seed}: {sum} tokens of {limit} from {from} to {to}, at most {most}"
                 );
             }
         }
@@ -276,7 +304,8 @@ impl World {
             last[*line] = *id;
             // A round trip for the reservation, and one for a look.
             let late = 4 * self.latency;
-            assert!(*at <= deadline.saturating_add(late), "seed {seed}: {id} came too late");
+            let by = at.saturating_sub(*deadline);
+            assert!(by <= late, "seed {seed}: {id} came {by} ns too late, at most {late}");
         }
     }
 
@@ -290,6 +319,17 @@ impl World {
     }
 }
 
+/// What the random histories run under, one of them each.
+const LIMITS: [&str; 7] = [
+    "100/s burst 1",
+    "100/s burst 7",
+    "10/s burst 3",
+    "1000/s burst 50",
+    "10/s burst 2; 100/s burst 40",
+    "100/s burst 3; 20/s burst 9",
+    "5/s burst 5; 100/s burst 8; 1000/s burst 100",
+];
+
 fn histories() -> u64 {
     if std::env::var_os("TIDEGATE_TEST_LONG").is_some() { 100_000 } else { 5_000 }
 }
@@ -298,13 +338,15 @@ fn histories() -> u64 {
 fn random_histories_keep_the_bound_and_the_order() {
     for seed in 1..=histories() {
         let mut random = Random(seed.wrapping_mul(0xA24B_AED4_963E_E407) | 1);
-        let limit = ["100/s burst 1", "100/s burst 7", "10/s burst 3", "1000/s burst 50"]
-            [random.below(4) as usize];
+        let limit = LIMITS[random.below(LIMITS.len() as u64) as usize];
         let lines = [1, 1, 2, 4][random.below(4) as usize];
         let latency = [0, 0, MILLI, 30 * MILLI][random.below(4) as usize];
         let mut world = World::new(limit, lines, latency, seed);
         world.loses_answers = random.one_in(4);
-        let burst = world.limits[0].burst();
+        let burst = world.limits.iter().map(Limit::burst).min().unwrap_or(1);
+        // A number for each limit, one of them perhaps 0.
+        let is_mixed = world.limits.len() > 1 && random.one_in(2);
+        let bursts: Vec<u64> = world.limits.iter().map(Limit::burst).collect();
         let mut present: VecDeque<(usize, u64)> = VecDeque::new();
         let mut others = Vec::new();
         let can_return = random.one_in(2);
@@ -313,7 +355,13 @@ fn random_histories_keep_the_bound_and_the_order() {
             match random.below(10) {
                 0..=3 => {
                     let line = random.below(lines as u64) as usize;
-                    let cost = 1 + random.below(most_cost);
+                    let mut cost = Cost::same(1 + random.below(most_cost));
+                    if is_mixed {
+                        let mut numbers: Vec<_> =
+                            bursts.iter().map(|burst| random.below(*burst.min(&8) + 1)).collect();
+                        numbers[0] = numbers[0].max(1);
+                        cost = Cost::each(&numbers).expect("a number for each limit");
+                    }
                     let max_wait = if random.one_in(4) { u64::MAX } else { random.below(SECOND) };
                     let id = world.arrive(line, cost, max_wait);
                     present.push_back((line, id));
@@ -334,7 +382,7 @@ fn random_histories_keep_the_bound_and_the_order() {
                     world.hold(random.below(SECOND), Some(by));
                 }
                 6 => {
-                    let cost = 1 + random.below(burst);
+                    let cost = Cost::same(1 + random.below(burst));
                     let Outcome::Decision(Decision { allowed, .. }) =
                         world.bucket(Operation::Check { cost })
                     else {
@@ -355,7 +403,8 @@ fn random_histories_keep_the_bound_and_the_order() {
                     // A reservation of its own, which its caller gives up.
                     let (line, cost) =
                         (random.below(lines as u64) as usize, 1 + random.below(most_cost));
-                    let operation = Operation::Reserve { cost, max_wait: SECOND };
+                    let operation =
+                        Operation::Reserve { cost: cost.into(), max_wait: SECOND, min_wait: 0 };
                     if let Outcome::Reserved(Reserved::Slot(slot)) = world.bucket(operation) {
                         let taken =
                             world.lines[line].adopt(world.now, slot.delay, cost, slot.charge);
@@ -473,7 +522,8 @@ fn tokens_that_come_back_move_waiters_up() {
         for _ in settled..served {
             let taken = world.lines[0].returned(world.now, 3000);
             world.act(0);
-            world.bucket(Operation::Settle { charged: 4000 - taken, actual: 1000 });
+            let charged = Cost::from(4000).saturating_sub(&taken);
+            world.bucket(Operation::Settle { charged, actual: 1000.into() });
         }
         settled = served;
     }
@@ -485,14 +535,14 @@ fn tokens_that_come_back_move_waiters_up() {
 #[test]
 fn tokens_that_come_back_before_the_store_has_answered_serve_a_caller() {
     let mut world = World::new("100/d burst 100", 1, MILLI, 1);
-    world.bucket(Operation::Check { cost: 100 });
+    world.bucket(Operation::Check { cost: 100.into() });
     world.arrive(0, 30, u64::MAX);
-    assert_eq!(world.lines[0].returned(world.now, 40), 30);
+    assert_eq!(world.lines[0].returned(world.now, 40), 30.into());
     world.act(0);
     assert_eq!(world.served().count(), 1);
     world.check_end(1);
     assert!(matches!(
-        world.bucket(Operation::Peek { cost: 1 }),
+        world.bucket(Operation::Peek { cost: 1.into() }),
         Outcome::Decision(Decision { allowed: true, .. })
     ));
 }
@@ -531,7 +581,7 @@ fn a_reset_serves_those_who_wait_anew() {
 
 #[test]
 fn a_full_line_without_answers_refuses_with_some_wait() {
-    let limits = [Limit::parse("10/s burst 1").expect("a limit")];
+    let limits = [AnyLimit::parse("10/s burst 1").expect("a limit")];
     let mut line = Line::new(LineOptions::new(&limits, Source::Redis, 1));
     line.arrive(START, 1, u64::MAX);
     line.arrive(START, 1, u64::MAX);
@@ -562,7 +612,7 @@ fn closing_tells_everybody_and_gives_all_back() {
     }
     assert_eq!(told, 4);
     world.now += 100 * MILLI;
-    let free = world.bucket(Operation::Check { cost: 1 });
+    let free = world.bucket(Operation::Check { cost: 1.into() });
     assert!(matches!(free, Outcome::Decision(Decision { allowed: true, .. })));
 }
 
@@ -598,13 +648,22 @@ fn a_walk_over_the_slots_finds_what_a_search_finds() {
         for at in 0..random.below(8) {
             let (at, tokens) = (1000 * at + random.below(1500), 1 + random.below(5));
             let charge = tidegate_core::Charge::default();
+            let tokens = Tokens([tokens, 1 + random.below(3), random.below(3), 0]);
             slots.insert(Slot { at, tokens, charge, made: 0, is_fixed: false });
         }
         let (mut brought, mut had, width) = (Brought::default(), 0, random.below(200));
         while had < 40 {
             let needed = had + 1 + random.below(6);
-            let found = slots.covering_after(&mut brought, had, needed, width);
-            assert_eq!(found, slots.covering(needed, width), "{had} {needed} {slots:?}");
+            let (before, all) = (Tokens([had; 4]), Tokens([needed; 4]));
+            for tier in 0..4 {
+                let of_tier = |tokens: Tokens| {
+                    Tokens(core::array::from_fn(|it| if it == tier { tokens.0[it] } else { 0 }))
+                };
+                let found =
+                    slots.covering_after(&mut brought, of_tier(before), of_tier(all), width);
+                let search = slots.covering(of_tier(all), width);
+                assert_eq!(found, search, "{tier} {had} {needed} {slots:?}");
+            }
             had = if random.one_in(3) { had } else { needed };
         }
     }

@@ -1,6 +1,7 @@
 -- The twin of tidegate_core::decide_tiers, for the checks of many buckets.
 -- ARGV[1]: one cost, for one check of every key; or for each key, separated by spaces, a cost,
--- or the costs of its checks in order of arrival, as "<cost>*<count>" joined by commas.
+-- or the costs of its checks in order of arrival, as "<cost>*<count>" joined by commas. A cost is
+-- one number for every tier, or one for each, joined by colons.
 --
 -- A foreign value is not overwritten; the answer has 0 for a value of another type.
 --

@@ -1,12 +1,26 @@
 -- The checks that the fast path left.
 
--- How many of count checks, one after the other, the buckets allow that owe this much.
-local function admitted(owed, cost, count)
+-- How many of count checks, one after the other, the buckets allow that owe this much. Tiers whose
+-- cost is 0 are not asked, and checks that cost nothing are not counted.
+local function admitted(owed, charges, count)
+  local most
   for tier = 1, tiers do
-    local charge, room = cost * widths[tier], spans[tier] - owed[tier]
-    count = room < charge and 0 or min(count, (room - fmod(room, charge)) / charge)
+    local charge, room = charges[tier], spans[tier] - owed[tier]
+    if charge > 0 then
+      most = room < charge and 0 or min(most or count, (room - fmod(room, charge)) / charge)
+    end
   end
-  return count
+  return most or 0
+end
+
+-- What a cost takes from each tier. Most checks of a call have the same cost.
+local read_cost, charges
+local function charges_of(cost)
+  if cost ~= read_cost then
+    read_cost, charges = cost, costs_of(cost)
+    for tier = 1, tiers do charges[tier] = charges[tier] * widths[tier] end
+  end
+  return charges
 end
 
 local owed = {}
@@ -18,9 +32,10 @@ for _, key in ipairs(left) do
       owed[tier] = debts[tier]
       carried = carried or is_carried(tier)
     end
-    for cost, count in string.gmatch(costs[key], '(%d+)%*?(%d*)') do
-      count = tonumber(cost) > 0 and admitted(owed, cost, tonumber(count) or 1) or 0
-      for tier = 1, tiers do owed[tier] = owed[tier] + count * cost * widths[tier] end
+    for cost, count in string.gmatch(costs[key], '([%d:]+)%*?(%d*)') do
+      local charges = charges_of(cost)
+      count = admitted(owed, charges, tonumber(count) or 1)
+      for tier = 1, tiers do owed[tier] = owed[tier] + count * charges[tier] end
       charged = charged + count
     end
   end

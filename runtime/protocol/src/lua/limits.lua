@@ -20,6 +20,14 @@ for tier = 1, tiers do
   widths[tier], spans[tier], debts[tier] = width, ARGV[2 * tier + 1] * width, 0
 end
 
+-- Reads a cost: one number for every tier, or one for each, joined by colons.
+local function costs_of(text)
+  local costs, all = {}, tonumber(text)
+  local numbers = not all and string.gmatch(text, '%-?%d+')
+  for tier = 1, tiers do costs[tier] = all or tonumber(numbers()) end
+  return costs
+end
+
 -- How many parts of this size cover a whole number: the quotient, rounded up.
 local function parts(number, size)
   local rest = fmod(number, size)

@@ -1,14 +1,21 @@
 -- The twin of tidegate_core::reserve.
--- ARGV[1]: "<cost> <milliseconds> <nanoseconds>", the tokens and the longest acceptable delay.
+-- ARGV[1]: "<cost> <milliseconds> <nanoseconds>", the tokens and the longest acceptable delay; then
+-- the shortest useful delay in the same form, unless any is.
 
-local cost, most_ms, most_nanos = match(ARGV[1], '(%d+) (%d+) (%d+)')
-cost, most_ms, most_nanos = tonumber(cost), tonumber(most_ms), tonumber(most_nanos)
-if cost == 0 then return write(debts) end
+local cost, most_ms, most_nanos, least = match(ARGV[1], '([%d:]+) (%d+) (%d+)(.*)')
+most_ms, most_nanos = tonumber(most_ms), tonumber(most_nanos)
+local charges, is_free = costs_of(cost), true
+for tier = 1, tiers do
+  charges[tier] = charges[tier] * widths[tier]
+  is_free = is_free and charges[tier] == 0
+end
+if is_free then return write(debts) end
 
 -- The slot is when the last of the buckets would allow the cost.
-local delay_ms, delay_nanos = 0, 0
+local delay_ms, delay_nanos = match(least, '(%d+) (%d+)')
+delay_ms, delay_nanos = tonumber(delay_ms) or 0, tonumber(delay_nanos) or 0
 for tier = 1, tiers do
-  local missing = debts[tier] - (spans[tier] - cost * widths[tier])
+  local missing = charges[tier] > 0 and debts[tier] - (spans[tier] - charges[tier]) or 0
   if missing > 0 then
     local period, ms, rest = periods[tier], floor(missing / MILLI), fmod(missing, MILLI)
     if period then
@@ -30,12 +37,12 @@ if not slot_ms then return write(debts) end
 -- The tokens are taken at the time of the slot, wherever the bucket stands then.
 local owed = {}
 for tier = 1, tiers do
-  local period, charge = periods[tier], cost * widths[tier]
+  local period, charge = periods[tier], charges[tier]
   local moved = delay_ms * MILLI + delay_nanos
   if period then
     moved = (floor(slot_ms / period) - floor(now_ms / period)) * tokens[tier]
   end
-  local base = max(debts[tier], moved)
+  local base = charge > 0 and max(debts[tier], moved) or debts[tier]
   if base > SPAN - charge then return write(debts) end
   owed[tier] = base + charge
 end

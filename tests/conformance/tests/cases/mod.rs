@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use tidegate::bindings::value;
 use tidegate_conformance::case::{Case, Checks};
 use tidegate_core::{
-    Cells, Charge, Limit, MAX_SPAN, MAX_TIERS, Operation, Reserved, Source, reserve,
+    Cells, Charge, Cost, Limit, MAX_SPAN, MAX_TIERS, Operation, Reserved, Source, reserve,
 };
 
 const MILLI: u64 = 1_000_000;
@@ -49,8 +49,13 @@ pub fn checks() -> impl Strategy<Value = Checks> {
                 3 | 4 => number % (smallest.min(10) + 1),
                 _ => 1,
             };
-            let first = picks.first().map_or(1, |&(_, near, number)| cost(near, number));
-            let mut checks: Vec<(usize, u64)> = Vec::new();
+            let cost = |place: u8, near: u8, number: u64| match limits.len() > 1 && place % 2 == 0 {
+                true => each_cost(&limits, |tier| number >> tier, near),
+                false => cost(near, number).into(),
+            };
+            let first =
+                picks.first().map_or(1.into(), |&(place, near, number)| cost(place, near, number));
+            let mut checks: Vec<(usize, Cost)> = Vec::new();
             for key in 0..values.len() {
                 checks.push((key, first));
             }
@@ -62,7 +67,7 @@ pub fn checks() -> impl Strategy<Value = Checks> {
                     let known = checks[..after].iter().map(|&(key, _)| key).max();
                     if let Some(known) = known {
                         let key = usize::from(place / 7) % (known + 1);
-                        checks.insert(after, (key, cost(near, number)));
+                        checks.insert(after, (key, cost(place, near, number)));
                     }
                 }
             }
@@ -102,6 +107,10 @@ fn operation(picks: &Picks, now: u64, values: &[Option<Vec<u8>>], limits: &[Limi
         3 => picks.number % (smallest + 1),
         _ => picks.number % (smallest.min(10) + 1),
     };
+    let cost: Cost = match limits.len() > 1 && picks.kinds[1] % 2 == 0 {
+        true => each_cost(limits, |tier| picks.others[tier], picks.near),
+        false => cost.into(),
+    };
     match picks.operation {
         0..3 => Operation::Check { cost },
         3..6 => {
@@ -118,7 +127,13 @@ fn operation(picks: &Picks, now: u64, values: &[Option<Vec<u8>>], limits: &[Limi
                 4 => delay.saturating_sub(MILLI),
                 _ => picks.others[0],
             };
-            Operation::Reserve { cost, max_wait }
+            let min_wait = match picks.kinds[2] % 5 {
+                0 => picks.others[1],
+                1 => delay,
+                2 => delay.saturating_add(1),
+                _ => 0,
+            };
+            Operation::Reserve { cost, max_wait, min_wait }
         }
         6..9 => {
             let (mut before, mut after) = (Cells::default(), stored.cells);
@@ -140,14 +155,39 @@ fn operation(picks: &Picks, now: u64, values: &[Option<Vec<u8>>], limits: &[Limi
                     _ => after[tier].saturating_sub(other),
                 };
             }
-            Operation::Cancel(Charge { cost: 0, before, after, source: Source::Redis })
+            Operation::Cancel(Charge {
+                cost: Cost::default(),
+                before,
+                after,
+                source: Source::Redis,
+            })
         }
-        9 | 10 => Operation::Settle { charged: picks.others[0], actual: picks.others[1] },
-        11 => Operation::Credit { tokens: picks.others[0] },
+        9 => Operation::Settle { charged: picks.others[0].into(), actual: picks.others[1].into() },
+        10 => Operation::Settle { charged: cost, actual: each(limits, |tier| picks.others[tier]) },
+        11 if picks.near % 2 == 0 => {
+            Operation::Credit { tokens: each(limits, |tier| picks.others[tier]) }
+        }
+        11 => Operation::Credit { tokens: picks.others[0].into() },
         12 => Operation::Hold { wait: picks.others[0] },
         13 => Operation::Peek { cost },
         _ => Operation::Reset,
     }
+}
+
+/// One number for each limit.
+fn each(limits: &[Limit], number: impl Fn(usize) -> u64) -> Cost {
+    let numbers: Vec<u64> = (0..limits.len()).map(number).collect();
+    Cost::each(&numbers).expect("one to four limits")
+}
+
+/// A cost for each limit within its burst: often the burst, 1 or 0.
+fn each_cost(limits: &[Limit], number: impl Fn(usize) -> u64, near: u8) -> Cost {
+    each(limits, |tier| match (usize::from(near) + tier) % 5 {
+        0 => limits[tier].burst(),
+        1 => 0,
+        2 => 1,
+        _ => number(tier) % (limits[tier].burst() + 1),
+    })
 }
 
 /// Tokens and nanoseconds of every magnitude.
@@ -398,7 +438,7 @@ pub fn mutants(part: &str) -> Vec<Mutant> {
 }
 
 /// Steps at which the outcome of a comparison changes and that random ones hardly meet.
-pub fn edges() -> [Case; 2] {
+pub fn edges() -> [Case; 4] {
     let limit = |text| vec![Limit::parse(text).expect("a limit")];
     let last_milli = u64::MAX / MILLI;
     [
@@ -407,7 +447,11 @@ pub fn edges() -> [Case; 2] {
             now: 0,
             values: vec![Some(format!("1/1@0+{last_milli}").into_bytes())],
             limits: limit("1/1ms window"),
-            operation: Operation::Reserve { cost: 1, max_wait: last_milli * MILLI },
+            operation: Operation::Reserve {
+                cost: 1.into(),
+                max_wait: last_milli * MILLI,
+                min_wait: 0,
+            },
         },
         // A hold that ends a nanosecond after a step waits for the next one.
         Case {
@@ -415,6 +459,20 @@ pub fn edges() -> [Case; 2] {
             values: vec![None],
             limits: limit("7/1s window"),
             operation: Operation::Hold { wait: SECOND + 1 },
+        },
+        // A slot after which the bucket owes all that a bucket can.
+        Case {
+            now: 1_764_000_000 * SECOND,
+            values: vec![Some(b"1000000000@1773007198254740992".to_vec())],
+            limits: limit("1/s burst 10"),
+            operation: Operation::Reserve { cost: 1.into(), max_wait: u64::MAX, min_wait: 0 },
+        },
+        // A cost that reads like the width under which a later tier was written.
+        Case {
+            now: 1_764_000_000 * SECOND,
+            values: vec![Some(b"100000000@1764000000000000000 5@1764000000000000050".to_vec())],
+            limits: [limit("10/s"), limit("1/s burst 20")].concat(),
+            operation: Operation::Check { cost: 5.into() },
         },
     ]
 }

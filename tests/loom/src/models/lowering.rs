@@ -14,14 +14,14 @@ fn apply(slots: &Slots, position: u64, operation: Operation) -> Outcome {
 }
 
 fn check(slots: &Slots, position: u64) -> bool {
-    match apply(slots, position, Operation::Check { cost: 1 }) {
+    match apply(slots, position, Operation::Check { cost: 1.into() }) {
         Outcome::Decision(decision) => decision.allowed,
         unexpected => panic!("{unexpected:?}"),
     }
 }
 
 fn reserve(slots: &Slots, position: u64) -> Reservation {
-    match apply(slots, position, Operation::Reserve { cost: 1, max_wait: 0 }) {
+    match apply(slots, position, Operation::Reserve { cost: 1.into(), max_wait: 0, min_wait: 0 }) {
         Outcome::Reserved(Reserved::Slot(reservation)) => reservation,
         unexpected => panic!("{unexpected:?}"),
     }
@@ -39,7 +39,7 @@ fn a_credit_and_a_charge_both_count() {
         let slots = Slots::new(1);
         assert!([10, 10, 10].into_iter().all(|position| check(&slots, position)));
         let theirs = Arc::clone(&slots);
-        let credit = Operation::Credit { tokens: 1 };
+        let credit = Operation::Credit { tokens: 1.into() };
         let (_, allowed) = both(move || apply(&theirs, 10, credit), || check(&slots, 10));
         assert_eq!(cell(&slots, KEY), 12 + u64::from(allowed));
         note.note(if allowed { "allowed" } else { "refused" });
@@ -56,7 +56,8 @@ fn a_credit_a_charge_and_a_reclaim() {
         let slots = Slots::new(1);
         assert!(check(&slots, 10) && check(&slots, 10));
         let (theirs, others) = (Arc::clone(&slots), Arc::clone(&slots));
-        let credit = thread::spawn(move || apply(&theirs, 10, Operation::Credit { tokens: 2 }));
+        let credit =
+            thread::spawn(move || apply(&theirs, 10, Operation::Credit { tokens: 2.into() }));
         let other = thread::spawn(move || others.spend(OTHER, 11, 1));
         let allowed = check(&slots, 10);
         let (_, other) = (credit.join().unwrap(), other.join().unwrap());
