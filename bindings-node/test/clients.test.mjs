@@ -1,6 +1,7 @@
 /** Shared buckets over clients that the program has made with ioredis, node-redis or Upstash. */
 
 import assert from 'node:assert/strict';
+import { isUtf8 } from 'node:buffer';
 import { after, before, beforeEach, describe, test } from 'node:test';
 
 import { Cluster, Redis as Ioredis } from 'ioredis';
@@ -248,9 +249,10 @@ for (const [kind, connect] of Object.entries(CLIENTS)) {
       assert.ok(keys.length > 5);
       const limiter = over({ limits: '1/h burst 50', prefix: 'keys' });
       for (const { name, hex, times, stored } of keys) {
-        const key = Buffer.from(hex.repeat(times), 'hex').toString();
-        await limiter.check(key);
-        assert.equal(redis.run('DEL', `keys:{${(stored ?? key) || '%'}}`), '1', name);
+        const bytes = Buffer.from(hex.repeat(times), 'hex');
+        if (kind === 'upstash' && !isUtf8(bytes)) continue;
+        await limiter.check(isUtf8(bytes) ? bytes.toString() : bytes);
+        assert.equal(redis.run('DEL', `keys:{${(stored ?? bytes.toString()) || '%'}}`), '1', name);
       }
     });
 
