@@ -53,7 +53,7 @@ with limiter.reserving(["user", "org"], 5, timeout=1, on_error="settle") as char
     assert_type(charge, Charge)
     assert_type(charge.settle(3), Decision)
     assert_type(charge.cancel(), bool)
-    assert_type((charge.decision, charge.cost), tuple[Decision, int])
+    assert_type((charge.decision, charge.cost), tuple[Decision, int | tuple[int, ...]])
 assert_type(Limit("1/s").shape, Literal["smooth", "stepped", "unlimited", "none"])
 assert_type(FakeClock(now=5).now(), int)
 assert_type(InvalidLimit.code, str)

@@ -299,8 +299,9 @@ class Limiter:
         only for the store, with the interpreter free for other threads.
 
         `key` is str (as UTF-8) or bytes of any length, or a sequence of one such key for each
-        limit, which names other buckets than a single key does. `cost` is 0 to 2**63 - 1; a cost
-        of 0 looks without spending, and peek answers for any cost without spending.
+        limit, which names other buckets than a single key does. `cost` is 0 to 2**63 - 1, or a
+        sequence of one such number for each limit; a cost of 0 looks without spending, and peek
+        answers for any cost without spending.
 
         Raises InvalidArgument, CostTooLarge for a cost above a limit's burst, and on Redis
         StoreError, StoreTimeout or CorruptBucket. After StoreTimeout the cost may or may not have
@@ -311,6 +312,9 @@ class Limiter:
         True
         >>> limiter.check(["user:2", "org:7"], cost=10).limit_name
         '15/min'
+        >>> model = Limiter("60/min", "90000/min")
+        >>> model.check("user:1", [1, 1500]).allowed  # one request and 1500 tokens, or neither
+        True
         """
     def check_many(self, checks: Iterable[_Check]) -> list[Decision]:
         """Makes many checks in one go, each a key or a tuple of a key and a cost. Each is decided by
@@ -585,7 +589,7 @@ class Reservation:
         """
     @property
     def cost(self) -> int | tuple[int, ...]:
-        """The tokens that were asked for."""
+        """The tokens that were asked for: a number, or a tuple with one for each limit."""
     def cancel(self) -> bool:
         """Gives an unused slot back, and says whether all of it came back. A bucket that nobody has
         charged since becomes what it was. Nothing comes back when others have charged the bucket
