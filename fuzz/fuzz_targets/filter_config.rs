@@ -102,6 +102,10 @@ impl Host for FuzzHost<'_> {
         Ok(self.key)
     }
 
+    fn first_header(&self, _name: &[u8]) -> Result<&[u8], Status> {
+        Ok(self.key)
+    }
+
     fn monotonic_now(&self) -> Result<u64, Status> {
         Ok(1_000)
     }
@@ -132,8 +136,8 @@ impl Host for FuzzHost<'_> {
         Ok(CALL)
     }
 
-    fn grpc_message(&self) -> Result<&[u8], Status> {
-        Ok(self.response)
+    fn grpc_message(&self, max_size: usize) -> Result<&[u8], Status> {
+        Ok(self.response.get(..max_size).unwrap_or(self.response))
     }
 
     fn reply(&self, _stream: u32, reply: &LocalReply<'_>) -> Result<(), Status> {
