@@ -30,8 +30,10 @@ impl Shape {
 /// How many tokens come per period, and how many may be spent at once.
 ///
 /// Every `Limit` can be kept exactly, because its bounds are checked when it is built. Over any
-/// stretch of time `X` a bucket admits at most `burst + rate * X` tokens. So a limit of `10/s`
-/// (burst 10) admits up to 20 in its first second; a lower burst admits less.
+/// stretch of time `X` a smooth bucket admits at most `burst + rate * X` tokens. So a limit of `10/s`
+/// (burst 10) admits up to 20 in its first second; a lower burst admits less. A stepped bucket admits
+/// at most `burst` and the tokens of each step within the stretch: `5000/h window` admits up to 10,000
+/// within a moment around a full hour.
 ///
 /// ```
 /// use tidegate_core::Limit;
