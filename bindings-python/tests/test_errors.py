@@ -36,7 +36,7 @@ def limiter(request: pytest.FixtureRequest) -> Limiter:
 class TestCost:
     @pytest.mark.parametrize("cost", [True, False, 1.0, 1.5, "1", None, {1}, b"1", float("nan")])
     def test_wrong_type(self, limiter: Limiter, cost: Any) -> None:
-        with pytest.raises(TypeError, match=r"cost must be a whole number, or a sequence of one for each limit, not \w+"):
+        with pytest.raises(TypeError, match="cost must be a whole number, or a sequence of one for each limit, not "):
             limiter.check("k", cost)
 
     @pytest.mark.parametrize("cost", [-1, -(2**63), -(2**70), 2**63, 2**64, 10**400])
@@ -122,7 +122,7 @@ class TestTokens:
     @pytest.mark.parametrize("count", [True, 1.0, "1", None])
     def test_wrong_type(self, limiter: Limiter, count: Any) -> None:
         for name, call in self.calls(limiter, count).items():
-            with pytest.raises(TypeError, match=f"{name} must be a whole number, or a sequence of one for each limit, not"):
+            with pytest.raises(TypeError, match=f"{name} must be a whole number, or a sequence of one for each"):
                 call()
 
     @pytest.mark.parametrize("count", [-1, 2**63, 10**400])

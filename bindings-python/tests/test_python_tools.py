@@ -103,3 +103,16 @@ async def test_durations_of_an_async_limiter_may_be_timedeltas() -> None:
             async with limiter.reserving("key", 1, timeout=timedelta(seconds=1)):
                 raise AssertionError
         assert (await limiter.hold("key", timedelta(hours=2))).reset_after > 3600
+
+
+@pytest.mark.parametrize("store", ["memory://", "redis://127.0.0.1:1"])
+def test_without_an_asyncio_loop_the_error_names_what_to_do(store: str) -> None:
+    """As in trio, which runs coroutines in a loop of its own."""
+    limiter = AsyncLimiter("1/d", store=store)
+    calls = [limiter.acquire("k", timeout=60) for _ in range(2)]
+    with pytest.raises(RuntimeError, match=r"needs a running asyncio loop.*trio\.to_thread"):
+        for call in calls:
+            with pytest.raises(StopIteration):
+                call.send(None)
+    for call in calls:
+        call.close()

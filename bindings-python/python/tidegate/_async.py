@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, SupportsIndex
 from tidegate._calls import calls_of
 from tidegate._charge import AsyncReserving
 from tidegate._clients import async_store
-from tidegate._completions import completions_of
+from tidegate._completions import completions_of, running_loop
 from tidegate._errors import StoreError
 from tidegate._tidegate import (
     Decision,
@@ -158,7 +158,7 @@ class AsyncLimiter:
         decision = limiter._acquire_now(key, cost)
         if decision is not None:
             return decision
-        loop = asyncio.get_running_loop()
+        loop = running_loop()
         completions = None if limiter._has_fake_clock else completions_of(loop)
         if completions is None:
             return await self._acquire_alone(key, cost, timeout)
@@ -244,7 +244,7 @@ class AsyncLimiter:
 
     async def close(self) -> None:
         """Closes the limiter: later calls raise `StoreError`."""
-        completions = completions_of(asyncio.get_running_loop())
+        completions = completions_of(running_loop())
         if completions is not None:
             completions.send()
         if self._limiter._is_leased:

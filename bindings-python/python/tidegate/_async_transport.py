@@ -9,6 +9,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from tidegate._calls import RemoteCalls
+from tidegate._completions import running_loop
 from tidegate._deadlines import CAN_UNCANCEL, BatchCallers, Deadlines
 from tidegate._replies import as_reply, fail_batch
 from tidegate._tidegate import Limiter, Reservation, _Completions, _PendingQueue
@@ -83,7 +84,7 @@ class AsyncTransport(RemoteCalls):
                 sender.loop.call_soon_threadsafe(self.wake)
 
     def _current_sender(self) -> _LoopSender:
-        loop = asyncio.get_running_loop()
+        loop = running_loop()
         if self._sender is None or self._sender.loop is not loop:
             self._sender = _LoopSender(self, loop)
         return self._sender

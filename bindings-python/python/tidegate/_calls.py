@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, Protocol, TypeVar
 
-from tidegate._completions import completions_of
+from tidegate._completions import completions_of, running_loop
 from tidegate._tidegate import Limiter, Reservation, _Completions
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ class IoThreadCalls(RemoteCalls):
         *arguments: _P.args,
         **named: _P.kwargs,
     ) -> asyncio.Future[_T]:
-        loop = asyncio.get_running_loop()
+        loop = running_loop()
         completions = completions_of(loop)
         if completions is None:
             # The loop cannot watch a socket. Threads serve any loop, only more slowly.

@@ -15,6 +15,18 @@ _by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, ref[_Completions]] = Weak
 _latest: tuple[ref[asyncio.AbstractEventLoop], ref[_Completions]] | None = None
 
 
+def running_loop() -> asyncio.AbstractEventLoop:
+    """The asyncio loop that runs here. Its absence is an error that names what to do instead."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        message = (
+            "AsyncLimiter needs a running asyncio loop, and there is none; in trio use a Limiter in a "
+            "thread: trio.to_thread.run_sync(limiter.check, key)"
+        )
+        raise RuntimeError(message) from None
+
+
 def completions_of(loop: asyncio.AbstractEventLoop) -> _Completions | None:
     """The completions of an event loop, or None where the loop cannot watch a socket."""
     global _latest
