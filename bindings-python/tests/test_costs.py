@@ -162,3 +162,6 @@ def test_beside_unlimited_the_costs_keep_their_places() -> None:
     assert limiter.peek("k", [0, 58, 87_000]) and not limiter.peek("k", [0, 58, 87_001])
     with pytest.raises(InvalidArgument):
         limiter.check("k", [1, 1500])
+    waits = Limiter("unlimited", "100/s burst 1")
+    for _ in range(3):
+        assert waits.acquire("k", [2**63 - 1, 1], timeout=PATIENT)

@@ -133,7 +133,7 @@ class TestTokens:
 
     def test_costs_have_one_check(self, limiter: Limiter) -> None:
         for call in (limiter.peek, limiter.reserve, limiter.acquire):
-            with pytest.raises(TypeError, match="cost must be a whole number, or a sequence of one for each limit, not float"):
+            with pytest.raises(TypeError, match="cost must be a whole number, or a sequence"):
                 call("k", 1.0)  # type: ignore[arg-type]
             with pytest.raises(CostTooLarge, match="above the burst of 10"):
                 call("k", 11)

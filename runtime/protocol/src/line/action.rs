@@ -1,6 +1,6 @@
 //! What a waiting line is told when it is made, what it asks of its driver, and what can be seen of it.
 
-use tidegate_core::{AnyLimit, Charge, Cost, Decision, MAX_TIERS, Operation, Source, Timeline};
+use tidegate_core::{AnyLimit, Charge, Cost, Decision, Limit, MAX_TIERS, Operation, Source, Timeline};
 
 use super::slots::Slot;
 use super::tokens::Tokens;
@@ -17,7 +17,7 @@ pub struct LineOptions {
     pub cancels_whole: bool,
     /// The number of limits.
     pub limits: usize,
-    /// The burst of each limit, in tokens.
+    /// The burst of each limit, in tokens; 0 where the limit is `unlimited` and has no bucket.
     pub bursts: [u64; MAX_TIERS],
     /// The time between two tokens of one slot; 0 if all tokens of a slot come together.
     pub width: u64,
@@ -77,7 +77,9 @@ impl LineOptions {
             is_shared: source != Source::Memory,
             cancels_whole: buckets == 1,
             limits: limits.len().min(MAX_TIERS),
-            bursts: core::array::from_fn(|tier| limits.get(tier).map_or(0, AnyLimit::burst)),
+            bursts: core::array::from_fn(|tier| {
+                limits.get(tier).and_then(AnyLimit::rate).map_or(0, Limit::burst)
+            }),
             width,
             source,
         }
@@ -85,17 +87,27 @@ impl LineOptions {
 }
 
 impl LineOptions {
+    /// What a cost takes from the limits that have buckets.
     pub(super) fn tokens(&self, cost: &Cost) -> Tokens {
-        Tokens::new(cost, self.limits)
+        Tokens(core::array::from_fn(|tier| match self.bursts[tier] {
+            0 => 0,
+            _ => cost.of_tier(tier),
+        }))
     }
 
+    /// The cost of these tokens: one number where it is the same for all limits that have buckets.
     pub(super) fn cost(&self, tokens: Tokens) -> Cost {
-        tokens.cost(self.limits)
+        let mut numbers = self.bursts.iter().zip(tokens.0).filter(|(burst, _)| **burst > 0);
+        let first = numbers.next().map_or(0, |(_, tokens)| tokens);
+        match numbers.all(|(_, tokens)| tokens == first) {
+            true => Cost::same(first),
+            false => Cost::each(tokens.0.get(..self.limits).unwrap_or(&tokens.0)).unwrap_or_default(),
+        }
     }
 
     /// The smallest burst, which a decision names before the bucket has answered.
     pub(super) fn smallest_burst(&self) -> u64 {
-        self.bursts.into_iter().take(self.limits).min().unwrap_or(0)
+        self.bursts.into_iter().filter(|burst| *burst > 0).min().unwrap_or(0)
     }
 }
 

@@ -142,7 +142,7 @@ impl Line {
             self.refuse(id, wait, wait);
             return id;
         }
-        self.is_mixed |= cost.cost(self.options.limits).uniform().is_none();
+        self.is_mixed |= self.options.cost(cost).uniform().is_none();
         self.waiters.push_back(Waiter { id, cost, deadline: now.saturating_add(max_wait) });
         self.wanted = self.wanted.plus(cost);
         let missing = self.missing();

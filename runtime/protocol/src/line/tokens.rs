@@ -1,6 +1,6 @@
 //! Numbers of tokens, one for each limit.
 
-use tidegate_core::{Cost, MAX_TIERS};
+use tidegate_core::MAX_TIERS;
 
 /// Tokens of each limit; 0 past the last limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -9,25 +9,8 @@ pub(super) struct Tokens(pub(super) [u64; MAX_TIERS]);
 impl Tokens {
     pub(super) const NONE: Self = Self([0; MAX_TIERS]);
 
-    /// The tokens of a cost, for this many limits.
-    pub(super) fn new(cost: &Cost, limits: usize) -> Self {
-        Self::each(|tier| if tier < limits { cost.of_tier(tier) } else { 0 })
-    }
-
     fn each(number: impl FnMut(usize) -> u64) -> Self {
         Self(core::array::from_fn(number))
-    }
-
-    /// The cost of these tokens: one number where it is the same for all limits.
-    pub(super) fn cost(&self, limits: usize) -> Cost {
-        let numbers = self.0.get(..limits).unwrap_or(&self.0);
-        match numbers {
-            [first, rest @ ..] if rest.iter().any(|other| other != first) => {
-                Cost::each(numbers).unwrap_or_default()
-            }
-            [first, ..] => Cost::same(*first),
-            [] => Cost::default(),
-        }
     }
 
     pub(super) fn is_none(&self) -> bool {
