@@ -56,7 +56,14 @@ def change_unseen(at, *limits):
 FOREVER = 2**64 - 1
 
 # Limits that only traces by hand use.
-BY_HAND = {"1/36500d window": (1, 36500 * DAY, 1, True)}
+BY_HAND = {
+    "1/36500d window": (1, 36500 * DAY, 1, True),
+    "60/min": (60, MINUTE, 60, False),
+    "90000/min": (90000, MINUTE, 90000, False),
+    "90000/min window": (90000, MINUTE, 90000, True),
+    "10/s burst 2": (10, SECOND, 2, False),
+    "6000/min burst 300": (6000, MINUTE, 300, False),
+}
 
 TRACES = [
     ("slots are first come, first served, whatever their cost", ["10/s"],
@@ -169,6 +176,26 @@ TRACES = [
       reserve(EPOCH + 9_100 * MS, 1, 0)]),
     ("a settlement of nothing under another limit carries the buckets over", ["1/d burst 100"],
      [check(EPOCH, 50), change_unseen(EPOCH, "5/s window"), settle(EPOCH, 3, 3), check(EPOCH + 10 * SECOND, 1)]),
+    ("a cost for each limit: all are charged, or none", ["60/min", "90000/min"],
+     [check(EPOCH, [1, 1500]), check(EPOCH, [1, 88501]), peek(EPOCH, [1, 88500]), check(EPOCH, [1, 88500]), check(EPOCH, [1, 1500]),
+      check(EPOCH, [1, 0]), check(EPOCH, [0, 1]), check(EPOCH + SECOND, [1, 1500]), check(EPOCH + SECOND, [57, 0]),
+      check(EPOCH + SECOND, [2, 0]), check(EPOCH + SECOND, [2, 1]), check(EPOCH + SECOND, [0, 0])]),
+    ("a cost for each limit is above no burst, and there are as many as limits", ["60/min", "90000/min"],
+     [check(EPOCH, [1, 90001]), check(EPOCH, [61, 1]), check(EPOCH, [60, 90000]), peek(EPOCH, [61, 0]), reserve(EPOCH, [0, 90001], FOREVER),
+      check(EPOCH, [1]), check(EPOCH, [1, 1, 1]), peek(EPOCH, [1, 1, 1]), reserve(EPOCH, [1], 0), settle(EPOCH, [1, 1, 1], 1),
+      settle(EPOCH, 1, [1]), credit(EPOCH, [1, 1, 1]), check(EPOCH, 0)]),
+    ("one limit may have its one cost in a list", ["10/s"],
+     [check(EPOCH, [4]), settle(EPOCH, [4], [1]), credit(EPOCH, [1]), check(EPOCH, [11])]),
+    ("a slot for a cost for each limit comes when the last of them allows it", ["10/s burst 2", "6000/min burst 300"],
+     [reserve(EPOCH, [2, 300], 0), reserve(EPOCH, [1, 50], FOREVER, "tokens"), reserve(EPOCH, [2, 0], FOREVER, "requests"),
+      reserve(EPOCH, [0, 10], 500 * MS), reserve(EPOCH, [0, 10], 700 * MS), cancel("requests"), check(EPOCH, 0), cancel("tokens"),
+      check(EPOCH + SECOND, [1, 1])]),
+    ("a cancel needs nothing back from a limit that it did not charge", ["10/s", "5/s window"],
+     [reserve(EPOCH, [4, 0], 0, "a"), check(EPOCH, [0, 2]), cancel("a"), peek(EPOCH, [10, 3]), peek(EPOCH, [10, 4])]),
+    ("each limit is settled and credited by its own tokens", ["60/min", "90000/min window"],
+     [check(EPOCH, [1, 4000]), settle(EPOCH, [1, 4000], [1, 1500]), settle(EPOCH, [0, 1500], [0, 95000]), check(EPOCH, [1, 1]),
+      check(EPOCH, [1, 0]), credit(EPOCH, [2, 0]), settle(EPOCH, [5, 10], [7, 0]), credit(EPOCH, [0, 5100]), check(EPOCH, [58, 100]),
+      check(EPOCH + MINUTE, [58, 0])]),
 ]
 
 
@@ -202,6 +229,36 @@ def random_trace(number, limits):
     return f"random {number}", texts, steps
 
 
+def random_trace_of_costs(number, limits):
+    """Operations in any order, with a cost for each of two to four limits."""
+    rng = random.Random(2000 + number)
+    texts = rng.sample(sorted(limits), rng.choice([2, 2, 3, 4]))
+    per_token = min(limits[text][1] // limits[text][0] for text in texts)
+    now, steps, open_reservations = EPOCH + rng.randrange(DAY), [], []
+    for turn in range(30):
+        now += rng.choice([0, 0, 1, per_token, 10 * per_token, rng.randrange(4 * per_token + 4)])
+        bursts = [limits[text][2] for text in texts]
+        cost = [rng.choice([0, 1, burst, rng.randint(1, burst)]) for burst in bursts]
+        other = [rng.choice([0, tokens // 2, tokens, tokens + 1]) for tokens in cost]
+        wait = rng.choice([0, per_token, 30 * per_token, FOREVER])
+        match rng.choice(["check", "check", "peek", "reserve", "reserve", "cancel", "settle", "credit"]):
+            case "check":
+                steps.append(check(now, cost))
+            case "peek":
+                steps.append(peek(now, cost))
+            case "reserve":
+                open_reservations.append(f"r{turn}")
+                steps.append(reserve(now, cost, wait, open_reservations[-1]))
+            case "cancel" if open_reservations:
+                last = -1 if rng.random() < 0.7 else 0
+                steps.append(cancel(open_reservations.pop(last)))
+            case "settle":
+                steps.append(settle(now, cost, other))
+            case "credit":
+                steps.append(credit(now, rng.choice([other, 1])))
+    return f"random costs {number}", texts, steps
+
+
 def answered(name, texts, steps, limits):
     def unused():
         return Tiers([Bucket(*limits[text]) for text in texts])
@@ -218,7 +275,7 @@ def answered(name, texts, steps, limits):
                 before = tiers.states()
                 answer = tiers.reserve(step["at"], step["cost"], step["max_wait"])
                 if "reservation" in step:
-                    if answer == "cost_too_large" or not answer["allowed"]:
+                    if isinstance(answer, str) or not answer["allowed"]:
                         del step["reservation"]
                     else:
                         reservations[step["reservation"]] = (before, tiers.states())
@@ -252,6 +309,7 @@ def traces(limits):
     """All traces. `limits` maps a text to its tokens, period, burst, and whether it is stepped."""
     named = [answered(name, texts, steps, limits | BY_HAND) for name, texts, steps in TRACES]
     random_ones = [random_trace(number, limits) for number in range(60)]
+    random_ones += [random_trace_of_costs(number, limits) for number in range(30)]
     return named + [answered(*trace, limits) for trace in random_ones]
 
 

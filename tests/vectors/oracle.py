@@ -14,6 +14,10 @@ MAX_SPAN = 2**53
 LAST = 2**64 - 1
 
 
+# Tokens of a call: one number for every limit, or one for each.
+Tokens = int | list[int]
+
+
 class Bucket:
     """A bucket of `burst` tokens, full at first."""
 
@@ -107,19 +111,32 @@ class Tiers:
     def __init__(self, buckets: list[Bucket]) -> None:
         self.buckets = buckets
 
-    def check(self, now: int, cost: int) -> dict[str, object] | str:
-        if any(cost > bucket.burst for bucket in self.buckets):
-            return "cost_too_large"
-        waits = [bucket.time_until(now, Fraction(cost)) if cost else 0 for bucket in self.buckets]
+    def of_each(self, tokens: Tokens) -> list[tuple[Bucket, int]]:
+        """The buckets, each with its number."""
+        numbers = tokens if isinstance(tokens, list) else [tokens] * len(self.buckets)
+        return list(zip(self.buckets, numbers, strict=True))
+
+    def mistake(self, *given: Tokens, is_cost: bool = True) -> str | None:
+        """The error of a call with these tokens, if it is one."""
+        if any(isinstance(tokens, list) and len(tokens) != len(self.buckets) for tokens in given):
+            return "invalid_argument"
+        too_large = is_cost and any(cost > bucket.burst for tokens in given for bucket, cost in self.of_each(tokens))
+        return "cost_too_large" if too_large else None
+
+    def check(self, now: int, cost: Tokens) -> dict[str, object] | str:
+        if error := self.mistake(cost):
+            return error
+        # A bucket that nothing is wanted of is not asked.
+        waits = [bucket.time_until(now, Fraction(cost)) if cost else 0 for bucket, cost in self.of_each(cost)]
         allowed = not any(waits)
-        if allowed and cost:
-            for bucket in self.buckets:
-                bucket.draw(now, cost)
+        for bucket, drawn in self.of_each(cost):
+            if allowed and drawn:
+                bucket.draw(now, drawn)
         remaining = [self.remaining(now, tier) for tier in range(len(self.buckets))]
         tier = remaining.index(min(remaining)) if allowed else waits.index(max(waits))
         return self.answer(now, tier, allowed, waits[tier])
 
-    def peek(self, now: int, cost: int) -> dict[str, object] | str:
+    def peek(self, now: int, cost: Tokens) -> dict[str, object] | str:
         """The answer of a check that is then undone."""
         states = self.states()
         answer = self.check(now, cost)
@@ -127,41 +144,46 @@ class Tiers:
             bucket.level, bucket.seen = state
         return answer
 
-    def reserve(self, now: int, cost: int, max_wait: int) -> dict[str, object] | str:
+    def reserve(self, now: int, cost: Tokens, max_wait: int) -> dict[str, object] | str:
         """Checks for tokens that come at most max_wait from now, and draws them at that time."""
-        if any(cost > bucket.burst for bucket in self.buckets):
-            return "cost_too_large"
-        if cost == 0:
+        if error := self.mistake(cost):
+            return error
+        if not any(drawn for _, drawn in self.of_each(cost)):
             return {**self.check(now, 0), "delay": "0"}
-        delays = [bucket.time_until(now, Fraction(cost)) for bucket in self.buckets]
+        delays = [bucket.time_until(now, Fraction(cost)) if cost else 0 for bucket, cost in self.of_each(cost)]
         # While one waits, the slot comes nearer and debts go down.
         slot = now + max(delays)
         if slot > LAST:
             return self.answer(now, 0, allowed=False, retry_after=LAST)
         retries = [
-            max(0, delay - max_wait, bucket.time_until_owing_after(now, slot, cost))
-            for bucket, delay in zip(self.buckets, delays, strict=True)
+            max(0, delay - max_wait, bucket.time_until_owing_after(now, slot, drawn)) if drawn else 0
+            for (bucket, drawn), delay in zip(self.of_each(cost), delays, strict=True)
         ]
         if any(retries):
             tier = retries.index(max(retries))
             return self.answer(now, tier, allowed=False, retry_after=retries[tier])
-        for bucket in self.buckets:
-            bucket.draw(slot, cost)
+        for bucket, drawn in self.of_each(cost):
+            if drawn:
+                bucket.draw(slot, drawn)
         binding = [(-delay, self.remaining(now, tier)) for tier, delay in enumerate(delays)]
         tier = binding.index(min(binding))
         return {**self.answer(now, tier), "delay": str(max(delays))}
 
-    def settle(self, now: int, charged: int, actual: int) -> dict[str, object]:
-        for bucket in self.buckets:
-            if actual > charged:
-                bucket.lower_to(now, bucket.look(now) - (actual - charged))
+    def settle(self, now: int, charged: Tokens, actual: Tokens) -> dict[str, object] | str:
+        if error := self.mistake(charged, actual, is_cost=False):
+            return error
+        for (bucket, taken), (_, used) in zip(self.of_each(charged), self.of_each(actual), strict=True):
+            if used > taken:
+                bucket.lower_to(now, bucket.look(now) - (used - taken))
             else:
-                bucket.give_back(now, charged - actual)
+                bucket.give_back(now, taken - used)
         return self.check(now, 0)
 
-    def credit(self, now: int, tokens: int) -> dict[str, object]:
-        for bucket in self.buckets:
-            bucket.give_back(now, tokens)
+    def credit(self, now: int, tokens: Tokens) -> dict[str, object] | str:
+        if error := self.mistake(tokens, is_cost=False):
+            return error
+        for bucket, back in self.of_each(tokens):
+            bucket.give_back(now, back)
         return self.check(now, 0)
 
     def hold(self, now: int, wait: int) -> dict[str, object]:
@@ -182,10 +204,14 @@ class Tiers:
     ) -> bool:
         """A bucket that is as the reservation left it becomes what it was before. From a bucket that time
         has filled since, and would have filled without the later charges, all came back too."""
-        last = [bucket.is_as(state) for bucket, state in zip(self.buckets, after, strict=True)]
+        # Nothing is to come back from a bucket that it did not draw from.
+        last = [
+            drawn_to == state or bucket.is_as(drawn_to)
+            for bucket, state, drawn_to in zip(self.buckets, before, after, strict=True)
+        ]
         paid = [bucket.is_full_after(now, state) for bucket, state in zip(self.buckets, after, strict=True)]
-        for bucket, state, restore in zip(self.buckets, before, last, strict=True):
-            if restore:
+        for bucket, state, drawn_to, restore in zip(self.buckets, before, after, last, strict=True):
+            if restore and drawn_to != state:
                 bucket.level, bucket.seen = state
         return all(one or other for one, other in zip(last, paid, strict=True))
 

@@ -1,6 +1,8 @@
 //! What a waiting line is told when it is made, what it asks of its driver, and what can be seen of it.
 
-use tidegate_core::{AnyLimit, Charge, Cost, Decision, Limit, MAX_TIERS, Operation, Source, Timeline};
+use tidegate_core::{
+    AnyLimit, Charge, Cost, Decision, Limit, MAX_TIERS, Operation, Source, Timeline,
+};
 
 use super::slots::Slot;
 use super::tokens::Tokens;
@@ -101,7 +103,9 @@ impl LineOptions {
         let first = numbers.next().map_or(0, |(_, tokens)| tokens);
         match numbers.all(|(_, tokens)| tokens == first) {
             true => Cost::same(first),
-            false => Cost::each(tokens.0.get(..self.limits).unwrap_or(&tokens.0)).unwrap_or_default(),
+            false => {
+                Cost::each(tokens.0.get(..self.limits).unwrap_or(&tokens.0)).unwrap_or_default()
+            }
         }
     }
 

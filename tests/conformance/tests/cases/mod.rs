@@ -49,7 +49,9 @@ pub fn checks() -> impl Strategy<Value = Checks> {
                 3 | 4 => number % (smallest.min(10) + 1),
                 _ => 1,
             };
-            let cost = |place: u8, near: u8, number: u64| match limits.len() > 1 && place % 2 == 0 {
+            let cost = |place: u8, near: u8, number: u64| match limits.len() > 1
+                && place.is_multiple_of(2)
+            {
                 true => each_cost(&limits, |tier| number >> tier, near),
                 false => cost(near, number).into(),
             };
@@ -107,7 +109,7 @@ fn operation(picks: &Picks, now: u64, values: &[Option<Vec<u8>>], limits: &[Limi
         3 => picks.number % (smallest + 1),
         _ => picks.number % (smallest.min(10) + 1),
     };
-    let cost: Cost = match limits.len() > 1 && picks.kinds[1] % 2 == 0 {
+    let cost: Cost = match limits.len() > 1 && picks.kinds[1].is_multiple_of(2) {
         true => each_cost(limits, |tier| picks.others[tier], picks.near),
         false => cost.into(),
     };
@@ -164,7 +166,7 @@ fn operation(picks: &Picks, now: u64, values: &[Option<Vec<u8>>], limits: &[Limi
         }
         9 => Operation::Settle { charged: picks.others[0].into(), actual: picks.others[1].into() },
         10 => Operation::Settle { charged: cost, actual: each(limits, |tier| picks.others[tier]) },
-        11 if picks.near % 2 == 0 => {
+        11 if picks.near.is_multiple_of(2) => {
             Operation::Credit { tokens: each(limits, |tier| picks.others[tier]) }
         }
         11 => Operation::Credit { tokens: picks.others[0].into() },
