@@ -79,7 +79,7 @@ impl Cost {
     ///
     /// # Errors
     /// [`Error::CostCount`].
-    pub const fn check_count(&self, limits: usize) -> Result<(), Error> {
+    pub(crate) const fn check_count(&self, limits: usize) -> Result<(), Error> {
         let costs = self.count as usize;
         if costs == 0 || costs == limits { Ok(()) } else { Err(Error::CostCount { costs, limits }) }
     }
@@ -93,7 +93,7 @@ impl Cost {
 
     /// The costs of some of the limits, by their places.
     #[must_use]
-    pub fn pick(&self, places: impl IntoIterator<Item = usize>) -> Self {
+    pub(crate) fn pick(&self, places: impl IntoIterator<Item = usize>) -> Self {
         if self.count == 0 {
             return *self;
         }
