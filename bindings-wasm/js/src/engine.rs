@@ -27,7 +27,7 @@ pub(crate) const FAILED: u32 = u32::MAX;
 /// a few nanoseconds; a string or an object would cost a hundred. The addresses stay the same for as
 /// long as the engine lives.
 ///
-/// In every operation `key_length` is the length of the key in bytes, or [`ONE_FOR_EACH`] if one key
+/// In every operation `key_length` is the length of the key in bytes, or `0xffff_ffff` if one key
 /// per limit has been written. `millis` and `nanos` are a time: milliseconds, and the nanoseconds beyond them.
 /// Doubles are whole numbers, exact up to 2^53; above the range of 64 bits they stand for its end.
 /// An operation returns a status: twice the binding tier, plus one if allowed; or `u32::MAX` if
