@@ -19,6 +19,8 @@ pub struct LineOptions {
     pub cancels_whole: bool,
     /// The number of limits.
     pub limits: usize,
+    /// Whether any limit has a bucket. Otherwise the store's answer is the same for every cost.
+    pub has_buckets: bool,
     /// The burst of each limit, in tokens; 0 where the limit is `unlimited` and has no bucket.
     pub bursts: [u64; MAX_TIERS],
     /// The time between two tokens of one slot; 0 if all tokens of a slot come together.
@@ -79,6 +81,7 @@ impl LineOptions {
             is_shared: source != Source::Memory,
             cancels_whole: buckets == 1,
             limits: limits.len().min(MAX_TIERS),
+            has_buckets: buckets > 0,
             bursts: core::array::from_fn(|tier| {
                 limits.get(tier).and_then(AnyLimit::rate).map_or(0, Limit::burst)
             }),
@@ -91,6 +94,9 @@ impl LineOptions {
 impl LineOptions {
     /// What a cost takes from the limits that have buckets.
     pub(super) fn tokens(&self, cost: &Cost) -> Tokens {
+        if !self.has_buckets {
+            return Tokens([u64::from(!cost.is_zero()), 0, 0, 0]);
+        }
         Tokens(core::array::from_fn(|tier| match self.bursts[tier] {
             0 => 0,
             _ => cost.of_tier(tier),
@@ -99,6 +105,9 @@ impl LineOptions {
 
     /// The cost of these tokens: one number where it is the same for all limits that have buckets.
     pub(super) fn cost(&self, tokens: Tokens) -> Cost {
+        if !self.has_buckets {
+            return Cost::same(tokens.0[0]);
+        }
         let mut numbers = self.bursts.iter().zip(tokens.0).filter(|(burst, _)| **burst > 0);
         let first = numbers.next().map_or(0, |(_, tokens)| tokens);
         match numbers.all(|(_, tokens)| tokens == first) {
