@@ -275,6 +275,8 @@ mod tests {
             let waiting: Vec<_> = (0..20).map(|_| tokio::spawn(lookups.find("silent"))).collect();
             assert!(timeout(Duration::from_secs(60), lookups.find("silent")).await.is_err());
             assert_eq!(lookups.names.lock().under_way, MOST_OF_A_NAME);
+            // Once they return, the clock may run ahead again, and further look-ups be sent.
+            assert!(ASKED.load(Ordering::Relaxed) <= MOST_OF_A_NAME);
             assert_eq!(lookups.find("good").await.unwrap().to_vec(), home().unwrap());
 
             *SILENT.0.lock().unwrap() = false;
@@ -283,6 +285,5 @@ mod tests {
                 assert_eq!(found.await.unwrap().unwrap().to_vec(), home().unwrap());
             }
         });
-        assert_eq!(ASKED.load(Ordering::Relaxed), MOST_OF_A_NAME);
     }
 }
