@@ -11,6 +11,7 @@ import traceback
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -18,6 +19,8 @@ import redis
 # Long enough for a busy machine; whoever waits goes on as soon as the condition holds.
 START_DEADLINE = 60.0
 CHILD_DEADLINE = 60
+# A busy machine answers late; most tests are not about how fast Redis answers.
+PATIENT = 30.0
 
 
 class RedisServer:
@@ -100,6 +103,15 @@ def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
 def prefix() -> str:
     """A prefix that no other test uses."""
     return f"test-{uuid.uuid4().hex}"
+
+
+def options_for(kind: str, store: object, server: RedisServer, prefix: str) -> dict[str, Any]:
+    """The options of a limiter on one kind of store; `store` is the client."""
+    if kind == "memory":
+        return {}
+    if kind == "shm":
+        return {"store": f"shm://{prefix}", "prefix": prefix}
+    return {"store": server.url if kind == "url" else store, "prefix": prefix, "store_timeout": PATIENT}
 
 
 def in_child(check: Callable[[], bool]) -> None:

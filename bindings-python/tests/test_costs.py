@@ -9,21 +9,12 @@ from typing import Any
 import pytest
 import redis
 import redis.asyncio
-from conftest import RedisServer
+from conftest import PATIENT, RedisServer, options_for
 
 from tidegate import AsyncLimiter, CostTooLarge, InvalidArgument, Limit, Limiter, RateLimited
 
-PATIENT = 30.0
 LIMITS = (Limit("60/d", name="requests"), Limit("90000/d", name="tokens"))
 KINDS = ["memory", "shm", "url", "client"]
-
-
-def options_for(kind: str, store: object, server: RedisServer, prefix: str) -> dict[str, Any]:
-    if kind == "memory":
-        return {}
-    if kind == "shm":
-        return {"store": f"shm://{prefix}", "prefix": prefix}
-    return {"store": server.url if kind == "url" else store, "prefix": prefix, "store_timeout": PATIENT}
 
 
 @pytest.fixture(params=KINDS)

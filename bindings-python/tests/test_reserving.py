@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import redis
 import redis.asyncio
-from conftest import RedisServer
+from conftest import PATIENT, RedisServer, options_for
 
 from tidegate import (
     AsyncCharge,
@@ -26,18 +26,7 @@ from tidegate import (
     StoreError,
 )
 
-# A busy machine answers late; what is tested here is not how fast Redis answers.
-PATIENT = 30.0
 POLLS = 3000
-
-
-def options_for(kind: str, store: object, server: RedisServer, prefix: str) -> dict[str, Any]:
-    """The options of a limiter on one kind of store; `store` is the client."""
-    if kind == "memory":
-        return {}
-    if kind == "shm":
-        return {"store": f"shm://{prefix}", "prefix": prefix}
-    return {"store": server.url if kind == "url" else store, "prefix": prefix, "store_timeout": PATIENT}
 
 
 @pytest.fixture(params=["memory", "shm", "url", "client"])

@@ -296,6 +296,27 @@ fn one_to_four_tiers_of_which_the_binding_one_answers() -> Result<(), Error> {
     Ok(())
 }
 
+/// The examples of the README.
+#[test]
+fn a_bucket_admits_its_burst_and_what_comes_back_meanwhile() {
+    let admitted = |limit: &Limit, times: &[(u64, u64)]| {
+        let mut cell = 0;
+        let spend = |&(now, calls): &(u64, u64)| {
+            let check = |_: &u64| {
+                let Ok((decision, next)) = decide(limit, cell, now, 1) else { panic!("{limit}") };
+                cell = next;
+                decision.allowed
+            };
+            (0..calls).filter(check).count()
+        };
+        times.iter().map(spend).sum::<usize>()
+    };
+    let ticks: Vec<_> = (0..=1_000).map(|milli| (DAY + milli * MILLI, 20)).collect();
+    assert_eq!(admitted(&limit("10/s"), &ticks), 20);
+    let around = [(DAY + HOUR - 1, 20_000), (DAY + HOUR, 20_000)];
+    assert_eq!(admitted(&limit("5000/h window"), &around), 10_000);
+}
+
 #[test]
 fn errors_say_what_is_wrong() {
     let not_positive = |field| Error::NotPositive { field };

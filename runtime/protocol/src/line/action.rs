@@ -89,9 +89,7 @@ impl LineOptions {
             source,
         }
     }
-}
 
-impl LineOptions {
     /// What a cost takes from the limits that have buckets.
     pub(super) fn tokens(&self, cost: &Cost) -> Tokens {
         if !self.has_buckets {
