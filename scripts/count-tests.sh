@@ -32,3 +32,13 @@ count_tests() {
         END { print passed + 0, failed + 0, skipped + 0 }
     ' "$1"
 }
+
+# failed_tests <log>
+#   Prints the lines of the log that name a failed test, without colours, at most 20.
+failed_tests() {
+    awk '
+        /^test .* \.\.\. FAILED/ || /^(FAILED|ERROR) / || /^ *not ok / { print }
+        /^✖ failing tests:/ { listed = 1 }
+        listed && /^✖ / && !/^✖ failing tests:/ { print }
+    ' "$1" | head -n 20
+}

@@ -36,6 +36,7 @@ export LEFTOVERS_FAIL=1 # a server that a test leaves running is a failure of it
 total_passed=0
 total_failed=0
 table=""
+failures=""
 
 main() {
     local stage
@@ -56,6 +57,7 @@ main() {
         run_stage "$stage"
     done
     print_table
+    printf '%s' "$failures"
     printf '%d passed, %d failed\n' "$total_passed" "$total_failed" | tee "$SUMMARY"
     [ "$total_failed" -eq 0 ]
 }
@@ -232,6 +234,10 @@ record_counted_tests() {
         remark="no test ran"
     fi
     record "$stage" "$passed" "$failed" "$seconds" "$remark"
+    if [ "$failed" -gt 0 ]; then
+        failures="$failures$(failed_tests "$4" | sed "s/^/$stage: /")
+"
+    fi
 }
 
 how_it_ended() {

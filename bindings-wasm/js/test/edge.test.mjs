@@ -71,7 +71,7 @@ const FAILING = `
 const { createLimiter } = await import('tidegate-wasm');
 const { Redis } = await import('@upstash/redis/cloudflare');
 const store = new Redis({ url: 'http://127.0.0.1:1', token: 'secret', retry: false, enableTelemetry: false });
-const options = { limits: '60/s', store, storeTimeoutMs: 1000 };
+const options = { limits: '60/h', store, storeTimeoutMs: 30_000 };
 const policies = [{}, { onStoreError: 'allow' }, { onStoreError: 'deny' }, { onStoreError: 'local', peers: 3 }];
 const limiters = policies.map((policy) => createLimiter({ ...options, ...policy }));
 beginRequest();
