@@ -411,6 +411,25 @@ fn a_peek_grows_no_table() {
     }
 }
 
+/// In a table that cannot grow, the slots of all segments serve new keys once their buckets are full
+/// again, and not those of the newest segment only.
+#[test]
+fn a_table_that_has_grown_keeps_its_room() {
+    let limit = Limit::parse("1/s").unwrap();
+    let segments = Growing::new();
+    let table = Table::new(&segments).on_full(OnFull::Deny);
+    let mut keys = 0..;
+    while spend(&table, &limit, keys.next().unwrap(), 7 * SECOND).is_ok() {}
+    assert_eq!(segments.count(), 6);
+    let slots: usize = (0..6).map(|index| segments.segment(index).len()).sum();
+    for round in 0..3 {
+        for key in keys.by_ref().take(slots * 7 / 10) {
+            assert_eq!(spend(&table, &limit, key, (9 + 2 * round) * SECOND), Ok(true), "{key}");
+        }
+    }
+    assert_one_bucket_each(&segments);
+}
+
 /// There are more keys than slots, and all four threads meet each new key at about the same time.
 /// Each call ends with an answer, no key has two buckets, and afterwards the table counts as
 /// before.

@@ -26,7 +26,10 @@ impl<'s, S: Segments + ?Sized> Table<'s, S> {
         }
         let count = self.segments.count();
         let slots = self.segments.segment(count.saturating_sub(1));
-        if choose_free(slots, fingerprint, position).is_some() || self.segments.can_grow(count) {
+        let is_free = choose_free(slots, fingerprint, position).is_some()
+            || self.segments.can_grow(count)
+            || self.choose_free_in_older(fingerprint, position).is_some();
+        if is_free {
             return Ok(());
         }
         match choose_occupied(slots, fingerprint) {
@@ -62,17 +65,21 @@ impl<'s, S: Segments + ?Sized> Table<'s, S> {
         Ok(own.become_state(State::Live).then_some(own))
     }
 
-    /// Takes a slot of the newest segment for the key, provisionally. `None` when another thread
-    /// interfered.
+    /// Takes a slot for the key, provisionally. `None` when another thread interfered.
+    ///
+    /// The slot is in the newest segment if that has room or if there can be a newer one, because a key
+    /// is looked for in the newest segment first. In a table that cannot grow, it may be in any.
     fn take_slot(&self, fingerprint: u64, position: u64) -> Result<Option<Entry<'s>>, TableFull> {
         let count = self.segments.count();
         let newest = count.saturating_sub(1);
         let slots = self.segments.segment(newest);
-        let (mut entry, taking) = match choose_free(slots, fingerprint, position) {
+        let free = choose_free(slots, fingerprint, position);
+        if free.is_none() && (self.segments.grow(count) || self.segments.count() != count) {
+            return Ok(None);
+        }
+        let free = free.or_else(|| self.choose_free_in_older(fingerprint, position));
+        let (mut entry, taking) = match free {
             Some(free) => free,
-            None if self.segments.grow(count) || self.segments.count() != count => {
-                return Ok(None);
-            }
             None => match choose_occupied(slots, fingerprint) {
                 Some(entry) if entry.word.state() == State::Provisional => {
                     entry.await_insertion();
@@ -103,6 +110,15 @@ impl<'s, S: Segments + ?Sized> Table<'s, S> {
             self.segments.owed_bucket_evicted();
         }
         Ok(Some(entry))
+    }
+
+    /// Chooses as [`choose_free`] does, in the segments before the newest one.
+    #[cold]
+    fn choose_free_in_older(&self, fingerprint: u64, position: u64) -> Option<(Entry<'s>, Taking)> {
+        let older = (0..self.segments.count().saturating_sub(1)).rev();
+        older
+            .map(|index| self.segments.segment(index))
+            .find_map(|slots| choose_free(slots, fingerprint, position))
     }
 }
 
