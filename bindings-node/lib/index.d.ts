@@ -1,6 +1,6 @@
 /** The types of the package: the types of `tidegate-wasm`, and the options of the stores that only Node has. */
 
-import type { ClientOptions, Clock, LimitInput, Limiter, LimiterOptions, MemoryLimiter, RedisOptions } from './memory/index.js';
+import type { ClientOptions, Clock, LimitInput, Limiter, LimiterOptions, MemoryLimiter, OnFull, RedisOptions } from './memory/index.js';
 
 export * from './memory/index.js';
 
@@ -15,7 +15,7 @@ export interface MemoryOptions extends LimiterOptions {
 }
 
 /** Options for buckets in memory that all processes of this host share. On Linux and macOS only. */
-export interface SharedMemoryOptions extends Omit<StoreOptions, 'store' | 'clock' | keyof RedisOptions> {
+export interface SharedMemoryOptions extends Omit<StoreOptions, 'store' | 'clock' | 'maxKeys' | 'onFull' | keyof RedisOptions> {
   /**
    * `shm://name`, with options after it: `?max_keys=100000` (the most keys that can owe something,
    * 1 to 100,000,000), `&on_full=evict_idlest` or `deny` (what happens to a new key when the table
@@ -49,6 +49,10 @@ export interface StoreOptions extends RedisOptions {
    * would come.
    */
   readonly maxWaiting?: number;
+  /** For `memory://`, see `LimiterOptions`; without effect in Redis; refused with `shm://`, whose URL says it. */
+  readonly maxKeys?: number;
+  /** For `memory://`, see `LimiterOptions`; without effect in Redis; refused with `shm://`, whose URL says it. */
+  readonly onFull?: OnFull;
   /** The source of the time, for `memory://` only, because a shared store has a clock of its own. */
   readonly clock?: Clock;
 }

@@ -5,29 +5,30 @@ import { readLimits } from './memory/limit.js';
 import { Limiter } from './memory/limiter.js';
 import { MemoryBuckets } from './memory/memory-buckets.js';
 import { SharedBuckets } from './memory/shared-buckets.js';
-import { STORE_OPTIONS, checkMaxWaiting, checkNotRemote, checkStoreOptions } from './memory/store-options.js';
+import { ROOM_OPTIONS, STORE_OPTIONS, checkMaxWaiting, checkNotRemote, checkRoom, checkStoreOptions } from './memory/store-options.js';
 import { StoreBuckets } from './store-buckets.js';
 
 export * from './memory/index.js';
 
-const OPTIONS = ['limits', 'store', 'prefix', 'storeTimeoutMs', 'clock', 'maxWaiting', ...STORE_OPTIONS];
+const OPTIONS = ['limits', 'store', 'prefix', 'storeTimeoutMs', 'clock', 'maxWaiting', ...ROOM_OPTIONS, ...STORE_OPTIONS];
 const MEMORY = 'memory://';
 
 /** Builds a limiter over buckets in this process's memory or in a store that processes share. */
 export function createLimiter(options) {
   checkFields('options', options, OPTIONS);
   checkStoreIsGiven(options);
-  const { limits, store = MEMORY, prefix, storeTimeoutMs, clock, maxWaiting } = options;
+  const { limits, store = MEMORY, prefix, storeTimeoutMs, clock, maxWaiting, maxKeys, onFull } = options;
   if (typeof store !== 'string' && (typeof store !== 'object' || store === null)) {
     throw invalid('store', `it must be a URL or a Redis client, but is ${describe(store)}`);
   }
   checkPrefix(prefix);
   checkTimeout(storeTimeoutMs);
   checkMaxWaiting(maxWaiting);
+  checkRoom(options);
   checkStoreOptions(options);
   const read = readLimits(limits);
   if (store === MEMORY || (typeof store === 'string' && store.startsWith('shm://'))) checkNotRemote(options);
-  if (store === MEMORY) return new Limiter(read, new MemoryBuckets(read, { clock, maxWaiting }));
+  if (store === MEMORY) return new Limiter(read, new MemoryBuckets(read, { clock, maxWaiting, maxKeys, onFull }));
   if (clock !== undefined) throw invalid('clock', 'a shared store has a clock of its own; leave it out');
   if (typeof store === 'object') return new Limiter(read, new SharedBuckets(read, { ...options, client: store }));
   const { onStoreError, peers, denyCacheMs, lease } = options;

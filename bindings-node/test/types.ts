@@ -12,6 +12,8 @@ const shared: Limiter = createLimiter({
   onStoreError: 'local',
   peers: 8,
   lease: { ttlMs: 1000, maxShare: 0.5 },
+  maxKeys: 1000,
+  onFull: 'evict_idlest',
 });
 const host: MemoryLimiter = createLimiter({ limits: '10/s', store: 'shm://api?max_keys=1000', prefix: 'api', maxWaiting: 5 });
 const waiting: Waiting = host.waiting(['user', 'org']);

@@ -45,7 +45,8 @@ const ONE: Cost = Cost::same(1);
 /// In memory each limit has room for `max_keys` keys that owe something, 1 to 100,000,000, a
 /// million unless given. `on_full` says what happens to a new key when there is no room:
 /// "evict_idlest" (unless given) drops the bucket that would be full soonest, "deny" refuses the
-/// key. `pressure` counts both. For "shm://name" both are part of the URL.
+/// key. `pressure` counts both. For "shm://name" both are part of the URL. Redis has a bound of its
+/// own, so there they are without effect.
 ///
 /// `on_store_error` says what is answered while Redis fails: "raise" (unless given) raises a
 /// StoreError; "allow" and "deny" answer that to everything; "local" goes on in this process with

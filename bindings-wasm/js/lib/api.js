@@ -5,7 +5,7 @@ import { readLimits } from './limit.js';
 import { Limiter } from './limiter.js';
 import { MemoryBuckets } from './memory-buckets.js';
 import { SharedBuckets } from './shared-buckets.js';
-import { STORE_OPTIONS, checkMaxWaiting, checkNotRemote, checkStoreOptions } from './store-options.js';
+import { ROOM_OPTIONS, STORE_OPTIONS, checkMaxWaiting, checkNotRemote, checkRoom, checkStoreOptions } from './store-options.js';
 
 export { Charge } from './charge.js';
 export { FakeClock } from './clock.js';
@@ -17,22 +17,23 @@ export { Reservation } from './reservation.js';
 export { StoreHealth } from './store-health.js';
 export { Limiter };
 
-const OPTIONS = ['limits', 'store', 'prefix', 'storeTimeoutMs', 'clock', 'maxWaiting', ...STORE_OPTIONS];
+const OPTIONS = ['limits', 'store', 'prefix', 'storeTimeoutMs', 'clock', 'maxWaiting', ...ROOM_OPTIONS, ...STORE_OPTIONS];
 const MEMORY = 'memory://';
 
 /** Builds a limiter whose buckets are in this runtime's memory, or in a Redis that a client reaches. */
 export function createLimiter(options) {
   checkFields('options', options, OPTIONS);
   checkStoreIsGiven(options);
-  const { limits, store = MEMORY, prefix, storeTimeoutMs, clock, maxWaiting } = options;
+  const { limits, store = MEMORY, prefix, storeTimeoutMs, clock, maxWaiting, maxKeys, onFull } = options;
   checkPrefix(prefix);
   checkTimeout(storeTimeoutMs);
   checkMaxWaiting(maxWaiting);
+  checkRoom(options);
   checkStoreOptions(options);
   const read = readLimits(limits);
   if (store === MEMORY) {
     checkNotRemote(options);
-    return new Limiter(read, new MemoryBuckets(read, { clock, maxWaiting }));
+    return new Limiter(read, new MemoryBuckets(read, { clock, maxWaiting, maxKeys, onFull }));
   }
   if (clock !== undefined) throw invalid('clock', 'a shared store has a clock of its own; leave it out');
   if (typeof store === 'string') {

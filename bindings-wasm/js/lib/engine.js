@@ -1,7 +1,7 @@
 /** Starts the WebAssembly module, and reads its memory and its failures. */
 
-import { initSync } from './tidegate_wasm.js';
-import { errorFrom } from './errors.js';
+import { has_memory as hasMemory, initSync } from './tidegate_wasm.js';
+import { StoreError, errorFrom } from './errors.js';
 
 /** The status of a call or answer of the engine that is a failure. */
 export const FAILED = 0xffff_ffff;
@@ -24,6 +24,14 @@ export function start(module) {
 /** A view of the module's memory. It becomes empty when that memory grows. */
 export function view(type, pointer, length) {
   return new type(memory.buffer, pointer, length);
+}
+
+/**
+ * Throws a StoreError if the module's memory has no room for another limiter or call. It is asked before one
+ * is made, because a module that runs out of memory traps.
+ */
+export function requireMemory() {
+  if (!hasMemory()) throw new StoreError('store error: the memory of the WebAssembly module is used up; close limiters, or give them a smaller maxKeys');
 }
 
 /** Throws the failure that a part of the engine has kept, if there is one. */

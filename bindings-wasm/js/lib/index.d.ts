@@ -302,7 +302,7 @@ export const Charge: { readonly prototype: Charge; [Symbol.hasInstance](value: u
 export interface Limiter {
   /** The limits, in the order they were given. */
   readonly limits: readonly Limit[];
-  /** Counts of what the buckets' store could not keep because it was full; 0 in this runtime's memory. */
+  /** Counts of what the buckets' store could not keep because it was full; 0 in Redis. */
   readonly pressure: Pressure;
   /** The state of the buckets' store, and counts of its failures. */
   readonly storeHealth: StoreHealth;
@@ -412,7 +412,8 @@ export interface Limiter {
   reset(key: Keys): Promise<Decision>;
   /**
    * Closes the limiter: later calls, and those that wait in `acquire`, fail with `StoreError`. Closing
-   * twice does no harm.
+   * twice does no harm. Memory of its buckets goes to the other limiters of this runtime. It does not go
+   * back to the system, because the memory of a WebAssembly module never shrinks.
    */
   close(): void;
   /** `close`, for `using`. Only where the runtime has the symbol. */
@@ -528,6 +529,8 @@ export interface LeaseOptions {
   readonly maxShare?: number;
 }
 
+export type OnFull = 'evict_idlest' | 'deny';
+
 export type OnStoreError = 'raise' | 'allow' | 'deny' | 'local';
 
 /** Options for buckets in Redis, reached over a client that the program has made. */
@@ -549,6 +552,10 @@ export interface ClientOptions extends RedisOptions {
    * would come.
    */
   readonly maxWaiting?: number;
+  /** Without effect in Redis, which has a bound of its own; accepted so that options fit any store. */
+  readonly maxKeys?: number;
+  /** Without effect in Redis; accepted so that options fit any store. */
+  readonly onFull?: OnFull;
 }
 
 /** Options for buckets in this runtime's memory. */
@@ -569,6 +576,18 @@ export interface LimiterOptions {
    * would come.
    */
   readonly maxWaiting?: number;
+  /**
+   * The number of keys that owe something for which each limit has room: a whole number, 1 to 100,000,000, default
+   * 1,000,000. Memory is taken as keys come, at most 46 bytes a key beyond the first few thousand, and 23 bytes a key
+   * when all room is in use. A full bucket takes no room.
+   */
+  readonly maxKeys?: number;
+  /**
+   * What happens to a new key when there is no room for it: `"evict_idlest"` (the default) drops the bucket that would
+   * be full soonest, whose key may then spend again what it had owed; `"deny"` refuses the new key until another
+   * bucket is full again. `Limiter.pressure` counts both.
+   */
+  readonly onFull?: OnFull;
 }
 
 /**

@@ -2,7 +2,7 @@
 
 import { checkFields, describe, invalid, isWhole } from './arguments.js';
 import { ParsedLimit } from './tidegate_wasm.js';
-import { raise } from './engine.js';
+import { raise, requireMemory } from './engine.js';
 
 const FIELDS = ['tokens', 'periodMs', 'burst', 'shape', 'name'];
 const NANOS_PER_MILLI = 1e6;
@@ -20,6 +20,7 @@ export class Limit {
   constructor(description, options = {}) {
     checkFields('options', options, ['name']);
     const text = typeof description === 'string' ? description : textOf(description);
+    requireMemory();
     const parsed = new ParsedLimit(text);
     raise(parsed);
     this.#text = parsed.text;

@@ -15,14 +15,14 @@ import {
   splitNanos,
 } from './clock.js';
 import { Decision } from './decision.js';
-import { ACTUAL_PLACE, COST_PLACES, FAILED, SLOT_WORDS, raise, view } from './engine.js';
+import { ACTUAL_PLACE, COST_PLACES, FAILED, SLOT_WORDS, raise, requireMemory, view } from './engine.js';
 import { StoreError } from './errors.js';
 import { MAX_KEY, checkIsBytes, checkKeys, checkWellFormed, ownKeys } from './keys.js';
 import { LineTimer } from './line-timer.js';
 import { Pressure } from './pressure.js';
 import { runtime } from './runtime.js';
 import { StoreHealth } from './store-health.js';
-import { DEFAULT_MAX_WAITING } from './store-options.js';
+import { DEFAULT_MAX_KEYS, DEFAULT_MAX_WAITING } from './store-options.js';
 import { Engine, stored_key as storedKey } from './tidegate_wasm.js';
 import { Waiters, throwIfAborted, tooLate } from './waiters.js';
 
@@ -43,6 +43,8 @@ export class MemoryBuckets {
   #costs;
   #answer;
   #slot;
+  // The counts of the last time that they were read, for a closed limiter.
+  #pressure;
   #waiters = new Waiters();
   // The callers that wait, by the number of their call.
   #calls = new Map();
@@ -50,11 +52,12 @@ export class MemoryBuckets {
   #hasLines = false;
   #lineTimer = new LineTimer(() => this.#tick());
 
-  constructor(limits, { clock, maxWaiting = DEFAULT_MAX_WAITING }) {
+  constructor(limits, { clock, maxWaiting = DEFAULT_MAX_WAITING, maxKeys = DEFAULT_MAX_KEYS, onFull }) {
     this.#limits = limits;
     this.#clock = clock === undefined ? undefined : checkClock(clock);
+    requireMemory();
     // A clock of the caller's may go at any pace, and timers cannot follow it.
-    this.#engine = new Engine(limits.join('\n'), maxWaiting, clock !== undefined);
+    this.#engine = new Engine(limits.join('\n'), maxWaiting, clock !== undefined, maxKeys, onFull === 'deny');
     raise(this.#engine);
     this.#viewEngine();
   }
@@ -64,9 +67,10 @@ export class MemoryBuckets {
     return this;
   }
 
-  /** Always zero, because memory has room for every key that owes something. */
+  /** What memory could not keep, because more keys owed something than there is room for. */
   get pressure() {
-    return new Pressure(0, 0);
+    if (this.#engine !== undefined) this.#pressure = new Pressure(this.#engine.evicted(), this.#engine.denied());
+    return this.#pressure;
   }
 
   /** Always closed and zero, because memory does not fail. */
@@ -203,7 +207,9 @@ export class MemoryBuckets {
   }
 
   close() {
-    this.#engine?.free();
+    if (this.#engine === undefined) return;
+    this.#pressure = this.pressure;
+    this.#engine.free();
     this.#engine = undefined;
     this.#started = false;
     this.#lineTimer.set(undefined);
@@ -222,6 +228,7 @@ export class MemoryBuckets {
   #wait(key, cost, timeoutMs, signal) {
     const now = this.#now();
     throwIfAborted(signal);
+    requireMemory();
     return this.#waiters.add({ key: ownKeys(key), timeoutMs, signal }, (waiter) => {
       const call = (this.#lastCall + 1) >>> 0;
       this.#lastCall = call;

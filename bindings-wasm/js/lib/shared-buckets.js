@@ -5,7 +5,7 @@ import { invalid, isFree } from './arguments.js';
 import { checkIsText, joined } from './clients.js';
 import { ceilMillis, monotonicMillis, nanosUntil, splitMillis } from './clock.js';
 import { readDecision, tierOf } from './decision.js';
-import { ACTUAL_PLACE, COST_PLACES, FAILED, SLOT_WORDS, raise, view } from './engine.js';
+import { ACTUAL_PLACE, COST_PLACES, FAILED, SLOT_WORDS, raise, requireMemory, view } from './engine.js';
 import { StoreError } from './errors.js';
 import { checkKeys, ownKeys } from './keys.js';
 import { LeaseTimer } from './lease-timer.js';
@@ -44,6 +44,7 @@ export class SharedBuckets {
   constructor(limits, { client, storeTimeoutMs = DEFAULT_TIMEOUT_MS, ...options }) {
     this.#limits = limits;
     this.#timeoutMs = storeTimeoutMs;
+    requireMemory();
     this.#transport = transportOf(client);
     this.#engine = new Engine(this.#transport.engine, optionsOf(limits, storeTimeoutMs, options));
     raise(this.#engine);
@@ -104,6 +105,7 @@ export class SharedBuckets {
     if (isFree(cost)) return this.check(key, cost);
     if (runtime.isolatesRequests) return acquireAlone(this, key, { cost, timeoutMs, signal });
     const keys = this.#encode(key);
+    requireMemory();
     const [millis, nanos] = splitMillis(timeoutMs);
     return this.#waiters.add({ key: ownKeys(key), timeoutMs, signal }, (waiter) => {
       const settle = (answer) => {
@@ -187,6 +189,7 @@ export class SharedBuckets {
   }
 
   #call(start, read) {
+    requireMemory();
     return this.#transport.call(start, read, this.#timeoutMs);
   }
 

@@ -1,4 +1,4 @@
-/** Checks of the options that only a Redis store has, and of the waiting line. */
+/** Checks of the options that only a Redis store or only memory has, and of the waiting line. */
 
 import { checkFields, describe, invalid } from './arguments.js';
 
@@ -8,6 +8,14 @@ export const STORE_OPTIONS = ['onStoreError', 'peers', 'denyCacheMs', 'lease'];
 /** The number of callers of a key that may wait, unless the option says otherwise. */
 export const DEFAULT_MAX_WAITING = 10_000;
 const MAX_WAITING = 1_000_000;
+
+/** The names of the options of memory. */
+export const ROOM_OPTIONS = ['maxKeys', 'onFull'];
+
+/** The number of keys for which each limit has room in memory, unless the option says otherwise. */
+export const DEFAULT_MAX_KEYS = 1_000_000;
+const MAX_KEYS = 100_000_000;
+const ON_FULL = ['evict_idlest', 'deny'];
 
 const POLICIES = ['raise', 'allow', 'deny', 'local'];
 const MAX_PEERS = 1_000_000;
@@ -33,6 +41,24 @@ export function checkNotRemote({ onStoreError = 'raise', denyCacheMs, lease }) {
 export function checkMaxWaiting(count) {
   if (count === undefined || (Number.isInteger(count) && count >= 1 && count <= MAX_WAITING)) return;
   throw invalid('maxWaiting', `it must be a whole number from 1 to ${MAX_WAITING}, but is ${describe(count)}`);
+}
+
+/**
+ * Refuses what is not room for keys; undefined stands for the default. Shared memory has its room in its URL.
+ * Redis has a bound of its own, and accepts these options so that options fit any store.
+ */
+export function checkRoom({ store, maxKeys, onFull }) {
+  if (maxKeys !== undefined && !(Number.isInteger(maxKeys) && maxKeys >= 1 && maxKeys <= MAX_KEYS)) {
+    throw invalid('maxKeys', `it must be a whole number from 1 to ${MAX_KEYS}, but is ${describe(maxKeys)}`);
+  }
+  if (onFull !== undefined && !ON_FULL.includes(onFull)) {
+    throw invalid('onFull', `it must be "evict_idlest" or "deny", but is ${describe(onFull)}`);
+  }
+  if (typeof store !== 'string' || !store.startsWith('shm://')) return;
+  const given = maxKeys !== undefined ? 'maxKeys' : 'onFull';
+  if (maxKeys !== undefined || onFull !== undefined) {
+    throw invalid(given, 'write max_keys and on_full into the URL of shm://, which is shared');
+  }
 }
 
 function checkOnStoreError(policy = 'raise', peers) {

@@ -1,158 +1,123 @@
-//! Buckets by key, in the memory of the module.
+//! Buckets by key, in the memory of the module: a table of the core for each limit.
 
-use core::hash::{BuildHasher, Hasher};
+use core::hash::Hasher as _;
 
-use indexmap::IndexMap;
-use siphasher::sip::SipHasher13;
-use tidegate_core::{Cells, Limit};
+use foldhash::SharedSeed;
+use foldhash::quality::FoldHasher;
+use tidegate_core::{
+    Clock, Cost, Decision, Error, Limit, MAX_TIERS, OnFull, Operation, Outcome, Table,
+    apply_tables, check_tables,
+};
 
 use crate::key_room::Keys;
-
-/// The number of old keys that are looked at for each new one.
-const SWEPT_PER_INSERT: usize = 2;
+use crate::room::Room;
 
 /// The buckets of one limiter, by key.
+///
+/// A bucket that is full again gives its slot to the next new key that wants it, so memory is
+/// bounded by the buckets that owe something, and by the largest number of keys.
 pub(crate) struct Buckets {
     limits: Box<[Limit]>,
-    /// The buckets of calls with one key for all tiers.
-    whole: CellTable,
-    /// The buckets of calls with one key per tier: a key and a tier name a cell.
-    split: CellTable,
-}
-
-/// A table of cells by key.
-///
-/// The insertion of each new key looks at two old keys and forgets those whose buckets are full
-/// again, which loses nothing. So the table has never more than about twice as many keys as owe
-/// something, no call pays for a sweep of all keys, and no timer is needed.
-struct CellTable {
-    cells: IndexMap<Box<[u8]>, Cells, Seed>,
-    next_swept: usize,
+    /// The slots of one table for each limit.
+    rooms: Box<[Room]>,
+    on_full: OnFull,
+    seed: Seed,
 }
 
 /// The random key of the hash. Bucket keys come from outside, and the hash is keyed so that nobody
-/// can choose them to collide.
-#[derive(Clone, Copy)]
-pub(crate) struct Seed(pub(crate) u64, pub(crate) u64);
+/// can choose keys that share a bucket or crowd a window.
+#[derive(Clone)]
+pub(crate) struct Seed {
+    shared: SharedSeed,
+    own: u64,
+}
+
+/// The time of a call, as a clock.
+struct At(u64);
 
 impl Buckets {
-    pub(crate) fn new(limits: &[Limit], seed: Seed) -> Self {
-        Self { limits: limits.into(), whole: CellTable::new(seed), split: CellTable::new(seed) }
+    pub(crate) fn new(limits: &[Limit], max_keys: usize, on_full: OnFull) -> Self {
+        let rooms = limits.iter().map(|_| Room::new(max_keys)).collect();
+        Self { limits: limits.into(), rooms, on_full, seed: Seed::new(0, 0) }
     }
 
-    /// The number of keys that have cells.
-    pub(crate) fn len(&self) -> usize {
-        self.whole.cells.len() + self.split.cells.len()
+    /// Sets the key of the hash. Buckets that exist are not found any more.
+    pub(crate) fn seed(&mut self, seed: Seed) {
+        self.seed = seed;
     }
 
-    /// Runs `step` on the cells of one key, which are zero when the key is new, and keeps the cells
-    /// as `step` leaves them.
-    pub(crate) fn update<R>(
-        &mut self,
-        key: &[u8],
+    pub(crate) fn evicted(&self) -> u64 {
+        self.rooms.iter().map(Room::evicted).sum()
+    }
+
+    pub(crate) fn denied(&self) -> u64 {
+        self.rooms.iter().map(Room::denied).sum()
+    }
+
+    /// Checks one key.
+    #[inline]
+    pub(crate) fn check(&self, key: &[u8], now: u64, cost: Cost) -> Result<Decision, Error> {
+        let fingerprints = [self.seed.fingerprint(key); MAX_TIERS];
+        self.with_tables(&fingerprints, |tables, fingerprints| {
+            check_tables(tables, &self.limits, fingerprints, &At(now), cost)
+        })
+    }
+
+    /// Runs any operation.
+    #[inline(never)]
+    pub(crate) fn apply(
+        &self,
+        keys: &Keys<'_>,
         now: u64,
-        step: impl FnOnce(&mut Cells) -> R,
+        operation: Operation,
+    ) -> Result<Outcome, Error> {
+        let fingerprints = match keys {
+            Keys::One(key) => [self.seed.fingerprint(key); MAX_TIERS],
+            // The rotation keeps these buckets apart from those under one key.
+            Keys::Each(keys) => keys.map(|key| self.seed.fingerprint(key).rotate_left(32)),
+        };
+        self.with_tables(&fingerprints, |tables, fingerprints| {
+            apply_tables(tables, &self.limits, fingerprints, &At(now), operation)
+        })
+    }
+
+    #[inline(always)]
+    fn with_tables<R>(
+        &self,
+        fingerprints: &[u64; MAX_TIERS],
+        run: impl FnOnce(&[Table<'_, Room>], &[u64]) -> R,
     ) -> R {
-        self.whole.update(&self.limits, key, now, step)
-    }
-
-    /// The cells of the keys of a call, zero where a key is new.
-    pub(crate) fn load(&self, keys: &Keys<'_>) -> Cells {
-        match keys {
-            Keys::One(key) => self.whole.load(key),
-            Keys::Each(keys) => {
-                let mut cells = Cells::default();
-                for (tier, (cell, key)) in cells.iter_mut().zip(keys).enumerate() {
-                    *cell = self.split.load(key)[tier];
-                }
-                cells
-            }
+        let fingerprints = fingerprints.get(..self.rooms.len()).unwrap_or(fingerprints);
+        match &*self.rooms {
+            [a] => run(&[self.table(a)], fingerprints),
+            [a, b] => run(&[a, b].map(|room| self.table(room)), fingerprints),
+            [a, b, c] => run(&[a, b, c].map(|room| self.table(room)), fingerprints),
+            [a, b, c, d] => run(&[a, b, c, d].map(|room| self.table(room)), fingerprints),
+            _ => run(&[], fingerprints),
         }
     }
 
-    /// Stores the cells that have changed since they were [`load`](Self::load)ed.
-    pub(crate) fn store(&mut self, keys: &Keys<'_>, now: u64, before: &Cells, after: &Cells) {
-        match keys {
-            _ if before == after => {}
-            Keys::One(key) => self.update(key, now, |held| *held = *after),
-            Keys::Each(keys) => {
-                for (tier, key) in keys.iter().enumerate() {
-                    if before[tier] != after[tier] {
-                        self.split.update(&self.limits, key, now, |held| held[tier] = after[tier]);
-                    }
-                }
-            }
-        }
+    #[inline]
+    fn table<'r>(&self, room: &'r Room) -> Table<'r, Room> {
+        Table::new(room).on_full(self.on_full)
     }
 }
 
-impl CellTable {
-    fn new(seed: Seed) -> Self {
-        Self { cells: IndexMap::with_hasher(seed), next_swept: 0 }
+impl Seed {
+    pub(crate) fn new(shared: u64, own: u64) -> Self {
+        Self { shared: SharedSeed::from_u64(shared), own }
     }
 
-    fn load(&self, key: &[u8]) -> Cells {
-        self.cells.get(key).copied().unwrap_or_default()
-    }
-
-    fn update<R>(
-        &mut self,
-        limits: &[Limit],
-        key: &[u8],
-        now: u64,
-        step: impl FnOnce(&mut Cells) -> R,
-    ) -> R {
-        if let Some(cells) = self.cells.get_mut(key) {
-            return step(cells);
-        }
-        let mut cells = Cells::default();
-        let answer = step(&mut cells);
-        if cells != Cells::default() {
-            self.sweep(limits, now);
-            self.cells.insert(key.into(), cells);
-        }
-        answer
-    }
-
-    fn sweep(&mut self, limits: &[Limit], now: u64) {
-        for _ in 0..SWEPT_PER_INSERT {
-            if self.next_swept >= self.cells.len() {
-                self.next_swept = 0;
-            }
-            match self.cells.get_index(self.next_swept) {
-                None => return,
-                Some((_, cells)) if owes(limits, cells, now) => self.next_swept += 1,
-                // The last key takes the place of the forgotten one and is looked at next.
-                Some(_) => drop(self.cells.swap_remove_index(self.next_swept)),
-            }
-        }
+    #[inline]
+    fn fingerprint(&self, key: &[u8]) -> u64 {
+        let mut hasher = FoldHasher::with_seed(self.own, &self.shared);
+        hasher.write(key);
+        hasher.finish()
     }
 }
 
-fn owes(limits: &[Limit], cells: &Cells, now: u64) -> bool {
-    limits.iter().zip(cells).any(|(limit, cell)| *cell > limit.timeline().position(now))
-}
-
-impl BuildHasher for Seed {
-    type Hasher = KeyHasher;
-
-    fn build_hasher(&self) -> KeyHasher {
-        KeyHasher(SipHasher13::new_with_keys(self.0, self.1))
-    }
-}
-
-/// Hashes one key. It leaves out the length that Rust hashes before a slice, which only matters
-/// where several slices are hashed in a row.
-pub(crate) struct KeyHasher(SipHasher13);
-
-impl Hasher for KeyHasher {
-    fn write(&mut self, bytes: &[u8]) {
-        self.0.write(bytes);
-    }
-
-    fn write_usize(&mut self, _length: usize) {}
-
-    fn finish(&self) -> u64 {
-        self.0.finish()
+impl Clock for At {
+    fn now(&self) -> u64 {
+        self.0
     }
 }

@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 
 use tidegate_core::{
-    AnyLimit, BucketTiers, Cells, Charge, Cost, Decision, Error, Fixed, Limit, MAX_TIERS,
-    Operation, Outcome, Reservation, Reserved, Source, admit, apply, decide_tiers,
+    AnyLimit, BucketTiers, Cells, Charge, Cost, Decision, Error, Fixed, Limit, MAX_TIERS, OnFull,
+    Operation, Outcome, Reservation, Reserved, Source, admit,
 };
 use tidegate_protocol::{Host as _, Line, LineOptions, Waiting};
 use wasm_bindgen::prelude::wasm_bindgen;
@@ -15,6 +15,7 @@ use crate::failure::Failure;
 use crate::host::JavaScript;
 use crate::key_room::{KeyRoom, Keys, ONE_FOR_EACH};
 use crate::line::{LineNumber, Lines, Step};
+use crate::room;
 
 const NANOS_PER_MILLI: u64 = 1_000_000;
 /// The status of a call that has a failure instead of an answer.
@@ -143,17 +144,26 @@ impl Engine {
     /// JavaScript objects needs no table of references to them.
     ///
     /// At most `max_waiting` callers of a key wait at a time. They wait in real time if the times of
-    /// the operations are those of another clock.
+    /// the operations are those of another clock. Each limit has room for `max_keys` keys that owe
+    /// something; a new key that finds none is refused if `denies_when_full`, and otherwise takes
+    /// the slot of the bucket that would be full soonest.
     #[wasm_bindgen(constructor)]
-    pub fn new(limits: &str, max_waiting: u32, waits_in_real_time: bool) -> Self {
+    pub fn new(
+        limits: &str,
+        max_waiting: u32,
+        waits_in_real_time: bool,
+        max_keys: u32,
+        denies_when_full: bool,
+    ) -> Self {
         let (all, failure) = match parse_lines(limits) {
             Ok(limits) => (limits, None),
             Err(failure) => (Box::default(), Some(failure)),
         };
         let tiers = BucketTiers::new(&all).unwrap_or_default();
         let limits: Box<[Limit]> = tiers.rates(&all).collect();
+        let on_full = if denies_when_full { OnFull::Deny } else { OnFull::EvictIdlest };
         Self {
-            buckets: Buckets::new(&limits, Seed(0, 0)),
+            buckets: Buckets::new(&limits, max_keys as usize, on_full),
             keys: KeyRoom::new(all.len(), tiers),
             costs: CostRoom::new(all.len(), tiers),
             lines: Lines::new(LineOptions::new(
@@ -173,11 +183,11 @@ impl Engine {
         }
     }
 
-    /// Sets the random key of the hash of bucket keys, and forgets all buckets. This is not part of
+    /// Sets the random key of the hash of bucket keys, before the first of them. This is not part of
     /// the constructor, because some hosts have neither randomness nor a clock before the first
     /// request.
     pub fn seed(&mut self, seed0: u64, seed1: u64) {
-        self.buckets = Buckets::new(&self.limits, Seed(seed0, seed1));
+        self.buckets.seed(Seed::new(seed0, seed1));
     }
 
     /// The address at which keys are to be written: 1024 bytes for each limit.
@@ -216,9 +226,7 @@ impl Engine {
         if key_length == ONE_FOR_EACH || self.fixed.is_some() {
             return self.run(key_length, now, Operation::Check { cost });
         }
-        let limits = &self.limits;
-        let key = self.keys.one(key_length);
-        match self.buckets.update(key, now, |cells| decide_tiers(limits, cells, now, cost)) {
+        match self.buckets.check(self.keys.one(key_length), now, cost) {
             Ok(decision) => self.say(&decision),
             Err(error) => self.fail(error.into()),
         }
@@ -396,11 +404,23 @@ impl Engine {
         self.failure.take()
     }
 
-    /// The number of keys that have buckets.
-    #[wasm_bindgen(getter)]
-    pub fn bucket_count(&self) -> usize {
-        self.buckets.len()
+    /// The number of buckets that were dropped for new keys although they owed something.
+    pub fn evicted(&self) -> f64 {
+        self.buckets.evicted() as f64
     }
+
+    /// The number of calls that were refused because there was no room for their new key.
+    pub fn denied(&self) -> f64 {
+        self.buckets.denied() as f64
+    }
+}
+
+/// Whether there is memory for another limiter, or another call that waits. JavaScript asks before it
+/// makes one, because a module that runs out of memory there would trap.
+#[wasm_bindgen]
+#[allow(unreachable_pub, reason = "an export of the module")]
+pub fn has_memory() -> bool {
+    room::has_memory()
 }
 
 impl Engine {
@@ -435,8 +455,7 @@ impl Engine {
             Some(number) => self.share_returned(number, now, operation),
             None => operation,
         };
-        let outcome =
-            apply_to(&self.limits, &mut self.buckets, &self.keys.keys(key_length), now, operation);
+        let outcome = self.buckets.apply(&self.keys.keys(key_length), now, operation);
         if let (Some(number), Ok(_)) = (number, &outcome) {
             self.tell_line(number, now, operation);
         }
@@ -497,9 +516,8 @@ impl Engine {
             match step {
                 Step::Answer(call, answer) => self.answers.push_back((call, answer)),
                 Step::Run(keys, operation, action) => {
-                    let keys = Keys::of(&keys);
-                    let outcome = apply_to(&self.limits, &mut self.buckets, &keys, now, operation)
-                        .map_err(tidegate_protocol::Error::from_engine);
+                    let outcome = self.buckets.apply(&Keys::of(&keys), now, operation);
+                    let outcome = outcome.map_err(tidegate_protocol::Error::from_engine);
                     let at = self.line_time(now);
                     self.lines.answered(number, at, at, action, outcome);
                 }
@@ -516,22 +534,6 @@ impl Engine {
         self.failure = Some(failure);
         FAILED
     }
-}
-
-/// Runs an operation on the buckets of the keys.
-#[inline(never)]
-fn apply_to(
-    limits: &[Limit],
-    buckets: &mut Buckets,
-    keys: &Keys<'_>,
-    now: u64,
-    operation: Operation,
-) -> Result<Outcome, Error> {
-    let before = buckets.load(keys);
-    let mut after = before;
-    let outcome = apply(limits, &mut after, now, operation);
-    buckets.store(keys, now, &before, &after);
-    outcome
 }
 
 /// The tokens that an operation gives back.

@@ -19,6 +19,7 @@ mod key_room;
 mod line;
 mod packed_commands;
 mod parsed_limit;
+mod room;
 mod shared_buckets;
 mod shared_lines;
 

@@ -1,4 +1,4 @@
-/** The WebAssembly module by itself: exact nanoseconds, and how much memory it keeps. */
+/** The WebAssembly module by itself: exact nanoseconds, and which keys have room. */
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -57,34 +57,37 @@ for (const trace of readOperations()) {
   });
 }
 
-test('a bucket that is full again is forgotten, so memory follows the buckets that owe', () => {
-  const engine = newEngine('1/s');
+test('a bucket that is full again gives its room to a new key', () => {
+  const engine = newEngine({ maxKeys: 1500 }, '1/s');
   for (let number = 0n; number < 100_000n; number++) {
     // A key owes for a second, so a thousand of them owe at any time.
     const status = check(engine, `key ${number}`, SECOND + (number * SECOND) / 1000n, 1);
     assert.equal(status, 1);
-    assert.ok(engine.bucket_count <= 2001, `${engine.bucket_count} buckets after ${number}`);
   }
+  assert.deepEqual(pressure(engine), { evicted: 0, denied: 0 });
   engine.free();
 });
 
 test('no bucket that owes is forgotten', () => {
-  const engine = newEngine('1/d');
-  for (let number = 0; number < 10_000; number++) assert.equal(check(engine, `key ${number}`, SECOND, 1), 1);
-  for (let number = 0; number < 10_000; number++) assert.equal(check(engine, `key ${number}`, SECOND, 1), 0);
-  assert.equal(engine.bucket_count, 10_000);
+  const engine = newEngine({ maxKeys: 10_000 }, '1/d');
+  for (let number = 0; number < 9_000; number++) assert.equal(check(engine, `key ${number}`, SECOND, 1), 1);
+  for (let number = 0; number < 9_000; number++) assert.equal(check(engine, `key ${number}`, SECOND, 1), 0);
+  assert.deepEqual(pressure(engine), { evicted: 0, denied: 0 });
   engine.free();
 });
 
-test('looking keeps no bucket', () => {
-  const engine = newEngine('1/s');
+test('looking takes no room', () => {
+  const engine = newEngine({ maxKeys: 1, deniesWhenFull: true }, '1/s');
   for (let number = 0; number < 100; number++) assert.equal(check(engine, `key ${number}`, SECOND, 0), 1);
-  assert.equal(engine.bucket_count, 0);
+  for (let number = 0; number < 8; number++) assert.equal(check(engine, `other ${number}`, SECOND, 1), 1);
+  assert.deepEqual(pressure(engine), { evicted: 0, denied: 0 });
+  assert.equal(check(engine, 'one more', SECOND, 1), 0);
+  assert.deepEqual(pressure(engine), { evicted: 0, denied: 1 });
   engine.free();
 });
 
-test('keys per limit are forgotten once full, too', () => {
-  const engine = newEngine('1/s', '1000/s');
+test('keys per limit give their room to new keys once full, too', () => {
+  const engine = newEngine({ maxKeys: 1500 }, '1/s', '1000/s');
   for (let number = 0n; number < 20_000n; number++) {
     const keys = [`user ${number}`, 'everybody'].map((key) => new TextEncoder().encode(key));
     for (const [tier, key] of keys.entries()) {
@@ -93,8 +96,8 @@ test('keys per limit are forgotten once full, too', () => {
     view(Uint32Array, engine.key_lengths_pointer(), 2).set(keys.map(({ length }) => length));
     // A thousand users come in a second, and each owes for a second, so a thousand owe at any time.
     assert.equal(engine.check(ONE_FOR_EACH, ...split(SECOND + (number * SECOND) / 1000n), 1) & 1, 1);
-    assert.ok(engine.bucket_count <= 2500, `${engine.bucket_count} keys after ${number}`);
   }
+  assert.deepEqual(pressure(engine), { evicted: 0, denied: 0 });
   engine.free();
 });
 
@@ -104,8 +107,9 @@ const SLOT_WORDS = 15;
 // The key length that says that there is one key for each limit.
 const ONE_FOR_EACH = 0xffff_ffff;
 
-function newEngine(...limits) {
-  const engine = new Engine(limits.join('\n'));
+function newEngine(...given) {
+  const { maxKeys = 1_000_000, deniesWhenFull = false } = typeof given[0] === 'object' ? given.shift() : {};
+  const engine = new Engine(given.join('\n'), 10_000, false, maxKeys, deniesWhenFull);
   assert.equal(engine.take_failure(), undefined);
   engine.seed(1n, 2n);
   return engine;
@@ -113,6 +117,10 @@ function newEngine(...limits) {
 
 function check(engine, key, now, cost) {
   return engine.check(writeKey(engine, key), ...split(now), pass(engine, cost));
+}
+
+function pressure(engine) {
+  return { evicted: engine.evicted(), denied: engine.denied() };
 }
 
 const operations = {

@@ -38,7 +38,7 @@ const shapes = [limiter.checkSync('a', { cost: 2 }), limiter.peekSync('a', { cos
 const unsignalled: Promise<Decision> = general.acquire('a', { signal: null });
 console.log(shapes, unsignalled);
 const { callers, tokens, untilMs }: Waiting = general.waiting(keys);
-console.log([callers, tokens, untilMs] satisfies number[], createLimiter({ limits, maxWaiting: 5 }));
+console.log([callers, tokens, untilMs] satisfies number[], createLimiter({ limits, maxWaiting: 5, maxKeys: 1000, onFull: 'deny' }));
 const held = [limiter.holdSync('a', 0.5), limiter.resetSync('a'), limiter.creditSync('a', 1), limiter.settleSync('a', 2, 1)];
 const promised = [general.hold('a', 5), general.reset('a'), general.credit('a', 1), general.settle(keys, 2, 1)];
 console.log(many, later, gaveBack, memory, acquired, held satisfies Decision[], promised satisfies Promise<Decision>[]);

@@ -106,7 +106,8 @@ impl LimiterBuilder {
 
     /// How many keys that owe something each limit of `memory://` has room for: 1 to
     /// 100,000,000, a million unless given. Room is allocated as keys come, 16 bytes a
-    /// slot, 23 bytes a key when all of it is taken.
+    /// slot, 23 bytes a key when all of it is taken. Without effect on Redis, whose memory is
+    /// bounded there; the URL of `shm://` has it instead.
     #[must_use]
     pub fn max_keys(mut self, max_keys: usize) -> Self {
         self.max_keys = Some(max_keys);
@@ -213,9 +214,9 @@ impl LimiterBuilder {
             let message = "it is for a Redis store only; memory does not fail";
             return Err(Error::argument("on_store_error", message));
         }
+        let max_keys = check_max_keys(self.max_keys.unwrap_or(DEFAULT_MAX_KEYS))?;
         let buckets = match store.0 {
             Backend::Memory => {
-                let max_keys = check_max_keys(self.max_keys.unwrap_or(DEFAULT_MAX_KEYS))?;
                 let clock = match self.clock {
                     Some(clock) => ProcessClock::Given(clock),
                     None => ProcessClock::Fast(FastClock::new()),
@@ -230,9 +231,10 @@ impl LimiterBuilder {
                 let message = "a shared store has a clock of its own; leave it out";
                 return Err(Error::argument("clock", message));
             }
-            _ if self.max_keys.is_some() || self.on_full.is_some() => {
+            Backend::Shm(_) if self.max_keys.is_some() || self.on_full.is_some() => {
                 let name = if self.max_keys.is_some() { "max_keys" } else { "on_full" };
-                return Err(Error::argument(name, bounded_elsewhere(&store.0)));
+                let message = "write max_keys and on_full into the URL of shm://, which is shared";
+                return Err(Error::argument(name, message));
             }
             Backend::Shm(options) => match fixed {
                 Some(fixed) => Buckets::Fixed(fixed),
@@ -271,13 +273,5 @@ impl LimiterBuilder {
         let (limits, prefix) = (Arc::clone(&limiter.0.limits), limiter.0.prefix.clone());
         let buckets = Buckets::WithoutUnlimited(WithoutUnlimited::new(limiter, tiers));
         Ok(Limiter::new(named, limits, prefix, buckets, None, max_waiting))
-    }
-}
-
-/// Why the room for keys is not an option of a limiter on a shared store.
-fn bounded_elsewhere(store: &Backend) -> &'static str {
-    match store {
-        Backend::Shm(_) => "write max_keys and on_full into the URL of shm://, which is shared",
-        _ => "it is for memory:// only; how much a Redis may hold is set there",
     }
 }
