@@ -12,7 +12,7 @@ from tidegate._calls import calls_of
 from tidegate._charge import AsyncReserving
 from tidegate._clients import async_store
 from tidegate._completions import completions_of, running_loop
-from tidegate._errors import StoreError
+from tidegate._errors import InvalidArgument, StoreError
 from tidegate._tidegate import (
     Decision,
     FakeClock,
@@ -26,6 +26,8 @@ from tidegate._tidegate import (
 )
 
 if TYPE_CHECKING:
+    from typing_extensions import Self
+
     from tidegate._calls import Calls
     from tidegate._tidegate import _AsyncClient, _Check, _Cost, _Key, _Lease, _Seconds
 
@@ -79,6 +81,37 @@ class AsyncLimiter:
             max_waiting=max_waiting,
         )
         self._calls = calls_of(self._limiter)
+
+    @classmethod
+    def of(cls, limiter: Limiter) -> Self:
+        """The asyncio side of an existing `Limiter`: both spend from the same buckets.
+
+        It is for a program that has threads and an event loop, such as a web application with
+        `def` and `async def` endpoints. In memory, two limiters of their own would have a bucket
+        each. Callers that wait in `acquire` stand in one line for each key, whichever side they use.
+        Closing one side closes the other.
+
+        Raises `InvalidArgument` for a limiter over a Redis client of the program's own, which
+        blocks: give each side its own client, and both the same `prefix`.
+
+        >>> import asyncio
+        >>> limiter = Limiter("2/d")
+        >>> limiter.check("user:42").remaining
+        1
+        >>> asyncio.run(AsyncLimiter.of(limiter).check("user:42")).remaining
+        0
+        """
+        if not isinstance(limiter, Limiter):
+            raise TypeError(f"limiter must be a Limiter, not {type(limiter).__name__}")
+        if limiter._transport is not None:
+            raise InvalidArgument(
+                "invalid limiter: its store is a client that blocks, which would stop the event loop; "
+                "make an AsyncLimiter with a client of redis.asyncio and the same prefix"
+            )
+        made = cls.__new__(cls)
+        made._limiter = limiter
+        made._calls = calls_of(limiter)
+        return made
 
     def __reduce__(self) -> tuple[Any, ...]:
         return self._limiter.__reduce__()
