@@ -1,7 +1,8 @@
 /** Starts the WebAssembly module, and reads its memory and its failures. */
 
-import { has_memory as hasMemory, initSync } from './tidegate_wasm.js';
+import { has_memory as hasMemory, initSync, seed } from './tidegate_wasm.js';
 import { StoreError, errorFrom } from './errors.js';
+import { MAX_KEY } from './keys.js';
 
 /** The status of a call or answer of the engine that is a failure. */
 export const FAILED = 0xffff_ffff;
@@ -13,8 +14,21 @@ export const SLOT_WORDS = 15;
 /** The places for the costs of a call: four, and four for what was used beside what was charged. */
 export const COST_PLACES = 8;
 export const ACTUAL_PLACE = 4;
+const MAX_TIERS = 4;
 
 let memory;
+
+/**
+ * Views of the memory through which all engines get keys and costs and give answers. They become empty when
+ * the module's memory grows: `viewBorder` makes new ones.
+ */
+export const border = {
+  key: new Uint8Array(0),
+  keyLengths: new Uint32Array(0),
+  costs: new Float64Array(0),
+  answer: new Float64Array(0),
+  slot: new BigUint64Array(0),
+};
 
 /** Starts the engine's module. The entry point calls it once, before anything of the module is used. */
 export function start(module) {
@@ -24,6 +38,27 @@ export function start(module) {
 /** A view of the module's memory. It becomes empty when that memory grows. */
 export function view(type, pointer, length) {
   return new type(memory.buffer, pointer, length);
+}
+
+/** Makes new views of the border, whose places the engine knows. */
+export function viewBorder(engine) {
+  border.key = view(Uint8Array, engine.key_pointer(), MAX_TIERS * MAX_KEY);
+  border.keyLengths = view(Uint32Array, engine.key_lengths_pointer(), MAX_TIERS);
+  border.costs = view(Float64Array, engine.costs_pointer(), COST_PLACES);
+  border.answer = view(Float64Array, engine.answer_pointer(), 3);
+  border.slot = view(BigUint64Array, engine.slot_pointer(), SLOT_WORDS);
+}
+
+let isSeeded = false;
+
+/**
+ * Seeds the hash of all engines, once, at the first call of any. It cannot be done earlier, because limiters are
+ * made before the first request, and edge runtimes have neither randomness nor a clock until then.
+ */
+export function seedOnce() {
+  if (isSeeded) return;
+  isSeeded = true;
+  seed(...crypto.getRandomValues(new BigUint64Array(2)));
 }
 
 /**

@@ -39,11 +39,23 @@ export class Limit {
   }
 }
 
+// The limits that were read from a text, which does not change: a program that makes a limiter for each of its
+// users reads the same few texts again and again.
+const known = new Map();
+const MAX_KNOWN = 1000;
+
 /** Reads a limit from the grammar's text or from its parts. */
 export function limit(description, options) {
-  return description instanceof Limit && options === undefined
-    ? description
-    : new Limit(description, options);
+  if (options !== undefined) return new Limit(description, options);
+  if (description instanceof Limit) return description;
+  if (typeof description !== 'string') return new Limit(description);
+  let read = known.get(description);
+  if (read === undefined) {
+    read = new Limit(description);
+    if (known.size >= MAX_KNOWN) known.clear();
+    known.set(description, read);
+  }
+  return read;
 }
 
 /** Reads one limit or an array of limits, each in any form, to an array of `Limit`. */

@@ -15,7 +15,7 @@ import {
   splitNanos,
 } from './clock.js';
 import { Decision } from './decision.js';
-import { ACTUAL_PLACE, COST_PLACES, FAILED, SLOT_WORDS, raise, requireMemory, view } from './engine.js';
+import { ACTUAL_PLACE, FAILED, border, raise, requireMemory, seedOnce, viewBorder } from './engine.js';
 import { StoreError } from './errors.js';
 import { MAX_KEY, checkIsBytes, checkKeys, checkWellFormed, ownKeys } from './keys.js';
 import { LineTimer } from './line-timer.js';
@@ -37,20 +37,10 @@ export class MemoryBuckets {
   #clock;
   #monotonic;
   #started = false;
-  // Views of the engine's memory. They become empty when that memory grows.
-  #key;
-  #keyLengths;
-  #costs;
-  #answer;
-  #slot;
   // The counts of the last time that they were read, for a closed limiter.
   #pressure;
-  #waiters = new Waiters();
-  // The callers that wait, by the number of their call.
-  #calls = new Map();
-  #lastCall = 0;
-  #hasLines = false;
-  #lineTimer = new LineTimer(() => this.#tick());
+  // The callers that wait; nothing before the first.
+  #lines;
 
   constructor(limits, { clock, maxWaiting = DEFAULT_MAX_WAITING, maxKeys = DEFAULT_MAX_KEYS, onFull }) {
     this.#limits = limits;
@@ -59,7 +49,6 @@ export class MemoryBuckets {
     // A clock of the caller's may go at any pace, and timers cannot follow it.
     this.#engine = new Engine(limits.join('\n'), maxWaiting, clock !== undefined, maxKeys, onFull === 'deny');
     raise(this.#engine);
-    this.#viewEngine();
   }
 
   /** These buckets, which can answer without a promise. */
@@ -95,8 +84,8 @@ export class MemoryBuckets {
     const length = typeof key === 'string' ? this.#writeString(key) : this.#writeOther(key);
     const status = this.#engine.check(length, millis, nanos, typeof cost === 'number' ? cost : this.#writeCosts(cost));
     if (status === FAILED) raise(this.#engine);
-    if (this.#answer.length === 0) this.#viewEngine();
-    const answer = this.#answer;
+    if (border.answer.length === 0) viewBorder(this.#engine);
+    const { answer } = border;
     return new Decision(
       (status & 1) === 1,
       this.#limits[status >>> 1],
@@ -134,7 +123,7 @@ export class MemoryBuckets {
     const status = this.#engine.reserve(this.#write(key), ...now, this.#pass(cost), ...splitMillis(maxWaitMs));
     const decision = this.#decision(status);
     if (!decision.allowed) return { decision, cost, tier: status >>> 1 };
-    const words = this.#slot.slice();
+    const words = border.slot.slice();
     const [delay] = words;
     return { decision, cost, key: ownKeys(key), delayMs: ceilMillis(delay), words, due: this.#due(now, delay) };
   }
@@ -144,7 +133,7 @@ export class MemoryBuckets {
    * otherwise by promise. With a FakeClock it moves the clock to the slot instead.
    */
   acquire(key, cost, timeoutMs, signal) {
-    if (this.#clock === undefined && this.#waiters.size === 0) {
+    if (this.#clock === undefined && (this.#lines === undefined || this.#lines.waiters.size === 0)) {
       const decision = this.check(key, cost);
       if (decision.allowed) return decision;
     }
@@ -171,8 +160,8 @@ export class MemoryBuckets {
   cancel({ key, words, due }) {
     const now = this.#now();
     const length = this.#write(key);
-    this.#slot.set(words);
-    this.#slot[0] = typeof due === 'number' ? nanosUntil(due) : 0n;
+    border.slot.set(words);
+    border.slot[0] = typeof due === 'number' ? nanosUntil(due) : 0n;
     const restored = this.#engine.cancel(length, ...now);
     if (restored === FAILED) raise(this.#engine);
     this.#settleLines(now);
@@ -212,10 +201,11 @@ export class MemoryBuckets {
     this.#engine.free();
     this.#engine = undefined;
     this.#started = false;
-    this.#lineTimer.set(undefined);
-    this.#hasLines = false;
-    this.#calls.clear();
-    this.#waiters.failAll(closedError());
+    const lines = this.#lines;
+    if (lines === undefined) return;
+    this.#lines = undefined;
+    lines.timer.set(undefined);
+    lines.waiters.failAll(closedError());
   }
 
   #acquireInFakeTime(key, cost, timeoutMs) {
@@ -229,9 +219,10 @@ export class MemoryBuckets {
     const now = this.#now();
     throwIfAborted(signal);
     requireMemory();
-    return this.#waiters.add({ key: ownKeys(key), timeoutMs, signal }, (waiter) => {
-      const call = (this.#lastCall + 1) >>> 0;
-      this.#lastCall = call;
+    this.#lines ??= new Lines(() => this.#tick());
+    const lines = this.#lines;
+    return lines.waiters.add({ key: ownKeys(key), timeoutMs, signal }, (waiter) => {
+      const call = lines.nextCall();
       const line = this.#engine.arrive(
         this.#write(key),
         ...now,
@@ -240,16 +231,16 @@ export class MemoryBuckets {
         call,
       );
       if (line === FAILED) raise(this.#engine);
-      this.#calls.set(call, waiter);
-      this.#hasLines = true;
+      lines.calls.set(call, waiter);
+      lines.isActive = true;
       this.#settleLines(now);
       return () => this.#leave(line, call);
     });
   }
 
   #leave(line, call) {
-    this.#calls.delete(call);
     if (this.#engine === undefined) return;
+    this.#lines.calls.delete(call);
     const now = this.#now();
     this.#engine.leave(line, ...now, call);
     this.#settleLines(now);
@@ -264,11 +255,12 @@ export class MemoryBuckets {
 
   // Answers the callers whose tokens have come, and sets the timer for the next.
   #settleLines(now) {
-    if (!this.#hasLines) return;
+    const lines = this.#lines;
+    if (lines === undefined || !lines.isActive) return;
     const engine = this.#engine;
     for (let call = engine.take_answer(); call !== undefined; call = engine.take_answer()) {
-      const waiter = this.#calls.get(call);
-      this.#calls.delete(call);
+      const waiter = lines.calls.get(call);
+      lines.calls.delete(call);
       const status = engine.answer_status();
       try {
         waiter?.answer(this.#decision(status), status >>> 1);
@@ -277,8 +269,8 @@ export class MemoryBuckets {
       }
     }
     const due = engine.due_in(...now);
-    this.#hasLines = due !== undefined;
-    this.#lineTimer.set(due, this.#waiters.size > 0);
+    lines.isActive = due !== undefined;
+    lines.timer.set(due, lines.waiters.size > 0);
   }
 
   // The decision of an operation that may have changed what those who wait have to wait for.
@@ -288,12 +280,11 @@ export class MemoryBuckets {
     return decision;
   }
 
-  // Seeds the engine and starts the clock. The constructor cannot do it, because limiters are made
-  // before the first request, and edge runtimes have neither randomness nor a clock until then.
+  // Seeds the hash and starts the clock, at the first call.
   #start() {
     if (this.#engine === undefined) throw closedError();
-    const [seed0, seed1] = crypto.getRandomValues(new BigUint64Array(2));
-    this.#engine.seed(seed0, seed1);
+    seedOnce();
+    if (border.key.length === 0) viewBorder(this.#engine);
     this.#monotonic = new MonotonicClock();
     this.#started = true;
   }
@@ -317,18 +308,9 @@ export class MemoryBuckets {
 
   #decision(status) {
     if (status === FAILED) raise(this.#engine);
-    if (this.#answer.length === 0) this.#viewEngine();
-    const [remaining, retryAfterMs, resetAfterMs] = this.#answer;
+    if (border.answer.length === 0) viewBorder(this.#engine);
+    const [remaining, retryAfterMs, resetAfterMs] = border.answer;
     return new Decision((status & 1) === 1, this.#limits[status >>> 1], remaining, retryAfterMs, resetAfterMs, 'memory');
-  }
-
-  #viewEngine() {
-    const engine = this.#engine;
-    this.#key = view(Uint8Array, engine.key_pointer(), this.#limits.length * MAX_KEY);
-    this.#keyLengths = view(Uint32Array, engine.key_lengths_pointer(), this.#limits.length);
-    this.#costs = view(Float64Array, engine.costs_pointer(), COST_PLACES);
-    this.#answer = view(Float64Array, engine.answer_pointer(), 3);
-    this.#slot = view(BigUint64Array, engine.slot_pointer(), SLOT_WORDS);
   }
 
   // A cost as the engine takes it.
@@ -338,8 +320,8 @@ export class MemoryBuckets {
 
   // Writes one cost for each limit to where the engine reads them, and returns what stands for them.
   #writeCosts(costs, place = 0) {
-    if (this.#costs.length === 0) this.#viewEngine();
-    this.#costs.set(costs, place);
+    if (border.costs.length === 0) viewBorder(this.#engine);
+    border.costs.set(costs, place);
     return -costs.length;
   }
 
@@ -351,8 +333,8 @@ export class MemoryBuckets {
   #writeString(key) {
     const { length } = key;
     if (length > MAX_KEY) return this.#encode(key);
-    if (this.#key.length === 0) this.#viewEngine();
-    const bytes = this.#key;
+    if (border.key.length === 0) viewBorder(this.#engine);
+    const bytes = border.key;
     for (let at = 0; at < length; at++) {
       const unit = key.charCodeAt(at);
       if (unit > 0x7f) return this.#encode(key);
@@ -364,15 +346,15 @@ export class MemoryBuckets {
   #encode(key) {
     checkWellFormed(key);
     if (key.length > MAX_KEY) return this.#writeBytes(encoder.encode(key));
-    const { read, written } = encoder.encodeInto(key, this.#key.subarray(0, MAX_KEY));
+    const { read, written } = encoder.encodeInto(key, border.key.subarray(0, MAX_KEY));
     return read < key.length ? this.#writeBytes(encoder.encode(key)) : written;
   }
 
   #writeBytes(key) {
     const bytes = boundedKey(key);
     // The engine's memory may have grown.
-    if (this.#key.length === 0) this.#viewEngine();
-    this.#key.set(bytes);
+    if (border.key.length === 0) viewBorder(this.#engine);
+    border.key.set(bytes);
     return bytes.length;
   }
 
@@ -385,12 +367,31 @@ export class MemoryBuckets {
   #writeEach(keys) {
     checkKeys(keys, this.#limits.length);
     const all = keys.map((key) => boundedKey(typeof key === 'string' ? encoder.encode(key) : key));
-    if (this.#key.length === 0) this.#viewEngine();
+    if (border.key.length === 0) viewBorder(this.#engine);
     all.forEach((bytes, tier) => {
-      this.#key.set(bytes, tier * MAX_KEY);
-      this.#keyLengths[tier] = bytes.length;
+      border.key.set(bytes, tier * MAX_KEY);
+      border.keyLengths[tier] = bytes.length;
     });
     return ONE_FOR_EACH;
+  }
+}
+
+/** The callers of one limiter that wait. */
+class Lines {
+  waiters = new Waiters();
+  /** The waiters by the number of their call. */
+  calls = new Map();
+  /** Whether the engine has lines. */
+  isActive = false;
+  #lastCall = 0;
+
+  constructor(tick) {
+    this.timer = new LineTimer(tick);
+  }
+
+  nextCall() {
+    this.#lastCall = (this.#lastCall + 1) >>> 0;
+    return this.#lastCall;
   }
 }
 

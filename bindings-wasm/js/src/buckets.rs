@@ -6,9 +6,10 @@ use foldhash::SharedSeed;
 use foldhash::quality::FoldHasher;
 use tidegate_core::{
     Clock, Cost, Decision, Error, Limit, MAX_TIERS, OnFull, Operation, Outcome, Table,
-    apply_tables, check_tables,
+    apply_tables, check_table,
 };
 
+use crate::border::Border;
 use crate::key_room::Keys;
 use crate::room::Room;
 
@@ -21,12 +22,11 @@ pub(crate) struct Buckets {
     /// The slots of one table for each limit.
     rooms: Box<[Room]>,
     on_full: OnFull,
-    seed: Seed,
+    border: &'static Border,
 }
 
 /// The random key of the hash. Bucket keys come from outside, and the hash is keyed so that nobody
 /// can choose keys that share a bucket or crowd a window.
-#[derive(Clone)]
 pub(crate) struct Seed {
     shared: SharedSeed,
     own: u64,
@@ -38,12 +38,7 @@ struct At(u64);
 impl Buckets {
     pub(crate) fn new(limits: &[Limit], max_keys: usize, on_full: OnFull) -> Self {
         let rooms = limits.iter().map(|_| Room::new(max_keys)).collect();
-        Self { limits: limits.into(), rooms, on_full, seed: Seed::new(0, 0) }
-    }
-
-    /// Sets the key of the hash. Buckets that exist are not found any more.
-    pub(crate) fn seed(&mut self, seed: Seed) {
-        self.seed = seed;
+        Self { limits: limits.into(), rooms, on_full, border: Border::of_the_module() }
     }
 
     pub(crate) fn evicted(&self) -> u64 {
@@ -55,12 +50,20 @@ impl Buckets {
     }
 
     /// Checks one key.
+    // Only the check of one limit is written out. Others go by the path of all operations, which keeps
+    // the module small.
     #[inline]
     pub(crate) fn check(&self, key: &[u8], now: u64, cost: Cost) -> Result<Decision, Error> {
-        let fingerprints = [self.seed.fingerprint(key); MAX_TIERS];
-        self.with_tables(&fingerprints, |tables, fingerprints| {
-            check_tables(tables, &self.limits, fingerprints, &At(now), cost)
-        })
+        let ([room], [limit], Some(cost)) = (&*self.rooms, &*self.limits, cost.uniform()) else {
+            return match self.apply(&Keys::One(key), now, Operation::Check { cost })? {
+                Outcome::Decision(decision) => Ok(decision),
+                Outcome::Reserved(_) | Outcome::Cancelled(_) => {
+                    Err(Error::TierCount { count: self.limits.len() })
+                }
+            };
+        };
+        let fingerprint = self.border.seed.borrow().fingerprint(key);
+        check_table(&self.table(room), limit, fingerprint, now, cost)
     }
 
     /// Runs any operation.
@@ -71,30 +74,19 @@ impl Buckets {
         now: u64,
         operation: Operation,
     ) -> Result<Outcome, Error> {
+        let seed = self.border.seed.borrow();
         let fingerprints = match keys {
-            Keys::One(key) => [self.seed.fingerprint(key); MAX_TIERS],
+            Keys::One(key) => [seed.fingerprint(key); MAX_TIERS],
             // The rotation keeps these buckets apart from those under one key.
-            Keys::Each(keys) => keys.map(|key| self.seed.fingerprint(key).rotate_left(32)),
+            Keys::Each(keys) => keys.map(|key| seed.fingerprint(key).rotate_left(32)),
         };
-        self.with_tables(&fingerprints, |tables, fingerprints| {
-            apply_tables(tables, &self.limits, fingerprints, &At(now), operation)
-        })
-    }
-
-    #[inline(always)]
-    fn with_tables<R>(
-        &self,
-        fingerprints: &[u64; MAX_TIERS],
-        run: impl FnOnce(&[Table<'_, Room>], &[u64]) -> R,
-    ) -> R {
-        let fingerprints = fingerprints.get(..self.rooms.len()).unwrap_or(fingerprints);
-        match &*self.rooms {
-            [a] => run(&[self.table(a)], fingerprints),
-            [a, b] => run(&[a, b].map(|room| self.table(room)), fingerprints),
-            [a, b, c] => run(&[a, b, c].map(|room| self.table(room)), fingerprints),
-            [a, b, c, d] => run(&[a, b, c, d].map(|room| self.table(room)), fingerprints),
-            _ => run(&[], fingerprints),
-        }
+        let Some(first) = self.rooms.first() else {
+            return Err(Error::TierCount { count: 0 });
+        };
+        let count = self.rooms.len().min(MAX_TIERS);
+        let tables: [_; MAX_TIERS] =
+            core::array::from_fn(|tier| self.table(self.rooms.get(tier).unwrap_or(first)));
+        apply_tables(&tables[..count], &self.limits, &fingerprints[..count], &At(now), operation)
     }
 
     #[inline]
@@ -113,6 +105,12 @@ impl Seed {
         let mut hasher = FoldHasher::with_seed(self.own, &self.shared);
         hasher.write(key);
         hasher.finish()
+    }
+}
+
+impl Default for Seed {
+    fn default() -> Self {
+        Self::new(0, 0)
     }
 }
 

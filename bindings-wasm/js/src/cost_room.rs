@@ -2,12 +2,14 @@
 
 use tidegate_core::{BucketTiers, Cost, MAX_TIERS};
 
+use crate::border::Border;
+
 /// Room for the costs of a call, of which a settlement has two.
 ///
 /// A cost crosses the border as one number: itself if it is for every limit. Otherwise it is the
 /// negated count of numbers that have been written here.
 pub(crate) struct CostRoom {
-    numbers: Box<[f64; 2 * MAX_TIERS]>,
+    border: &'static Border,
     tiers: BucketTiers,
     /// The number of all limits.
     limits: usize,
@@ -16,11 +18,11 @@ pub(crate) struct CostRoom {
 impl CostRoom {
     /// `tiers` are the limits that have buckets: only their costs are read.
     pub(crate) fn new(limits: usize, tiers: BucketTiers) -> Self {
-        Self { numbers: Box::default(), tiers, limits }
+        Self { border: Border::of_the_module(), tiers, limits }
     }
 
-    pub(crate) const fn pointer(&self) -> *const f64 {
-        self.numbers.as_ptr()
+    pub(crate) fn pointer(&self) -> *const f64 {
+        self.border.costs.borrow().as_ptr()
     }
 
     /// The cost of a call.
@@ -37,7 +39,8 @@ impl CostRoom {
     #[cold]
     fn each(&self, from: usize, number: f64) -> Cost {
         let count = -number as usize;
-        let written = self.numbers.iter().skip(from).take(count.min(MAX_TIERS));
+        let written = self.border.costs.borrow();
+        let written = written.iter().skip(from).take(count.min(MAX_TIERS));
         let numbers: Vec<u64> = written.map(|tokens| *tokens as u64).collect();
         let cost = Cost::each(&numbers).unwrap_or_default();
         // The operation refuses another number of costs than of limits.

@@ -9,6 +9,7 @@ use tidegate_core::{
 use tidegate_protocol::{Host as _, Line, LineOptions, Waiting};
 use wasm_bindgen::prelude::wasm_bindgen;
 
+use crate::border::Border;
 use crate::buckets::{Buckets, Seed};
 use crate::cost_room::CostRoom;
 use crate::failure::Failure;
@@ -25,8 +26,8 @@ pub(crate) const FAILED: u32 = u32::MAX;
 ///
 /// JavaScript writes a key to [`key_pointer`](Self::key_pointer), calls an operation and reads the
 /// decision at [`answer_pointer`](Self::answer_pointer). Only numbers cross the border, which costs
-/// a few nanoseconds; a string or an object would cost a hundred. The addresses stay the same for as
-/// long as the engine lives.
+/// a few nanoseconds; a string or an object would cost a hundred. The addresses are the same for all
+/// engines, and never change.
 ///
 /// In every operation `key_length` is the length of the key in bytes, or `0xffff_ffff` if one key
 /// per limit has been written. `millis` and `nanos` are a time: milliseconds, and the nanoseconds beyond them.
@@ -43,8 +44,7 @@ pub struct Engine {
     buckets: Buckets,
     keys: KeyRoom,
     costs: CostRoom,
-    answer: Box<Answer>,
-    slot: Box<Slot>,
+    border: &'static Border,
     failure: Option<Failure>,
     lines: Lines,
     /// The answers to callers that wait, each with the number of its call.
@@ -138,7 +138,7 @@ impl Slot {
 #[wasm_bindgen]
 impl Engine {
     /// An engine for these limits, given as canonical texts, one per line. Check for
-    /// [`take_failure`](Self::take_failure), then [`seed`](Self::seed) it before use.
+    /// [`take_failure`](Self::take_failure) before use.
     ///
     /// Failures are kept, not thrown, here and in all operations: a module that never handles
     /// JavaScript objects needs no table of references to them.
@@ -177,17 +177,9 @@ impl Engine {
             limits,
             tiers,
             fixed: Fixed::new(&all),
-            answer: Box::default(),
-            slot: Box::default(),
+            border: Border::of_the_module(),
             failure,
         }
-    }
-
-    /// Sets the random key of the hash of bucket keys, before the first of them. This is not part of
-    /// the constructor, because some hosts have neither randomness nor a clock before the first
-    /// request.
-    pub fn seed(&mut self, seed0: u64, seed1: u64) {
-        self.buckets.seed(Seed::new(seed0, seed1));
     }
 
     /// The address at which keys are to be written: 1024 bytes for each limit.
@@ -211,13 +203,13 @@ impl Engine {
     /// The address of the last decision: `remaining`, `retry_after_ms` and `reset_after_ms` as
     /// doubles, then `retry_after` and `reset_after` as 64-bit integers of nanoseconds.
     pub fn answer_pointer(&self) -> *const f64 {
-        (&raw const *self.answer).cast()
+        (&raw const *self.border.answer.borrow()).cast()
     }
 
     /// The address of the last reservation: fifteen 64-bit integers, of which the first is its delay
     /// in nanoseconds.
     pub fn slot_pointer(&self) -> *const u64 {
-        (&raw const *self.slot).cast()
+        (&raw const *self.border.slot.borrow()).cast()
     }
 
     /// Spends `cost` tokens if every limit allows.
@@ -226,7 +218,8 @@ impl Engine {
         if key_length == ONE_FOR_EACH || self.fixed.is_some() {
             return self.run(key_length, now, Operation::Check { cost });
         }
-        match self.buckets.check(self.keys.one(key_length), now, cost) {
+        let decision = self.keys.with_one(key_length, |key| self.buckets.check(key, now, cost));
+        match decision {
             Ok(decision) => self.say(&decision),
             Err(error) => self.fail(error.into()),
         }
@@ -270,7 +263,11 @@ impl Engine {
     /// [`slot_pointer`](Self::slot_pointer), with the delay that is left, to those who wait or to
     /// the bucket. Returns 1 if all of it came back, 0 if not.
     pub fn cancel(&mut self, key_length: usize, millis: f64, nanos: u32) -> u32 {
-        let (now, delay, charge) = (in_nanos(millis, nanos), self.slot.delay, self.slot.charge());
+        let now = in_nanos(millis, nanos);
+        let (delay, charge) = {
+            let slot = self.border.slot.borrow();
+            (slot.delay, slot.charge())
+        };
         if let Some(number) = self.line_of(key_length)
             && self.feed(number, now, |line, at| line.adopt(at, delay, charge.cost, charge))
         {
@@ -346,7 +343,7 @@ impl Engine {
             return self.fail(error.into());
         }
         let max_wait = in_nanos(max_wait_millis, max_wait_nanos);
-        let (keys, at) = (self.keys.keys(key_length).to_owned(), self.line_time(now));
+        let (keys, at) = (self.keys.owned(key_length), self.line_time(now));
         let number = self.lines.arrive(keys, at, cost, max_wait, call);
         self.take_steps(number, now);
         number
@@ -395,7 +392,7 @@ impl Engine {
     /// The callers that wait for the key: their number, the tokens that they wait for, and the
     /// milliseconds until the last of them is served.
     pub fn waiting(&self, key_length: usize, millis: f64, nanos: u32) -> Vec<f64> {
-        let keys = self.keys.keys(key_length).to_owned();
+        let keys = self.keys.owned(key_length);
         numbers_of(self.lines.waiting(&keys, self.line_time(in_nanos(millis, nanos))))
     }
 
@@ -413,6 +410,14 @@ impl Engine {
     pub fn denied(&self) -> f64 {
         self.buckets.denied() as f64
     }
+}
+
+/// Sets the random key of the hash of bucket keys, before the first of them. The module does not do it
+/// when it starts, because some hosts have neither randomness nor a clock before the first request.
+#[wasm_bindgen]
+#[allow(unreachable_pub, reason = "an export of the module")]
+pub fn seed(shared: u64, own: u64) {
+    Border::of_the_module().seed.replace(Seed::new(shared, own));
 }
 
 /// Whether there is memory for another limiter, or another call that waits. JavaScript asks before it
@@ -436,7 +441,7 @@ impl Engine {
                 self.say(&decision)
             }
             Ok(Outcome::Reserved(Reserved::Slot(slot))) => {
-                *self.slot = Slot::from(slot);
+                self.border.slot.replace(Slot::from(slot));
                 self.say(&slot.decision)
             }
             Ok(Outcome::Cancelled(all)) => all.into(),
@@ -455,7 +460,7 @@ impl Engine {
             Some(number) => self.share_returned(number, now, operation),
             None => operation,
         };
-        let outcome = self.buckets.apply(&self.keys.keys(key_length), now, operation);
+        let outcome = self.keys.with(key_length, |keys| self.buckets.apply(keys, now, operation));
         if let (Some(number), Ok(_)) = (number, &outcome) {
             self.tell_line(number, now, operation);
         }
@@ -467,7 +472,7 @@ impl Engine {
         if self.lines.is_empty() {
             return None;
         }
-        self.lines.find(&self.keys.keys(key_length).to_owned())
+        self.lines.find(&self.keys.owned(key_length))
     }
 
     /// The time of the lines at a time of the operations. It is the same if it can be, so that a
@@ -525,8 +530,8 @@ impl Engine {
         }
     }
 
-    fn say(&mut self, decision: &Decision) -> u32 {
-        *self.answer = Answer::of(decision);
+    fn say(&self, decision: &Decision) -> u32 {
+        self.border.answer.replace(Answer::of(decision));
         status(&Decision { tier: self.tiers.place(decision.tier), ..*decision })
     }
 

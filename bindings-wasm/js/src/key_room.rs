@@ -4,6 +4,8 @@ use tidegate_core::{BucketTiers, MAX_KEY, MAX_TIERS, StoredKey};
 use tidegate_protocol::RedisKeys;
 use wasm_bindgen::prelude::wasm_bindgen;
 
+use crate::border::Border;
+
 /// The key length that says that there is one key per limit.
 pub(crate) const ONE_FOR_EACH: usize = usize::MAX;
 
@@ -46,55 +48,69 @@ impl<'k> Keys<'k> {
     }
 }
 
-/// The memory into which JavaScript writes the keys of a call. It does not move.
+/// Reads the keys of a call from where JavaScript has written them.
 ///
 /// A key for all tiers stands at the beginning. If there is one key per limit, each begins `MAX_KEY`
-/// bytes after the one before it, and `lengths` has their lengths.
+/// bytes after the one before it, and their lengths are beside them.
 pub(crate) struct KeyRoom {
-    bytes: Box<[u8]>,
-    lengths: Box<[u32; MAX_TIERS]>,
+    border: &'static Border,
+    limits: usize,
     tiers: BucketTiers,
 }
 
 impl KeyRoom {
     /// The room for keys of `limits` limits, of which those of `tiers` have buckets.
     pub(crate) fn new(limits: usize, tiers: BucketTiers) -> Self {
-        Self { bytes: vec![0; limits * MAX_KEY].into(), lengths: Box::default(), tiers }
+        Self { border: Border::of_the_module(), limits, tiers }
     }
 
     /// The address at which the first key is to be written.
     pub(crate) fn bytes_pointer(&self) -> *const u8 {
-        self.bytes.as_ptr()
+        self.border.keys.borrow().0.as_ptr()
     }
 
     /// The address at which the lengths are to be written.
     pub(crate) fn lengths_pointer(&self) -> *const u32 {
-        self.lengths.as_ptr()
+        self.border.key_lengths.borrow().as_ptr()
     }
 
-    /// The key for all tiers, of `length` bytes.
-    pub(crate) fn one(&self, length: usize) -> &[u8] {
-        self.bytes.get(..length).unwrap_or(&[])
+    /// What `read` makes of the key for all tiers, of `length` bytes.
+    #[inline]
+    pub(crate) fn with_one<R>(&self, length: usize, read: impl FnOnce(&[u8]) -> R) -> R {
+        read(one(&self.border.keys.borrow().0, length))
     }
 
-    /// The keys of a call. `length` is that of the key for all tiers, or [`ONE_FOR_EACH`]; the keys of limits without a bucket are left out. If there is only
-    /// one tier, its key is a key for all tiers.
-    pub(crate) fn keys(&self, length: usize) -> Keys<'_> {
+    /// What `read` makes of the keys of a call. `length` is that of the key for all tiers, or
+    /// [`ONE_FOR_EACH`]; the keys of limits without a bucket are left out. If there is only one tier,
+    /// its key is a key for all tiers.
+    pub(crate) fn with<R>(&self, length: usize, read: impl FnOnce(&Keys<'_>) -> R) -> R {
+        let bytes = &self.border.keys.borrow().0;
         if length != ONE_FOR_EACH {
-            return Keys::One(self.one(length));
+            return read(&Keys::One(one(bytes, length)));
         }
-        if self.bytes.len() == MAX_KEY {
-            return Keys::One(self.one(self.lengths[0] as usize));
+        let lengths = *self.border.key_lengths.borrow();
+        if self.limits == 1 {
+            return read(&Keys::One(one(bytes, lengths[0] as usize)));
         }
         let mut keys: [&[u8]; MAX_TIERS] = Default::default();
-        let rooms = self.bytes.chunks(MAX_KEY).zip(*self.lengths);
+        let rooms = bytes.chunks(MAX_KEY).zip(lengths).take(self.limits);
         for (key, (room, length)) in keys.iter_mut().zip(rooms) {
-            *key = room.get(..length as usize).unwrap_or(&[]);
+            *key = one(room, length as usize);
         }
         let mut picked: [&[u8]; MAX_TIERS] = Default::default();
         for (place, key) in picked.iter_mut().zip(self.tiers.pick(&keys)) {
             *place = key;
         }
-        if self.tiers.count() == 1 { Keys::One(picked[0]) } else { Keys::Each(picked) }
+        let is_one = self.tiers.count() == 1;
+        read(&if is_one { Keys::One(picked[0]) } else { Keys::Each(picked) })
     }
+
+    /// A copy of the keys of a call, to be kept.
+    pub(crate) fn owned(&self, length: usize) -> RedisKeys {
+        self.with(length, |keys| keys.to_owned())
+    }
+}
+
+fn one(bytes: &[u8], length: usize) -> &[u8] {
+    bytes.get(..length).unwrap_or(&[])
 }

@@ -8,6 +8,7 @@
 #![cfg_attr(not(test), warn(clippy::disallowed_methods, clippy::disallowed_types))]
 
 mod batch;
+mod border;
 mod buckets;
 mod client;
 mod completion;

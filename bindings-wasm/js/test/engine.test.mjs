@@ -6,11 +6,13 @@ import { test } from 'node:test';
 import '../dist/index.js';
 
 import { view } from '../dist/engine.js';
-import { Engine } from '../dist/tidegate_wasm.js';
+import { Engine, seed } from '../dist/tidegate_wasm.js';
 import { nonEmpty, readOperations, readVectors } from './conformance.mjs';
 
 const NANOS_PER_MILLI = 1_000_000n;
 const SECOND = 1_000_000_000n;
+
+seed(1n, 2n);
 
 for (const trace of nonEmpty(readVectors('decide.json').traces)) {
   test(`decide.json to the nanosecond: ${trace.name}`, () => {
@@ -111,7 +113,6 @@ function newEngine(...given) {
   const { maxKeys = 1_000_000, deniesWhenFull = false } = typeof given[0] === 'object' ? given.shift() : {};
   const engine = new Engine(given.join('\n'), 10_000, false, maxKeys, deniesWhenFull);
   assert.equal(engine.take_failure(), undefined);
-  engine.seed(1n, 2n);
   return engine;
 }
 

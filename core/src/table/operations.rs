@@ -52,21 +52,21 @@ pub fn apply_tables<S: Segments + ?Sized>(
         }
         Operation::Settle { charged, actual } => {
             check_costs_count(limits, &[&charged, &actual])?;
-            call.change_each(|tier, limit, cell| {
+            call.change_each(&|tier, limit, cell| {
                 settle_bucket(limit, cell, now, charged.of_tier(tier), actual.of_tier(tier))
             })
         }
         Operation::Credit { tokens } => {
             check_costs_count(limits, &[&tokens])?;
-            call.change_each(|tier, limit, cell| {
+            call.change_each(&|tier, limit, cell| {
                 credit_bucket(limit, cell, now, tokens.of_tier(tier))
             })
         }
         Operation::Hold { wait } => {
-            call.change_each(|_, limit, cell| hold_bucket(limit, cell, now, wait))
+            call.change_each(&|_, limit, cell| hold_bucket(limit, cell, now, wait))
         }
         Operation::Reset => {
-            call.change_each(|_, limit, cell| cell.min(limit.timeline().position(now)))
+            call.change_each(&|_, limit, cell| cell.min(limit.timeline().position(now)))
         }
     };
     decision.map(Outcome::Decision)
@@ -115,7 +115,8 @@ impl<'a, 's, S: Segments + ?Sized> Call<'a, 's, S> {
 
 impl<S: Segments + ?Sized> Call<'_, '_, S> {
     /// Replaces each bucket's cell, and answers what the buckets hold afterwards.
-    fn change_each(&self, next: impl Fn(usize, &Limit, u64) -> u64) -> Result<Decision, Error> {
+    // One copy serves four operations, which keeps a WebAssembly module small.
+    fn change_each(&self, next: &dyn Fn(usize, &Limit, u64) -> u64) -> Result<Decision, Error> {
         let mut binding: Option<Decision> = None;
         for (index, tier) in self.tiers() {
             let position = tier.limit.timeline().position(self.now);
