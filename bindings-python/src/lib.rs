@@ -11,6 +11,7 @@ mod decision;
 mod errors;
 mod limit;
 mod limiter;
+mod limits;
 mod outcome;
 mod pressure;
 mod reservation;
@@ -43,6 +44,8 @@ mod _tidegate {
     use crate::limit::Limit;
     #[pymodule_export]
     use crate::limiter::Limiter;
+    #[pymodule_export]
+    use crate::limits::Limits;
     #[pymodule_export]
     use crate::pressure::Pressure;
     #[pymodule_export]

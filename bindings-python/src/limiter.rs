@@ -1,12 +1,14 @@
 //! `Limiter`: the methods for threads, and what `AsyncLimiter` needs of it.
 
+use core::mem;
 use core::time::Duration;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyTuple};
-use tidegate::bindings::{CancelOnDrop, decision};
+use tidegate::bindings::{CancelOnDrop, PerProcess, decision, generation, lock::Mutex};
 use tidegate::{Cost, Error, LeaseOptions, ManualClock, OnFull, OnStoreError, Operation};
 
 use crate::arguments::{
@@ -18,6 +20,7 @@ use crate::clients::ClientConnection;
 use crate::decision::Decision;
 use crate::errors::{exception, rate_limited};
 use crate::limit::Limit;
+use crate::limits::limits;
 use crate::pressure::Pressure;
 use crate::reservation::Reservation;
 use crate::seconds::saturating_nanos;
@@ -28,6 +31,8 @@ const NO_PICKLE: &str = "a limiter is neither pickled nor copied: its buckets or
     make one in each process with the same arguments, and with a store that they share, such as \
     \"shm://name\" or \"redis://host\"";
 
+/// How many limiters for limits of calls are kept; when there are more, all are made anew.
+const MAX_PLANS: usize = 1024;
 /// The cost of a call that names none.
 const ONE: Cost = Cost::same(1);
 
@@ -84,6 +89,8 @@ pub(crate) struct Limiter {
     clock: Option<Arc<ManualClock>>,
     /// The connection of the client that the program has brought, if it has.
     connection: Option<Py<ClientConnection>>,
+    /// The limiters for limits of calls that were used last.
+    plans: PerProcess<Mutex<HashMap<tidegate::Limits, Py<Self>>>>,
 }
 
 #[pymethods]
@@ -166,10 +173,7 @@ impl Limiter {
             builder = builder.max_waiting(max_waiting);
         }
         let limiter = builder.build().map_err(|error| exception(py, &error))?;
-        let named = limiter.limits();
-        let names = named.iter().map(|named| PyString::new(py, &named.name).unbind()).collect();
-        let limits = PyTuple::new(py, named.iter().cloned().map(Limit))?.unbind();
-        Ok(Self { limiter, limits, names, clock, connection })
+        Self::of(py, limiter, clock, connection)
     }
 
     fn __reduce__(&self) -> PyResult<()> {
@@ -216,6 +220,13 @@ impl Limiter {
     /// sequence of one such number for each limit; a cost of 0 looks without spending, and peek
     /// answers for any cost without spending.
     ///
+    /// `limits` are those of this call instead of the limiter's own, a customer's plan, say: Limits, a
+    /// Limit, a text, or a sequence of these. Prefix and key alone tell which bucket it is, so a key
+    /// has one bucket under all limits. When they change, what it owes stays the same in whole
+    /// tokens, rounded up. Calls with limits of their own are not leased, and shm:// takes none. Every
+    /// method on a key takes `limits`; a charge is settled or credited under the limits it was made
+    /// with.
+    ///
     /// Raises InvalidArgument, CostTooLarge for a cost above a limit's burst, and on Redis
     /// StoreError, StoreTimeout or CorruptBucket. After StoreTimeout the cost may or may not have
     /// been charged.
@@ -228,12 +239,19 @@ impl Limiter {
     /// >>> model = Limiter("60/min", "90000/min")
     /// >>> model.check("user:1", [1, 1500]).allowed  # one request and 1500 tokens, or neither
     /// True
-    #[pyo3(signature = (key, cost=ONE), text_signature = "($self, key, cost=1)")]
+    #[pyo3(
+        signature = (key, cost=ONE, *, limits=None),
+        text_signature = "($self, key, cost=1, *, limits=None)"
+    )]
     fn check(
         &self,
         key: &Bound<'_, PyAny>,
         #[pyo3(from_py_with = cost)] cost: Cost,
+        #[pyo3(from_py_with = limits)] limits: Option<tidegate::Limits>,
     ) -> PyResult<Decision> {
+        if let Some(limits) = limits {
+            return self.under(key.py(), &limits)?.get().check(key, cost, None);
+        }
         // In memory, the decision goes straight to Python: handing it on costs a tenth of the call.
         let keys = match one_key(key.as_borrowed())? {
             Some(key_bytes) => {
@@ -259,7 +277,16 @@ impl Limiter {
     /// >>> decisions = Limiter("10/s").check_many(["a", ("a", 9), ("a", 1)])
     /// >>> [decision.allowed for decision in decisions]
     /// [True, True, False]
-    fn check_many(&self, py: Python<'_>, checks: Checks<'_>) -> PyResult<Vec<Decision>> {
+    #[pyo3(signature = (checks, *, limits=None), text_signature = "($self, checks, *, limits=None)")]
+    fn check_many(
+        &self,
+        py: Python<'_>,
+        checks: Checks<'_>,
+        #[pyo3(from_py_with = limits)] limits: Option<tidegate::Limits>,
+    ) -> PyResult<Vec<Decision>> {
+        if let Some(limits) = limits {
+            return self.under(py, &limits)?.get().check_many(py, checks, None);
+        }
         let answer = if self.limiter.is_remote() {
             let mut lent = Ok(());
             let waited = await_store(py, |sender| {
@@ -291,13 +318,20 @@ impl Limiter {
     /// False
     /// >>> limiter.peek("job", cost=0).remaining
     /// 0
-    #[pyo3(signature = (key, cost=ONE), text_signature = "($self, key, cost=1)")]
+    #[pyo3(
+        signature = (key, cost=ONE, *, limits=None),
+        text_signature = "($self, key, cost=1, *, limits=None)"
+    )]
     fn peek(
         &self,
         py: Python<'_>,
         key: Keys<'_>,
         #[pyo3(from_py_with = cost)] cost: Cost,
+        #[pyo3(from_py_with = limits)] limits: Option<tidegate::Limits>,
     ) -> PyResult<Decision> {
+        if let Some(limits) = limits {
+            return self.under(py, &limits)?.get().peek(py, key, cost, None);
+        }
         let answer = if self.limiter.is_remote() {
             await_store(py, |sender| {
                 key.lend(|keys| self.limiter.peek_then(keys, cost, |answer| sender.send(answer)));
@@ -323,15 +357,20 @@ impl Limiter {
     /// >>> limiter.reserve("job", max_wait=1).allowed
     /// False
     #[pyo3(
-        signature = (key, cost=ONE, *, max_wait=None),
-        text_signature = "($self, key, cost=1, *, max_wait=None)"
+        signature = (key, cost=ONE, *, max_wait=None, limits=None),
+        text_signature = "($self, key, cost=1, *, max_wait=None, limits=None)"
     )]
     fn reserve(
         slf: &Bound<'_, Self>,
         key: Keys<'_>,
         #[pyo3(from_py_with = cost)] cost: Cost,
         #[pyo3(from_py_with = max_wait)] max_wait: Option<Duration>,
+        #[pyo3(from_py_with = limits)] limits: Option<tidegate::Limits>,
     ) -> PyResult<Reservation> {
+        if let Some(limits) = limits {
+            let under = slf.get().under(slf.py(), &limits)?;
+            return Self::reserve(under.bind(slf.py()), key, cost, max_wait, None);
+        }
         let (py, limiter) = (slf.py(), &slf.get().limiter);
         let answer = if limiter.is_remote() {
             await_store(py, |sender| {
@@ -368,22 +407,27 @@ impl Limiter {
     /// Traceback (most recent call last):
     /// tidegate.RateLimited: rate limited: no slot within the timeout; try again in 400ms
     #[pyo3(
-        signature = (key, cost=ONE, *, timeout=None),
-        text_signature = "($self, key, cost=1, *, timeout=None)"
+        signature = (key, cost=ONE, *, timeout=None, limits=None),
+        text_signature = "($self, key, cost=1, *, timeout=None, limits=None)"
     )]
     fn acquire(
         slf: &Bound<'_, Self>,
         key: &Bound<'_, PyAny>,
         #[pyo3(from_py_with = cost)] cost: Cost,
         #[pyo3(from_py_with = timeout)] timeout: Option<Duration>,
+        #[pyo3(from_py_with = limits)] limits: Option<tidegate::Limits>,
     ) -> PyResult<Py<Decision>> {
         let py = slf.py();
+        if let Some(limits) = limits {
+            let under = slf.get().under(py, &limits)?;
+            return Self::acquire(under.bind(py), key, cost, timeout, None);
+        }
         let this = slf.get();
         if let Some(decision) = this._acquire_now(key, cost)? {
             return Py::new(py, decision);
         }
         if this.clock.is_some() || is_sleep_replaced(py)? {
-            let reservation = Self::reserve(slf, key.extract()?, cost, timeout)?;
+            let reservation = Self::reserve(slf, key.extract()?, cost, timeout, None)?;
             reservation._require(key)?;
             return reservation.wait(py);
         }
@@ -433,8 +477,8 @@ impl Limiter {
     /// >>> limiter.peek("model", cost=0).remaining
     /// 58500
     #[pyo3(
-        signature = (key, cost, timeout=None, *, on_error=None),
-        text_signature = "($self, key, cost, timeout=None, *, on_error='cancel')"
+        signature = (key, cost, timeout=None, *, on_error=None, limits=None),
+        text_signature = "($self, key, cost, timeout=None, *, on_error='cancel', limits=None)"
     )]
     fn reserving<'py>(
         slf: &Bound<'py, Self>,
@@ -442,7 +486,10 @@ impl Limiter {
         cost: &Bound<'py, PyAny>,
         timeout: Option<&Bound<'py, PyAny>>,
         #[pyo3(from_py_with = given)] on_error: Option<Py<PyAny>>,
+        #[pyo3(from_py_with = limits)] limits: Option<tidegate::Limits>,
     ) -> PyResult<Bound<'py, PyAny>> {
+        let under = limits.map(|limits| slf.get().under(slf.py(), &limits)).transpose()?;
+        let slf = under.as_ref().map_or(slf, |under| under.bind(slf.py()));
         let reserving = slf.py().import("tidegate._charge")?.getattr("Reserving")?;
         match on_error {
             None => reserving.call1((slf, key, cost, timeout)),
@@ -457,7 +504,16 @@ impl Limiter {
     ///
     /// >>> Limiter("10/s").waiting("vendor")
     /// Waiting(callers=0, tokens=0, until=0.0)
-    fn waiting(&self, py: Python<'_>, key: Keys<'_>) -> PyResult<Waiting> {
+    #[pyo3(signature = (key, *, limits=None), text_signature = "($self, key, *, limits=None)")]
+    fn waiting(
+        &self,
+        py: Python<'_>,
+        key: Keys<'_>,
+        #[pyo3(from_py_with = limits)] limits: Option<tidegate::Limits>,
+    ) -> PyResult<Waiting> {
+        if let Some(limits) = limits {
+            return self.under(py, &limits)?.get().waiting(py, key, None);
+        }
         let waiting = key.lend(|keys| self.limiter.waiting(keys));
         waiting.map(Waiting).map_err(|error| exception(py, &error))
     }
@@ -473,14 +529,19 @@ impl Limiter {
     /// 56000
     /// >>> limiter.settle("model", charged=4_000, actual=1_500).remaining
     /// 58500
+    #[pyo3(
+        signature = (key, charged, actual, *, limits=None),
+        text_signature = "($self, key, charged, actual, *, limits=None)"
+    )]
     fn settle(
         &self,
         py: Python<'_>,
         key: Keys<'_>,
         #[pyo3(from_py_with = charged)] charged: Cost,
         #[pyo3(from_py_with = actual)] actual: Cost,
+        #[pyo3(from_py_with = limits)] limits: Option<tidegate::Limits>,
     ) -> PyResult<Decision> {
-        self.run(py, &key, Operation::Settle { charged, actual })
+        self.run_under(py, limits, &key, Operation::Settle { charged, actual })
     }
 
     /// Gives `tokens` back, 0 to 2**63 - 1, never above full. Answers as settle does.
@@ -490,13 +551,18 @@ impl Limiter {
     /// >>> limiter = Limiter("10/s", clock=FakeClock())
     /// >>> limiter.check("k", 8).remaining, limiter.credit("k", 5).remaining
     /// (2, 7)
+    #[pyo3(
+        signature = (key, tokens, *, limits=None),
+        text_signature = "($self, key, tokens, *, limits=None)"
+    )]
     fn credit(
         &self,
         py: Python<'_>,
         key: Keys<'_>,
         #[pyo3(from_py_with = tokens)] tokens: Cost,
+        #[pyo3(from_py_with = limits)] limits: Option<tidegate::Limits>,
     ) -> PyResult<Decision> {
-        self.run(py, &key, Operation::Credit { tokens })
+        self.run_under(py, limits, &key, Operation::Credit { tokens })
     }
 
     /// Pauses for `wait` seconds, because the far side said so (Retry-After). A smooth limit has
@@ -511,13 +577,18 @@ impl Limiter {
     /// 0
     /// >>> limiter.check("vendor").retry_after
     /// 30.0
+    #[pyo3(
+        signature = (key, wait, *, limits=None),
+        text_signature = "($self, key, wait, *, limits=None)"
+    )]
     fn hold(
         &self,
         py: Python<'_>,
         key: Keys<'_>,
         #[pyo3(from_py_with = wait)] wait: Duration,
+        #[pyo3(from_py_with = limits)] limits: Option<tidegate::Limits>,
     ) -> PyResult<Decision> {
-        self.run(py, &key, Operation::Hold { wait: saturating_nanos(wait) })
+        self.run_under(py, limits, &key, Operation::Hold { wait: saturating_nanos(wait) })
     }
 
     /// Makes the buckets full: all that they owe is forgotten, holds included. Answers as settle
@@ -528,8 +599,14 @@ impl Limiter {
     /// >>> limiter = Limiter("10/s", clock=FakeClock())
     /// >>> limiter.check("k", 8).remaining, limiter.reset("k").remaining
     /// (2, 10)
-    fn reset(&self, py: Python<'_>, key: Keys<'_>) -> PyResult<Decision> {
-        self.run(py, &key, Operation::Reset)
+    #[pyo3(signature = (key, *, limits=None), text_signature = "($self, key, *, limits=None)")]
+    fn reset(
+        &self,
+        py: Python<'_>,
+        key: Keys<'_>,
+        #[pyo3(from_py_with = limits)] limits: Option<tidegate::Limits>,
+    ) -> PyResult<Decision> {
+        self.run_under(py, limits, &key, Operation::Reset)
     }
 
     /// Closes the limiter: later calls raise StoreError. Closing it twice does no harm. Leased
@@ -565,6 +642,18 @@ impl Limiter {
     #[getter]
     fn _transport(&self, py: Python<'_>) -> Option<Py<PyAny>> {
         self.connection.as_ref().map(|connection| connection.get().transport(py))
+    }
+
+    /// The same buckets under the limits of a call; itself if the call brings none.
+    #[pyo3(signature = (limits))]
+    fn _under(
+        slf: &Bound<'_, Self>,
+        #[pyo3(from_py_with = limits)] limits: Option<tidegate::Limits>,
+    ) -> PyResult<Py<Self>> {
+        match limits {
+            Some(limits) => slf.get().under(slf.py(), &limits),
+            None => Ok(slf.clone().unbind()),
+        }
     }
 
     /// Whether buckets are leased, so that a check may need no store.
@@ -611,7 +700,7 @@ impl Limiter {
         #[pyo3(from_py_with = cost)] cost: Cost,
     ) -> PyResult<Option<Decision>> {
         if !self.limiter.is_remote() {
-            return self.check(key, cost).map(Some);
+            return self.check(key, cost, None).map(Some);
         }
         let Some(key_bytes) = one_key(key.as_borrowed())? else { return Ok(None) };
         let decided = self.limiter.check_leased(key_bytes, cost);
@@ -633,6 +722,36 @@ impl Limiter {
         self.clock.as_deref()
     }
 
+    /// The same buckets under the limits of a call.
+    fn under(&self, py: Python<'_>, limits: &tidegate::Limits) -> PyResult<Py<Self>> {
+        let plans = self.plans.get_or_default();
+        if let Some(known) = plans.lock().get(limits) {
+            return Ok(known.clone_ref(py));
+        }
+        let limiter = self.limiter.with_limits(limits).map_err(|error| exception(py, &error))?;
+        let connection = self.connection.as_ref().map(|connection| connection.clone_ref(py));
+        let made = Py::new(py, Self::of(py, limiter, self.clock.clone(), connection)?)?;
+        let mut plans = plans.lock();
+        let forgotten = if plans.len() < MAX_PLANS { None } else { Some(mem::take(&mut *plans)) };
+        plans.insert(limits.clone(), made.clone_ref(py));
+        drop(plans);
+        drop(forgotten);
+        Ok(made)
+    }
+
+    fn of(
+        py: Python<'_>,
+        limiter: tidegate::Limiter,
+        clock: Option<Arc<ManualClock>>,
+        connection: Option<Py<ClientConnection>>,
+    ) -> PyResult<Self> {
+        let named = limiter.limits();
+        let names = named.iter().map(|named| PyString::new(py, &named.name).unbind()).collect();
+        let limits = PyTuple::new(py, named.iter().cloned().map(Limit))?.unbind();
+        let plans = PerProcess::new(generation);
+        Ok(Self { limiter, limits, names, clock, connection, plans })
+    }
+
     #[inline]
     pub(crate) fn decision(&self, py: Python<'_>, decided: tidegate::Decision) -> Decision {
         let name = match self.names.get(usize::from(decided.tier)) {
@@ -651,6 +770,19 @@ impl Limiter {
         match answer {
             Ok(decided) => Ok(self.decision(py, decided)),
             Err(error) => Err(exception(py, &error)),
+        }
+    }
+
+    fn run_under(
+        &self,
+        py: Python<'_>,
+        limits: Option<tidegate::Limits>,
+        key: &Keys<'_>,
+        operation: Operation,
+    ) -> PyResult<Decision> {
+        match limits {
+            Some(limits) => self.under(py, &limits)?.get().run(py, key, operation),
+            None => self.run(py, key, operation),
         }
     }
 

@@ -11,7 +11,16 @@ from typing import Any
 import pytest
 
 import tidegate
-from tidegate import Decision, FakeClock, InvalidLimit, Limit, Limiter, Reservation, TidegateError
+from tidegate import (
+    Decision,
+    FakeClock,
+    InvalidLimit,
+    Limit,
+    Limiter,
+    Limits,
+    Reservation,
+    TidegateError,
+)
 
 VECTORS = Path(__file__).resolve().parents[2] / "tests" / "vectors"
 
@@ -23,8 +32,6 @@ def load(name: str) -> dict[str, Any]:
 
 
 TRACES = load("decide.json")["traces"]
-# The limits of a limiter are fixed, and its buckets in memory are its own. Traces that change the
-# limits need several limiters over one store: see test_clients.py.
 OPERATIONS, CHANGES = [], []
 for _trace in load("operations.json")["traces"]:
     _changes = any(step["op"] == "change" for step in _trace["steps"])
@@ -37,6 +44,8 @@ SURFACE = load("surface.json")["classes"]
 METHODS_BEYOND = {"Limiter": {"reserving"}}
 # What makes an asyncio twin of a limiter.
 ASYNC_ONLY = {"Limiter": {"of"}}
+# The parameter of every method on a key that Python has beyond it.
+PARAMETER_BEYOND = "limits"
 ERRORS_BY_CODE = {error["code"]: getattr(tidegate, error["class"]) for error in ERRORS}
 
 
@@ -72,19 +81,48 @@ def test_decide(trace: dict[str, Any]) -> None:
 @pytest.mark.parametrize("trace", OPERATIONS + FIXED, ids=lambda trace: trace["name"])
 def test_operations(trace: dict[str, Any], form: str) -> None:
     clock = FakeClock()
-    limits = [Limit(text, name=str(tier)) for tier, text in enumerate(trace["limits"])]
+    limits = named(trace["limits"])
     limiter = Limiter(*limits, clock=clock)
     key = "k" if form == "one key" else ["user", b"org", "region", "all"][: len(limits)]
+    run_trace(trace, limiter, key, clock, None)
+
+
+@pytest.mark.parametrize("form", ["one key", "a key per limit"])
+@pytest.mark.parametrize("trace", OPERATIONS + FIXED + CHANGES, ids=lambda trace: trace["name"])
+def test_operations_under_the_limits_of_calls(trace: dict[str, Any], form: str) -> None:
+    clock = FakeClock()
+    limiter = Limiter("none", clock=clock)
+    limits = named(trace["limits"])
+    # With another number of keys the buckets would be others.
+    is_each = form == "a key per limit" and trace not in CHANGES
+    key = ["user", b"org", "region", "all"][: len(limits)] if is_each else "k"
+    run_trace(trace, limiter, key, clock, Limits(*limits))
+
+
+def named(texts: list[str]) -> list[Limit]:
+    """Limits that are named by their place, so that a decision's limit_name shows its tier."""
+    return [Limit(text, name=str(tier)) for tier, text in enumerate(texts)]
+
+
+def run_trace(
+    trace: dict[str, Any], limiter: Limiter, key: Any, clock: FakeClock, limits: Limits | None
+) -> None:
     reservations: dict[str, Reservation] = {}
-    for number, step in enumerate(trace["steps"]):
+    for number, given in enumerate(trace["steps"]):
+        step = given
         if "at" in step:
             clock.set(int(step["at"]))
         place = f"step {number} of {trace['name']}"
+        if step["op"] == "change":
+            limits = Limits(*named(step["limits"]))
+            if "expect" not in step:
+                continue
+            step = {**given, "op": "peek", "cost": 0}
         if "error" in step:
             with pytest.raises(ERRORS_BY_CODE[step["error"]]):
-                operate(limiter, key, step, reservations)
+                operate(limiter, key, step, reservations, limits)
             continue
-        answer = operate(limiter, key, step, reservations)
+        answer = operate(limiter, key, step, reservations, limits)
         if step["op"] == "reset":
             assert answer["remaining"] == answer["limit"], place
         else:
@@ -99,29 +137,33 @@ def seconds(nanos: str) -> float:
 
 
 def operate(
-    limiter: Limiter, key: Any, step: dict[str, Any], reservations: dict[str, Reservation]
+    limiter: Limiter,
+    key: Any,
+    step: dict[str, Any],
+    reservations: dict[str, Reservation],
+    limits: Limits | None = None,
 ) -> dict[str, Any]:
     """The answer of a step's operation, in the words of the vectors."""
     match step["op"]:
         case "check":
-            return described(limiter.check(key, step["cost"]))
+            return described(limiter.check(key, step["cost"], limits=limits))
         case "settle":
-            return described(limiter.settle(key, step["charged"], step["actual"]))
+            return described(limiter.settle(key, step["charged"], step["actual"], limits=limits))
         case "peek":
-            return described(limiter.peek(key, step["cost"]))
+            return described(limiter.peek(key, step["cost"], limits=limits))
         case "credit":
-            return described(limiter.credit(key, step["tokens"]))
+            return described(limiter.credit(key, step["tokens"], limits=limits))
         case "hold":
-            return described(limiter.hold(key, int(step["wait"]) / 1e9))
+            return described(limiter.hold(key, int(step["wait"]) / 1e9, limits=limits))
         case "reset":
-            return described(limiter.reset(key))
+            return described(limiter.reset(key, limits=limits))
         case "cancel":
             return {"restored": reservations.pop(step["reservation"]).cancel()}
         case "reserve":
             wait = int(step["max_wait"])
             # The largest value stands for ever, and no float is exactly it.
             max_wait = None if wait == 2**64 - 1 else wait / 1e9
-            reservation = limiter.reserve(key, step["cost"], max_wait=max_wait)
+            reservation = limiter.reserve(key, step["cost"], max_wait=max_wait, limits=limits)
             cost = step["cost"]
             assert reservation.cost == (tuple(cost) if isinstance(cost, list) and len(cost) > 1 else cost)
             assert bool(reservation) is reservation.allowed is reservation.decision.allowed
@@ -232,4 +274,4 @@ def kinds_of(method: Any) -> list[tuple[Any, Any]]:
 
 
 def parameters_of(method: Any) -> list[str]:
-    return [name for name in inspect.signature(method).parameters if name != "self"]
+    return [name for name in inspect.signature(method).parameters if name not in ("self", PARAMETER_BEYOND)]

@@ -5,9 +5,10 @@ use core::hash::Hasher as _;
 
 use foldhash::SharedSeed;
 use foldhash::quality::FoldHasher;
-use tidegate_core::{MAX_KEY, StoredKey};
+use tidegate_core::{MAX_KEY, MAX_TIERS, StoredKey};
 use tidegate_protocol::Host as _;
 
+use crate::Keys;
 use crate::host::NativeHost;
 
 /// Hashes keys to the 64 bits by which a table knows them. The seed is secret, so that nobody can
@@ -36,6 +37,18 @@ impl Fingerprinter {
     #[inline]
     pub(crate) fn of(&self, key: &[u8]) -> u64 {
         if key.len() > MAX_KEY { self.of_long(key) } else { self.of_stored(key) }
+    }
+
+    /// The fingerprints of a call's keys, one for each limit.
+    #[inline(always)]
+    pub(crate) fn of_keys(&self, keys: Keys<'_>) -> [u64; MAX_TIERS] {
+        match keys {
+            Keys::One(key) => [self.of(key); MAX_TIERS],
+            // The rotation keeps these buckets apart from those under one key.
+            Keys::Each(keys) => core::array::from_fn(|tier| {
+                keys.get(tier).map_or(0, |key| self.of(key).rotate_left(32))
+            }),
+        }
     }
 
     #[cold]

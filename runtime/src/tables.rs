@@ -1,8 +1,8 @@
 //! Buckets in tables, in memory or in a shared file.
 
 use tidegate_core::{
-    Clock, Cost, Decision, Limit, MAX_TIERS, OnFull, Operation, Outcome, Segments, Source, Table,
-    apply_tables, check_table, check_tables,
+    Cells, Clock, Cost, Decision, Limit, MAX_TIERS, OnFull, Operation, Outcome, Segments, Source,
+    Table, apply_tables, check_table, check_tables,
 };
 
 use crate::fingerprint::Fingerprinter;
@@ -115,15 +115,31 @@ impl<S: Segments, C: Clock> KeyedTables<S, C> {
         Ok(decisions)
     }
 
+    /// Takes what a key owes under some of the limits out of the tables; `None` if that is nothing.
+    pub(crate) fn take(
+        &self,
+        fingerprint: u64,
+        tiers: core::ops::Range<usize>,
+        now: u64,
+    ) -> Option<Cells> {
+        let mut cells = Cells::default();
+        let mut owes = false;
+        let tables = self.segments.iter().zip(&self.limits).enumerate();
+        for (tier, (segments, limit)) in tables.skip(tiers.start).take(tiers.len()) {
+            let position = limit.timeline().position(now);
+            // A key that has no cell needs no slot for a full one.
+            _ = self.table(segments).update(fingerprint, position, |cell| {
+                cells[tier] = cell;
+                (cell > position).then_some(position)
+            });
+            owes |= cells[tier] > position;
+        }
+        owes.then_some(cells)
+    }
+
     #[inline(always)]
     fn fingerprints(&self, keys: Keys<'_>) -> [u64; MAX_TIERS] {
-        match keys {
-            Keys::One(key) => [self.fingerprinter.of(key); MAX_TIERS],
-            // The rotation keeps these buckets apart from those under one key.
-            Keys::Each(keys) => core::array::from_fn(|tier| {
-                keys.get(tier).map_or(0, |key| self.fingerprinter.of(key).rotate_left(32))
-            }),
-        }
+        self.fingerprinter.of_keys(keys)
     }
 
     #[inline(always)]

@@ -29,7 +29,15 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from tidegate._calls import Calls
-    from tidegate._tidegate import _AsyncClient, _Check, _Cost, _Key, _Lease, _Seconds
+    from tidegate._tidegate import (
+        _AsyncClient,
+        _Check,
+        _Cost,
+        _Key,
+        _Lease,
+        _Limits,
+        _Seconds,
+    )
 
 
 
@@ -131,21 +139,31 @@ class AsyncLimiter:
         """How the store has done; see `Limiter.store_health`."""
         return self._limiter.store_health
 
-    async def check(self, key: _Key, cost: _Cost = 1) -> Decision:
+    async def check(
+        self, key: _Key, cost: _Cost = 1, *, limits: _Limits | None = None
+    ) -> Decision:
         """Spends `cost` tokens of `key` if every limit allows; see `Limiter.check`."""
+        if limits is not None:
+            return await self._under(limits).check(key, cost)
         limiter = self._limiter
         decision = limiter._check_without_store(key, cost)
         if decision is not None:
             return decision
         return await self._calls.check(limiter, key, cost)
 
-    async def check_many(self, checks: Iterable[_Check]) -> list[Decision]:
+    async def check_many(
+        self, checks: Iterable[_Check], *, limits: _Limits | None = None
+    ) -> list[Decision]:
         """Makes many checks in one go, each decided by itself; see `Limiter.check_many`."""
+        if limits is not None:
+            return await self._under(limits).check_many(checks)
         return await self._calls.start(
             Limiter.check_many, _Completions.check_many, self._limiter, checks
         )
 
-    async def peek(self, key: _Key, cost: _Cost = 1) -> Decision:
+    async def peek(
+        self, key: _Key, cost: _Cost = 1, *, limits: _Limits | None = None
+    ) -> Decision:
         """Answers what `check` would answer now, and spends nothing; see `Limiter.peek`.
 
         >>> import asyncio
@@ -156,19 +174,33 @@ class AsyncLimiter:
         >>> [decision.allowed for decision in asyncio.run(main())]
         [True, False]
         """
+        if limits is not None:
+            return await self._under(limits).peek(key, cost)
         return await self._calls.start(
             Limiter.peek, _Completions.peek, self._limiter, key, cost
         )
 
     async def reserve(
-        self, key: _Key, cost: _Cost = 1, *, max_wait: _Seconds | None = None
+        self,
+        key: _Key,
+        cost: _Cost = 1,
+        *,
+        max_wait: _Seconds | None = None,
+        limits: _Limits | None = None,
     ) -> AsyncReservation:
         """Takes the next slot if it is at most `max_wait` away; see `Limiter.reserve`."""
+        if limits is not None:
+            return await self._under(limits).reserve(key, cost, max_wait=max_wait)
         reservation = await self._calls.reserve(self._limiter, key, cost, max_wait)
         return AsyncReservation(reservation, self._calls)
 
     async def acquire(
-        self, key: _Key, cost: _Cost = 1, *, timeout: _Seconds | None = None
+        self,
+        key: _Key,
+        cost: _Cost = 1,
+        *,
+        timeout: _Seconds | None = None,
+        limits: _Limits | None = None,
     ) -> Decision:
         """Waits until `cost` tokens may be spent, and spends them; see `Limiter.acquire`.
 
@@ -187,6 +219,8 @@ class AsyncLimiter:
         >>> clock.now() / 1e9
         2.0
         """
+        if limits is not None:
+            return await self._under(limits).acquire(key, cost, timeout=timeout)
         limiter = self._limiter
         decision = limiter._acquire_now(key, cost)
         if decision is not None:
@@ -235,6 +269,7 @@ class AsyncLimiter:
         timeout: _Seconds | None = None,
         *,
         on_error: Literal["cancel", "settle"] = "cancel",
+        limits: _Limits | None = None,
     ) -> AsyncReserving:
         """Charges an estimate for an `async with` block; see `Limiter.reserving`.
 
@@ -249,31 +284,56 @@ class AsyncLimiter:
         >>> asyncio.run(main()).remaining
         58500
         """
+        if limits is not None:
+            return self._under(limits).reserving(key, cost, timeout, on_error=on_error)
         return AsyncReserving(self, key, cost, timeout, on_error)
 
-    def waiting(self, key: _Key) -> Waiting:
+    def waiting(self, key: _Key, *, limits: _Limits | None = None) -> Waiting:
         """The callers that wait for `key` in `acquire`; see `Limiter.waiting`."""
+        if limits is not None:
+            return self._under(limits).waiting(key)
         return self._limiter.waiting(key)
 
-    async def settle(self, key: _Key, charged: _Cost, actual: _Cost) -> Decision:
+    async def settle(
+        self, key: _Key, charged: _Cost, actual: _Cost, *, limits: _Limits | None = None
+    ) -> Decision:
         """Corrects a charge once its true size is known; see `Limiter.settle`."""
+        if limits is not None:
+            return await self._under(limits).settle(key, charged, actual)
         return await self._calls.start(
             Limiter.settle, _Completions.settle, self._limiter, key, charged, actual
         )
 
-    async def credit(self, key: _Key, tokens: _Cost) -> Decision:
+    async def credit(
+        self, key: _Key, tokens: _Cost, *, limits: _Limits | None = None
+    ) -> Decision:
         """Gives `tokens` back, never above full; see `Limiter.credit`."""
+        if limits is not None:
+            return await self._under(limits).credit(key, tokens)
         return await self._calls.start(
             Limiter.credit, _Completions.credit, self._limiter, key, tokens
         )
 
-    async def hold(self, key: _Key, wait: _Seconds) -> Decision:
+    async def hold(
+        self, key: _Key, wait: _Seconds, *, limits: _Limits | None = None
+    ) -> Decision:
         """Pauses for `wait` seconds, because the far side said so; see `Limiter.hold`."""
+        if limits is not None:
+            return await self._under(limits).hold(key, wait)
         return await self._calls.start(Limiter.hold, _Completions.hold, self._limiter, key, wait)
 
-    async def reset(self, key: _Key) -> Decision:
+    async def reset(self, key: _Key, *, limits: _Limits | None = None) -> Decision:
         """Makes the buckets full, holds included; see `Limiter.reset`."""
+        if limits is not None:
+            return await self._under(limits).reset(key)
         return await self._calls.start(Limiter.reset, _Completions.reset, self._limiter, key)
+
+    def _under(self, limits: _Limits) -> AsyncLimiter:
+        """The same buckets under the limits of a call."""
+        under = object.__new__(type(self))
+        under._limiter = self._limiter._under(limits)
+        under._calls = calls_of(under._limiter)
+        return under
 
     async def close(self) -> None:
         """Closes the limiter: later calls raise `StoreError`."""

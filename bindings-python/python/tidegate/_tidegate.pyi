@@ -1,7 +1,7 @@
 """The types of the native module."""
 
 from asyncio import Future
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Iterator, Sequence
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Final, Literal, Protocol, SupportsIndex, TypeAlias, TypedDict, final, overload
@@ -15,6 +15,7 @@ __all__ = [
     "FakeClock",
     "Limit",
     "Limiter",
+    "Limits",
     "Pressure",
     "Reservation",
     "StoreHealth",
@@ -32,6 +33,7 @@ _Seconds: TypeAlias = float | timedelta
 _OneKey: TypeAlias = str | bytes
 _Key: TypeAlias = _OneKey | Sequence[_OneKey]
 _Cost: TypeAlias = SupportsIndex | Sequence[SupportsIndex]
+_Limits: TypeAlias = Limits | Limit | str | list[Limit | str] | tuple[Limit | str, ...]
 _Check: TypeAlias = _Key | tuple[_Key, _Cost]
 
 class _Client(Protocol):
@@ -207,6 +209,38 @@ class FakeClock:
         """Moves the clock forward by `by` seconds, rounded to the nearest nanosecond."""
 
 @final
+class Limits:
+    """One to four limits that all must allow, parsed once: the plan of a customer, say.
+
+    Each is a text, such as "100/min burst 20", or a Limit. The methods of a limiter take it as
+    `limits`, and so decide a call under these limits instead of the limiter's own. It is small and
+    quick to make, so there can be one for each of many customers.
+
+    Equal limits have the same numbers, shapes and names. They can be iterated over and pickled.
+
+    Raises InvalidLimit for a limit that cannot be kept, and for a number of limits other than one to
+    four.
+
+    >>> from tidegate import Limiter, Limits
+    >>> limiter = Limiter("10/min")
+    >>> paid = Limits("100/min", "5000/d")
+    >>> limiter.check("user:42", 4).remaining
+    6
+    >>> limiter.check("user:42", limits=paid).remaining  # the same bucket, which owes four tokens
+    95
+    >>> [limit.name for limit in paid], len(paid)
+    (['100/min', '5000/d'], 2)
+    """
+
+    def __new__(cls, *limits: Limit | str) -> Self: ...
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[Limit]: ...
+    def __getitem__(self, at: SupportsIndex, /) -> Limit: ...
+    def __hash__(self) -> int: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __getnewargs__(self) -> tuple[Limit, ...]: ...
+
+@final
 class Limiter:
     """Decides whether keys may spend tokens, under one to four limits that all must allow.
 
@@ -295,7 +329,7 @@ class Limiter:
         >>> limiter.store_health
         StoreHealth(state='closed', failures=1, fallbacks=1)
         """
-    def check(self, key: _Key, cost: _Cost = 1) -> Decision:
+    def check(self, key: _Key, cost: _Cost = 1, *, limits: _Limits | None = None) -> Decision:
         """Spends `cost` tokens of `key` if every limit allows. Never waits for tokens,
         only for the store, with the interpreter free for other threads.
 
@@ -303,6 +337,13 @@ class Limiter:
         limit, which names other buckets than a single key does. `cost` is 0 to 2**63 - 1, or a
         sequence of one such number for each limit; a cost of 0 looks without spending, and peek
         answers for any cost without spending.
+
+        `limits` are those of this call instead of the limiter's own, a customer's plan, say: Limits, a
+        Limit, a text, or a sequence of these. Prefix and key alone tell which bucket it is, so a key
+        has one bucket under all limits. When they change, what it owes stays the same in whole
+        tokens, rounded up. Calls with limits of their own are not leased, and shm:// takes none. Every
+        method on a key takes `limits`; a charge is settled or credited under the limits it was made
+        with.
 
         Raises InvalidArgument, CostTooLarge for a cost above a limit's burst, and on Redis
         StoreError, StoreTimeout or CorruptBucket. After StoreTimeout the cost may or may not have
@@ -317,7 +358,9 @@ class Limiter:
         >>> model.check("user:1", [1, 1500]).allowed  # one request and 1500 tokens, or neither
         True
         """
-    def check_many(self, checks: Iterable[_Check]) -> list[Decision]:
+    def check_many(
+        self, checks: Iterable[_Check], *, limits: _Limits | None = None
+    ) -> list[Decision]:
         """Makes many checks in one go, each a key or a tuple of a key and a cost. Each is decided by
         itself, in order; a refused one does not stop the others.
 
@@ -328,7 +371,7 @@ class Limiter:
         >>> [decision.allowed for decision in decisions]
         [True, True, False]
         """
-    def peek(self, key: _Key, cost: _Cost = 1) -> Decision:
+    def peek(self, key: _Key, cost: _Cost = 1, *, limits: _Limits | None = None) -> Decision:
         """Answers what check would answer now, and spends nothing. So `remaining` and `reset_after` of
         an allowed peek are those after the charge that a check would make. A cost of 0 is always
         allowed, and tells what the buckets hold.
@@ -346,7 +389,12 @@ class Limiter:
         0
         """
     def reserve(
-        self, key: _Key, cost: _Cost = 1, *, max_wait: _Seconds | None = None
+        self,
+        key: _Key,
+        cost: _Cost = 1,
+        *,
+        max_wait: _Seconds | None = None,
+        limits: _Limits | None = None,
     ) -> Reservation:
         """Takes the next slot for `cost` tokens if it is at most `max_wait` seconds away, or however
         far away it is when `max_wait` is None. Never waits for tokens: they are charged now, to be
@@ -364,7 +412,12 @@ class Limiter:
         False
         """
     def acquire(
-        self, key: _Key, cost: _Cost = 1, *, timeout: _Seconds | None = None
+        self,
+        key: _Key,
+        cost: _Cost = 1,
+        *,
+        timeout: _Seconds | None = None,
+        limits: _Limits | None = None,
     ) -> Decision:
         """Waits until `cost` tokens may be spent, and spends them. Callers for one key wait in a line,
         first come, first served; nobody polls. Answers the decision, which is allowed.
@@ -396,6 +449,7 @@ class Limiter:
         timeout: _Seconds | None = None,
         *,
         on_error: Literal["cancel", "settle"] = "cancel",
+        limits: _Limits | None = None,
     ) -> Reserving:
         """Charges an estimate for a `with` block. Entering waits as acquire does; the block gets a
         Charge, whose settle corrects the charge once the true cost is known. What is neither settled
@@ -420,7 +474,7 @@ class Limiter:
         >>> limiter.peek("model", cost=0).remaining
         58500
         """
-    def waiting(self, key: _Key) -> Waiting:
+    def waiting(self, key: _Key, *, limits: _Limits | None = None) -> Waiting:
         """The callers that wait for `key` in acquire, in this process and on this limiter: how many, for
         how many tokens together, and for how many seconds still, until the last of them is served.
 
@@ -429,7 +483,9 @@ class Limiter:
         >>> Limiter("10/s").waiting("vendor")
         Waiting(callers=0, tokens=0, until=0.0)
         """
-    def settle(self, key: _Key, charged: _Cost, actual: _Cost) -> Decision:
+    def settle(
+        self, key: _Key, charged: _Cost, actual: _Cost, *, limits: _Limits | None = None
+    ) -> Decision:
         """Corrects a charge once its true size is known: `charged` tokens were taken and `actual`
         were used, each 0 to 2**63 - 1. The difference is given back, or taken even if the limit
         does not allow it, above the burst too. Answers what the buckets then hold, as peek does.
@@ -442,7 +498,7 @@ class Limiter:
         >>> limiter.settle("model", charged=4_000, actual=1_500).remaining
         58500
         """
-    def credit(self, key: _Key, tokens: _Cost) -> Decision:
+    def credit(self, key: _Key, tokens: _Cost, *, limits: _Limits | None = None) -> Decision:
         """Gives `tokens` back, 0 to 2**63 - 1, never above full. Answers as settle does.
 
         Raises the errors of settle.
@@ -451,7 +507,7 @@ class Limiter:
         >>> limiter.check("k", 8).remaining, limiter.credit("k", 5).remaining
         (2, 7)
         """
-    def hold(self, key: _Key, wait: _Seconds) -> Decision:
+    def hold(self, key: _Key, wait: _Seconds, *, limits: _Limits | None = None) -> Decision:
         """Pauses for `wait` seconds, because the far side said so (Retry-After). A smooth limit has
         exactly one token at the end of the pause, and the rest arrive at the normal pace. Of two
         holds the later end counts; no hold is longer than 104 days. Those who wait in acquire
@@ -465,7 +521,7 @@ class Limiter:
         >>> limiter.check("vendor").retry_after
         30.0
         """
-    def reset(self, key: _Key) -> Decision:
+    def reset(self, key: _Key, *, limits: _Limits | None = None) -> Decision:
         """Makes the buckets full: all that they owe is forgotten, holds included. Answers as settle
         does.
 
@@ -494,6 +550,7 @@ class Limiter:
     def _is_remote(self) -> bool: ...
     @property
     def _has_fake_clock(self) -> bool: ...
+    def _under(self, limits: _Limits | None) -> Limiter: ...
     def _acquire_now(self, key: _Key, cost: _Cost) -> Decision | None: ...
     def _check_without_store(self, key: _Key, cost: _Cost) -> Decision | None: ...
 

@@ -5,6 +5,7 @@
 
 mod batch;
 mod breaker;
+mod bucket_map;
 mod call;
 mod client_store;
 mod deny_cache;
@@ -32,6 +33,7 @@ mod work;
 
 pub use batch::Batch;
 pub use breaker::{Outage, StoreBreaker};
+pub use bucket_map::{BucketMap, OwedUnder};
 pub use call::{Call, Learned, Refusal};
 pub use client_store::ClientStore;
 pub use deny_cache::DenyCache;

@@ -135,7 +135,7 @@ impl Limiter {
             return Ok(None);
         }
         let decision = match &self.0.buckets {
-            Buckets::Memory(_) | Buckets::Shm(_) | Buckets::Fixed(_) => {
+            Buckets::Memory(_) | Buckets::Plan(_) | Buckets::Shm(_) | Buckets::Fixed(_) => {
                 Some(self.check(keys, cost)?)
             }
             Buckets::WithoutUnlimited(_) if !self.is_remote() => Some(self.check(keys, cost)?),

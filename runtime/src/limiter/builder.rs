@@ -6,13 +6,15 @@ use std::sync::Arc;
 use tidegate_core::{AnyLimit, BucketTiers, Clock, Fixed, Limit, OnFull};
 use tidegate_protocol::{LeasePlan, check_prefix};
 
+use super::plans::{MemoryPlan, PlanStore};
 use super::without_unlimited::WithoutUnlimited;
-use super::{Buckets, Limiter, NamedLimit, RedisBuckets};
+use super::{Buckets, Limiter, NamedLimit, Parts, RedisBuckets};
 use crate::bounds::{check_deny_cache, check_max_keys, check_max_waiting};
 use crate::clock::{FastClock, ProcessClock};
+use crate::fingerprint::Fingerprinter;
 use crate::host::Guarded;
 use crate::lease::Leases;
-use crate::memory::{DEFAULT_MAX_KEYS, MemoryTables};
+use crate::memory::{DEFAULT_MAX_KEYS, MemoryBuckets, PlanBuckets};
 use crate::shm::SharedTables;
 use crate::store::{Backend, DEFAULT_TIMEOUT, Store};
 use crate::{Error, LeaseOptions, OnStoreError};
@@ -215,6 +217,7 @@ impl LimiterBuilder {
             return Err(Error::argument("on_store_error", message));
         }
         let max_keys = check_max_keys(self.max_keys.unwrap_or(DEFAULT_MAX_KEYS))?;
+        let mut plan_store = None;
         let buckets = match store.0 {
             Backend::Memory => {
                 let clock = match self.clock {
@@ -223,8 +226,14 @@ impl LimiterBuilder {
                 };
                 let on_full = self.on_full.unwrap_or_default();
                 match fixed {
-                    Some(fixed) => Buckets::Fixed(fixed),
-                    None => Buckets::Memory(MemoryTables::new(&limits, max_keys, on_full, clock)?),
+                    Some(fixed) => {
+                        let fingerprinter = Fingerprinter::random();
+                        let plans = PlanBuckets::new(max_keys, on_full, clock, fingerprinter);
+                        let memory = MemoryPlan::without_tables(Arc::new(plans));
+                        plan_store = Some(PlanStore::Memory(memory));
+                        Buckets::Fixed(fixed)
+                    }
+                    None => Buckets::Memory(MemoryBuckets::new(&limits, max_keys, on_full, clock)?),
                 }
             }
             _ if self.clock.is_some() => {
@@ -242,24 +251,27 @@ impl LimiterBuilder {
             },
             Backend::Redis(store) => {
                 let deny_cache = check_deny_cache(self.deny_cache.unwrap_or(DEFAULT_DENY_CACHE))?;
-                if let Some(fixed) = fixed {
-                    let max_waiting = self.max_waiting.unwrap_or(DEFAULT_MAX_WAITING);
-                    let max_waiting = check_max_waiting(max_waiting)?;
-                    let buckets = Buckets::Fixed(fixed);
-                    return Ok(Limiter::new(named, limits, prefix, buckets, None, max_waiting));
-                }
                 let guarded = store.guarded.clone().keeping_refusals(deny_cache);
                 let guarded = Guarded::new(guarded, Arc::clone(&limits), self.on_store_error)?;
                 let default_prefix = match self.prefix {
-                    Some(_) => None,
-                    None => Some(store.default_prefix.hold(&limits)?),
+                    None if fixed.is_none() => Some(store.default_prefix.hold(&limits)?),
+                    _ => None,
                 };
-                let store = store.use_by_a_limiter(default_prefix);
-                Buckets::Redis(RedisBuckets { guarded, store })
+                let store = Arc::new(store.use_by_a_limiter(default_prefix));
+                let redis = RedisBuckets { guarded, store };
+                match fixed {
+                    Some(fixed) => {
+                        plan_store = Some(PlanStore::Redis(redis));
+                        Buckets::Fixed(fixed)
+                    }
+                    None => Buckets::Redis(redis),
+                }
             }
         };
         let max_waiting = check_max_waiting(self.max_waiting.unwrap_or(DEFAULT_MAX_WAITING))?;
-        Ok(Limiter::new(named, limits, prefix, buckets, leases, max_waiting))
+        let base = None;
+        let parts = Parts { named, limits, prefix, buckets, leases, max_waiting, plan_store, base };
+        Ok(Limiter::new(parts))
     }
 
     /// Builds the limiter of `named`, of which this builder has the limits of `tiers`.
@@ -272,6 +284,8 @@ impl LimiterBuilder {
         let limiter = self.build()?;
         let (limits, prefix) = (Arc::clone(&limiter.0.limits), limiter.0.prefix.clone());
         let buckets = Buckets::WithoutUnlimited(WithoutUnlimited::new(limiter, tiers));
-        Ok(Limiter::new(named, limits, prefix, buckets, None, max_waiting))
+        let (leases, plan_store, base) = (None, None, None);
+        let parts = Parts { named, limits, prefix, buckets, leases, max_waiting, plan_store, base };
+        Ok(Limiter::new(parts))
     }
 }

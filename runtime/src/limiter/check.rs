@@ -43,10 +43,13 @@ impl Limiter {
             return None;
         }
         match &self.0.buckets {
-            Buckets::Memory(tables) => tables.check_affordable(key, cost),
+            Buckets::Memory(memory) => memory.check_affordable(key, cost),
             Buckets::Shm(shared) => shared.tables().check_affordable(key, cost),
             // Left out: with a slow path in this match, every answer would go through memory.
-            Buckets::Redis(_) | Buckets::Fixed(_) | Buckets::WithoutUnlimited(_) => None,
+            Buckets::Plan(_)
+            | Buckets::Redis(_)
+            | Buckets::Fixed(_)
+            | Buckets::WithoutUnlimited(_) => None,
         }
     }
 
@@ -60,8 +63,8 @@ impl Limiter {
     #[inline(never)]
     fn check_as_any(&self, keys: Keys<'_>, cost: Cost) -> Result<Decision, Error> {
         match &self.0.buckets {
-            Buckets::Memory(tables) => {
-                tables.check(self.admit(keys, &Operation::Check { cost })?, cost)
+            Buckets::Memory(memory) => {
+                memory.check(self.admit(keys, &Operation::Check { cost })?, cost)
             }
             Buckets::Shm(shared) => {
                 shared.tables().check(self.admit(keys, &Operation::Check { cost })?, cost)
@@ -72,7 +75,7 @@ impl Limiter {
                 }
                 decision(self.run_and_wait(keys, Operation::Check { cost }))
             }
-            Buckets::Fixed(_) | Buckets::WithoutUnlimited(_) => {
+            Buckets::Plan(_) | Buckets::Fixed(_) | Buckets::WithoutUnlimited(_) => {
                 decision(self.run_and_wait(keys, Operation::Check { cost }))
             }
         }
@@ -102,7 +105,7 @@ impl Limiter {
     ) {
         let cost = cost.into();
         match &self.0.buckets {
-            Buckets::Memory(_) | Buckets::Shm(_) => done(self.check(keys, cost)),
+            Buckets::Memory(_) | Buckets::Plan(_) | Buckets::Shm(_) => done(self.check(keys, cost)),
             Buckets::Fixed(_) | Buckets::WithoutUnlimited(_) => {
                 self.start(keys, Operation::Check { cost }, |outcome| done(decision(outcome)));
             }

@@ -34,7 +34,8 @@ impl Limiter {
         checks: impl IntoIterator<Item = (K, C)>,
     ) -> Result<Vec<Decision>, Error> {
         match &self.0.buckets {
-            Buckets::Memory(tables) => tables.check_many(&self.admit_all(checks)?),
+            Buckets::Memory(memory) => memory.check_many(&self.admit_all(checks)?),
+            Buckets::Plan(plan) => plan.check_many(&self.admit_all(checks)?, &self.0.limits),
             Buckets::Shm(shared) => shared.tables().check_many(&self.admit_all(checks)?),
             Buckets::Fixed(fixed) => {
                 Ok(self.admit_all(checks)?.iter().map(|(_, cost)| fixed.check(cost)).collect())
@@ -73,7 +74,8 @@ impl Limiter {
             Err(error) => return done(Err(error)),
         };
         match &self.0.buckets {
-            Buckets::Memory(tables) => done(tables.check_many(&checks)),
+            Buckets::Memory(memory) => done(memory.check_many(&checks)),
+            Buckets::Plan(plan) => done(plan.check_many(&checks, &self.0.limits)),
             Buckets::Shm(shared) => done(shared.tables().check_many(&checks)),
             Buckets::Fixed(fixed) => {
                 done(Ok(checks.iter().map(|(_, cost)| fixed.check(cost)).collect()));

@@ -151,11 +151,12 @@ impl Limiter {
 
     /// The time now, if an operation that is about to be run concerns somebody who waits.
     pub(super) fn time_for_line(&self, operation: &Operation) -> u64 {
-        let concerns = Self::moves_line(operation) && !self.0.lines.is_empty();
+        let concerns = Self::moves_line(operation) && self.has_lines();
         if concerns { NativeHost::now() } else { 0 }
     }
 
     /// Tells those who wait that a bucket was held or reset, by an operation sent at the time `sent`.
+    /// It is the bucket of calls under any limits.
     pub(super) fn tell_line_of(
         &self,
         keys: Keys<'_>,
@@ -163,20 +164,24 @@ impl Limiter {
         operation: Operation,
         outcome: &Result<Outcome, Error>,
     ) {
-        if !Self::moves_line(&operation) || self.0.lines.is_empty() {
+        if !Self::moves_line(&operation) || !self.has_lines() {
             return;
         }
         let Ok(Outcome::Decision(Decision { source, .. })) = outcome else { return };
         let keys = Arc::new(keys.to_owned());
         // A policy has answered: the bucket is as it was.
-        if *source == Source::Fallback || !self.0.lines.has_waiters(&keys) {
+        if *source == Source::Fallback {
             return;
         }
-        self.feed_line(&keys, |line, now| match operation {
-            Operation::Hold { wait } => line.line.held(now, sent.saturating_add(wait)),
-            Operation::Reset => line.line.restarted(now),
-            _ => {}
-        });
+        for limiter in self.relatives() {
+            if limiter.0.lines.has_waiters(&keys) {
+                limiter.feed_line(&keys, |line, now| match operation {
+                    Operation::Hold { wait } => line.line.held(now, sent.saturating_add(wait)),
+                    Operation::Reset => line.line.restarted(now),
+                    _ => {}
+                });
+            }
+        }
     }
 
     /// Tells all who wait that the limiter is closed, and gives their slots back.
@@ -192,7 +197,7 @@ impl Limiter {
         match &self.0.buckets {
             Buckets::Redis(redis) => redis.store.is_client(),
             Buckets::WithoutUnlimited(rest) => rest.limiter().uses_client(),
-            Buckets::Memory(_) | Buckets::Shm(_) | Buckets::Fixed(_) => false,
+            Buckets::Memory(_) | Buckets::Plan(_) | Buckets::Shm(_) | Buckets::Fixed(_) => false,
         }
     }
 

@@ -10,12 +10,13 @@ mod leased;
 mod line;
 mod operations;
 mod peek;
+mod plans;
 mod run;
 mod without_unlimited;
 
 use core::fmt;
 use core::sync::atomic::{AtomicBool, Ordering};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use tidegate_core::{AnyLimit, Decision, Fixed, Limit, Source};
 use tidegate_protocol::LineOptions;
@@ -23,11 +24,12 @@ use tidegate_protocol::LineOptions;
 use crate::host::Guarded;
 use crate::lease::Leases;
 use crate::line::Lines;
-use crate::memory::MemoryTables;
+use crate::memory::MemoryBuckets;
 use crate::pressure::Pressure;
 use crate::shared_store::StoreUse;
 use crate::shm::SharedTables;
 use crate::{Error, StoreHealth};
+use plans::{MemoryPlan, PlanStore, Plans};
 use without_unlimited::WithoutUnlimited;
 
 pub use acquire::{Granted, Waiter};
@@ -65,20 +67,40 @@ struct Inner {
     leases: Option<Leases>,
     lines: Lines,
     closed: AtomicBool,
+    plan_store: PlanStore,
+    plans: Plans,
+    /// The limiter whose buckets these are under other limits; `None` if it has buckets of its own.
+    base: Option<Weak<Self>>,
+}
+
+/// What a limiter is made of.
+struct Parts {
+    named: Box<[NamedLimit]>,
+    limits: Arc<[Limit]>,
+    prefix: String,
+    buckets: Buckets,
+    leases: Option<Leases>,
+    max_waiting: usize,
+    /// `None` if the buckets tell.
+    plan_store: Option<PlanStore>,
+    base: Option<Weak<Inner>>,
 }
 
 enum Buckets {
-    Memory(MemoryTables),
+    Memory(MemoryBuckets),
     Shm(SharedTables),
     Redis(RedisBuckets),
+    /// Those of another limiter in memory, under other limits.
+    Plan(MemoryPlan),
     /// No bucket could change the answers.
     Fixed(Fixed),
     WithoutUnlimited(WithoutUnlimited),
 }
 
+#[derive(Clone)]
 struct RedisBuckets {
     guarded: Guarded,
-    store: StoreUse,
+    store: Arc<StoreUse>,
 }
 
 /// A limit, and the name under which decisions report it.
@@ -108,18 +130,16 @@ impl Limiter {
         LimiterBuilder::default()
     }
 
-    fn new(
-        named: Box<[NamedLimit]>,
-        limits: Arc<[Limit]>,
-        prefix: String,
-        buckets: Buckets,
-        leases: Option<Leases>,
-        max_waiting: usize,
-    ) -> Self {
+    fn new(parts: Parts) -> Self {
+        let Parts { named, limits, prefix, buckets, leases, max_waiting, plan_store, base } = parts;
         let all: Vec<AnyLimit> = named.iter().map(|named| named.limit).collect();
         let lines = Lines::new(LineOptions::new(&all, source_of(&buckets), max_waiting));
         let closed = AtomicBool::new(false);
-        Self(Arc::new(Inner { named, limits, prefix, buckets, leases, lines, closed }))
+        Self(Arc::new_cyclic(|this| {
+            let plan_store = plan_store.unwrap_or_else(|| PlanStore::of(&buckets, this));
+            let plans = Plans::new();
+            Inner { named, limits, prefix, buckets, leases, lines, closed, plan_store, plans, base }
+        }))
     }
 
     /// The limits, in the order of [`Decision::tier`].
@@ -146,7 +166,8 @@ impl Limiter {
     /// ```
     pub fn pressure(&self) -> Pressure {
         match &self.0.buckets {
-            Buckets::Memory(tables) => tables.pressure(),
+            Buckets::Memory(memory) => memory.pressure(),
+            Buckets::Plan(plan) => plan.pressure(),
             Buckets::Shm(shared) => shared.pressure(),
             Buckets::Redis(_) | Buckets::Fixed(_) => Pressure::default(),
             Buckets::WithoutUnlimited(rest) => rest.limiter().pressure(),
@@ -166,7 +187,9 @@ impl Limiter {
     /// ```
     pub fn store_health(&self) -> StoreHealth {
         match &self.0.buckets {
-            Buckets::Memory(_) | Buckets::Shm(_) | Buckets::Fixed(_) => StoreHealth::NEVER_FAILED,
+            Buckets::Memory(_) | Buckets::Plan(_) | Buckets::Shm(_) | Buckets::Fixed(_) => {
+                StoreHealth::NEVER_FAILED
+            }
             Buckets::Redis(redis) => redis.guarded.health(),
             Buckets::WithoutUnlimited(rest) => rest.limiter().store_health(),
         }
@@ -180,7 +203,7 @@ impl Limiter {
     /// Whether calls cross a network.
     pub fn is_remote(&self) -> bool {
         match &self.0.buckets {
-            Buckets::Memory(_) | Buckets::Shm(_) | Buckets::Fixed(_) => false,
+            Buckets::Memory(_) | Buckets::Plan(_) | Buckets::Shm(_) | Buckets::Fixed(_) => false,
             Buckets::Redis(_) => true,
             Buckets::WithoutUnlimited(rest) => rest.limiter().is_remote(),
         }
@@ -191,6 +214,13 @@ impl Limiter {
     /// given back, for which this waits at most the store's timeout. A connection closes when the
     /// last limiter that uses it is closed or dropped.
     pub fn close(&self) {
+        let relatives = self.relatives();
+        for limiter in &relatives {
+            limiter.close_alone();
+        }
+    }
+
+    fn close_alone(&self) {
         if self.0.closed.swap(true, Ordering::AcqRel) {
             return;
         }
@@ -199,16 +229,19 @@ impl Limiter {
             leases.give_back();
         }
         match &self.0.buckets {
-            Buckets::Memory(_) | Buckets::Shm(_) | Buckets::Fixed(_) => {}
+            Buckets::Memory(_) | Buckets::Plan(_) | Buckets::Shm(_) | Buckets::Fixed(_) => {}
             Buckets::Redis(redis) => redis.store.end(),
             Buckets::WithoutUnlimited(rest) => rest.limiter().close(),
+        }
+        if let PlanStore::Redis(redis) = &self.0.plan_store {
+            redis.store.end();
         }
     }
 }
 
 fn source_of(buckets: &Buckets) -> Source {
     match buckets {
-        Buckets::Memory(_) | Buckets::Fixed(_) => Source::Memory,
+        Buckets::Memory(_) | Buckets::Plan(_) | Buckets::Fixed(_) => Source::Memory,
         Buckets::Shm(_) => Source::Shm,
         Buckets::Redis(_) => Source::Redis,
         Buckets::WithoutUnlimited(rest) => rest.limiter().source(),

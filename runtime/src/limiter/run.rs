@@ -31,7 +31,7 @@ impl Limiter {
         done: impl FnOnce(Result<Outcome, Error>) + Send + 'static,
     ) {
         match &self.0.buckets {
-            Buckets::Memory(_) | Buckets::Shm(_) | Buckets::Fixed(_) => {
+            Buckets::Memory(_) | Buckets::Plan(_) | Buckets::Shm(_) | Buckets::Fixed(_) => {
                 return done(self.run_and_wait(keys, operation));
             }
             Buckets::Redis(_) | Buckets::WithoutUnlimited(_) => {}
@@ -54,7 +54,8 @@ impl Limiter {
         done: impl FnOnce(Result<Outcome, Error>) + Send + 'static,
     ) {
         match &self.0.buckets {
-            Buckets::Memory(tables) => done(tables.run(keys, operation)),
+            Buckets::Memory(memory) => done(memory.run(keys, operation)),
+            Buckets::Plan(plan) => done(plan.run(keys, &self.0.limits, operation)),
             Buckets::Shm(shared) => done(shared.tables().run(keys, operation)),
             Buckets::Fixed(fixed) => done(Ok(fixed.answer(&operation))),
             Buckets::WithoutUnlimited(rest) => rest.dispatch(keys, operation, Box::new(done)),
@@ -85,7 +86,8 @@ impl Limiter {
     ) {
         match &self.0.buckets {
             // Only this process uses the bucket.
-            Buckets::Memory(tables) => done(tables.run(keys, operation)),
+            Buckets::Memory(memory) => done(memory.run(keys, operation)),
+            Buckets::Plan(plan) => done(plan.run(keys, &self.0.limits, operation)),
             Buckets::Shm(shared) => done(shared.tables().run_on_marker(keys, operation)),
             Buckets::Fixed(fixed) => done(Ok(fixed.answer(&operation))),
             Buckets::WithoutUnlimited(rest) => {
@@ -131,7 +133,7 @@ impl Limiter {
         match &self.0.buckets {
             Buckets::Shm(_) | Buckets::Redis(_) => true,
             Buckets::WithoutUnlimited(rest) => rest.limiter().is_shared(),
-            Buckets::Memory(_) | Buckets::Fixed(_) => false,
+            Buckets::Memory(_) | Buckets::Plan(_) | Buckets::Fixed(_) => false,
         }
     }
 
@@ -146,10 +148,15 @@ impl Limiter {
         operation: Operation,
     ) -> Result<Outcome, Error> {
         match &self.0.buckets {
-            Buckets::Memory(tables) => {
+            Buckets::Memory(_) | Buckets::Plan(_) => {
                 let keys = self.admit(keys.into(), &operation)?;
                 let sent = self.time_for_line(&operation);
-                let outcome = tables.run(keys, self.share_returned(keys, operation));
+                let left = self.share_returned(keys, operation);
+                let outcome = match &self.0.buckets {
+                    Buckets::Plan(plan) => plan.run(keys, &self.0.limits, left),
+                    Buckets::Memory(memory) => memory.run(keys, left),
+                    _ => Err(lost()),
+                };
                 self.tell_line_of(keys, sent, operation, &outcome);
                 outcome
             }
@@ -180,7 +187,9 @@ impl Limiter {
         match &self.0.buckets {
             Buckets::Redis(redis) => wait(redis, receiver),
             Buckets::WithoutUnlimited(rest) => rest.limiter().wait(receiver),
-            Buckets::Memory(_) | Buckets::Shm(_) | Buckets::Fixed(_) => receiver.wait(),
+            Buckets::Memory(_) | Buckets::Plan(_) | Buckets::Shm(_) | Buckets::Fixed(_) => {
+                receiver.wait()
+            }
         }
     }
 
@@ -190,7 +199,7 @@ impl Limiter {
         match &self.0.buckets {
             Buckets::Redis(redis) => redis.store.longest_wait(),
             Buckets::WithoutUnlimited(rest) => rest.limiter().longest_wait(),
-            Buckets::Memory(_) | Buckets::Shm(_) | Buckets::Fixed(_) => None,
+            Buckets::Memory(_) | Buckets::Plan(_) | Buckets::Shm(_) | Buckets::Fixed(_) => None,
         }
     }
 
@@ -237,7 +246,7 @@ impl Limiter {
             Buckets::WithoutUnlimited(rest) => operation
                 .check_costs(self.0.named.len())
                 .and_then(|()| admit(&self.0.limits, &rest.pick_costs(*operation))),
-            Buckets::Memory(_) | Buckets::Shm(_) | Buckets::Redis(_) => {
+            Buckets::Memory(_) | Buckets::Plan(_) | Buckets::Shm(_) | Buckets::Redis(_) => {
                 admit(&self.0.limits, operation)
             }
         };

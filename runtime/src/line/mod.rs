@@ -64,6 +64,11 @@ impl Lines {
         Self { options, count: AtomicUsize::new(0), set }
     }
 
+    /// How many callers may wait for one key.
+    pub(crate) const fn max_waiting(&self) -> usize {
+        self.options.max_waiting
+    }
+
     /// Whether there is no line at all.
     pub(crate) fn is_empty(&self) -> bool {
         self.count.load(Ordering::Acquire) == 0

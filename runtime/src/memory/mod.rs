@@ -1,6 +1,7 @@
 //! Buckets in this process's memory.
 
 mod levels;
+mod with_plans;
 
 use std::io;
 
@@ -12,6 +13,7 @@ use crate::fingerprint::Fingerprinter;
 use crate::pressure::Pressure;
 use crate::tables::KeyedTables;
 pub(crate) use levels::Levels;
+pub(crate) use with_plans::{MemoryBuckets, PlanBuckets};
 
 /// Buckets in this process's memory.
 ///

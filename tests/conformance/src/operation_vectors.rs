@@ -102,9 +102,11 @@ impl Answer {
 }
 
 impl Trace {
-    /// Whether a limiter in memory cannot run the trace, because its limits are fixed.
-    pub fn changes_limits(&self) -> bool {
-        self.steps.iter().any(|step| matches!(step.operation, Operation::Change { .. }))
+    /// Whether the trace has other numbers of limits after a change.
+    pub fn changes_the_number_of_limits(&self) -> bool {
+        self.steps.iter().any(|step| {
+            matches!(&step.operation, Operation::Change { limits } if limits.len() != self.limits.len())
+        })
     }
 }
 

@@ -1,14 +1,13 @@
 //! `operations.json` on the limiter, in memory.
 //!
-//! Traces that change the limits run on the engine and in Redis only: a limiter's limits are fixed,
-//! and its buckets in memory are its own.
+//! Where a trace changes the limits, the calls that follow bring the new ones.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate::{Error, Keys, Limiter, ManualClock, Reservation};
-use tidegate_conformance::operation_vectors::{self as vectors, Answer, Operation};
+use tidegate::{Error, Keys, Limiter, Limits, ManualClock, Reservation};
+use tidegate_conformance::operation_vectors::{self as vectors, Answer, Operation, Step};
 use tidegate_conformance::vectors::nanos;
 
 /// The form of the keys in a limiter's calls.
@@ -20,7 +19,18 @@ enum Form {
     KeyPerLimit,
 }
 
+/// Where the limits of a trace come from.
+#[derive(Clone, Copy)]
+enum Origin {
+    /// The limiter has them.
+    Limiter,
+    /// Each call brings them, to a limiter that would refuse every call.
+    Calls,
+}
+
 struct Subject {
+    base: Limiter,
+    /// The limiter under the limits that hold now.
     limiter: Limiter,
     clock: Arc<ManualClock>,
     form: Form,
@@ -29,53 +39,82 @@ struct Subject {
 
 #[test]
 fn with_one_key() {
-    run_all("operations.json", Form::OneKey);
+    run_all("operations.json", Form::OneKey, Origin::Limiter);
 }
 
 #[test]
 fn with_a_key_per_limit() {
-    run_all("operations.json", Form::KeyPerLimit);
+    run_all("operations.json", Form::KeyPerLimit, Origin::Limiter);
+}
+
+#[test]
+fn with_limits_of_the_calls() {
+    run_all("operations.json", Form::OneKey, Origin::Calls);
+    run_all("operations.json", Form::KeyPerLimit, Origin::Calls);
 }
 
 #[test]
 fn limits_that_need_no_bucket() {
-    run_all("fixed.json", Form::OneKey);
-    run_all("fixed.json", Form::KeyPerLimit);
+    for origin in [Origin::Limiter, Origin::Calls] {
+        run_all("fixed.json", Form::OneKey, origin);
+        run_all("fixed.json", Form::KeyPerLimit, origin);
+    }
 }
 
-fn run_all(file: &str, form: Form) {
+fn run_all(file: &str, form: Form, origin: Origin) {
     vectors::run_all(
         file,
-        |trace| !trace.changes_limits(),
+        // With another number of keys the buckets are others.
+        |trace| matches!(form, Form::OneKey) || !trace.changes_the_number_of_limits(),
         |trace| {
-            let mut subject = Subject::new(&trace.limits, form);
+            let mut subject = Subject::new(&trace.limits, form, origin);
             move |step| {
                 if let Some(at) = &step.at {
                     subject.clock.set(nanos(at));
                 }
-                subject.run(&step.operation).map_err(|error| error.code().to_owned())
+                subject.run(step).map_err(|error| error.code().to_owned())
             }
         },
     );
 }
 
 impl Subject {
-    fn new(limits: &[String], form: Form) -> Self {
+    fn new(limits: &[String], form: Form, origin: Origin) -> Self {
         let clock = Arc::new(ManualClock::new(0));
         let builder = Limiter::builder().clock(clock.clone());
-        let builder = limits.iter().fold(builder, |builder, text| builder.limit(text));
+        let builder = match origin {
+            Origin::Limiter => limits.iter().fold(builder, |builder, text| builder.limit(text)),
+            Origin::Calls => builder.limit("none"),
+        };
         let limiter = builder.build().expect("the vectors' limits are valid");
-        Self { limiter, clock, form, reservations: HashMap::new() }
+        let base = limiter.clone();
+        let mut subject = Self { base, limiter, clock, form, reservations: HashMap::new() };
+        if matches!(origin, Origin::Calls) {
+            subject.change(limits);
+        }
+        subject
     }
 
-    fn run(&mut self, operation: &Operation) -> Result<Option<Answer>, Error> {
+    fn change(&mut self, limits: &[String]) {
+        let texts: Vec<&str> = limits.iter().map(String::as_str).collect();
+        let limits = Limits::parse(&texts).expect("the vectors' limits are valid");
+        self.limiter = self.base.with_limits(&limits).expect("memory takes limits");
+    }
+
+    fn run(&mut self, step: &Step) -> Result<Option<Answer>, Error> {
+        if let Operation::Change { limits } = &step.operation {
+            self.change(limits);
+            if step.expect.is_none() {
+                return Ok(None);
+            }
+        }
         let names: [&[u8]; 4] = [b"user", b"organisation", b"region", b"all"];
         let keys: Keys<'_> = match self.form {
             Form::OneKey => names[0].into(),
             Form::KeyPerLimit => names[..self.limiter.limits().len()].into(),
         };
         let limiter = &self.limiter;
-        let decision = match operation {
+        let decision = match &step.operation {
             Operation::Check { cost } => limiter.check(keys, cost)?,
             Operation::Peek { cost } => limiter.peek(keys, cost)?,
             Operation::Settle { charged, actual } => limiter.settle(keys, charged, actual)?,
@@ -104,7 +143,7 @@ impl Subject {
                 }
                 return Ok(Some(Answer::Slot { delay, decision }));
             }
-            Operation::Change { .. } => unreachable!("such traces are left out"),
+            Operation::Change { .. } => limiter.peek(keys, 0)?,
         };
         Ok(Some(Answer::Decision(decision.into())))
     }

@@ -85,6 +85,7 @@ const CLASSES: &[InRust] = &[
             ("source", &[], "where decisions will come from, for logs and metrics"),
             ("is_remote", &[], "whether a blocking call crosses a network"),
             ("validate", &["keys", "cost"], "a server checks a whole request before it charges"),
+            ("with_limits", &["limits"], "an argument of each call in other languages"),
         ],
         renamed: &[
             ("check", "key", "keys"),
@@ -141,6 +142,7 @@ const RUST_ONLY: &[(&str, &str, &[&str])] = &[
     ("FastClock", "a clock for Bucket", &["new"]),
     ("Keys", "one key or one for each limit, which other languages tell by type", &[]),
     ("LeaseOptions", "a dict or an object in other languages", &["max_share", "new"]),
+    ("Limits", "a text or an object in other languages", &["len", "named", "new", "parse"]),
     ("MonotonicClock", "a clock for Bucket", &["new"]),
     ("NamedLimit", "Limit with a name in other languages", &["limit", "name", "parse"]),
     ("OnFull", "a word in other languages", &["as_str", "parse"]),

@@ -49,8 +49,10 @@ impl<H> Clone for Guarded<H> {
 struct Inner<H> {
     store: GuardedStore<H>,
     limits: Arc<[Limit]>,
+    on_store_error: OnStoreError,
     policy: Policy,
-    fallbacks: AtomicU64,
+    /// One count for the limiter and for its calls with limits of their own.
+    fallbacks: Arc<AtomicU64>,
 }
 
 enum Policy {
@@ -71,6 +73,32 @@ impl<H: Host> Guarded<H> {
         limits: Arc<[Limit]>,
         on_store_error: OnStoreError,
     ) -> Result<Self, Error> {
+        Self::counting(store, limits, on_store_error, Arc::default())
+    }
+
+    /// The same buckets under other limits, with a local share of its own.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn with_limits(&self, limits: Arc<[Limit]>) -> Result<Self, Error> {
+        let Inner { store, on_store_error, fallbacks, .. } = &*self.0;
+        Self::counting(store.clone(), limits, *on_store_error, Arc::clone(fallbacks))
+    }
+
+    /// Whether nothing is lost when this is dropped: no local share owes the store anything.
+    pub fn is_idle(&self) -> bool {
+        match &self.0.policy {
+            Policy::Local(share) => share.is_idle(H::now()),
+            Policy::Raise | Policy::Allow | Policy::Deny => true,
+        }
+    }
+
+    fn counting(
+        store: GuardedStore<H>,
+        limits: Arc<[Limit]>,
+        on_store_error: OnStoreError,
+        fallbacks: Arc<AtomicU64>,
+    ) -> Result<Self, Error> {
         let policy = match on_store_error {
             OnStoreError::Raise => Policy::Raise,
             OnStoreError::Allow => Policy::Allow,
@@ -79,7 +107,7 @@ impl<H: Host> Guarded<H> {
                 Policy::Local(LocalShare::new(&limits, peers, H::process)?)
             }
         };
-        Ok(Self(Arc::new(Inner { store, limits, policy, fallbacks: AtomicU64::new(0) })))
+        Ok(Self(Arc::new(Inner { store, limits, on_store_error, policy, fallbacks })))
     }
 
     /// Runs an operation on the buckets of `keys`, and calls `done` when the store has answered;

@@ -103,6 +103,11 @@ impl LocalShare {
         })
     }
 
+    /// Whether nothing was spent here that the store may have to be charged for.
+    pub(super) fn is_idle(&self, now: u64) -> bool {
+        now >= self.spent().full_at.load(Ordering::Acquire)
+    }
+
     fn spent(&self) -> &SpentHere {
         self.spent.get_or_default()
     }

@@ -1,0 +1,324 @@
+//! Buckets in memory whose limits come with each call.
+//!
+//! A table keeps one integer a key, because all of its keys have the same limits. Here each bucket
+//! remembers the limits under which it was last changed. The first call under other limits carries
+//! its debt over in whole tokens, as the scripts do for a bucket in Redis.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, MutexGuard};
+
+use indexmap::IndexMap;
+use indexmap::map::Entry;
+use tidegate_core::{
+    Cells, Decision, Error, Limit, OnFull, Operation, Outcome, Reserved, Source, apply,
+    change_limits,
+};
+
+use crate::lock::Mutex;
+
+/// How many parts a map has, each with a lock of its own, where many keys are expected.
+const SHARDS: usize = 16;
+/// With room for fewer keys than this there is one part, so that the room is what was asked for.
+const MIN_KEYS_TO_SHARD: usize = 4096;
+/// How many buckets a new key looks at, to drop those that are full.
+const SWEPT: usize = 8;
+/// A part is not made smaller while it has room for at most this many keys.
+const MIN_CAPACITY: usize = 64;
+
+/// Buckets in memory, each with the limits under which it was last changed.
+///
+/// A full bucket is the same as none, so each new key drops a few that it finds full. `max_keys`
+/// bounds the number of buckets that owe something.
+pub struct BucketMap {
+    shards: Box<[Mutex<Shard>]>,
+    max_keys_of_shard: usize,
+    on_full: OnFull,
+    evicted: AtomicU64,
+    denied: AtomicU64,
+}
+
+/// What a key owes: the cells of all limits, or the cell of one.
+#[derive(Clone, Debug)]
+pub struct OwedUnder {
+    /// The limits under which the cells were written.
+    pub limits: Arc<[Limit]>,
+    /// The place of the only limit that the bucket is for; `None` if it is for all of them.
+    pub tier: Option<u8>,
+    /// The cells, each in its limit's place.
+    pub cells: Cells,
+}
+
+#[derive(Default)]
+struct Shard {
+    by_key: IndexMap<u64, OwedUnder, foldhash::fast::RandomState>,
+    /// The place of the bucket that is looked at next.
+    hand: usize,
+}
+
+/// A key of a call: its bucket, and where that came from.
+struct Asked {
+    shard: usize,
+    key: u64,
+    bucket: OwedUnder,
+    origin: Origin,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    /// The map had it.
+    Map,
+    /// It was in a table until now, where it is no more.
+    Table,
+    /// Nobody had it.
+    New,
+}
+
+impl BucketMap {
+    /// An empty map with room for about `max_keys` buckets that owe something.
+    pub fn new(max_keys: usize, on_full: OnFull) -> Self {
+        let shards = if max_keys < MIN_KEYS_TO_SHARD { 1 } else { SHARDS };
+        Self {
+            shards: (0..shards).map(|_| Mutex::default()).collect(),
+            max_keys_of_shard: max_keys.div_ceil(shards).max(1),
+            on_full,
+            evicted: AtomicU64::new(0),
+            denied: AtomicU64::new(0),
+        }
+    }
+
+    /// Runs any operation at the time `now` on the bucket of one key that holds all limits, or of
+    /// one key for each limit. `take` takes what the key of that place owes out of where it was kept
+    /// before it had a bucket here.
+    ///
+    /// # Errors
+    /// Those of the operation. Nothing has then changed, except that what was taken is here now.
+    pub fn run(
+        &self,
+        keys: &[u64],
+        limits: &Arc<[Limit]>,
+        now: u64,
+        operation: Operation,
+        take: impl Fn(usize) -> Option<OwedUnder>,
+    ) -> Result<Outcome, Error> {
+        let mut shards = self.lock(keys);
+        let asked = keys.iter().enumerate().map(|(place, key)| {
+            let tier = (keys.len() > 1).then_some(place as u8);
+            shards.ask(self.shard_of(*key), *key, limits, tier, || take(place))
+        });
+        let mut asked: Vec<Asked> = asked.collect();
+        let mut cells = Cells::default();
+        for Asked { bucket, .. } in &mut asked {
+            carry(bucket, limits, now)?;
+            match bucket.tier {
+                Some(tier) => cells[usize::from(tier)] = bucket.cells[usize::from(tier)],
+                None => cells = bucket.cells,
+            }
+        }
+        let before = cells;
+        let mut outcome = apply(limits, &mut cells, now, operation);
+        asked.iter_mut().for_each(|asked| asked.bucket.cells = cells);
+        if let Some(wait) = self.make_room(&mut shards, &asked, now) {
+            self.denied.fetch_add(1, Ordering::Relaxed);
+            cells = before;
+            outcome = Ok(without_room(limits, operation, wait));
+        }
+        for Asked { shard, key, bucket, .. } in asked {
+            shards.keep(shard, key, OwedUnder { cells, ..bucket });
+        }
+        outcome
+    }
+
+    /// How many buckets were dropped although they owed something.
+    pub fn evicted(&self) -> u64 {
+        self.evicted.load(Ordering::Relaxed)
+    }
+
+    /// How many calls were refused because there was no room for a new key.
+    pub fn denied(&self) -> u64 {
+        self.denied.load(Ordering::Relaxed)
+    }
+
+    /// The number of buckets.
+    pub fn len(&self) -> usize {
+        self.shards.iter().map(|shard| shard.lock().by_key.len()).sum()
+    }
+
+    /// Whether there is no bucket.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn shard_of(&self, key: u64) -> usize {
+        // The map itself uses the lower bits.
+        (key >> 32) as usize % self.shards.len()
+    }
+
+    /// Locks the parts of these keys, in their order, so that two calls never wait for each other.
+    fn lock(&self, keys: &[u64]) -> Locked<'_> {
+        let mut numbers: Vec<usize> = keys.iter().map(|key| self.shard_of(*key)).collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        Locked(numbers.into_iter().map(|number| (number, self.shards[number].lock())).collect())
+    }
+
+    /// Makes room for the new keys that are charged. `None` if there is; otherwise the time
+    /// after which there would be.
+    fn make_room(&self, shards: &mut Locked<'_>, asked: &[Asked], now: u64) -> Option<u64> {
+        for Asked { shard, bucket, origin, .. } in asked {
+            if *origin != Origin::New || !bucket.is_used() {
+                continue;
+            }
+            let shard = shards.shard(*shard)?;
+            let idlest = shard.sweep(now);
+            if shard.by_key.len() < self.max_keys_of_shard {
+                continue;
+            }
+            let (place, wait) = idlest?;
+            match self.on_full {
+                OnFull::Deny => return Some(wait),
+                OnFull::EvictIdlest => {
+                    shard.by_key.swap_remove_index(place);
+                    self.evicted.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        }
+        None
+    }
+}
+
+/// The parts of the map that a call has locked, by number.
+struct Locked<'m>(Vec<(usize, MutexGuard<'m, Shard>)>);
+
+impl Locked<'_> {
+    fn shard(&mut self, number: usize) -> Option<&mut Shard> {
+        self.0.iter_mut().find(|(other, _)| *other == number).map(|(_, shard)| &mut **shard)
+    }
+
+    fn ask(
+        &mut self,
+        shard: usize,
+        key: u64,
+        limits: &Arc<[Limit]>,
+        tier: Option<u8>,
+        take: impl FnOnce() -> Option<OwedUnder>,
+    ) -> Asked {
+        let known = self.shard(shard).and_then(|shard| shard.by_key.get(&key).cloned());
+        let (bucket, origin) = match known.map(|bucket| (bucket, Origin::Map)) {
+            Some(known) => known,
+            None => match take() {
+                Some(bucket) => (bucket, Origin::Table),
+                None => {
+                    let (limits, cells) = (Arc::clone(limits), Cells::default());
+                    (OwedUnder { limits, tier, cells }, Origin::New)
+                }
+            },
+        };
+        // A key for one limit may have been in another place under the limits of another call.
+        Asked { shard, key, bucket: moved(bucket, tier), origin }
+    }
+
+    fn keep(&mut self, shard: usize, key: u64, bucket: OwedUnder) {
+        let Some(shard) = self.shard(shard) else { return };
+        match shard.by_key.entry(key) {
+            // Kept although it may be full, because the clock may step back. It is swept later.
+            Entry::Occupied(mut entry) => *entry.get_mut() = bucket,
+            Entry::Vacant(entry) if bucket.is_used() => _ = entry.insert(bucket),
+            Entry::Vacant(_) => {}
+        }
+    }
+}
+
+impl Shard {
+    /// Looks at a few buckets, and drops those that are full. Answers the place of the one among the
+    /// others that will be full soonest, and in how long.
+    fn sweep(&mut self, now: u64) -> Option<(usize, u64)> {
+        let mut idlest: Option<(usize, u64)> = None;
+        for _ in 0..SWEPT {
+            if self.hand >= self.by_key.len() {
+                self.hand = 0;
+            }
+            let (_, bucket) = self.by_key.get_index(self.hand)?;
+            match full_in(bucket, now) {
+                // The last bucket takes its place, which no bucket that was looked at may have.
+                0 if idlest.is_none_or(|(place, _)| place != self.by_key.len() - 1) => {
+                    self.by_key.swap_remove_index(self.hand);
+                }
+                wait => {
+                    if idlest.is_none_or(|(_, least)| wait < least) {
+                        idlest = Some((self.hand, wait));
+                    }
+                    self.hand += 1;
+                }
+            }
+        }
+        if self.by_key.capacity() > MIN_CAPACITY.max(8 * self.by_key.len()) {
+            self.by_key.shrink_to(2 * self.by_key.len());
+        }
+        idlest
+    }
+}
+
+impl OwedUnder {
+    /// Whether any cell differs from that of a bucket nobody has used.
+    fn is_used(&self) -> bool {
+        self.cells != Cells::default()
+    }
+}
+
+/// The bucket of a key for one limit, in the place which that limit has now.
+fn moved(bucket: OwedUnder, tier: Option<u8>) -> OwedUnder {
+    match (bucket.tier, tier) {
+        (Some(was), Some(tier)) if was != tier => {
+            let (was, tier) = (usize::from(was), usize::from(tier));
+            let limit = bucket.limits[was];
+            let mut cells = Cells::default();
+            cells[tier] = bucket.cells[was];
+            let limits = (0..=tier).map(|_| limit).collect();
+            OwedUnder { limits, tier: Some(tier as u8), cells }
+        }
+        _ => bucket,
+    }
+}
+
+/// Carries what a bucket owes over to the limits of a call.
+fn carry(bucket: &mut OwedUnder, to: &Arc<[Limit]>, now: u64) -> Result<(), Error> {
+    if Arc::ptr_eq(&bucket.limits, to) {
+        return Ok(());
+    }
+    change_limits(&bucket.limits, to, &mut bucket.cells, now)?;
+    bucket.limits = Arc::clone(to);
+    Ok(())
+}
+
+/// How long until a bucket is full; 0 if it is.
+fn full_in(bucket: &OwedUnder, now: u64) -> u64 {
+    let tiers = bucket.limits.iter().zip(bucket.cells).enumerate();
+    let own = tiers.filter(|(tier, _)| bucket.tier.is_none_or(|own| usize::from(own) == *tier));
+    own.map(|(_, (limit, cell))| {
+        let timeline = limit.timeline();
+        timeline.until(now, cell.saturating_sub(timeline.position(now)))
+    })
+    .max()
+    .unwrap_or(0)
+}
+
+/// The answer to an operation for which there is no room until `wait` has passed.
+fn without_room(limits: &[Limit], operation: Operation, wait: u64) -> Outcome {
+    let decision = Decision {
+        allowed: false,
+        limit: limits.first().map_or(0, Limit::burst),
+        remaining: 0,
+        retry_after: wait,
+        reset_after: wait,
+        tier: 0,
+        source: Source::Memory,
+    };
+    match operation {
+        Operation::Reserve { .. } => Outcome::Reserved(Reserved::TooFar(decision)),
+        _ => Outcome::Decision(decision),
+    }
+}
+
+#[cfg(test)]
+#[path = "bucket_map_tests.rs"]
+mod tests;
