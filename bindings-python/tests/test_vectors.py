@@ -205,6 +205,7 @@ def test_grammar_invalid(invalid: dict[str, Any]) -> None:
             refuse(invalid["text"])
         assert caught.value.reason == invalid["reason"]
         assert caught.value.code == "invalid_limit"
+        assert str(caught.value).endswith(f" {invalid['write']}" if "write" in invalid else "")
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=[error["class"] for error in ERRORS])

@@ -38,10 +38,13 @@ impl AnyLimit {
     /// # Errors
     /// As [`Limit::parse`].
     pub fn parse(text: &str) -> Result<Self, Error> {
-        match text.trim_matches(' ') {
-            "unlimited" => Ok(Self::Unlimited),
-            "none" => Ok(Self::None),
-            _ => Limit::parse(text).map(Self::Rate),
+        let is = |word: &str| text.trim_ascii().eq_ignore_ascii_case(word);
+        if is("unlimited") {
+            Ok(Self::Unlimited)
+        } else if is("none") {
+            Ok(Self::None)
+        } else {
+            Limit::parse(text).map(Self::Rate)
         }
     }
 

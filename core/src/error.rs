@@ -3,6 +3,7 @@
 use core::fmt;
 
 use crate::bounds::{MAX_RATE_PER_SECOND, MAX_SPAN, MAX_STEPPED_FILL, MAX_TIERS, NANOS_PER_SECOND};
+use crate::spelling::{Instead, Mistake};
 
 /// Why a limit, or a call on one, is invalid. A call that is only refused is not an error but a
 /// [`Decision`](crate::Decision).
@@ -19,6 +20,20 @@ pub enum Error {
         /// The text that was expected there.
         expected: &'static str,
     },
+    /// A part of the text does not follow the grammar, but it can be understood.
+    Spelling {
+        /// Byte offset of the part.
+        at: usize,
+        /// What is wrong with it.
+        mistake: Mistake,
+        /// What to write in its place; for a rate, in place of the count and the period.
+        instead: Instead,
+    },
+    /// The text holds another limit after the first.
+    SeveralLimits {
+        /// Byte offset of what separates the two, or of the second limit.
+        at: usize,
+    },
     /// The unit of time is not one of the grammar's.
     UnknownUnit {
         /// Byte offset of the unit.
@@ -27,6 +42,11 @@ pub enum Error {
     /// A number does not fit in 64 bits.
     NumberTooLarge {
         /// Byte offset of the number.
+        at: usize,
+    },
+    /// A duration does not fit in 64 bits of nanoseconds.
+    DurationTooLong {
+        /// Byte offset of the duration.
         at: usize,
     },
     /// A count or duration is zero or negative.
@@ -106,9 +126,13 @@ impl Error {
     /// A stable name for the bound that was broken.
     pub const fn reason(&self) -> &'static str {
         match self {
-            Self::Syntax { .. } => "syntax",
-            Self::UnknownUnit { .. } => "unknown_unit",
-            Self::NumberTooLarge { .. } => "number_too_large",
+            Self::Spelling {
+                mistake: Mistake::Month | Mistake::Year | Mistake::MinuteOrMonth,
+                ..
+            }
+            | Self::UnknownUnit { .. } => "unknown_unit",
+            Self::Syntax { .. } | Self::Spelling { .. } | Self::SeveralLimits { .. } => "syntax",
+            Self::NumberTooLarge { .. } | Self::DurationTooLong { .. } => "number_too_large",
             Self::NotPositive { field: Field::Tokens } => "tokens_not_positive",
             Self::NotPositive { field: Field::Period } => "period_not_positive",
             Self::NotPositive { field: Field::Burst } => "burst_not_positive",
@@ -129,12 +153,24 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Syntax { at, expected } => write!(f, "at byte {at}: expected {expected}"),
+            Self::Spelling { at, mistake, instead } => {
+                write!(f, "at byte {at}: {mistake}; write {instead}")
+            }
+            Self::SeveralLimits { at } => write!(
+                f,
+                "at byte {at}: a text is one limit; give each by itself, as in \"10/s\", \"100/h\""
+            ),
             Self::UnknownUnit { at } => {
                 write!(f, "at byte {at}: unknown unit of time; use ns, us, ms, s, min, h, d or w")
             }
             Self::NumberTooLarge { at } => {
                 write!(f, "at byte {at}: the number is above {}", u64::MAX)
             }
+            Self::DurationTooLong { at } => write!(
+                f,
+                "at byte {at}: the duration is too long; a smooth limit refills within 104 days, \
+                 a stepped one within 100 years"
+            ),
             Self::NotPositive { field } => write!(f, "{} must be at least 1", field.as_str()),
             Self::RateTooHigh => {
                 write!(f, "the rate must be at most {MAX_RATE_PER_SECOND} tokens per second")

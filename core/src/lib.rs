@@ -25,6 +25,7 @@ mod reservation;
 mod settle;
 mod sha256;
 mod share;
+mod spelling;
 mod stored_key;
 mod sync;
 mod table;
@@ -52,6 +53,7 @@ pub use limit::{Limit, Shape};
 pub use operation::{Operation, Outcome, apply};
 pub use reservation::{Charge, Reservation, Reserved, cancel, reserve};
 pub use settle::settle;
+pub use spelling::{ErrorInText, Instead, Mistake};
 pub use stored_key::StoredKey;
 pub use table::{
     OnFull, Segments, Slot, Table, TableFull, WINDOW, apply_tables, check_table, check_tables,

@@ -1,6 +1,6 @@
 //! The values at which the outcome of a comparison, a constant or an operator of the engine
 //! changes. Mutation testing (`make mutants`) needs them.
-#![allow(clippy::panic, reason = "how a test fails")]
+#![allow(clippy::panic, clippy::unwrap_used, reason = "how a test fails")]
 
 use tidegate_core::{
     Cells, Clock, Error, Field, Limit, MAX_SPAN, ManualClock, Shape, Source, Timeline, decide,
@@ -53,7 +53,7 @@ fn every_unit_has_its_names() {
 fn options_mean_what_they_say() {
     for (text, expect) in [
         ("10/s", (10, SECOND, 10, Shape::Smooth)),
-        ("  1_0__0_ / 2 s  burst  7 ", (100, 2 * SECOND, 7, Shape::Smooth)),
+        ("  1_0__0 / 2 s  burst  7 ", (100, 2 * SECOND, 7, Shape::Smooth)),
         ("100/min burst 300 stepped", (100, MINUTE, 300, Shape::Stepped)),
         ("100/min stepped burst 300", (100, MINUTE, 300, Shape::Stepped)),
         ("100/min stepped", (100, MINUTE, 100, Shape::Stepped)),
@@ -98,13 +98,19 @@ fn refused_texts_are_refused_at_the_right_byte() {
         ("/s", 0),
         ("_1/s", 0),
         ("10", 2),
-        ("10 ", 3),
-        ("10 per s", 3),
+        ("10 ", 2),
+        ("10 per", 6),
+        ("10 pro s", 3),
+        ("10 requests", 11),
         ("10/", 3),
+        ("\t10/", 4),
         ("10/5", 4),
-        ("10/5 ", 5),
-        ("1.5/s", 1),
-        ("10/1.5s", 4),
+        ("10/5 ", 4),
+        ("1./s", 1),
+        ("1.2.3/s", 3),
+        ("10/1.s", 4),
+        ("10/0.0000000001s", 3),
+        ("0.3/", 0),
         ("10/s!", 4),
         ("10/s x", 5),
         ("10/s burst", 10),
@@ -132,7 +138,7 @@ fn refused_texts_are_refused_at_the_right_byte() {
         assert_eq!(syntax(text), at, "{text:?}");
     }
     let expected = "a whole number, without a fraction";
-    assert_eq!(Limit::parse("1.5/s"), Err(Error::Syntax { at: 1, expected }));
+    assert_eq!(Limit::parse("1./s"), Err(Error::Syntax { at: 1, expected }));
     let not_positive = |field| Error::NotPositive { field };
     for (text, error) in [
         ("0/s", not_positive(Field::Tokens)),
@@ -150,12 +156,74 @@ fn refused_texts_are_refused_at_the_right_byte() {
         ("10/ 2 fortnights", Error::UnknownUnit { at: 6 }),
         ("18446744073709551616/s", Error::NumberTooLarge { at: 0 }),
         (" 99999999999999999999/s", Error::NumberTooLarge { at: 1 }),
-        ("1/18446744073709551615s", Error::NumberTooLarge { at: 2 }),
+        ("1/18446744073709551615s", Error::DurationTooLong { at: 2 }),
+        ("1/213503d 24h window", Error::DurationTooLong { at: 2 }),
+        ("10/s; 100/h", Error::SeveralLimits { at: 4 }),
+        ("10/s and 100/h", Error::SeveralLimits { at: 5 }),
+        ("10/s burst 5 ,100/h", Error::SeveralLimits { at: 13 }),
         ("18446744073709551615/s", Error::RateTooHigh),
         ("1/18446744073709551615ns", Error::SpanTooLong),
     ] {
         assert_eq!(Limit::parse(text), Err(error), "{text:?}");
     }
+}
+
+/// What can be understood is refused with what to write instead.
+#[test]
+fn misspelt_texts_are_refused_with_the_right_spelling() {
+    for (text, at, said) in [
+        ("0.5/s", 0, "counts are whole numbers; write 1/2s"),
+        (" .25 per min burst 3", 1, "counts are whole numbers; write 1/4min"),
+        ("10/1.5h", 3, "counts are whole numbers; write 90min"),
+        ("1k/s", 0, "counts are written in digits only; write 1000/s"),
+        ("3G/d", 0, "counts are written in digits only; write 3000000000/d"),
+        ("2.5e1/s", 0, "counts are written in digits only; write 25/s"),
+        ("1k/fortnight", 0, "counts are written in digits only; write 1000"),
+        ("10/s burst 0X1f", 11, "counts are written in decimal digits; write 31"),
+        ("10_/s", 0, "only \"_\" may separate digits, and between them; write 10/s"),
+        ("1,000/s", 0, "only \"_\" may separate digits, and between them; write 1000/s"),
+        ("+1/s", 0, "counts have no sign; write 1/s"),
+        ("10/1h 30m", 3, "a duration is one count of one unit; write 90min"),
+        ("10 in any 1s jitter 1ms500us", 20, "a duration is one count of one unit; write 1500us"),
+        ("10/month", 3, "months differ in length; write 30d"),
+        ("10/2 yrs", 3, "years differ in length; write 730d"),
+        ("10/5M", 3, "\"M\" may also mean a month; write 5min"),
+    ] {
+        let error = Limit::parse(text).unwrap_err();
+        assert!(matches!(error, Error::Spelling { .. }), "{text:?}: {error:?}");
+        assert_eq!(error.to_string(), format!("at byte {at}: {said}"), "{text:?}");
+        assert_eq!(error.in_text(text).to_string(), error.to_string());
+    }
+    // The rate that would be written breaks a bound, or the rest of the text cannot be understood.
+    for text in ["0.00000001/w", "0.5/fortnight", "1.5 in any 1s"] {
+        let error = Error::Syntax { at: 0, expected: "a whole number" };
+        assert_eq!(Limit::parse(text), Err(error), "{text:?}");
+    }
+}
+
+#[test]
+fn several_limits_in_one_text_are_told_apart() {
+    for text in [
+        "10/second; 100/hour",
+        "10/second,100/hour",
+        " 10/second AND 100/hour ",
+        "10/second 100/hour",
+        "10/second\n100/hour",
+        "10/second; 100/hour;",
+    ] {
+        let error = Limit::parse(text).unwrap_err().in_text(text).to_string();
+        let said = "a text is one limit; give each by itself: \"10/second\", \"100/hour\"";
+        assert!(error.ends_with(said), "{error}");
+    }
+    // The text of an error need not be the one that was parsed.
+    let error = Error::SeveralLimits { at: 9 };
+    assert!(error.in_text("10/s").to_string().ends_with("itself: \"10/s\""));
+}
+
+/// An error stays as small as a decision, which most calls return in its place.
+#[test]
+fn errors_are_small() {
+    assert!(size_of::<Error>() <= size_of::<tidegate_core::Decision>());
 }
 
 #[test]
@@ -324,6 +392,16 @@ fn errors_say_what_is_wrong() {
         (Error::Syntax { at: 3, expected: "a unit" }, "syntax", "at byte 3: expected a unit"),
         (Error::UnknownUnit { at: 3 }, "unknown_unit", "at byte 3: unknown unit"),
         (Error::NumberTooLarge { at: 3 }, "number_too_large", "above 18446744073709551615"),
+        (
+            Error::DurationTooLong { at: 3 },
+            "number_too_large",
+            "104 days, a stepped one within 100",
+        ),
+        (
+            Error::SeveralLimits { at: 3 },
+            "syntax",
+            "give each by itself, as in \"10/s\", \"100/h\"",
+        ),
         (not_positive(Field::Tokens), "tokens_not_positive", "tokens must be at least 1"),
         (not_positive(Field::Period), "period_not_positive", "period must be at least 1"),
         (not_positive(Field::Burst), "burst_not_positive", "burst must be at least 1"),

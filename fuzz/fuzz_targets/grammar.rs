@@ -1,5 +1,5 @@
 //! Any text is parsed or refused. A parsed limit keeps the bounds, and its canonical text parses to
-//! the same limit. A refusal points into the text.
+//! the same limit. A refusal points into the text, and what it says to write instead is of the grammar.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -42,10 +42,32 @@ fn keeps_the_bounds(text: &str, limit: &Limit) {
 }
 
 fn points_into(text: &str, error: &Error) {
-    if let Error::Syntax { at, .. } | Error::UnknownUnit { at } | Error::NumberTooLarge { at } =
-        error
+    if let Error::Syntax { at, .. }
+    | Error::Spelling { at, .. }
+    | Error::SeveralLimits { at }
+    | Error::UnknownUnit { at }
+    | Error::NumberTooLarge { at }
+    | Error::DurationTooLong { at } = error
     {
         assert!(text.is_char_boundary(*at), "{text:?}: {error}");
     }
-    assert!(!error.reason().is_empty() && !error.to_string().is_empty(), "{text:?}");
+    if let Error::Spelling { instead, .. } = error {
+        advises_the_grammar(text, &instead.to_string());
+    }
+    let sentence = error.in_text(text).to_string();
+    assert!(!error.reason().is_empty() && !sentence.is_empty(), "{text:?}");
+}
+
+/// A rate is valid by itself, a duration after a count, and a count before a period. Only a bound may
+/// be broken.
+fn advises_the_grammar(text: &str, instead: &str) {
+    let rate = match instead {
+        rate if rate.contains('/') => rate.to_owned(),
+        count if count.ends_with(|last: char| last.is_ascii_digit()) => format!("{count}/s"),
+        duration => format!("1/{duration}"),
+    };
+    if let Err(error) = Limit::parse(&rate) {
+        let reason = error.reason();
+        assert!(!["syntax", "unknown_unit", "number_too_large"].contains(&reason), "{text:?}: {error}");
+    }
 }

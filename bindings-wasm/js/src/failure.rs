@@ -36,7 +36,10 @@ impl Failure {
 impl Failure {
     /// The failure of a limit's text.
     pub(crate) fn of_limit(text: &str, error: Error) -> Self {
-        Self { message: format!("invalid limit {text:?}: {error}"), ..Self::from(error) }
+        Self {
+            message: format!("invalid limit {text:?}: {}", error.in_text(text)),
+            ..Self::from(error)
+        }
     }
 }
 

@@ -97,7 +97,7 @@ function testGrammar({ limit, InvalidLimit }) {
       assert.deepEqual({ ...limit({ ...fields }) }, fields, 'the parts read back');
     });
   }
-  for (const { text, reason, ...unknown } of nonEmpty(invalid)) {
+  for (const { text, reason, write, ...unknown } of nonEmpty(invalid)) {
     test(`grammar.json: ${JSON.stringify(text)} is refused: ${reason}`, () => {
       assert.deepEqual(unknown, {});
       assert.throws(() => limit(text), (error) => {
@@ -105,6 +105,7 @@ function testGrammar({ limit, InvalidLimit }) {
         assert.equal(error.code, 'invalid_limit');
         assert.equal(error.reason, reason);
         assert.ok(error.message.includes(JSON.stringify(text)) || /[^ -~]/.test(text), error.message);
+        assert.ok(error.message.endsWith(write === undefined ? '' : ` ${write}`), error.message);
         return true;
       });
     });

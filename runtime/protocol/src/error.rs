@@ -114,7 +114,7 @@ impl fmt::Display for Error {
         match self {
             Self::InvalidLimit { text: None, source } => source.fmt(f),
             Self::InvalidLimit { text: Some(text), source } => {
-                write!(f, "invalid limit {text:?}: {source}")
+                write!(f, "invalid limit {text:?}: {}", source.in_text(text))
             }
             Self::InvalidArgument { name, message } => write!(f, "invalid {name}: {message}"),
             Self::CostTooLarge { cost, burst } => {

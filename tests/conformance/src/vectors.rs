@@ -131,6 +131,8 @@ pub struct InvalidLimit {
     pub text: String,
     /// The bound's stable name.
     pub reason: String,
+    /// What the message says to write instead.
+    pub write: Option<String>,
 }
 
 /// The table of errors.

@@ -33,6 +33,10 @@ fn texts_break_the_bound_they_name() {
         let error = Limiter::builder().limit(&case.text).build().expect_err("the limit is invalid");
         assert_eq!((error.code(), error.reason()), ("invalid_limit", Some(case.reason.as_str())));
         assert!(error.to_string().contains(&format!("{:?}", case.text)), "{error}");
+        if let Some(write) = case.write {
+            let is_said = write.starts_with('"') || error.to_string().contains("; write ");
+            assert!(is_said && error.to_string().ends_with(&format!(" {write}")), "{error}");
+        }
     }
 }
 

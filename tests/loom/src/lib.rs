@@ -41,6 +41,8 @@ mod operation;
 mod reservation;
 #[path = "../../../core/src/settle.rs"]
 mod settle;
+#[path = "../../../core/src/spelling.rs"]
+mod spelling;
 #[path = "../../../core/src/table/mod.rs"]
 mod table;
 #[path = "../../../core/src/tiers.rs"]
