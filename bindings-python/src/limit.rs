@@ -17,7 +17,8 @@ use crate::seconds::{exact_nanos, from_nanos};
 /// Written as text, `Limit("100/min burst 20")`, or as numbers,
 /// `Limit(100, per=60, burst=20)` with `per` in seconds (a whole number of
 /// nanoseconds). The burst is the count per period unless given. `name` is what
-/// decisions call the limit; its canonical text unless given.
+/// decisions call the limit; unless given, the text as written, or the
+/// canonical text of the numbers.
 ///
 /// `Limit("unlimited")` allows every call, and `Limit("none")` refuses every call with a cost
 /// above 0. No store is asked for either, and "unlimited" among other limits is as if it were not
@@ -52,7 +53,11 @@ impl Limit {
     ) -> PyResult<Self> {
         let name = name.map(|name| text("name", name)).transpose()?;
         if !tokens.is_instance_of::<PyString>() {
-            return Self::parse(tokens.py(), &text_of_numbers(tokens, per, burst)?, name);
+            let mut limit = Self::parse(tokens.py(), &text_of_numbers(tokens, per, burst)?, name)?;
+            if name.is_none() {
+                limit.0.name = limit.0.limit.to_string();
+            }
+            return Ok(limit);
         }
         if per.is_some() || burst.is_some() {
             let message = "per and burst go with a number of tokens; write them into the text";
@@ -97,11 +102,11 @@ impl Limit {
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
-        let text = self.__str__();
-        if self.0.name == text {
-            return Ok(format!("Limit('{text}')"));
+        let name = PyString::new(py, &self.0.name).repr()?;
+        if NamedLimit::parse(&self.0.name, None).is_ok_and(|named| named == self.0) {
+            return Ok(format!("Limit({name})"));
         }
-        Ok(format!("Limit('{text}', name={})", PyString::new(py, &self.0.name).repr()?))
+        Ok(format!("Limit('{}', name={name})", self.0.limit))
     }
 
     fn __eq__(&self, other: &Self) -> bool {

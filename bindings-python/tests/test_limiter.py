@@ -30,8 +30,11 @@ class TestLimit:
     def test_the_burst_defaults_to_the_tokens(self) -> None:
         assert Limit(100, per=60).burst == 100
 
-    def test_the_name_defaults_to_the_canonical_text(self) -> None:
-        assert Limit("100 / minute").name == "100/min"
+    def test_the_name_defaults_to_the_text_as_given(self) -> None:
+        assert Limit("100 / minute").name == "100 / minute"
+        assert Limit(" 10 in any 1s jitter 50ms\n").name == "10 in any 1s jitter 50ms"
+        assert Limit(100, per=60).name == "100/min"
+        assert Limit("100 / minute", name="user").name == "user"
 
     def test_str_and_repr(self) -> None:
         assert str(Limit("5_000/hour window")) == "5000/h window"
@@ -62,12 +65,12 @@ class TestLimit:
         [(0.1, 100_000_000), (1e-06, 1_000), (0.25, 250_000_000), (86400.0, 86_400 * 10**9)],
     )
     def test_a_float_means_its_shortest_decimal(self, per: float, period: int) -> None:
-        assert Limit(1, per=per) == Limit(f"1/{period}ns")
+        assert Limit(1, per=per, name="one") == Limit(f"1/{period}ns", name="one")
 
     @given(st.integers(1, 2**51))
     def test_every_period_survives_as_a_float(self, period: int) -> None:
-        limit = Limit(f"1/{period}ns")
-        assert Limit(1, per=limit.period) == limit
+        limit = Limit(f"1/{period}ns", name="one")
+        assert Limit(1, per=limit.period, name="one") == limit
 
 
 class TestLimiter:

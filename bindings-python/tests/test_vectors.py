@@ -194,8 +194,10 @@ def test_grammar_valid(valid: dict[str, Any]) -> None:
     assert limit.period == int(valid["period"]) / 1e9
     assert limit.burst == valid["burst"]
     assert limit.shape == valid["shape"]
-    assert str(limit) == limit.name == valid["canonical"]
-    assert Limit(str(limit)) == limit
+    assert (str(limit), limit.name) == (valid["canonical"], valid["text"].strip())
+    assert Limit(str(limit), name=limit.name) == limit == eval(repr(limit), {"Limit": Limit})
+    assert Limit(str(limit)).name == str(limit)
+    assert Limiter(valid["text"]).check("k", 0).limit_name == limit.name
 
 
 @pytest.mark.parametrize("invalid", GRAMMAR["invalid"], ids=[v["text"] for v in GRAMMAR["invalid"]])

@@ -107,9 +107,9 @@ mod tests {
     fn only_limits_per_second_minute_hour_or_day_are_shown() {
         let shown = |count, unit, name: &str| Some((count, unit, name.to_owned()));
         assert_eq!(limit("50/s burst 5"), shown(50, Unit::Second, "50/s burst 5"));
-        assert_eq!(limit("50/60s"), shown(50, Unit::Minute, "50/min"));
+        assert_eq!(limit("50/60s"), shown(50, Unit::Minute, "50/60s"));
         assert_eq!(limit("5000/h window"), shown(5000, Unit::Hour, "5000/h window"));
-        assert_eq!(limit("1/24h"), shown(1, Unit::Day, "1/d"));
+        assert_eq!(limit("1/24h"), shown(1, Unit::Day, "1/24h"));
         for text in
             ["unlimited", "none", "1/500ms", "1/2s", "1/w", "10 in any 1s", "5000000000/d window"]
         {

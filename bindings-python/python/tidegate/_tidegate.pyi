@@ -61,7 +61,8 @@ class Limit:
     Written as text, `Limit("100/min burst 20")`, or as numbers,
     `Limit(100, per=60, burst=20)` with `per` in seconds (a whole number of
     nanoseconds). The burst is the count per period unless given. `name` is what
-    decisions call the limit; its canonical text unless given.
+    decisions call the limit; unless given, the text as written, or the
+    canonical text of the numbers.
 
     `Limit("unlimited")` allows every call, and `Limit("none")` refuses every call with a cost
     above 0. No store is asked for either, and "unlimited" among other limits is as if it were not

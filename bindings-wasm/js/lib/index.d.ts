@@ -17,7 +17,7 @@ export interface LimitFields {
    * multiples of the period (`"stepped"`).
    */
   readonly shape?: Shape;
-  /** The name by which decisions report the limit. Default: its canonical text. */
+  /** The name by which decisions report the limit. Default: its text as given, or the canonical text of its parts. */
   readonly name?: string;
 }
 

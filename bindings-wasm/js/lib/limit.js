@@ -28,7 +28,8 @@ export class Limit {
     this.periodMs = Number(parsed.period) / NANOS_PER_MILLI;
     this.burst = parsed.burst;
     this.shape = parsed.shape;
-    this.name = checkName(options.name ?? description.name ?? this.#text);
+    const given = typeof description === 'string' ? description.trim() : this.#text;
+    this.name = checkName(options.name ?? description.name ?? given);
     parsed.free();
     Object.freeze(this);
   }

@@ -92,8 +92,10 @@ function testGrammar({ limit, InvalidLimit }) {
       const fields = { ...read };
       const periodMs = Number(BigInt(period)) / 1e6;
       const counts = { tokens: unbounded(tokens), burst: unbounded(burst) };
-      assert.deepEqual(fields, { ...counts, periodMs, shape, name: canonical });
-      assert.deepEqual({ ...limit(canonical) }, fields, 'the canonical text reads back');
+      assert.deepEqual(fields, { ...counts, periodMs, shape, name: text.trim() });
+      const { name } = read;
+      assert.deepEqual({ ...limit(canonical, { name }) }, fields, 'the canonical text reads back');
+      assert.equal(limit({ ...fields, name: undefined }).name, limit(canonical).name, 'parts have the canonical name');
       assert.deepEqual({ ...limit({ ...fields }) }, fields, 'the parts read back');
     });
   }

@@ -106,21 +106,30 @@ struct RedisBuckets {
 /// A limit, and the name under which decisions report it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NamedLimit {
-    /// The name: the limit's canonical text unless one was given.
+    /// The name: the limit's text as given, unless a name was given.
     pub name: String,
     /// The limit.
     pub limit: AnyLimit,
 }
 
 impl NamedLimit {
-    /// Reads a limit from its text; `name` defaults to the canonical form of that text.
+    /// Reads a limit from its text. `name` defaults to that text without white space around it, so
+    /// that decisions and messages say what the program says.
+    ///
+    /// ```
+    /// use tidegate::NamedLimit;
+    /// let limit = NamedLimit::parse("10 in any 1s jitter 50ms", None)?;
+    /// assert_eq!(limit.name, "10 in any 1s jitter 50ms");
+    /// assert_eq!(limit.limit.to_string(), "10/1050000001ns burst 1");
+    /// # Ok::<(), tidegate::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::InvalidLimit`], with the text and the bound it breaks.
     pub fn parse(text: &str, name: Option<&str>) -> Result<Self, Error> {
         let limit = AnyLimit::parse(text)
             .map_err(|source| Error::InvalidLimit { text: Some(text.to_owned()), source })?;
-        Ok(Self { name: name.map_or_else(|| limit.to_string(), str::to_owned), limit })
+        Ok(Self { name: name.unwrap_or(text.trim_ascii()).to_owned(), limit })
     }
 }
 

@@ -17,6 +17,9 @@ fn texts_mean_their_limits() {
         assert_eq!(found, (case.tokens, case.burst, &*case.shape));
         assert_eq!(limit.period(), nanos(&case.period), "{text:?}");
         assert_eq!(limit.to_string(), case.canonical, "{text:?}");
+        let limiter = Limiter::builder().limit(text).build().expect("a limiter");
+        let decision = limiter.check("k", 0).expect("a decision");
+        assert_eq!(limiter.limit_name(&decision), text.trim_ascii());
         assert_eq!(AnyLimit::parse(&case.canonical), Ok(limit), "{:?} reads back", case.canonical);
     }
 }
