@@ -12,10 +12,36 @@ use crate::errors::invalid_argument;
 const NANOS_PER_SECOND: f64 = 1e9;
 const NANO_DIGITS: usize = 9;
 
-/// A duration in seconds, as the nearest float; infinite for the largest value, which is never.
+/// Durations below this many nanoseconds (52 days) are the nearest float: two roundings of it and of
+/// the product with 1e9 lose less than a nanosecond together, which rounding up gives back.
+const NEAREST_IS_ENOUGH: u64 = 1 << 52;
+
+/// A duration in seconds, as the nearest float that is enough: neither it nor its product with 1e9,
+/// rounded up, is ever less than `nanos`. It is infinite for the largest value, which is never.
 #[allow(clippy::cast_precision_loss)]
 pub(crate) fn from_nanos(nanos: u64) -> f64 {
-    if nanos == u64::MAX { f64::INFINITY } else { nanos as f64 / NANOS_PER_SECOND }
+    let seconds = nanos as f64 / NANOS_PER_SECOND;
+    match nanos {
+        0..NEAREST_IS_ENOUGH => seconds,
+        u64::MAX => f64::INFINITY,
+        _ => enough(seconds, nanos),
+    }
+}
+
+/// The first float from `seconds` on that is at least `nanos`, exactly and as a product in floats.
+/// `seconds` is at least 2^22, so it is a multiple of 2^-30.
+#[cold]
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "they are positive")]
+fn enough(mut seconds: f64, nanos: u64) -> f64 {
+    let nanos = u128::from(nanos);
+    let is_enough = |seconds: f64| {
+        let parts = (seconds * f64::from(1 << 30)) as u128;
+        parts * 1_000_000_000 >= nanos << 30 && (seconds * NANOS_PER_SECOND).ceil() as u128 >= nanos
+    };
+    while !is_enough(seconds) {
+        seconds = seconds.next_up();
+    }
+    seconds
 }
 
 /// A duration in nanoseconds; the longest that they can say, 584 years, for a longer one.

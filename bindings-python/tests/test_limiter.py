@@ -9,6 +9,8 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from fractions import Fraction
+from math import ceil, ulp
 from pathlib import Path
 from typing import Any
 
@@ -252,6 +254,21 @@ class TestFakeClock:
         clock = FakeClock()
         clock.advance(nanos / 1e9)
         assert clock.now() == nanos
+
+    @given(st.integers(1, 2**63))
+    def test_a_reported_duration_is_always_enough(self, nanos: int) -> None:
+        # A step of a hundred years brings one token. The debt puts the next one off by several steps.
+        period = 36_500 * 86_400 * 10**9
+        debt = -(-nanos // period)
+        clock = FakeClock(now=debt * period - nanos)
+        limiter = Limiter("1/36500d window", clock=clock)
+        owing, _ = [limiter.settle(key, 0, debt) for key in ("k", "other")]
+        for said in (limiter.check("k").retry_after, owing.reset_after, limiter.reserve("other").delay):
+            assert ceil(said * 1e9) >= nanos and Fraction(said) * 10**9 >= nanos - Fraction(1, 2)
+            # It is at most as much too long as floats of this size are apart.
+            assert Fraction(said) * 10**9 <= nanos + Fraction(ulp(said)) * 10**9 * 2
+        clock.advance(said)
+        assert limiter.check("k")
 
     def test_waiting_for_what_was_said_is_enough(self) -> None:
         clock = FakeClock(now=1_764_000_000_123_456_789)

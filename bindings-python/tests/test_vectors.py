@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import json
-from math import inf
+from fractions import Fraction
+from math import ceil, inf, nextafter
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,7 @@ def test_decide(trace: dict[str, Any]) -> None:
         expect = step["expect"]
         seen = described(decision)
         for duration in ("retry_after", "reset_after"):
-            expect = {**expect, duration: int(expect[duration]) / 1e9}
+            expect = {**expect, duration: seconds(expect[duration])}
         assert seen == expect, f"step {number} of {trace['name']}"
         assert bool(decision) is expect["allowed"]
         assert decision.source == "memory"
@@ -133,7 +134,12 @@ def run_trace(
 
 def seconds(nanos: str) -> float:
     """A duration of the vectors; the largest value stands for ever."""
-    return inf if int(nanos) == 2**64 - 1 else int(nanos) / 1e9
+    if int(nanos) == 2**64 - 1:
+        return inf
+    read = int(nanos) / 1e9
+    while int(nanos) >= 2**52 and (ceil(read * 1e9) < int(nanos) or Fraction(read) * 10**9 < int(nanos)):
+        read = nextafter(read, inf)
+    return read
 
 
 def operate(
@@ -191,7 +197,7 @@ def described(decision: Decision) -> dict[str, Any]:
 def test_grammar_valid(valid: dict[str, Any]) -> None:
     limit = Limit(valid["text"])
     assert limit.tokens == valid["tokens"]
-    assert limit.period == int(valid["period"]) / 1e9
+    assert limit.period == seconds(valid["period"])
     assert limit.burst == valid["burst"]
     assert limit.shape == valid["shape"]
     assert (str(limit), limit.name) == (valid["canonical"], valid["text"].strip())
