@@ -65,9 +65,8 @@ pub fn apply_tables<S: Segments + ?Sized>(
         Operation::Hold { wait } => {
             call.change_each(&|_, limit, cell| hold_bucket(limit, cell, now, wait))
         }
-        Operation::Reset => {
-            call.change_each(&|_, limit, cell| cell.min(limit.timeline().position(now)))
-        }
+        // As a bucket never used, which owes nothing even after the clock has stepped back.
+        Operation::Reset => call.change_each(&|_, _, _| 0),
     };
     decision.map(Outcome::Decision)
 }

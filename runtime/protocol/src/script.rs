@@ -35,7 +35,8 @@ pub static SETTLE: Script = Script::new("settle", &of_one_step(include_str!("lua
 pub static HOLD: Script =
     Script::new("hold", &[CLOCK, LIMITS, READ, TIME, WORD, WRITE, include_str!("lua/hold.lua")]);
 /// The twin of [`reset`](tidegate_core::reset).
-pub static RESET: Script = Script::new("reset", &of_one_step(include_str!("lua/reset.lua")));
+pub static RESET: Script =
+    Script::new("reset", &[CLOCK, LIMITS, READ, include_str!("lua/reset.lua")]);
 /// The twin of [`grant_lease`](tidegate_core::grant_lease).
 pub static LEASE: Script = Script::new(
     "lease",

@@ -5,8 +5,8 @@ use std::iter::zip;
 use tidegate::bindings::{Call, Request, Snapshot, plan, step, value};
 use tidegate_core::{Cells, Cost, Limit, Operation, Timeline};
 
-use crate::MILLI;
 use crate::lua_twin::{Change, Ran};
+use crate::MILLI;
 
 /// The longest time to live, in milliseconds.
 const FOREVER: u128 = 1_000_000_000_000_000;
@@ -87,6 +87,9 @@ impl Case {
         };
         let (_, cells) =
             step(&stored, limits, *now, *operation).expect("the cost is at most the burst");
+        if *operation == Operation::Reset {
+            return expected_of_reset(values, limits);
+        }
         let debt = |tier: usize, cells: &Cells| {
             cells[tier].saturating_sub(limits[tier].timeline().position(*now))
         };
@@ -209,6 +212,17 @@ fn expected_of_checks(
         let lives = (0..limits.len()).map(|tier| full_in(&limits[tier], debt(tier), now)).max();
         let value = value::write(&stored.cells, limits, now).into_bytes();
         (carried || stored.cells != before).then(|| Change { value, ttl: lives.unwrap_or(0) + 1 })
+    };
+    Ran::Changed(values.iter().enumerate().map(change).collect())
+}
+
+/// What the script should do with a reset: it makes every bucket that exists one never used, for the
+/// shortest time.
+fn expected_of_reset(values: &[Option<Vec<u8>>], limits: &[Limit]) -> Ran {
+    let tiers_of = |key: usize| if values.len() == 1 { 0..limits.len() } else { key..key + 1 };
+    let change = |(key, value): (usize, &Option<Vec<u8>>)| {
+        let unused = value::write_anytime(&Cells::default(), &limits[tiers_of(key)]);
+        value.is_some().then(|| Change { value: unused.into_bytes(), ttl: 1 })
     };
     Ran::Changed(values.iter().enumerate().map(change).collect())
 }
