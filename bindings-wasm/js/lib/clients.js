@@ -93,7 +93,7 @@ export function joined(pieces) {
 export function refusalOf(error) {
   // Upstash appends the command to the message. Its script and keys are not the server's words.
   const [said] = String(error?.message).split(', command was: ', 1);
-  const [text] = /\b(?:NOSCRIPT|CORRUPT) .*/s.exec(said) ?? [];
+  const [text] = /\b(?:NOSCRIPT|CORRUPT|CLOCK) .*/s.exec(said) ?? [];
   return text;
 }
 

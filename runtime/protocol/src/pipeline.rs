@@ -154,7 +154,7 @@ impl Reply {
             Self::Parts(parts) => Snapshot::read(parts, call.keys.len()),
             Self::Refusal(failure) => Err(match failure.message.strip_prefix("CORRUPT ") {
                 Some(detail) => call.corrupt(detail),
-                None => Error::Store(failure),
+                None => refused(failure),
             }),
             Self::Unsent(error) | Self::Broken(error) | Self::Failure(error) => Err(error),
         }
@@ -170,9 +170,18 @@ impl Reply {
                 Some(ReplyPart::Bytes(grant)) => LeaseCall::grant(&grant),
                 _ => LeaseCall::grant(b""),
             },
-            Self::Refusal(failure) => Err(Error::Store(failure)),
+            Self::Refusal(failure) => Err(refused(failure)),
             Self::Unsent(error) | Self::Broken(error) | Self::Failure(error) => Err(error),
         }
+    }
+}
+
+/// The error of a script or server that refused a call. The words of a script after its code
+/// `CLOCK` are a sentence by themselves.
+fn refused(failure: StoreFailure) -> Error {
+    match failure.message.strip_prefix("CLOCK ") {
+        Some(sentence) => Error::Store(sentence.into()),
+        None => Error::Store(failure),
     }
 }
 

@@ -11,11 +11,12 @@ use cases::{case, checks};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::{Config, TestRunner};
-use tidegate::bindings::{Call, SCRIPTS, Script, Snapshot};
+use tidegate::bindings::{Call, SCRIPTS, Script, Snapshot, value};
 use tidegate_conformance::case::{Case, Checks};
 use tidegate_conformance::lua_twin::{LuaTwin, Ran};
 use tidegate_conformance::redis_server::RedisServer;
 use tidegate_conformance::redis_twin::RedisTwin;
+use tidegate_core::Operation;
 
 /// `make test-long` runs twenty times as many.
 fn times() -> u32 {
@@ -100,6 +101,36 @@ fn reads_values_that_only_look_like_a_refusal() {
         let twin = twins.named("check").expect("a script");
         let ran = twin.run(&checks.seen(), &checks.call().arguments).expect("a step");
         checks.compare(&ran).unwrap_or_else(|failure| panic!("{failure}"));
+    }
+}
+
+/// A clock that is set after the year 2286 is refused by name. Up to then, every debt can be written
+/// and read.
+#[test]
+fn refuses_a_clock_that_is_set_wrong() {
+    const LAST: u64 = 9_990_992_799_999_999_999;
+    let twins = Twins::load();
+    let server = RedisServer::start();
+    let mut redis = RedisTwin::new(server.connect());
+    let longest = vec!["1/9007199254740992ns".parse().expect("a limit")];
+    let reserve = Operation::Reserve { cost: 1.into(), max_wait: u64::MAX, min_wait: 0 };
+    let reset = Operation::Reset;
+    for operation in [Operation::Check { cost: 1.into() }, reserve, reset] {
+        let at = |now| Case { now, values: vec![None], limits: longest.clone(), operation };
+        let call = at(LAST).call();
+        let twin = twins.named(call.script.name).expect("a script");
+        let ran = twin.run(&at(LAST).seen(), &call.arguments).expect("a step");
+        let mut values = vec![None];
+        ran.apply_to(&mut values);
+        assert!(value::read(&values, &longest, LAST).is_ok(), "{values:?}");
+        for (late, ran) in [
+            (LAST + 1, twin.run(&at(LAST + 1).seen(), &call.arguments).expect("a step")),
+            (LAST + 1, redis.run(&at(LAST + 1).seen(), &call)),
+            (u64::MAX, redis.run(&at(u64::MAX).seen(), &call)),
+        ] {
+            let Ran::Failed(error) = ran else { panic!("at {late}: {ran:?}") };
+            assert!(error.starts_with("CLOCK the clock of the store shows"), "{error}");
+        }
     }
 }
 

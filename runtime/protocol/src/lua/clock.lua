@@ -22,3 +22,10 @@ local floor, fmod, min, max = math.floor, math.fmod, math.min, math.max
 local seen = redis.call('TIME')
 local sec, nanos = tonumber(seen[1]), tonumber(seen[2]) * 1000
 
+-- A value has ten digits of seconds, and a debt reaches SPAN nanoseconds ahead. Only a clock that is
+-- set wrong shows a later time, and the debts that it made would outlive it by centuries.
+local LAST_SECOND = 9990992799
+if sec > LAST_SECOND then
+  return redis.error_reply('CLOCK the clock of the store shows a time after the year 2286; set it right')
+end
+

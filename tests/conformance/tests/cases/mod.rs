@@ -440,10 +440,19 @@ pub fn mutants(part: &str) -> Vec<Mutant> {
 }
 
 /// Steps at which the outcome of a comparison changes and that random ones hardly meet.
-pub fn edges() -> [Case; 4] {
+pub fn edges() -> [Case; 6] {
     let limit = |text| vec![Limit::parse(text).expect("a limit")];
+    let check_at = |second: u64| Case {
+        now: second * SECOND,
+        values: vec![None],
+        limits: limit("1/9007199254740992ns"),
+        operation: Operation::Check { cost: 1.into() },
+    };
     let last_milli = u64::MAX / MILLI;
     [
+        // The last second of a clock that is believed, and the next one.
+        check_at(9_990_992_799),
+        check_at(9_990_992_800),
         // The longest delay that is a whole number of milliseconds.
         Case {
             now: 0,
