@@ -187,6 +187,41 @@ for (const [kind, connect] of Object.entries(CLIENTS)) {
       await until('it answers again', () => limiter.check('k').then(() => true, () => false));
     });
 
+    test('a blocked event loop is not the server\'s fault', async () => {
+      const limiter = over({ limits: '100/d', storeTimeoutMs: 500 });
+      await limiter.check('k');
+      const turn = () => new Promise((resolve) => setImmediate(resolve));
+      for (const turns of [0, 1, 2]) {
+        const checks = Array.from({ length: 10 }, () => limiter.check('k'));
+        for (let number = 0; number < turns; number++) await turn();
+        const blockedUntil = performance.now() + 1200;
+        while (performance.now() < blockedUntil); // what programs do
+        assert.ok((await Promise.all(checks)).every(({ source }) => source === 'redis'));
+      }
+      assert.deepEqual({ ...limiter.storeHealth }, { state: 'closed', failures: 0, fallbacks: 0 });
+    });
+
+    test('a silent server is found out on an event loop that is always late', async () => {
+      const limiter = over({ limits: '100/d', storeTimeoutMs: 50 });
+      await over({ limits: '100/d' }).check('k');
+      redis.freeze();
+      try {
+        let error;
+        limiter.check('k').catch((found) => {
+          error = found;
+        });
+        const patience = performance.now() + PATIENT_MS;
+        while (error === undefined && performance.now() < patience) {
+          const blockedUntil = performance.now() + 10;
+          while (performance.now() < blockedUntil);
+          await new Promise((resolve) => setImmediate(resolve));
+        }
+        assert.ok(error instanceof StoreTimeout, `${error}`);
+      } finally {
+        redis.resume();
+      }
+    });
+
     test('the shorter of two timeouts on one client holds', async () => {
       const [patient, hasty] = [over({ limits: '100/d' }), over({ limits: '100/d', storeTimeoutMs: 100 })];
       await Promise.all([patient.check('k'), hasty.check('k')]);

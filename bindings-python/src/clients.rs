@@ -85,7 +85,7 @@ impl Transport for Client {
                     transport.call_method0(intern!(py, "wake")).map(drop)
                 }
                 None => {
-                    let batches = batches(requests, self.is_cluster, &self.server);
+                    let batches = batches(requests, self.is_cluster, &self.server, now());
                     batches.into_iter().try_for_each(|batch| {
                         transport.call_method1(intern!(py, "send"), (batch,)).map(drop)
                     })
@@ -122,11 +122,13 @@ impl PendingQueue {
     }
 
     /// Takes the requests that wait, as one batch or as a batch each; an empty list when none
-    /// waits.
-    #[pyo3(signature = (*, one_by_one))]
-    fn next_batches(&self, one_by_one: bool) -> Vec<Batch> {
+    /// waits. If the event loop was blocked, requests whose deadline has passed meanwhile are
+    /// `excused`: they are sent nevertheless.
+    #[pyo3(signature = (*, one_by_one, excused=false))]
+    fn next_batches(&self, one_by_one: bool, excused: bool) -> Vec<Batch> {
         let requests = self.waiting().take(MAX_BATCH);
-        batches(requests, one_by_one, &self.server)
+        let now = if excused { 0 } else { now() };
+        batches(requests, one_by_one, &self.server, now)
     }
 
     /// Seconds until the first deadline of the requests that wait, or None when none waits.
@@ -149,8 +151,13 @@ impl PendingQueue {
     }
 }
 
-fn batches(requests: Vec<PendingRequest>, one_by_one: bool, server: &ServerHandle) -> Vec<Batch> {
-    let batch = |requests| Batch(Mutex::new(EngineBatch::new(requests, server.state(), now())));
+fn batches(
+    requests: Vec<PendingRequest>,
+    one_by_one: bool,
+    server: &ServerHandle,
+    now: u64,
+) -> Vec<Batch> {
+    let batch = |requests| Batch(Mutex::new(EngineBatch::new(requests, server.state(), now)));
     match one_by_one {
         true => requests.into_iter().map(|request| batch(vec![request])).collect(),
         false if requests.is_empty() => Vec::new(),

@@ -16,7 +16,7 @@ import pytest
 import redis.asyncio
 from conftest import RedisServer
 
-from tidegate import AsyncLimiter, Decision, Limiter, StoreError
+from tidegate import AsyncLimiter, Decision, Limiter, StoreError, StoreTimeout
 from tidegate._async_transport import AsyncTransport, Sender
 
 # Far longer than any answer takes, so that a test that reaches it has lost a wake-up.
@@ -388,3 +388,43 @@ async def test_a_reservation_thrown_away_in_another_thread(
     while (await limiter.peek("slot", 0)).remaining < 1000:
         assert time.monotonic() < end, "the slot was not given back"
     assert gated.loops == {asyncio.get_running_loop()}
+
+
+BUSY_TIMEOUT = 0.5
+
+
+@pytest.mark.parametrize("turns", range(4))
+async def test_a_blocked_loop_is_not_the_servers_fault(
+    redis_server: RedisServer, prefix: str, turns: int
+) -> None:
+    """The program blocks the loop for longer than the timeout, before or after requests are sent."""
+    async with redis.asyncio.Redis(port=redis_server.port) as client:
+        limiter = AsyncLimiter("100/d", store=client, prefix=prefix, store_timeout=BUSY_TIMEOUT)
+        await limiter.check("key")
+        checks = [asyncio.ensure_future(limiter.check("key")) for _ in range(10)]
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        time.sleep(2.5 * BUSY_TIMEOUT)  # noqa: ASYNC251 (this is what programs do)
+        assert all(decision.source == "redis" for decision in await asyncio.gather(*checks))
+        assert (limiter.store_health.state, limiter.store_health.failures) == ("closed", 0)
+
+
+async def test_a_silent_server_is_found_out_on_a_loop_that_is_always_late(
+    own_redis: RedisServer, prefix: str
+) -> None:
+    async with redis.asyncio.Redis(port=own_redis.port) as client:
+        limiter = AsyncLimiter("100/d", store=client, prefix=prefix, store_timeout=PATIENT)
+        await limiter.check("key")
+        limiter = AsyncLimiter("100/d", store=client, prefix=prefix, store_timeout=0.05)
+        own_redis.freeze()
+        try:
+            check = asyncio.ensure_future(limiter.check("key"))
+            blocked_until = time.monotonic() + PATIENT
+            while not check.done() and time.monotonic() < blocked_until:
+                time.sleep(0.01)  # noqa: ASYNC251
+                await asyncio.sleep(0)
+            assert check.done()
+            with pytest.raises(StoreTimeout):
+                await check
+        finally:
+            own_redis.thaw()

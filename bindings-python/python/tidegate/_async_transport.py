@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from tidegate._calls import RemoteCalls
 from tidegate._completions import running_loop
-from tidegate._deadlines import CAN_UNCANCEL, BatchCallers, Deadlines
+from tidegate._deadlines import CAN_UNCANCEL, LATE, BatchCallers, Deadlines
 from tidegate._replies import as_reply, fail_batch
 from tidegate._tidegate import Limiter, Reservation, _Completions, _PendingQueue
 
@@ -127,6 +127,8 @@ class _LoopSender:
         self._task: asyncio.Task[None] | None = None
         # How many batches in a row had one request, with none in the queue when they ended.
         self._batches_alone = 0
+        # When the loop was last seen at work for this sender, by its clock.
+        self._seen_at = loop.time()
 
     async def check(self, limiter: Limiter, key: _Key, cost: _Cost) -> Decision:
         future: asyncio.Future[Decision] = self.loop.create_future()
@@ -168,13 +170,20 @@ class _LoopSender:
                 self._transport.wake()
 
     def _start_task(self) -> None:
+        self._seen_at = self.loop.time()
         self._task = self.loop.create_task(self._send_all())
         self._task.add_done_callback(self._task_ended)
         self.state = Sender.TASK
 
     async def _send_all(self) -> None:
+        # One turn after the first request, unless the loop was blocked.
+        blocked = self.loop.time() - self._seen_at
+        if blocked > LATE:
+            self._deadlines.excuse(blocked)
         while (count := len(self._queue)) > 0:
-            batches = self._queue.next_batches(one_by_one=self._transport.is_cluster)
+            batches = self._queue.next_batches(
+                one_by_one=self._transport.is_cluster, excused=self._deadlines.is_excused()
+            )
             if len(batches) == 1:
                 await self._send(batches[0])
             else:

@@ -9,6 +9,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tidegate._tidegate import _Batch, _Completions, _PendingQueue
 
+# A timer that comes later than this, in seconds, shows that the loop was busy with something else. A loop at rest
+# is late by a fraction of it.
+LATE = 0.002
+
 # Before Python 3.11 a task could not tell its own cancellation from that by others.
 CAN_UNCANCEL = sys.version_info >= (3, 11)
 
@@ -54,6 +58,11 @@ class Deadlines:
 
     One timer serves all of them, and it is left to run out: setting and cancelling a timer for
     each batch would take as long as planning the batch.
+
+    The time for which the loop was blocked by something else is not the store's. A timer that comes
+    late is set again for as long as it was late, and in any case the loop has a turn between a deadline
+    and the failure of its callers, in which replies are read that have come meanwhile. A loop that is
+    always late does not put failures off for ever: only a longer delay than the last one counts.
     """
 
     def __init__(
@@ -67,16 +76,34 @@ class Deadlines:
         self._completions = completions
         self._batches: set[BatchCallers] = set()
         self._timer: asyncio.TimerHandle | None = None
+        # The seconds for which the timer was set again because it had come late.
+        self._granted = 0.0
+        # Nobody is failed before this time of the loop, because the loop was blocked.
+        self._excused_until = 0.0
+
+    def excuse(self, blocked: float) -> None:
+        """Fails nobody for as long as the loop was blocked, in seconds."""
+        self._excused_until = max(self._excused_until, self._loop.time() + blocked)
+
+    def is_excused(self) -> bool:
+        """Whether nobody is failed now, because the loop was blocked."""
+        return self._excused_until > 0 and self._loop.time() < self._excused_until
 
     def watch(self, callers: BatchCallers) -> None:
         """Keeps the deadlines of a batch that is about to be sent."""
         self._batches.add(callers)
+        if self._excused_until > 0 and (left := self._excused_until - self._loop.time()) > 0:
+            self._ring_within(left)
+            return
         # When no caller waits even now, the batch has nothing to send and ends before the timer.
         self._ring_within(callers.batch.expire() or 0)
 
     def forget(self, callers: BatchCallers) -> None:
         """Ends `watch`: the batch has its replies."""
         self._batches.discard(callers)
+        self._granted = 0.0
+        if not self._batches and len(self._queue) == 0:
+            self._excused_until = 0.0
 
     def watch_queue(self) -> None:
         """Keeps the deadlines of the requests that wait for the next batch."""
@@ -90,10 +117,25 @@ class Deadlines:
             if self._timer.when() <= due:
                 return
             self._timer.cancel()
-        self._timer = self._loop.call_at(due, self._ring)
+        self._timer = self._loop.call_at(due, self._ring, due)
 
-    def _ring(self) -> None:
+    def _ring(self, due: float) -> None:
         self._timer = None
+        now = self._loop.time()
+        late = now - due
+        if late > max(LATE, self._granted):
+            self._granted = late
+            self.excuse(late)
+            self._ring_within(late)
+            return
+        if now < self._excused_until:
+            self._ring_within(self._excused_until - now)
+            return
+        self._granted = 0.0
+        # A reply that was read in this turn reaches its task in the next one, ahead of this.
+        self._loop.call_soon(self._expire)
+
+    def _expire(self) -> None:
         waiting = self._queue.expire()
         self._completions.deliver()
         for left in [waiting, *(callers.expire() for callers in list(self._batches))]:

@@ -2,6 +2,7 @@
 
 import { Alarm } from './alarm.js';
 import { isCluster, isTextOnly, senderOf } from './clients.js';
+import { monotonicMillis } from './clock.js';
 import { because, exchange } from './exchange.js';
 import { runtime } from './runtime.js';
 import { Batch, Client } from './tidegate_wasm.js';
@@ -46,6 +47,7 @@ class Transport {
   // Batch objects that are free to be used again.
   #spare = [];
   #isScheduled = false;
+  #scheduledAt = 0;
   #sendWaiting = () => this.#sendBatches();
   #alarm = new Alarm(() => this.#expire());
   #watchers = new Set();
@@ -114,10 +116,13 @@ class Transport {
   #schedule() {
     if (this.#isScheduled || this.#inFlight.size > 0 || this.engine.waiting() === 0) return;
     this.#isScheduled = true;
+    this.#scheduledAt = monotonicMillis();
     soon(this.#sendWaiting);
   }
 
   #sendBatches() {
+    // The batch is sent in the turn in which it was scheduled, unless something blocked that.
+    this.#alarm.excuse(monotonicMillis() - this.#scheduledAt);
     // Over a cluster's client each request is a batch of its own, and all are sent at once.
     for (let batch = this.#nextBatch(); batch !== undefined; batch = this.#nextBatch()) this.#start(batch);
     this.#isScheduled = false;
@@ -126,7 +131,7 @@ class Transport {
 
   #nextBatch() {
     const batch = this.#spare.pop() ?? new Batch();
-    const hasRequests = this.engine.next_batch(batch, this.#maxRequests);
+    const hasRequests = this.engine.next_batch(batch, this.#maxRequests, this.#alarm.isExcused);
     this.#settle();
     if (hasRequests) return batch;
     this.#spare.push(batch);

@@ -87,7 +87,7 @@ export class TurnTransport {
 
   #nextBatch() {
     const batch = new Batch();
-    const hasRequests = this.engine.next_batch(batch, this.#maxRequests);
+    const hasRequests = this.engine.next_batch(batch, this.#maxRequests, false);
     this.#settle();
     if (hasRequests) return batch;
     batch.free();

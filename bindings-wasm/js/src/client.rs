@@ -99,12 +99,13 @@ impl Client {
     }
 
     /// Moves the first requests that wait, at most `most`, into a batch that is over. Returns false
-    /// if no request waits.
-    pub fn next_batch(&self, batch: &mut Batch, most: usize) -> bool {
+    /// if no request waits. If the event loop was blocked, requests whose deadline has passed
+    /// meanwhile are `excused`: they are sent nevertheless.
+    pub fn next_batch(&self, batch: &mut Batch, most: usize, excused: bool) -> bool {
         let requests = self.waiting.lock().take(most);
         let has_requests = !requests.is_empty();
         if has_requests {
-            let now = JavaScript::now();
+            let now = if excused { 0 } else { JavaScript::now() };
             batch.replace(tidegate_protocol::Batch::new(requests, self.server.state(), now));
         }
         has_requests
