@@ -10,7 +10,8 @@ use pyo3::types::{
     PyBool, PyByteArray, PyBytes, PyInt, PyMapping, PyMemoryView, PySequence, PyString, PyTuple,
 };
 use tidegate::bindings::{
-    invalid_deny_cache, invalid_max_keys, invalid_max_waiting, invalid_store_timeout,
+    MAX_CHECKS, invalid_deny_cache, invalid_max_keys, invalid_max_waiting, invalid_store_timeout,
+    too_many_checks,
 };
 use tidegate::{Cost, LeaseOptions, ManualClock, OnFull};
 
@@ -112,7 +113,12 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Checks<'py> {
             }
             Ok((pair.get_item(0)?, cost(&second)?))
         };
-        checks.map(read).collect::<PyResult<_>>().map(Self)
+        // No more are read, because an iterator may have no end.
+        let read: Vec<_> = checks.map(read).take(MAX_CHECKS + 1).collect::<PyResult<_>>()?;
+        if read.len() > MAX_CHECKS {
+            return Err(exception(object.py(), &too_many_checks()));
+        }
+        Ok(Self(read))
     }
 }
 

@@ -268,8 +268,8 @@ impl Limiter {
         self.run(key.py(), &keys, Operation::Check { cost })
     }
 
-    /// Makes many checks in one go, each a key or a tuple of a key and a cost. Each is decided by
-    /// itself, in order; a refused one does not stop the others.
+    /// Makes many checks in one go, at most 10,000, each a key or a tuple of a key and a cost. Each is
+    /// decided by itself, in order; a refused one does not stop the others.
     ///
     /// Raises the errors of check. A mistake in any of the arguments charges nothing. When the
     /// store fails, other checks may have been charged.

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from test_vectors import VECTORS
 
 from tidegate import (
     AsyncLimiter,
@@ -323,6 +326,27 @@ class TestLimiterOptions:
     def test_room_for_keys_has_its_bounds_on_redis_too(self, make: Any) -> None:
         with pytest.raises(InvalidArgument, match="invalid max_keys: it must be 1 to 100000000"):
             make("1/s", store=REDIS, max_keys=0)
+
+
+class TestMostChecks:
+    """The bound is the same in every language."""
+
+    MOST = json.loads((VECTORS / "surface.json").read_text())["bounds"]["checks"]
+    MESSAGE = f"invalid checks: there may be at most {MOST} in one call; make several calls"
+
+    @pytest.mark.parametrize("store", ["memory://", REDIS])
+    def test_one_call_makes_a_bounded_number_of_checks(self, store: str) -> None:
+        limiter = Limiter(f"{2 * self.MOST}/d", store=store, on_store_error="allow" if store == REDIS else None)
+        assert all(limiter.check_many(["key"] * self.MOST))
+        # An iterator without an end is not read on.
+        with pytest.raises(InvalidArgument, match=f"^{self.MESSAGE}"):
+            limiter.check_many(itertools.repeat("key"))
+        assert all(limiter.check_many(["key"] * self.MOST)), "none of too many was charged"
+
+    async def test_one_async_call_makes_a_bounded_number_of_checks(self) -> None:
+        for store in ["memory://", REDIS]:
+            with pytest.raises(InvalidArgument, match=f"^{self.MESSAGE}"):
+                await AsyncLimiter("1/d", store=store).check_many(["key"] * (self.MOST + 1))
 
 
 class TestFakeClockBounds:

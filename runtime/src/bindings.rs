@@ -12,7 +12,8 @@ use crate::{Error, Store};
 pub use crate::answer::{after_batch, decision};
 pub use crate::answer_queue::{AnswerQueue, Pushed};
 pub use crate::bounds::{
-    invalid_deny_cache, invalid_max_keys, invalid_max_waiting, invalid_store_timeout,
+    MAX_CHECKS, invalid_deny_cache, invalid_max_keys, invalid_max_waiting, invalid_store_timeout,
+    too_many_checks,
 };
 pub use crate::generation::generation;
 pub use crate::limiter::{Granted, Waiter};

@@ -11,6 +11,10 @@ use crate::Error;
 /// The most keys that memory, shared or not, can have room for.
 pub(crate) const MAX_KEYS: usize = 100_000_000;
 
+/// The most checks of one `check_many`. They are read, planned and answered in one go, which takes up to
+/// 2 µs each over Redis: more of them would hold up an event loop, and pass the store timeout.
+pub const MAX_CHECKS: usize = 10_000;
+
 const MIN_STORE_TIMEOUT: Duration = Duration::from_millis(1);
 const MAX_STORE_TIMEOUT: Duration = Duration::from_secs(60);
 const MAX_DENY_CACHE: Duration = Duration::from_secs(60);
@@ -26,6 +30,12 @@ pub(crate) fn check_store_timeout(timeout: Duration) -> Result<(), Error> {
 /// The error for a store timeout that is out of bounds.
 pub fn invalid_store_timeout(found: impl Display) -> Error {
     Error::argument("store_timeout", format!("it must be 1 ms to 60 s, but is {found}"))
+}
+
+/// The error for more checks than one call may make.
+pub fn too_many_checks() -> Error {
+    let message = format!("there may be at most {MAX_CHECKS} in one call; make several calls");
+    Error::argument("checks", message)
 }
 
 pub(crate) fn check_deny_cache(longest: Duration) -> Result<Duration, Error> {

@@ -211,3 +211,22 @@ fn a_closed_limiter_does_nothing_more() -> Tested {
     assert_eq!(closed(limiter.hold("k", SECOND).map(drop)), Some("store_error"));
     Ok(())
 }
+
+#[test]
+fn one_call_makes_at_most_ten_thousand_checks() -> Tested {
+    let checks = |count| std::iter::repeat_n(("key", 1), count);
+    for limits in [&["20000/d"][..], &["20000/d", "unlimited"], &["unlimited"]] {
+        let limiter = limiter(limits)?;
+        assert!(limiter.check_many(checks(10_000))?.iter().all(|decision| decision.allowed));
+        let refused = limiter.check_many(checks(10_001)).map(|decisions| decisions.len());
+        let message = "invalid checks: there may be at most 10000 in one call; make several calls";
+        assert_eq!(refused.map_err(|error| error.to_string()), Err(message.to_owned()));
+        // Not one of them was charged.
+        assert!(limiter.check_many(checks(10_000))?.iter().all(|decision| decision.allowed));
+    }
+    let remote = Limiter::builder().limit("1/d").store_url("redis://127.0.0.1:1").build()?;
+    // An iterator without an end is not read on.
+    let endless = block_on(remote.check_many_async(std::iter::repeat(("key", 1))));
+    assert!(matches!(endless, Err(Error::InvalidArgument { name: "checks", .. })));
+    Ok(())
+}

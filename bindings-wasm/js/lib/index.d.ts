@@ -309,8 +309,8 @@ export interface Limiter {
   /** Spends tokens of `key` if every limit allows; never waits for tokens. */
   check(key: Keys, cost?: Tokens | CheckOptions): Promise<Decision>;
   /**
-   * Decides many checks in one call, each by itself and in order. A refused check does not stop the
-   * others. If one check has an invalid argument, no check is charged.
+   * Decides many checks in one call, at most 10,000, each by itself and in order. A refused check does
+   * not stop the others. If one check has an invalid argument, no check is charged.
    *
    * ```js
    * const [user, job] = await limiter.checkMany(['user:42', { key: 'job:7', cost: 3 }]);

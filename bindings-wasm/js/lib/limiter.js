@@ -6,6 +6,8 @@ import { ownKeys } from './keys.js';
 import { Reservation } from './reservation.js';
 import { throwIfAborted } from './waiters.js';
 
+// Checks are read, planned and answered in one go: more of them would hold up the event loop.
+const MAX_CHECKS = 10_000;
 const CHECK_OPTIONS = ['cost'];
 const MANY_FIELDS = ['key', 'cost'];
 const RESERVE_OPTIONS = ['cost', 'maxWaitMs'];
@@ -171,7 +173,8 @@ if (typeof Symbol.dispose === 'symbol') {
 
 function readChecks(checks, limits) {
   if (!Array.isArray(checks)) throw invalid('checks', `they must be an array, but are ${describe(checks)}`);
-  return checks.map((given) => {
+  if (checks.length > MAX_CHECKS) throw invalid('checks', `there may be at most ${MAX_CHECKS} in one call; make several calls`);
+  return Array.from(checks, (given) => {
     const isKey = typeof given !== 'object' || given instanceof Uint8Array || Array.isArray(given);
     if (isKey) return { key: given, cost: 1 };
     checkFields('check', given, MANY_FIELDS);

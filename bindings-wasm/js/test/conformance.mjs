@@ -132,7 +132,20 @@ function testErrors(api) {
 }
 
 function testSurface(api, expectedOptions) {
-  const { classes } = readVectors('surface.json');
+  const { classes, bounds } = readVectors('surface.json');
+  test('surface.json: the most checks of one call', async () => {
+    const many = (count) => Array.from({ length: count }, () => 'key');
+    const limiter = api.createLimiter({ limits: `${2 * bounds.checks}/d` });
+    assert.ok(limiter.checkManySync(many(bounds.checks)).every(({ allowed }) => allowed));
+    const client = { callBuffer: async () => assert.fail('it is refused before anything is sent') };
+    for (const each of [limiter, api.createLimiter({ limits: '1/d', store: client })]) {
+      await assert.rejects(each.checkMany(many(bounds.checks + 1)), {
+        code: 'invalid_argument',
+        message: `invalid checks: there may be at most ${bounds.checks} in one call; make several calls`,
+      });
+    }
+    assert.ok(limiter.checkManySync(many(bounds.checks)).every(({ allowed }) => allowed), 'none of too many was charged');
+  });
   const inThisLanguage = (names) => names.map(inCamelCase).sort();
   const limiter = api.createLimiter({ limits: '10/s' });
   const instances = {

@@ -10,12 +10,13 @@ use tokio::sync::oneshot;
 use super::run::wait;
 use super::{Buckets, Limiter, RedisBuckets};
 use crate::answer::{decision, lost};
+use crate::bounds::{MAX_CHECKS, too_many_checks};
 use crate::oneshot::oneshot;
 use crate::{Error, Keys};
 
 impl Limiter {
-    /// Makes many checks in one go, each with its own keys and cost. Each is decided by itself, in
-    /// order, and a refusal does not stop the others.
+    /// Makes many checks in one go, at most 10,000, each with its own keys and cost. Each is decided by
+    /// itself, in order, and a refusal does not stop the others.
     ///
     /// ```
     /// use tidegate::Limiter;
@@ -27,8 +28,8 @@ impl Limiter {
     /// ```
     ///
     /// # Errors
-    /// The errors of [`check`](Self::check). After a mistake in any of the arguments nothing is
-    /// charged. If the store fails, other checks may have been charged.
+    /// The errors of [`check`](Self::check), and `InvalidArgument` for more than 10,000 checks. After a
+    /// mistake in any of the arguments nothing is charged. If the store fails, other checks may have been charged.
     pub fn check_many<'k, K: Into<Keys<'k>>, C: Into<Cost>>(
         &self,
         checks: impl IntoIterator<Item = (K, C)>,
@@ -115,8 +116,11 @@ impl Limiter {
         checks: impl IntoIterator<Item = (K, C)>,
     ) -> Result<Vec<(Keys<'k>, Cost)>, Error> {
         let checks = checks.into_iter();
-        let mut admitted = Vec::with_capacity(checks.size_hint().0);
+        let mut admitted = Vec::with_capacity(checks.size_hint().0.min(MAX_CHECKS));
         for (keys, cost) in checks {
+            if admitted.len() == MAX_CHECKS {
+                return Err(too_many_checks());
+            }
             let cost = cost.into();
             admitted.push((self.admit(keys.into(), &Operation::Check { cost })?, cost));
         }
