@@ -13,7 +13,7 @@ import {
 import { invalid } from './memory/arguments.js';
 import { Decision, readDecision, sourceOf, tierOf } from './memory/decision.js';
 import { errorFrom } from './memory/errors.js';
-import { checkKeys, ownKeys } from './memory/keys.js';
+import { ownKeys, readKeys } from './memory/keys.js';
 import { Pressure } from './memory/pressure.js';
 import { StoreHealth } from './memory/store-health.js';
 import { Waiters } from './memory/waiters.js';
@@ -56,8 +56,8 @@ export class StoreBuckets {
     return new StoreHealth(state, failures, fallbacks);
   }
 
-  check(key, cost) {
-    checkKeys(key, this.#limits.length);
+  check(given, cost) {
+    const key = readKeys(given, this.#limits.length);
     if (!this.#isRemote) return this.#checkLocal(key, cost);
     if (this.#isLeased) {
       const numbers = this.#native.checkLeased(key, cost);
@@ -68,20 +68,20 @@ export class StoreBuckets {
   }
 
   checkMany(checks) {
-    for (const { key } of checks) checkKeys(key, this.#limits.length);
+    const own = checks.map(({ key, cost }) => ({ key: readKeys(key, this.#limits.length), cost }));
     const read = (records) => checks.map((_, index) => this.#read(records, index * RECORD));
-    return this.#call((queue, id) => this.#native.checkMany(checks, queue, id), read);
+    return this.#call((queue, id) => this.#native.checkMany(own, queue, id), read);
   }
 
   /** The decision that `check` would take; nothing is spent. */
-  peek(key, cost) {
-    checkKeys(key, this.#limits.length);
+  peek(given, cost) {
+    const key = readKeys(given, this.#limits.length);
     return this.#decision((queue, id) => this.#native.peek(key, cost, queue, id));
   }
 
   /** Reserves a slot. If its decision is a refusal, there is nothing to wait for, settle or cancel. */
-  reserve(key, cost, maxWaitMs) {
-    checkKeys(key, this.#limits.length);
+  reserve(given, cost, maxWaitMs) {
+    const key = readKeys(given, this.#limits.length);
     const own = ownKeys(key);
     const read = ({ decision, delayMs, native }) => ({
       decision: this.#read(decision, 0),
@@ -95,8 +95,8 @@ export class StoreBuckets {
   }
 
   /** The decision of a call that may wait: at once if this process can allow it, and otherwise by promise. */
-  acquire(key, cost, timeoutMs, signal) {
-    checkKeys(key, this.#limits.length);
+  acquire(given, cost, timeoutMs, signal) {
+    const key = readKeys(given, this.#limits.length);
     if (!this.#isRemote || this.#isLeased) {
       const answer = this.#native.acquireNow(key, cost);
       if (Array.isArray(answer)) return this.#readLocal(answer);
@@ -116,8 +116,8 @@ export class StoreBuckets {
   }
 
   /** The callers that wait for the tokens of `key`. */
-  waiting(key) {
-    checkKeys(key, this.#limits.length);
+  waiting(given) {
+    const key = readKeys(given, this.#limits.length);
     const waiting = this.#native.waiting(key);
     if ('code' in waiting) throw errorFrom(waiting);
     return waiting;
@@ -127,8 +127,8 @@ export class StoreBuckets {
     return this.#call((queue, id) => native.cancel(queue, id), (all) => all);
   }
 
-  settle(key, charged, actual) {
-    checkKeys(key, this.#limits.length);
+  settle(given, charged, actual) {
+    const key = readKeys(given, this.#limits.length);
     return this.#decision((queue, id) => this.#native.settle(key, charged, actual, queue, id));
   }
 
@@ -137,18 +137,18 @@ export class StoreBuckets {
     return this.#decision((queue, id) => native.settle(actual, queue, id));
   }
 
-  credit(key, tokens) {
-    checkKeys(key, this.#limits.length);
+  credit(given, tokens) {
+    const key = readKeys(given, this.#limits.length);
     return this.#decision((queue, id) => this.#native.credit(key, tokens, queue, id));
   }
 
-  hold(key, waitMs) {
-    checkKeys(key, this.#limits.length);
+  hold(given, waitMs) {
+    const key = readKeys(given, this.#limits.length);
     return this.#decision((queue, id) => this.#native.hold(key, waitMs, queue, id));
   }
 
-  reset(key) {
-    checkKeys(key, this.#limits.length);
+  reset(given) {
+    const key = readKeys(given, this.#limits.length);
     return this.#decision((queue, id) => this.#native.reset(key, queue, id));
   }
 

@@ -214,7 +214,7 @@ fn a_closed_limiter_does_nothing_more() -> Tested {
 
 #[test]
 fn one_call_makes_at_most_ten_thousand_checks() -> Tested {
-    let checks = |count| std::iter::repeat_n(("key", 1), count);
+    let checks = |count| core::iter::repeat_n(("key", 1), count);
     for limits in [&["20000/d"][..], &["20000/d", "unlimited"], &["unlimited"]] {
         let limiter = limiter(limits)?;
         assert!(limiter.check_many(checks(10_000))?.iter().all(|decision| decision.allowed));
@@ -226,7 +226,7 @@ fn one_call_makes_at_most_ten_thousand_checks() -> Tested {
     }
     let remote = Limiter::builder().limit("1/d").store_url("redis://127.0.0.1:1").build()?;
     // An iterator without an end is not read on.
-    let endless = block_on(remote.check_many_async(std::iter::repeat(("key", 1))));
+    let endless = block_on(remote.check_many_async(core::iter::repeat(("key", 1))));
     assert!(matches!(endless, Err(Error::InvalidArgument { name: "checks", .. })));
     Ok(())
 }

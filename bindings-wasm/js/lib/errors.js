@@ -2,6 +2,10 @@
 
 /** The base of Tidegate's errors. A refusal is not an error: it is a Decision. */
 export class TidegateError extends Error {
+  constructor(message, options) {
+    super(printable(message), options);
+  }
+
   /** The stable code of the error's class, the same in every language. */
   code = 'error';
 
@@ -68,6 +72,15 @@ export class StoreTimeout extends StoreError {
 /** The bucket's key holds a value that Tidegate did not write. */
 export class CorruptBucket extends StoreError {
   code = 'corrupt_bucket';
+}
+
+// Line breaks and other control characters come from outside, in keys, names and the words of servers. They are
+// escaped, so that a message is one line of a log and moves no cursor.
+function printable(message) {
+  if (typeof message !== 'string') return message;
+  return message.replaceAll(/[\p{Cc}\p{Zl}\p{Zp}]/gu, (character) => {
+    return `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`;
+  });
 }
 
 const classes = {

@@ -5,21 +5,24 @@ import { describe, invalid } from './arguments.js';
 /** The most bytes of a key as the engine keeps it. */
 export const MAX_KEY = 1024;
 
-/** Refuses what is neither one key nor an array of one key for each of `limits` limits. */
-export function checkKeys(key, limits) {
-  if (!Array.isArray(key)) {
-    checkKey(key);
-  } else if (key.length === limits) {
-    key.forEach(checkKey);
-  } else {
-    const counts = `there are ${limits} limits, but ${key.length} keys`;
+/**
+ * The key, or an array of the program's keys of its own: one key for each of `limits` limits. What is neither is refused,
+ * and so is an array with holes. The array is copied, because a Proxy is no array to the addon, and may change.
+ */
+export function readKeys(key, limits) {
+  if (!Array.isArray(key)) return readKey(key);
+  const { length } = key;
+  if (length !== limits) {
+    const counts = `there are ${limits} limits, but ${length} keys`;
     throw invalid('key', `it must be one key, or an array of one for each limit: ${counts}`);
   }
+  return Array.from({ length }, (_, at) => readKey(key[at]));
 }
 
-function checkKey(key) {
+function readKey(key) {
   if (typeof key === 'string') checkWellFormed(key);
   else checkIsBytes(key);
+  return key;
 }
 
 /** Refuses a lone surrogate: encoded, all lone surrogates are the same key. */
@@ -28,7 +31,8 @@ export function checkWellFormed(key) {
 }
 
 export function checkIsBytes(key) {
-  if (key instanceof Uint8Array) return;
+  // A Proxy of bytes is an instance, but has none.
+  if (key instanceof Uint8Array && ArrayBuffer.isView(key)) return;
   throw invalid('key', `it must be a string or a Uint8Array, but is ${describe(key)}`);
 }
 

@@ -17,7 +17,7 @@ import {
 import { Decision } from './decision.js';
 import { ACTUAL_PLACE, FAILED, border, raise, requireMemory, seedOnce, viewBorder } from './engine.js';
 import { StoreError } from './errors.js';
-import { MAX_KEY, checkIsBytes, checkKeys, checkWellFormed, ownKeys } from './keys.js';
+import { MAX_KEY, checkIsBytes, checkWellFormed, ownKeys, readKeys } from './keys.js';
 import { LineTimer } from './line-timer.js';
 import { Pressure } from './pressure.js';
 import { runtime } from './runtime.js';
@@ -103,7 +103,7 @@ export class MemoryBuckets {
   checkMany(checks) {
     const [millis, nanos] = this.#now();
     for (const { key, cost } of checks) {
-      checkKeys(key, this.#limits.length);
+      readKeys(key, this.#limits.length);
       if (this.#engine.check_cost(this.#pass(cost)) === FAILED) raise(this.#engine);
     }
     return checks.map(({ key, cost }) =>
@@ -365,8 +365,8 @@ export class MemoryBuckets {
   }
 
   #writeEach(keys) {
-    checkKeys(keys, this.#limits.length);
-    const all = keys.map((key) => boundedKey(typeof key === 'string' ? encoder.encode(key) : key));
+    const own = readKeys(keys, this.#limits.length);
+    const all = own.map((key) => boundedKey(typeof key === 'string' ? encoder.encode(key) : key));
     if (border.key.length === 0) viewBorder(this.#engine);
     all.forEach((bytes, tier) => {
       border.key.set(bytes, tier * MAX_KEY);

@@ -7,7 +7,7 @@ import { ceilMillis, monotonicMillis, nanosUntil, splitMillis } from './clock.js
 import { readDecision, tierOf } from './decision.js';
 import { ACTUAL_PLACE, COST_PLACES, FAILED, SLOT_WORDS, raise, requireMemory, view } from './engine.js';
 import { StoreError } from './errors.js';
-import { checkKeys, ownKeys } from './keys.js';
+import { ownKeys, readKeys } from './keys.js';
 import { LeaseTimer } from './lease-timer.js';
 import { LineTimer } from './line-timer.js';
 import { Pressure } from './pressure.js';
@@ -213,13 +213,13 @@ export class SharedBuckets {
 
   #admit(key) {
     if (this.#isClosed) throw new StoreError('store error: the limiter is closed');
-    checkKeys(key, this.#limits.length);
+    return readKeys(key, this.#limits.length);
   }
 
   // The bytes of all keys, one key after the other, and the length of each key.
   #encode(key) {
-    this.#admit(key);
-    const keys = Array.isArray(key) ? key : [key];
+    const own = this.#admit(key);
+    const keys = Array.isArray(own) ? own : [own];
     if (this.#transport.textOnly) keys.forEach(checkIsText);
     const bytes = keys.map((each) => (typeof each === 'string' ? encoder.encode(each) : each));
     return [joined(bytes), Uint32Array.from(bytes, ({ length }) => length)];
