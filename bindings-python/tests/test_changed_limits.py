@@ -1,16 +1,18 @@
-"""Limits that change while buckets in a real Redis are in use, against the oracle of the vectors."""
+"""Limits that change while buckets are in use, in memory and a real Redis, against the oracle of the vectors."""
 
 from __future__ import annotations
 
 import random
 import sys
+from collections.abc import Callable
 from typing import Any
 
+import pytest
 import redis
 from conftest import RedisServer
-from test_vectors import VECTORS, operate, seconds
+from test_vectors import VECTORS, named, operate, seconds
 
-from tidegate import Limit, Limiter
+from tidegate import FakeClock, Limiter, Limits
 
 sys.path.insert(0, str(VECTORS))
 from generate import EPOCH, LIMITS
@@ -71,42 +73,75 @@ class Pipeline:
 
 
 def test_random_traces_with_changes_of_limits(redis_server: RedisServer, prefix: str) -> None:
-    """Refused checks, looks and refused slots come first under the new limits as often as other calls."""
+    """In Redis, by a limiter for each set of limits."""
     limiters: dict[tuple[str, ...], Limiter] = {}
-    differences: list[str] = []
-    changes = refused_first = 0
     with redis.Redis(port=redis_server.port) as connection:
         client = SteppingClient(connection)
 
-        def limiter_of(texts: tuple[str, ...]) -> Limiter:
+        def answer(texts: tuple[str, ...], key: str, step: dict[str, Any]) -> dict[str, Any]:
             if texts not in limiters:
-                limits = [Limit(text, name=str(tier)) for tier, text in enumerate(texts)]
-                limiters[texts] = Limiter(*limits, store=client, prefix=prefix, deny_cache=0, store_timeout=30.0)
-            return limiters[texts]
+                limiters[texts] = Limiter(
+                    *named(texts), store=client, prefix=prefix, deny_cache=0, store_timeout=30.0
+                )
+            return operate(limiters[texts], key, step, {})
 
-        for trace in range(TRACES):
-            rng = random.Random(trace)
-            count = rng.choice([1, 1, 1, 2, 3])
-            pick = lambda: tuple(rng.sample(sorted(LIMITS), count))  # noqa: B023, E731
-            texts, now = pick(), EPOCH + rng.randrange(10**14) // MICRO * MICRO
-            tiers = Tiers([Bucket(*LIMITS[text]) for text in texts])
+        run_traces(client.set_clock, answer)
+
+
+@pytest.mark.parametrize("own", [["none"], ["10/s"], ["100/min burst 20", "unlimited"]])
+def test_random_traces_with_limits_of_the_calls(own: list[str]) -> None:
+    """In memory, by one limiter to which each call brings its limits."""
+    clock = FakeClock()
+    limiter = Limiter(*own, clock=clock)
+
+    def answer(texts: tuple[str, ...], key: str, step: dict[str, Any]) -> dict[str, Any]:
+        return operate(limiter, key, step, {}, Limits(*named(texts)))
+
+    run_traces(clock.set, answer)
+
+
+def test_random_traces_with_limits_of_the_calls_in_redis(redis_server: RedisServer, prefix: str) -> None:
+    with redis.Redis(port=redis_server.port) as connection:
+        client = SteppingClient(connection)
+        limiter = Limiter("none", store=client, prefix=prefix, deny_cache=0, store_timeout=30.0)
+
+        def answer(texts: tuple[str, ...], key: str, step: dict[str, Any]) -> dict[str, Any]:
+            return operate(limiter, key, step, {}, Limits(*named(texts)))
+
+        run_traces(client.set_clock, answer)
+
+
+def run_traces(
+    set_clock: Callable[[int], None],
+    answer: Callable[[tuple[str, ...], str, dict[str, Any]], dict[str, Any]],
+) -> None:
+    """Refused checks, looks and refused slots come first under the new limits as often as other calls."""
+    differences: list[str] = []
+    changes = refused_first = 0
+    # A clock that is put back from trace to trace is no matter: each has a key of its own.
+    for trace in range(TRACES):
+        rng = random.Random(trace)
+        count = rng.choice([1, 1, 1, 2, 3])
+        pick = lambda: tuple(rng.sample(sorted(LIMITS), count))  # noqa: B023, E731
+        texts, now = pick(), EPOCH + rng.randrange(10**14) // MICRO * MICRO
+        tiers = Tiers([Bucket(*LIMITS[text]) for text in texts])
+        is_changed = False
+        for number in range(STEPS):
+            if number and rng.random() < 0.35:
+                texts, is_changed = pick(), True
+            now += waiting(rng, texts)
+            set_clock(now)
+            step = random_step(rng, texts)
+            if is_changed:
+                tiers.change(now, [LIMITS[text] for text in texts])
+            got = answer(texts, f"k{trace}", step)
+            expected = asked_of(tiers, now, step)
+            if got != expected:
+                differences.append(f"trace {trace} step {number} {texts} {step}: {got}, not {expected}")
+                break
+            changes += is_changed
+            refused_first += is_changed and not got["allowed"]
             is_changed = False
-            for number in range(STEPS):
-                if number and rng.random() < 0.35:
-                    texts, is_changed = pick(), True
-                now += waiting(rng, texts)
-                client.set_clock(now)
-                step = random_step(rng, texts)
-                if is_changed:
-                    tiers.change(now, [LIMITS[text] for text in texts])
-                got = operate(limiter_of(texts), f"k{trace}", step, {})
-                expected = asked_of(tiers, now, step)
-                if got != expected:
-                    differences.append(f"trace {trace} step {number} {texts} {step}: {got}, not {expected}")
-                    break
-                changes += is_changed
-                refused_first += is_changed and not got["allowed"]
-                is_changed = False
     assert not differences, f"{len(differences)} of {TRACES}: {differences[:3]}"
     assert changes > TRACES and refused_first > TRACES // 10, (changes, refused_first)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+from collections.abc import Sequence
 from fractions import Fraction
 from math import ceil, inf, nextafter
 from pathlib import Path
@@ -100,7 +101,7 @@ def test_operations_under_the_limits_of_calls(trace: dict[str, Any], form: str) 
     run_trace(trace, limiter, key, clock, Limits(*limits))
 
 
-def named(texts: list[str]) -> list[Limit]:
+def named(texts: Sequence[str]) -> list[Limit]:
     """Limits that are named by their place, so that a decision's limit_name shows its tier."""
     return [Limit(text, name=str(tier)) for tier, text in enumerate(texts)]
 

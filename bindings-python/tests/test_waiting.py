@@ -11,9 +11,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 import redis.asyncio
-from conftest import RedisServer
+from conftest import RedisServer, in_child
 
-from tidegate import AsyncLimiter, InvalidArgument, Limiter, RateLimited, StoreError
+from tidegate import AsyncLimiter, InvalidArgument, Limiter, Limits, RateLimited, StoreError
 
 # A busy machine answers late; what is tested here is not how fast Redis answers.
 PATIENT = 5.0
@@ -30,14 +30,18 @@ async def made(
         "url": {"store": redis_server.url, "prefix": prefix, "store_timeout": PATIENT},
         "client": {"store": client, "prefix": prefix, "store_timeout": PATIENT},
     }
-    yield Maker(stores[request.param])
+    yield Maker(request.param, stores[request.param])
     await client.aclose()
 
 
 class Maker:
     """Makes limiters on one kind of store."""
 
-    def __init__(self, options: dict[str, object]) -> None:
+    def __init__(self, store: str, options: dict[str, object]) -> None:
+        # The limits of a bucket in shared memory are those of its file.
+        self.takes_limits = store != "shm"
+        # A forked child has its parent's connection of a client.
+        self.can_fork = store != "client"
         self._options = options
 
     def limiter(self, limit: str, **more: object) -> AsyncLimiter:
@@ -242,30 +246,57 @@ def test_a_bound_of_the_line_out_of_bounds_is_named(wrong: int) -> None:
         Limiter("1/min", max_waiting=wrong)
 
 
+def asks_in_child(made: Maker, limit: str) -> bool:
+    """Whether a limiter of a forked child answers, under limits of the call too, on a key of its own."""
+
+    async def ask() -> bool:
+        limiter = made.limiter(limit)
+        key = f"child-{os.getpid()}"
+        await limiter.acquire(key, 5)
+        # Nothing may wait here for a lock or a thread that only the parent has.
+        plan = [limit, "1000000/min"] if made.takes_limits else None
+        decision = await limiter.acquire(key, 1, limits=plan)
+        return decision.allowed
+
+    answers: list[bool] = []
+    # The parent's loop is running, as far as this thread knows.
+    thread = threading.Thread(target=lambda: answers.append(asyncio.run(ask())))
+    thread.start()
+    thread.join()
+    return answers == [True]
+
+
 @pytest.mark.parametrize("seed", range(3))
 async def test_a_mixture_keeps_the_bound_and_leaves_nobody_waiting(
     made: Maker, seed: int
 ) -> None:
-    """Arrivals, deadlines, group cancels, settles, credits and holds at random."""
-    seconds = 60.0 if os.environ.get("TIDEGATE_TEST_LONG") else 2.0
+    """Arrivals, deadlines, group cancels, settles, credits, holds, plans and forks at random.
+
+    The plans have one rate, so that the bound of the bucket is theirs, whoever comes.
+    """
+    seconds = 200.0 if os.environ.get("TIDEGATE_TEST_LONG") else 2.0
     chance = random.Random(seed)
     rate, burst = 200, 5
-    limiter = made.limiter(f"{rate}/s burst {burst}")
+    own = f"{rate}/s burst {burst}"
+    plans = [None, None, Limits(own), Limits(own, "1000000/min")] if made.takes_limits else [None]
+    limiter = made.limiter(own)
+    forked_last = time.monotonic()
     served: list[tuple[float, int]] = []
     returned: list[tuple[float, int]] = []
     given_up: list[tuple[float, int]] = []
     holds: list[tuple[float, float]] = []
 
     async def call(cost: int, timeout: float | None) -> None:
+        plan = chance.choice(plans)
         try:
-            await limiter.acquire("v", cost, timeout=timeout)
+            await limiter.acquire("v", cost, timeout=timeout, limits=plan)
         except RateLimited:
             return
         served.append((time.monotonic(), cost))
         if cost > 1 and chance.random() < 0.3:
             back = chance.randrange(cost)
             returned.append((time.monotonic(), back))
-            await limiter.settle("v", charged=cost, actual=cost - back)
+            await limiter.settle("v", charged=cost, actual=cost - back, limits=plan)
 
     start = time.monotonic()
     callers: list[asyncio.Future[None]] = []
@@ -285,11 +316,14 @@ async def test_a_mixture_keeps_the_bound_and_leaves_nobody_waiting(
             holds.append((time.monotonic(), before + wait))
         elif action < 0.93:
             returned.append((time.monotonic(), 1))
-            await limiter.credit("v", 1)
+            await limiter.credit("v", 1, limits=chance.choice(plans))
+        elif action < 0.94 and made.can_fork and time.monotonic() - forked_last > 0.5:
+            in_child(lambda: asks_in_child(made, own))
+            forked_last = time.monotonic()
         await asyncio.sleep(chance.random() / 100)
     await asyncio.wait_for(asyncio.gather(*callers, return_exceptions=True), 60)
 
-    assert limiter.waiting("v").callers == 0
+    assert [limiter.waiting("v", limits=plan).callers for plan in plans] == [0] * len(plans)
     used, back = sum(cost for _, cost in served), sum(tokens for _, tokens in returned)
     assert used <= burst + rate * (served[-1][0] - start) + back
     for held, end in holds:
