@@ -129,7 +129,7 @@ impl NamedLimit {
     pub fn parse(text: &str, name: Option<&str>) -> Result<Self, Error> {
         let limit = AnyLimit::parse(text)
             .map_err(|source| Error::InvalidLimit { text: Some(text.to_owned()), source })?;
-        Ok(Self { name: name.unwrap_or(text.trim_ascii()).to_owned(), limit })
+        Ok(Self { name: name.unwrap_or_else(|| text.trim_ascii()).to_owned(), limit })
     }
 }
 
