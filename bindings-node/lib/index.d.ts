@@ -15,7 +15,7 @@ export interface MemoryOptions extends LimiterOptions {
 }
 
 /** Options for buckets in memory that all processes of this host share. On Linux and macOS only. */
-export interface SharedMemoryOptions extends Omit<StoreOptions, 'store' | 'clock' | 'maxKeys' | 'onFull' | keyof RedisOptions> {
+export interface SharedMemoryOptions extends Omit<StoreOptions, 'store' | 'clock' | 'maxKeys' | 'onFull'> {
   /**
    * `shm://name`, with options after it: `?max_keys=100000` (the most keys that can owe something,
    * 1 to 100,000,000), `&on_full=evict_idlest` or `deny` (what happens to a new key when the table

@@ -5,7 +5,7 @@ import { readLimits } from './memory/limit.js';
 import { Limiter } from './memory/limiter.js';
 import { MemoryBuckets } from './memory/memory-buckets.js';
 import { SharedBuckets } from './memory/shared-buckets.js';
-import { ROOM_OPTIONS, STORE_OPTIONS, checkMaxWaiting, checkNotRemote, checkRoom, checkStoreOptions } from './memory/store-options.js';
+import { ROOM_OPTIONS, STORE_OPTIONS, checkMaxWaiting, checkRoom, checkStoreOptions } from './memory/store-options.js';
 import { StoreBuckets } from './store-buckets.js';
 
 export * from './memory/index.js';
@@ -27,7 +27,6 @@ export function createLimiter(options) {
   checkRoom(options);
   checkStoreOptions(options);
   const read = readLimits(limits);
-  if (store === MEMORY || (typeof store === 'string' && store.startsWith('shm://'))) checkNotRemote(options);
   if (store === MEMORY) return new Limiter(read, new MemoryBuckets(read, { clock, maxWaiting, maxKeys, onFull }));
   if (clock !== undefined) throw invalid('clock', 'a shared store has a clock of its own; leave it out');
   if (typeof store === 'object') return new Limiter(read, new SharedBuckets(read, { ...options, client: store }));

@@ -125,12 +125,6 @@ def test_options_of_a_wrong_type(lease: Any) -> None:
         Limiter("100/s", store="redis://127.0.0.1:1", lease=lease)
 
 
-@pytest.mark.parametrize("store", ["memory://", "shm://leases"])
-def test_only_a_redis_is_leased(store: str) -> None:
-    with pytest.raises(InvalidArgument, match="Redis"):
-        Limiter("100/s", store=store, lease={"ttl": 1})
-
-
 def test_limits_that_cannot_be_sliced_are_refused() -> None:
     with pytest.raises(InvalidArgument, match="10 tokens"):
         Limiter("9/s", store="redis://127.0.0.1:1", lease={"ttl": 1})

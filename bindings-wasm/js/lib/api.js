@@ -5,7 +5,7 @@ import { readLimits } from './limit.js';
 import { Limiter } from './limiter.js';
 import { MemoryBuckets } from './memory-buckets.js';
 import { SharedBuckets } from './shared-buckets.js';
-import { ROOM_OPTIONS, STORE_OPTIONS, checkMaxWaiting, checkNotRemote, checkRoom, checkStoreOptions } from './store-options.js';
+import { ROOM_OPTIONS, STORE_OPTIONS, checkMaxWaiting, checkRoom, checkStoreOptions } from './store-options.js';
 
 export { Charge } from './charge.js';
 export { FakeClock } from './clock.js';
@@ -31,10 +31,7 @@ export function createLimiter(options) {
   checkRoom(options);
   checkStoreOptions(options);
   const read = readLimits(limits);
-  if (store === MEMORY) {
-    checkNotRemote(options);
-    return new Limiter(read, new MemoryBuckets(read, { clock, maxWaiting, maxKeys, onFull }));
-  }
+  if (store === MEMORY) return new Limiter(read, new MemoryBuckets(read, { clock, maxWaiting, maxKeys, onFull }));
   if (clock !== undefined) throw invalid('clock', 'a shared store has a clock of its own; leave it out');
   if (typeof store === 'string') {
     throw invalid('store', 'this package opens no connections: give it a client of ioredis, node-redis or Upstash');

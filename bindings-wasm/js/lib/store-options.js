@@ -1,4 +1,4 @@
-/** Checks of the options that only a Redis store or only memory has, and of the waiting line. */
+/** Checks of the options that only a Redis store or only memory needs, and of the waiting line. */
 
 import { checkFields, describe, invalid } from './arguments.js';
 
@@ -24,17 +24,11 @@ const LEASE = ['ttlMs', 'maxShare'];
 const MIN_LEASE_MS = 100;
 const MAX_LEASE_MS = 60_000;
 
+/** Checks these options for every store. They have no effect on memory, which does not fail. */
 export function checkStoreOptions({ onStoreError, peers, denyCacheMs, lease }) {
   checkOnStoreError(onStoreError, peers);
   checkDenyCache(denyCacheMs);
   checkLease(lease);
-}
-
-/** Refuses these options, for buckets in the memory of this process or of this host. */
-export function checkNotRemote({ onStoreError = 'raise', denyCacheMs, lease }) {
-  if (onStoreError !== 'raise') throw invalid('onStoreError', 'it is for a Redis store only; memory does not fail');
-  if (denyCacheMs !== undefined) throw invalid('denyCacheMs', 'it is for a Redis store only; leave it out');
-  if (lease !== undefined) throw invalid('lease', 'it is a slice of a bucket in Redis, which other stores are not');
 }
 
 /** Refuses what is not a number of callers that may wait; undefined stands for the default. */

@@ -24,6 +24,10 @@ const DEFAULT_MAX_WAITING: usize = 10_000;
 const DEFAULT_DENY_CACHE: Duration = Duration::from_millis(100);
 
 /// Collects the parts of a [`Limiter`]. Mistakes are reported by [`build`](Self::build).
+///
+/// One program can run on `memory://` here and on a Redis there with the same options. What concerns
+/// failures, leases, timeouts and caches has no effect on memory, shared or not, and the room for keys
+/// none on a Redis. Their values are checked all the same.
 #[derive(Default)]
 pub struct LimiterBuilder {
     limits: Vec<Result<NamedLimit, Error>>,
@@ -117,7 +121,8 @@ impl LimiterBuilder {
     }
 
     /// What becomes of a new key when `memory://` has no room left for it;
-    /// [`OnFull::EvictIdlest`] unless given. See [`Limiter::pressure`].
+    /// [`OnFull::EvictIdlest`] unless given. See [`Limiter::pressure`]. On a Redis it has no effect; for
+    /// `shm://` it is part of the URL.
     #[must_use]
     pub fn on_full(mut self, on_full: OnFull) -> Self {
         self.on_full = Some(on_full);
@@ -138,7 +143,7 @@ impl LimiterBuilder {
     /// ahead, spends them at a pace without asking, and renews its slice in the background.
     /// Shares follow demand. For [`check`](Limiter::check) of one key that is asked for often;
     /// everything else goes to the bucket. The fastest limit sets the pace, and must give at
-    /// least ten tokens in a ttl.
+    /// least ten tokens in a ttl. In memory, shared or not, it has no effect.
     #[must_use]
     pub fn lease(mut self, options: LeaseOptions) -> Self {
         self.lease = Some(options);
@@ -146,7 +151,7 @@ impl LimiterBuilder {
     }
 
     /// What to answer while a Redis store fails; [`OnStoreError::Raise`] unless given. Memory,
-    /// shared or not, does not fail and takes nothing else.
+    /// shared or not, does not fail, so that it has no effect there.
     #[must_use]
     pub fn on_store_error(mut self, on_store_error: OnStoreError) -> Self {
         self.on_store_error = on_store_error;
@@ -192,14 +197,13 @@ impl LimiterBuilder {
             }
             None => Store::open("memory://", self.timeout.unwrap_or(DEFAULT_TIMEOUT))?,
         };
-        if self.deny_cache.is_some() && !matches!(store.0, Backend::Redis(_)) {
-            return Err(Error::argument(
-                "deny_cache",
-                "it is for a Redis store only; leave it out",
-            ));
-        }
+        // Checked for every store: one program runs on memory:// here and on a Redis there.
+        let deny_cache = check_deny_cache(self.deny_cache.unwrap_or(DEFAULT_DENY_CACHE))?;
+        let max_keys = check_max_keys(self.max_keys.unwrap_or(DEFAULT_MAX_KEYS))?;
+        self.on_store_error.check()?;
+        self.lease.as_ref().map_or(Ok(()), LeaseOptions::check)?;
         let leases = match (&self.lease, &store.0) {
-            (None, _) => None,
+            (None, _) | (Some(_), Backend::Memory | Backend::Shm(_)) => None,
             // There is no bucket to lease.
             (Some(_), Backend::Redis(_)) if fixed.is_some() => None,
             (Some(lease), Backend::Redis(redis)) => {
@@ -207,16 +211,7 @@ impl LimiterBuilder {
                 let plan = LeasePlan::new(Arc::clone(&limits), terms, prefix.clone());
                 Some(Leases::new(redis.guarded.clone(), plan, redis.native.is_none()))
             }
-            (Some(_), _) => {
-                let message = "it is a slice of a bucket in Redis, which other stores are not";
-                return Err(Error::argument("lease", message));
-            }
         };
-        if self.on_store_error != OnStoreError::Raise && !matches!(store.0, Backend::Redis(_)) {
-            let message = "it is for a Redis store only; memory does not fail";
-            return Err(Error::argument("on_store_error", message));
-        }
-        let max_keys = check_max_keys(self.max_keys.unwrap_or(DEFAULT_MAX_KEYS))?;
         let mut plan_store = None;
         let buckets = match store.0 {
             Backend::Memory => {
@@ -240,6 +235,7 @@ impl LimiterBuilder {
                 let message = "a shared store has a clock of its own; leave it out";
                 return Err(Error::argument("clock", message));
             }
+            // The file is shared, and has one bound for all who use it.
             Backend::Shm(_) if self.max_keys.is_some() || self.on_full.is_some() => {
                 let name = if self.max_keys.is_some() { "max_keys" } else { "on_full" };
                 let message = "write max_keys and on_full into the URL of shm://, which is shared";
@@ -250,7 +246,6 @@ impl LimiterBuilder {
                 None => Buckets::Shm(SharedTables::open(&options, &prefix, &limits)?),
             },
             Backend::Redis(store) => {
-                let deny_cache = check_deny_cache(self.deny_cache.unwrap_or(DEFAULT_DENY_CACHE))?;
                 let guarded = store.guarded.clone().keeping_refusals(deny_cache);
                 let guarded = Guarded::new(guarded, Arc::clone(&limits), self.on_store_error)?;
                 let default_prefix = match self.prefix {

@@ -26,8 +26,8 @@ fn a_wrong_command_line_exits_with_2_and_names_the_option() -> TestResult {
         ),
         ([&["--store", "memory://", "--prefix", ""][..], &limit].concat(), "invalid prefix"),
         (
-            [&["--store", "memory://", "--on-store-error", "deny"][..], &limit].concat(),
-            "--on-store-error: invalid on_store_error: it is for a Redis store only",
+            [&["--store", "memory://", "--on-store-error", "ignore"][..], &limit].concat(),
+            "--on-store-error: invalid on_store_error: it must be",
         ),
         (
             [&["--store", "redis://x", "--on-store-error", "local"][..], &limit].concat(),
@@ -38,7 +38,7 @@ fn a_wrong_command_line_exits_with_2_and_names_the_option() -> TestResult {
             "--peers: invalid peers: it is for",
         ),
         (
-            [&["--store", "memory://", "--deny-cache", "1s"][..], &limit].concat(),
+            [&["--store", "memory://", "--deny-cache", "61s"][..], &limit].concat(),
             "--deny-cache: invalid deny_cache",
         ),
         (

@@ -78,6 +78,20 @@ impl OnStoreError {
     }
 }
 
+impl OnStoreError {
+    /// Checks what does not depend on the limits, for a store that cannot fail and so needs no policy.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for a number of peers out of bounds.
+    #[doc(hidden)]
+    pub fn check(self) -> Result<(), Error> {
+        match self {
+            Self::Local { peers } => checked_peers(peers).map(drop),
+            Self::Raise | Self::Allow | Self::Deny => Ok(()),
+        }
+    }
+}
+
 pub(super) fn checked_peers(peers: u32) -> Result<NonZeroU32, Error> {
     NonZeroU32::new(peers).filter(|peers| peers.get() <= MAX_PEERS).ok_or_else(|| {
         Error::argument("peers", format!("it must be 1 to {MAX_PEERS}, but is {peers}"))

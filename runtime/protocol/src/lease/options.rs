@@ -40,6 +40,16 @@ impl LeaseOptions {
         Self { max_share, ..self }
     }
 
+    /// Checks what does not depend on the limits, for a store whose buckets are not leased.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for a value out of bounds.
+    #[doc(hidden)]
+    pub fn check(&self) -> Result<(), Error> {
+        let fast = Limit::parse("1000000/s").map_err(Error::from_engine)?;
+        self.terms(&[fast]).map(drop)
+    }
+
     /// The same for the limits of a limiter.
     ///
     /// # Errors
