@@ -3,6 +3,7 @@
 import { openAddon } from './addon.js';
 import { readDecision } from './memory/decision.js';
 import { errorFrom } from './memory/errors.js';
+import { storeChanged } from './memory/store-warning.js';
 
 const LONGEST_INTERVAL_MS = 2 ** 31 - 1;
 // The length of a decision among the answers: the id of its call, its status, and four more numbers.
@@ -25,6 +26,7 @@ export function loadAddon() {
     addon = openAddon();
     completions = new addon.Completions(settleAnswers);
     immediate = new addon.Completions();
+    addon.onStoreChange(storeChanged);
     keepAlive = setInterval(() => {}, LONGEST_INTERVAL_MS);
     keepAlive.unref();
   }

@@ -52,8 +52,8 @@ export class StoreBuckets {
   }
 
   get storeHealth() {
-    const { state, failures, fallbacks } = this.#native.storeHealth;
-    return new StoreHealth(state, failures, fallbacks);
+    const { state, failures, fallbacks, lastError, sinceMs } = this.#native.storeHealth;
+    return new StoreHealth(state, failures, fallbacks, lastError === undefined ? undefined : errorFrom(lastError), sinceMs);
   }
 
   check(given, cost) {
@@ -150,6 +150,11 @@ export class StoreBuckets {
   reset(given) {
     const key = readKeys(given, this.#limits.length);
     return this.#decision((queue, id) => this.#native.reset(key, queue, id));
+  }
+
+  /** Asks the store once whether it serves this limiter. */
+  ping() {
+    return this.#call((queue, id) => this.#native.ping(queue, id), () => undefined);
   }
 
   close() {

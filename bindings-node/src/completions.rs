@@ -40,6 +40,8 @@ pub(crate) enum Reply {
     Granted(Granted),
     /// Whether all of a reservation was given back.
     Cancelled(bool),
+    /// The store has answered a ping.
+    Served,
 }
 
 /// All answers that had come in when they were taken.
@@ -107,6 +109,7 @@ impl Completion {
                 Reply::Reservation(reservation) => Either3::B(reservation.claim()?.into()),
                 Reply::Granted(granted) => Either3::A(record(&granted.claim()).into()),
                 Reply::Cancelled(all) => Either3::C(all),
+                Reply::Served => Either3::C(true),
             })
         });
         match answer {

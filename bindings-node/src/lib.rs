@@ -11,6 +11,7 @@ mod keys;
 mod limiter;
 mod millis;
 mod reservation;
+mod store_changes;
 mod tokens;
 
 pub use answer::Failure;
@@ -20,3 +21,4 @@ pub use limiter::{
     StoreHealthCounts, WaitingCounts, open_limiter,
 };
 pub use reservation::{NativeReservation, Reserved};
+pub use store_changes::on_store_change;

@@ -113,6 +113,10 @@ pub struct StoreHealthCounts {
     pub failures: f64,
     /// Calls that the policy for a failing store answered.
     pub fallbacks: f64,
+    /// The last failure of a call; absent if no call has failed.
+    pub last_error: Option<Failure>,
+    /// The time since the breaker opened, or closed again.
+    pub since_ms: f64,
 }
 
 /// The callers that wait for a key.
@@ -175,9 +179,15 @@ impl NativeLimiter {
     /// The state of the store, and counts of its failures.
     #[napi(getter)]
     pub fn store_health(&self) -> StoreHealthCounts {
-        let StoreHealth { state, failures, fallbacks, .. } = self.0.store_health();
-        let (failures, fallbacks) = (failures as f64, fallbacks as f64);
-        StoreHealthCounts { state: state.as_str(), failures, fallbacks }
+        let StoreHealth { state, failures, fallbacks, last_error, since, .. } =
+            self.0.store_health();
+        StoreHealthCounts {
+            state: state.as_str(),
+            failures: failures as f64,
+            fallbacks: fallbacks as f64,
+            last_error: last_error.as_ref().map(Failure::from),
+            since_ms: in_millis(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)),
+        }
     }
 
     /// Answers with a decision.
@@ -356,6 +366,13 @@ impl NativeLimiter {
     #[napi]
     pub fn reset(&self, key: KeyOrKeys, completions: &Completions, id: u32) {
         self.run(&key, Operation::Reset, completions, id);
+    }
+
+    /// Asks the store whether it serves this limiter.
+    #[napi]
+    pub fn ping(&self, completions: &Completions, id: u32) {
+        let ticket = completions.ticket(id);
+        self.0.ping_then(move |answer| ticket.settle(answer.map(|()| Reply::Served)));
     }
 
     /// Checks on this thread, and says only whether the cost was charged. `bench/memory-engine.mjs`

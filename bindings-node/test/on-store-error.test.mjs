@@ -35,7 +35,39 @@ for (const [kind, connect] of Object.entries(STORES)) {
       for (let turn = 0; turn < FAILURES_TO_OPEN; turn++) await assert.rejects(limiter.check('k'), StoreError);
       await assert.rejects(limiter.check('k'), /not asked, as it keeps failing \(.*\); again in \d+ ms/);
       assert.ok(limiter.storeHealth instanceof StoreHealth);
-      assert.deepEqual({ ...limiter.storeHealth }, { state: 'open', failures: FAILURES_TO_OPEN, fallbacks: 0 });
+      const { lastError, sinceMs, ...counts } = limiter.storeHealth;
+      assert.deepEqual(counts, { state: 'open', failures: FAILURES_TO_OPEN, fallbacks: 0 });
+      assert.ok(lastError instanceof StoreError && !/not asked/.test(lastError.message), lastError.message);
+      assert.ok(sinceMs >= 0 && sinceMs < 60_000, `${sinceMs}`);
+    }));
+
+    test('an outage is two warnings, however many calls fail', () => withStore(async (store, server) => {
+      const warnings = [];
+      const listen = ({ code, message }) => code === 'TIDEGATE_STORE' && warnings.push(message);
+      process.on('warning', listen);
+      try {
+        const options = { onStoreError: 'deny', storeTimeoutMs: 3000 };
+        const [limiter, other] = [limiterOn(store, options), limiterOn(store, options)];
+        await until('the first answer', async () => (await limiter.check('k')).source === 'redis');
+        await limiter.ping();
+        await server.kill();
+        await assert.rejects(limiter.ping(), StoreError);
+        for (let turn = 0; turn < 50; turn++) {
+          assert.equal((await limiter.check('k')).source, 'fallback');
+          assert.equal((await other.check('k')).source, 'fallback');
+        }
+        await until('a warning', async () => warnings.length > 0);
+        assert.deepEqual([warnings.length, /keeps failing/.test(warnings[0])], [1, true], `${warnings}`);
+        await server.start();
+        await until('its return', async () => (await limiter.check('k')).source === 'redis');
+        await until('the second warning', async () => warnings.length > 1);
+        assert.match(warnings.at(-1), /answers again/);
+        await limiter.ping();
+        limiter.close();
+        await assert.rejects(limiter.ping(), /closed/);
+      } finally {
+        process.off('warning', listen);
+      }
     }));
 
     test("words of the command are not taken for the server's", () => withDeadStore(async (store) => {
@@ -140,8 +172,10 @@ test('mistakes are named', () => {
     [{ onStoreError: 'local', peers: 1_000_001 }, /peers: it must be a whole number/],
     [{ onStoreError: 'local', peers: 1_000_000, limits: '5/d' }, /peers: "5\/d" cannot be shared among 1000000/],
     [{ onStoreError: 'deny', peers: 2 }, /peers: it is for onStoreError "local" only/],
-    [{ onStoreError: 'deny', store: 'memory://' }, /onStoreError: it is for a Redis store only/],
-    [{ onStoreError: 'deny', store: 'shm://x' }, /onStoreError: it is for a Redis store only/],
+    [{ onStoreError: 'ignore', store: 'memory://' }, /onStoreError: it must be one of/],
+    [{ onStoreError: 'local', peers: 0, store: 'shm://x' }, /peers: it must be a whole number/],
+    [{ denyCacheMs: -1, store: 'memory://' }, /denyCacheMs: it must be a whole number/],
+    [{ lease: { ttlMs: 5 }, store: 'memory://' }, /lease: ttlMs must be a whole number/],
   ];
   for (const [options, told] of cases) {
     for (const store of [NOBODY, { sendCommand() {} }]) {
@@ -150,5 +184,20 @@ test('mistakes are named', () => {
     }
   }
   assert.deepEqual({ ...createLimiter({ limits: '1/s', onStoreError: 'raise' }).storeHealth },
-    { state: 'closed', failures: 0, fallbacks: 0 });
+    { state: 'closed', failures: 0, fallbacks: 0, lastError: undefined, sinceMs: 0 });
+});
+
+test('options of a Redis have no effect on memory', async () => {
+  const options = [{ onStoreError: 'allow' }, { onStoreError: 'deny' }, { onStoreError: 'local', peers: 3 }, { denyCacheMs: 0 },
+    { lease: { ttlMs: 1000 } }, { storeTimeoutMs: 200 }];
+  for (const given of options) {
+    for (const store of ['memory://', `shm://tidegate-test-${process.pid}?max_keys=100`]) {
+      const limiter = createLimiter({ limits: '2/d', store, ...given });
+      const turns = [1, 2, 3].map(() => limiter.checkSync('k').allowed);
+      assert.deepEqual(turns, [true, true, false], `${store} ${JSON.stringify(given)}`);
+      assert.equal((await limiter.check('k')).source, store.split(':')[0]);
+      limiter.resetSync('k');
+      limiter.close();
+    }
+  }
 });

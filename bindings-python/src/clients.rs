@@ -30,15 +30,17 @@ pub(crate) struct ClientConnection {
 
 #[pymethods]
 impl ClientConnection {
+    /// `place` is where the client connects to, such as host and port, if it says so.
     #[new]
-    fn new(py: Python<'_>, transport: Py<PyAny>) -> PyResult<Self> {
+    #[pyo3(signature = (transport, place=None))]
+    fn new(py: Python<'_>, transport: Py<PyAny>, place: Option<String>) -> PyResult<Self> {
         let queue: Option<Py<PendingQueue>> = transport.getattr(py, "queue")?.extract(py)?;
         let is_cluster = transport.getattr(py, "is_cluster")?.extract(py)?;
         let server = queue.as_ref().map(|queue| queue.get().server.clone());
         let server = server.unwrap_or_else(|| ServerHandle::new(generation));
         let connection = transport.clone_ref(py);
         let client = Client { transport: connection, queue, is_cluster, server: server.clone() };
-        let shared = EngineConnection::new(client, server);
+        let shared = EngineConnection::new(client, server, place.as_deref());
         Ok(Self { shared, stores: Mutex::default(), transport })
     }
 }

@@ -237,6 +237,12 @@ impl Completions {
         self.run(future, limiter, &key, Operation::Reset)
     }
 
+    fn ping(&self, future: Py<PyAny>, limiter: Py<Limiter>) -> PyResult<()> {
+        self.start(limiter, future, |limiter, ticket| {
+            limiter.ping_then(ticket.completing(|()| Outcome::Served));
+        })
+    }
+
     fn cancel_reservation(
         &self,
         py: Python<'_>,

@@ -17,6 +17,7 @@ mod pressure;
 mod reservation;
 mod seconds;
 mod store_health;
+mod store_log;
 mod waiting;
 
 use pyo3::prelude::*;
@@ -24,6 +25,8 @@ use pyo3::prelude::*;
 /// The native part of the package `tidegate`; import that instead.
 #[pymodule(gil_used = false)]
 mod _tidegate {
+    use pyo3::prelude::*;
+
     #[pymodule_export]
     use crate::clients::Batch;
     #[pymodule_export]
@@ -54,6 +57,12 @@ mod _tidegate {
     use crate::store_health::StoreHealth;
     #[pymodule_export]
     use crate::waiting::Waiting;
+
+    #[pymodule_init]
+    fn init(_module: &Bound<'_, PyModule>) -> PyResult<()> {
+        crate::store_log::start();
+        Ok(())
+    }
 
     #[pymodule_export]
     #[allow(non_upper_case_globals)]

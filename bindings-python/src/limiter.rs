@@ -70,6 +70,9 @@ const ONE: Cost = Cost::same(1);
 /// `max_waiting` is how many callers may wait for one key in `acquire` at a time: 1 to 1,000,000,
 /// 10,000 unless given.
 ///
+/// With `store=os.environ.get("REDIS_URL", "memory://")` the same options serve both: those for
+/// failures, leases, timeouts and caches have no effect in memory. Their values are checked.
+///
 /// No connection is made before the first use. Use it from any thread, and in forked children.
 /// As a context manager it closes at the end.
 ///
@@ -199,14 +202,18 @@ impl Limiter {
         self.limiter.pressure().into()
     }
 
-    /// How the store has done: whether it is asked at present, how many calls on it failed, and
-    /// how many calls this limiter has answered itself, as `on_store_error` says.
+    /// How the store has done: whether it is asked at present, how many calls on it failed, the last
+    /// failure, and how many calls this limiter has answered itself, as `on_store_error` says. The
+    /// logger "tidegate" gets a warning when a store is left alone because it keeps failing, and an
+    /// info when it answers again.
     ///
     /// >>> limiter = Limiter("10/s", store="redis://127.0.0.1:1", on_store_error="deny")
     /// >>> limiter.check("k").source  # nobody listens there
     /// 'fallback'
     /// >>> limiter.store_health
     /// StoreHealth(state='closed', failures=1, fallbacks=1)
+    /// >>> limiter.store_health.last_error.code
+    /// 'store_error'
     #[getter]
     fn store_health(&self) -> StoreHealth {
         self.limiter.store_health().into()
@@ -607,6 +614,28 @@ impl Limiter {
         #[pyo3(from_py_with = limits)] limits: Option<tidegate::Limits>,
     ) -> PyResult<Decision> {
         self.run_under(py, limits, &key, Operation::Reset)
+    }
+
+    /// Asks the store once whether it serves this limiter, for readiness probes. Answers None within
+    /// `store_timeout`, or raises; `on_store_error` has no part in it. Redis runs a script that reads
+    /// and writes nothing, so a server that refuses the limiter's own calls does not pass. In memory
+    /// the answer is there at once. Each call is a round trip: a probe that anyone can call should
+    /// keep the answer for a moment.
+    ///
+    /// Raises StoreError, also when the limiter is closed, and StoreTimeout.
+    ///
+    /// >>> Limiter("10/s").ping()
+    /// >>> limiter = Limiter("10/s", store="redis://127.0.0.1:1", on_store_error="allow")
+    /// >>> try:
+    /// ...     limiter.ping()
+    /// ... except StoreError as error:
+    /// ...     print(error.code)  # nobody listens there
+    /// store_error
+    fn ping(&self, py: Python<'_>) -> PyResult<()> {
+        let answer = await_store(py, |sender| {
+            self.limiter.ping_then(|answer| sender.send(answer));
+        })?;
+        answer.map_err(|error| exception(py, &error))
     }
 
     /// Closes the limiter: later calls raise StoreError. Closing it twice does no harm. Leased

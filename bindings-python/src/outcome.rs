@@ -14,6 +14,8 @@ pub(crate) enum Outcome {
     Decisions(Vec<tidegate::Decision>),
     Reservation(CancelOnDrop),
     Cancelled(bool),
+    /// The store has answered a ping.
+    Served,
     Granted(Granted),
     /// The tokens that were to be acquired would come too late; with the key that was given.
     TooLate(tidegate::Decision, Py<PyAny>),
@@ -38,6 +40,7 @@ impl Outcome {
                 let decision = Py::new(py, limiter.get().decision(py, decided))?;
                 return Err(rate_limited(decision, key.bind(py), &decided));
             }
+            Self::Served => py.None(),
             Self::Cancelled(all) => PyBool::new(py, all).to_owned().into_any().unbind(),
         })
     }

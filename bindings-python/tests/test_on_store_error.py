@@ -10,7 +10,7 @@ import time
 from typing import Any
 
 import pytest
-from conftest import RedisServer
+from conftest import PATIENT, RedisServer
 
 from tidegate import (
     AsyncLimiter,
@@ -152,8 +152,13 @@ def test_a_timeout_is_told_from_not_being_asked(own_redis: RedisServer) -> None:
         ({"on_store_error": "local", "peers": 1_000_000}, 'peers: "5/d" cannot be shared among 1000000'),
         ({"on_store_error": "deny", "peers": 2}, 'peers: it is for on_store_error "local" only'),
         ({"peers": 2}, 'peers: it is for on_store_error "local" only'),
-        ({"on_store_error": "deny", "store": "memory://"}, "on_store_error: it is for a Redis store only"),
-        ({"on_store_error": "allow", "store": "shm://x"}, "on_store_error: it is for a Redis store only"),
+        ({"on_store_error": "ignore", "store": "memory://"}, "on_store_error: it must be"),
+        ({"on_store_error": "local", "peers": 0, "store": "memory://"}, "peers: it must be 1 to 1000000"),
+        ({"deny_cache": 61, "store": "memory://"}, "deny_cache: it must be 0 to 60 s"),
+        ({"store_timeout": 0, "store": "memory://"}, "store_timeout: it must be"),
+        ({"lease": {"ttl": 0.01}, "store": "memory://"}, "lease: the ttl must be"),
+        ({"lease": {"ttl": 1, "max_share": 2}, "store": "memory://"}, "lease: the largest share must be"),
+        ({"max_keys": 0}, "max_keys: it must be 1 to 100000000"),
     ],
 )
 @pytest.mark.parametrize("make", [Limiter, AsyncLimiter])
@@ -169,4 +174,45 @@ def test_wrong_types(options: dict[str, Any]) -> None:
 
 
 def test_memory_does_not_fail() -> None:
-    assert Limiter("5/s", on_store_error="raise").store_health == StoreHealthOf("closed", 0, 0)
+    health = Limiter("5/s", on_store_error="raise").store_health
+    assert health == StoreHealthOf("closed", 0, 0)
+    assert (health.last_error, health.since) == (None, 0)
+
+
+ALL_OPTIONS: list[dict[str, Any]] = [
+    {"on_store_error": "allow"},
+    {"on_store_error": "deny"},
+    {"on_store_error": "local", "peers": 3},
+    {"deny_cache": 0},
+    {"lease": {"ttl": 1, "max_share": 0.5}},
+    {"store_timeout": 0.2},
+]
+
+
+@pytest.mark.parametrize("options", ALL_OPTIONS)
+@pytest.mark.parametrize("make", [Limiter, AsyncLimiter])
+def test_options_of_a_redis_have_no_effect_on_memory(make: Any, options: dict[str, Any], prefix: str) -> None:
+    for store in ("memory://", f"shm://{prefix}?max_keys=100"):
+        with Limiter("5/d", store=store, **options) as limiter:
+            assert [bool(limiter.check("k")) for _ in range(6)] == [True] * 5 + [False]
+            assert limiter.check("k").source == store.partition(":")[0]
+            limiter.reset("k")
+        asyncio.run(make_and_close(make, store, options))
+
+
+async def make_and_close(make: Any, store: str, options: dict[str, Any]) -> None:
+    closed = make("5/d", store=store, **options).close()
+    if closed is not None:
+        await closed
+
+
+@pytest.mark.parametrize("options", [{"max_keys": 5}, {"on_full": "deny"}, {"max_keys": 5, "on_full": "evict_idlest"}])
+def test_the_room_for_keys_has_no_effect_on_redis(
+    redis_server: RedisServer, prefix: str, options: dict[str, Any]
+) -> None:
+    with redis_server.client() as client:
+        for store in (redis_server.url, client):
+            limiter = Limiter("1/d", store=store, prefix=prefix, store_timeout=PATIENT, **options)
+            answers = limiter.check_many([f"{type(store).__name__}:{n}" for n in range(50)])
+            assert all(answer.allowed for answer in answers)
+            assert (limiter.pressure.evicted, limiter.pressure.denied) == (0, 0)

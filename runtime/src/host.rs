@@ -4,10 +4,12 @@
 
 use core::hash::BuildHasher as _;
 use std::hash::RandomState;
+use std::sync::Arc;
 
+use arc_swap::ArcSwapOption;
 use once_cell::race::OnceBox;
 use tidegate_core::Clock as _;
-use tidegate_protocol::Host;
+use tidegate_protocol::{Host, StoreChange};
 
 use crate::clock::MonotonicClock;
 
@@ -33,6 +35,22 @@ impl Host for NativeHost {
     fn process() -> u32 {
         crate::generation()
     }
+
+    fn store_changed(change: StoreChange) {
+        if let Some(hook) = &*HOOK.load() {
+            hook(&change);
+        }
+    }
+}
+
+type Hook = Box<dyn Fn(&StoreChange) + Send + Sync>;
+
+/// Not behind a lock, so that a forked child can use what it inherits.
+static HOOK: ArcSwapOption<Hook> = ArcSwapOption::const_empty();
+
+/// See [`Store::on_change`](crate::Store::on_change).
+pub(crate) fn set_store_hook(hook: impl Fn(&StoreChange) + Send + Sync + 'static) {
+    HOOK.store(Some(Arc::new(Box::new(hook))));
 }
 
 fn clock() -> &'static MonotonicClock {

@@ -59,5 +59,5 @@ pub use tidegate_core::{
 use tidegate_protocol::lock;
 #[doc(inline)]
 pub use tidegate_protocol::{
-    Cause, Error, Keys, LeaseOptions, OnStoreError, StoreFailure, StoreHealth, Waiting,
+    Cause, Error, Keys, LeaseOptions, OnStoreError, StoreChange, StoreFailure, StoreHealth, Waiting,
 };

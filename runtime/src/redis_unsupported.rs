@@ -46,6 +46,10 @@ impl RedisStore {
 }
 
 impl Store for RedisStore {
+    fn name(&self) -> String {
+        match *self {}
+    }
+
     fn route(&self) -> Result<&dyn Route, Error> {
         match *self {}
     }

@@ -3,11 +3,11 @@
 use core::{fmt, time::Duration};
 use std::sync::Arc;
 
-use tidegate_protocol::{ClientConnection, ClientStore, Host as _};
+use tidegate_protocol::{ClientConnection, ClientStore, Host as _, StoreChange};
 
 use crate::Error;
 use crate::bounds::check_store_timeout;
-use crate::host::{GuardedStore, NativeHost};
+use crate::host::{GuardedStore, NativeHost, set_store_hook};
 use crate::redis::{self, Address};
 use crate::shared_store::SharedStore;
 use crate::shm::ShmOptions;
@@ -128,6 +128,26 @@ impl Store {
         let store = Arc::new(ClientStore::new(connection, timeout, NativeHost::now));
         let guarded = GuardedStore::new(store, timeout);
         Ok(Self(Backend::Redis(Arc::new(SharedStore::new(guarded, None, Arc::default())))))
+    }
+
+    /// Calls `hook` when a Redis begins to be left alone because it keeps failing, and when it is asked
+    /// again: once for each such change of a store, or in a cluster of a node, and never for each call.
+    /// Without it a store can fail unnoticed if the policy answers instead
+    /// ([`OnStoreError`](crate::OnStoreError)). There is one hook for the process, because limiters
+    /// share their stores; the last one that was set counts.
+    ///
+    /// The hook runs on the thread that got the answer of a call, which may be the one that does the I/O
+    /// of all stores. So it should write a line to the log or send to a channel, and make no call of a
+    /// limiter.
+    ///
+    /// ```
+    /// tidegate::Store::on_change(|change| match &change.error {
+    ///     Some(_) => eprintln!("warning: {change}"),
+    ///     None => eprintln!("info: {change}"),
+    /// });
+    /// ```
+    pub fn on_change(hook: impl Fn(&StoreChange) + Send + Sync + 'static) {
+        set_store_hook(hook);
     }
 
     /// Whether the store answers within its timeout. Memory always does, shared or not; a client

@@ -1,14 +1,23 @@
 //! The HTTP routes `/healthz`, `/readyz` and `/metrics`.
 
+use core::time::Duration;
+use std::sync::Arc;
+
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
-use tokio::sync::watch;
+use tidegate::Error;
+use tokio::sync::{Mutex, watch};
+use tokio::time::Instant;
 
 use crate::metrics::Metrics;
 use crate::store_options::StoreOptions;
+
+/// How long an answer of the store is kept. Whoever reaches `/readyz` cannot make the service ask the
+/// store more often, and a probe every second is still answered by a fresh one.
+const KEPT: Duration = Duration::from_millis(500);
 
 /// The routes. `/healthz` answers 200 while the process is alive. `/readyz` answers 200 while
 /// requests are accepted and decided, by the store or by the policy for its failures; otherwise
@@ -21,7 +30,7 @@ pub(crate) fn routes(
     Router::new()
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(readiness))
-        .with_state(Readiness { store_options, draining })
+        .with_state(Readiness { store_options, draining, last: Arc::default() })
         .route("/metrics", get(show_metrics))
         .with_state(metrics)
 }
@@ -30,13 +39,35 @@ pub(crate) fn routes(
 struct Readiness {
     store_options: StoreOptions,
     draining: watch::Receiver<bool>,
+    /// The store's last answer, and when it came. Probes that come together wait for one answer.
+    last: Arc<Mutex<Option<Pinged>>>,
+}
+
+/// When the store has answered, and what.
+struct Pinged {
+    came: Instant,
+    answer: Result<(), Error>,
+}
+
+impl Readiness {
+    async fn ping(&self) -> Result<(), Error> {
+        let mut last = self.last.lock().await;
+        if let Some(Pinged { came, answer }) = &*last
+            && came.elapsed() < KEPT
+        {
+            return answer.clone();
+        }
+        let answer = self.store_options.store().ping().await;
+        *last = Some(Pinged { came: Instant::now(), answer: answer.clone() });
+        answer
+    }
 }
 
 async fn readiness(State(readiness): State<Readiness>) -> (StatusCode, String) {
     if *readiness.draining.borrow() {
         return (StatusCode::SERVICE_UNAVAILABLE, "draining\n".to_owned());
     }
-    match readiness.store_options.store().ping().await {
+    match readiness.ping().await {
         Ok(()) => (StatusCode::OK, "ready\n".to_owned()),
         Err(error) if readiness.store_options.has_fallback() => {
             (StatusCode::OK, format!("ready, without the store: {}\n", error.code()))

@@ -55,7 +55,7 @@ impl Metrics {
         // All rules share one store, so the health of any limiter is that of the store.
         let rules = self.rules.get();
         let health = rules.limiters().next().map(Limiter::store_health);
-        let state = health.map_or(BreakerState::Closed, |health| health.state);
+        let state = health.as_ref().map_or(BreakerState::Closed, |health| health.state);
         let is = |asked: BreakerState| u64::from(state == asked);
         let states = [
             ("{state=\"closed\"}", is(BreakerState::Closed)),

@@ -328,6 +328,10 @@ class AsyncLimiter:
             return await self._under(limits).reset(key)
         return await self._calls.start(Limiter.reset, _Completions.reset, self._limiter, key)
 
+    async def ping(self) -> None:
+        """Asks the store once whether it serves this limiter, or raises; see `Limiter.ping`."""
+        await self._calls.start(Limiter.ping, _Completions.ping, self._limiter)
+
     def _under(self, limits: _Limits) -> AsyncLimiter:
         """The same buckets under the limits of a call."""
         under = object.__new__(type(self))

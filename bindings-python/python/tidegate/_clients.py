@@ -48,7 +48,9 @@ def _connection(
 ) -> _ClientConnection:
     connection = _connections.get(id(client))
     if connection is None:
-        connection = _ClientConnection(kind(client, is_cluster=_is_cluster(client)))
+        connection = _ClientConnection(
+            kind(client, is_cluster=_is_cluster(client)), _place_of(client)
+        )
         _connections[id(client)] = connection
     return connection
 
@@ -58,6 +60,14 @@ def _transport_of(store: Any) -> type[SyncTransport | AsyncTransport]:
     if not callable(execute) or not callable(getattr(type(store), "pipeline", None)):
         raise TypeError(f"store must be a URL or a Redis client, not {type(store).__name__}")
     return AsyncTransport if inspect.iscoroutinefunction(execute) else SyncTransport
+
+
+def _place_of(client: Any) -> str | None:
+    """Where the client connects to, as far as it says so: for the log, so without user and password."""
+    known = getattr(getattr(client, "connection_pool", None), "connection_kwargs", {})
+    if "path" in known:
+        return str(known["path"])
+    return f"{known['host']}:{known.get('port', 6379)}" if "host" in known else None
 
 
 def _is_cluster(client: Any) -> bool:

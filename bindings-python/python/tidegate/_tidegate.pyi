@@ -9,6 +9,7 @@ from typing import Any, Final, Literal, Protocol, SupportsIndex, TypeAlias, Type
 from typing_extensions import Never, NotRequired, Self
 
 from tidegate._charge import Reserving
+from tidegate._errors import StoreError
 
 __all__ = [
     "Decision",
@@ -277,6 +278,9 @@ class Limiter:
     `max_waiting` is how many callers may wait for one key in `acquire` at a time: 1 to 1,000,000,
     10,000 unless given.
 
+    With `store=os.environ.get("REDIS_URL", "memory://")` the same options serve both: those for
+    failures, leases, timeouts and caches have no effect in memory. Their values are checked.
+
     No connection is made before the first use. Use it from any thread, and in forked children.
     As a context manager it closes at the end.
 
@@ -321,14 +325,18 @@ class Limiter:
         """
     @property
     def store_health(self) -> StoreHealth:
-        """How the store has done: whether it is asked at present, how many calls on it failed, and
-        how many calls this limiter has answered itself, as `on_store_error` says.
+        """How the store has done: whether it is asked at present, how many calls on it failed, the last
+        failure, and how many calls this limiter has answered itself, as `on_store_error` says. The
+        logger "tidegate" gets a warning when a store is left alone because it keeps failing, and an
+        info when it answers again.
 
         >>> limiter = Limiter("10/s", store="redis://127.0.0.1:1", on_store_error="deny")
         >>> limiter.check("k").source  # nobody listens there
         'fallback'
         >>> limiter.store_health
         StoreHealth(state='closed', failures=1, fallbacks=1)
+        >>> limiter.store_health.last_error.code
+        'store_error'
         """
     def check(self, key: _Key, cost: _Cost = 1, *, limits: _Limits | None = None) -> Decision:
         """Spends `cost` tokens of `key` if every limit allows. Never waits for tokens,
@@ -532,6 +540,23 @@ class Limiter:
         >>> limiter.check("k", 8).remaining, limiter.reset("k").remaining
         (2, 10)
         """
+    def ping(self) -> None:
+        """Asks the store once whether it serves this limiter, for readiness probes. Answers None within
+        `store_timeout`, or raises; `on_store_error` has no part in it. Redis runs a script that reads
+        and writes nothing, so a server that refuses the limiter's own calls does not pass. In memory
+        the answer is there at once. Each call is a round trip: a probe that anyone can call should
+        keep the answer for a moment.
+
+        Raises StoreError, also when the limiter is closed, and StoreTimeout.
+
+        >>> Limiter("10/s").ping()
+        >>> limiter = Limiter("10/s", store="redis://127.0.0.1:1", on_store_error="allow")
+        >>> try:
+        ...     limiter.ping()
+        ... except StoreError as error:
+        ...     print(error.code)  # nobody listens there
+        store_error
+        """
     def close(self) -> None:
         """Closes the limiter: later calls raise StoreError. Closing it twice does no harm. Leased
         tokens are given back, which takes `store_timeout` at most.
@@ -587,6 +612,8 @@ class StoreHealth:
     >>> from tidegate import Limiter
     >>> Limiter("10/s").store_health
     StoreHealth(state='closed', failures=0, fallbacks=0)
+
+    Two are equal if the state and both counts are.
     """
 
     @property
@@ -598,6 +625,16 @@ class StoreHealth:
     @property
     def fallbacks(self) -> int:
         """How many calls the limiter has answered itself, as its `on_store_error` says."""
+    @property
+    def last_error(self) -> StoreError | None:
+        """The last failure of a call on the store, a StoreError that has a `code`, also after the store
+        has recovered; None if no call failed. Without passwords.
+        """
+    @property
+    def since(self) -> float:
+        """For how many seconds the store has been so: "closed" without a break, or not closed, where
+        "open" and "half_open" are one outage. Counted from the first use in this process; 0 in memory.
+        """
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
 
@@ -724,6 +761,7 @@ class _Completions:
         self, future: Future[Decision], limiter: Limiter, key: _Key, wait: _Seconds
     ) -> None: ...
     def reset(self, future: Future[Decision], limiter: Limiter, key: _Key) -> None: ...
+    def ping(self, future: Future[None], limiter: Limiter) -> None: ...
     def cancel_reservation(self, future: Future[bool], reservation: Reservation) -> None: ...
     def settle_reservation(
         self, future: Future[Decision], reservation: Reservation, actual: _Cost
@@ -735,7 +773,7 @@ class _Waiter:
 
 @final
 class _ClientConnection:
-    def __new__(cls, transport: Any) -> Self: ...
+    def __new__(cls, transport: Any, place: str | None = None) -> Self: ...
 
 @final
 class _PendingQueue:

@@ -36,6 +36,13 @@ export function checkIsText(key) {
   }
 }
 
+/** Where the client connects to, for the log: host and port, or undefined if it does not say so. */
+export function placeOf({ options }) {
+  const { host, port = 6379, path } = { ...options, ...options?.socket };
+  if (typeof path === 'string') return path;
+  return typeof host === 'string' ? `${host}:${port}` : undefined;
+}
+
 /** Whether the client is for a cluster, where calls for different keys go to different servers. */
 export function isCluster(client) {
   return client.isCluster === true || 'masters' in client;
@@ -91,10 +98,14 @@ export function joined(pieces) {
 
 /** The server's error in a client's error, its code first; undefined if there is none that matters. */
 export function refusalOf(error) {
-  // Upstash appends the command to the message. Its script and keys are not the server's words.
-  const [said] = String(error?.message).split(', command was: ', 1);
-  const [text] = /\b(?:NOSCRIPT|CORRUPT|CLOCK) .*/s.exec(said) ?? [];
+  const [text] = /\b(?:NOSCRIPT|CORRUPT|CLOCK) .*/s.exec(messageOf(error)) ?? [];
   return text;
+}
+
+/** The message of a client's error. Upstash appends the command, whose script and keys nobody should read in a log. */
+export function messageOf(error) {
+  const [said] = String(error?.message).split(', command was: ', 1);
+  return said;
 }
 
 export function isTimeout(error) {

@@ -72,8 +72,12 @@ export function requireMemory() {
 /** Throws the failure that a part of the engine has kept, if there is one. */
 export function raise(part) {
   const failure = part.take_failure();
-  if (failure === undefined) return;
+  if (failure !== undefined) throw errorOf(failure);
+}
+
+/** The error of a failure of the engine, which is freed. */
+export function errorOf(failure) {
   const error = errorFrom(failure);
   failure.free();
-  throw error;
+  return error;
 }

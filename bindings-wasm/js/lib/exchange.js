@@ -1,6 +1,6 @@
 /** Sends the commands of a batch over a client, and hands the replies to the batch. */
 
-import { commandsOf, isTimeout, partsOf, refusalOf } from './clients.js';
+import { commandsOf, isTimeout, messageOf, partsOf, refusalOf } from './clients.js';
 import { view } from './engine.js';
 import { StoreTimeout } from './errors.js';
 
@@ -16,7 +16,7 @@ export function exchange(batch, host) {
   let left = 0;
   const breakOff = (error) => {
     left = 0;
-    batch.end(`${error.name}: ${error.message}`);
+    batch.end(`${error.name}: ${messageOf(error)}`);
     settle(error);
     done();
   };
@@ -72,7 +72,7 @@ function take(batch, command, value, reason) {
   }
   const cause = reason ?? new TypeError('a reply has another form');
   const refusal = refusalOf(cause);
-  if (refusal === undefined) batch.fail(command, `${cause.name}: ${cause.message}`, isTimeout(cause));
+  if (refusal === undefined) batch.fail(command, `${cause.name}: ${messageOf(cause)}`, isTimeout(cause));
   else batch.refuse(command, refusal);
   return cause;
 }

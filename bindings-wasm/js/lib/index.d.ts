@@ -84,7 +84,16 @@ export class Decision {
 
 export type Source = 'memory' | 'shm' | 'redis' | 'lease' | 'fallback';
 
-/** The state of a limiter's store, and counts of its failures. Memory cannot fail: always closed and 0. */
+/**
+ * The state of a limiter's store, and counts of its failures. Memory cannot fail: always closed and 0.
+ *
+ * The process gets a warning with the code `TIDEGATE_STORE` when a store is left alone because it keeps
+ * failing, and one when it answers again, if the runtime has `process.emitWarning`:
+ *
+ * ```js
+ * process.on('warning', ({ code, message }) => code === 'TIDEGATE_STORE' && console.error(message));
+ * ```
+ */
 export class StoreHealth {
   private constructor();
   /**
@@ -97,6 +106,13 @@ export class StoreHealth {
   readonly failures: number;
   /** The number of calls that the limiter has answered itself, by its `onStoreError`. */
   readonly fallbacks: number;
+  /** The last failure of a call, also after the store has recovered; undefined if no call failed. Without passwords. */
+  readonly lastError: StoreError | undefined;
+  /**
+   * For how many milliseconds the store has been so: closed without a break, or not closed, where
+   * `"open"` and `"half_open"` are one outage. Counted from the first use; 0 in memory.
+   */
+  readonly sinceMs: number;
 }
 
 /**
@@ -411,6 +427,13 @@ export interface Limiter {
    */
   reset(key: Keys): Promise<Decision>;
   /**
+   * Asks the store once whether it serves this limiter, for readiness probes: resolves within
+   * `storeTimeoutMs`, or rejects with `StoreError`. `onStoreError` has no part in it. Redis runs a
+   * script that reads and writes nothing, so a server that refuses the limiter's own calls does not
+   * pass. Each call is a round trip: a probe that anyone can call should keep the answer for a moment.
+   */
+  ping(): Promise<void>;
+  /**
    * Closes the limiter: later calls, and those that wait in `acquire`, fail with `StoreError`. Closing
    * twice does no harm. Memory of its buckets goes to the other limiters of this runtime. It does not go
    * back to the system, because the memory of a WebAssembly module never shrinks.
@@ -558,8 +581,11 @@ export interface ClientOptions extends RedisOptions {
   readonly onFull?: OnFull;
 }
 
-/** Options for buckets in this runtime's memory. */
-export interface LimiterOptions {
+/**
+ * Options for buckets in this runtime's memory. Those for failures, leases, timeouts and caches have no effect,
+ * so that the same options fit a Redis; their values are checked.
+ */
+export interface LimiterOptions extends RedisOptions {
   /** One to four limits. A call is allowed if all of them allow it; otherwise nothing is charged. */
   readonly limits: LimitInput | readonly LimitInput[];
   /** The store in memory, which is the default. */

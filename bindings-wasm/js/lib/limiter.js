@@ -157,6 +157,11 @@ export class Limiter {
     return this.#buckets.synchronous.reset(key);
   }
 
+  /** Asks the store once whether it serves this limiter, and rejects if not; for readiness probes. */
+  async ping() {
+    await this.#buckets.ping();
+  }
+
   /** Closes the limiter: later calls throw StoreError. Closing twice does no harm. */
   close() {
     this.#buckets.close();

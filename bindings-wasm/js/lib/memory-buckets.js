@@ -195,6 +195,11 @@ export class MemoryBuckets {
     return this.#decisionAfterLines(now, this.#engine.reset(this.#write(key), ...now));
   }
 
+  /** Memory answers always. */
+  ping() {
+    if (!this.#started) this.#start();
+  }
+
   close() {
     if (this.#engine === undefined) return;
     this.#pressure = this.pressure;

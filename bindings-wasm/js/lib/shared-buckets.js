@@ -5,7 +5,7 @@ import { invalid, isFree } from './arguments.js';
 import { checkIsText, joined } from './clients.js';
 import { ceilMillis, monotonicMillis, nanosUntil, splitMillis } from './clock.js';
 import { readDecision, tierOf } from './decision.js';
-import { ACTUAL_PLACE, COST_PLACES, FAILED, SLOT_WORDS, raise, requireMemory, view } from './engine.js';
+import { ACTUAL_PLACE, COST_PLACES, FAILED, SLOT_WORDS, errorOf, raise, requireMemory, view } from './engine.js';
 import { StoreError } from './errors.js';
 import { ownKeys, readKeys } from './keys.js';
 import { LeaseTimer } from './lease-timer.js';
@@ -61,7 +61,10 @@ export class SharedBuckets {
   }
 
   get storeHealth() {
-    return new StoreHealth(STATES[this.#engine.health_state()], this.#engine.failures(), this.#engine.fallbacks());
+    const engine = this.#engine;
+    const failure = engine.last_error();
+    const lastError = failure === undefined ? undefined : errorOf(failure);
+    return new StoreHealth(STATES[engine.health_state()], engine.failures(), engine.fallbacks(), lastError, engine.since_ms());
   }
 
   check(key, cost) {
@@ -169,6 +172,12 @@ export class SharedBuckets {
     return this.#decide((id) => this.#engine.reset(...keys, id));
   }
 
+  /** Asks the store once whether it serves this limiter. */
+  ping() {
+    if (this.#isClosed) throw closed();
+    return this.#call((id) => this.#engine.ping(id), (answer) => void statusOf(answer));
+  }
+
   close() {
     if (this.#isClosed) return;
     this.#isClosed = true;
@@ -212,7 +221,7 @@ export class SharedBuckets {
   }
 
   #admit(key) {
-    if (this.#isClosed) throw new StoreError('store error: the limiter is closed');
+    if (this.#isClosed) throw closed();
     return readKeys(key, this.#limits.length);
   }
 
@@ -228,6 +237,10 @@ export class SharedBuckets {
   #read(status, answer) {
     return readDecision(status, view(Float64Array, answer.record_pointer(), RECORD), 0, this.#limits);
   }
+}
+
+function closed() {
+  return new StoreError('store error: the limiter is closed');
 }
 
 // The status of an answer. Throws if the answer is a failure.

@@ -1,7 +1,7 @@
 /** Sends the requests of limiters in batches over a Redis client that the program has made. */
 
 import { Alarm } from './alarm.js';
-import { isCluster, isTextOnly, senderOf } from './clients.js';
+import { isCluster, isTextOnly, placeOf, senderOf } from './clients.js';
 import { monotonicMillis } from './clock.js';
 import { because, exchange } from './exchange.js';
 import { runtime } from './runtime.js';
@@ -33,7 +33,7 @@ export function transportOf(client) {
  */
 class Transport {
   /** The engine's part of the transport: the queues of requests and answers. */
-  engine = new Client();
+  engine;
   #send;
   #maxRequests;
   #lastId = 0;
@@ -53,6 +53,7 @@ class Transport {
   #watchers = new Set();
 
   constructor(client) {
+    this.engine = new Client(placeOf(client));
     this.#send = senderOf(client);
     this.#maxRequests = isCluster(client) ? 1 : MAX_REQUESTS;
     /** Whether the client can send text only, and no other bytes. */

@@ -1,7 +1,7 @@
 /** Sends the requests of limiters over a Redis client, in runtimes where no request may wait for another one. */
 
 import { because, exchange } from './exchange.js';
-import { isCluster, isTextOnly, senderOf } from './clients.js';
+import { isCluster, isTextOnly, placeOf, senderOf } from './clients.js';
 import { monotonicMillis } from './clock.js';
 import { Batch, Client } from './tidegate_wasm.js';
 
@@ -16,7 +16,7 @@ const GRACE_MS = 5000;
  */
 export class TurnTransport {
   /** The engine's part of the transport: the queues of requests and answers. */
-  engine = new Client();
+  engine;
   #send;
   #maxRequests;
   #lastId = 0;
@@ -27,6 +27,7 @@ export class TurnTransport {
   #sent = new Set();
 
   constructor(client) {
+    this.engine = new Client(placeOf(client));
     this.#send = senderOf(client);
     this.#maxRequests = isCluster(client) ? 1 : MAX_REQUESTS;
     /** Whether the client can send text only, and no other bytes. */

@@ -76,13 +76,12 @@ impl Transport for Waiting {
 
 #[wasm_bindgen]
 impl Client {
-    /// A client without requests.
+    /// A client without requests. `place` is where it connects to, such as host and port, if it says so.
     #[wasm_bindgen(constructor)]
-    #[allow(clippy::new_without_default, reason = "JavaScript knows no defaults")]
-    pub fn new() -> Self {
+    pub fn new(place: Option<String>) -> Self {
         let (waiting, server) = (Arc::default(), ServerHandle::new(JavaScript::process));
         let transport = Waiting(Arc::clone(&waiting));
-        let connection = ClientConnection::new(transport, server.clone());
+        let connection = ClientConnection::new(transport, server.clone(), place.as_deref());
         Self {
             connection,
             server,

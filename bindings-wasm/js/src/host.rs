@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use tidegate_protocol::Host;
+use tidegate_protocol::{Host, StoreChange};
 use wasm_bindgen::prelude::wasm_bindgen;
 
 #[wasm_bindgen(raw_module = "./clock.js")]
@@ -10,6 +10,13 @@ extern "C" {
     /// The time in milliseconds, which never steps back.
     #[wasm_bindgen(js_name = monotonicMillis)]
     fn monotonic_millis() -> f64;
+}
+
+#[wasm_bindgen(raw_module = "./store-warning.js")]
+extern "C" {
+    /// Tells the program of a change. It must not call this module before it returns.
+    #[wasm_bindgen(js_name = storeChanged)]
+    fn store_changed(message: &str);
 }
 
 #[wasm_bindgen]
@@ -30,6 +37,10 @@ impl Host for JavaScript {
     fn random() -> u64 {
         let half = || (math_random() * 4_294_967_296.0) as u32;
         u64::from(half()) << 32 | u64::from(half())
+    }
+
+    fn store_changed(change: StoreChange) {
+        store_changed(&change.to_string());
     }
 }
 

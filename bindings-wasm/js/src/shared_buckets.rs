@@ -183,6 +183,31 @@ impl SharedBuckets {
         self.guarded.as_ref().map_or(0.0, |guarded| guarded.health().fallbacks as f64)
     }
 
+    /// The last failure of a call; nothing if no call has failed.
+    pub fn last_error(&self) -> Option<Failure> {
+        self.guarded.as_ref()?.health().last_error.map(Failure::from)
+    }
+
+    /// For how many milliseconds the store has been closed, or not closed.
+    pub fn since_ms(&self) -> f64 {
+        self.guarded.as_ref().map_or(0.0, |guarded| in_millis(guarded.health().since))
+    }
+
+    /// Asks the store whether it serves this limiter. The answer is that of a cancel, with everything
+    /// given back.
+    pub fn ping(&self, id: u32) {
+        let (answers, served) = (self.answers.clone(), Outcome::Cancelled(true));
+        match &self.guarded {
+            // No bucket could change the answers, so that no store is needed.
+            None => answers.put(id, Ok(served)),
+            Some(guarded) => {
+                guarded.ping(Keys::One(b"ping").in_redis(&self.prefix), move |answer| {
+                    answers.put(id, answer.map(|()| served));
+                })
+            }
+        }
+    }
+
     /// Spends `cost` tokens if every limit allows. A leased slice decides if it can, without a round
     /// trip.
     pub fn check(&self, keys: &[u8], lengths: &[u32], cost: f64, id: u32) {

@@ -203,7 +203,7 @@ function testSurface(api, expectedOptions) {
   };
 }
 
-const DURATIONS = ['period', 'retry_after', 'reset_after', 'store_timeout', 'deny_cache', 'by', 'delay', 'max_wait', 'timeout', 'wait'];
+const DURATIONS = ['period', 'retry_after', 'reset_after', 'store_timeout', 'deny_cache', 'by', 'delay', 'max_wait', 'timeout', 'wait', 'since'];
 
 function inCamelCase(name) {
   const withUnit = DURATIONS.includes(name) ? `${name}_ms` : name;

@@ -1,7 +1,7 @@
 /** Compiled and never run: what the type declarations must accept and refuse. */
 import { CostTooLarge, FakeClock, InvalidLimit, RateLimited, TidegateError } from 'tidegate-wasm';
 import { Charge, Limit, Limiter, Reservation, createLimiter, limit } from 'tidegate-wasm';
-import type { CheckInput, Decision, Keys, LimitInput, LeaseOptions, MemoryLimiter, MemoryReservation, OnStoreError, UpstashClient, Waiting } from 'tidegate-wasm';
+import type { CheckInput, Decision, Keys, LimitInput, LeaseOptions, MemoryLimiter, MemoryReservation, OnStoreError, StoreError, UpstashClient, Waiting } from 'tidegate-wasm';
 
 const stepped: LimitInput = { tokens: 5, periodMs: 60_000, shape: 'stepped' };
 const limits: readonly LimitInput[] = ['10/s', stepped, limit('1/d', { name: 'daily' })];
@@ -62,8 +62,10 @@ const policy: OnStoreError = 'local';
 const lease: LeaseOptions = { ttlMs: 1000 };
 const remote: Limiter = createLimiter({ limits, store: client, onStoreError: policy, peers: 3, denyCacheMs: 0, lease });
 console.log(remote);
-// @ts-expect-error memory does not fail
-createLimiter({ limits, onStoreError: 'allow' });
+const unfailing: MemoryLimiter = createLimiter({ limits, onStoreError: 'allow', denyCacheMs: 0, lease });
+const failure: StoreError | undefined = unfailing.storeHealth.lastError;
+const served: Promise<void> = unfailing.ping();
+console.log(failure, served);
 // @ts-expect-error limits are needed
 createLimiter({});
 // @ts-expect-error an unknown option

@@ -42,7 +42,7 @@ struct Client {
 impl Client {
     fn new() -> Self {
         let (queue, server) = (Arc::<Mutex<PendingQueue>>::default(), ServerHandle::new(|| 1));
-        let connection = ClientConnection::new(Kept(Arc::clone(&queue)), server.clone());
+        let connection = ClientConnection::new(Kept(Arc::clone(&queue)), server.clone(), None);
         let limits = Arc::new([Limit::parse("10/s").unwrap()]);
         Self { store: ClientStore::new(connection, TIMEOUT, || START), queue, server, limits }
     }

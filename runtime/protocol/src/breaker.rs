@@ -23,11 +23,17 @@ pub struct StoreBreaker {
     /// then take no lock. [`TROUBLED`] otherwise.
     sound: AtomicU64,
     troubles: Mutex<Troubles>,
+    /// The node of a cluster whose breaker it is; `None` for a store's.
+    node: Option<Box<str>>,
 }
 
 struct Troubles {
     breaker: Breaker,
     last: String,
+    /// Whether the breaker has opened and not closed since: half-open is a part of that.
+    is_down: bool,
+    /// When that changed last; 0 if it never has.
+    changed: u64,
 }
 
 /// A time in which a server fails, in nanoseconds.
@@ -45,6 +51,11 @@ pub struct Outage {
 const TROUBLED: u64 = u64::MAX;
 
 impl StoreBreaker {
+    /// The breaker of a node of a cluster, which is named in what is told of it.
+    pub fn of_node(timeout: Duration, node: &str) -> Self {
+        Self { node: Some(node.into()), ..Self::new(timeout) }
+    }
+
     /// The breaker of a server whose calls each end within `timeout`.
     pub fn new(timeout: Duration) -> Self {
         let breaker = Breaker::new(BreakerPolicy {
@@ -57,7 +68,13 @@ impl StoreBreaker {
         });
         let this = Self {
             sound: AtomicU64::new(TROUBLED),
-            troubles: Mutex::new(Troubles { breaker, last: String::new() }),
+            troubles: Mutex::new(Troubles {
+                breaker,
+                last: String::new(),
+                is_down: false,
+                changed: 0,
+            }),
+            node: None,
         };
         this.publish(&mut this.troubles.lock().breaker);
         this
@@ -87,12 +104,24 @@ impl StoreBreaker {
         })
     }
 
-    /// The call was answered.
+    /// The call was answered. If that closes the breaker, this answers for how many nanoseconds it
+    /// was not closed.
     #[inline]
-    pub fn succeeded(&self, attempt: Attempt) {
-        if self.sound.load(Ordering::Acquire) != u64::from(attempt.generation) {
-            self.ended(attempt, Breaker::succeeded);
+    pub fn succeeded(&self, attempt: Attempt, now: impl FnOnce() -> u64) -> Option<u64> {
+        if self.sound.load(Ordering::Acquire) == u64::from(attempt.generation) {
+            return None;
         }
+        self.succeeded_in_trouble(attempt, now())
+    }
+
+    #[cold]
+    fn succeeded_in_trouble(&self, attempt: Attempt, now: u64) -> Option<u64> {
+        let mut troubles = self.troubles.lock();
+        troubles.breaker.succeeded(attempt);
+        self.publish(&mut troubles.breaker);
+        let is_closed = troubles.breaker.state() == BreakerState::Closed;
+        (is_closed && core::mem::replace(&mut troubles.is_down, false))
+            .then(|| now.saturating_sub(core::mem::replace(&mut troubles.changed, now)))
     }
 
     /// The call was not made after all.
@@ -101,7 +130,8 @@ impl StoreBreaker {
     }
 
     /// The call failed: `now`, and `random` moves the time of the next a little.
-    pub fn failed(&self, attempt: Attempt, error: &Error, now: u64, random: u64) {
+    /// Answers whether that has opened a breaker that was closed.
+    pub fn failed(&self, attempt: Attempt, error: &Error, now: u64, random: u64) -> bool {
         let mut troubles = self.troubles.lock();
         troubles.last = match error {
             Error::Store(failure) => failure.message.clone(),
@@ -109,11 +139,28 @@ impl StoreBreaker {
         };
         troubles.breaker.failed(attempt, now, random);
         self.publish(&mut troubles.breaker);
+        let is_open = troubles.breaker.state() == BreakerState::Open;
+        let opens = is_open && !core::mem::replace(&mut troubles.is_down, true);
+        if opens {
+            troubles.changed = now;
+        }
+        opens
+    }
+
+    /// The node whose breaker it is; `None` for a store's.
+    pub(crate) fn node(&self) -> Option<&str> {
+        self.node.as_deref()
     }
 
     /// What becomes of calls.
     pub fn state(&self) -> BreakerState {
         self.troubles.lock().breaker.state()
+    }
+
+    /// What becomes of calls, and when the breaker opened, or closed again, last; 0 if it never has.
+    pub(crate) fn state_and_change(&self) -> (BreakerState, u64) {
+        let troubles = self.troubles.lock();
+        (troubles.breaker.state(), troubles.changed)
     }
 
     /// Whether the last call that counts has failed.

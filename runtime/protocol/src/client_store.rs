@@ -29,6 +29,10 @@ impl ClientStore {
 }
 
 impl Store for ClientStore {
+    fn name(&self) -> String {
+        self.connection.name().to_owned()
+    }
+
     fn route(&self) -> Result<&dyn Route, Error> {
         Ok(self)
     }

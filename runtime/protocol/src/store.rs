@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::breaker::StoreBreaker;
 use crate::error::Error;
+use crate::fallback::StoreChange;
 use crate::server_state::ServerState;
 use crate::work::Addressed;
 
@@ -21,10 +22,17 @@ pub trait Host: Send + Sync + 'static {
     fn process() -> u32 {
         0
     }
+
+    /// Tells the program that a store fails, or has recovered. It runs on the thread that has got the
+    /// answer of a call, so it must neither wait nor make a call of a limiter.
+    fn store_changed(_change: StoreChange) {}
 }
 
 /// A Redis that limiters share.
 pub trait Store: Send + Sync + 'static {
+    /// The store's name in what the program is told: without user, password and options.
+    fn name(&self) -> String;
+
     /// The route to the server as it stands now.
     ///
     /// # Errors

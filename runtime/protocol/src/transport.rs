@@ -17,13 +17,27 @@ pub trait Transport: Send + Sync {
 pub struct ClientConnection {
     transport: Box<dyn Transport>,
     server: ServerHandle,
+    name: Box<str>,
 }
 
 impl ClientConnection {
     /// A connection over `transport`. The batches of the transport are made with the same
-    /// `server`.
-    pub fn new(transport: impl Transport + 'static, server: ServerHandle) -> Arc<Self> {
-        Arc::new(Self { transport: Box::new(transport), server })
+    /// `server`. Its name in logs is `place`, such as host and port, without secrets; `None` where the
+    /// client does not say it.
+    pub fn new(
+        transport: impl Transport + 'static,
+        server: ServerHandle,
+        place: Option<&str>,
+    ) -> Arc<Self> {
+        let name = match place {
+            Some(place) => format!("the Redis client of {place}").into(),
+            None => "the Redis client of the program".into(),
+        };
+        Arc::new(Self { transport: Box::new(transport), server, name })
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
     }
 
     pub(crate) fn server(&self) -> &Arc<ServerState> {

@@ -103,6 +103,11 @@ impl Limiter {
         self.start_check_many(checks, done);
     }
 
+    /// [`ping`](Self::ping) with a callback.
+    pub fn ping_then(&self, done: impl FnOnce(Result<(), Error>) + Send + 'static) {
+        self.start_ping(done);
+    }
+
     /// [`reserve`](Self::reserve) with a callback.
     pub fn reserve_then<'k>(
         &self,

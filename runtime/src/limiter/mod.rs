@@ -10,6 +10,7 @@ mod leased;
 mod line;
 mod operations;
 mod peek;
+mod ping;
 mod plans;
 mod run;
 mod without_unlimited;

@@ -183,7 +183,7 @@ impl Limiter {
     }
 
     /// Waits for an answer of the store.
-    fn wait<T>(&self, receiver: OneshotReceiver<T>) -> Result<T, Error> {
+    pub(super) fn wait<T>(&self, receiver: OneshotReceiver<T>) -> Result<T, Error> {
         match &self.0.buckets {
             Buckets::Redis(redis) => wait(redis, receiver),
             Buckets::WithoutUnlimited(rest) => rest.limiter().wait(receiver),

@@ -116,6 +116,10 @@ impl RedisStore {
 }
 
 impl Store for RedisStore {
+    fn name(&self) -> String {
+        self.address.to_string()
+    }
+
     fn route(&self) -> Result<&dyn Route, Error> {
         self.live().map(|live| live as &dyn Route)
     }

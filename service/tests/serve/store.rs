@@ -1,6 +1,7 @@
 //! Tests on a real Redis: the shared bucket, and a store that fails.
 
 use core::time::Duration;
+use std::time::Instant;
 
 use envoy_types::pb::envoy::service::ratelimit::v3::rate_limit_response::Code;
 use tidegate::Limiter;
@@ -72,16 +73,12 @@ async fn a_redis_that_stops_and_restarts() -> TestResult {
         let error = ask(client, request("user", 1)).await.err().ok_or("no error")?;
         assert_eq!((error.code(), tidegate_error(&error)), (Grpc::Unavailable, "store_error"));
     }
-    assert_eq!(service.get("/readyz")?, (503, "store_error".to_owned()));
+    becomes(&service, (503, "store_error")).await?;
     assert_eq!(service.get("/healthz")?, (200, "ok".to_owned()));
 
     redis.restart().await?;
     eventually(async || Ok(check(&mut service.client().await?, "user", 1).await?)).await?;
-    eventually(async || match service.get("/readyz")? {
-        (200, _) => Ok(()),
-        other => Err(format!("{other:?}").into()),
-    })
-    .await?;
+    becomes(&service, (200, "ready")).await?;
     redis.command("SCRIPT FLUSH")?;
     redis.command("FLUSHALL")?;
     assert_eq!(check(client, "user", 1).await?.1.limit_remaining, 39);
@@ -90,6 +87,34 @@ async fn a_redis_that_stops_and_restarts() -> TestResult {
     assert!(service.exited().await?.success());
     let log = service.log()?;
     assert_eq!(log.matches("the store does not answer").count(), 1, "{log}");
+    Ok(())
+}
+
+/// Waits for an answer of `/readyz`, which is kept for a moment.
+async fn becomes(service: &Service, (status, body): (u16, &str)) -> TestResult {
+    eventually(async || match service.get("/readyz")? {
+        (found, text) if found == status && text == body => Ok(()),
+        other => Err(format!("{other:?}").into()),
+    })
+    .await
+}
+
+#[tokio::test]
+async fn probes_of_readiness_ask_the_store_only_now_and_then() -> TestResult {
+    let redis = Redis::start().await?;
+    let service = on(&redis, &[]).await?;
+    redis.command("CONFIG RESETSTAT")?;
+    let began = Instant::now();
+    for _ in 0..200 {
+        assert_eq!(service.get("/readyz")?, (200, "ready".to_owned()));
+    }
+    // Twice a second at most, however often anyone asks.
+    let most = 1 + began.elapsed().as_millis() / 500;
+    let script = "return(tonumber(redis.call([[INFO]],[[commandstats]])\
+                  :match([[cmdstat_ping:calls=(%d+)]])))";
+    let pings = redis.command(&format!("EVAL {script} 0"))?;
+    let count: u128 = pings.trim_start_matches(':').parse()?;
+    assert!((1..=most).contains(&count), "{count} pings, at most {most}");
     Ok(())
 }
 
@@ -121,8 +146,7 @@ async fn the_policy_answers_while_redis_is_down() -> TestResult {
         for _ in 0..5 {
             assert_eq!(check(client, "user", 1).await?.0, code, "{policy:?}");
         }
-        let ready = service.get("/readyz")?;
-        assert_eq!(ready, (200, "ready, without the store: store_error".to_owned()));
+        becomes(&service, (200, "ready, without the store: store_error")).await?;
         assert_eq!(metric(&service, "tidegate_fallbacks_total")?, 5);
         assert!(metric(&service, "tidegate_store_failures_total")? >= 3);
         assert_eq!(metric(&service, "tidegate_store_state{state=\"closed\"}")?, 0);

@@ -156,7 +156,12 @@ const RUST_ONLY: &[(&str, &str, &[&str])] = &[
     ("Reserved", "the outcome of Operation::Reserve", &[]),
     ("Shape", "a word in other languages", &["as_str"]),
     ("Source", "a word in other languages", &["as_str", "parse"]),
-    ("Store", "limiters on one URL share a store in other languages", &["open", "open_on", "ping"]),
+    (
+        "Store",
+        "limiters on one URL share a store in other languages",
+        &["on_change", "open", "open_on", "ping"],
+    ),
+    ("StoreChange", "a line of the log in other languages", &["error", "lasted", "store"]),
     (
         "StoreFailure",
         "the message and the cause of StoreError in other languages",

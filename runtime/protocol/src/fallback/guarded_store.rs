@@ -7,8 +7,10 @@ use std::sync::Arc;
 
 use tidegate_core::{Attempt, BreakerState};
 
+use super::{StoreChange, StoreHealth};
 use crate::breaker::StoreBreaker;
 use crate::error::Error;
+use crate::lock::Mutex;
 use crate::per_process::PerProcess;
 use crate::store::{Host, Store};
 
@@ -27,6 +29,9 @@ struct Known {
     /// The breaker of a store that is one server. The servers of a cluster have one each.
     breaker: StoreBreaker,
     failures: AtomicU64,
+    last_error: Mutex<Option<Error>>,
+    /// When the store was first used.
+    began: u64,
 }
 
 /// The breaker of the cluster's server that a call goes to; `None` where the store is one server.
@@ -67,6 +72,8 @@ impl<H: Host> GuardedStore<H> {
         self.known.get_or_init(|| Known {
             breaker: StoreBreaker::new(self.timeout),
             failures: AtomicU64::new(0),
+            last_error: Mutex::default(),
+            began: H::now(),
         })
     }
 
@@ -75,21 +82,63 @@ impl<H: Host> GuardedStore<H> {
     }
 
     pub(super) fn failed(&self, node: &NodeBreaker, attempt: Attempt, error: &Error) {
-        self.known().failures.fetch_add(1, Ordering::Relaxed);
-        self.breaker(node).failed(attempt, error, H::now(), H::random());
+        let known = self.known();
+        known.failures.fetch_add(1, Ordering::Relaxed);
+        *known.last_error.lock() = Some(error.clone());
+        let breaker = self.breaker(node);
+        if breaker.failed(attempt, error, H::now(), H::random()) {
+            self.tell(breaker, Some(error.clone()), 0);
+        }
     }
 
-    /// The worst state of its breakers, and the number of calls that have failed.
-    pub(super) fn health(&self) -> (BreakerState, u64) {
+    #[inline]
+    pub(super) fn succeeded(&self, node: &NodeBreaker, attempt: Attempt) {
+        let breaker = self.breaker(node);
+        if let Some(lasted) = breaker.succeeded(attempt, H::now) {
+            self.tell(breaker, None, lasted);
+        }
+    }
+
+    /// Tells the program of a change; called without a lock.
+    #[cold]
+    fn tell(&self, breaker: &StoreBreaker, error: Option<Error>, lasted: u64) {
+        let store = breaker.node().map_or_else(|| self.store.name(), str::to_owned);
+        H::store_changed(StoreChange { store, error, lasted: Duration::from_nanos(lasted) });
+    }
+
+    /// The health of the store: the worst state of its breakers, and since when there is no worse.
+    pub(super) fn health(&self) -> StoreHealth {
+        let known = self.known();
         let nodes = self.store.node_breakers();
-        let states = nodes.iter().map(|node| node.state()).chain([self.known().breaker.state()]);
-        let worst = states.max_by_key(|state| match state {
+        let breakers = nodes.iter().map(|node| &**node).chain([&known.breaker]);
+        let rank = |state| match state {
             BreakerState::Closed => 0,
             BreakerState::HalfOpen => 1,
             BreakerState::Open => 2,
-        });
-        let state = worst.unwrap_or(BreakerState::Closed);
-        (state, self.known().failures.load(Ordering::Relaxed))
+        };
+        let mut worst = (BreakerState::Closed, known.began);
+        for (state, changed) in breakers.map(StoreBreaker::state_and_change) {
+            let is_worse = rank(state) > rank(worst.0);
+            if is_worse {
+                worst = (state, changed);
+            } else if state == worst.0 {
+                // Closed since the last of them is; failing since the first of them does.
+                let both = [worst.1, changed];
+                let since = match state {
+                    BreakerState::Closed => both.into_iter().max(),
+                    BreakerState::HalfOpen | BreakerState::Open => both.into_iter().min(),
+                };
+                worst.1 = since.unwrap_or(changed);
+            }
+        }
+        let (state, changed) = worst;
+        StoreHealth {
+            state,
+            failures: known.failures.load(Ordering::Relaxed),
+            fallbacks: 0,
+            last_error: known.last_error.lock().clone(),
+            since: Duration::from_nanos(H::now().saturating_sub(changed)),
+        }
     }
 
     /// Whether slices of the bucket under these keys may be asked for now, with others of its
@@ -115,7 +164,7 @@ impl<H: Host> GuardedStore<H> {
         let LeaseAttempt { node, attempt } = lease;
         match failure {
             Some(error) => self.failed(&node, attempt, error),
-            None if answered => self.breaker(&node).succeeded(attempt),
+            None if answered => self.succeeded(&node, attempt),
             None => self.breaker(&node).abandoned(attempt),
         }
     }

@@ -12,7 +12,7 @@ mod tests;
 use core::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 
-use tidegate_core::{Attempt, Charge, Decision, Limit, Operation, Outcome, Source};
+use tidegate_core::{Attempt, Charge, Cost, Decision, Limit, Operation, Outcome, Source};
 
 use crate::breaker::StoreBreaker;
 use crate::error::Error;
@@ -23,7 +23,7 @@ use crate::work::{Addressed, Work};
 pub use guarded_store::GuardedStore;
 pub(crate) use guarded_store::LeaseAttempt;
 use guarded_store::NodeBreaker;
-pub use health::StoreHealth;
+pub use health::{StoreChange, StoreHealth};
 pub use policy::OnStoreError;
 use share::LocalShare;
 
@@ -214,8 +214,25 @@ impl<H: Host> Guarded<H> {
 
     /// How the store has done so far.
     pub fn health(&self) -> StoreHealth {
-        let (state, failures) = self.0.store.health();
-        StoreHealth { state, failures, fallbacks: self.0.fallbacks.load(Ordering::Relaxed) }
+        let fallbacks = self.0.fallbacks.load(Ordering::Relaxed);
+        StoreHealth { fallbacks, ..self.0.store.health() }
+    }
+
+    /// Asks the store once whether it serves this limiter, by a script that reads the bucket of
+    /// `keys` and writes nothing. A `PING` would prove less: a server may answer it and still refuse
+    /// the script. Neither the breaker nor the policy has a part in it.
+    pub fn ping(&self, keys: RedisKeys, done: impl FnOnce(Result<(), Error>) + Send + 'static) {
+        let done = |outcome: Result<Outcome, Error>| {
+            done(match outcome {
+                // The server has answered, whatever the key holds.
+                Ok(_) | Err(Error::CorruptBucket { .. }) => Ok(()),
+                Err(error) => Err(error),
+            });
+        };
+        let operation = Operation::Peek { cost: Cost::default() };
+        let route = self.store().route();
+        let mut ready = prepare(&route, &self.0.limits, Ask { keys, operation, done });
+        send(&route, &mut core::iter::from_fn(|| ready.take()));
     }
 
     /// Charges the store for what was spent here while it failed; `failed` when it still does.
@@ -291,7 +308,7 @@ impl<H: Host, D: FnOnce(Result<Outcome, Error>)> Sent<H, D> {
                 inner.answer(&keys, operation, error, breaker)
             }
             Ok(_) | Err(Error::CorruptBucket { .. }) => {
-                breaker.succeeded(attempt);
+                inner.store.succeeded(&node, attempt);
                 outcome
             }
             // A mistake in the arguments: nothing was sent.

@@ -83,7 +83,7 @@ impl Topology {
 impl Node {
     /// A node that has not failed yet. Calls to it take `timeout` at most.
     pub(super) fn new(place: &Place, server: Server, timeout: Duration) -> Self {
-        let breaker = Arc::new(StoreBreaker::new(timeout));
+        let breaker = Arc::new(StoreBreaker::of_node(timeout, &place.to_string()));
         Self { place: place.clone(), server, breaker }
     }
 }
