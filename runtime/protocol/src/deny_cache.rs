@@ -5,8 +5,8 @@
 //! showed. The clock goes on from when the request was sent, which is no later than when it was
 //! answered, so a key is never refused past its time.
 //!
-//! What this process gives back (credit, cancel, settle, reset) is known at once, and so is that it
-//! has written the bucket under other limits. What others do shows after at most the time that a
+//! What this process does to a bucket (reserve, hold, settle, credit, cancel, reset) is known at once,
+//! and so is that it has written the bucket under other limits. What others do shows after at most the time that a
 //! refusal may be kept.
 
 use core::hash::BuildHasher as _;
@@ -74,7 +74,7 @@ impl DenyCache {
         *place = Some(Refused { refusal, sent });
     }
 
-    /// Forgets a key to which something may have been given back, or whose limits have changed.
+    /// Forgets a key whose bucket may have changed, or whose limits have.
     pub fn forget(&self, key: &[u8]) {
         let mut place = self.place(key).lock();
         if place.as_ref().is_some_and(|refused| refused.refusal.key == key) {

@@ -3,7 +3,7 @@
 use core::sync::atomic::AtomicBool;
 use std::sync::Arc;
 
-use tidegate_core::{MAX_TIERS, Operation, Outcome};
+use tidegate_core::{Operation, Outcome};
 
 use crate::deny_cache::DenyCache;
 use crate::error::Error;
@@ -40,15 +40,16 @@ impl ServerHandle {
 }
 
 impl ServerState {
-    /// Forgets the refusals of keys to which an operation may give something back: now, and again
-    /// before `done` is called, because a batch in flight may bring a refusal meanwhile.
+    /// Forgets the refusals of keys whose buckets an operation may change: now, and again before `done`
+    /// is called, because a batch in flight may bring a refusal meanwhile. That of a bucket which owes
+    /// more since, after a hold for example, would promise tokens too soon.
     pub(crate) fn forgetting(
         self: &Arc<Self>,
         keys: &[Vec<u8>],
         operation: &Operation,
         done: impl FnOnce(Result<Outcome, Error>) + Send + 'static,
     ) -> Done {
-        if !gives_back(operation) {
+        if !changes_buckets(operation) {
             return Box::new(done);
         }
         let (server, keys) = (Arc::clone(self), keys.to_vec());
@@ -60,16 +61,17 @@ impl ServerState {
     }
 }
 
-/// Whether an operation may leave a bucket owing less than it did.
-fn gives_back(operation: &Operation) -> bool {
+/// Whether an operation may change what a bucket owes that refuses checks.
+const fn changes_buckets(operation: &Operation) -> bool {
     match operation {
-        Operation::Check { .. }
-        | Operation::Peek { .. }
-        | Operation::Reserve { .. }
-        | Operation::Hold { .. } => false,
-        Operation::Settle { charged, actual } => {
-            (0..MAX_TIERS).any(|tier| actual.of_tier(tier) < charged.of_tier(tier))
-        }
-        Operation::Cancel(_) | Operation::Credit { .. } | Operation::Reset => true,
+        // A check that such a bucket allows is of a smaller cost. Its answer is not kept, and the refusal
+        // is then too short by that cost at most until the key is asked for again.
+        Operation::Check { .. } | Operation::Peek { .. } => false,
+        Operation::Reserve { .. }
+        | Operation::Hold { .. }
+        | Operation::Settle { .. }
+        | Operation::Cancel(_)
+        | Operation::Credit { .. }
+        | Operation::Reset => true,
     }
 }

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use tidegate::{BreakerState, Limiter, LimiterBuilder, Store};
+use tidegate::{BreakerState, Error, Limiter, LimiterBuilder, Store};
 use tidegate_conformance::redis_server::RedisServer;
 
 /// Longer than any call takes on a busy machine.
@@ -174,4 +174,48 @@ fn other_limits_on_the_default_prefix_are_refused() {
     refused(on(&["100/min"]));
     drop(later);
     built(on(&["100/min"]));
+}
+
+#[test]
+fn what_this_process_does_to_a_refused_key_is_known_at_once() -> Result<(), Error> {
+    let server = RedisServer::start();
+    let builder =
+        || limiter(&server.url()).limit("1/min burst 2").deny_cache(Duration::from_secs(60));
+    let (limiter, other) = (built(builder()), built(builder()));
+    let minutes = |count: u64| Duration::from_secs(60 * count);
+    // The wait of a refused check, which the first refusal would tell as less than a minute.
+    let wait = |key: &str| -> Result<Duration, Error> {
+        let refused = limiter.check(key, 1)?;
+        assert!(!refused.allowed, "{key}");
+        Ok(Duration::from_nanos(refused.retry_after))
+    };
+    let refused = |key: &str| -> Result<(), Error> {
+        limiter.check(key, 2)?;
+        assert!(wait(key)? <= minutes(1));
+        assert!(wait(key)? <= minutes(1), "the same again, from what is kept");
+        Ok(())
+    };
+    for caller in [&limiter, &other] {
+        refused("held")?;
+        caller.hold("held", minutes(50))?;
+        assert!(wait("held")? > minutes(49));
+        caller.reset("held")?;
+        assert!(limiter.check("held", 2)?.allowed);
+        limiter.reset("held")?;
+
+        refused("reserved")?;
+        let slot = caller.reserve("reserved", 1, None)?;
+        assert!(wait("reserved")? > minutes(1));
+        assert!(slot.cancel()?);
+        assert!(wait("reserved")? <= minutes(1));
+        limiter.reset("reserved")?;
+
+        refused("settled")?;
+        caller.settle("settled", 0, 30)?;
+        assert!(wait("settled")? > minutes(29));
+        caller.credit("settled", 32)?;
+        assert!(limiter.check("settled", 2)?.allowed);
+        limiter.reset("settled")?;
+    }
+    Ok(())
 }
