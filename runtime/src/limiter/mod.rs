@@ -91,7 +91,7 @@ enum Buckets {
     Memory(MemoryBuckets),
     Shm(SharedTables),
     Redis(RedisBuckets),
-    /// Those of another limiter in memory, under other limits.
+    /// The buckets of another limiter in memory, under other limits.
     Plan(MemoryPlan),
     /// No bucket could change the answers.
     Fixed(Fixed),
