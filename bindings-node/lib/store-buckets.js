@@ -12,7 +12,7 @@ import {
 } from './calls.js';
 import { invalid } from './memory/arguments.js';
 import { Decision, readDecision, sourceOf, tierOf } from './memory/decision.js';
-import { errorFrom } from './memory/errors.js';
+import { StoreError, errorFrom } from './memory/errors.js';
 import { ownKeys, readKeys } from './memory/keys.js';
 import { Pressure } from './memory/pressure.js';
 import { StoreHealth } from './memory/store-health.js';
@@ -20,10 +20,16 @@ import { Waiters } from './memory/waiters.js';
 
 // The length of a decision as numbers: its status, and four more.
 const RECORD = 5;
+const DEFAULT_PREFIX = 'tidegate';
+const NOT_IN_SHARED_MEMORY =
+  'a limiter on shm:// takes none, because its buckets have the limits of their file; ' +
+  'make a limiter for each plan, or use memory:// or a Redis';
 
 /** The buckets of one limiter. Methods answer by promise if the store is remote, and at once if not. */
 export class StoreBuckets {
   #limits;
+  #options;
+  #isClosed = false;
   #native;
   #isRemote;
   #isLeased;
@@ -32,6 +38,7 @@ export class StoreBuckets {
 
   constructor(limits, options) {
     this.#limits = limits;
+    this.#options = options;
     this.#isLeased = options.lease !== undefined;
     const named = limits.map((limit) => ({ name: limit.name, text: String(limit) }));
     const opened = loadAddon().openLimiter({ ...options, limits: named });
@@ -39,6 +46,20 @@ export class StoreBuckets {
     this.#native = opened;
     this.#isRemote = opened.isRemote;
     this.#batch = new CheckBatch(opened, limits);
+  }
+
+  /** The same buckets under other limits: those of a call, which are not leased. */
+  under(limits) {
+    if (this.#isClosed) throw new StoreError('store error: the limiter is closed');
+    if (this.#options.store.startsWith('shm://')) throw invalid('limits', NOT_IN_SHARED_MEMORY);
+    // The default prefix is given, because limiters that leave it out must have the same limits.
+    const { prefix = DEFAULT_PREFIX } = this.#options;
+    return new StoreBuckets(limits, { ...this.#options, prefix, lease: undefined });
+  }
+
+  /** Whether nobody waits. */
+  get isIdle() {
+    return this.#waiters.size === 0;
   }
 
   get synchronous() {
@@ -158,6 +179,7 @@ export class StoreBuckets {
   }
 
   close() {
+    this.#isClosed = true;
     sendBatches();
     this.#native.close();
   }

@@ -11,7 +11,7 @@ export { Charge } from './charge.js';
 export { FakeClock } from './clock.js';
 export { Decision } from './decision.js';
 export { CorruptBucket, CostTooLarge, InvalidArgument, InvalidLimit, RateLimited, StoreError, StoreTimeout, TidegateError } from './errors.js';
-export { Limit, limit } from './limit.js';
+export { Limit, Limits, limit } from './limit.js';
 export { Pressure } from './pressure.js';
 export { Reservation } from './reservation.js';
 export { StoreHealth } from './store-health.js';

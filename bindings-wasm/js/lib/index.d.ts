@@ -23,6 +23,28 @@ export interface LimitFields {
 
 export type Shape = 'smooth' | 'stepped' | 'unlimited' | 'none';
 
+/**
+ * One to four limits that all must allow, read once: a customer's plan, say. Immutable.
+ *
+ * ```js
+ * const plan = new Limits('100/min', '5000/d');
+ * ```
+ */
+export class Limits implements Iterable<Limit> {
+  /**
+   * @throws {InvalidLimit} for a limit that cannot be kept, and unless there are one to four
+   * @throws {InvalidArgument} for a limit of the wrong type
+   */
+  constructor(...limits: readonly LimitInput[]);
+  /** The limits, in the order they were given. */
+  readonly limits: readonly Limit[];
+  /** A text that is the same for equal limits: of the same numbers, shapes and names. */
+  readonly key: string;
+  /** The names, with a comma between them. */
+  toString(): string;
+  [Symbol.iterator](): Iterator<Limit>;
+}
+
 /** A number of tokens per period, and the burst that can be spent at once. Immutable. */
 export class Limit {
   /**
@@ -161,7 +183,20 @@ export type Keys = Key | readonly Key[];
  */
 export type Tokens = number | readonly number[];
 
-export interface CheckOptions {
+/** The limits of a call: one limit in any form, an array of them, or `Limits`. */
+export type PlanInput = LimitInput | readonly LimitInput[] | Limits;
+
+/** The option of calls that bring limits of their own. */
+export interface PlanOptions {
+  /**
+   * The limits of this call instead of the limiter's own, such as a customer's plan. Store, prefix and
+   * key alone tell which bucket it is, so a key has one bucket under all limits; when they change, what
+   * it owes stays the same in whole tokens. See `withLimits`.
+   */
+  readonly limits?: PlanInput;
+}
+
+export interface CheckOptions extends PlanOptions {
   /** Tokens to spend: whole numbers from 0. A cost of 0 looks without spending. Default: 1. */
   readonly cost?: Tokens;
 }
@@ -169,14 +204,14 @@ export interface CheckOptions {
 /** One check among many: a key or keys, alone (for a cost of 1) or with their cost. */
 export type CheckInput = Keys | { readonly key: Keys; readonly cost?: Tokens };
 
-export interface ReserveOptions {
+export interface ReserveOptions extends PlanOptions {
   /** Tokens to spend once the slot has come: a whole number from 0. Default: 1. */
   readonly cost?: Tokens;
   /** The longest acceptable delay in milliseconds, from 0. Default: Infinity. */
   readonly maxWaitMs?: number;
 }
 
-export interface AcquireOptions {
+export interface AcquireOptions extends PlanOptions {
   /** Tokens to spend: a whole number from 0. Default: 1. */
   readonly cost?: Tokens;
   /** The longest acceptable wait for the slot in milliseconds, from 0. Default: Infinity. */
@@ -322,6 +357,22 @@ export interface Limiter {
   readonly pressure: Pressure;
   /** The state of the buckets' store, and counts of its failures. */
   readonly storeHealth: StoreHealth;
+  /**
+   * The same buckets under other limits, for any method: `limiter.withLimits(plan).settle(…)`. It is
+   * cheap enough for every call. A charge is settled, credited and cancelled under the limits it was
+   * made with. Such calls are not leased, and `shm://` takes none. Closing either closes both.
+   *
+   * ```js
+   * const gold = new Limits('600/min', '100000/d');
+   * const { allowed } = await limiter.check('customer:7', { limits: gold });
+   * await limiter.withLimits(gold).credit('customer:7', 1);
+   * ```
+   *
+   * @throws {InvalidLimit} for limits that cannot be kept, and unless there are one to four
+   * @throws {InvalidArgument} on `shm://`, whose buckets have the limits of their file
+   * @throws {StoreError} when the limiter is closed
+   */
+  withLimits(limits: PlanInput): Limiter;
   /** Spends tokens of `key` if every limit allows; never waits for tokens. */
   check(key: Keys, cost?: Tokens | CheckOptions): Promise<Decision>;
   /**
@@ -447,6 +498,7 @@ export const Limiter: { readonly prototype: Limiter; [Symbol.hasInstance](value:
 
 /** A limiter whose buckets are in memory, which can answer without a promise. */
 export interface MemoryLimiter extends Limiter {
+  withLimits(limits: PlanInput): MemoryLimiter;
   /**
    * Spends `cost` tokens (default 1) of `key` if every limit allows.
    *

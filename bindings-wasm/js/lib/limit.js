@@ -3,9 +3,11 @@
 import { checkFields, describe, invalid, isWhole } from './arguments.js';
 import { ParsedLimit } from './tidegate_wasm.js';
 import { raise, requireMemory } from './engine.js';
+import { InvalidLimit } from './errors.js';
 
 const FIELDS = ['tokens', 'periodMs', 'burst', 'shape', 'name'];
 const NANOS_PER_MILLI = 1e6;
+const MAX_LIMITS = 4;
 // The limits that are a word of the grammar, each with its tokens and its burst.
 const WORDS = { unlimited: Infinity, none: 0 };
 
@@ -37,6 +39,43 @@ export class Limit {
   /** The canonical text, from which an equal limit can be read. */
   toString() {
     return this.#text;
+  }
+}
+
+/** One to four limits that all must allow, read once: a customer's plan, say. Immutable. */
+export class Limits {
+  #limits;
+  #key;
+
+  /** @param {...(string | object)} limits each in any form; one array of them is the same */
+  constructor(...limits) {
+    const read = readLimits(limits.length === 1 ? limits[0] : limits);
+    if (read.length < 1 || read.length > MAX_LIMITS) {
+      const message = `invalid limits: there must be 1 to ${MAX_LIMITS}, but there are ${read.length}`;
+      throw new InvalidLimit(message, 'tier_count');
+    }
+    this.#limits = Object.freeze(read);
+    this.#key = read.map((one) => `${one.name}\n${one}`).join('\n');
+    Object.freeze(this);
+  }
+
+  /** The limits, in the order they were given. */
+  get limits() {
+    return this.#limits;
+  }
+
+  /** A text that is the same for equal limits: of the same numbers, shapes and names. */
+  get key() {
+    return this.#key;
+  }
+
+  /** The names, with a comma between them. */
+  toString() {
+    return this.#limits.map(({ name }) => name).join(', ');
+  }
+
+  [Symbol.iterator]() {
+    return this.#limits[Symbol.iterator]();
   }
 }
 

@@ -3,22 +3,29 @@
 import { checkFields, checkSignal, checkTokens, checkWait, describe, invalid } from './arguments.js';
 import { Charge, holdDuring } from './charge.js';
 import { ownKeys } from './keys.js';
+import { Limits } from './limit.js';
 import { Reservation } from './reservation.js';
 import { throwIfAborted } from './waiters.js';
 
 // Checks are read, planned and answered in one go: more of them would hold up the event loop.
 const MAX_CHECKS = 10_000;
-const CHECK_OPTIONS = ['cost'];
+const CHECK_OPTIONS = ['cost', 'limits'];
 const MANY_FIELDS = ['key', 'cost'];
-const RESERVE_OPTIONS = ['cost', 'maxWaitMs'];
-const ACQUIRE_OPTIONS = ['cost', 'timeoutMs', 'signal'];
+const RESERVE_OPTIONS = ['cost', 'maxWaitMs', 'limits'];
+const ACQUIRE_OPTIONS = ['cost', 'timeoutMs', 'signal', 'limits'];
 const RESERVING_OPTIONS = [...ACQUIRE_OPTIONS, 'onError'];
 const ON_ERROR = ['cancel', 'settle'];
+// How many limiters for the limits of calls are kept. Another one takes the place of the oldest with nobody waiting.
+const MAX_PLANS = 1024;
 const ACQUIRE_DEFAULTS = { cost: 1, timeoutMs: Infinity, signal: undefined };
 
 /** Decides whether a key may spend tokens, over one to four limits that all must allow. */
 export class Limiter {
   #buckets;
+  // The limiters for limits of calls, by the names and texts of those.
+  #plans;
+  // The limiter that these limits of a call were given to.
+  #base;
 
   /** Use `createLimiter`. */
   constructor(limits, buckets) {
@@ -40,10 +47,26 @@ export class Limiter {
     return this.#buckets.storeHealth;
   }
 
+  /** The same buckets under other limits: those of a call, such as a customer's plan. */
+  withLimits(limits) {
+    const base = this.#base ?? this;
+    const read = limits instanceof Limits ? limits : new Limits(limits);
+    base.#plans ??= new Map();
+    let limiter = base.#plans.get(read.key);
+    if (limiter === undefined) {
+      limiter = new Limiter([...read.limits], base.#buckets.under(read.limits));
+      limiter.#base = base;
+      if (base.#plans.size >= MAX_PLANS) forgetOldest(base.#plans, (plan) => plan.#buckets.isIdle);
+      base.#plans.set(read.key, limiter);
+    }
+    return limiter;
+  }
+
   /** Spends `cost` tokens of `key` if every limit allows; never waits for tokens. */
   check(key, options) {
     // Not async, because that would make two more promises for each one that the buckets give.
     try {
+      if (bringsLimits(options)) return this.withLimits(options.limits).check(key, withoutLimits(options));
       const decision = this.#buckets.check(key, costIn(options, this.limits.length));
       return decision instanceof Promise ? decision : Promise.resolve(decision);
     } catch (error) {
@@ -53,6 +76,7 @@ export class Limiter {
 
   /** `check` without a promise, for buckets in memory. */
   checkSync(key, options) {
+    if (bringsLimits(options)) return this.withLimits(options.limits).checkSync(key, withoutLimits(options));
     return this.#buckets.synchronous.check(key, costIn(options, this.limits.length));
   }
 
@@ -68,22 +92,26 @@ export class Limiter {
 
   /** The decision that `check` would take now; nothing is spent. */
   async peek(key, options) {
+    if (bringsLimits(options)) return this.withLimits(options.limits).peek(key, withoutLimits(options));
     return this.#buckets.peek(key, costIn(options, this.limits.length));
   }
 
   /** `peek` without a promise, for buckets in memory. */
   peekSync(key, options) {
+    if (bringsLimits(options)) return this.withLimits(options.limits).peekSync(key, withoutLimits(options));
     return this.#buckets.synchronous.peek(key, costIn(options, this.limits.length));
   }
 
   /** Charges `cost` tokens for the next free slot if it is at most `maxWaitMs` away; never waits. */
   async reserve(key, options) {
+    if (bringsLimits(options)) return this.withLimits(options.limits).reserve(key, withoutLimits(options));
     const { cost, maxWaitMs } = readReserve(options, this.limits.length);
     return new Reservation(this.#buckets, this.limits.length, await this.#buckets.reserve(key, cost, maxWaitMs));
   }
 
   /** `reserve` without a promise, for buckets in memory. */
   reserveSync(key, options) {
+    if (bringsLimits(options)) return this.withLimits(options.limits).reserveSync(key, withoutLimits(options));
     const { cost, maxWaitMs } = readReserve(options, this.limits.length);
     return new Reservation(this.#buckets, this.limits.length, this.#buckets.synchronous.reserve(key, cost, maxWaitMs));
   }
@@ -92,6 +120,7 @@ export class Limiter {
   acquire(key, options) {
     // Not async, for the reason that `check` gives.
     try {
+      if (bringsLimits(options)) return this.withLimits(options.limits).acquire(key, withoutLimits(options));
       const { cost, timeoutMs, signal } = options === undefined ? ACQUIRE_DEFAULTS : readAcquire(options, this.limits.length);
       const decision = this.#buckets.acquire(key, cost, timeoutMs, signal);
       return decision instanceof Promise ? decision : Promise.resolve(decision);
@@ -105,6 +134,7 @@ export class Limiter {
    * cancelled. With `work`, calls it with the charge, and resolves to what it gives.
    */
   async reserving(key, options, work) {
+    if (bringsLimits(options)) return this.withLimits(options.limits).reserving(key, withoutLimits(options), work);
     const { cost, timeoutMs, signal, onError } = readReserving(options, work, this.limits.length);
     const own = ownKeys(key);
     const decision = await this.#buckets.acquire(key, cost, timeoutMs, signal);
@@ -164,6 +194,12 @@ export class Limiter {
 
   /** Closes the limiter: later calls throw StoreError. Closing twice does no harm. */
   close() {
+    if (this.#base !== undefined) {
+      this.#base.close();
+      return;
+    }
+    for (const limiter of this.#plans?.values() ?? []) limiter.#buckets.close();
+    this.#plans = undefined;
     this.#buckets.close();
   }
 }
@@ -174,6 +210,24 @@ if (typeof Symbol.dispose === 'symbol') {
     this.close();
   };
   Object.defineProperty(Limiter.prototype, Symbol.dispose, { value, writable: true, configurable: true });
+}
+
+// Forgets the oldest entry of a map that is not in use.
+function forgetOldest(map, isIdle) {
+  for (const [key, value] of map) {
+    if (!isIdle(value)) continue;
+    map.delete(key);
+    return;
+  }
+}
+
+// Whether a call has limits of its own. Every other mistake in the options is found where they are read.
+function bringsLimits(options) {
+  return typeof options === 'object' && options !== null && options.limits !== undefined;
+}
+
+function withoutLimits({ limits, ...options }) {
+  return options;
 }
 
 function readChecks(checks, limits) {

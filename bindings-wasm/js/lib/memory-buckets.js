@@ -41,14 +41,40 @@ export class MemoryBuckets {
   #pressure;
   // The callers that wait; nothing before the first.
   #lines;
+  #maxWaiting;
+  // The buckets whose limits these are not, if they are those of another limiter.
+  #base;
+  // The buckets under the limits of calls: those with callers that wait.
+  #plans;
 
-  constructor(limits, { clock, maxWaiting = DEFAULT_MAX_WAITING, maxKeys = DEFAULT_MAX_KEYS, onFull }) {
+  constructor(limits, { clock, maxWaiting = DEFAULT_MAX_WAITING, maxKeys = DEFAULT_MAX_KEYS, onFull }, base) {
     this.#limits = limits;
     this.#clock = clock === undefined ? undefined : checkClock(clock);
+    this.#maxWaiting = maxWaiting;
+    this.#base = base;
     requireMemory();
+    const texts = limits.join('\n');
     // A clock of the caller's may go at any pace, and timers cannot follow it.
-    this.#engine = new Engine(limits.join('\n'), maxWaiting, clock !== undefined, maxKeys, onFull === 'deny');
+    this.#engine =
+      base === undefined
+        ? new Engine(texts, maxWaiting, clock !== undefined, maxKeys, onFull === 'deny')
+        : base.#engineForPlans().under(texts, maxWaiting);
     raise(this.#engine);
+  }
+
+  /** The same buckets under other limits: those of a call. */
+  under(limits) {
+    return new MemoryBuckets(limits, { clock: this.#clock, maxWaiting: this.#maxWaiting }, this.#base ?? this);
+  }
+
+  #engineForPlans() {
+    if (this.#engine === undefined) throw closedError();
+    return this.#engine;
+  }
+
+  /** Whether nobody waits. */
+  get isIdle() {
+    return this.#lines === undefined || !this.#lines.isActive;
   }
 
   /** These buckets, which can answer without a promise. */
@@ -187,12 +213,27 @@ export class MemoryBuckets {
 
   hold(key, waitMs) {
     const now = this.#now();
-    return this.#decisionAfterLines(now, this.#engine.hold(this.#write(key), ...now, ...splitMillis(waitMs)));
+    const wait = splitMillis(waitMs);
+    const decision = this.#decisionAfterLines(now, this.#engine.hold(this.#write(key), ...now, ...wait));
+    this.#tellOthers(key, now, (other) => other.#engine.tell_hold(other.#write(key), ...now, ...wait));
+    return decision;
   }
 
   reset(key) {
     const now = this.#now();
-    return this.#decisionAfterLines(now, this.#engine.reset(this.#write(key), ...now));
+    const decision = this.#decisionAfterLines(now, this.#engine.reset(this.#write(key), ...now));
+    this.#tellOthers(key, now, (other) => other.#engine.tell_reset(other.#write(key), ...now));
+    return decision;
+  }
+
+  // Tells those who wait under other limits, whose buckets are the same.
+  #tellOthers(key, now, tell) {
+    const base = this.#base ?? this;
+    for (const other of [base, ...(base.#plans ?? [])]) {
+      if (other === this || other.isIdle || (Array.isArray(key) && key.length !== other.#limits.length)) continue;
+      tell(other);
+      other.#settleLines(now);
+    }
   }
 
   /** Memory answers always. */
@@ -226,6 +267,11 @@ export class MemoryBuckets {
     requireMemory();
     this.#lines ??= new Lines(() => this.#tick());
     const lines = this.#lines;
+    const base = this.#base;
+    if (base !== undefined) {
+      base.#plans ??= new Set();
+      base.#plans.add(this);
+    }
     return lines.waiters.add({ key: ownKeys(key), timeoutMs, signal }, (waiter) => {
       const call = lines.nextCall();
       const line = this.#engine.arrive(
@@ -275,6 +321,7 @@ export class MemoryBuckets {
     }
     const due = engine.due_in(...now);
     lines.isActive = due !== undefined;
+    if (!lines.isActive) this.#base?.#plans?.delete(this);
     lines.timer.set(due, lines.waiters.size > 0);
   }
 
@@ -290,8 +337,14 @@ export class MemoryBuckets {
     if (this.#engine === undefined) throw closedError();
     seedOnce();
     if (border.key.length === 0) viewBorder(this.#engine);
-    this.#monotonic = new MonotonicClock();
+    this.#monotonic = this.#base === undefined ? new MonotonicClock() : this.#base.#startedClock();
     this.#started = true;
+  }
+
+  // The clock of the buckets, which are these in other hands.
+  #startedClock() {
+    if (!this.#started) this.#start();
+    return this.#monotonic;
   }
 
   // The time for the engine, in milliseconds and nanoseconds; starts the engine if need be. It has

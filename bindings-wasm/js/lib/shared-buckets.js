@@ -29,6 +29,7 @@ const encoder = new TextEncoder();
 /** The buckets of one limiter. Every method answers by promise. */
 export class SharedBuckets {
   #limits;
+  #options;
   #engine;
   #transport;
   #timeoutMs;
@@ -43,12 +44,25 @@ export class SharedBuckets {
 
   constructor(limits, { client, storeTimeoutMs = DEFAULT_TIMEOUT_MS, ...options }) {
     this.#limits = limits;
+    // Buckets under the limits of a call are not leased.
+    this.#options = { ...options, client, storeTimeoutMs, lease: undefined };
     this.#timeoutMs = storeTimeoutMs;
     requireMemory();
     this.#transport = transportOf(client);
     this.#engine = new Engine(this.#transport.engine, optionsOf(limits, storeTimeoutMs, options));
     raise(this.#engine);
     if (options.lease !== undefined) this.#leaseTimer = new LeaseTimer(this.#engine, this.#transport, storeTimeoutMs);
+  }
+
+  /** The same buckets under other limits: those of a call. */
+  under(limits) {
+    if (this.#isClosed) throw new StoreError('store error: the limiter is closed');
+    return new SharedBuckets(limits, this.#options);
+  }
+
+  /** Whether nobody waits. */
+  get isIdle() {
+    return this.#waiters.size === 0;
   }
 
   get synchronous() {

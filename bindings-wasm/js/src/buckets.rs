@@ -1,13 +1,17 @@
 //! Buckets by key, in the memory of the module: a table of the core for each limit.
 
+use core::cell::OnceCell;
 use core::hash::Hasher as _;
+use std::rc::Rc;
+use std::sync::Arc;
 
 use foldhash::SharedSeed;
 use foldhash::quality::FoldHasher;
 use tidegate_core::{
-    Clock, Cost, Decision, Error, Limit, MAX_TIERS, OnFull, Operation, Outcome, Table,
+    Cells, Clock, Cost, Decision, Error, Limit, MAX_TIERS, OnFull, Operation, Outcome, Table,
     apply_tables, check_table,
 };
+use tidegate_protocol::{BucketMap, OwedUnder};
 
 use crate::border::Border;
 use crate::key_room::Keys;
@@ -17,10 +21,22 @@ use crate::room::Room;
 ///
 /// A bucket that is full again gives its slot to the next new key that wants it, so memory is
 /// bounded by the buckets that owe something, and by the largest number of keys.
+///
+/// They are in tables until a call brings limits of its own. From then on they are in a map, where
+/// each bucket knows its limits. The first call on a key moves what the tables have of it.
 pub(crate) struct Buckets {
-    limits: Box<[Limit]>,
+    limits: Arc<[Limit]>,
+    tables: Rc<Tables>,
+}
+
+/// The buckets of a limiter, for calls under its own limits and under others.
+struct Tables {
+    limits: Arc<[Limit]>,
     /// The slots of one table for each limit.
     rooms: Box<[Room]>,
+    /// The buckets once a call has brought limits.
+    map: OnceCell<BucketMap>,
+    max_keys: usize,
     on_full: OnFull,
     border: &'static Border,
 }
@@ -37,16 +53,28 @@ struct At(u64);
 
 impl Buckets {
     pub(crate) fn new(limits: &[Limit], max_keys: usize, on_full: OnFull) -> Self {
+        let limits: Arc<[Limit]> = limits.into();
         let rooms = limits.iter().map(|_| Room::new(max_keys)).collect();
-        Self { limits: limits.into(), rooms, on_full, border: Border::of_the_module() }
+        let (map, border) = (OnceCell::new(), Border::of_the_module());
+        let tables = Tables { limits: Arc::clone(&limits), rooms, map, max_keys, on_full, border };
+        Self { limits, tables: Rc::new(tables) }
+    }
+
+    /// The same buckets for calls under other limits.
+    pub(crate) fn under(&self, limits: &[Limit]) -> Self {
+        let Tables { map, max_keys, on_full, .. } = &*self.tables;
+        map.get_or_init(|| BucketMap::new(*max_keys, *on_full));
+        Self { limits: limits.into(), tables: Rc::clone(&self.tables) }
     }
 
     pub(crate) fn evicted(&self) -> u64 {
-        self.rooms.iter().map(Room::evicted).sum()
+        let in_map = self.tables.map.get().map_or(0, BucketMap::evicted);
+        self.tables.rooms.iter().map(Room::evicted).sum::<u64>() + in_map
     }
 
     pub(crate) fn denied(&self) -> u64 {
-        self.rooms.iter().map(Room::denied).sum()
+        let in_map = self.tables.map.get().map_or(0, BucketMap::denied);
+        self.tables.rooms.iter().map(Room::denied).sum::<u64>() + in_map
     }
 
     /// Checks one key.
@@ -54,7 +82,10 @@ impl Buckets {
     // the module small.
     #[inline]
     pub(crate) fn check(&self, key: &[u8], now: u64, cost: Cost) -> Result<Decision, Error> {
-        let ([room], [limit], Some(cost)) = (&*self.rooms, &*self.limits, cost.uniform()) else {
+        let Tables { rooms, map, .. } = &*self.tables;
+        let ([room], [limit], Some(cost), None) =
+            (&**rooms, &*self.limits, cost.uniform(), map.get())
+        else {
             return match self.apply(&Keys::One(key), now, Operation::Check { cost })? {
                 Outcome::Decision(decision) => Ok(decision),
                 Outcome::Reserved(_) | Outcome::Cancelled(_) => {
@@ -62,8 +93,8 @@ impl Buckets {
                 }
             };
         };
-        let fingerprint = self.border.seed.borrow().fingerprint(key);
-        check_table(&self.table(room), limit, fingerprint, now, cost)
+        let fingerprint = self.tables.border.seed.borrow().fingerprint(key);
+        check_table(&self.tables.table(room), limit, fingerprint, now, cost)
     }
 
     /// Runs any operation.
@@ -74,19 +105,50 @@ impl Buckets {
         now: u64,
         operation: Operation,
     ) -> Result<Outcome, Error> {
-        let seed = self.border.seed.borrow();
+        let Tables { rooms, map, border, .. } = &*self.tables;
+        let seed = border.seed.borrow();
         let fingerprints = match keys {
             Keys::One(key) => [seed.fingerprint(key); MAX_TIERS],
             // The rotation keeps these buckets apart from those under one key.
             Keys::Each(keys) => keys.map(|key| seed.fingerprint(key).rotate_left(32)),
         };
-        let Some(first) = self.rooms.first() else {
+        if let Some(map) = map.get() {
+            let (is_each, count) = match keys {
+                Keys::One(_) => (false, 1),
+                Keys::Each(_) => (true, self.limits.len().min(MAX_TIERS)),
+            };
+            let take =
+                |place: usize| self.tables.take(fingerprints[place], is_each.then_some(place), now);
+            return map.run(&fingerprints[..count], &self.limits, now, operation, take);
+        }
+        let Some(first) = rooms.first() else {
             return Err(Error::TierCount { count: 0 });
         };
-        let count = self.rooms.len().min(MAX_TIERS);
+        let count = rooms.len().min(MAX_TIERS);
         let tables: [_; MAX_TIERS] =
-            core::array::from_fn(|tier| self.table(self.rooms.get(tier).unwrap_or(first)));
+            core::array::from_fn(|tier| self.tables.table(rooms.get(tier).unwrap_or(first)));
         apply_tables(&tables[..count], &self.limits, &fingerprints[..count], &At(now), operation)
+    }
+}
+
+impl Tables {
+    /// Takes what a key owes, under all limits or under one, out of the tables.
+    fn take(&self, fingerprint: u64, tier: Option<usize>, now: u64) -> Option<OwedUnder> {
+        let mut cells = Cells::default();
+        let mut owes = false;
+        let tiers = self.rooms.iter().zip(&*self.limits).enumerate();
+        for (place, (room, limit)) in tiers.filter(|(place, _)| tier.is_none_or(|of| of == *place))
+        {
+            let position = limit.timeline().position(now);
+            // A key that has no cell needs no slot for a full one.
+            _ = self.table(room).update(fingerprint, position, |cell| {
+                cells[place] = cell;
+                (cell > position).then_some(position)
+            });
+            owes |= cells[place] > position;
+        }
+        let tier = tier.and_then(|tier| u8::try_from(tier).ok());
+        owes.then(|| OwedUnder { limits: Arc::clone(&self.limits), tier, cells })
     }
 
     #[inline]

@@ -162,23 +162,41 @@ impl Engine {
         let tiers = BucketTiers::new(&all).unwrap_or_default();
         let limits: Box<[Limit]> = tiers.rates(&all).collect();
         let on_full = if denies_when_full { OnFull::Deny } else { OnFull::EvictIdlest };
-        Self {
-            buckets: Buckets::new(&limits, max_keys as usize, on_full),
-            keys: KeyRoom::new(all.len(), tiers),
-            costs: CostRoom::new(all.len(), tiers),
-            lines: Lines::new(LineOptions::new(
-                &rates_of(&limits),
-                Source::Memory,
-                max_waiting as usize,
-            )),
-            answers: VecDeque::new(),
-            answer_status: 0,
-            waits_in_real_time,
-            limits,
-            tiers,
-            fixed: Fixed::new(&all),
-            border: Border::of_the_module(),
-            failure,
+        let buckets = Buckets::new(&limits, max_keys as usize, on_full);
+        Self::with_buckets(&all, buckets, max_waiting, waits_in_real_time, failure)
+    }
+
+    /// An engine for the same buckets under other limits, those of a call.
+    pub fn under(&self, limits: &str, max_waiting: u32) -> Self {
+        let (all, failure) = match parse_lines(limits) {
+            Ok(limits) => (limits, None),
+            Err(failure) => (Box::default(), Some(failure)),
+        };
+        let tiers = BucketTiers::new(&all).unwrap_or_default();
+        let limits: Box<[Limit]> = tiers.rates(&all).collect();
+        let buckets = self.buckets.under(&limits);
+        Self::with_buckets(&all, buckets, max_waiting, self.waits_in_real_time, failure)
+    }
+
+    /// Tells those who wait that a call under other limits has held the key.
+    pub fn tell_hold(
+        &mut self,
+        key_length: usize,
+        millis: f64,
+        nanos: u32,
+        wait_millis: f64,
+        wait_nanos: u32,
+    ) {
+        if let Some(number) = self.line_of(key_length) {
+            let wait = in_nanos(wait_millis, wait_nanos);
+            self.tell_line(number, in_nanos(millis, nanos), Operation::Hold { wait });
+        }
+    }
+
+    /// Tells those who wait that a call under other limits has reset the key.
+    pub fn tell_reset(&mut self, key_length: usize, millis: f64, nanos: u32) {
+        if let Some(number) = self.line_of(key_length) {
+            self.tell_line(number, in_nanos(millis, nanos), Operation::Reset);
         }
     }
 
@@ -429,6 +447,35 @@ pub fn has_memory() -> bool {
 }
 
 impl Engine {
+    fn with_buckets(
+        all: &[AnyLimit],
+        buckets: Buckets,
+        max_waiting: u32,
+        waits_in_real_time: bool,
+        failure: Option<Failure>,
+    ) -> Self {
+        let tiers = BucketTiers::new(all).unwrap_or_default();
+        let limits: Box<[Limit]> = tiers.rates(all).collect();
+        Self {
+            buckets,
+            keys: KeyRoom::new(all.len(), tiers),
+            costs: CostRoom::new(all.len(), tiers),
+            lines: Lines::new(LineOptions::new(
+                &rates_of(&limits),
+                Source::Memory,
+                max_waiting as usize,
+            )),
+            answers: VecDeque::new(),
+            answer_status: 0,
+            waits_in_real_time,
+            limits,
+            tiers,
+            fixed: Fixed::new(all),
+            border: Border::of_the_module(),
+            failure,
+        }
+    }
+
     // Not inlined and not used by `check` with one key, to keep that hot path small.
     #[inline(never)]
     fn run(&mut self, key_length: usize, now: u64, operation: Operation) -> u32 {

@@ -4,17 +4,17 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 
-import { replayOperations, replayTrace } from './replay.mjs';
+import { replayOperations, replayTrace, replayUnderLimitsOfCalls } from './replay.mjs';
 
 const VECTORS = new URL('../../../tests/vectors/', import.meta.url);
 
 const TRACES_WITH_CHANGE = 12;
 // The methods, parameters and options that JavaScript has beyond surface.json.
 const METHODS_BEYOND = {
-  Limiter: ['checkSync', 'checkManySync', 'peekSync', 'reserveSync', 'settleSync', 'creditSync', 'holdSync', 'resetSync', 'reserving'],
+  Limiter: ['checkSync', 'checkManySync', 'peekSync', 'reserveSync', 'settleSync', 'creditSync', 'holdSync', 'resetSync', 'reserving', 'withLimits'],
   Reservation: ['cancelSync', 'settleSync'],
 };
-const PARAMETERS_BEYOND = { acquire: ['signal'] };
+const PARAMETERS_BEYOND = { check: ['limits'], peek: ['limits'], reserve: ['limits'], acquire: ['limits', 'signal'] };
 
 // The largest value, which JSON reads as 2^64, stands for no bound.
 const unbounded = (number) => (number === 2 ** 64 ? Infinity : number);
@@ -49,6 +49,7 @@ function changes({ steps }) {
 export function testVectors(api, options) {
   testDecisions(api);
   testOperations(api);
+  testLimitsOfCalls(api);
   testFixed(api);
   testGrammar(api);
   testErrors(api);
@@ -69,6 +70,15 @@ function testOperations(api) {
     test(`operations.json: ${trace.name}`, () => {
       nonEmpty(trace.steps);
       assert.deepEqual(replayOperations(api, trace), []);
+    });
+  }
+}
+
+function testLimitsOfCalls(api) {
+  for (const trace of [...readOperations(), ...readChanges(), ...nonEmpty(readVectors('fixed.json').traces)]) {
+    test(`with limits of the calls: ${trace.name}`, () => {
+      nonEmpty(trace.steps);
+      assert.deepEqual(replayUnderLimitsOfCalls(api, trace), []);
     });
   }
 }

@@ -17,16 +17,31 @@ export function replayOperations(api, { limits, steps }) {
   return replay(api, limits, steps.map((step) => ({ key: 'k', ...step })));
 }
 
+/**
+ * The same by a limiter without limits to which the calls bring them, and so also a trace that changes
+ * the limits.
+ */
+export function replayUnderLimitsOfCalls(api, { limits, steps }) {
+  const named = steps.map((step) => ({ key: 'k', ...step }));
+  return replay(api, 'none', [{ op: 'change', limits }, ...named]);
+}
+
 function replay({ createLimiter, FakeClock, TidegateError }, limits, steps) {
   const differences = [];
   const clock = new FakeClock();
-  const limiter = createLimiter({ limits, clock });
+  const base = createLimiter({ limits, clock });
+  let limiter = base;
   const reservations = new Map();
   steps.forEach(({ at, expect, error, ...call }, number) => {
     const differ = (what, got, wanted) => {
       differences.push(`step ${number}: ${what} is ${got}, not ${wanted}`);
     };
     if (at !== undefined) clock.set(BigInt(at));
+    if (call.op === 'change') {
+      limiter = base.withLimits(call.limits);
+      if (expect === undefined) return;
+      call = { op: 'peek', key: call.key, cost: 0 };
+    }
     let answer;
     try {
       answer = run(limiter, reservations, call);
@@ -44,7 +59,7 @@ function replay({ createLimiter, FakeClock, TidegateError }, limits, steps) {
       if (answer[name] !== wanted[name]) differ(name, answer[name], wanted[name]);
     }
   });
-  limiter.close();
+  base.close();
   return differences;
 }
 
