@@ -395,7 +395,7 @@ mod tests {
             [true, false, false, false]
         );
         let names: Vec<_> = rules.0[1].limiter.limits().iter().map(|it| &it.name).collect();
-        assert_eq!(names, ["50/s", "daily"]);
+        assert_eq!(names, ["50/s burst 50", "daily"]);
         Ok(())
     }
 
