@@ -68,6 +68,9 @@ fn advises_the_grammar(text: &str, instead: &str) {
     };
     if let Err(error) = Limit::parse(&rate) {
         let reason = error.reason();
-        assert!(!["syntax", "unknown_unit", "number_too_large"].contains(&reason), "{text:?}: {error}");
+        assert!(
+            !["syntax", "unknown_unit", "number_too_large"].contains(&reason),
+            "{text:?}: {error}"
+        );
     }
 }

@@ -3,7 +3,7 @@
 import { checkFields, checkSignal, checkTokens, checkWait, describe, invalid } from './arguments.js';
 import { Charge, holdDuring } from './charge.js';
 import { ownKeys } from './keys.js';
-import { Limits } from './limit.js';
+import { Limits, checkCount, keyOf, readLimits } from './limit.js';
 import { Reservation } from './reservation.js';
 import { throwIfAborted } from './waiters.js';
 
@@ -24,6 +24,9 @@ export class Limiter {
   #buckets;
   // The limiters for limits of calls, by the names and texts of those.
   #plans;
+  // The limiter that each `Limits` had last, which is usually among those.
+  #lastOf;
+  #key;
   // The limiter that these limits of a call were given to.
   #base;
 
@@ -50,14 +53,23 @@ export class Limiter {
   /** The same buckets under other limits: those of a call, such as a customer's plan. */
   withLimits(limits) {
     const base = this.#base ?? this;
-    const read = limits instanceof Limits ? limits : new Limits(limits);
+    const last = base.#lastOf?.get(limits);
+    if (last !== undefined && base.#plans?.get(last.#key) === last) return last;
+    const read = readLimits(limits instanceof Limits ? limits.limits : limits);
+    const key = keyOf(read);
     base.#plans ??= new Map();
-    let limiter = base.#plans.get(read.key);
+    let limiter = base.#plans.get(key);
     if (limiter === undefined) {
-      limiter = new Limiter([...read.limits], base.#buckets.under(read.limits));
+      checkCount(read);
+      limiter = new Limiter(read, base.#buckets.under(read));
       limiter.#base = base;
+      limiter.#key = key;
       if (base.#plans.size >= MAX_PLANS) forgetOldest(base.#plans, (plan) => plan.#buckets.isIdle);
-      base.#plans.set(read.key, limiter);
+      base.#plans.set(key, limiter);
+    }
+    if (limits instanceof Limits) {
+      base.#lastOf ??= new WeakMap();
+      base.#lastOf.set(limits, limiter);
     }
     return limiter;
   }
