@@ -70,8 +70,8 @@ fn arguments_are_checked_as_ever() -> Tested {
         limiter("memory://", &five).map_err(|error| error.code()).err(),
         Some("invalid_limit")
     );
-    let deny = Limiter::builder().limit("none").on_store_error(OnStoreError::Deny);
-    assert_eq!(deny.build().map_err(|error| error.code()).err(), Some("invalid_argument"));
+    let nobody = Limiter::builder().limit("none").on_store_error(OnStoreError::Local { peers: 0 });
+    assert_eq!(nobody.build().map_err(|error| error.code()).err(), Some("invalid_argument"));
     Ok(())
 }
 

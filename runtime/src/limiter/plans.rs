@@ -1,5 +1,6 @@
 //! Limits of the call: the buckets of a limiter under other limits.
 
+use core::sync::atomic::{AtomicBool, Ordering};
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
@@ -22,7 +23,14 @@ const MAX_KEPT: usize = 1024;
 ///
 /// They are made when they are first needed, and kept while they have a waiting line, owe the store
 /// something, or are among the latest.
-pub(super) struct Plans(PerProcess<Mutex<HashMap<Limits, Limiter, foldhash::fast::RandomState>>>);
+pub(super) struct Plans {
+    /// Whether there has been any, so that a limiter without plans need not look.
+    is_used: AtomicBool,
+    /// A forked child makes its own: a lock of its parent's may be held for good.
+    kept: PerProcess<Mutex<Kept>>,
+}
+
+type Kept = HashMap<Limits, Limiter, foldhash::fast::RandomState>;
 
 /// Where the buckets of calls with limits of their own are.
 #[derive(Clone)]
@@ -76,7 +84,8 @@ impl Limiter {
         if base.is_closed() {
             return Err(closed());
         }
-        let plans = base.0.plans.0.get_or_default();
+        base.0.plans.is_used.store(true, Ordering::Release);
+        let plans = base.0.plans.kept.get_or_default();
         if let Some(limiter) = plans.lock().get(limits) {
             return Ok(limiter.clone());
         }
@@ -141,9 +150,9 @@ impl Limiter {
     /// This limiter, and all others on the same buckets that come from the same limiter.
     pub(super) fn relatives(&self) -> Vec<Self> {
         let Ok(base) = self.base() else { return vec![self.clone()] };
-        let mut relatives = match base.0.plans.0.get() {
+        let mut relatives = match base.0.plans.kept() {
             None => Vec::new(),
-            Some(plans) => plans.lock().values().cloned().collect(),
+            Some(kept) => kept.lock().values().cloned().collect(),
         };
         relatives.push(base);
         relatives
@@ -152,7 +161,7 @@ impl Limiter {
     /// Whether somebody may wait under any limits of this limiter.
     pub(super) fn has_lines(&self) -> bool {
         !self.0.lines.is_empty()
-            || (self.0.base.is_some() || self.0.plans.0.get().is_some())
+            || (self.0.base.is_some() || self.0.plans.kept().is_some())
                 && self.relatives().iter().any(|limiter| !limiter.0.lines.is_empty())
     }
 
@@ -172,7 +181,11 @@ fn closed() -> Error {
 
 impl Plans {
     pub(super) const fn new() -> Self {
-        Self(PerProcess::new(NativeHost::process))
+        Self { is_used: AtomicBool::new(false), kept: PerProcess::new(NativeHost::process) }
+    }
+
+    fn kept(&self) -> Option<&Mutex<Kept>> {
+        if self.is_used.load(Ordering::Acquire) { self.kept.get() } else { None }
     }
 }
 
