@@ -32,7 +32,8 @@ pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_millis(50);
 /// the last one closes it.
 /// Options: `?protocol=resp3`, `db=1`, for TLS `ca=/path`, `cert=/path` and `key=/path` (PEM),
 /// for a cluster or sentinels `tls=true`, for sentinels `sentinel_username=` and
-/// `sentinel_password=`, for a socket `user=` and `pass=`.
+/// `sentinel_password=`, for a socket `user=` and `pass=`, and `password_file=/path` instead of a
+/// password, which is read again for each connection.
 #[derive(Clone)]
 pub struct Store(pub(crate) Backend);
 

@@ -1,6 +1,6 @@
 /** Compiled and never run: what the type declarations must accept and refuse. */
 import { CostTooLarge, FakeClock, InvalidLimit, RateLimited, TidegateError } from 'tidegate-wasm';
-import { Charge, Limit, Limiter, Reservation, createLimiter, limit } from 'tidegate-wasm';
+import { Charge, Limit, Limiter, Limits, Reservation, createLimiter, limit } from 'tidegate-wasm';
 import type { CheckInput, Decision, Keys, LimitInput, LeaseOptions, MemoryLimiter, MemoryReservation, OnStoreError, StoreError, UpstashClient, Waiting } from 'tidegate-wasm';
 
 const stepped: LimitInput = { tokens: 5, periodMs: 60_000, shape: 'stepped' };
@@ -27,6 +27,11 @@ const keys: Keys = ['user:1', new Uint8Array(4), 'everybody'] as const;
 const checks: readonly CheckInput[] = ['a', keys, { key: 'b' }, { key: ['a', 'b'], cost: 3 }];
 const many: Decision[] = limiter.checkManySync(checks);
 const later: Promise<Decision[]> = general.checkMany(checks);
+const plan = new Limits('10/s', { tokens: 5, periodMs: 1000, name: 'five' });
+const underPlan: Decision = limiter.checkSync('a', { cost: [1, 2], limits: plan });
+const ofPlan: MemoryLimiter = limiter.withLimits(plan);
+const general2: Limiter = general.withLimits(['1/s', plan.limits[0] ?? '2/s']);
+const names: string[] = [...plan].map(({ name }) => name);
 const slot: MemoryReservation = limiter.reserveSync(keys, { cost: 2, maxWaitMs: Infinity });
 const gaveBack: boolean = slot.allowed && slot.delayMs > 0 ? slot.cancelSync() : slot.settleSync(1).allowed;
 const shared: Promise<Reservation> = general.reserve('a', { maxWaitMs: 5 });
@@ -94,3 +99,5 @@ limiter.reserving('a', { cost: 1, onError: 'drop' }, () => 1);
 limiter.acquire('a', { signal: 5 });
 // @ts-expect-error a check is a key, keys, or an object with them
 limiter.checkManySync([5]);
+// @ts-expect-error a plan is limits
+limiter.checkSync('a', { limits: 5 });

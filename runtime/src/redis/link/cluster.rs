@@ -54,7 +54,7 @@ enum Detour {
 impl Cluster {
     pub(super) fn new(seeds: &[Place], access: Access, timeout: Duration) -> RedisResult<Self> {
         let seed = |place: &Place| {
-            let server = Server::new(access.client(place)?, timeout);
+            let server = Server::new(access.login(place)?, timeout);
             Ok(Node::new(place, server, timeout))
         };
         let seeds = seeds.iter().map(seed).collect::<RedisResult<_>>()?;
@@ -184,7 +184,7 @@ impl Cluster {
         let seed = self.0.seeds.iter().find(|seed| seed.place == *place);
         let server = match seed {
             Some(seed) => seed.server.clone(),
-            None => Server::new(self.0.access.client(place)?, self.0.timeout),
+            None => Server::new(self.0.access.login(place)?, self.0.timeout),
         };
         Ok(Node::new(place, server, self.0.timeout))
     }

@@ -57,7 +57,7 @@ impl Link {
     pub(crate) fn new(address: &Address, timeout: Duration) -> RedisResult<Self> {
         let access = address.access.clone();
         let route = match &address.servers {
-            Servers::One(place) => Route::Server(Server::new(access.client(place)?, timeout)),
+            Servers::One(place) => Route::Server(Server::new(access.login(place)?, timeout)),
             Servers::Cluster(seeds) => Route::Cluster(Cluster::new(seeds, access, timeout)?),
             Servers::Sentinels { sentinels, master, access: theirs } => {
                 let master = master.clone();

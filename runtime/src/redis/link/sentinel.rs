@@ -76,7 +76,7 @@ impl Sentinel {
         access: Access,
         timeout: Duration,
     ) -> RedisResult<Self> {
-        let server = |place| Ok(Server::new(access_to_sentinels.client(place)?, ANSWER_TIMEOUT));
+        let server = |place| Ok(Server::new(access_to_sentinels.login(place)?, ANSWER_TIMEOUT));
         Ok(Self(Arc::new(Inner {
             sentinels: sentinels.iter().map(server).collect::<RedisResult<_>>()?,
             name,
@@ -228,7 +228,7 @@ impl Sentinel {
         let known = self.0.master.lock().clone().filter(|master| master.told.place == told.place);
         let server = match known {
             Some(master) => master.server,
-            None => Server::new(self.0.access.client(&told.place)?, self.0.timeout),
+            None => Server::new(self.0.access.login(&told.place)?, self.0.timeout),
         };
         match server.ask_once(&::redis::cmd("ROLE"), Instant::now() + ANSWER_TIMEOUT).await {
             Ok(role) if says_master(&role) => {}

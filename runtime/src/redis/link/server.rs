@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use ::redis::aio::MultiplexedConnection;
 use ::redis::{
-    AsyncConnectionConfig, Client, Cmd, ErrorKind, Pipeline, RedisError, RedisResult,
-    ServerErrorKind, Value,
+    AsyncConnectionConfig, Cmd, ErrorKind, Pipeline, RedisError, RedisResult, ServerErrorKind,
+    Value,
 };
 use futures_util::future::{Either, select};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
@@ -20,6 +20,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
+use super::address::Login;
 use super::failure::{Answer, Failure};
 use super::lookup::Addresses;
 use super::single_flight::between;
@@ -58,7 +59,7 @@ const REDIAL: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(1
 pub(super) struct Server(Arc<Inner>);
 
 struct Inner {
-    client: Client,
+    login: Login,
     /// The server's name in messages.
     name: Arc<str>,
     connect_timeout: Duration,
@@ -125,10 +126,10 @@ pub(super) struct Sent {
 }
 
 impl Server {
-    pub(super) fn new(client: Client, timeout: Duration) -> Self {
+    pub(super) fn new(login: Login, timeout: Duration) -> Self {
         Self(Arc::new(Inner {
-            name: client.get_connection_info().addr().to_string().into(),
-            client,
+            name: login.address().to_string().into(),
+            login,
             connect_timeout: timeout.max(CONNECT_TIMEOUT),
             line: Mutex::new(None),
             replacing: AtomicBool::new(false),
@@ -403,13 +404,14 @@ impl Inner {
     }
 
     async fn make(&self) -> RedisResult<MultiplexedConnection> {
-        let addresses = Addresses::of(self.client.get_connection_info().addr()).await?;
+        let client = self.login.client()?;
+        let addresses = Addresses::of(self.login.address()).await?;
         let config = AsyncConnectionConfig::new()
             .set_dns_resolver(addresses)
             .set_connection_timeout(None)
             .set_response_timeout(None)
             .set_pipeline_buffer_size(QUEUE);
-        let attempt = || self.client.get_multiplexed_async_connection_with_config(&config);
+        let attempt = || client.get_multiplexed_async_connection_with_config(&config);
         let mut attempts = FuturesUnordered::new();
         loop {
             attempts.push(attempt());

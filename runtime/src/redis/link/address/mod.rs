@@ -3,7 +3,8 @@
 use core::fmt;
 #[cfg(target_os = "linux")]
 use core::time::Duration;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use ::redis::io::tcp::TcpSettings;
 use ::redis::{
@@ -55,7 +56,17 @@ pub(super) enum Place {
 #[derive(Clone, Default)]
 pub(super) struct Access {
     settings: RedisConnectionInfo,
+    /// Where the password stands, which is read for each connection, because it may have been changed.
+    password_file: Option<PathBuf>,
     tls: Option<Tls>,
+}
+
+/// How connections to one server are made.
+pub(super) struct Login {
+    access: Access,
+    place: Place,
+    /// The client, unless its password has to be read anew.
+    client: Client,
 }
 
 #[derive(Clone)]
@@ -125,10 +136,12 @@ impl Address {
         }
         let path = PathBuf::from(decoded(path, "the path of the socket")?);
         let user = options.take("user").unwrap_or_default();
-        let mut settings = identified(&user, options.take("pass").as_deref());
+        let password = options.take("pass");
+        let password_file = password_file(options, password.is_some())?;
+        let mut settings = identified(&user, password.as_deref());
         settings = settings.set_db(database(options.take("db").as_deref())?);
         settings = settings.set_protocol(protocol(options)?);
-        let access = Access { settings, tls: None };
+        let access = Access { settings, password_file, tls: None };
         Ok(Self { servers: Servers::One(Place::Socket(path)), access })
     }
 
@@ -151,7 +164,8 @@ impl Address {
         let tls = tls_options(tls, kind, options)?;
         let protocol = protocol(options)?;
         let settings = identified(&user, password.as_deref()).set_protocol(protocol);
-        let mut access = Access { settings, tls };
+        let password_file = password_file(options, password.is_some())?;
+        let mut access = Access { settings, password_file, tls };
         let path = path.trim_matches('/');
         let servers = match kind {
             Kind::Cluster => {
@@ -171,7 +185,7 @@ impl Address {
                 let user = options.take("sentinel_username").unwrap_or_default();
                 let password = options.take("sentinel_password");
                 let settings = identified(&user, password.as_deref()).set_protocol(protocol);
-                let access = Access { settings, tls: access.tls.clone() };
+                let access = Access { settings, password_file: None, tls: access.tls.clone() };
                 Servers::Sentinels { sentinels: places, master, access }
             }
             Kind::Tcp | Kind::Socket => {
@@ -239,8 +253,14 @@ impl Place {
 }
 
 impl Access {
+    /// How connections to the server at `place` are made.
+    pub(super) fn login(&self, place: &Place) -> RedisResult<Login> {
+        let client = self.client(place)?;
+        Ok(Login { access: self.clone(), place: place.clone(), client })
+    }
+
     /// A client that connects to the server at `place`.
-    pub(super) fn client(&self, place: &Place) -> RedisResult<Client> {
+    fn client(&self, place: &Place) -> RedisResult<Client> {
         let tls = self.tls.is_some();
         let address = match place.clone() {
             Place::Socket(path) => ConnectionAddr::Unix(path),
@@ -253,6 +273,10 @@ impl Access {
         #[cfg(target_os = "linux")]
         let tcp = tcp.set_user_timeout(DEAD_PEER_TIMEOUT);
         let settings = self.settings.clone().set_lib_name("tidegate", env!("CARGO_PKG_VERSION"));
+        let settings = match &self.password_file {
+            Some(file) => settings.set_password(read_password(file)?),
+            None => settings,
+        };
         let info =
             address.into_connection_info()?.set_tcp_settings(tcp).set_redis_settings(settings);
         match &self.tls {
@@ -260,6 +284,39 @@ impl Access {
             Some(Tls::OfTheSystem) | None => Client::open(info),
         }
     }
+}
+
+impl Login {
+    /// A client for a new connection, with the password as it stands now.
+    pub(super) fn client(&self) -> RedisResult<Client> {
+        match self.access.password_file {
+            Some(_) => self.access.client(&self.place),
+            None => Ok(self.client.clone()),
+        }
+    }
+
+    /// The server's address, for names and look-ups.
+    pub(super) fn address(&self) -> &ConnectionAddr {
+        self.client.get_connection_info().addr()
+    }
+}
+
+/// The file with the password, if the URL names one.
+fn password_file(options: &mut Options, has_password: bool) -> Result<Option<PathBuf>, Error> {
+    let file = options.take("password_file").map(PathBuf::from);
+    if file.is_some() && has_password {
+        return Err(unusable("it has a password and a password_file; give one of them"));
+    }
+    Ok(file)
+}
+
+/// The first line of the file.
+fn read_password(file: &Path) -> RedisResult<String> {
+    let read = fs::read_to_string(file).map_err(|error| {
+        let message = format!("the password_file {} cannot be read: {error}", file.display());
+        io::Error::new(error.kind(), message)
+    })?;
+    Ok(read.lines().next().unwrap_or_default().to_owned())
 }
 
 fn unusable(why: &str) -> Error {
@@ -377,7 +434,7 @@ fn tls_options(mut tls: bool, kind: Kind, options: &mut Options) -> Result<Optio
 /// The content of the file that an option names.
 fn file(option: &'static str, options: &mut Options) -> Result<Option<Vec<u8>>, Error> {
     let Some(path) = options.take(option) else { return Ok(None) };
-    let read = std::fs::read(path);
+    let read = fs::read(path);
     read.map(Some).map_err(|error| unusable(&format!("{option} cannot be read: {error}")))
 }
 
