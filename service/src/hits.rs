@@ -2,7 +2,7 @@
 
 use envoy_types::pb::envoy::extensions::common::ratelimit::v3::RateLimitDescriptor;
 use envoy_types::pb::envoy::service::ratelimit::v3::RateLimitRequest;
-use tidegate::{AnyLimit, Decision, Error, Limiter, Shape, Source};
+use tidegate::{AnyLimit, Cost, Decision, Error, Limiter, Shape, Source};
 
 /// The most hits of one descriptor: what a bucket can owe at most.
 const MOST: u64 = 1 << 53;
@@ -14,6 +14,41 @@ pub(crate) enum Hits {
     Spend(u64),
     /// To be given back.
     GiveBack(u64),
+}
+
+/// What the hits of a rule cost under each of its limits.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Costs(
+    /// For each limit, what every request takes of it, or `None` for its hits. Empty if it is the hits
+    /// for all of them.
+    Box<[Option<u64>]>,
+);
+
+impl Costs {
+    /// The costs of limits that take these numbers of each request, or its hits.
+    pub(crate) fn new(of_limits: impl IntoIterator<Item = Option<u64>>) -> Self {
+        let of_limits: Box<[_]> = of_limits.into_iter().collect();
+        if of_limits.iter().all(Option::is_none) { Self::default() } else { Self(of_limits) }
+    }
+
+    /// What this many hits take.
+    fn of(&self, hits: u64) -> Cost {
+        self.each(hits, |of_request| of_request)
+    }
+
+    /// What comes back when this many hits are given back: no request was fewer for it.
+    fn of_return(&self, hits: u64) -> Cost {
+        self.each(hits, |_| 0)
+    }
+
+    fn each(&self, hits: u64, fixed: impl Fn(u64) -> u64) -> Cost {
+        let costs: Vec<u64> = self.0.iter().map(|cost| cost.map_or(hits, &fixed)).collect();
+        if costs.is_empty() {
+            hits.into()
+        } else {
+            Cost::each(&costs).unwrap_or_else(|_| hits.into())
+        }
+    }
 }
 
 impl Hits {
@@ -36,14 +71,15 @@ impl Hits {
         self,
         limiter: &Limiter,
         key: &str,
+        costs: &Costs,
         reports: bool,
     ) -> Result<Decision, Error> {
         match self {
-            Self::GiveBack(hits) => limiter.credit_async(key, hits).await,
+            Self::GiveBack(hits) => limiter.credit_async(key, costs.of_return(hits)).await,
             Self::Spend(hits) if hits == 0 || reports => {
                 let held = match hits {
                     0 => limiter.peek_async(key, 0).await?,
-                    hits => limiter.settle_async(key, 0, hits).await?,
+                    hits => limiter.settle_async(key, 0, costs.of(hits)).await?,
                 };
                 let mut excess = excess(limiter, &held);
                 // With several limits, `held` is of the first that holds nothing, and another one
@@ -57,7 +93,7 @@ impl Hits {
                     Decision { allowed: false, retry_after: excess, ..held }
                 })
             }
-            Self::Spend(hits) => limiter.check_async(key, hits).await,
+            Self::Spend(hits) => limiter.check_async(key, costs.of(hits)).await,
         }
     }
 }
@@ -89,10 +125,29 @@ mod tests {
         let clock = Arc::new(ManualClock::new(1_764_000_000_000_000_000));
         let builder = Limiter::builder().clock(clock);
         let limiter = limits.iter().fold(builder, |builder, limit| builder.limit(limit)).build()?;
-        let reported = Hits::Spend(reported).apply(&limiter, "k", true).await?;
-        let decision = Hits::Spend(0).apply(&limiter, "k", false).await?;
+        let costs = Costs::default();
+        let reported = Hits::Spend(reported).apply(&limiter, "k", &costs, true).await?;
+        let decision = Hits::Spend(0).apply(&limiter, "k", &costs, false).await?;
         assert_eq!(reported, decision, "both say what the bucket holds");
         Ok((decision.allowed, decision.retry_after))
+    }
+
+    #[tokio::test]
+    async fn a_limit_may_count_requests_and_another_one_their_hits() -> Result<(), Error> {
+        let limiter = Limiter::builder().limit("3/d").limit("1000/d").build()?;
+        let costs = Costs::new([Some(1), None]);
+        let spend = async |hits| Hits::Spend(hits).apply(&limiter, "k", &costs, false).await;
+        let (first, second) = (spend(400).await?, spend(400).await?);
+        assert!(first.allowed && second.allowed);
+        let refused = spend(400).await?;
+        assert_eq!((refused.allowed, refused.tier), (false, 1), "1000 hits were not there");
+        // Hits come back, the request does not.
+        Hits::GiveBack(300).apply(&limiter, "k", &costs, false).await?;
+        assert!(spend(400).await?.allowed);
+        let refused = spend(1).await?;
+        assert_eq!((refused.allowed, refused.tier), (false, 0), "three requests were made");
+        assert!(matches!(spend(1001).await, Err(Error::CostTooLarge { burst: 1000, .. })));
+        Ok(())
     }
 
     #[tokio::test]

@@ -15,7 +15,7 @@ use tracing::{debug, info, warn};
 
 use crate::counters::Counters;
 use crate::current_rules::CurrentRules;
-use crate::hits::Hits;
+use crate::hits::{Costs, Hits};
 use crate::overrides::Overrides;
 use crate::response;
 use crate::rules::{Rule, RuleSet, unmatched_key, unmatched_prefix};
@@ -129,8 +129,13 @@ impl QuotaService {
             self.counters.unmatched.increment();
             debug!(domain, descriptor = index, "no rule matches");
         }
+        let every_hit = Costs::default();
+        let mut costs = &every_hit;
         let limiter = match (&descriptor.limit, rule) {
-            (None, Some(rule)) => rule.limiter.clone(),
+            (None, Some(rule)) => {
+                costs = &rule.costs;
+                rule.limiter.clone()
+            }
             (None, None) => return Ok(response::unlimited()),
             (Some(asked), rule) => {
                 let unmatched = || unmatched_prefix(domain, entries);
@@ -141,7 +146,7 @@ impl QuotaService {
         };
         let of_rule = RuleView::new(rule);
         let key = rule.map_or_else(|| unmatched_key(entries), |rule| rule.bucket_key(entries));
-        let answer = Hits::of(request, descriptor).apply(&limiter, &key, of_rule.reports);
+        let answer = Hits::of(request, descriptor).apply(&limiter, &key, costs, of_rule.reports);
         let (decision, place) = match tokio::time::timeout(self.request_timeout, answer).await {
             Ok(decision) => (decision, format!("descriptors[{index}]")),
             Err(_) => (Err(Error::timeout(self.request_timeout)), "--request-timeout".to_owned()),

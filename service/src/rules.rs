@@ -7,6 +7,7 @@ use tidegate::{AnyLimit, Limit, Limiter, NamedLimit};
 use tracing::warn;
 
 use crate::bucket_key::BucketKey;
+use crate::hits::Costs;
 use crate::rules_file::{EntryText, LimitText, RuleText, RulesFile};
 use crate::store_options::{StoreOptions, option_of};
 
@@ -26,6 +27,8 @@ pub(crate) struct Rule {
     /// The rule's name in logs and errors: its place in the file.
     pub(crate) name: String,
     pub(crate) limiter: Limiter,
+    /// What hits cost.
+    pub(crate) costs: Costs,
     /// Whether the rule only counts and never refuses.
     pub(crate) shadow: bool,
     /// Whether hits are charged also when they do not fit.
@@ -61,6 +64,7 @@ impl RuleSet {
         Ok(Self(vec![Rule {
             name: "--limit".to_owned(),
             limiter,
+            costs: Costs::default(),
             shadow: false,
             reports,
             lease: true,
@@ -190,11 +194,19 @@ impl Rule {
             true => store_options.limiter(&prefix),
             false => store_options.without_leases().limiter(&prefix),
         };
-        for (index, LimitText { name, limit }) in rule.limits.iter().enumerate() {
+        for (index, LimitText { name, limit, cost }) in rule.limits.iter().enumerate() {
             let limit = NamedLimit::parse(limit, name.as_deref())
                 .map_err(|error| at(&format!("limits[{index}]"), &error))?;
+            if let (Some(cost), Some(rate)) = (cost, limit.limit.rate())
+                && !(1..=rate.burst()).contains(cost)
+            {
+                let burst = rate.burst();
+                let message = format!("it must be 1 to the burst of {burst}, but is {cost}");
+                return Err(at(&format!("limits[{index}].cost"), &message));
+            }
             builder = builder.add_limit(limit);
         }
+        let costs = Costs::new(rule.limits.iter().map(|limit| limit.cost));
         let limiter = builder.build().map_err(|error| {
             let field = if error.code() == "invalid_limit" { "limits" } else { "prefix" };
             match option_of(&error) {
@@ -208,7 +220,7 @@ impl Rule {
             }
         })?;
         let RuleText { domain, entries, shadow, reports, lease, .. } = rule;
-        Ok(Self { name, limiter, shadow, reports, lease, domain, entries, key, prefix })
+        Ok(Self { name, limiter, costs, shadow, reports, lease, domain, entries, key, prefix })
     }
 
     /// Whether the rule matches whatever `later` matches. Wildcards are not compared.
@@ -544,14 +556,22 @@ mod tests {
             ("[[rules]]\nlimit = \"1/s\"", "unknown field `limit`, expected one of"),
             ("[[rules]]\ndomain = \"x\"", "missing field `limits`"),
             (
+                "[[rules]]\nlimits = [{ limit = '5/s', cost = 6 }]",
+                "rules[0].limits[0].cost: it must be 1 to the burst of 5, but is 6",
+            ),
+            (
+                "[[rules]]\nlimits = [{ limit = '5/s', cost = 0 }]",
+                "rules[0].limits[0].cost: it must be 1 to the burst of 5, but is 0",
+            ),
+            (
                 "[[rules]]\nlimits = [\"1/s\", \"1/fortnight\"]",
                 "rules[0].limits[1]: invalid limit \"1/fortnight\": at byte 2: unknown unit",
             ),
             ("[[rules]]\nlimits = [\"0/s\"]", "tokens must be at least 1"),
-            ("[[rules]]\nlimits = [1]", "expected a limit, or a table { name, limit }"),
+            ("[[rules]]\nlimits = [1]", "expected a limit, or a table { limit, name, cost }"),
             (
                 "[[rules]]\nlimits = [{ name = \"a\", rate = \"1/s\" }]",
-                "unknown field `rate`, expected `name` or `limit`",
+                "unknown field `rate`, expected one of `name`, `limit`, `cost`",
             ),
             (
                 "[[rules]]\nlimits = [\"1/s\",\"2/s\",\"3/s\",\"4/s\",\"5/s\"]",

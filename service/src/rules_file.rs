@@ -43,11 +43,13 @@ pub(crate) struct EntryText {
     pub(crate) value: Option<String>,
 }
 
-/// A limit: `"10/s"`, or `{ name = "steady", limit = "10/s" }`.
+/// A limit: `"10/s"`, or `{ limit = "10/s", name = "steady", cost = 1 }`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct LimitText {
     pub(crate) name: Option<String>,
     pub(crate) limit: String,
+    /// What every request takes of it; `None` for the request's hits.
+    pub(crate) cost: Option<u64>,
 }
 
 impl<'de> Deserialize<'de> for EntryText {
@@ -72,14 +74,15 @@ impl<'de> Deserialize<'de> for LimitText {
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields)]
         struct Table {
-            name: String,
+            name: Option<String>,
             limit: String,
+            cost: Option<u64>,
         }
         text_or_table(
             deserializer,
-            "a limit, or a table { name, limit }",
-            |limit| Self { name: None, limit },
-            |Table { name, limit }| Self { name: Some(name), limit },
+            "a limit, or a table { limit, name, cost }",
+            |limit| Self { name: None, limit, cost: None },
+            |Table { name, limit, cost }| Self { name, limit, cost },
         )
     }
 }

@@ -138,7 +138,7 @@ impl Limiter {
     pub fn credit_async<'k>(
         &self,
         keys: impl Into<Keys<'k>>,
-        tokens: u64,
+        tokens: impl Into<Cost>,
     ) -> impl Future<Output = Result<Decision, Error>> + Send + 'static {
         let crediting = self.run_async(keys, Operation::Credit { tokens: tokens.into() });
         async move { decision(crediting.await) }
