@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyList, PyString, PyTuple};
 use tidegate::bindings::{PerProcess, generation, lock::Mutex};
 
-use crate::arguments::wrong_type;
+use crate::arguments::{text, wrong_type};
 use crate::errors::exception;
 use crate::limit::Limit;
 
@@ -109,8 +109,8 @@ pub(crate) fn limits(argument: &Bound<'_, PyAny>) -> PyResult<Option<tidegate::L
     if let Ok(limits) = argument.cast::<Limits>() {
         return Ok(Some(limits.get().0.clone()));
     }
-    if let Ok(text) = argument.cast::<PyString>() {
-        return of_text(argument.py(), text.to_str()?).map(Some);
+    if argument.is_instance_of::<PyString>() {
+        return of_text(argument.py(), text("limits", argument)?).map(Some);
     }
     if argument.is_instance_of::<Limit>() {
         return of_each(PyTuple::new(argument.py(), [argument])?.as_any()).map(Some);

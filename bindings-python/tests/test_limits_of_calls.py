@@ -214,3 +214,33 @@ def test_a_fake_clock_is_moved_under_a_plan() -> None:
     for _ in range(3):
         limiter.acquire("k", limits="2/s burst 1")
     assert clock.now() == 1_000_000_000
+
+
+def test_a_key_is_another_bucket_in_each_place(options: dict[str, Any]) -> None:
+    limiter = Limiter("10/d", "100/d", **options)
+    limiter.check("any", limits="5/s")
+    for user in range(50):
+        limiter.check([f"{{o}}u{user}", "{o}7"])
+    assert limiter.check(["{o}7", "{o}o"])
+
+
+def test_a_call_that_fails_or_looks_changes_nothing(options: dict[str, Any]) -> None:
+    limiter = Limiter("60/min", **options)
+    two = Limits("1000/d", "1000/d")
+    assert limiter.check("k", [0, 900], limits=two)
+    with pytest.raises(CostTooLarge):
+        limiter.check("k", 10, limits="100/s burst 7")
+    limiter.peek("k")
+    assert not limiter.check("k", [0, 500], limits=two)
+
+
+def test_none_refuses_whatever_the_costs(options: dict[str, Any]) -> None:
+    limiter = Limiter("60/min", "none", **options)
+    for cost in (1, [1, 1500], [0, 1]):
+        assert not limiter.check("k", cost)
+        assert not limiter.check("k", cost, limits=["none", "60/min"])
+
+
+def test_a_text_that_is_no_utf8_is_an_invalid_argument() -> None:
+    with pytest.raises(InvalidArgument):
+        Limiter("1/s").check("k", limits="5/s\ud800")

@@ -238,18 +238,22 @@ class WithWords:
     """
 
     def __init__(self, texts: list[str], buckets: dict[str, Bucket]) -> None:
+        self.count = len(texts)
         self.none = texts.index("none") if "none" in texts else None
         self.places = [place for place, text in enumerate(texts) if text in buckets]
         self.rest = Tiers([buckets[texts[place]] for place in self.places])
 
     def run(self, operation: str, now: int, *numbers: int) -> dict[str, object] | str:
         if self.none is None and self.places:
+            if operation in ("check", "peek", "reserve"):
+                numbers = (self.of_rest(numbers[0]), *numbers[1:])
             answer = getattr(self.rest, operation)(now, *numbers)
             if not isinstance(answer, str):
                 answer["tier"] = self.places[answer["tier"]]
             return answer
         cost = numbers[0] if operation in ("check", "peek", "reserve") else 0
-        allowed = cost == 0 or self.none is None
+        is_free = not any(cost) if isinstance(cost, list) else cost == 0
+        allowed = is_free or self.none is None
         most = LAST if self.none is None else 0
         answer = {
             "allowed": allowed,
@@ -260,3 +264,9 @@ class WithWords:
             "tier": self.none or 0,
         }
         return {**answer, "delay": "0"} if operation == "reserve" and allowed else answer
+
+    def of_rest(self, cost: int | list[int]) -> int | list[int]:
+        """The costs of the limits that have buckets, of a cost for each."""
+        if not isinstance(cost, list) or len(cost) != self.count:
+            return cost
+        return [cost[place] for place in self.places]

@@ -47,7 +47,9 @@ export class Limiter {
 
   /** The state of the buckets' store, and counts of its failures. */
   get storeHealth() {
-    return this.#buckets.storeHealth;
+    const health = this.#buckets.storeHealth;
+    for (const { storeHealth } of this.#plans?.values() ?? []) health.fallbacks += storeHealth.fallbacks;
+    return health;
   }
 
   /** The same buckets under other limits: those of a call, such as a customer's plan. */
@@ -75,9 +77,10 @@ export class Limiter {
   }
 
   /** Spends `cost` tokens of `key` if every limit allows; never waits for tokens. */
-  check(key, options) {
+  check(key, options, surplus) {
     // Not async, because that would make two more promises for each one that the buckets give.
     try {
+      refuseSurplus(surplus);
       if (bringsLimits(options)) return this.withLimits(options.limits).check(key, withoutLimits(options));
       const decision = this.#buckets.check(key, costIn(options, this.limits.length));
       return decision instanceof Promise ? decision : Promise.resolve(decision);
@@ -87,29 +90,34 @@ export class Limiter {
   }
 
   /** `check` without a promise, for buckets in memory. */
-  checkSync(key, options) {
+  checkSync(key, options, surplus) {
+    refuseSurplus(surplus);
     if (bringsLimits(options)) return this.withLimits(options.limits).checkSync(key, withoutLimits(options));
     return this.#buckets.synchronous.check(key, costIn(options, this.limits.length));
   }
 
   /** Decides each check by itself, in order. If one has an invalid argument, no check is charged. */
-  async checkMany(checks) {
+  async checkMany(checks, surplus) {
+    refuseSurplus(surplus);
     return this.#buckets.checkMany(readChecks(checks, this.limits.length));
   }
 
   /** `checkMany` without a promise, for buckets in memory. */
-  checkManySync(checks) {
+  checkManySync(checks, surplus) {
+    refuseSurplus(surplus);
     return this.#buckets.synchronous.checkMany(readChecks(checks, this.limits.length));
   }
 
   /** The decision that `check` would take now; nothing is spent. */
-  async peek(key, options) {
+  async peek(key, options, surplus) {
+    refuseSurplus(surplus);
     if (bringsLimits(options)) return this.withLimits(options.limits).peek(key, withoutLimits(options));
     return this.#buckets.peek(key, costIn(options, this.limits.length));
   }
 
   /** `peek` without a promise, for buckets in memory. */
-  peekSync(key, options) {
+  peekSync(key, options, surplus) {
+    refuseSurplus(surplus);
     if (bringsLimits(options)) return this.withLimits(options.limits).peekSync(key, withoutLimits(options));
     return this.#buckets.synchronous.peek(key, costIn(options, this.limits.length));
   }
@@ -155,47 +163,56 @@ export class Limiter {
   }
 
   /** The callers of `acquire` that wait for the tokens of `key` in this process, and for how long. */
-  waiting(key) {
+  waiting(key, surplus) {
+    refuseSurplus(surplus);
     return this.#buckets.waiting(key);
   }
 
   /** Corrects a charge of `charged` tokens to `actual` tokens, which may exceed the burst. */
-  async settle(key, charged, actual) {
+  async settle(key, charged, actual, surplus) {
+    refuseSurplus(surplus);
     return this.#buckets.settle(key, checkTokens('charged', charged, this.limits.length), checkTokens('actual', actual, this.limits.length));
   }
 
   /** `settle` without a promise, for buckets in memory. */
-  settleSync(key, charged, actual) {
+  settleSync(key, charged, actual, surplus) {
+    refuseSurplus(surplus);
     return this.#buckets.synchronous.settle(key, checkTokens('charged', charged, this.limits.length), checkTokens('actual', actual, this.limits.length));
   }
 
   /** Gives `tokens` back to every bucket of `key`. No bucket becomes more than full. */
-  async credit(key, tokens) {
+  async credit(key, tokens, surplus) {
+    refuseSurplus(surplus);
     return this.#buckets.credit(key, checkTokens('tokens', tokens, this.limits.length));
   }
 
   /** `credit` without a promise, for buckets in memory. */
-  creditSync(key, tokens) {
+  creditSync(key, tokens, surplus) {
+    refuseSurplus(surplus);
     return this.#buckets.synchronous.credit(key, checkTokens('tokens', tokens, this.limits.length));
   }
 
   /** Pauses `key` for `waitMs`, as a server demands that answers with `Retry-After`. */
-  async hold(key, waitMs) {
+  async hold(key, waitMs, surplus) {
+    refuseSurplus(surplus);
     return this.#buckets.hold(key, checkWait('waitMs', waitMs));
   }
 
   /** `hold` without a promise, for buckets in memory. */
-  holdSync(key, waitMs) {
+  holdSync(key, waitMs, surplus) {
+    refuseSurplus(surplus);
     return this.#buckets.synchronous.hold(key, checkWait('waitMs', waitMs));
   }
 
   /** Fills the buckets of `key`: its debts and holds are forgotten. */
-  async reset(key) {
+  async reset(key, surplus) {
+    refuseSurplus(surplus);
     return this.#buckets.reset(key);
   }
 
   /** `reset` without a promise, for buckets in memory. */
-  resetSync(key) {
+  resetSync(key, surplus) {
+    refuseSurplus(surplus);
     return this.#buckets.synchronous.reset(key);
   }
 
@@ -231,6 +248,12 @@ function forgetOldest(map, isIdle) {
     map.delete(key);
     return;
   }
+}
+
+// Refuses an argument too many: ignored, the limits of a call would be mistaken for those of the limiter.
+function refuseSurplus(surplus) {
+  if (surplus === undefined) return;
+  throw invalid('arguments', 'there is one too many; limits of the call go beside its cost, or into withLimits(limits)');
 }
 
 // Whether a call has limits of its own. Every other mistake in the options is found where they are read.

@@ -44,6 +44,8 @@ impl CostRoom {
         let numbers: Vec<u64> = written.map(|tokens| *tokens as u64).collect();
         let cost = Cost::each(&numbers).unwrap_or_default();
         // The operation refuses another number of costs than of limits.
-        if count == self.limits { self.tiers.pick_cost(&cost) } else { cost }
+        // Answers that are fixed need the costs of limits without buckets.
+        let picks = count == self.limits && self.tiers.count() > 0;
+        if picks { self.tiers.pick_cost(&cost) } else { cost }
     }
 }

@@ -231,7 +231,8 @@ function parametersOf(callable) {
   const source = callable.toString();
   const from = source.startsWith('class') ? source.indexOf('constructor(') : 0;
   const list = source.slice(source.indexOf('(', from) + 1, source.indexOf(') {', from));
-  return [...list.replace(/ = [^,{}]+/g, '').matchAll(/\w+/g)].map(([name]) => name).sort();
+  // A parameter `surplus` is there to refuse an argument too many.
+  return [...list.replace(/ = [^,{}]+/g, '').matchAll(/\w+/g)].map(([name]) => name).filter((name) => name !== 'surplus').sort();
 }
 
 // The fields that an object may have, from the error for an unknown field, which lists them.

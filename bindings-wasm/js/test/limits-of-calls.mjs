@@ -77,6 +77,39 @@ export function testLimitsOfCalls(api, store, make) {
     assert.equal((await limiter.peek('k', 0)).remaining, 3);
   });
 
+  test(`${store}: limits in the wrong place are refused, not ignored`, async () => {
+    const limiter = await make({ limits: '10/d' });
+    const limits = '20/d';
+    await assert.rejects(limiter.check('k', 1, { limits }), InvalidArgument);
+    await assert.rejects(limiter.peek('k', 1, { limits }), InvalidArgument);
+    await assert.rejects(limiter.checkMany(['k'], { limits }), InvalidArgument);
+    await assert.rejects(limiter.settle('k', 1, 1, { limits }), InvalidArgument);
+    await assert.rejects(limiter.credit('k', 1, { limits }), InvalidArgument);
+    await assert.rejects(limiter.hold('k', 1, { limits }), InvalidArgument);
+    await assert.rejects(limiter.reset('k', { limits }), InvalidArgument);
+    assert.throws(() => limiter.waiting('k', { limits }), InvalidArgument);
+    assert.equal((await limiter.peek('k', 0)).remaining, 10);
+  });
+
+  test(`${store}: none refuses whatever the costs, and a failed call changes nothing`, async () => {
+    const limiter = await make({ limits: ['60/min', 'none'] });
+    for (const cost of [1, [1, 1500], [0, 1]]) {
+      assert.equal((await limiter.check('k', { cost })).allowed, false);
+      assert.equal((await limiter.check('k', { cost, limits: ['none', '60/min'] })).allowed, false);
+    }
+    const two = ['1000/d', '1000/d'];
+    assert.equal((await limiter.check('debt', { cost: [0, 900], limits: two })).allowed, true);
+    await assert.rejects(limiter.check('debt', { cost: 10, limits: '100/s burst 7' }), CostTooLarge);
+    assert.equal((await limiter.check('debt', { cost: [0, 500], limits: two })).allowed, false);
+  });
+
+  test(`${store}: a key is another bucket in each place`, async () => {
+    const limiter = await make({ limits: ['10/d', '100/d'] });
+    await limiter.check('any', { limits: '5/s' });
+    for (let user = 0; user < 50; user += 1) await limiter.check([`{o}u${user}`, '{o}7']);
+    assert.equal((await limiter.check(['{o}7', '{o}o'])).allowed, true);
+  });
+
   test(`${store}: a hold reaches those who wait under other limits, and close tells them`, async () => {
     const limiter = await make({ limits: '1000/s burst 1' });
     const under = limiter.withLimits(['1000/s burst 1', '1000/d']);

@@ -28,10 +28,11 @@ const checks: readonly CheckInput[] = ['a', keys, { key: 'b' }, { key: ['a', 'b'
 const many: Decision[] = limiter.checkManySync(checks);
 const later: Promise<Decision[]> = general.checkMany(checks);
 const plan = new Limits('10/s', { tokens: 5, periodMs: 1000, name: 'five' });
-const underPlan: Decision = limiter.checkSync('a', { cost: [1, 2], limits: plan });
 const ofPlan: MemoryLimiter = limiter.withLimits(plan);
-const general2: Limiter = general.withLimits(['1/s', plan.limits[0] ?? '2/s']);
-const names: string[] = [...plan].map(({ name }) => name);
+const generalOfPlan: Limiter = general.withLimits(['1/s', plan.limits[0] ?? '2/s']);
+const ofNames: string[] = [...plan].map(({ name }) => name);
+const underPlan: Decision = limiter.checkSync(ofNames, { cost: [1, 2], limits: plan }) ?? ofPlan.checkSync('a');
+generalOfPlan.check('a', { cost: underPlan.remaining });
 const slot: MemoryReservation = limiter.reserveSync(keys, { cost: 2, maxWaitMs: Infinity });
 const gaveBack: boolean = slot.allowed && slot.delayMs > 0 ? slot.cancelSync() : slot.settleSync(1).allowed;
 const shared: Promise<Reservation> = general.reserve('a', { maxWaitMs: 5 });

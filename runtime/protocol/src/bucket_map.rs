@@ -10,7 +10,7 @@ use std::sync::{Arc, MutexGuard};
 use indexmap::IndexMap;
 use indexmap::map::Entry;
 use tidegate_core::{
-    Cells, Decision, Error, Limit, OnFull, Operation, Outcome, Reserved, Source, apply,
+    Cells, Decision, Error, Limit, OnFull, Operation, Outcome, Reserved, Source, admit, apply,
     change_limits,
 };
 
@@ -87,11 +87,13 @@ impl BucketMap {
     }
 
     /// Runs any operation at the time `now` on the bucket of one key that holds all limits, or of
-    /// one key for each limit. `take` takes what the key of that place owes out of where it was kept
-    /// before it had a bucket here.
+    /// one key for each limit, which has another bucket in each place. `take` takes what the key of
+    /// that place owes out of where it was kept before it had a bucket here.
+    ///
+    /// A call that changes nothing leaves the bucket as it is, unless it carries a debt over.
     ///
     /// # Errors
-    /// Those of the operation. Nothing has then changed, except that what was taken is here now.
+    /// Those of the operation; nothing has then changed.
     pub fn run(
         &self,
         keys: &[u64],
@@ -100,15 +102,24 @@ impl BucketMap {
         operation: Operation,
         take: impl Fn(usize) -> Option<OwedUnder>,
     ) -> Result<Outcome, Error> {
-        let mut shards = self.lock(keys);
-        let asked = keys.iter().enumerate().map(|(place, key)| {
-            let tier = (keys.len() > 1).then_some(place as u8);
+        admit(limits, &operation)?;
+        let is_each = keys.len() > 1;
+        let own: Vec<u64> = keys
+            .iter()
+            .enumerate()
+            .map(|(place, key)| in_place(*key, is_each.then_some(place)))
+            .collect();
+        let mut shards = self.lock(&own);
+        let asked = own.iter().enumerate().map(|(place, key)| {
+            let tier = is_each.then_some(place as u8);
             shards.ask(self.shard_of(*key), *key, limits, tier, || take(place))
         });
         let mut asked: Vec<Asked> = asked.collect();
+        let unconverted: Vec<OwedUnder> = asked.iter().map(|asked| asked.bucket.clone()).collect();
         let mut cells = Cells::default();
+        let mut carries = false;
         for Asked { bucket, .. } in &mut asked {
-            carry(bucket, limits, now)?;
+            carries |= carry(bucket, limits, now)?;
             match bucket.tier {
                 Some(tier) => cells[usize::from(tier)] = bucket.cells[usize::from(tier)],
                 None => cells = bucket.cells,
@@ -122,8 +133,10 @@ impl BucketMap {
             cells = before;
             outcome = Ok(without_room(limits, operation, wait));
         }
-        for Asked { shard, key, bucket, .. } in asked {
-            shards.keep(shard, key, OwedUnder { cells, ..bucket });
+        let leaves = cells == before && !carries;
+        for (Asked { shard, key, bucket, .. }, was) in asked.into_iter().zip(unconverted) {
+            let bucket = if leaves { was } else { OwedUnder { cells, ..bucket } };
+            shards.keep(shard, key, bucket);
         }
         outcome
     }
@@ -213,8 +226,7 @@ impl Locked<'_> {
                 }
             },
         };
-        // A key for one limit may have been in another place under the limits of another call.
-        Asked { shard, key, bucket: moved(bucket, tier), origin }
+        Asked { shard, key, bucket, origin }
     }
 
     fn keep(&mut self, shard: usize, key: u64, bucket: OwedUnder) {
@@ -265,29 +277,25 @@ impl OwedUnder {
     }
 }
 
-/// The bucket of a key for one limit, in the place which that limit has now.
-fn moved(bucket: OwedUnder, tier: Option<u8>) -> OwedUnder {
-    match (bucket.tier, tier) {
-        (Some(was), Some(tier)) if was != tier => {
-            let (was, tier) = (usize::from(was), usize::from(tier));
-            let limit = bucket.limits[was];
-            let mut cells = Cells::default();
-            cells[tier] = bucket.cells[was];
-            let limits = (0..=tier).map(|_| limit).collect();
-            OwedUnder { limits, tier: Some(tier as u8), cells }
-        }
-        _ => bucket,
+/// The key of a bucket for the limit in one place, or for all limits.
+fn in_place(key: u64, place: Option<usize>) -> u64 {
+    /// An odd number that spreads places over all bits.
+    const SPREAD: u64 = 0x9E37_79B9_7F4A_7C15;
+    match place {
+        Some(place) => key.wrapping_add((place as u64 + 1).wrapping_mul(SPREAD)),
+        None => key,
     }
 }
 
-/// Carries what a bucket owes over to the limits of a call.
-fn carry(bucket: &mut OwedUnder, to: &Arc<[Limit]>, now: u64) -> Result<(), Error> {
-    if Arc::ptr_eq(&bucket.limits, to) {
-        return Ok(());
+/// Carries what a bucket owes over to the limits of a call. Answers whether it owed anything under
+/// other limits.
+fn carry(bucket: &mut OwedUnder, to: &Arc<[Limit]>, now: u64) -> Result<bool, Error> {
+    if Arc::ptr_eq(&bucket.limits, to) || bucket.limits == *to {
+        return Ok(false);
     }
     change_limits(&bucket.limits, to, &mut bucket.cells, now)?;
     bucket.limits = Arc::clone(to);
-    Ok(())
+    Ok(full_in(bucket, now) > 0)
 }
 
 /// How long until a bucket is full; 0 if it is.

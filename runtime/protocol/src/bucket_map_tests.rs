@@ -27,6 +27,26 @@ fn plans() -> Vec<Arc<[Limit]>> {
     plans.iter().map(|texts| texts.iter().map(parse).collect()).collect()
 }
 
+/// The engine's answer on a bucket that is carried over to the limits of the call. It is kept so unless
+/// the call fails, or changes nothing and the bucket owes nothing under these limits.
+fn run_on(
+    kept: &mut (Arc<[Limit]>, Cells),
+    limits: &Arc<[Limit]>,
+    now: u64,
+    operation: Operation,
+) -> Result<Outcome, tidegate_core::Error> {
+    let mut cells = kept.1;
+    change_limits(&kept.0, limits, &mut cells, now)?;
+    let carried = cells;
+    let outcome = apply(limits, &mut cells, now, operation)?;
+    let owes =
+        limits.iter().zip(carried).any(|(limit, cell)| cell > limit.timeline().position(now));
+    if cells != carried || owes || kept.0 == *limits {
+        *kept = (Arc::clone(limits), cells);
+    }
+    Ok(outcome)
+}
+
 /// The outcome as callers see it: a swept bucket has the cells of an unused one.
 fn without_cells(mut outcome: Outcome) -> Outcome {
     if let Outcome::Reserved(Reserved::Slot(slot)) = &mut outcome {
@@ -67,12 +87,8 @@ proptest! {
         for (key, plan, passed, operation) in steps {
             now += passed;
             let limits = &plans[plan];
-            let (under, cells) = model
-                .entry(key)
-                .or_insert_with(|| (Arc::clone(limits), Cells::default()));
-            change_limits(under, limits, cells, now)?;
-            *under = Arc::clone(limits);
-            let expected = apply(limits, cells, now, operation);
+            let kept = model.entry(key).or_insert_with(|| (Arc::clone(limits), Cells::default()));
+            let expected = run_on(kept, limits, now, operation);
             let got = map.run(&[key], limits, now, operation, |_| None);
             prop_assert_eq!(got.map(without_cells), expected.map(without_cells));
         }
@@ -102,12 +118,8 @@ proptest! {
                 prop_assert!(refused, "{:?}", got);
                 continue;
             }
-            let (under, cells) = model
-                .entry(key)
-                .or_insert_with(|| (Arc::clone(limits), Cells::default()));
-            change_limits(under, limits, cells, now)?;
-            *under = Arc::clone(limits);
-            prop_assert_eq!(got, apply(limits, cells, now, operation));
+            let kept = model.entry(key).or_insert_with(|| (Arc::clone(limits), Cells::default()));
+            prop_assert_eq!(got, run_on(kept, limits, now, operation));
         }
     }
 }
@@ -152,22 +164,41 @@ fn what_a_table_has_is_taken_once_and_survives_an_error() {
 }
 
 #[test]
-fn a_key_for_one_limit_is_the_same_bucket_in_any_place() {
+fn a_key_for_one_limit_has_another_bucket_in_each_place() {
+    let limits = &plans()[3];
+    let map = BucketMap::new(100, OnFull::Deny);
+    let remaining = |keys: &[u64], cost: u64| match map.run(
+        keys,
+        limits,
+        START,
+        Operation::Check { cost: cost.into() },
+        |_| None,
+    ) {
+        Ok(Outcome::Decision(decision)) => (decision.allowed, decision.remaining),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(remaining(&[1, 7], 4), (true, 1));
+    assert_eq!(remaining(&[1, 7], 2), (false, 1));
+    assert_eq!(remaining(&[7, 1], 5), (true, 0));
+    // One key for all limits is apart from both.
+    assert_eq!(remaining(&[1], 5), (true, 0));
+}
+
+#[test]
+fn a_call_that_changes_nothing_and_carries_nothing_leaves_the_bucket() {
     let limits = |texts: &[&str]| -> Arc<[Limit]> {
         texts.iter().map(|text| Limit::parse(text).expect("a limit")).collect()
     };
-    let (first, second) = (limits(&["10/s", "20/s"]), limits(&["20/s", "10/s"]));
+    let (two, one) = (limits(&["1000/d", "1000/d"]), limits(&["100/s burst 7"]));
     let map = BucketMap::new(100, OnFull::Deny);
-    let check = |keys: &[u64], limits, cost: u64| {
-        map.run(keys, limits, START, Operation::Check { cost: cost.into() }, |_| None)
-    };
-    assert!(check(&[1, 2], &first, 6).is_ok());
-    let swapped = check(&[2, 1], &second, 0);
-    // The tightest: 10/s for the key that owes six under either limits.
-    assert!(
-        matches!(swapped, Ok(Outcome::Decision(Decision { remaining: 4, tier: 1, .. }))),
-        "{swapped:?}"
-    );
+    let run = |limits, operation| map.run(&[1], limits, START, operation, |_| None);
+    let cost = |costs: &[u64]| Cost::each(costs).expect("costs");
+    assert!(run(&two, Operation::Check { cost: cost(&[0, 900]) }).is_ok());
+    // The first limit owes nothing, so there is nothing to carry over.
+    assert!(run(&one, Operation::Peek { cost: 1.into() }).is_ok());
+    assert!(run(&one, Operation::Check { cost: 10.into() }).is_err());
+    let looked = run(&two, Operation::Peek { cost: cost(&[0, 101]) });
+    assert!(matches!(looked, Ok(Outcome::Decision(Decision { allowed: false, .. }))), "{looked:?}");
 }
 
 #[test]

@@ -30,7 +30,13 @@ pub(super) struct Plans {
     kept: PerProcess<Mutex<Kept>>,
 }
 
-type Kept = HashMap<Limits, Limiter, foldhash::fast::RandomState>;
+#[derive(Default)]
+struct Kept {
+    by_limits: HashMap<Limits, Limiter, foldhash::fast::RandomState>,
+    /// At this number, those that are not in use are dropped: twice as many as were in use the last
+    /// time, so that a new one costs the same however many are in use.
+    most: usize,
+}
 
 /// Where the buckets of calls with limits of their own are.
 #[derive(Clone)]
@@ -86,16 +92,17 @@ impl Limiter {
         }
         base.0.plans.is_used.store(true, Ordering::Release);
         let plans = base.0.plans.kept.get_or_default();
-        if let Some(limiter) = plans.lock().get(limits) {
+        if let Some(limiter) = plans.lock().by_limits.get(limits) {
             return Ok(limiter.clone());
         }
         // Made without the lock: it may need another one of these.
         let made = base.make_plan(limits)?;
         let mut kept = plans.lock();
-        if kept.len() >= MAX_KEPT {
-            kept.retain(|_, limiter| limiter.is_in_use());
+        if kept.by_limits.len() >= kept.most.max(MAX_KEPT) {
+            kept.by_limits.retain(|_, limiter| limiter.is_in_use());
+            kept.most = 2 * kept.by_limits.len();
         }
-        let limiter = kept.entry(limits.clone()).or_insert(made).clone();
+        let limiter = kept.by_limits.entry(limits.clone()).or_insert(made).clone();
         drop(kept);
         if base.is_closed() {
             limiter.close_lines();
@@ -152,7 +159,7 @@ impl Limiter {
         let Ok(base) = self.base() else { return vec![self.clone()] };
         let mut relatives = match base.0.plans.kept() {
             None => Vec::new(),
-            Some(kept) => kept.lock().values().cloned().collect(),
+            Some(kept) => kept.lock().by_limits.values().cloned().collect(),
         };
         relatives.push(base);
         relatives
