@@ -55,22 +55,13 @@ struct Shard {
     hand: usize,
 }
 
-/// A key of a call: its bucket, and where that came from.
+/// A key of a call, and its bucket.
 struct Asked {
     shard: usize,
     key: u64,
     bucket: OwedUnder,
-    origin: Origin,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Origin {
-    /// The map had it.
-    Map,
-    /// It was in a table until now, where it is no more.
-    Table,
-    /// Nobody had it.
-    New,
+    /// Whether neither the map nor a table had the bucket.
+    is_new: bool,
 }
 
 impl BucketMap {
@@ -177,8 +168,8 @@ impl BucketMap {
     /// Makes room for the new keys that are charged. `None` if there is; otherwise the time
     /// after which there would be.
     fn make_room(&self, shards: &mut Locked<'_>, asked: &[Asked], now: u64) -> Option<u64> {
-        for Asked { shard, bucket, origin, .. } in asked {
-            if *origin != Origin::New || !bucket.is_used() {
+        for Asked { shard, bucket, is_new, .. } in asked {
+            if !is_new || !bucket.is_used() {
                 continue;
             }
             let shard = shards.shard(*shard)?;
@@ -216,17 +207,10 @@ impl Locked<'_> {
         take: impl FnOnce() -> Option<OwedUnder>,
     ) -> Asked {
         let known = self.shard(shard).and_then(|shard| shard.by_key.get(&key).cloned());
-        let (bucket, origin) = match known.map(|bucket| (bucket, Origin::Map)) {
-            Some(known) => known,
-            None => match take() {
-                Some(bucket) => (bucket, Origin::Table),
-                None => {
-                    let (limits, cells) = (Arc::clone(limits), Cells::default());
-                    (OwedUnder { limits, tier, cells }, Origin::New)
-                }
-            },
-        };
-        Asked { shard, key, bucket, origin }
+        let found = known.or_else(take);
+        let is_new = found.is_none();
+        let unused = || OwedUnder { limits: Arc::clone(limits), tier, cells: Cells::default() };
+        Asked { shard, key, bucket: found.unwrap_or_else(unused), is_new }
     }
 
     fn keep(&mut self, shard: usize, key: u64, bucket: OwedUnder) {
