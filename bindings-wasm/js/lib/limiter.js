@@ -224,6 +224,8 @@ export class Limiter {
   /** Closes the limiter: later calls throw StoreError. Closing twice does no harm. */
   close() {
     if (this.#base !== undefined) {
+      // The base may have forgotten this one.
+      this.#buckets.close();
       this.#base.close();
       return;
     }

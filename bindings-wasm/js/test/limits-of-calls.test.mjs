@@ -25,6 +25,16 @@ test('a reservation outlives the plan among the kept ones', async () => {
   assert.equal(limiter.peekSync('k', { cost: 0, limits: '2/d' }).remaining, 2);
 });
 
+test('a plan that the limiter has forgotten is closed by its own close, with the limiter', async () => {
+  const limiter = api.createLimiter({ limits: 'none' });
+  const forgotten = limiter.withLimits('2/d');
+  for (let number = 0; number < 1100; number += 1) limiter.checkSync('other', { limits: `${number + 10}/d` });
+  assert.notEqual(limiter.withLimits('2/d'), forgotten);
+  forgotten.close();
+  await assert.rejects(forgotten.check('k'), api.StoreError);
+  assert.throws(() => limiter.withLimits('3/d'), api.StoreError);
+});
+
 test('room for keys is bounded under plans too', () => {
   const limiter = api.createLimiter({ limits: '1/d', maxKeys: 10, onFull: 'deny' });
   let allowed = 0;

@@ -84,7 +84,7 @@ impl BucketMap {
     /// A call that changes nothing leaves the bucket as it is, unless it carries a debt over.
     ///
     /// # Errors
-    /// Those of the operation; nothing has then changed.
+    /// The errors of the operation. A call that fails has changed nothing.
     pub fn run(
         &self,
         keys: &[u64],
