@@ -1,11 +1,13 @@
 /** The types of the package: the types of `tidegate-wasm`, and the options of the stores that only Node has. */
 
-import type { ClientOptions, Clock, LimitInput, Limiter, LimiterOptions, MemoryLimiter, OnFull, RedisOptions } from './memory/index.js';
+import type {
+  ClientOptions, Clock, LimitsInput, Limiter, LimiterOptions, MemoryLimiter, OnFull, ReadLimits, RedisOptions,
+} from './memory/index.js';
 
 export * from './memory/index.js';
 
 /** Options for buckets in this process's memory. */
-export interface MemoryOptions extends LimiterOptions {
+export interface MemoryOptions<Given extends LimitsInput = LimitsInput> extends LimiterOptions<Given> {
   /** The store in memory, which is the default. */
   readonly store?: 'memory://';
   /** Without effect in memory; accepted so that options fit any store. */
@@ -15,7 +17,7 @@ export interface MemoryOptions extends LimiterOptions {
 }
 
 /** Options for buckets in memory that all processes of this host share. On Linux and macOS only. */
-export interface SharedMemoryOptions extends Omit<StoreOptions, 'store' | 'clock' | 'maxKeys' | 'onFull'> {
+export interface SharedMemoryOptions<Given extends LimitsInput = LimitsInput> extends Omit<StoreOptions<Given>, 'store' | 'clock' | 'maxKeys' | 'onFull'> {
   /**
    * `shm://name`, with options after it: `?max_keys=100000` (the most keys that can owe something,
    * 1 to 100,000,000), `&on_full=evict_idlest` or `deny` (what happens to a new key when the table
@@ -26,9 +28,9 @@ export interface SharedMemoryOptions extends Omit<StoreOptions, 'store' | 'clock
 }
 
 /** Options for buckets in any store, given by its URL. */
-export interface StoreOptions extends RedisOptions {
+export interface StoreOptions<Given extends LimitsInput = LimitsInput> extends RedisOptions {
   /** One to four limits. A call is allowed if all of them allow it; otherwise nothing is charged. */
-  readonly limits: LimitInput | readonly LimitInput[];
+  readonly limits: ReadLimits<Given>;
   /**
    * `memory://` (the default), `shm://name`, `redis://[user:password@]host[:port][/database]`,
    * `rediss://…` for TLS, `redis+unix:///path`, `redis+cluster://host1,host2` or
@@ -64,5 +66,7 @@ export interface StoreOptions extends RedisOptions {
  * @throws {InvalidLimit} for a limit that cannot be kept, and unless there are one to four
  * @throws {InvalidArgument} for any other mistake, unknown options included
  */
-export function createLimiter(options: MemoryOptions | SharedMemoryOptions): MemoryLimiter;
-export function createLimiter(options: StoreOptions | ClientOptions): Limiter;
+export function createLimiter<const Given extends LimitsInput = LimitsInput>(
+  options: MemoryOptions<Given> | SharedMemoryOptions<Given>,
+): MemoryLimiter;
+export function createLimiter<const Given extends LimitsInput = LimitsInput>(options: StoreOptions<Given> | ClientOptions<Given>): Limiter;

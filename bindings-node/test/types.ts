@@ -51,3 +51,12 @@ createLimiter({ limits: '1/s', store: 'redis://127.0.0.1', storeTimeoutMs: '5' }
 remote.then((reservation) => reservation.settleSync(1));
 // @ts-expect-error shared memory has a clock of its own
 createLimiter({ limits: '1/s', store: 'shm://api', clock: new FakeClock() }).checkSync('key');
+declare const limits: string;
+console.log(createLimiter({ limits }), createLimiter({ limits, store: process.env.STORE }), createLimiter({ limits: [limits], store: 'shm://api' }));
+console.log(createLimiter({ limits: `${limits} burst 5`, store: 'redis://127.0.0.1' }));
+// @ts-expect-error an unknown unit
+createLimiter({ limits: '10/fortnight' });
+// @ts-expect-error an unknown unit
+createLimiter({ limits: ['10/s', '10/fortnight'], store: 'redis://127.0.0.1' });
+// @ts-expect-error an unknown unit
+createLimiter({ limits: ['10/s', '10/fortnight'], store: 'shm://api' });

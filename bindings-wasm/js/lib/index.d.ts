@@ -1,7 +1,12 @@
 /** The types of the package. */
 /// <reference lib="esnext.disposable" />
 
-/** The forms in which a limit can be given: a text, its parts, or a `Limit`. */
+/**
+ * The forms in which a limit can be given: a text, its parts, or a `Limit`.
+ *
+ * Where a text is written in the program, the compiler reads it: `createLimiter({ limits: '10/fortnight' })` is a type
+ * error. A `string` that the program has from elsewhere is read when the limiter is made.
+ */
 export type LimitInput = string | LimitFields | Limit;
 
 /** The parts of a limit. */
@@ -30,12 +35,7 @@ export type Shape = 'smooth' | 'stepped' | 'unlimited' | 'none';
  * const plan = new Limits('100/min', '5000/d');
  * ```
  */
-export class Limits implements Iterable<Limit> {
-  /**
-   * @throws {InvalidLimit} for a limit that cannot be kept, and unless there are one to four
-   * @throws {InvalidArgument} for a limit of the wrong type
-   */
-  constructor(...limits: readonly LimitInput[]);
+export interface Limits extends Iterable<Limit> {
   /** The limits, in the order they were given. */
   readonly limits: readonly Limit[];
   /** A text that is the same for equal limits: of the same numbers, shapes and names. */
@@ -45,13 +45,17 @@ export class Limits implements Iterable<Limit> {
   [Symbol.iterator](): Iterator<Limit>;
 }
 
-/** A number of tokens per period, and the burst that can be spent at once. Immutable. */
-export class Limit {
+export const Limits: {
   /**
-   * @throws {InvalidLimit} for a text outside the grammar, or a limit that breaks a bound
-   * @throws {InvalidArgument} for a field of the wrong type
+   * @throws {InvalidLimit} for a limit that cannot be kept, and unless there are one to four
+   * @throws {InvalidArgument} for a limit of the wrong type
    */
-  constructor(description: LimitInput, options?: { readonly name?: string });
+  new <const Given extends readonly LimitInput[]>(...limits: { readonly [Index in keyof Given]: ReadLimits<Given[Index]> }): Limits;
+  readonly prototype: Limits;
+};
+
+/** A number of tokens per period, and the burst that can be spent at once. Immutable. */
+export interface Limit {
   /** Infinity for `unlimited`, and 0 for `none`. */
   readonly tokens: number;
   /** 0 for `unlimited` and `none`, which have no period. */
@@ -64,6 +68,15 @@ export class Limit {
   toString(): string;
 }
 
+export const Limit: {
+  /**
+   * @throws {InvalidLimit} for a text outside the grammar, or a limit that breaks a bound
+   * @throws {InvalidArgument} for a field of the wrong type
+   */
+  new <const Given extends LimitInput = LimitInput>(description: ReadLimits<Given>, options?: { readonly name?: string }): Limit;
+  readonly prototype: Limit;
+};
+
 /**
  * Reads a limit from the grammar's text, such as `"10/s"`, `"100/min burst 20"`,
  * `"5000/h window"` or `"10 in any 1s"`, or from its parts. `"unlimited"` allows every call, and
@@ -73,7 +86,9 @@ export class Limit {
  * @throws {InvalidLimit} for a text outside the grammar, or a limit that breaks a bound
  * @throws {InvalidArgument} for a field of the wrong type
  */
-export function limit(description: LimitInput, options?: { readonly name?: string }): Limit;
+export function limit<const Given extends LimitInput = LimitInput>(
+  description: ReadLimits<Given>, options?: { readonly name?: string },
+): Limit;
 
 /** The answer to one check, as a value: a refusal is not an error. */
 export class Decision {
@@ -183,20 +198,23 @@ export type Keys = Key | readonly Key[];
  */
 export type Tokens = number | readonly number[];
 
+/** The limits of a limiter: one limit in any form, or an array of one to four. */
+export type LimitsInput = LimitInput | readonly LimitInput[];
+
 /** The limits of a call: one limit in any form, an array of them, or `Limits`. */
-export type PlanInput = LimitInput | readonly LimitInput[] | Limits;
+export type PlanInput = LimitsInput | Limits;
 
 /** The option of calls that bring limits of their own. */
-export interface PlanOptions {
+export interface PlanOptions<Given extends PlanInput = PlanInput> {
   /**
    * The limits of this call instead of the limiter's own, such as a customer's plan. Store, prefix and
    * key alone tell which bucket it is, so a key has one bucket under all limits; when they change, what
    * it owes stays the same in whole tokens. See `withLimits`.
    */
-  readonly limits?: PlanInput;
+  readonly limits?: ReadLimits<Given>;
 }
 
-export interface CheckOptions extends PlanOptions {
+export interface CheckOptions<Given extends PlanInput = PlanInput> extends PlanOptions<Given> {
   /** Tokens to spend: whole numbers from 0. A cost of 0 looks without spending. Default: 1. */
   readonly cost?: Tokens;
 }
@@ -204,14 +222,14 @@ export interface CheckOptions extends PlanOptions {
 /** One check among many: a key or keys, alone (for a cost of 1) or with their cost. */
 export type CheckInput = Keys | { readonly key: Keys; readonly cost?: Tokens };
 
-export interface ReserveOptions extends PlanOptions {
+export interface ReserveOptions<Given extends PlanInput = PlanInput> extends PlanOptions<Given> {
   /** Tokens to spend once the slot has come: a whole number from 0. Default: 1. */
   readonly cost?: Tokens;
   /** The longest acceptable delay in milliseconds, from 0. Default: Infinity. */
   readonly maxWaitMs?: number;
 }
 
-export interface AcquireOptions extends PlanOptions {
+export interface AcquireOptions<Given extends PlanInput = PlanInput> extends PlanOptions<Given> {
   /** Tokens to spend: a whole number from 0. Default: 1. */
   readonly cost?: Tokens;
   /** The longest acceptable wait for the slot in milliseconds, from 0. Default: Infinity. */
@@ -220,12 +238,12 @@ export interface AcquireOptions extends PlanOptions {
   readonly signal?: AbortSignalLike | null;
 }
 
-export interface ReservingOptions extends AcquireOptions {
+export interface ReservingOptions<Given extends PlanInput = PlanInput> extends AcquireOptions<Given> {
   /** The estimate: the tokens to charge at first, a whole number from 0. */
   readonly cost: Tokens;
 }
 
-export interface ReservingWorkOptions extends ReservingOptions {
+export interface ReservingWorkOptions<Given extends PlanInput = PlanInput> extends ReservingOptions<Given> {
   /**
    * What happens when the function fails: `"cancel"` (the default) gives all tokens back, `"settle"`
    * keeps the estimate charged.
@@ -372,9 +390,9 @@ export interface Limiter {
    * @throws {InvalidArgument} on `shm://`, whose buckets have the limits of their file
    * @throws {StoreError} when the limiter is closed
    */
-  withLimits(limits: PlanInput): Limiter;
+  withLimits<const Given extends PlanInput = PlanInput>(limits: ReadLimits<Given>): Limiter;
   /** Spends tokens of `key` if every limit allows; never waits for tokens. */
-  check(key: Keys, cost?: Tokens | CheckOptions): Promise<Decision>;
+  check<const Given extends PlanInput = PlanInput>(key: Keys, cost?: Tokens | CheckOptions<Given>): Promise<Decision>;
   /**
    * Decides many checks in one call, at most 10,000, each by itself and in order. A refused check does
    * not stop the others. If one check has an invalid argument, no check is charged.
@@ -395,13 +413,13 @@ export interface Limiter {
    * const { remaining } = await limiter.peek('user:42', { cost: 0 });
    * ```
    */
-  peek(key: Keys, cost?: Tokens | CheckOptions): Promise<Decision>;
+  peek<const Given extends PlanInput = PlanInput>(key: Keys, cost?: Tokens | CheckOptions<Given>): Promise<Decision>;
   /**
    * Takes the next slot for `cost` tokens if it is at most `maxWaitMs` away. Never waits for tokens:
    * the buckets are charged now, and the tokens may be spent after the reservation's `delayMs`.
    * Slots are given out in the order of the calls, whatever their cost.
    */
-  reserve(key: Keys, options?: ReserveOptions): Promise<Reservation>;
+  reserve<const Given extends PlanInput = PlanInput>(key: Keys, options?: ReserveOptions<Given>): Promise<Reservation>;
   /**
    * Waits until `cost` tokens may be spent, and spends them. The callers of this process stand in one
    * line for each key, in the order of their calls. If the slot is further away than `timeoutMs`, or
@@ -418,7 +436,7 @@ export interface Limiter {
    * await limiter.acquire('vendor', { timeoutMs: 5000, signal: AbortSignal.timeout(10_000) });
    * ```
    */
-  acquire(key: Keys, options?: AcquireOptions): Promise<Decision>;
+  acquire<const Given extends PlanInput = PlanInput>(key: Keys, options?: AcquireOptions<Given>): Promise<Decision>;
   /**
    * Charges an estimate, to be corrected once the true cost is known. Waits as `acquire` does, with its
    * options and errors, and resolves to a `Charge`. What is neither settled nor cancelled counts as
@@ -433,7 +451,7 @@ export interface Limiter {
    * With `await using charge = await limiter.reserving(…)` the charge ends with its block. A block does
    * not tell whether an exception ends it: the form with a function does.
    */
-  reserving(key: Keys, options: ReservingOptions): Promise<Charge>;
+  reserving<const Given extends PlanInput = PlanInput>(key: Keys, options: ReservingOptions<Given>): Promise<Charge>;
   /**
    * Charges an estimate while `work` runs, and resolves to what `work` gives. If `work` fails, all
    * tokens are given back, unless `onError` is `"settle"`, and the call rejects with the error of
@@ -448,7 +466,9 @@ export interface Limiter {
    * });
    * ```
    */
-  reserving<T>(key: Keys, options: ReservingWorkOptions, work: (charge: Charge) => T | PromiseLike<T>): Promise<T>;
+  reserving<T, const Given extends PlanInput = PlanInput>(
+    key: Keys, options: ReservingWorkOptions<Given>, work: (charge: Charge) => T | PromiseLike<T>,
+  ): Promise<T>;
   /** The callers of `acquire` that wait for the tokens of `key`, in this process. */
   waiting(key: Keys): Waiting;
   /**
@@ -498,7 +518,7 @@ export const Limiter: { readonly prototype: Limiter; [Symbol.hasInstance](value:
 
 /** A limiter whose buckets are in memory, which can answer without a promise. */
 export interface MemoryLimiter extends Limiter {
-  withLimits(limits: PlanInput): MemoryLimiter;
+  withLimits<const Given extends PlanInput = PlanInput>(limits: ReadLimits<Given>): MemoryLimiter;
   /**
    * Spends `cost` tokens (default 1) of `key` if every limit allows.
    *
@@ -506,14 +526,14 @@ export interface MemoryLimiter extends Limiter {
    * @throws {CostTooLarge} for a cost above the burst
    * @throws {StoreError} once the limiter is closed
    */
-  checkSync(key: Keys, cost?: Tokens | CheckOptions): Decision;
+  checkSync<const Given extends PlanInput = PlanInput>(key: Keys, cost?: Tokens | CheckOptions<Given>): Decision;
   /** `checkMany` without a promise. All checks are decided at the same time. */
   checkManySync(checks: readonly CheckInput[]): Decision[];
   /** `peek` without a promise, of `cost` tokens (default 1). */
-  peekSync(key: Keys, cost?: Tokens | CheckOptions): Decision;
+  peekSync<const Given extends PlanInput = PlanInput>(key: Keys, cost?: Tokens | CheckOptions<Given>): Decision;
   /** `reserve` without a promise. */
-  reserveSync(key: Keys, options?: ReserveOptions): MemoryReservation;
-  reserve(key: Keys, options?: ReserveOptions): Promise<MemoryReservation>;
+  reserveSync<const Given extends PlanInput = PlanInput>(key: Keys, options?: ReserveOptions<Given>): MemoryReservation;
+  reserve<const Given extends PlanInput = PlanInput>(key: Keys, options?: ReserveOptions<Given>): Promise<MemoryReservation>;
   /** `settle` without a promise. */
   settleSync(key: Keys, charged: Tokens, actual: Tokens): Decision;
   /** `credit` without a promise. */
@@ -609,9 +629,9 @@ export type OnFull = 'evict_idlest' | 'deny';
 export type OnStoreError = 'raise' | 'allow' | 'deny' | 'local';
 
 /** Options for buckets in Redis, reached over a client that the program has made. */
-export interface ClientOptions extends RedisOptions {
+export interface ClientOptions<Given extends LimitsInput = LimitsInput> extends RedisOptions {
   /** One to four limits. A call is allowed if all of them allow it; otherwise nothing is charged. */
-  readonly limits: LimitInput | readonly LimitInput[];
+  readonly limits: ReadLimits<Given>;
   /** The client. */
   readonly store: RedisClient;
   /**
@@ -637,9 +657,9 @@ export interface ClientOptions extends RedisOptions {
  * Options for buckets in this runtime's memory. Those for failures, leases, timeouts and caches have no effect,
  * so that the same options fit a Redis; their values are checked.
  */
-export interface LimiterOptions extends RedisOptions {
+export interface LimiterOptions<Given extends LimitsInput = LimitsInput> extends RedisOptions {
   /** One to four limits. A call is allowed if all of them allow it; otherwise nothing is charged. */
-  readonly limits: LimitInput | readonly LimitInput[];
+  readonly limits: ReadLimits<Given>;
   /** The store in memory, which is the default. */
   readonly store?: 'memory://';
   /** Without effect in memory; accepted so that options fit any store. */
@@ -674,9 +694,9 @@ export interface LimiterOptions extends RedisOptions {
  * @throws {InvalidLimit} for a limit that cannot be kept, and unless there are one to four
  * @throws {InvalidArgument} for any other mistake, unknown options included
  */
-export function createLimiter(options: LimiterOptions): MemoryLimiter;
+export function createLimiter<const Given extends LimitsInput = LimitsInput>(options: LimiterOptions<Given>): MemoryLimiter;
 /** Builds a limiter whose buckets are in Redis, reached over a client that the program has made. */
-export function createLimiter(options: ClientOptions): Limiter;
+export function createLimiter<const Given extends LimitsInput = LimitsInput>(options: ClientOptions<Given>): Limiter;
 
 /** The base of Tidegate's errors. A refusal is not an error. */
 export class TidegateError extends Error {
@@ -725,3 +745,98 @@ export class StoreTimeout extends StoreError {
 export class CorruptBucket extends StoreError {
   readonly code: 'corrupt_bucket';
 }
+
+/**
+ * Limits as they were given. Where a text is written in the program and is not in the grammar, it is also required to be a
+ * `NotALimit`, which no text is. The types know the grammar and not the bounds, such as the highest rate.
+ */
+export type ReadLimits<Given> = Given & (Given extends readonly unknown[] ? { readonly [Index in keyof Given]: ReadLimit<Given[Index]> } : ReadLimit<Given>);
+
+type ReadLimit<Given> = Given extends string ? ReadText<Given> : Given;
+
+/** A text of which the compiler knows a part only, such as `${number}/s`, is read when the program runs. */
+type ReadText<Text extends string> = Record<never, true> extends Record<Text, true>
+  ? Text
+  : IsLimit<Text> extends true
+    ? Text
+    : NotALimit<'write it like 10/s, 100/min burst 20, 5000/h window or 10 in any 1s'>;
+
+interface NotALimit<Instead> {
+  readonly instead: Instead;
+}
+
+// The grammar of core/src/grammar.rs. A type that reads a part of a text gives the text after it, or false if the part is
+// not there. Given false, it gives false.
+
+type IsLimit<Text extends string> = Lowercase<Trim<Text>> extends 'unlimited' | 'none'
+  ? true
+  : IsRate<AfterNoun<AfterCount<Trim<Text>>>>;
+
+type IsRate<Text> = SkipSpaces<Text> extends `/${infer Period}`
+  ? AreOptions<AfterDuration<Period>, 'burst' | 'stepped' | 'window'>
+  : Word<Text> extends ['per', infer Period]
+    ? AreOptions<AfterDuration<Period>, 'burst' | 'stepped' | 'window'>
+    : Word<Text> extends ['in', infer Any]
+      ? Word<Any> extends ['any', infer Period] ? AreOptions<AfterDuration<Period>, 'burst' | 'jitter'> : false
+      : false;
+
+/** Whether the text is options, each at most once, of those that are still open. */
+type AreOptions<Text, Open> = SkipSpaces<Text> extends ''
+  ? true
+  : Word<Text> extends [infer Option, infer Rest]
+    ? Option extends Open
+      ? Option extends 'burst' ? AreOptions<AfterCount<Rest>, Exclude<Open, 'burst' | 'window'>>
+      : Option extends 'stepped' ? AreOptions<Rest, Exclude<Open, 'stepped' | 'window'>>
+      : Option extends 'jitter' ? AreOptions<AfterUnit<AfterCount<Rest, 'zero'>>, 'burst' & Open>
+      : AreOptions<Rest, never>
+      : false
+    : false;
+
+type AfterNoun<Text> = Word<Text> extends [Noun | `${Noun}s`, infer Rest] ? Rest : Text;
+type Noun = 'request' | 'req' | 'call' | 'hit' | 'token';
+
+/** The text after a unit, which may have a count before it. */
+type AfterDuration<Text> = Word<Text> extends false ? AfterUnit<AfterCount<Text>> : AfterUnit<Text>;
+
+/** A lone `M` is no unit, because it may be a minute or a month. */
+type AfterUnit<Text> = Letters<SkipSpaces<Text>> extends ['M', unknown]
+  ? false
+  : Word<Text> extends [ShortUnit | LongUnit | `${LongUnit}s`, infer Rest] ? Rest : false;
+type ShortUnit = 'ns' | 'us' | 'ms' | 's' | 'm' | 'h' | 'd' | 'w';
+type LongUnit = 'nanosecond' | 'microsecond' | 'millisecond' | 'sec' | 'second' | 'min' | 'minute' | 'hr' | 'hour' | 'day' | 'week';
+
+/** The text after a whole number that is `Least` or more: at least 1, or with `'zero'` at least 0. */
+type AfterCount<Text, Least = 'one'> = Digits<SkipSpaces<Text>> extends [infer Value, infer Rest]
+  ? Value extends 'zero' ? Least extends 'zero' ? Rest : false : Rest
+  : false;
+
+/** Whether a number that begins the text is zero, and the text after it. There may be `_` between its digits. */
+type Digits<Text, Value = 'none'> = Text extends `${infer First}${infer Rest}`
+  ? First extends '0' ? Digits<Rest, Value extends 'one' ? 'one' : 'zero'>
+  : First extends Digit ? Digits<Rest, 'one'>
+  : First extends '_' ? Rest extends `${'_' | Digit}${string}` ? Value extends 'none' ? false : Digits<Rest, Value> : false
+  : NumberBefore<Text, Value>
+  : NumberBefore<Text, Value>;
+type NumberBefore<Text, Value> = Text extends string ? Value extends 'none' ? false : [Value, Text] : false;
+type Digit = '0' | '1' | '2' | '3' | '4' | '5' | '6' | '7' | '8' | '9';
+
+/** The next word in small letters and the text after it, or false if no letter comes next. */
+type Word<Text> = Letters<SkipSpaces<Text>> extends [infer Found extends string, infer Rest]
+  ? Found extends '' ? false : [Lowercase<Found>, Rest]
+  : false;
+
+type Letters<Text, Found extends string = ''> = Text extends `${infer First}${infer Rest}`
+  ? First extends Letter ? Letters<Rest, `${Found}${First}`> : [Found, Text]
+  : Text extends '' ? [Found, ''] : false;
+type SmallLetter =
+  | 'a' | 'b' | 'c' | 'd' | 'e' | 'f' | 'g' | 'h' | 'i' | 'j' | 'k' | 'l' | 'm'
+  | 'n' | 'o' | 'p' | 'q' | 'r' | 's' | 't' | 'u' | 'v' | 'w' | 'x' | 'y' | 'z';
+type Letter = SmallLetter | Uppercase<SmallLetter>;
+
+type SkipSpaces<Text> = Text extends ` ${infer Rest}` ? SkipSpaces<Rest> : Text;
+type Trim<Text extends string> = Text extends `${WhiteSpace}${infer Rest}`
+  ? Trim<Rest>
+  : Text extends `${infer Rest}${WhiteSpace}` ? Trim<Rest> : Text;
+type WhiteSpace = ' ' | '\t' | '\n' | '\f' | '\r';
+
+export {};

@@ -1,7 +1,7 @@
 /** Compiled and never run: what the type declarations must accept and refuse. */
 import { CostTooLarge, FakeClock, InvalidLimit, RateLimited, TidegateError } from 'tidegate-wasm';
 import { Charge, Limit, Limiter, Limits, Reservation, createLimiter, limit } from 'tidegate-wasm';
-import type { CheckInput, Decision, Keys, LimitInput, LeaseOptions, MemoryLimiter, MemoryReservation, OnStoreError, StoreError, UpstashClient, Waiting } from 'tidegate-wasm';
+import type { CheckInput, Decision, Keys, LimitInput, LimiterOptions, LeaseOptions, MemoryLimiter, MemoryReservation, OnStoreError, StoreError, UpstashClient, Waiting } from 'tidegate-wasm';
 
 const stepped: LimitInput = { tokens: 5, periodMs: 60_000, shape: 'stepped' };
 const limits: readonly LimitInput[] = ['10/s', stepped, limit('1/d', { name: 'daily' })];
@@ -15,8 +15,11 @@ const well: 'closed' | 'open' | 'half_open' = general.storeHealth.state;
 const text: string = new Limit('10/s').toString();
 console.log(wait, bytes, source, well, text, general instanceof Limiter);
 
+declare const ofConfig: string;
+declare const ofEnvironment: string | undefined;
+declare const rate: number;
 try {
-  createLimiter({ limits: '10/fortnight' });
+  createLimiter({ limits: ofConfig });
 } catch (error) {
   if (error instanceof InvalidLimit) console.log(error.reason.length, error.code satisfies 'invalid_limit');
   if (error instanceof CostTooLarge) throw error satisfies TidegateError;
@@ -63,6 +66,16 @@ console.log(answer, answered);
   console.log(closing.limits);
 }
 
+// A text of which the compiler does not know the whole is read when the program runs.
+const read = [limit(ofConfig), limit(ofEnvironment ?? '10/s'), limit(`${rate}/s`), new Limit(`10/${ofConfig}`), new Limits(ofConfig, '10/s')];
+const also = [createLimiter({ limits: `${rate}/min burst 5` }), createLimiter({ limits: [ofConfig, '10/s'], maxKeys: 5 })];
+const mixed: LimitInput[] = ['10/s', stepped];
+const under = [limiter.withLimits(ofConfig), limiter.withLimits([ofConfig, '1/s']), limiter.withLimits(mixed)];
+const unsure = [limiter.checkSync('a', { limits: ofConfig }), limiter.peekSync('a', { limits: [`${rate}/h`, stepped, limit('1/d')] })];
+const ofOptions = (options: LimiterOptions) => createLimiter({ ...options, prefix: 'api' });
+const frozen = { limits: ['10/s', '100/min burst 20'] } as const satisfies LimiterOptions;
+console.log(read, also, under, unsure, createLimiter(frozen), ofOptions(frozen), ofOptions({ limits: ofConfig }), mixed);
+
 declare const client: UpstashClient;
 const policy: OnStoreError = 'local';
 const lease: LeaseOptions = { ttlMs: 1000 };
@@ -102,3 +115,43 @@ limiter.acquire('a', { signal: 5 });
 limiter.checkManySync([5]);
 // @ts-expect-error a plan is limits
 limiter.checkSync('a', { limits: 5 });
+// @ts-expect-error an unknown unit
+createLimiter({ limits: '10/fortnight' });
+// @ts-expect-error one of two limits has an unknown unit
+createLimiter({ limits: ['10/s', '10/fortnight'] });
+// @ts-expect-error one of three limits has an unknown unit
+createLimiter({ limits: [stepped, limit('1/s'), '10/fortnight'] });
+// @ts-expect-error one of the two texts has an unknown unit
+createLimiter({ limits: rate > 5 ? '10/s' : '10/fortnight' });
+// @ts-expect-error an unknown unit, over a client
+createLimiter({ limits: '10/fortnight', store: client });
+// @ts-expect-error an unknown unit
+limit('10/fortnight');
+// @ts-expect-error an unknown unit
+new Limit('10/fortnight', { name: 'biweekly' });
+// @ts-expect-error an unknown unit
+new Limits('10/s', '10/fortnight');
+// @ts-expect-error an unknown unit
+limiter.withLimits('10/fortnight');
+// @ts-expect-error an unknown unit
+general.withLimits(['1/s', '10/fortnight']);
+// @ts-expect-error an unknown unit
+limiter.checkSync('a', { limits: '10/fortnight' });
+// @ts-expect-error an unknown unit
+limiter.peekSync('a', { limits: ['10/fortnight'] });
+// @ts-expect-error an unknown unit
+limiter.reserveSync('a', { limits: '10/fortnight' });
+// @ts-expect-error an unknown unit
+limiter.reserve('a', { limits: '10/fortnight' });
+// @ts-expect-error an unknown unit
+general.reserve('a', { limits: '10/fortnight' });
+// @ts-expect-error an unknown unit
+general.check('a', { limits: '10/fortnight' });
+// @ts-expect-error an unknown unit
+general.peek('a', { limits: '10/fortnight' });
+// @ts-expect-error an unknown unit
+general.acquire('a', { limits: '10/fortnight' });
+// @ts-expect-error an unknown unit
+general.reserving('a', { cost: 5, limits: '10/fortnight' });
+// @ts-expect-error an unknown unit
+general.reserving('a', { cost: 5, limits: '10/fortnight' }, () => 1);
