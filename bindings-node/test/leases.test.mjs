@@ -47,6 +47,30 @@ for (const [kind, connect] of Object.entries(STORES)) {
       await assert.rejects(limiter.check('hot'), StoreError);
     });
 
+    test('acquire spends the slice first, and makes a key hot', async () => {
+      const limiter = leased('1000/s');
+      await until('a slice', async () => (await limiter.acquire('line')).source === 'lease', DEADLINE_MS);
+      const before = evals(redis);
+      const sources = { lease: 0, redis: 0 };
+      await until('the slice pays', async () => {
+        sources[(await limiter.acquire('line')).source] += 1;
+        return sources.lease === 100;
+      });
+      const roundTrips = evals(redis) - before;
+      assert.ok(roundTrips <= 2 * sources.redis + 50, `${roundTrips} round trips, ${JSON.stringify(sources)}`);
+      limiter.close();
+    });
+
+    test('an acquire for which the slice has no tokens now waits for those of the bucket', async () => {
+      const limiter = leased('100/s');
+      await warm(limiter, 'queue');
+      const sources = await Promise.all(Array.from({ length: 40 }, () => limiter.acquire('queue'))).then(
+        (decisions) => decisions.map(({ allowed, source }) => (allowed ? source : 'refused')),
+      );
+      assert.ok(sources.includes('redis') && !sources.includes('refused'), sources.join());
+      limiter.close();
+    });
+
     test('a slice is renewed without a round trip for each check', async () => {
       const limiter = leased('1000/s');
       await warm(limiter, 'busy');

@@ -46,6 +46,11 @@ impl Leases {
         self.keeper().ok()?.spend(key, cost)
     }
 
+    /// The decision of an `acquire`, if the slice has its tokens now; otherwise the caller waits.
+    pub(crate) fn acquire(&self, key: &[u8], cost: u64) -> Option<Decision> {
+        self.keeper().ok()?.acquire(key, cost)
+    }
+
     /// The answer of [`spend`](Self::spend), with nothing spent.
     pub(crate) fn peek(&self, key: &[u8], cost: u64) -> Option<Decision> {
         self.keeper().ok()?.peek(key, cost)

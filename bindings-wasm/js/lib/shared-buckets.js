@@ -120,7 +120,7 @@ export class SharedBuckets {
   /** Waits in line for `cost` tokens, and promises the decision. */
   acquire(key, cost, timeoutMs, signal) {
     if (isFree(cost)) return this.check(key, cost);
-    if (runtime.isolatesRequests) return acquireAlone(this, key, { cost, timeoutMs, signal });
+    if (runtime.isolatesRequests) return this.#acquireAlone(key, cost, timeoutMs, signal);
     const keys = this.#encode(key);
     requireMemory();
     const [millis, nanos] = splitMillis(timeoutMs);
@@ -205,6 +205,33 @@ export class SharedBuckets {
     change?.();
     this.#transport.takeAnswers();
     this.#transport.flush(this.#timeoutMs);
+  }
+
+  // In runtimes where callers share no line, a leased slice is asked before the bucket, too.
+  async #acquireAlone(key, cost, timeoutMs, signal) {
+    if (this.#leaseTimer === undefined) return acquireAlone(this, key, { cost, timeoutMs, signal });
+    const decision = this.#acquireLeased(key, cost);
+    const renewal = this.#leaseTimer.look();
+    const acquired = await (decision ?? acquireAlone(this, key, { cost, timeoutMs, signal }));
+    await renewal;
+    return acquired;
+  }
+
+  // The decision of a slice that has the tokens now; undefined if it has not.
+  #acquireLeased(key, cost) {
+    const keys = this.#encode(key);
+    requireMemory();
+    let decision;
+    let isAnswered = false;
+    const read = (answer) => {
+      decision = this.#read(statusOf(answer), answer);
+    };
+    const id = this.#transport.enter({ read, resolve() {}, reject() {} }, (call) => {
+      isAnswered = this.#engine.acquire_leased(...keys, this.#pass(cost), call);
+    });
+    if (isAnswered) this.#transport.takeAnswers();
+    else this.#transport.forget(id);
+    return decision;
   }
 
   #decide(start) {

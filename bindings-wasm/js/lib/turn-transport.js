@@ -37,19 +37,33 @@ export class TurnTransport {
   /** Promises what `read` makes of the answer to the call that `start` makes under an id. */
   call(start, read, timeoutMs) {
     return new Promise((resolve, reject) => {
-      const id = (this.#lastId + 1) >>> 0;
-      this.#lastId = id;
-      this.#callers.set(id, { read, resolve, reject });
-      try {
-        start(id);
-      } catch (error) {
-        this.#callers.delete(id);
-        throw error;
-      }
+      const id = this.enter({ read, resolve, reject }, start);
       this.#settle();
       if (this.#callers.has(id)) this.#turn.ids.push(id);
       this.#schedule(timeoutMs);
     });
+  }
+
+  /**
+   * Registers a caller, who gets the answer to the call that `start` makes under an id. Returns the id. It is to be
+   * followed by `takeAnswers` or `forget` in the same turn.
+   */
+  enter(caller, start) {
+    const id = (this.#lastId + 1) >>> 0;
+    this.#lastId = id;
+    this.#callers.set(id, caller);
+    try {
+      start(id);
+    } catch (error) {
+      this.#callers.delete(id);
+      throw error;
+    }
+    return id;
+  }
+
+  /** Forgets a caller that will get no answer. */
+  forget(id) {
+    this.#callers.delete(id);
   }
 
   /** Hands over the answers that have come. */

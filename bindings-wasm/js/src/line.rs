@@ -64,6 +64,12 @@ impl Lines {
         self.place_of(keys).ok().map(|place| self.by_keys[place])
     }
 
+    /// Whether somebody waits for these keys.
+    pub(crate) fn has_waiters(&self, keys: &RedisKeys) -> bool {
+        let line = self.find(keys).and_then(|number| self.lines.get(number as usize)?.as_ref());
+        line.is_some_and(|line| line.line.has_waiters())
+    }
+
     /// All lines.
     pub(crate) fn all(&self) -> Vec<LineNumber> {
         self.by_keys.clone()

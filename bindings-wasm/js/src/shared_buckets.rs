@@ -4,7 +4,7 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use tidegate_core::{
-    AnyLimit, BreakerState, BucketTiers, Fixed, Limit, Operation, Outcome, Source, admit,
+    AnyLimit, BreakerState, BucketTiers, Cost, Fixed, Limit, Operation, Outcome, Source, admit,
 };
 use tidegate_protocol::{
     Error, Host as _, Keys, LeaseOptions, LeasePlan, LineOptions, OnStoreError, RedisKeys,
@@ -322,20 +322,22 @@ impl SharedBuckets {
         }
         match (&self.lines, in_redis) {
             (Some(lines), Ok(in_redis)) => {
-                let leases = self.leases.as_ref().filter(|_| lengths.len() == 1);
-                let spent = leases
-                    .filter(|_| !lines.has_line(&in_redis))
-                    .zip(cost.uniform())
-                    .and_then(|(leases, tokens)| leases.spend(keys, tokens));
-                match spent {
-                    Some(decision) => self.answers.put(id, Ok(Outcome::Decision(decision))),
-                    None => return lines.arrive(in_redis, cost, max_wait, id),
+                let has_waiters = lines.has_waiters(&in_redis);
+                if has_waiters || !self.acquire_from_slice(keys, lengths, &cost, id) {
+                    return lines.arrive(in_redis, cost, max_wait, id);
                 }
             }
             (_, Err(error)) => self.answers.put(id, Err(error)),
             (None, _) => self.answers.put(id, Err(not_open())),
         }
         FAILED
+    }
+
+    /// What [`arrive`](Self::arrive) does first, for a runtime in which callers share no line: a
+    /// leased slice gives `cost` tokens if it can, and answers. Returns whether it has; if not, the
+    /// call `id` gets no answer.
+    pub fn acquire_leased(&self, keys: &[u8], lengths: &[u32], cost: f64, id: u32) -> bool {
+        self.acquire_from_slice(keys, lengths, &self.costs.cost(cost), id)
     }
 
     /// The caller of the call `id`, in this line, does not wait any more.
@@ -414,6 +416,12 @@ impl SharedBuckets {
         let plan = LeasePlan::new(Arc::clone(&self.limits), terms, self.prefix.clone());
         // The keeper needs no wake-up, because JavaScript calls `renew_in` after each check.
         Ok(Some(LeaseKeeper::new(store.clone(), plan, JavaScript::now, || ())))
+    }
+
+    fn acquire_from_slice(&self, keys: &[u8], lengths: &[u32], cost: &Cost, id: u32) -> bool {
+        let leases = self.leases.as_ref().filter(|_| lengths.len() == 1).zip(cost.uniform());
+        let decision = leases.and_then(|(leases, tokens)| leases.acquire(keys, tokens));
+        decision.map(|decision| self.answers.put(id, Ok(Outcome::Decision(decision)))).is_some()
     }
 
     fn run(&self, keys: &[u8], lengths: &[u32], operation: Operation, id: u32) {

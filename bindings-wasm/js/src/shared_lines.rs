@@ -91,8 +91,8 @@ impl SharedLines {
         self.lines().is_empty()
     }
 
-    pub(crate) fn has_line(&self, keys: &RedisKeys) -> bool {
-        self.lines().find(keys).is_some()
+    pub(crate) fn has_waiters(&self, keys: &RedisKeys) -> bool {
+        self.lines().has_waiters(keys)
     }
 
     /// A caller joins the line of the keys. The call `id` will be answered.

@@ -91,6 +91,14 @@ beginRequest();
 const deadline = Date.now() + 20_000;
 while ((await limiter.check('key')).source !== 'lease' && Date.now() < deadline) await new Promise((resolve) => setTimeout(resolve, 1));
 console.log((await limiter.check('key')).source);
+let acquired = await limiter.acquire('waited');
+while (acquired.source !== 'lease' && Date.now() < deadline) {
+  await new Promise((resolve) => setTimeout(resolve, 1));
+  acquired = await limiter.acquire('waited');
+}
+console.log(acquired.source);
+const together = await Promise.all(Array.from({ length: 500 }, () => limiter.acquire('waited')));
+console.log(together.every(({ allowed }) => allowed), together.some(({ source }) => source === 'redis'));
 limiter.close();
 `;
 
@@ -124,7 +132,7 @@ test('a shared bucket is leased there', async () => {
   const forwarder = spawn(process.execPath, [FORWARDER, String(redis.port), 'secret'], { stdio: ['pipe', 'pipe', 'inherit'] });
   try {
     const [port] = await once(forwarder.stdout, 'data');
-    assert.equal(runAtTheEdge(LEASED, { URL: `http://127.0.0.1:${String(port).trim()}` }), 'lease\n');
+    assert.equal(runAtTheEdge(LEASED, { URL: `http://127.0.0.1:${String(port).trim()}` }), 'lease\nlease\ntrue true\n');
   } finally {
     forwarder.kill();
     await redis.remove();

@@ -19,6 +19,9 @@ impl Limiter {
     /// in a line: first come, first served. If the tokens would come later than `timeout`, that is
     /// an error at once, and nothing is charged.
     ///
+    /// With [leases](crate::LimiterBuilder::lease), a slice that has the tokens now gives them,
+    /// unless others wait for the key.
+    ///
     /// A slot is reserved in the bucket when a caller joins the line, and nobody polls. Who leaves
     /// the line, by a dropped future of [`acquire_async`](Self::acquire_async), lets those behind
     /// move up. So do tokens that come back by [`settle`](Self::settle), [`credit`](Self::credit) or
@@ -139,8 +142,8 @@ impl Limiter {
                 Some(self.check(keys, cost)?)
             }
             Buckets::WithoutUnlimited(_) if !self.is_remote() => Some(self.check(keys, cost)?),
-            Buckets::WithoutUnlimited(_) => None,
-            Buckets::Redis(_) => self.decide_leased(keys, cost),
+            Buckets::WithoutUnlimited(rest) => rest.acquire_leased(keys, cost),
+            Buckets::Redis(_) => self.acquire_leased(keys, cost),
         };
         Ok(decision.filter(|decision| decision.allowed))
     }

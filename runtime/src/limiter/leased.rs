@@ -25,6 +25,13 @@ impl Limiter {
         self.spend_leased(key.as_bytes(), cost.uniform()?)
     }
 
+    /// The decision of an `acquire` whose tokens a lease of this process has now; `None` if the
+    /// caller must join the line.
+    pub(super) fn acquire_leased(&self, keys: Keys<'_>, cost: Cost) -> Option<Decision> {
+        let key = self.leased_key(keys)?;
+        self.0.leases.as_ref()?.acquire(key.as_bytes(), cost.uniform()?)
+    }
+
     /// The decision that [`decide_leased`](Self::decide_leased) would take; nothing is spent.
     pub(super) fn peek_leased(&self, keys: Keys<'_>, cost: Cost) -> Option<Decision> {
         let key = self.leased_key(keys)?;

@@ -26,6 +26,13 @@ impl WithoutUnlimited {
         &self.limiter
     }
 
+    /// [`Limiter::acquire_leased`] of the other limits.
+    pub(super) fn acquire_leased(&self, keys: Keys<'_>, cost: Cost) -> Option<Decision> {
+        let cost = self.tiers.pick_cost(&cost);
+        let decision = self.with_keys(keys, |keys| self.limiter.acquire_leased(keys, cost));
+        decision.map(|decision| place(self.tiers, decision))
+    }
+
     /// [`Limiter::dispatch`] of the other limits. The lines are those of the limiter of all.
     pub(super) fn dispatch(&self, keys: Keys<'_>, operation: Operation, done: Done<Outcome>) {
         let (limiter, done) = (&self.limiter, self.placing(&operation, done));

@@ -188,6 +188,34 @@ fn a_peek_asks_the_slice_and_leaves_it_whole() {
     assert!(limiter.peek(&[b"k".as_slice(), b"k"], 1).is_err());
 }
 
+/// An acquire is paid by the slice while that has tokens, and then waits for those of the bucket.
+#[test]
+fn an_acquire_spends_the_slice_first_and_is_never_refused_by_it() {
+    let server = RedisServer::start();
+    let build = |limits: &[&str]| {
+        let builder = limits.iter().fold(Limiter::builder(), |builder, limit| builder.limit(limit));
+        let builder = builder.store_url(&server.url()).store_timeout(Duration::from_secs(5));
+        builder.lease(LeaseOptions::new(TTL)).build().expect("a limiter")
+    };
+    for (key, limits) in [("k", &["1000/s"][..]), ("mixed", &["unlimited", "1000/s"])] {
+        let limiter = build(limits);
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let deadline = Instant::now() + DEADLINE;
+        let mut sources = [0, 0];
+        // So many at once are more than the slice spends at once.
+        while sources.contains(&0) {
+            assert!(Instant::now() < deadline, "paid by slice and bucket: {sources:?}");
+            let calls: Vec<_> = (0..100).map(|_| limiter.acquire_async(key, 1, None)).collect();
+            for call in calls {
+                let decision = runtime.block_on(call).expect("tokens");
+                assert!(decision.allowed, "{decision:?}");
+                assert_eq!(usize::from(decision.tier), limits.len() - 1);
+                sources[usize::from(decision.source == Source::Redis)] += 1;
+            }
+        }
+    }
+}
+
 #[test]
 fn many_checks_are_taken_from_the_slice_too() {
     let server = RedisServer::start();

@@ -101,6 +101,13 @@ impl<H: Host> LeaseKeeper<H> {
         self.plan.decision(spent)
     }
 
+    /// [`spend`](Self::spend) for a caller that waits for its tokens: `None` also where the slice
+    /// refuses, because the caller then joins the line of the bucket. A host calls this only while
+    /// nobody waits for the key.
+    pub fn acquire(&self, key: &[u8], cost: u64) -> Option<Decision> {
+        self.spend(key, cost).filter(|decision| decision.allowed)
+    }
+
     /// What [`spend`](Self::spend) would answer. Nothing is spent, and the key does not become one
     /// that is asked for.
     pub fn peek(&self, key: &[u8], cost: u64) -> Option<Decision> {
