@@ -57,6 +57,6 @@ fn next(log: &Mutex<Log>) -> Option<StoreChange> {
 
 fn write(py: Python<'_>, change: &StoreChange) -> PyResult<()> {
     let logger = py.import("logging")?.call_method1("getLogger", ("tidegate",))?;
-    let level = if change.error.is_some() { "warning" } else { "info" };
+    let level = if change.is_warning() { "warning" } else { "info" };
     logger.call_method1(level, ("%s", change.to_string())).map(drop)
 }

@@ -59,5 +59,6 @@ pub use tidegate_core::{
 use tidegate_protocol::lock;
 #[doc(inline)]
 pub use tidegate_protocol::{
-    Cause, Error, Keys, LeaseOptions, OnStoreError, StoreChange, StoreFailure, StoreHealth, Waiting,
+    Cause, Error, Keys, LeaseOptions, OnStoreError, StoreChange, StoreFailure, StoreHealth,
+    StoreNotice, Waiting,
 };

@@ -66,6 +66,13 @@ impl StoreUse {
         self.store.native.as_ref()?.longest_wait()
     }
 
+    /// See [`RedisStore::look_at_eviction`]. A client of the program's own is not asked.
+    pub(crate) fn look_at_eviction(&self) {
+        if let Some(native) = &self.store.native {
+            native.look_at_eviction();
+        }
+    }
+
     /// Whether it is a client of the program's own.
     pub(crate) fn is_client(&self) -> bool {
         self.store.native.is_none()

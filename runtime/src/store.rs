@@ -30,7 +30,8 @@ pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_millis(50);
 /// Limiters with one `Store` share its connection, its circuit breaker and what is known of refused
 /// keys. So do limiters on the same URL with the same timeout: the first one opens the store, and
 /// the last one closes it.
-/// Options: `?protocol=resp3`, `db=1`, for TLS `ca=/path`, `cert=/path` and `key=/path` (PEM),
+/// Options: `?protocol=resp3`, `db=1`, for TLS `ca=/path`, `cert=/path` and `key=/path` (PEM) and
+/// `verify=none` (the certificate is not checked),
 /// for a cluster or sentinels `tls=true`, for sentinels `sentinel_username=` and
 /// `sentinel_password=`, for a socket `user=` and `pass=`, and `password_file=/path` instead of a
 /// password, which is read again for each connection.
@@ -131,8 +132,8 @@ impl Store {
         Ok(Self(Backend::Redis(Arc::new(SharedStore::new(guarded, None, Arc::default())))))
     }
 
-    /// Calls `hook` when a Redis begins to be left alone because it keeps failing, and when it is asked
-    /// again: once for each such change of a store, or in a cluster of a node, and never for each call.
+    /// Calls `hook` when a Redis is opened with `verify=none`, when one begins to be left alone because it
+    /// keeps failing, and when it is asked again: once for each such change of a store, or in a cluster of a node, and never for each call.
     /// Without it a store can fail unnoticed if the policy answers instead
     /// ([`OnStoreError`](crate::OnStoreError)). There is one hook for the process, because limiters
     /// share their stores; the last one that was set counts.
@@ -142,9 +143,9 @@ impl Store {
     /// limiter.
     ///
     /// ```
-    /// tidegate::Store::on_change(|change| match &change.error {
-    ///     Some(_) => eprintln!("warning: {change}"),
-    ///     None => eprintln!("info: {change}"),
+    /// tidegate::Store::on_change(|change| match change.is_warning() {
+    ///     true => eprintln!("warning: {change}"),
+    ///     false => eprintln!("info: {change}"),
     /// });
     /// ```
     pub fn on_change(hook: impl Fn(&StoreChange) + Send + Sync + 'static) {
@@ -209,6 +210,7 @@ mod tests {
             ("redis://127.0.0.1", "redis://127.0.0.1:6379/0"),
             ("valkey://:secret@db:6380/2", "redis://db:6380/2"),
             ("rediss://user:s3%2Fcr%40secret@[::1]:6380?db=3", "rediss://[::1]:6380/3"),
+            ("rediss://:secret@db?verify=none", "rediss://db:6379/0?verify=none"),
             ("redis+unix:///run/redis.sock?user=u&pass=secret", "redis+unix:///run/redis.sock/0"),
             ("redis+cluster://:secret@a,b:7001?tls=true", "rediss+cluster://a:6379,b:7001"),
             (

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use futures_util::stream::{Stream, unfold};
-use tidegate::Limiter;
+use tidegate::{Limiter, Store};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -49,6 +49,12 @@ pub(crate) fn run(options: &ServeOptions) -> Result<(), Failure> {
 }
 
 async fn serve(options: &ServeOptions) -> Result<(), Failure> {
+    Store::on_change(|change| {
+        // What else there is about a store is logged with the requests that it concerns.
+        if change.notice.is_some() {
+            warn!("{change}");
+        }
+    });
     let store_options = StoreOptions::open(options).map_err(Failure::Configuration)?;
     let rules = read_rules(options, &store_options).map_err(Failure::Configuration)?;
     let rule_count = rules.len();
@@ -104,6 +110,9 @@ async fn serve(options: &ServeOptions) -> Result<(), Failure> {
         rules = rule_count,
         "listening"
     );
+    // A ping finds settings of the store that are worth a warning. The service starts without it.
+    let first_ping = store.ping();
+    tokio::spawn(async move { drop(first_ping.await) });
 
     let name = loop {
         tokio::select! {

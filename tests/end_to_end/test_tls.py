@@ -24,6 +24,19 @@ except tidegate.StoreError as error:
 """
 
 
+OPEN_THREE = """
+import logging, sys, threading, tidegate
+logged = threading.Event()
+class Print(logging.Handler):
+    def emit(self, record):
+        print(record.levelname, record.getMessage())
+        logged.set()
+logging.getLogger("tidegate").addHandler(Print())
+limiters = [tidegate.Limiter("5/s", store=sys.argv[1]) for _ in range(3)]
+assert logged.wait(60)
+"""
+
+
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("certificates")
@@ -42,6 +55,15 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "-subj", "/CN=a client", "-keyout", "client.key", "-out", "client.csr")
     openssl("x509", "-req", "-in", "client.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-days", "2",
             "-CAcreateserial", "-extfile", "san", "-out", "client.pem")
+    # The certificates that servers make for themselves, as authorities: one with the name of the
+    # host, one with another name, and one that is no longer valid.
+    for name, subject, made in (
+        ("own", "localhost", "now"), ("renamed", "elsewhere", "now"), ("expired", "localhost", "2020-01-01"),
+    ):
+        words = ("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
+                 "-nodes", "-days", "2", "-subj", f"/CN={subject}", "-addext", f"subjectAltName=DNS:{subject}",
+                 "-keyout", f"{name}.key", "-out", f"{name}.pem")
+        subprocess.run(["faketime", made, *words], cwd=folder, check=True, capture_output=True)
     return folder
 
 
@@ -58,11 +80,13 @@ def port_for_certified_clients(certificates: Path) -> Iterator[int]:
 
 
 @contextmanager
-def server(certificates: Path, client_certificates: bool) -> Iterator[tuple[int, int]]:
+def server(
+    certificates: Path, client_certificates: bool, name: str = "server"
+) -> Iterator[tuple[int, int]]:
     plain, tls = free_port(), free_port()
     server = subprocess.Popen(
         ["redis-server", "--port", str(plain), "--tls-port", str(tls), "--bind", "127.0.0.1",
-         "--tls-cert-file", "server.pem", "--tls-key-file", "server.key", "--tls-ca-cert-file", "ca.pem",
+         "--tls-cert-file", f"{name}.pem", "--tls-key-file", f"{name}.key", "--tls-ca-cert-file", "ca.pem",
          "--tls-auth-clients", "yes" if client_certificates else "no", "--save", "", "--appendonly", "no"],
         cwd=certificates, stdout=subprocess.DEVNULL,
     )
@@ -117,3 +141,32 @@ def test_anything_else_is_a_store_error(
 ) -> None:
     answer = check(f"{scheme}://{host}:{ports[port]}", certificates / "ca.pem" if trusted else None)
     assert answer.startswith(("store_error", "store_timeout")), answer
+
+
+@pytest.mark.parametrize("name", ["own", "renamed"])
+def test_a_server_may_be_trusted_by_its_own_certificate(certificates: Path, name: str) -> None:
+    authority = {each: quote(str(certificates / f"{each}.pem")) for each in ("own", "renamed", "ca")}
+    with server(certificates, client_certificates=False, name=name) as (_, port):
+        assert check(f"rediss://localhost:{port}?ca={authority[name]}") == "redis 4"
+        for other in set(authority) - {name}:
+            answer = check(f"rediss://localhost:{port}?ca={authority[other]}")
+            assert answer.startswith("store_error"), (other, answer)
+
+
+def test_a_server_s_own_certificate_must_still_be_valid(certificates: Path) -> None:
+    with server(certificates, client_certificates=False, name="expired") as (_, port):
+        answer = check(f"rediss://localhost:{port}?ca={quote(str(certificates / 'expired.pem'))}")
+        assert answer.startswith("store_error") and "xpired" in answer, answer
+
+
+@pytest.mark.parametrize("name", ["own", "renamed", "expired", "server"])
+def test_nothing_is_checked_with_verify_none(certificates: Path, name: str) -> None:
+    with server(certificates, client_certificates=False, name=name) as (_, port):
+        url = f"rediss://localhost:{port}"
+        assert check(f"{url}?verify=full").startswith("store_error")
+        assert check(f"{url}?verify=none") == "redis 4"
+        # The choice is in the log, once for all limiters.
+        command = [sys.executable, "-c", OPEN_THREE, f"{url}?verify=none"]
+        log = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        expected = f"{url}/0?verify=none was opened with verify=none: its certificate is not checked"
+        assert log.splitlines() == [f"WARNING {expected}"], log

@@ -38,7 +38,9 @@ pub use call::{Call, Learned, Refusal};
 pub use client_store::ClientStore;
 pub use deny_cache::DenyCache;
 pub use error::{Cause, Error, StoreFailure};
-pub use fallback::{Ask, Guarded, GuardedStore, OnStoreError, StoreChange, StoreHealth};
+pub use fallback::{
+    Ask, Guarded, GuardedStore, OnStoreError, StoreChange, StoreHealth, StoreNotice,
+};
 pub use keys::{Keys, OwnedKeys, RedisKeys, check_prefix, hash_tag};
 pub use lease::{LeaseCall, LeaseKeeper, LeaseOptions, LeasePlan};
 pub use line::{Action, Asked, Cancelled, LOOK_INTERVAL, Line, LineOptions, Waiting};

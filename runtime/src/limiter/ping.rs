@@ -1,5 +1,7 @@
 //! `ping`: whether the store serves a limiter, for readiness probes.
 
+use std::sync::Arc;
+
 use tokio::sync::oneshot;
 
 use super::{Buckets, Limiter};
@@ -16,6 +18,9 @@ impl Limiter {
     /// policy. The store runs a script that reads and writes nothing, so that a server that refuses the
     /// limiter's own calls does not pass. The circuit breaker has no part in it: the store is asked
     /// while that is open, too. In a cluster one node is asked. In memory the answer is there at once.
+    ///
+    /// The first time a Redis answers a ping, its eviction policy is looked at, and
+    /// [`Store::on_change`](crate::Store::on_change) is told of one that can evict buckets that owe.
     ///
     /// Each call is a round trip. A probe that anyone can call should keep the answer for a moment.
     ///
@@ -55,6 +60,15 @@ impl Limiter {
                 done(Ok(()));
             }
             Buckets::Redis(redis) => {
+                let store = Arc::clone(&redis.store);
+                let done = move |answer: Result<(), Error>| {
+                    if answer.is_ok() {
+                        store.look_at_eviction();
+                    }
+                    // When the caller hears of the answer, nothing here keeps the store open.
+                    drop(store);
+                    done(answer);
+                };
                 redis.guarded.ping(Keys::One(PING_KEY).in_redis(&self.0.prefix), done);
             }
             Buckets::WithoutUnlimited(rest) => {

@@ -2,11 +2,13 @@
 //! its limits, a script takes the engine's step there by the server's clock, and the caller
 //! replays the step from the state that the script found.
 
+mod eviction;
 mod link;
 mod open_stores;
 mod reply;
 mod slot_queue;
 
+use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
 use std::sync::Arc;
 
@@ -47,6 +49,8 @@ struct Live {
     link: Link,
     queues: SlotQueues,
     server: Arc<ServerState>,
+    /// Whether the server's eviction policy was asked for.
+    is_looked_at: AtomicBool,
 }
 
 impl RedisStore {
@@ -94,15 +98,28 @@ impl RedisStore {
         let pinged = live.io.spawn(tokio::time::timeout(self.timeout, pinging)).await;
         match pinged {
             Ok(Ok(Err(Error::StoreTimeout { .. })) | Err(_)) => Err(Error::timeout(self.timeout)),
-            Ok(Ok(answer)) => answer,
+            Ok(Ok(answer)) => {
+                if answer.is_ok() {
+                    self.look_at_eviction();
+                }
+                answer
+            }
             Err(_) => Err(Error::Store("the I/O thread is gone".into())),
+        }
+    }
+
+    /// Asks the server, once in a process, whether it evicts buckets, and tells the program if so.
+    pub(crate) fn look_at_eviction(&self) {
+        if let Some(live) = self.live.get()
+            && !live.is_looked_at.swap(true, Ordering::Relaxed)
+        {
+            live.io.spawn(eviction::look(live.link.clone(), self.name()));
         }
     }
 
     fn live(&self) -> Result<&Live, Error> {
         self.live.get_or_try_init(|| {
-            let link = Link::new(&self.address, self.timeout)
-                .map_err(|error| Failure::from(error).into_store_error())?;
+            let link = Link::new(&self.address, self.timeout);
             let server = Arc::<ServerState>::default();
             let io = match &self.runtime {
                 Some(given) if given.process == NativeHost::process() => given.handle.clone(),
@@ -110,7 +127,8 @@ impl RedisStore {
             };
             let queues =
                 SlotQueues::new(io.clone(), link.clone(), self.timeout, Arc::clone(&server));
-            Ok(Live { address: Arc::clone(&self.address), io, link, queues, server })
+            let (address, is_looked_at) = (Arc::clone(&self.address), AtomicBool::new(false));
+            Ok(Live { address, io, link, queues, server, is_looked_at })
         })
     }
 }

@@ -5,11 +5,12 @@ use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
 use arc_swap::ArcSwapOption;
+use tidegate_protocol::{Host as _, StoreChange, StoreNotice};
 use tokio::runtime::{Handle, Id};
 
 use super::RedisStore;
 use crate::Error;
-use crate::host::GuardedStore;
+use crate::host::{GuardedStore, NativeHost};
 use crate::shared_store::SharedStore;
 
 /// Not behind a lock, so that a forked child can use what it inherits: its new limiters share the
@@ -38,6 +39,7 @@ pub(crate) fn open(
         return Ok(open);
     }
     let native = Arc::new(RedisStore::open(url, timeout, runtime)?);
+    let unverified = native.address().accepts_anybody();
     let guarded = GuardedStore::new(Arc::clone(&native) as _, timeout);
     // Stores that differ in the timeout are the same Redis.
     let stores = OPEN.load_full();
@@ -56,5 +58,8 @@ pub(crate) fn open(
         stores.insert(wanted.clone(), Arc::downgrade(&open));
         Some(Arc::new(stores))
     });
+    if unverified && Arc::ptr_eq(&open, &new) {
+        NativeHost::store_changed(StoreChange::noticed(open.to_string(), StoreNotice::Unverified));
+    }
     Ok(open)
 }

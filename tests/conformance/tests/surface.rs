@@ -161,12 +161,17 @@ const RUST_ONLY: &[(&str, &str, &[&str])] = &[
         "limiters on one URL share a store in other languages",
         &["on_change", "open", "open_on", "ping"],
     ),
-    ("StoreChange", "a line of the log in other languages", &["error", "lasted", "store"]),
+    (
+        "StoreChange",
+        "a line of the log in other languages",
+        &["error", "is_warning", "lasted", "notice", "store"],
+    ),
     (
         "StoreFailure",
         "the message and the cause of StoreError in other languages",
         &["cause", "message", "new"],
     ),
+    ("StoreNotice", "a line of the log in other languages", &[]),
     (
         "StoredKey",
         "the form in which a store keeps a key, for hosts that store buckets themselves",

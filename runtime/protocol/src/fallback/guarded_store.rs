@@ -103,7 +103,12 @@ impl<H: Host> GuardedStore<H> {
     #[cold]
     fn tell(&self, breaker: &StoreBreaker, error: Option<Error>, lasted: u64) {
         let store = breaker.node().map_or_else(|| self.store.name(), str::to_owned);
-        H::store_changed(StoreChange { store, error, lasted: Duration::from_nanos(lasted) });
+        H::store_changed(StoreChange {
+            store,
+            error,
+            lasted: Duration::from_nanos(lasted),
+            notice: None,
+        });
     }
 
     /// The health of the store: the worst state of its breakers, and since when there is no worse.

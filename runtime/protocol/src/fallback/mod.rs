@@ -23,7 +23,7 @@ use crate::work::{Addressed, Work};
 pub use guarded_store::GuardedStore;
 pub(crate) use guarded_store::LeaseAttempt;
 use guarded_store::NodeBreaker;
-pub use health::{StoreChange, StoreHealth};
+pub use health::{StoreChange, StoreHealth, StoreNotice};
 pub use policy::OnStoreError;
 use share::LocalShare;
 

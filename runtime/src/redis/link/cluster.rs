@@ -3,7 +3,7 @@
 use core::time::Duration;
 use std::sync::Arc;
 
-use ::redis::{Cmd, ErrorKind, RedisError, RedisResult, ServerErrorKind};
+use ::redis::{Cmd, ErrorKind, RedisError, ServerErrorKind};
 use arc_swap::ArcSwap;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tidegate_protocol::StoreBreaker;
@@ -52,20 +52,19 @@ enum Detour {
 }
 
 impl Cluster {
-    pub(super) fn new(seeds: &[Place], access: Access, timeout: Duration) -> RedisResult<Self> {
+    pub(super) fn new(seeds: &[Place], access: Access, timeout: Duration) -> Self {
         let seed = |place: &Place| {
-            let server = Server::new(access.login(place)?, timeout);
-            Ok(Node::new(place, server, timeout))
+            let server = Server::new(access.login(place), timeout);
+            Node::new(place, server, timeout)
         };
-        let seeds = seeds.iter().map(seed).collect::<RedisResult<_>>()?;
-        Ok(Self(Arc::new(Inner {
-            seeds,
+        Self(Arc::new(Inner {
+            seeds: seeds.iter().map(seed).collect(),
             access,
             timeout,
             topology: ArcSwap::from_pointee(Topology::empty(timeout)),
             changing: Mutex::new(()),
             refreshes: SingleFlight::new(),
-        })))
+        }))
     }
 
     /// Sends commands, all of the same slot, to the node that serves it, and follows the slot when it
@@ -125,7 +124,7 @@ impl Cluster {
         for detour in pending.errors().filter_map(|error| detour(error, from)) {
             match detour {
                 Detour::Moved(place) => self.moved(slot, &place),
-                Detour::Ask(place) => importing = self.node(&place).ok(),
+                Detour::Ask(place) => importing = Some(self.node(&place)),
                 Detour::Later => later = true,
             }
         }
@@ -177,27 +176,25 @@ impl Cluster {
     }
 
     /// The node at a place, known or new. Failures from before it got slots no longer count.
-    fn node(&self, place: &Place) -> RedisResult<Node> {
+    fn node(&self, place: &Place) -> Node {
         if let Some(owner) = self.0.topology.load().at(place) {
-            return Ok(owner.clone());
+            return owner.clone();
         }
         let seed = self.0.seeds.iter().find(|seed| seed.place == *place);
         let server = match seed {
             Some(seed) => seed.server.clone(),
-            None => Server::new(self.0.access.login(place)?, self.0.timeout),
+            None => Server::new(self.0.access.login(place), self.0.timeout),
         };
-        Ok(Node::new(place, server, self.0.timeout))
+        Node::new(place, server, self.0.timeout)
     }
 
     /// Records where the slot is, as its former owner says. Other slots may have moved too.
     fn moved(&self, slot: u16, place: &Place) {
         {
             let _changing = self.0.changing.lock();
-            if let Ok(node) = self.node(place) {
-                let mut topology = Topology::clone(&self.0.topology.load());
-                topology.assign(slot..=slot, node);
-                self.0.topology.store(Arc::new(topology));
-            }
+            let mut topology = Topology::clone(&self.0.topology.load());
+            topology.assign(slot..=slot, self.node(place));
+            self.0.topology.store(Arc::new(topology));
         }
         self.refresh();
     }
@@ -246,7 +243,7 @@ impl Cluster {
         let _changing = self.0.changing.lock();
         let mut topology = Topology::empty(self.0.timeout);
         for range in ranges {
-            topology.assign(range.slots(), self.node(range.master())?);
+            topology.assign(range.slots(), self.node(range.master()));
         }
         self.0.topology.store(Arc::new(topology));
         Ok(())

@@ -15,8 +15,6 @@ use std::net::ToSocketAddrs as _;
 use std::sync::Arc;
 use std::thread;
 
-use ::redis::io::AsyncDNSResolver;
-use ::redis::{ConnectionAddr, RedisFuture, RedisResult};
 use tidegate_protocol::PerProcess;
 use tidegate_protocol::lock::Mutex;
 use tokio::sync::watch;
@@ -70,36 +68,15 @@ struct Name {
     found: watch::Sender<Option<Found>>,
 }
 
-/// Addresses that have been looked up, for all attempts to connect.
-pub(super) struct Addresses(Vec<SocketAddr>);
-
-impl AsyncDNSResolver for Addresses {
-    fn resolve<'a, 'b: 'a>(
-        &'a self,
-        _: &'b str,
-        _: u16,
-    ) -> RedisFuture<'a, Box<dyn Iterator<Item = SocketAddr> + Send + 'a>> {
-        let addresses: Box<dyn Iterator<Item = SocketAddr> + Send> =
-            Box::new(self.0.iter().copied());
-        Box::pin(core::future::ready(Ok(addresses)))
-    }
-}
-
-impl Addresses {
-    /// The addresses of a server, as soon as they are known. A socket of the file system has none.
-    pub(super) async fn of(server: &ConnectionAddr) -> RedisResult<Self> {
-        let (ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. }) = server
-        else {
-            return Ok(Self(Vec::new()));
-        };
-        let addresses = match literal(host) {
-            Some(addresses) => addresses,
-            None => LOOKUPS.get_or_init(|| Lookups::new(ask_the_system)).find(host).await?,
-        };
-        let mut addresses = addresses.to_vec();
-        addresses.iter_mut().for_each(|address| address.set_port(*port));
-        Ok(Self(addresses))
-    }
+/// The addresses of a server, as soon as they are known.
+pub(super) async fn addresses(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    let found = match literal(host) {
+        Some(found) => found,
+        None => LOOKUPS.get_or_init(|| Lookups::new(ask_the_system)).find(host).await?,
+    };
+    let mut addresses = found.to_vec();
+    addresses.iter_mut().for_each(|address| address.set_port(port));
+    Ok(addresses)
 }
 
 /// The addresses of a name that needs no looking up: an address itself, and the name that always

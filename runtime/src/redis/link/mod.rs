@@ -1,16 +1,18 @@
 //! How commands reach the server that keeps the buckets: one server, the master of a
 //! Sentinel group, or the nodes of a cluster.
 //!
-//! Connections are made by the `redis` crate; its cluster client, sentinel client and connection
+//! The `redis` crate speaks over the connections, which are opened here so that TLS can trust a server by
+//! its own certificate and an answer has a bound. Its cluster client, sentinel client and connection
 //! manager are not used, for four reasons. Commands of one slot have to be carried out in the order
 //! in which they were sent. A command that was surely not carried out is sent again here, while one
 //! that may have been is not: only the protocol's `Pipeline` knows which call may be repeated. The
-//! crate's cluster client repeats both. A connection on which nothing is answered has to be noticed and replaced long before the
-//! system gives it up. And commands must go on while the topology is asked for again, for which the
+//! crate's cluster client repeats both. A connection on which nothing is answered has to be noticed and
+//! replaced long before the system gives it up. And commands must go on while the topology is asked for again, for which the
 //! crate's cluster client makes all of them wait. See `docs/redis.md`, "When Redis fails".
 
 mod address;
 mod cluster;
+mod connection;
 mod failure;
 mod lookup;
 mod options;
@@ -18,12 +20,13 @@ mod pending;
 mod sentinel;
 mod server;
 mod single_flight;
+mod tls;
 mod topology;
 
 use core::time::Duration;
 use std::sync::Arc;
 
-use ::redis::{Cmd, RedisResult};
+use ::redis::Cmd;
 use tidegate_protocol::StoreBreaker;
 use tokio::time::Instant;
 
@@ -54,17 +57,17 @@ enum Route {
 
 impl Link {
     /// The way to `address`, over which calls take `timeout` at most.
-    pub(crate) fn new(address: &Address, timeout: Duration) -> RedisResult<Self> {
+    pub(crate) fn new(address: &Address, timeout: Duration) -> Self {
         let access = address.access.clone();
         let route = match &address.servers {
-            Servers::One(place) => Route::Server(Server::new(access.login(place)?, timeout)),
-            Servers::Cluster(seeds) => Route::Cluster(Cluster::new(seeds, access, timeout)?),
+            Servers::One(place) => Route::Server(Server::new(access.login(place), timeout)),
+            Servers::Cluster(seeds) => Route::Cluster(Cluster::new(seeds, access, timeout)),
             Servers::Sentinels { sentinels, master, access: theirs } => {
                 let master = master.clone();
-                Route::Sentinel(Sentinel::new(sentinels, theirs, master, access, timeout)?)
+                Route::Sentinel(Sentinel::new(sentinels, theirs, master, access, timeout))
             }
         };
-        Ok(Self { route, timeout })
+        Self { route, timeout }
     }
 
     /// Sends the commands pipelined, in order, and gives an answer to each, within the

@@ -55,6 +55,6 @@ fn shown(name: &str) -> &str {
     }
 }
 
-fn unusable(why: &str) -> Error {
+pub(super) fn unusable(why: &str) -> Error {
     Error::argument("store", format!("its options cannot be used: {why}"))
 }

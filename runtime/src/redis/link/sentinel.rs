@@ -4,9 +4,7 @@ use core::time::Duration;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use ::redis::{
-    Cmd, ErrorKind, FromRedisValue as _, RedisError, RedisResult, ServerErrorKind, Value,
-};
+use ::redis::{Cmd, ErrorKind, FromRedisValue as _, RedisError, ServerErrorKind, Value};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tidegate_protocol::lock::Mutex;
 use tokio::time::{Instant, timeout_at};
@@ -75,16 +73,16 @@ impl Sentinel {
         name: String,
         access: Access,
         timeout: Duration,
-    ) -> RedisResult<Self> {
-        let server = |place| Ok(Server::new(access_to_sentinels.login(place)?, ANSWER_TIMEOUT));
-        Ok(Self(Arc::new(Inner {
-            sentinels: sentinels.iter().map(server).collect::<RedisResult<_>>()?,
+    ) -> Self {
+        let server = |place| Server::new(access_to_sentinels.login(place), ANSWER_TIMEOUT);
+        Self(Arc::new(Inner {
+            sentinels: sentinels.iter().map(server).collect(),
             name,
             access,
             timeout,
             master: Mutex::new(None),
             searches: SingleFlight::new(),
-        })))
+        }))
     }
 
     /// Sends commands to the master. If they were surely not carried out, because the connection could
@@ -228,7 +226,7 @@ impl Sentinel {
         let known = self.0.master.lock().clone().filter(|master| master.told.place == told.place);
         let server = match known {
             Some(master) => master.server,
-            None => Server::new(self.0.access.login(&told.place)?, self.0.timeout),
+            None => Server::new(self.0.access.login(&told.place), self.0.timeout),
         };
         match server.ask_once(&::redis::cmd("ROLE"), Instant::now() + ANSWER_TIMEOUT).await {
             Ok(role) if says_master(&role) => {}

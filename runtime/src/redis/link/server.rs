@@ -8,11 +8,7 @@ use core::time::Duration;
 use std::io;
 use std::sync::Arc;
 
-use ::redis::aio::MultiplexedConnection;
-use ::redis::{
-    AsyncConnectionConfig, Cmd, ErrorKind, Pipeline, RedisError, RedisResult, ServerErrorKind,
-    Value,
-};
+use ::redis::{Cmd, ErrorKind, Pipeline, RedisError, RedisResult, ServerErrorKind, Value};
 use futures_util::future::{Either, select};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tidegate_protocol::lock::Mutex;
@@ -20,9 +16,10 @@ use tokio::sync::{Notify, watch};
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
-use super::address::Login;
+use super::address::{Login, Place};
+use super::connection::Connection;
 use super::failure::{Answer, Failure};
-use super::lookup::Addresses;
+use super::lookup;
 use super::single_flight::between;
 
 /// How long it may take to connect, unless the store timeout is longer. Callers wait for at most the
@@ -39,9 +36,6 @@ const SILENCE: Duration = Duration::from_millis(750);
 
 /// After this long without a command, a silent connection is not replaced, as nobody needs it.
 const ABANDONED: Duration = Duration::from_secs(2);
-
-/// How many commands the channel to the connection's task holds; further ones wait.
-const QUEUE: usize = 1024;
 
 /// A connection that was not used for this long is looked at before it is used: a server with a
 /// `timeout`, or a load balancer, closes idle connections, mostly after seconds.
@@ -95,7 +89,7 @@ pub(super) enum Stale {
 
 /// A connection, or the attempt to make it.
 struct Line {
-    connected: watch::Receiver<Option<RedisResult<MultiplexedConnection>>>,
+    connected: watch::Receiver<Option<RedisResult<Connection>>>,
     /// Since when answers are due and none has come, in milliseconds of the server's epoch; 0 if no
     /// answer is due.
     asking_since: AtomicU64,
@@ -128,7 +122,7 @@ pub(super) struct Sent {
 impl Server {
     pub(super) fn new(login: Login, timeout: Duration) -> Self {
         Self(Arc::new(Inner {
-            name: login.address().to_string().into(),
+            name: login.place().to_string().into(),
             login,
             connect_timeout: timeout.max(CONNECT_TIMEOUT),
             line: Mutex::new(None),
@@ -195,7 +189,7 @@ impl Server {
     async fn ask(
         &self,
         line: &Line,
-        mut connection: MultiplexedConnection,
+        mut connection: Connection,
         commands: &[Cmd],
         asking: bool,
         deadline: Instant,
@@ -205,7 +199,7 @@ impl Server {
         let answering = async {
             if let ([command], false) = (commands, asking) {
                 // Most batches are one command, which needs no copy.
-                return match connection.send_packed_command(command).await {
+                return match connection.ask(command).await {
                     Ok(value) => Ok(vec![answer(value)]),
                     Err(error) if is_of_server(&error) => Ok(vec![Err(error)]),
                     Err(error) => Err(error),
@@ -220,7 +214,7 @@ impl Server {
                 message.add_command(command.clone());
             }
             let count = commands.len() * answer_each;
-            let answers = connection.send_packed_commands(&message, 0, count).await?;
+            let answers = connection.ask_all(&message, count).await?;
             let own = answers.into_iter().skip(answer_each - 1).step_by(answer_each);
             Ok(own.map(answer).collect::<Vec<_>>())
         };
@@ -278,7 +272,7 @@ impl Server {
     async fn open_connection(
         &self,
         deadline: Instant,
-    ) -> Result<(Arc<Line>, MultiplexedConnection), Unconnected> {
+    ) -> Result<(Arc<Line>, Connection), Unconnected> {
         let (line, mut connection) = self.connection(deadline).await?;
         if self.0.is_idle(&line) && is_closed(&mut connection).await {
             self.0.forget(&line);
@@ -287,10 +281,7 @@ impl Server {
         Ok((line, connection))
     }
 
-    async fn connection(
-        &self,
-        deadline: Instant,
-    ) -> Result<(Arc<Line>, MultiplexedConnection), Unconnected> {
+    async fn connection(&self, deadline: Instant) -> Result<(Arc<Line>, Connection), Unconnected> {
         let line = self.line();
         // The usual case is checked first, because it needs no timer.
         let made = line.connected.borrow().clone();
@@ -355,7 +346,7 @@ impl Server {
         let other = self.connect();
         let answered = async {
             let mut connection = silent.made().await?;
-            connection.send_packed_command(&::redis::cmd("PING")).await
+            connection.ask(&::redis::cmd("PING")).await
         };
         match select(pin!(answered), pin!(other.made())).await {
             Either::Left((Ok(_), _)) => silent.asking_since.store(0, Ordering::Relaxed),
@@ -368,7 +359,7 @@ impl Server {
 }
 
 impl Line {
-    async fn made(&self) -> RedisResult<MultiplexedConnection> {
+    async fn made(&self) -> RedisResult<Connection> {
         let mut connected = self.connected.clone();
         let made = connected.wait_for(Option::is_some).await;
         made.ok().and_then(|made| made.clone()).unwrap_or_else(|| Err(gone()))
@@ -403,18 +394,14 @@ impl Inner {
         self.is_silent(line) && u128::from(unasked) < ABANDONED.as_millis()
     }
 
-    async fn make(&self) -> RedisResult<MultiplexedConnection> {
-        let client = self.login.client()?;
-        let addresses = Addresses::of(self.login.address()).await?;
-        let config = AsyncConnectionConfig::new()
-            .set_dns_resolver(addresses)
-            .set_connection_timeout(None)
-            .set_response_timeout(None)
-            .set_pipeline_buffer_size(QUEUE);
-        let attempt = || client.get_multiplexed_async_connection_with_config(&config);
+    async fn make(&self) -> RedisResult<Connection> {
+        let addresses = match self.login.place() {
+            Place::Tcp { host, port } => lookup::addresses(host, *port).await?,
+            Place::Socket(_) => Vec::new(),
+        };
         let mut attempts = FuturesUnordered::new();
         loop {
-            attempts.push(attempt());
+            attempts.push(Connection::open(&self.login, &addresses));
             // If it is refused, no packet was lost.
             if let Ok(made) = timeout(ANOTHER_ATTEMPT, attempts.next()).await {
                 return made.unwrap_or_else(|| Err(gone()));
@@ -467,11 +454,11 @@ impl Redial {
 
 /// Whether the connection's task has ended, so that nothing can be sent. A command is handed to it and
 /// taken back at once: the task leaves out a command that nobody waits for.
-async fn is_closed(connection: &mut MultiplexedConnection) -> bool {
+async fn is_closed(connection: &mut Connection) -> bool {
     // The end may be among the events that woke the I/O thread, and the task has yet to see it.
     yield_now().await;
     let ping = ::redis::cmd("PING");
-    let mut asking = pin!(connection.send_packed_command(&ping));
+    let mut asking = pin!(connection.ask(&ping));
     poll_fn(|task| Poll::Ready(matches!(asking.as_mut().poll(task), Poll::Ready(Err(_))))).await
 }
 

@@ -1,28 +1,18 @@
 //! Store URLs of the Redis family: where the servers are, and with which credentials.
 
 use core::fmt;
-#[cfg(target_os = "linux")]
-use core::time::Duration;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use ::redis::io::tcp::TcpSettings;
-use ::redis::{
-    Client, ClientTlsConfig, ConnectionAddr, IntoConnectionInfo as _, ProtocolVersion,
-    RedisConnectionInfo, RedisResult, TlsCertificates,
-};
+use ::redis::{ProtocolVersion, RedisConnectionInfo};
 use percent_encoding::percent_decode_str;
 
 use super::options::Options;
+use super::tls::Tls;
 use crate::Error;
 
 const REDIS_PORT: u16 = 6379;
 const SENTINEL_PORT: u16 = 26379;
-
-/// If sent bytes stay unacknowledged for this long, the connection counts as dead. So a peer that
-/// vanished silently is noticed.
-#[cfg(target_os = "linux")]
-const DEAD_PEER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A parsed store URL.
 #[derive(Clone)]
@@ -61,19 +51,10 @@ pub(super) struct Access {
     tls: Option<Tls>,
 }
 
-/// How connections to one server are made.
+/// Where a server is, and how to introduce oneself to it.
 pub(super) struct Login {
     access: Access,
     place: Place,
-    /// The client, unless its password has to be read anew.
-    client: Client,
-}
-
-#[derive(Clone)]
-enum Tls {
-    /// TLS with the system's authorities and without a client certificate.
-    OfTheSystem,
-    With(TlsCertificates),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -126,7 +107,8 @@ impl Address {
             }
         };
         options.refuse_others()?;
-        address.try_access()?;
+        // Fails now, and not at the first call, if the file cannot be read.
+        address.access.settings().map_err(|error| unusable(&error.to_string()))?;
         Ok(address)
     }
 
@@ -200,16 +182,9 @@ impl Address {
         Ok(Self { servers, access })
     }
 
-    /// Fails now, and not at the first call, if something such as a certificate cannot be used.
-    fn try_access(&self) -> Result<(), Error> {
-        let places = match &self.servers {
-            Servers::One(place) => core::slice::from_ref(place),
-            Servers::Cluster(places) | Servers::Sentinels { sentinels: places, .. } => places,
-        };
-        places.iter().try_for_each(|place| match self.access.client(place) {
-            Ok(_) => Ok(()),
-            Err(error) => Err(unusable(&error.to_string())),
-        })
+    /// Whether connections are encrypted, but nobody checks to whom they lead.
+    pub(crate) fn accepts_anybody(&self) -> bool {
+        self.access.tls.as_ref().is_some_and(Tls::accepts_anybody)
     }
 }
 
@@ -227,7 +202,9 @@ impl fmt::Display for Address {
             Servers::Sentinels { sentinels, master, .. } => {
                 write!(f, "{scheme}+sentinel://{}/{master}/{database}", joined(sentinels))
             }
-        }
+        }?;
+        // An operator who reads the log must see this one.
+        f.write_str(if self.accepts_anybody() { "?verify=none" } else { "" })
     }
 }
 
@@ -253,51 +230,32 @@ impl Place {
 }
 
 impl Access {
-    /// How connections to the server at `place` are made.
-    pub(super) fn login(&self, place: &Place) -> RedisResult<Login> {
-        let client = self.client(place)?;
-        Ok(Login { access: self.clone(), place: place.clone(), client })
+    /// The login to the server at `place`.
+    pub(super) fn login(&self, place: &Place) -> Login {
+        Login { access: self.clone(), place: place.clone() }
     }
 
-    /// A client that connects to the server at `place`.
-    fn client(&self, place: &Place) -> RedisResult<Client> {
-        let tls = self.tls.is_some();
-        let address = match place.clone() {
-            Place::Socket(path) => ConnectionAddr::Unix(path),
-            Place::Tcp { host, port } if tls => {
-                ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None }
-            }
-            Place::Tcp { host, port } => ConnectionAddr::Tcp(host, port),
-        };
-        let tcp = TcpSettings::default().set_nodelay(true);
-        #[cfg(target_os = "linux")]
-        let tcp = tcp.set_user_timeout(DEAD_PEER_TIMEOUT);
+    /// What to introduce oneself with, with the password as it stands now.
+    fn settings(&self) -> io::Result<RedisConnectionInfo> {
         let settings = self.settings.clone().set_lib_name("tidegate", env!("CARGO_PKG_VERSION"));
-        let settings = match &self.password_file {
+        Ok(match &self.password_file {
             Some(file) => settings.set_password(read_password(file)?),
             None => settings,
-        };
-        let info =
-            address.into_connection_info()?.set_tcp_settings(tcp).set_redis_settings(settings);
-        match &self.tls {
-            Some(Tls::With(certificates)) => Client::build_with_tls(info, certificates.clone()),
-            Some(Tls::OfTheSystem) | None => Client::open(info),
-        }
+        })
     }
 }
 
 impl Login {
-    /// A client for a new connection, with the password as it stands now.
-    pub(super) fn client(&self) -> RedisResult<Client> {
-        match self.access.password_file {
-            Some(_) => self.access.client(&self.place),
-            None => Ok(self.client.clone()),
-        }
+    pub(super) fn settings(&self) -> io::Result<RedisConnectionInfo> {
+        self.access.settings()
     }
 
-    /// The server's address, for names and look-ups.
-    pub(super) fn address(&self) -> &ConnectionAddr {
-        self.client.get_connection_info().addr()
+    pub(super) fn place(&self) -> &Place {
+        &self.place
+    }
+
+    pub(super) fn tls(&self) -> Option<&Tls> {
+        self.access.tls.as_ref()
     }
 }
 
@@ -311,7 +269,7 @@ fn password_file(options: &mut Options, has_password: bool) -> Result<Option<Pat
 }
 
 /// The first line of the file.
-fn read_password(file: &Path) -> RedisResult<String> {
+fn read_password(file: &Path) -> io::Result<String> {
     let read = fs::read_to_string(file).map_err(|error| {
         let message = format!("the password_file {} cannot be read: {error}", file.display());
         io::Error::new(error.kind(), message)
@@ -409,33 +367,7 @@ fn tls_options(mut tls: bool, kind: Kind, options: &mut Options) -> Result<Optio
             Some(_) => return Err(unusable("tls must be true or false")),
         }
     }
-    let [root_cert, client_cert, client_key] =
-        ["ca", "cert", "key"].map(|name| file(name, options));
-    let (root_cert, client_cert, client_key) = (root_cert?, client_cert?, client_key?);
-    if !tls {
-        return match (root_cert, client_cert, client_key) {
-            (None, None, None) => Ok(None),
-            _ => Err(unusable("ca, cert and key are for TLS: rediss://")),
-        };
-    }
-    // This fails only if the program has chosen a provider already, which is as good.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let client_tls = match (client_cert, client_key) {
-        (Some(client_cert), Some(client_key)) => Some(ClientTlsConfig { client_cert, client_key }),
-        (None, None) => None,
-        _ => return Err(unusable("cert and key are given together")),
-    };
-    Ok(Some(match (root_cert, client_tls) {
-        (None, None) => Tls::OfTheSystem,
-        (root_cert, client_tls) => Tls::With(TlsCertificates { client_tls, root_cert }),
-    }))
-}
-
-/// The content of the file that an option names.
-fn file(option: &'static str, options: &mut Options) -> Result<Option<Vec<u8>>, Error> {
-    let Some(path) = options.take(option) else { return Ok(None) };
-    let read = fs::read(path);
-    read.map(Some).map_err(|error| unusable(&format!("{option} cannot be read: {error}")))
+    Tls::take(tls, options)
 }
 
 #[cfg(test)]

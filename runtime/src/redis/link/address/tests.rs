@@ -116,7 +116,11 @@ fn what_cannot_be_used_is_named() {
         ("redis://h?ca=/x", "ca cannot be read"),
         ("rediss://h?ca=/dev/null&cert=/dev/null", "given together"),
         ("redis://h?ca=/dev/null", "are for TLS"),
-        ("rediss://h?cert=/dev/null&key=/dev/null", "key"),
+        ("rediss://h?cert=/dev/null&key=/dev/null", "cert has no certificate"),
+        ("rediss://h?ca=/dev/null", "ca has no certificate"),
+        ("rediss://h?verify=no", "verify must be full or none"),
+        ("rediss://h?verify=none&ca=/dev/null", "leave ca out"),
+        ("redis://h?verify=none", "are for TLS"),
     ] {
         let told = refused(url);
         assert!(told.starts_with("invalid store: ") && told.contains(why), "{url}: {told}");
