@@ -155,8 +155,8 @@ impl Limiter {
         if concerns { NativeHost::now() } else { 0 }
     }
 
-    /// Tells those who wait that a bucket was held or reset, by an operation sent at the time `sent`.
-    /// It is the bucket of calls under any limits.
+    /// Tells those who wait that a bucket was held or reset, by an operation sent at the time `sent`,
+    /// and lines that have slots for those who come. It is the bucket of calls under any limits.
     pub(super) fn tell_line_of(
         &self,
         keys: Keys<'_>,
@@ -174,7 +174,7 @@ impl Limiter {
             return;
         }
         for limiter in self.relatives() {
-            if limiter.0.lines.has_waiters(&keys) {
+            if limiter.0.lines.has_line(&keys) {
                 limiter.feed_line(&keys, |line, now| match operation {
                     Operation::Hold { wait } => line.line.held(now, sent.saturating_add(wait)),
                     Operation::Reset => line.line.restarted(now),

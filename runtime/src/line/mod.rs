@@ -74,6 +74,11 @@ impl Lines {
         self.count.load(Ordering::Acquire) == 0
     }
 
+    /// Whether this key has a line. It may have slots that others have left, although nobody waits.
+    pub(crate) fn has_line(&self, keys: &OwnedKeys) -> bool {
+        !self.is_empty() && self.set().lines.lock().by_keys.contains_key(keys)
+    }
+
     /// Whether somebody waits for this key.
     pub(crate) fn has_waiters(&self, keys: &OwnedKeys) -> bool {
         !self.is_empty()

@@ -164,7 +164,7 @@ impl Line {
     pub fn leave(&mut self, now: u64, id: u64) {
         if self.remove(id).is_some() {
             self.tick(now);
-            self.cancel_surplus();
+            self.cancel_surplus(now);
         }
     }
 
@@ -190,16 +190,18 @@ impl Line {
                 self.latest = Some(slot.decision);
                 let at = now.saturating_add(slot.delay);
                 let charge = slot.charge;
-                let own = Slot { at, tokens, charge, made: sent, is_fixed: false };
+                let is_before_hold = sent < self.held_since;
+                let own = Slot { at, tokens, charge, made: sent, is_fixed: false, is_before_hold };
+                let starts_at = own.starts_at(self.options.width);
                 // An earlier slot than others goes to an earlier waiter.
                 self.is_unsure |= !self.slots.insert(own);
-                if at < self.held_until {
+                if starts_at < self.held_until {
                     if sent < self.held_since {
                         // Made before the hold, and answered after it.
                         self.hold_until(now, self.held_until);
                     } else {
                         // Tokens that came back have shortened the hold, or a reset has ended it.
-                        self.held_until = at;
+                        self.held_until = starts_at;
                     }
                 }
             }
@@ -213,9 +215,9 @@ impl Line {
         self.ask_for_missing(now);
         // Before `tick`, which drops slots that have come: if all waiters have left meanwhile, the
         // charge is cancelled instead.
-        self.cancel_surplus();
+        self.cancel_surplus(now);
         self.tick(now);
-        self.cancel_surplus();
+        self.cancel_surplus(now);
     }
 
     /// The answer to [`Action::Cancel`]: whether all of the charge came back. If the store has
@@ -225,7 +227,9 @@ impl Line {
         let Cancelled(slot) = cancelled;
         let stays = self.options.cancels_whole && slot.at > now && slot.at >= self.held_until;
         if stays && matches!(answer, Ok(false)) {
-            self.slots.insert(Slot { is_fixed: true, ..slot });
+            let mut slot = Slot { is_fixed: true, ..slot };
+            slot.remove_before(self.held_until, self.options.width);
+            self.slots.insert(slot);
         }
     }
 
@@ -242,7 +246,7 @@ impl Line {
         self.tick(now);
     }
 
-    /// The bucket is held until this time: slots before it are void, and their waiters are reserved
+    /// The bucket is held until this time: tokens before it are void, and their waiters are reserved
     /// others after it.
     pub fn held(&mut self, now: u64, until: u64) {
         if until <= self.held_until {
@@ -252,7 +256,7 @@ impl Line {
         self.held_since = now;
         self.hold_until(now, until);
         self.tick(now);
-        self.cancel_surplus();
+        self.cancel_surplus(now);
     }
 
     /// The bucket has been made full: all waiters are reserved new slots.
@@ -273,8 +277,9 @@ impl Line {
         let tokens = self.options.tokens(&tokens.into());
         let taken = tokens.min(self.wanted.without(self.in_hand));
         self.in_hand = self.in_hand.plus(taken);
-        self.serve();
-        self.cancel_surplus();
+        // With tokens of a slot that has come in part, they may be enough for the first.
+        self.tick(now);
+        self.cancel_surplus(now);
         self.options.cost(taken)
     }
 
@@ -290,9 +295,12 @@ impl Line {
         if at < self.held_until {
             return false;
         }
-        self.slots.insert(Slot { at, tokens, charge, made: 0, is_fixed: false });
+        let is_before_hold = now < self.held_until;
+        let mut slot = Slot { at, tokens, charge, made: 0, is_fixed: false, is_before_hold };
+        slot.remove_before(self.held_until, self.options.width);
+        self.slots.insert(slot);
         self.tick(now);
-        self.cancel_surplus();
+        self.cancel_surplus(now);
         true
     }
 
@@ -304,7 +312,7 @@ impl Line {
         }
         self.wanted = Tokens::NONE;
         self.in_hand = Tokens::NONE;
-        self.cancel_surplus();
+        self.cancel_surplus(now);
     }
 
     /// Hands out all tokens whose time has come.
@@ -521,7 +529,7 @@ impl Line {
     }
 
     fn hold_until(&mut self, now: u64, until: u64) {
-        self.slots.remove_before(until);
+        self.slots.hold_until(until, self.options.width);
         self.in_hand = Tokens::NONE;
         self.is_unsure |= self.is_asking();
         self.refuse_late(now);
@@ -593,7 +601,7 @@ impl Line {
 
     /// Cancels the last slots while no waiter needs them. Reservations under way come after them, so
     /// until those are answered no cancel would be exact.
-    fn cancel_surplus(&mut self) {
+    fn cancel_surplus(&mut self, now: u64) {
         // A charge in several buckets may come back in some of them only, and is then lost.
         let may_fail = !self.options.cancels_whole && self.options.is_shared;
         if self.is_asking() || (may_fail && self.has_waiters()) {
@@ -604,12 +612,22 @@ impl Line {
         }
         while let Some(last) = self.slots.last() {
             let have = self.slots.tokens().plus(self.in_hand);
-            if last.is_fixed || !have.covers(self.wanted.plus(last.tokens)) {
+            if last.is_fixed
+                || self.covers_hold(now, last)
+                || !have.covers(self.wanted.plus(last.tokens))
+            {
                 break;
             }
             let Some(slot) = self.slots.remove_last() else { break };
             self.cancelling += 1;
             self.actions.push_back(Action::Cancel(Cancelled(slot)));
         }
+    }
+
+    /// Whether cancelling a slot could end the hold: the bucket had it before, and the hold then left
+    /// the bucket as it was. A smooth bucket has no token before that of its next slot, so what is
+    /// restored there is held too.
+    fn covers_hold(&self, now: u64, slot: &Slot) -> bool {
+        now < self.held_until && self.options.width == 0 && slot.is_before_hold
     }
 }

@@ -18,6 +18,8 @@ pub(super) struct Slot {
     pub(super) made: u64,
     /// Whether the charge cannot be cancelled, because others have charged the bucket since.
     pub(super) is_fixed: bool,
+    /// Whether the bucket was held after the charge. The hold has then left the bucket as it was.
+    pub(super) is_before_hold: bool,
 }
 
 impl Slot {
@@ -25,6 +27,23 @@ impl Slot {
     /// 0 if all come together.
     pub(super) fn time_of(&self, tokens: Tokens, width: u64) -> u64 {
         self.time_in_tier(0, tokens.0[0], width)
+    }
+
+    /// When its first token comes.
+    pub(super) fn starts_at(&self, width: u64) -> u64 {
+        self.time_in_tier(0, self.tokens.0[0].min(1), width)
+    }
+
+    /// Removes the tokens that come before a time. What is left cannot be cancelled any more.
+    pub(super) fn remove_before(&mut self, time: u64, width: u64) {
+        if self.at < time {
+            self.tokens = Tokens::NONE;
+        } else if self.starts_at(width) < time {
+            // Only one smooth limit has a width, so that its tokens come one by one.
+            let left = (self.at - time) / width + 1;
+            self.tokens.0[0] = self.tokens.0[0].min(left);
+            self.is_fixed = true;
+        }
     }
 
     fn time_in_tier(&self, tier: usize, tokens: u64, width: u64) -> u64 {
@@ -90,11 +109,16 @@ impl Slots {
         Some(slot)
     }
 
-    /// Removes all slots before a time.
-    pub(super) fn remove_before(&mut self, time: u64) {
-        while let Some(slot) = self.slots.pop_front_if(|slot| slot.at < time) {
-            self.tokens = self.tokens.without(slot.tokens);
-        }
+    /// Removes all tokens that come before the end of a hold.
+    pub(super) fn hold_until(&mut self, time: u64, width: u64) {
+        let mut tokens = Tokens::NONE;
+        self.slots.retain_mut(|slot| {
+            slot.remove_before(time, width);
+            slot.is_before_hold = true;
+            tokens = tokens.plus(slot.tokens);
+            !slot.tokens.is_none()
+        });
+        self.tokens = tokens;
     }
 
     pub(super) fn clear(&mut self) {

@@ -70,6 +70,8 @@ struct World {
     loses_answers: bool,
     /// When tokens came back, and how many.
     returned: Vec<(u64, Cost)>,
+    /// The holds of each line: the line, when it was held, and until when.
+    holds: Vec<(usize, u64, u64)>,
     answers: Vec<Answered>,
     waiters: BTreeMap<(usize, u64), (u64, Cost, u64)>,
 }
@@ -108,6 +110,7 @@ impl World {
             most_costs: [1; 4],
             loses_answers: false,
             returned: Vec::new(),
+            holds: Vec::new(),
             answers: Vec::new(),
             waiters: BTreeMap::new(),
         }
@@ -139,6 +142,7 @@ impl World {
         self.bucket(Operation::Hold { wait });
         self.hold_end = self.hold_end.max(self.now + wait);
         if let Some(line) = by {
+            self.holds.push((line, self.now, self.now + wait));
             self.lines[line].held(self.now, self.now + wait);
             self.act(line);
         }
@@ -296,6 +300,19 @@ impl World {
         }
     }
 
+    /// Nobody of a line is served during its holds. Tokens that come back shorten a hold, and so does a
+    /// cancel that was under way.
+    fn check_holds(&self, seed: u64) {
+        if self.latency > 0 || !self.returned.is_empty() {
+            return;
+        }
+        for (line, from, end) in &self.holds {
+            let during =
+                self.served().find(|it| it.line == *line && (from + 1..*end).contains(&it.at));
+            assert!(during.is_none(), "seed {seed}: held from {from} until {end}: {during:?}");
+        }
+    }
+
     /// Everybody is answered in the order of arrival, and nobody after the deadline.
     fn check_order(&self, seed: u64) {
         let mut last = vec![0; self.lines.len()];
@@ -420,6 +437,7 @@ fn random_histories_keep_the_bound_and_the_order() {
         world.check_end(seed);
         world.check_bound(&others, seed);
         world.check_order(seed);
+        world.check_holds(seed);
     }
 }
 
@@ -649,7 +667,14 @@ fn a_walk_over_the_slots_finds_what_a_search_finds() {
             let (at, tokens) = (1000 * at + random.below(1500), 1 + random.below(5));
             let charge = tidegate_core::Charge::default();
             let tokens = Tokens([tokens, 1 + random.below(3), random.below(3), 0]);
-            slots.insert(Slot { at, tokens, charge, made: 0, is_fixed: false });
+            slots.insert(Slot {
+                at,
+                tokens,
+                charge,
+                made: 0,
+                is_fixed: false,
+                is_before_hold: false,
+            });
         }
         let (mut brought, mut had, width) = (Brought::default(), 0, random.below(200));
         while had < 40 {
