@@ -1,4 +1,6 @@
-"""Writes decide.json and operations.json: the traces are by hand or random, the answers the oracle's.
+"""Writes decide.json, operations.json, fixed.json and waiting.json.
+
+The traces are by hand or random, and the answers those of the oracles.
 
     python tests/vectors/generate.py            rewrite the files
     python tests/vectors/generate.py --check    fail unless the files are as this program writes them
@@ -13,6 +15,7 @@ import sys
 from pathlib import Path
 
 import operations
+import waiting
 from oracle import SECOND, Bucket, Tiers
 
 MS = 10**6
@@ -188,13 +191,14 @@ def documents() -> dict[str, str]:
         "decide": document("decide", decide),
         "operations": document("operations", operations.traces(LIMITS)),
         "fixed": document("fixed", operations.fixed_traces(LIMITS)),
+        "waiting": document("waiting", waiting.scenarios(LIMITS), scenario_text, "scenarios"),
     }
 
 
-def document(name: str, traces: list[dict[str, object]]) -> str:
-    body = ",\n".join("    " + trace_text(trace) for trace in traces)
+def document(name: str, traces: list[dict[str, object]], text_of=None, field: str = "traces") -> str:
+    body = ",\n".join("    " + (text_of or trace_text)(trace) for trace in traces)
     return (
-        f'{{\n  "$schema": "./schema/{name}.schema.json",\n  "version": 1,\n  "traces": [\n'
+        f'{{\n  "$schema": "./schema/{name}.schema.json",\n  "version": 1,\n  "{field}": [\n'
         + body + "\n  ]\n}\n"
     )
 
@@ -203,6 +207,13 @@ def trace_text(trace: dict[str, object]) -> str:
     head = json.dumps({key: trace[key] for key in ("name", "limits")}, ensure_ascii=False)
     steps = ",\n".join(f"      {json.dumps(step, ensure_ascii=False)}" for step in trace["steps"])
     return f'{head[:-1]}, "steps": [\n{steps}\n    ]}}'
+
+
+def scenario_text(scenario: dict[str, object]) -> str:
+    head = json.dumps({key: scenario[key] for key in scenario if key not in ("events", "outcomes")}, ensure_ascii=False)
+    events = ",\n".join(f"      {json.dumps(event, ensure_ascii=False)}" for event in scenario["events"])
+    outcomes = ",\n".join(f"      {json.dumps(id)}: {json.dumps(outcome)}" for id, outcome in scenario["outcomes"].items())
+    return f'{head[:-1]}, "events": [\n{events}\n    ], "outcomes": {{\n{outcomes}\n    }}}}'
 
 
 def main() -> int:

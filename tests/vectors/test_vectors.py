@@ -14,7 +14,7 @@ FILES = sorted(HERE.glob("*.json"))
 
 def test_every_vector_file_is_seen() -> None:
     assert [path.name for path in FILES] == [
-        "decide.json", "errors.json", "fixed.json", "grammar.json", "keys.json", "operations.json", "redis.json", "surface.json",
+        "decide.json", "errors.json", "fixed.json", "grammar.json", "keys.json", "operations.json", "redis.json", "surface.json", "waiting.json",
     ]
 
 
@@ -34,3 +34,18 @@ def test_traces_are_what_the_oracle_says() -> None:
 def test_names_are_unique(name: str) -> None:
     names = [trace["name"] for trace in json.loads((HERE / name).read_text())["traces"]]
     assert len(names) == len(set(names))
+
+
+def test_scenarios_of_waiting_are_whole() -> None:
+    scenarios = json.loads((HERE / "waiting.json").read_text())["scenarios"]
+    names = [scenario["name"] for scenario in scenarios]
+    assert len(names) == len(set(names))
+    for scenario in scenarios:
+        arrived = [id for event in scenario["events"] if event["do"] == "arrive" for id in event["ids"]]
+        assert len(arrived) == len(set(arrived)), scenario["name"]
+        assert set(arrived) == set(scenario["outcomes"]), scenario["name"]
+        # JavaScript counts in milliseconds.
+        assert all(int(event["at"]) % 10**6 == 0 for event in scenario["events"]), scenario["name"]
+    # Every rule of waiting has a scenario, and there are enough that can be run in real time.
+    assert {name[:2] for name in names if name[0] == "A"} == {"A1", "A2", "A3", "A4", "A7", "A8"}
+    assert sum(scenario["real_time"] for scenario in scenarios) >= 30

@@ -10,6 +10,7 @@ pub mod redis_group;
 pub mod redis_server;
 pub mod redis_twin;
 pub mod vectors;
+pub mod waiting_vectors;
 
 const MILLI: u64 = 1_000_000;
 const SECOND: u64 = 1_000 * MILLI;
