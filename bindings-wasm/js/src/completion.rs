@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tidegate_core::{Decision, Operation, Outcome, Source};
+use tidegate_core::{Cost, Decision, Operation, Outcome, Source};
 use tidegate_protocol::{Error, RedisKeys};
 
 use crate::client::LimiterAnswers;
@@ -26,7 +26,7 @@ pub(crate) enum Completion {
 pub(crate) struct LeasedCheck {
     pub(crate) leases: Arc<LeaseKeeper>,
     pub(crate) key: Vec<u8>,
-    pub(crate) cost: u64,
+    pub(crate) cost: Cost,
     pub(crate) answers: LimiterAnswers,
     pub(crate) id: u32,
 }
@@ -55,9 +55,7 @@ impl LeasedCheck {
             outcome,
             Ok(Outcome::Decision(Decision { allowed: true, source: Source::Redis, .. }))
         );
-        if self.cost > 0 {
-            self.leases.answered_directly(&self.key, self.cost, allowed);
-        }
+        self.leases.answered_directly(&self.key, &self.cost, allowed);
         self.answers.put(self.id, outcome);
     }
 }

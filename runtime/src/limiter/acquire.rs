@@ -142,7 +142,9 @@ impl Limiter {
                 Some(self.check(keys, cost)?)
             }
             Buckets::WithoutUnlimited(_) if !self.is_remote() => Some(self.check(keys, cost)?),
-            Buckets::WithoutUnlimited(rest) => rest.acquire_leased(keys, cost),
+            Buckets::WithoutUnlimited(rest) => {
+                rest.acquire_leased(self.admit(keys, &Operation::Check { cost })?, cost)
+            }
             Buckets::Redis(_) => self.acquire_leased(keys, cost),
         };
         Ok(decision.filter(|decision| decision.allowed))

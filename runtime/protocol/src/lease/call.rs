@@ -1,6 +1,6 @@
 //! The call that takes or renews a slice of a bucket, or gives it up.
 
-use tidegate_core::{Grant, LeaseAsk, LeaseTerms, Limit, ShareKind};
+use tidegate_core::{BudgetAsk, Grant, LeaseAsk, LeaseTerms, Limit, MAX_TIERS, ShareKind};
 
 use crate::call::arguments;
 use crate::error::Error;
@@ -20,13 +20,24 @@ pub struct LeaseCall {
 impl LeaseCall {
     /// The call in which the process `id` asks the bucket under `key` for a slice.
     pub fn new(key: &[u8], limits: &[Limit], terms: &LeaseTerms, id: u64, ask: &LeaseAsk) -> Self {
-        let LeaseAsk { want, spent, is_new, held, returned, bound } = *ask;
+        let LeaseAsk { want, spent, is_new, held, returned, bound, budgets } = *ask;
         let (ttl, rate, most) = (terms.ttl() / MILLI, terms.rate(), terms.max_rate());
-        let own = format!(
+        let mut own = format!(
             "{id:016x} {want} {spent} {} {held} {returned} {bound} {ttl} {rate} {most}",
             u8::from(is_new)
         );
-        Self { keys: [key.to_vec(), leases_key(key)], arguments: arguments(own, limits) }
+        let mut holders = [key, b":leases"].concat();
+        if let Some(budgets) = budgets {
+            let paced = terms.tier() + 1;
+            // Only nodes whose shares are those of the same limit are compared.
+            holders.extend_from_slice(format!(":{paced}").as_bytes());
+            own.push_str(&format!(" {paced}"));
+            for BudgetAsk { ratio, held, returned } in budgets.iter().take(limits.len()) {
+                own.push_str(&format!(" {ratio} {held} {returned}"));
+            }
+        }
+        // Beside the bucket, in the same slot: its key has a hash tag.
+        Self { keys: [key.to_vec(), holders], arguments: arguments(own, limits) }
     }
 
     /// Reads the last part of the script's answer.
@@ -58,11 +69,6 @@ impl ScriptCall for LeaseCall {
     }
 }
 
-/// Beside the bucket, in the same slot: its key has a hash tag.
-fn leases_key(key: &[u8]) -> Vec<u8> {
-    [key, b":leases"].concat()
-}
-
 fn read_grant(answer: &[u8]) -> Option<Grant> {
     let mut numbers = core::str::from_utf8(answer).ok()?.split(' ').map(str::parse::<u64>);
     let mut next = || numbers.next()?.ok();
@@ -75,5 +81,9 @@ fn read_grant(answer: &[u8]) -> Option<Grant> {
         _ => return None,
     };
     let hold = next()?.saturating_mul(MILLI);
-    Some(Grant { tokens, pace, most, share, hold })
+    let mut budgets = [0; MAX_TIERS];
+    for (budget, number) in budgets.iter_mut().zip(numbers) {
+        *budget = number.ok()?;
+    }
+    Some(Grant { tokens, pace, most, share, hold, budgets })
 }
