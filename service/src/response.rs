@@ -65,8 +65,8 @@ pub(crate) fn error_status(field: &str, error: &Error) -> Status {
     status
 }
 
-/// The limit as requests per second, minute, hour or day; `None` for any other period, which the
-/// protocol cannot express.
+/// The limit as requests per second, minute, hour, day, week, month of 30 days or year of 365 days;
+/// `None` for any other period, which the protocol cannot express.
 fn current_limit(NamedLimit { name, limit }: &NamedLimit) -> Option<RateLimit> {
     // The protocol has no word for `unlimited`, and `none` has no unit.
     let limit = limit.rate()?;
@@ -76,6 +76,9 @@ fn current_limit(NamedLimit { name, limit }: &NamedLimit) -> Option<RateLimit> {
         60 => Unit::Minute,
         3_600 => Unit::Hour,
         86_400 => Unit::Day,
+        604_800 => Unit::Week,
+        2_592_000 => Unit::Month,
+        31_536_000 => Unit::Year,
         _ => return None,
     };
     let requests_per_unit = u32::try_from(limit.tokens()).ok()?;
@@ -104,14 +107,17 @@ mod tests {
     }
 
     #[test]
-    fn only_limits_per_second_minute_hour_or_day_are_shown() {
+    fn only_limits_per_unit_of_the_protocol_are_shown() {
         let shown = |count, unit, name: &str| Some((count, unit, name.to_owned()));
         assert_eq!(limit("50/s burst 5"), shown(50, Unit::Second, "50/s burst 5"));
         assert_eq!(limit("50/60s"), shown(50, Unit::Minute, "50/60s"));
         assert_eq!(limit("5000/h window"), shown(5000, Unit::Hour, "5000/h window"));
         assert_eq!(limit("1/24h"), shown(1, Unit::Day, "1/24h"));
+        assert_eq!(limit("9/7d"), shown(9, Unit::Week, "9/7d"));
+        assert_eq!(limit("9/30d window"), shown(9, Unit::Month, "9/30d window"));
+        assert_eq!(limit("9/365d window"), shown(9, Unit::Year, "9/365d window"));
         for text in
-            ["unlimited", "none", "1/500ms", "1/2s", "1/w", "10 in any 1s", "5000000000/d window"]
+            ["unlimited", "none", "1/500ms", "1/2s", "1/2w", "10 in any 1s", "5000000000/d window"]
         {
             assert_eq!(limit(text), None, "{text}");
         }

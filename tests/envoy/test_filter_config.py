@@ -61,7 +61,7 @@ LOCAL = {"limits": ["2/h"]}
         ),
         (
             {"key": PATH, "service": {"domain": "d"}},
-            "service.cluster: missing; wanted a string of 1 to 128 bytes",
+            "service.cluster: missing; wanted a string of 1 to 255 bytes",
         ),
         ("{", "configuration: not JSON at byte 1: expected the name of a field"),
         ("", "configuration: not JSON at byte 0: expected a value"),

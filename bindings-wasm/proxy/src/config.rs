@@ -19,7 +19,7 @@ const MAX_STAT_PREFIX: usize = 64;
 const STATUS: RangeInclusive<u64> = 400..=599;
 const DEFAULT_STATUS: u32 = 429;
 const TIMEOUT_MS: RangeInclusive<u64> = 1..=60_000;
-const DEFAULT_TIMEOUT_MS: u32 = 20;
+const DEFAULT_TIMEOUT_MS: u32 = 100;
 
 /// What stands where there is no limit.
 const UNUSED: [Limit; MAX_TIERS] = match Limit::smooth(1, 1_000_000_000, 1) {
@@ -31,7 +31,7 @@ const SOURCES: &str = "{\"header\": \"x-api-key\"}, {\"client_address\": {}} or 
 const HEADER: &str = "the name of a header, 1 to 64 of the characters that HTTP allows";
 const LIMITS: &str = "a list of 1 to 4 limits, such as [\"100/s burst 20\"]";
 const LIMIT: &str = "the text of a limit, such as \"100/s burst 20\"";
-const NAME: &str = "a string of 1 to 128 bytes";
+const NAME: &str = "a string of 1 to 255 bytes";
 const TIMEOUT: &str = "a whole number of ms or s from \"1ms\" to \"60s\"";
 const POLICY: &str = "\"allow\" or \"deny\"";
 const PREFIX: &str = "1 to 64 of the characters a-z, A-Z, 0-9, \"_\", \"-\" and \".\"";

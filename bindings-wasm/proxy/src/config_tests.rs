@@ -31,7 +31,7 @@ fn the_shortest_configuration_has_the_defaults() {
     let service = config.service.as_ref();
     assert_eq!(
         service.map(|s| (s.domain.as_str(), s.descriptor.as_str(), s.timeout_ms, s.on_error)),
-        Some(("tidegate", "key", 20, Policy::Allow))
+        Some(("tidegate", "key", 100, Policy::Allow))
     );
 }
 
@@ -160,11 +160,11 @@ fn every_error_names_the_field_the_value_found_and_the_bound() {
         ),
         (
             &format!("{{{path},\"service\":{{}}}}"),
-            "service.cluster: missing; wanted a string of 1 to 128 bytes",
+            "service.cluster: missing; wanted a string of 1 to 255 bytes",
         ),
         (
             &format!("{{{path},\"service\":{{\"cluster\":\"\"}}}}"),
-            "service.cluster: found \"\", wanted a string of 1 to 128 bytes",
+            "service.cluster: found \"\", wanted a string of 1 to 255 bytes",
         ),
         (
             &format!("{{{path},\"service\":{{\"cluster\":\"c\",\"timeout\":\"20\"}}}}"),
@@ -215,12 +215,12 @@ fn every_error_names_the_field_the_value_found_and_the_bound() {
 
 #[test]
 fn names_that_are_too_long_are_refused_and_error_messages_stay_short() {
-    let long = "n".repeat(129);
+    let long = "n".repeat(256);
     let error =
         parse(&format!(r#"{{"key":{{"path":{{}}}},"service":{{"cluster":"{long}"}}}}"#)).err();
     let error = error.unwrap_or_default();
     assert!(error.starts_with("service.cluster: found \"nnn"), "{error}");
-    assert!(error.ends_with("wanted a string of 1 to 128 bytes"), "{error}");
+    assert!(error.ends_with("wanted a string of 1 to 255 bytes"), "{error}");
     assert!(parse(&format!(r#"{{"{}":1}}"#, "x".repeat(5000))).is_err());
 }
 

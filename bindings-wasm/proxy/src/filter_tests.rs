@@ -182,7 +182,7 @@ fn the_service_decides_when_it_answers() {
         stream,
         cluster: "c".to_owned(),
         message: b"\x0a\x01d\x12\x0a\x0a\x08\x0a\x03key\x12\x01a\x18\x01".to_vec(),
-        timeout_ms: 20,
+        timeout_ms: 100,
     };
     assert_eq!(*world.host.calls.borrow(), [call]);
     world.answer(1, b"\x08\x01");
@@ -398,8 +398,8 @@ fn a_probe_without_an_outcome_is_given_up() {
     world.host.call.set(Ok(9));
     world.host.advance(100 * MILLI);
     world.request();
-    // The call's timeout is 20 ms, and the longest wait is 5 s.
-    world.host.advance(5_020 * MILLI - 1);
+    // The call's timeout is 100 ms, and the longest wait is 5 s.
+    world.host.advance(5_100 * MILLI - 1);
     world.request();
     assert_eq!(world.host.calls.borrow().len(), 4);
     world.host.advance(1);

@@ -5,7 +5,7 @@
 use crate::text::Text;
 
 /// The longest string that is read, in bytes.
-pub(crate) const MAX_STRING: usize = 128;
+pub(crate) const MAX_STRING: usize = 255;
 /// The longest part of a value that a message shows, in bytes.
 const GLIMPSE: usize = 64;
 
