@@ -53,7 +53,7 @@ pub use limit::{Limit, Shape};
 pub use operation::{Operation, Outcome, apply};
 pub use reservation::{Charge, Reservation, Reserved, cancel, reserve};
 pub use settle::settle;
-pub use spelling::{ErrorInText, Instead, Mistake};
+pub use spelling::{ErrorInText, Instead, Mistake, Quoted};
 pub use stored_key::StoredKey;
 pub use table::{
     OnFull, Segments, Slot, Table, TableFull, WINDOW, apply_tables, check_table, check_tables,

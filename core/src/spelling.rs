@@ -1,7 +1,8 @@
 //! What is wrong with the spelling of a limit that can be understood, and what to write instead.
 
-use core::fmt;
+use core::fmt::{self, Write as _};
 
+use crate::bounds::MAX_TIERS;
 use crate::error::Error;
 use crate::grammar::{Duration, limits_of};
 
@@ -115,8 +116,40 @@ impl fmt::Display for ErrorInText<'_> {
         let Error::SeveralLimits { at } = self.error else { return self.error.fmt(f) };
         write!(f, "at byte {at}: a text is one limit; give each by itself")?;
         for (place, limit) in limits_of(self.text, at).enumerate() {
-            write!(f, "{} {limit:?}", if place == 0 { ":" } else { "," })?;
+            f.write_str(if place == 0 { ": " } else { ", " })?;
+            if place == MAX_TIERS {
+                return f.write_str("…");
+            }
+            Quoted(limit).fmt(f)?;
         }
         Ok(())
+    }
+}
+
+/// The text of a limit in quotes, as messages show it. A long text is cut short, because a message
+/// is logged and may be about a text of any length from outside.
+///
+/// ```
+/// use tidegate_core::Quoted;
+/// assert_eq!(Quoted("10/s\n").to_string(), r#""10/s\n""#);
+/// assert_eq!(Quoted(&"1".repeat(1000)).to_string(), format!(r#""{}…" (1000 bytes)"#, "1".repeat(60)));
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Quoted<'a>(pub &'a str);
+
+/// The most characters of a text that are shown: more than any limit needs that is written to be read.
+const MAX_QUOTED: usize = 60;
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let end = self.0.char_indices().nth(MAX_QUOTED);
+        let Some(beginning) = end.and_then(|(end, _)| self.0.get(..end)) else {
+            return write!(f, "{:?}", self.0);
+        };
+        f.write_str("\"")?;
+        for char in beginning.chars().flat_map(char::escape_debug) {
+            f.write_char(char)?;
+        }
+        write!(f, "…\" ({} bytes)", self.0.len())
     }
 }

@@ -3,8 +3,8 @@
 #![allow(clippy::panic, clippy::unwrap_used, reason = "how a test fails")]
 
 use tidegate_core::{
-    Cells, Clock, Error, Field, Limit, MAX_SPAN, ManualClock, Shape, Source, Timeline, decide,
-    decide_tiers,
+    Cells, Clock, Error, Field, Limit, MAX_SPAN, ManualClock, Quoted, Shape, Source, Timeline,
+    decide, decide_tiers,
 };
 
 const MICRO: u64 = 1_000;
@@ -419,6 +419,22 @@ fn errors_say_what_is_wrong() {
     let error = Error::CostTooLarge { cost: 5, burst: 4 };
     assert_eq!((error.code(), error.reason()), ("cost_too_large", "cost_too_large"));
     assert!(error.to_string().contains("cost of 5 is above the burst of 4"), "{error}");
+}
+
+#[test]
+fn a_message_shows_no_more_than_the_beginning_of_a_long_text() {
+    let texts = ["x".repeat(100_000), "1/s, ".repeat(10_000), "\u{7f}".repeat(61), "€".repeat(61)];
+    for text in &texts {
+        let error = Limit::parse(text).unwrap_err();
+        assert!(error.in_text(text).to_string().len() < 400, "{}", error.in_text(text));
+        let quoted = Quoted(text).to_string();
+        assert!(quoted.len() < 600 && quoted.ends_with("bytes)"), "{quoted}");
+    }
+    let short = "€".repeat(60);
+    assert_eq!(Quoted(&short).to_string(), format!("{short:?}"));
+    let several = "1/s, 2/s, 3/s, 4/s, 5/s";
+    let error = Limit::parse(several).unwrap_err().in_text(several).to_string();
+    assert!(error.ends_with(r#": "1/s", "2/s", "3/s", "4/s", …"#), "{error}");
 }
 
 #[test]

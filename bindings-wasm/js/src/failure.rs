@@ -1,6 +1,6 @@
 //! Errors in the form in which JavaScript reads them.
 
-use tidegate_core::Error;
+use tidegate_core::{Error, Quoted};
 use wasm_bindgen::prelude::wasm_bindgen;
 
 /// An error of the engine. JavaScript turns it into an instance of the class of its code.
@@ -37,7 +37,7 @@ impl Failure {
     /// The failure of a limit's text.
     pub(crate) fn of_limit(text: &str, error: Error) -> Self {
         Self {
-            message: format!("invalid limit {text:?}: {}", error.in_text(text)),
+            message: format!("invalid limit {}: {}", Quoted(text), error.in_text(text)),
             ..Self::from(error)
         }
     }

@@ -3,7 +3,7 @@
 use core::{fmt, time::Duration};
 use std::sync::Arc;
 
-use tidegate_core::Decision;
+use tidegate_core::{Decision, Quoted};
 
 /// What went wrong. A refusal is not among it, but where a caller was to be made to wait.
 ///
@@ -114,7 +114,7 @@ impl fmt::Display for Error {
         match self {
             Self::InvalidLimit { text: None, source } => source.fmt(f),
             Self::InvalidLimit { text: Some(text), source } => {
-                write!(f, "invalid limit {text:?}: {}", source.in_text(text))
+                write!(f, "invalid limit {}: {}", Quoted(text), source.in_text(text))
             }
             Self::InvalidArgument { name, message } => write!(f, "invalid {name}: {message}"),
             Self::CostTooLarge { cost, burst } => {
