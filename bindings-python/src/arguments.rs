@@ -103,9 +103,14 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Checks<'py> {
         };
         let read = |check: PyResult<Bound<'py, PyAny>>| {
             let check = check?;
-            let Some(pair) = check.cast::<PyTuple>().ok().filter(|tuple| tuple.len() == 2) else {
+            let Ok(tuple) = check.cast::<PyTuple>() else {
                 return Ok((check, Cost::same(1)));
             };
+            if tuple.len() != 2 {
+                check_keys(tuple)?;
+                return Ok((check, Cost::same(1)));
+            }
+            let pair = tuple;
             let second = pair.get_item(1)?;
             // A tuple of two keys is one key per limit.
             if one_key(second.as_borrowed())?.is_some() {
@@ -120,6 +125,17 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Checks<'py> {
         }
         Ok(Self(read))
     }
+}
+
+/// Refuses a tuple with a number, which is meant as a key with several costs and would be read as a key
+/// for each limit.
+fn check_keys(tuple: &Bound<'_, PyTuple>) -> PyResult<()> {
+    if tuple.iter().any(|part| part.is_instance_of::<PyInt>()) {
+        let message = "each of checks must be a key, (key, cost) or a tuple of keys, one for each \
+                       limit; several costs are (key, (1, 2))";
+        return Err(PyTypeError::new_err(message));
+    }
+    Ok(())
 }
 
 impl Checks<'_> {

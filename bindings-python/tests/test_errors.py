@@ -175,6 +175,15 @@ class TestWaits:
         assert limiter.hold("k", wait).reset_after <= 2**53 / 1e9
 
 
+class TestLongTexts:
+    @pytest.mark.parametrize("text", ["x" * 100_000, "1/s " * 10_000, "1/s; " * 10_000, "\0" * 1000, "\U0001f980" * 1000])
+    def test_a_message_shows_no_more_than_the_beginning(self, text: str) -> None:
+        for use in (lambda: Limiter(text), lambda: Limit(text), lambda: Limiter("1/s").check("k", limits=text)):
+            with pytest.raises(InvalidLimit, match=r'^invalid limit ".*…" \(\d+ bytes\): at byte \d') as raised:
+                use()
+            assert len(str(raised.value)) < 1000
+
+
 class TestManyChecks:
     @pytest.mark.parametrize("checks", [None, 1, "abc", b"abc"])
     def test_wrong_type(self, limiter: Limiter, checks: Any) -> None:
@@ -187,6 +196,14 @@ class TestManyChecks:
         with pytest.raises((TypeError, ValueError)):
             limiter.check_many(["k", mistake, ("k", 2)])
         assert limiter.peek("k", 0).remaining == 10
+
+    @pytest.mark.parametrize("check", [("k", 1, 2), (("a", "b"), 1, 1), ("k",) * 2 + (3,), (None, 1, 1), (5,)])
+    def test_several_costs_are_a_tuple_of_their_own(self, check: Any) -> None:
+        limiter = Limiter("10/s", "20/s", clock=FakeClock())
+        message = r"each of checks must be a key, \(key, cost\) or a tuple of keys, .* several costs are \(key, \(1, 2\)\)"
+        with pytest.raises(TypeError, match=message):
+            limiter.check_many([check])
+        assert limiter.check_many([("k", (1, 2))])[0].allowed
 
     def test_what_an_iterable_raises(self, limiter: Limiter) -> None:
         with pytest.raises(ZeroDivisionError):
