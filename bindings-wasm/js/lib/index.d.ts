@@ -13,7 +13,10 @@ export type LimitInput = string | LimitFields | Limit;
 export interface LimitFields {
   /** Tokens per period: a whole number, at least 1. */
   readonly tokens: number;
-  /** The period in milliseconds. It may have a fraction, down to a nanosecond. */
+  /**
+   * The period in milliseconds. It may have a fraction, down to a nanosecond. From 2^33 on (99 days) a number does not hold
+   * every nanosecond, and the nearest one is meant.
+   */
   readonly periodMs: number;
   /** The most tokens that can be spent at once: a whole number, at least 1. Default: `tokens`. */
   readonly burst?: number;
@@ -58,7 +61,10 @@ export const Limits: {
 export interface Limit {
   /** Infinity for `unlimited`, and 0 for `none`. */
   readonly tokens: number;
-  /** 0 for `unlimited` and `none`, which have no period. */
+  /**
+   * 0 for `unlimited` and `none`, which have no period. Whole milliseconds are exact; a fraction is to the nanosecond, or to two
+   * from 2^33 on (99 days).
+   */
   readonly periodMs: number;
   /** Infinity for `unlimited`, and 0 for `none`. */
   readonly burst: number;
@@ -198,14 +204,11 @@ export type Keys = Key | readonly Key[];
  */
 export type Tokens = number | readonly number[];
 
-/** The limits of a limiter: one limit in any form, or an array of one to four. */
-export type LimitsInput = LimitInput | readonly LimitInput[];
-
-/** The limits of a call: one limit in any form, an array of them, or `Limits`. */
-export type PlanInput = LimitsInput | Limits;
+/** The limits of a limiter or of a call: one limit in any form, an array of them, or `Limits`. */
+export type LimitsInput = LimitInput | readonly LimitInput[] | Limits;
 
 /** The option of calls that bring limits of their own. */
-export interface PlanOptions<Given extends PlanInput = PlanInput> {
+export interface PlanOptions<Given extends LimitsInput = LimitsInput> {
   /**
    * The limits of this call instead of the limiter's own, such as a customer's plan. Store, prefix and
    * key alone tell which bucket it is, so a key has one bucket under all limits; when they change, what
@@ -214,7 +217,7 @@ export interface PlanOptions<Given extends PlanInput = PlanInput> {
   readonly limits?: ReadLimits<Given>;
 }
 
-export interface CheckOptions<Given extends PlanInput = PlanInput> extends PlanOptions<Given> {
+export interface CheckOptions<Given extends LimitsInput = LimitsInput> extends PlanOptions<Given> {
   /** Tokens to spend: whole numbers from 0. A cost of 0 looks without spending. Default: 1. */
   readonly cost?: Tokens;
 }
@@ -222,14 +225,14 @@ export interface CheckOptions<Given extends PlanInput = PlanInput> extends PlanO
 /** One check among many: a key or keys, alone (for a cost of 1) or with their cost. */
 export type CheckInput = Keys | { readonly key: Keys; readonly cost?: Tokens };
 
-export interface ReserveOptions<Given extends PlanInput = PlanInput> extends PlanOptions<Given> {
+export interface ReserveOptions<Given extends LimitsInput = LimitsInput> extends PlanOptions<Given> {
   /** Tokens to spend once the slot has come: a whole number from 0. Default: 1. */
   readonly cost?: Tokens;
   /** The longest acceptable delay in milliseconds, from 0. Default: Infinity. */
   readonly maxWaitMs?: number;
 }
 
-export interface AcquireOptions<Given extends PlanInput = PlanInput> extends PlanOptions<Given> {
+export interface AcquireOptions<Given extends LimitsInput = LimitsInput> extends PlanOptions<Given> {
   /** Tokens to spend: a whole number from 0. Default: 1. */
   readonly cost?: Tokens;
   /** The longest acceptable wait for the slot in milliseconds, from 0. Default: Infinity. */
@@ -238,12 +241,12 @@ export interface AcquireOptions<Given extends PlanInput = PlanInput> extends Pla
   readonly signal?: AbortSignalLike | null;
 }
 
-export interface ReservingOptions<Given extends PlanInput = PlanInput> extends AcquireOptions<Given> {
+export interface ReservingOptions<Given extends LimitsInput = LimitsInput> extends AcquireOptions<Given> {
   /** The estimate: the tokens to charge at first, a whole number from 0. */
   readonly cost: Tokens;
 }
 
-export interface ReservingWorkOptions<Given extends PlanInput = PlanInput> extends ReservingOptions<Given> {
+export interface ReservingWorkOptions<Given extends LimitsInput = LimitsInput> extends ReservingOptions<Given> {
   /**
    * What happens when the function fails: `"cancel"` (the default) gives all tokens back, `"settle"`
    * keeps the estimate charged.
@@ -390,9 +393,9 @@ export interface Limiter {
    * @throws {InvalidArgument} on `shm://`, whose buckets have the limits of their file
    * @throws {StoreError} when the limiter is closed
    */
-  withLimits<const Given extends PlanInput = PlanInput>(limits: ReadLimits<Given>): Limiter;
+  withLimits<const Given extends LimitsInput = LimitsInput>(limits: ReadLimits<Given>): Limiter;
   /** Spends tokens of `key` if every limit allows; never waits for tokens. */
-  check<const Given extends PlanInput = PlanInput>(key: Keys, cost?: Tokens | CheckOptions<Given>): Promise<Decision>;
+  check<const Given extends LimitsInput = LimitsInput>(key: Keys, cost?: Tokens | CheckOptions<Given>): Promise<Decision>;
   /**
    * Decides many checks in one call, at most 10,000, each by itself and in order. A refused check does
    * not stop the others. If one check has an invalid argument, no check is charged.
@@ -413,13 +416,13 @@ export interface Limiter {
    * const { remaining } = await limiter.peek('user:42', { cost: 0 });
    * ```
    */
-  peek<const Given extends PlanInput = PlanInput>(key: Keys, cost?: Tokens | CheckOptions<Given>): Promise<Decision>;
+  peek<const Given extends LimitsInput = LimitsInput>(key: Keys, cost?: Tokens | CheckOptions<Given>): Promise<Decision>;
   /**
    * Takes the next slot for `cost` tokens if it is at most `maxWaitMs` away. Never waits for tokens:
    * the buckets are charged now, and the tokens may be spent after the reservation's `delayMs`.
    * Slots are given out in the order of the calls, whatever their cost.
    */
-  reserve<const Given extends PlanInput = PlanInput>(key: Keys, options?: ReserveOptions<Given>): Promise<Reservation>;
+  reserve<const Given extends LimitsInput = LimitsInput>(key: Keys, options?: ReserveOptions<Given>): Promise<Reservation>;
   /**
    * Waits until `cost` tokens may be spent, and spends them. The callers of this process stand in one
    * line for each key, in the order of their calls. If the slot is further away than `timeoutMs`, or
@@ -436,7 +439,7 @@ export interface Limiter {
    * await limiter.acquire('vendor', { timeoutMs: 5000, signal: AbortSignal.timeout(10_000) });
    * ```
    */
-  acquire<const Given extends PlanInput = PlanInput>(key: Keys, options?: AcquireOptions<Given>): Promise<Decision>;
+  acquire<const Given extends LimitsInput = LimitsInput>(key: Keys, options?: AcquireOptions<Given>): Promise<Decision>;
   /**
    * Charges an estimate, to be corrected once the true cost is known. Waits as `acquire` does, with its
    * options and errors, and resolves to a `Charge`. What is neither settled nor cancelled counts as
@@ -451,7 +454,7 @@ export interface Limiter {
    * With `await using charge = await limiter.reserving(…)` the charge ends with its block. A block does
    * not tell whether an exception ends it: the form with a function does.
    */
-  reserving<const Given extends PlanInput = PlanInput>(key: Keys, options: ReservingOptions<Given>): Promise<Charge>;
+  reserving<const Given extends LimitsInput = LimitsInput>(key: Keys, options: ReservingOptions<Given>): Promise<Charge>;
   /**
    * Charges an estimate while `work` runs, and resolves to what `work` gives. If `work` fails, all
    * tokens are given back, unless `onError` is `"settle"`, and the call rejects with the error of
@@ -466,7 +469,7 @@ export interface Limiter {
    * });
    * ```
    */
-  reserving<T, const Given extends PlanInput = PlanInput>(
+  reserving<T, const Given extends LimitsInput = LimitsInput>(
     key: Keys, options: ReservingWorkOptions<Given>, work: (charge: Charge) => T | PromiseLike<T>,
   ): Promise<T>;
   /** The callers of `acquire` that wait for the tokens of `key`, in this process. */
@@ -518,7 +521,7 @@ export const Limiter: { readonly prototype: Limiter; [Symbol.hasInstance](value:
 
 /** A limiter whose buckets are in memory, which can answer without a promise. */
 export interface MemoryLimiter extends Limiter {
-  withLimits<const Given extends PlanInput = PlanInput>(limits: ReadLimits<Given>): MemoryLimiter;
+  withLimits<const Given extends LimitsInput = LimitsInput>(limits: ReadLimits<Given>): MemoryLimiter;
   /**
    * Spends `cost` tokens (default 1) of `key` if every limit allows.
    *
@@ -526,14 +529,14 @@ export interface MemoryLimiter extends Limiter {
    * @throws {CostTooLarge} for a cost above the burst
    * @throws {StoreError} once the limiter is closed
    */
-  checkSync<const Given extends PlanInput = PlanInput>(key: Keys, cost?: Tokens | CheckOptions<Given>): Decision;
+  checkSync<const Given extends LimitsInput = LimitsInput>(key: Keys, cost?: Tokens | CheckOptions<Given>): Decision;
   /** `checkMany` without a promise. All checks are decided at the same time. */
   checkManySync(checks: readonly CheckInput[]): Decision[];
   /** `peek` without a promise, of `cost` tokens (default 1). */
-  peekSync<const Given extends PlanInput = PlanInput>(key: Keys, cost?: Tokens | CheckOptions<Given>): Decision;
+  peekSync<const Given extends LimitsInput = LimitsInput>(key: Keys, cost?: Tokens | CheckOptions<Given>): Decision;
   /** `reserve` without a promise. */
-  reserveSync<const Given extends PlanInput = PlanInput>(key: Keys, options?: ReserveOptions<Given>): MemoryReservation;
-  reserve<const Given extends PlanInput = PlanInput>(key: Keys, options?: ReserveOptions<Given>): Promise<MemoryReservation>;
+  reserveSync<const Given extends LimitsInput = LimitsInput>(key: Keys, options?: ReserveOptions<Given>): MemoryReservation;
+  reserve<const Given extends LimitsInput = LimitsInput>(key: Keys, options?: ReserveOptions<Given>): Promise<MemoryReservation>;
   /** `settle` without a promise. */
   settleSync(key: Keys, charged: Tokens, actual: Tokens): Decision;
   /** `credit` without a promise. */

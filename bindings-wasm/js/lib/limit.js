@@ -1,12 +1,12 @@
 /** Limits, as text or as an object. */
 
 import { checkFields, describe, invalid, isWhole } from './arguments.js';
+import { NANOS_PER_MILLI } from './clock.js';
 import { ParsedLimit } from './tidegate_wasm.js';
 import { raise, requireMemory } from './engine.js';
 import { InvalidLimit } from './errors.js';
 
 const FIELDS = ['tokens', 'periodMs', 'burst', 'shape', 'name'];
-const NANOS_PER_MILLI = 1e6;
 const MAX_LIMITS = 4;
 // The limits that are a word of the grammar, each with its tokens and its burst.
 const WORDS = { unlimited: Infinity, none: 0 };
@@ -27,7 +27,7 @@ export class Limit {
     raise(parsed);
     this.#text = parsed.text;
     this.tokens = parsed.tokens;
-    this.periodMs = Number(parsed.period) / NANOS_PER_MILLI;
+    this.periodMs = millisOf(parsed.period);
     this.burst = parsed.burst;
     this.shape = parsed.shape;
     const given = typeof description === 'string' ? description.trim() : this.#text;
@@ -119,9 +119,10 @@ export function limit(description, options) {
   return read;
 }
 
-/** Reads one limit or an array of limits, each in any form, to an array of `Limit`. */
+/** Reads one limit, an array of limits, each in any form, or `Limits`, to an array of `Limit`. */
 export function readLimits(limits) {
   if (limits === undefined) throw invalid('limits', 'give one to four, such as "100/min"');
+  if (limits instanceof Limits) return limits.limits;
   return (Array.isArray(limits) ? limits : [limits]).map((one) => limit(one));
 }
 
@@ -130,6 +131,10 @@ function textOf(description) {
   if (description instanceof Limit) return description.toString();
   if (typeof description !== 'object' || description === null) {
     throw invalid('limit', `it must be a text such as "100/min" or an object, but is ${describe(description)}`);
+  }
+  if (typeof description[Symbol.iterator] === 'function') {
+    const what = Array.isArray(description) ? 'an array' : 'an iterable object';
+    throw invalid('limit', `it must be a text such as "100/min" or an object, but is ${what}; give several as an array, [...limits]`);
   }
   checkFields('limit', description, FIELDS);
   const { tokens, periodMs, burst, shape = 'smooth' } = description;
@@ -163,11 +168,22 @@ function duration(ms) {
     throw invalid('periodMs', `it must be a number of milliseconds up to 2^53, but is ${describe(ms)}`);
   }
   if (Number.isInteger(ms)) return `${ms}ms`;
-  const nanos = Math.round(ms * NANOS_PER_MILLI);
-  if (nanos / NANOS_PER_MILLI !== ms) {
+  const whole = Math.floor(ms);
+  const nanos = BigInt(whole) * NANOS_PER_MILLI + BigInt(Math.round((ms - whole) * 1e6));
+  if (ms < MAX_EXACT_MS && millisOf(nanos) !== ms) {
     throw invalid('periodMs', `it must be a whole number of nanoseconds, but is ${ms} ms`);
   }
   return `${nanos}ns`;
+}
+
+// From here on (99 days) there is less than one double for each nanosecond, so the nearest nanosecond is meant.
+const MAX_EXACT_MS = 2 ** 33;
+
+// Nanoseconds in milliseconds. The parts are converted apart where a double does not hold all nanoseconds (2^53, 104 days);
+// there only whole milliseconds are periods.
+function millisOf(nanos) {
+  if (nanos <= 2n ** 53n) return Number(nanos) / 1e6;
+  return Number(nanos / NANOS_PER_MILLI) + Number(nanos % NANOS_PER_MILLI) / 1e6;
 }
 
 function checkName(name) {

@@ -57,7 +57,7 @@ export class Limiter {
     const base = this.#base ?? this;
     const last = base.#lastOf?.get(limits);
     if (last !== undefined && base.#plans?.get(last.#key) === last) return last;
-    const read = readLimits(limits instanceof Limits ? limits.limits : limits);
+    const read = readLimits(limits);
     const key = keyOf(read);
     base.#plans ??= new Map();
     let limiter = base.#plans.get(key);

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { CostTooLarge, FakeClock, InvalidArgument, Limiter, createLimiter } from 'tidegate-wasm';
+import { CostTooLarge, FakeClock, InvalidArgument, Limiter, Limits, createLimiter, limit } from 'tidegate-wasm';
 
 const REST = { remaining: 7, allowed: true };
 
@@ -43,4 +43,25 @@ test('a store that is given but undefined is refused, because a variable is not 
   const { TIDEGATE_NOT_SET: store } = process.env;
   assert.throws(() => createLimiter({ limits: '1/s', store }), { name: 'InvalidArgument', message: /store.*undefined.*leave it out/ });
   assert.equal(createLimiter({ limits: '1/s', prefix: undefined, clock: undefined }).checkSync('key').source, 'memory');
+});
+
+test('limits are an array or `Limits`, and another collection is told so', () => {
+  const texts = ['10/s', '100/min'];
+  const generator = (function* () {
+    yield* texts;
+  })();
+  const limiter = createLimiter({ limits: '10/s' });
+  for (const given of [new Set(texts), generator, new Map([[1, 2]]), texts.values(), new Uint8Array(2)]) {
+    const message = /limit: it must be a text .* but is an iterable object; give several as an array, \[\.\.\.limits\]/;
+    for (const use of [
+      () => createLimiter({ limits: given }), () => createLimiter({ limits: [given] }), () => new Limits(given),
+      () => limiter.withLimits(given), () => limiter.checkSync('key', { limits: given }), () => limit(given),
+    ]) {
+      assert.throws(use, { name: 'InvalidArgument', message });
+    }
+  }
+  assert.throws(() => limit(texts), { name: 'InvalidArgument', message: /but is an array/ });
+  for (const given of [texts, new Limits(...texts), [...new Set(texts)]]) {
+    assert.deepEqual(createLimiter({ limits: given }).limits.map(String), texts);
+  }
 });

@@ -66,6 +66,7 @@ console.log(answer, answered);
   console.log(closing.limits);
 }
 
+declare const client: UpstashClient;
 // A text of which the compiler does not know the whole is read when the program runs.
 const read = [limit(ofConfig), limit(ofEnvironment ?? '10/s'), limit(`${rate}/s`), new Limit(`10/${ofConfig}`), new Limits(ofConfig, '10/s')];
 const also = [createLimiter({ limits: `${rate}/min burst 5` }), createLimiter({ limits: [ofConfig, '10/s'], maxKeys: 5 })];
@@ -74,9 +75,9 @@ const under = [limiter.withLimits(ofConfig), limiter.withLimits([ofConfig, '1/s'
 const unsure = [limiter.checkSync('a', { limits: ofConfig }), limiter.peekSync('a', { limits: [`${rate}/h`, stepped, limit('1/d')] })];
 const ofOptions = (options: LimiterOptions) => createLimiter({ ...options, prefix: 'api' });
 const frozen = { limits: ['10/s', '100/min burst 20'] } as const satisfies LimiterOptions;
+console.log(createLimiter({ limits: plan }), createLimiter({ limits: plan, store: client }));
 console.log(read, also, under, unsure, createLimiter(frozen), ofOptions(frozen), ofOptions({ limits: ofConfig }), mixed);
 
-declare const client: UpstashClient;
 const policy: OnStoreError = 'local';
 const lease: LeaseOptions = { ttlMs: 1000 };
 const remote: Limiter = createLimiter({ limits, store: client, onStoreError: policy, peers: 3, denyCacheMs: 0, lease });
