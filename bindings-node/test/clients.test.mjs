@@ -44,7 +44,8 @@ for (const [kind, connect] of Object.entries(CLIENTS)) {
 
     beforeEach(() => redis.run('FLUSHALL'));
 
-    const over = (options) => createLimiter({ store, storeTimeoutMs: PATIENT_MS, denyCacheMs: 0, ...options });
+    // The prefix is given, because limiters of these tests share the default one with other limits.
+    const over = (options) => createLimiter({ store, prefix: 'tidegate', storeTimeoutMs: PATIENT_MS, denyCacheMs: 0, ...options });
     const native = (limits) => createLimiter({ limits, prefix: 'tidegate', store: redis.url, storeTimeoutMs: PATIENT_MS, denyCacheMs: 0 });
     const calls = () => {
       const [, count] = /cmdstat_evalsha:calls=(\d+)/.exec(redis.run('INFO', 'commandstats')) ?? [0, 0];
@@ -68,6 +69,30 @@ for (const [kind, connect] of Object.entries(CLIENTS)) {
       assert.equal((await limiter.reset('k')).remaining, 20);
       assert.equal((await other.check('k', { cost: 20 })).allowed, true);
       assert.equal((await limiter.check('k')).allowed, false);
+    });
+
+    test('other limits on the default prefix of one client are refused', async () => {
+      const byDefault = (limits, options) => createLimiter({ limits, store, storeTimeoutMs: PATIENT_MS, ...options });
+      const [api, same] = [byDefault('100/min'), byDefault(['100/min', 'unlimited'], { storeTimeoutMs: 60 })];
+      const isRefused = (limits, options) => assert.throws(() => byDefault(limits, options), {
+        name: 'InvalidArgument',
+        message: /invalid prefix: a limiter of 100\/min and one of 5\/min on one store .* give each a prefix of its own/,
+      });
+      isRefused('5/min');
+      isRefused('5/min', { storeTimeoutMs: 70 });
+      assert.equal((await same.check('user')).remaining, 99);
+      // What is asked for is not refused: a prefix, limits of a call, and limits without a bucket.
+      const login = byDefault('5/min', { prefix: 'login' });
+      assert.equal((await login.check('user')).remaining, 4);
+      assert.equal((await byDefault('5/min', { prefix: 'tidegate' }).peek('user', 0)).allowed, true);
+      assert.equal((await api.check('user', { limits: '5/min' })).allowed, true);
+      assert.equal((await byDefault('none').check('user')).allowed, false);
+      api.close();
+      isRefused('5/min');
+      same.close();
+      const later = byDefault('5/min');
+      assert.throws(() => byDefault('100/min'), { name: 'InvalidArgument' });
+      later.close();
     });
 
     test('reservations', async () => {

@@ -6,8 +6,9 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
+use tidegate_protocol::PrefixHold;
 
-use crate::default_prefix::{DefaultPrefix, PrefixHold};
+use crate::default_prefix::DefaultPrefix;
 use crate::host::GuardedStore;
 use crate::redis::RedisStore;
 

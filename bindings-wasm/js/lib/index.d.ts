@@ -639,7 +639,8 @@ export interface ClientOptions<Given extends LimitsInput = LimitsInput> extends 
   readonly store: RedisClient;
   /**
    * The beginning of all keys in the store: 1 to 256 bytes, default `"tidegate"`. Limiters in any
-   * language spend from the same bucket when prefix and key are equal.
+   * language spend from the same bucket when prefix and key are equal. Limiters of one program that
+   * leave it out on one Redis must have the same limits.
    */
   readonly prefix?: string;
   /** The longest time that a call may take: whole milliseconds, 1 to 60000, default 50. */

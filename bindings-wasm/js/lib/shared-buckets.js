@@ -44,8 +44,8 @@ export class SharedBuckets {
 
   constructor(limits, { client, storeTimeoutMs = DEFAULT_TIMEOUT_MS, ...options }) {
     this.#limits = limits;
-    // Buckets under the limits of a call are not leased.
-    this.#options = { ...options, client, storeTimeoutMs, lease: undefined };
+    // Buckets under the limits of a call are not leased, and are in those of this limiter whatever its prefix.
+    this.#options = { prefix: DEFAULT_PREFIX, ...options, client, storeTimeoutMs, lease: undefined };
     this.#timeoutMs = storeTimeoutMs;
     requireMemory();
     this.#transport = transportOf(client);
@@ -294,9 +294,10 @@ function statusOf(answer) {
 function optionsOf(
   limits,
   timeoutMs,
-  { prefix = DEFAULT_PREFIX, maxWaiting = DEFAULT_MAX_WAITING, onStoreError = 'raise', peers, denyCacheMs, lease },
+  { prefix, maxWaiting = DEFAULT_MAX_WAITING, onStoreError = 'raise', peers, denyCacheMs, lease },
 ) {
-  const options = new SharedOptions(limits.join('\n'), prefix, timeoutMs, maxWaiting);
+  const options = new SharedOptions(limits.join('\n'), prefix ?? DEFAULT_PREFIX, timeoutMs, maxWaiting);
+  if (prefix === undefined) options.prefix_is_default();
   options.on_store_error(onStoreError, peers);
   options.deny_cache(denyCacheMs ?? DEFAULT_DENY_CACHE_MS);
   if (lease !== undefined) options.lease(lease.ttlMs, lease.maxShare ?? 1);

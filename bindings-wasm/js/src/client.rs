@@ -4,11 +4,11 @@ use core::time::Duration;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use tidegate_core::{BucketTiers, Decision, Outcome, Reserved};
+use tidegate_core::{BucketTiers, Decision, Limit, Outcome, Reserved};
 use tidegate_protocol::lock::Mutex;
 use tidegate_protocol::{
-    ClientConnection, ClientStore, Error, Host as _, PendingQueue, PendingRequest, ServerHandle,
-    Transport,
+    ClientConnection, ClientStore, Error, Host as _, PendingQueue, PendingRequest, PrefixClaim,
+    PrefixHold, ServerHandle, Transport,
 };
 use wasm_bindgen::prelude::wasm_bindgen;
 
@@ -27,6 +27,8 @@ pub struct Client {
     answers: Arc<Answers>,
     /// The stores by their timeout in milliseconds.
     stores: HashMap<u32, GuardedStore, foldhash::fast::RandomState>,
+    /// The limits that have the default prefix of this Redis.
+    default_prefix: Option<PrefixClaim>,
     last: LastAnswer,
 }
 
@@ -88,6 +90,7 @@ impl Client {
             waiting,
             answers: Arc::default(),
             stores: HashMap::default(),
+            default_prefix: None,
             last: LastAnswer::default(),
         }
     }
@@ -155,6 +158,22 @@ impl Client {
     /// The queue of answers, for the limiters over this client.
     pub(crate) fn answers(&self) -> Arc<Answers> {
         Arc::clone(&self.answers)
+    }
+
+    /// Takes part in the default prefix.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] while limiters with other limits have it.
+    pub(crate) fn hold_default_prefix(
+        &mut self,
+        limits: &Arc<[Limit]>,
+    ) -> Result<Arc<PrefixHold>, Error> {
+        let joined = self.default_prefix.as_ref().map(|claim| claim.join(limits)).transpose()?;
+        Ok(joined.flatten().unwrap_or_else(|| {
+            let (claim, hold) = PrefixClaim::new(limits);
+            self.default_prefix = Some(claim);
+            hold
+        }))
     }
 
     /// The store that all limiters with this timeout share.

@@ -7,7 +7,8 @@ use tidegate_core::{
     AnyLimit, BreakerState, BucketTiers, Cost, Fixed, Limit, Operation, Outcome, Source, admit,
 };
 use tidegate_protocol::{
-    Error, Host as _, Keys, LeaseOptions, LeasePlan, LineOptions, OnStoreError, RedisKeys,
+    Error, Host as _, Keys, LeaseOptions, LeasePlan, LineOptions, OnStoreError, PrefixHold,
+    RedisKeys,
 };
 use wasm_bindgen::prelude::wasm_bindgen;
 
@@ -35,6 +36,8 @@ pub struct SharedBuckets {
     fixed: Option<Fixed>,
     costs: CostRoom,
     prefix: String,
+    /// The part in the default prefix of a limiter that is given none, until it is closed.
+    default_prefix: Option<Arc<PrefixHold>>,
     answers: LimiterAnswers,
     guarded: Option<Guarded>,
     leases: Option<Arc<LeaseKeeper>>,
@@ -47,6 +50,7 @@ pub struct SharedBuckets {
 pub struct SharedOptions {
     limits: Box<[AnyLimit]>,
     prefix: String,
+    is_prefix_given: bool,
     timeout_ms: u32,
     on_store_error: OnStoreError,
     keep_refusals: Duration,
@@ -69,6 +73,7 @@ impl SharedOptions {
         Self {
             limits,
             prefix,
+            is_prefix_given: true,
             timeout_ms,
             on_store_error,
             keep_refusals,
@@ -76,6 +81,12 @@ impl SharedOptions {
             max_waiting,
             failure,
         }
+    }
+
+    /// Says that the prefix was not given and is the default one, which limiters with other limits then
+    /// cannot have by default.
+    pub fn prefix_is_default(&mut self) {
+        self.is_prefix_given = false;
     }
 
     /// Sets the policy for the time in which Redis fails, and the number of processes among which it
@@ -115,6 +126,7 @@ impl SharedBuckets {
             fixed: Fixed::new(&all),
             costs: CostRoom::new(all.len(), tiers),
             prefix,
+            default_prefix: None,
             answers: answers.clone(),
             guarded: None,
             leases: None,
@@ -127,6 +139,9 @@ impl SharedBuckets {
                 .leases_of(&store, options.lease)
                 .and_then(|leases| {
                     this.leases = leases;
+                    if !options.is_prefix_given {
+                        this.default_prefix = Some(client.hold_default_prefix(&limits)?);
+                    }
                     let store = store.keeping_refusals(options.keep_refusals);
                     Guarded::new(store, limits, on_store_error)
                 })
@@ -375,7 +390,8 @@ impl SharedBuckets {
 
     /// Answers all who wait that the limiter is closed, and makes the requests that give their slots
     /// back. They then wait at the [`Client`].
-    pub fn close(&self) {
+    pub fn close(&mut self) {
+        self.default_prefix = None;
         if let Some(lines) = &self.lines {
             lines.close(&Error::Store("the limiter is closed".into()));
         }

@@ -8,6 +8,7 @@ mod breaker;
 mod bucket_map;
 mod call;
 mod client_store;
+mod default_prefix;
 mod deny_cache;
 mod error;
 mod fallback;
@@ -36,6 +37,7 @@ pub use breaker::{Outage, StoreBreaker};
 pub use bucket_map::{BucketMap, OwedUnder};
 pub use call::{Call, Learned, Refusal};
 pub use client_store::ClientStore;
+pub use default_prefix::{PrefixClaim, PrefixHold};
 pub use deny_cache::DenyCache;
 pub use error::{Cause, Error, StoreFailure};
 pub use fallback::{
