@@ -5,25 +5,28 @@ import { invalid } from './arguments.js';
 const decoder = new TextDecoder();
 const strict = new TextDecoder('utf-8', { fatal: true });
 const encoder = new TextEncoder();
+// `Decoder.Bytes` of Valkey GLIDE, under which replies are bytes.
+const GLIDE_BYTES = 0;
 const NOT_ASCII = /[\u0080-\uffff]/;
 
 /**
  * A function that sends one command over a client, and promises the reply. The command is given by
  * its words, each a string or bytes. Commands that are sent in one turn go in one message.
  *
- * Clients are recognised by their methods: those of ioredis, of node-redis and of Upstash, and
- * clients like them.
+ * Clients are recognised by their methods: those of ioredis, of node-redis, of Valkey GLIDE and of
+ * Upstash, and clients like them.
  */
 export function senderOf(client) {
   if (typeof client?.callBuffer === 'function') return sendAsIoredis.bind(undefined, client);
   if (typeof client?.sendCommand === 'function') return sendAsNodeRedis.bind(undefined, client);
+  if (isGlide(client)) return sendAsGlide.bind(undefined, client);
   if (typeof client?.evalsha === 'function') return sendAsUpstash.bind(undefined, client);
-  throw invalid('store', 'it must be a URL, or a client of ioredis, node-redis or Upstash');
+  throw invalid('store', 'it must be a URL, or a client of ioredis, node-redis, Valkey GLIDE or Upstash');
 }
 
 /** Whether the client sends commands as JSON, which can express bytes only if they are a text. */
 export function isTextOnly(client) {
-  return typeof client.callBuffer !== 'function' && typeof client.sendCommand !== 'function';
+  return typeof client.callBuffer !== 'function' && typeof client.sendCommand !== 'function' && !isGlide(client);
 }
 
 /** Refuses a key that is not text, for a client that sends only text. */
@@ -45,7 +48,8 @@ export function placeOf({ options }) {
 
 /** Whether the client is for a cluster, where calls for different keys go to different servers. */
 export function isCluster(client) {
-  return client.isCluster === true || 'masters' in client;
+  // Only the cluster client of GLIDE has the commands for a shard.
+  return client.isCluster === true || 'masters' in client || (isGlide(client) && 'ssubscribe' in client);
 }
 
 /** The parts of a script's answer: the bytes of all, and the length of each; -1 where there is no value. */
@@ -98,8 +102,9 @@ export function joined(pieces) {
 
 /** The server's error in a client's error, its code first; undefined if there is none that matters. */
 export function refusalOf(error) {
-  const [text] = /\b(?:NOSCRIPT|CORRUPT|CLOCK) .*/s.exec(messageOf(error)) ?? [];
-  return text;
+  // Valkey GLIDE writes `NoScriptError: …` for `NOSCRIPT …`, and a colon after other codes.
+  const [, code, text] = /\b(NOSCRIPT|NoScriptError|CORRUPT|CLOCK):? (.*)/s.exec(messageOf(error)) ?? [];
+  return code && `${code === 'NoScriptError' ? 'NOSCRIPT' : code} ${text}`;
 }
 
 /** The message of a client's error. Upstash appends the command, whose script and keys nobody should read in a log. */
@@ -138,6 +143,14 @@ function sendAsNodeRedis(client, [name, script, ...rest]) {
   if (!isCluster(client)) return client.sendCommand(command);
   const [, , , firstKey] = command;
   return client.sendCommand(firstKey, false, command);
+}
+
+function isGlide(client) {
+  return typeof client?.customCommand === 'function';
+}
+
+function sendAsGlide(client, words) {
+  return client.customCommand(words.map(argumentOf), { decoder: GLIDE_BYTES });
 }
 
 function sendAsUpstash(client, words) {

@@ -565,11 +565,11 @@ export class FakeClock implements Clock {
 }
 
 /**
- * A Redis client that the program has made: of ioredis, node-redis or Upstash. Tidegate sends its
- * scripts over it, and does nothing else with it. The calls of one turn of the event loop are sent
- * in one batch.
+ * A Redis client that the program has made: of ioredis, node-redis, Valkey GLIDE or Upstash. Tidegate
+ * sends its scripts over it, and does nothing else with it. The calls of one turn of the event loop
+ * are sent in one batch.
  */
-export type RedisClient = IoredisClient | NodeRedisClient | UpstashClient;
+export type RedisClient = IoredisClient | NodeRedisClient | GlideClient | UpstashClient;
 
 /** The methods that Tidegate needs of a client like that of ioredis, or its Cluster. */
 export interface IoredisClient {
@@ -579,6 +579,11 @@ export interface IoredisClient {
 /** The methods that Tidegate needs of a client like that of node-redis, or its cluster. */
 export interface NodeRedisClient {
   sendCommand(...args: any[]): Promise<unknown>;
+}
+
+/** The methods that Tidegate needs of a client like that of Valkey GLIDE, or its cluster client. */
+export interface GlideClient {
+  customCommand(args: any[], options?: any): Promise<unknown>;
 }
 
 /** The methods that Tidegate needs of a client like that of Upstash. Keys must then be text. */
