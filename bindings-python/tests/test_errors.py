@@ -176,7 +176,7 @@ class TestWaits:
 
 
 class TestLongTexts:
-    @pytest.mark.parametrize("text", ["x" * 100_000, "1/s " * 10_000, "1/s; " * 10_000, "\0" * 1000, "\U0001f980" * 1000])
+    @pytest.mark.parametrize("text", ["x" * 10**5, "1/s " * 10**4, "1/s; " * 10**4, "\0" * 1000, "\U0001f980" * 1000])
     def test_a_message_shows_no_more_than_the_beginning(self, text: str) -> None:
         for use in (lambda: Limiter(text), lambda: Limit(text), lambda: Limiter("1/s").check("k", limits=text)):
             with pytest.raises(InvalidLimit, match=r'^invalid limit ".*…" \(\d+ bytes\): at byte \d') as raised:
@@ -200,7 +200,7 @@ class TestManyChecks:
     @pytest.mark.parametrize("check", [("k", 1, 2), (("a", "b"), 1, 1), ("k",) * 2 + (3,), (None, 1, 1), (5,)])
     def test_several_costs_are_a_tuple_of_their_own(self, check: Any) -> None:
         limiter = Limiter("10/s", "20/s", clock=FakeClock())
-        message = r"each of checks must be a key, \(key, cost\) or a tuple of keys, .* several costs are \(key, \(1, 2\)\)"
+        message = r"each of checks must be a key, \(key, cost\) or .*; several costs are \(key, \(1, 2\)\)"
         with pytest.raises(TypeError, match=message):
             limiter.check_many([check])
         assert limiter.check_many([("k", (1, 2))])[0].allowed

@@ -12,6 +12,7 @@ grammar.
 import json
 import random
 import sys
+from datetime import datetime, timezone
 from pathlib import Path
 
 import operations
@@ -19,8 +20,9 @@ import waiting
 from oracle import SECOND, Bucket, Tiers
 
 MS = 10**6
-MINUTE, HOUR, DAY = 60 * SECOND, 3600 * SECOND, 86400 * SECOND
+MINUTE, HOUR, DAY, WEEK = 60 * SECOND, 3600 * SECOND, 86400 * SECOND, 7 * 86400 * SECOND
 EPOCH = 1_764_000_000 * SECOND
+THURSDAY, MONDAY = (int(datetime(2026, 1, day, tzinfo=timezone.utc).timestamp()) * SECOND for day in (1, 5))
 
 # The text of each limit: its tokens, period and burst, and whether it is stepped.
 LIMITS = {
@@ -50,6 +52,9 @@ LIMITS = {
     "3/s burst 9": (3, SECOND, 9, False),
     "1/1900ms": (1, 1900 * MS, 1, False),
 }
+
+# With the limits of traces by hand alone. Random traces draw from LIMITS, and stay the same while that does.
+ALL_LIMITS = LIMITS | {"5/w window": (5, WEEK, 5, True)}
 
 # Each trace: a name, limits, and checks as (at, cost[, key]). The name says which promise the trace
 # shows, or which limiter's bug.
@@ -91,6 +96,8 @@ TRACES = [
      [(EPOCH, 2), (EPOCH + 500 * MS, 4), (EPOCH + 500 * MS, 3), (EPOCH + SECOND, 0), (EPOCH + 1500 * MS, 5)]),
     ("an hourly window far from its edge", ["5000/h window"],
      [(EPOCH + 123_456_789, 5000), (EPOCH + 123_456_789, 1), (EPOCH + HOUR, 1)]),
+    ("a weekly window begins on a Thursday at midnight UTC, and on no Monday", ["5/w window"],
+     [(THURSDAY - 1, 5), (THURSDAY - 1, 1), (THURSDAY, 5), (MONDAY, 1), (THURSDAY + WEEK - 1, 1), (THURSDAY + WEEK, 5)]),
     ("stepped with more burst than a step", ["100/min burst 300 stepped"],
      [(EPOCH, 300), (EPOCH, 1), (EPOCH + MINUTE, 100), (EPOCH + MINUTE, 1), (EPOCH + 2 * MINUTE, 250),
       (EPOCH + 3 * MINUTE, 200), (EPOCH + 10 * MINUTE, 300)]),
@@ -174,7 +181,7 @@ def answered(name: str, limits: list[str], steps: list[tuple]) -> dict[str, obje
     for at, cost, *named in steps:
         key = named[0] if named else "k"
         if key not in buckets:
-            buckets[key] = Tiers([Bucket(*LIMITS[text]) for text in limits])
+            buckets[key] = Tiers([Bucket(*ALL_LIMITS[text]) for text in limits])
         answer = buckets[key].check(at, cost)
         step: dict[str, object] = {"at": str(at), "cost": cost}
         if key != "k":
