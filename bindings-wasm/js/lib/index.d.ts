@@ -848,4 +848,5 @@ type Trim<Text extends string> = Text extends `${WhiteSpace}${infer Rest}`
   : Text extends `${infer Rest}${WhiteSpace}` ? Trim<Rest> : Text;
 type WhiteSpace = ' ' | '\t' | '\n' | '\f' | '\r';
 
+// biome-ignore lint/complexity/noUselessEmptyExport: without it a file of declarations exports all of them
 export {};
