@@ -166,7 +166,10 @@ class Mixture {
 
   // All callers of the last group leave, and the next have a signal of their own.
   #leaveTogether() {
+    const { isShared, time } = this.#options;
     this.#groups.at(-1).abort();
+    // A limiter that has not heard of a hold may shorten it by giving back a slot that covers it.
+    if (isShared) this.#buckets[0].cancels.push({ made: 0, at: time.now });
     this.#groups = [new AbortController()];
   }
 

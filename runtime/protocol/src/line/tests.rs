@@ -300,10 +300,10 @@ impl World {
         }
     }
 
-    /// Nobody of a line is served during its holds. Tokens that come back shorten a hold, and so does a
-    /// cancel that was under way.
+    /// Nobody is served during a hold. Tokens that come back shorten it, and so may a cancel that has not
+    /// heard of it: one of another process, or one under way.
     fn check_holds(&self, seed: u64) {
-        if self.latency > 0 || !self.returned.is_empty() {
+        if self.lines.len() > 1 || self.latency > 0 || !self.returned.is_empty() {
             return;
         }
         for (line, from, end) in &self.holds {
