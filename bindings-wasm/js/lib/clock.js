@@ -1,6 +1,7 @@
 /** Clocks, and conversions between nanoseconds and milliseconds. */
 
 import { describe, invalid } from './arguments.js';
+import { brand } from './brand.js';
 
 export const NANOS_PER_MILLI = 1_000_000n;
 const END_OF_TIMELINE = (1n << 64n) - 1n;
@@ -66,6 +67,8 @@ export class FakeClock {
     this.#now = atMostEnd(this.#now + nanos);
   }
 }
+
+brand(FakeClock, 'FakeClock');
 
 /**
  * The default clock. It is monotonic, and aligned to the Unix epoch once, when it is made: so

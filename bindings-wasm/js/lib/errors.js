@@ -1,5 +1,7 @@
 /** The classes of errors, and the error that an engine reports. */
 
+import { brand } from './brand.js';
+
 /** The base of Tidegate's errors. A refusal is not an error: it is a Decision. */
 export class TidegateError extends Error {
   constructor(message, options) {
@@ -93,12 +95,12 @@ const classes = {
   corrupt_bucket: CorruptBucket,
 };
 
-for (const errorClass of [TidegateError, ...Object.values(classes)]) {
-  Object.defineProperty(errorClass.prototype, 'name', {
-    value: errorClass.name,
-    configurable: true,
-    writable: true,
-  });
+// The names are written out, because a bundler may shorten those of the classes.
+const names = { TidegateError, InvalidLimit, InvalidArgument, CostTooLarge, RateLimited, StoreError, StoreTimeout, CorruptBucket };
+
+for (const [name, errorClass] of Object.entries(names)) {
+  Object.defineProperty(errorClass.prototype, 'name', { value: name, configurable: true, writable: true });
+  brand(errorClass, name);
 }
 
 /** The error that an engine reports as a code, a reason and a message. */

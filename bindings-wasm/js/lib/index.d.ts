@@ -707,7 +707,12 @@ export function createLimiter<const Given extends LimitsInput = LimitsInput>(opt
 /** Builds a limiter whose buckets are in Redis, reached over a client that the program has made. */
 export function createLimiter<const Given extends LimitsInput = LimitsInput>(options: ClientOptions<Given>): Limiter;
 
-/** The base of Tidegate's errors. A refusal is not an error. */
+/**
+ * The base of Tidegate's errors. A refusal is not an error.
+ *
+ * An error, `FakeClock`, `Limit` or `Limits` of `tidegate` is also an `instanceof` the class of this name in `tidegate-wasm`, and
+ * the other way round, and so with two copies of one package.
+ */
 export class TidegateError extends Error {
   /** The stable code of the error's class, the same in every language. */
   readonly code: string;

@@ -1,6 +1,7 @@
 /** Limits, as text or as an object. */
 
 import { checkFields, describe, invalid, isWhole } from './arguments.js';
+import { brand } from './brand.js';
 import { NANOS_PER_MILLI } from './clock.js';
 import { ParsedLimit } from './tidegate_wasm.js';
 import { raise, requireMemory } from './engine.js';
@@ -42,6 +43,8 @@ export class Limit {
   }
 }
 
+brand(Limit, 'Limit');
+
 /** One to four limits that all must allow, read once: a customer's plan, say. Immutable. */
 export class Limits {
   // A text, or limits and texts. A text says all that its limit does, and takes a tenth of the memory.
@@ -79,6 +82,8 @@ export class Limits {
     return this.limits[Symbol.iterator]();
   }
 }
+
+brand(Limits, 'Limits');
 
 /** A text that is the same for equal limits. */
 export function keyOf(limits) {

@@ -45,8 +45,8 @@ test('a charge can be declared with await using', () => {
 
 test('where the runtime has no Symbol.asyncDispose, a charge does without', () => {
   const program = `
-    const { iterator, asyncIterator, toStringTag } = Symbol;
-    globalThis.Symbol = { iterator, asyncIterator, toStringTag };
+    const { iterator, asyncIterator, toStringTag, hasInstance, for: registered } = Symbol;
+    globalThis.Symbol = { iterator, asyncIterator, toStringTag, hasInstance, for: registered };
     const { Charge, createLimiter } = await import('tidegate-wasm');
     const limiter = createLimiter({ limits: '100/d' });
     const charge = await limiter.reserving('key', { cost: 40 });
