@@ -46,7 +46,7 @@ impl Batch {
         let requests = requests.into_iter();
         let mut callers = Vec::with_capacity(requests.size_hint().0);
         let mut leases = Vec::new();
-        let mut planner = Planner::new(server.by_slot.load(Ordering::Relaxed));
+        let mut planner = Planner::new(server.together());
         let mut due = u64::MAX;
         for request in requests {
             if request.deadline <= now {

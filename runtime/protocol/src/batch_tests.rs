@@ -12,7 +12,7 @@ use crate::keys::RedisKeys;
 use crate::lock::Mutex;
 use crate::pending::PendingQueue;
 use crate::request::Request;
-use crate::server_state::ServerHandle;
+use crate::server_state::{ServerHandle, ServerState};
 use crate::snapshot::ReplyPart;
 use crate::store::Route as _;
 use crate::transport::{ClientConnection, Transport};
@@ -52,8 +52,12 @@ impl Client {
     }
 
     fn check(&self) -> Receiver<Result<Outcome, Error>> {
+        self.check_key(b"k")
+    }
+
+    fn check_key(&self, key: &[u8]) -> Receiver<Result<Outcome, Error>> {
         let limits = Arc::clone(&self.limits);
-        let keys = RedisKeys::One(b"k".to_vec());
+        let keys = RedisKeys::One(key.to_vec());
         let request = Request::new(keys, limits, Operation::Check { cost: 1.into() }).unwrap();
         let (told, answers) = channel();
         let done = Box::new(move |outcome| told.send(outcome).unwrap());
@@ -118,6 +122,23 @@ fn a_batch_answers_late_callers_before_it_is_over() {
     assert_eq!(answers.try_recv(), Ok(TOO_LATE));
     batch.take_one(0, Reply::Failure(Error::Store("lost".into())));
     assert!(answers.try_recv().is_err());
+}
+
+#[test]
+fn calls_of_one_key_have_all_checks_of_that_key() {
+    for (per_key, calls) in [(false, 1), (true, 3)] {
+        let client = Client::new();
+        let server = Arc::new(ServerState::new(per_key));
+        for key in [&b"a"[..], b"b", b"a", b"c", b"b", b"a"] {
+            drop(client.check_key(key));
+        }
+        let mut batch = Batch::new(client.queue.lock().take(10), &server, START);
+        let commands = batch.commands(|words| words.map(Cow::into_owned).collect::<Vec<_>>());
+        assert_eq!(commands.len(), calls);
+        // "EVAL", the script, the number of keys, and the keys.
+        let keys = |command: &Vec<Vec<u8>>| command[2].clone();
+        assert!(commands.iter().all(|it| keys(it) == if per_key { b"1" } else { b"3" }));
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use indexmap::IndexMap;
 use tidegate_core::{Cells, Cost, Decision, Limit, MAX_SPAN, Operation, Outcome, Source};
 
 use crate::error::Error;
-use crate::plan::Planner;
+use crate::plan::{Planner, Together};
 use crate::replay::step;
 use crate::request::Request;
 use crate::script::{CANCEL, CHECK, CHECK_EACH, HOLD, RESERVE, RESET, SETTLE, Script, ScriptCall};
@@ -212,7 +212,7 @@ impl Call {
         if self.keys.len() < 2 {
             return Vec::new();
         }
-        let mut planner = Planner::new(true);
+        let mut planner = Planner::new(Together::Slot);
         for AskedCheck { place, key, operation } in checks {
             let (key, limits) = (self.keys[*key].clone(), Arc::clone(&self.limits));
             let operation = (*operation).into();

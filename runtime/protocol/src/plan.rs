@@ -1,5 +1,7 @@
 //! Puts the requests of a batch together into as few script calls as their order allows.
 
+use std::collections::HashMap;
+
 use crate::call::{Call, Checks};
 use crate::request::Request;
 use crate::slot::slot;
@@ -18,20 +20,32 @@ pub fn plan(requests: impl IntoIterator<Item = Request>) -> Vec<Call> {
     planner.into_calls()
 }
 
+/// Which keys one call may have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Together {
+    #[default]
+    All,
+    /// Keys of one hash slot.
+    Slot,
+    /// A single key.
+    Key,
+}
+
 /// The calls of a batch that is being put together.
 #[derive(Default)]
 pub(crate) struct Planner {
     calls: Vec<Call>,
     /// Calls that more checks may join, and the hash slot of their keys if it matters.
     open: Vec<(Option<u16>, Checks)>,
-    /// Whether all keys of a call must be in one hash slot.
-    by_slot: bool,
+    /// The last open call of each key, where each call has one.
+    open_of_key: HashMap<Vec<u8>, usize>,
+    together: Together,
 }
 
 impl Planner {
-    /// A planner of calls to a server that may only take keys of one hash slot in one call.
-    pub(crate) fn new(by_slot: bool) -> Self {
-        Self { by_slot, ..Self::default() }
+    /// A planner of calls to a server that may take only such keys in one call.
+    pub(crate) fn new(together: Together) -> Self {
+        Self { together, ..Self::default() }
     }
 
     /// Adds the request that has this place in the batch.
@@ -41,18 +55,40 @@ impl Planner {
             self.calls.push(Call::of_one(place, request));
             return;
         }
-        let place_of_keys = request.keys().first().filter(|_| self.by_slot).map(|key| slot(key));
+        if self.together == Together::Key {
+            self.add_to_its_key(place, request);
+            return;
+        }
+        let by_slot = self.together == Together::Slot;
+        let place_of_keys = request.keys().first().filter(|_| by_slot).map(|key| slot(key));
         let joins = |(other, checks): &&mut (Option<u16>, Checks)| {
             *other == place_of_keys && checks.takes(&request, MAX_KEYS)
         };
         match self.open.iter_mut().find(joins) {
             Some((_, checks)) => checks.add(place, request),
-            None => {
-                let mut checks = Checks::new(&request);
-                checks.add(place, request);
-                self.open.push((place_of_keys, checks));
+            None => self.open(place_of_keys, place, request),
+        }
+    }
+
+    fn add_to_its_key(&mut self, place: usize, request: Request) {
+        let Some(key) = request.keys().first().cloned() else {
+            self.open(None, place, request);
+            return;
+        };
+        let last = self.open_of_key.get(&key).and_then(|last| self.open.get_mut(*last));
+        match last {
+            Some((_, checks)) if checks.takes(&request, 1) => checks.add(place, request),
+            _ => {
+                self.open_of_key.insert(key, self.open.len());
+                self.open(None, place, request);
             }
         }
+    }
+
+    fn open(&mut self, slot: Option<u16>, place: usize, request: Request) {
+        let mut checks = Checks::new(&request);
+        checks.add(place, request);
+        self.open.push((slot, checks));
     }
 
     pub(crate) fn into_calls(mut self) -> Vec<Call> {
@@ -61,6 +97,7 @@ impl Planner {
     }
 
     fn close(&mut self) {
+        self.open_of_key.clear();
         self.calls.extend(self.open.drain(..).map(|(_, checks)| checks.into_call()));
     }
 }

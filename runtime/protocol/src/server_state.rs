@@ -1,6 +1,6 @@
 //! What a process remembers of a server, for all limiters that use it.
 
-use core::sync::atomic::AtomicBool;
+use core::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 
 use tidegate_core::{Operation, Outcome};
@@ -8,6 +8,7 @@ use tidegate_core::{Operation, Outcome};
 use crate::deny_cache::DenyCache;
 use crate::error::Error;
 use crate::per_process::PerProcess;
+use crate::plan::Together;
 use crate::script::KnownScripts;
 use crate::work::Done;
 
@@ -21,6 +22,8 @@ pub struct ServerState {
     /// Whether it takes only keys of one hash slot in one call, as a node of a cluster does that is
     /// used like a single server.
     pub(crate) by_slot: AtomicBool,
+    /// Whether each call must have a single key, because a proxy sends a call where its first key lives.
+    per_key: bool,
 }
 
 /// The state of one server as each process has it: a forked child begins with none.
@@ -40,6 +43,19 @@ impl ServerHandle {
 }
 
 impl ServerState {
+    /// A server of which nothing is known, and to which each call has a single key if `per_key` is set.
+    pub fn new(per_key: bool) -> Self {
+        Self { per_key, ..Self::default() }
+    }
+
+    pub(crate) fn together(&self) -> Together {
+        match (self.per_key, self.by_slot.load(Ordering::Relaxed)) {
+            (true, _) => Together::Key,
+            (false, true) => Together::Slot,
+            (false, false) => Together::All,
+        }
+    }
+
     /// Forgets the refusals of keys whose buckets an operation may change: now, and again before `done`
     /// is called, because a batch in flight may bring a refusal meanwhile. That of a bucket which owes
     /// more since, after a hold for example, would promise tokens too soon.

@@ -120,7 +120,7 @@ impl RedisStore {
     fn live(&self) -> Result<&Live, Error> {
         self.live.get_or_try_init(|| {
             let link = Link::new(&self.address, self.timeout);
-            let server = Arc::<ServerState>::default();
+            let server = Arc::new(ServerState::new(self.address.has_per_key_calls()));
             let io = match &self.runtime {
                 Some(given) if given.process == NativeHost::process() => given.handle.clone(),
                 _ => io::handle()?,

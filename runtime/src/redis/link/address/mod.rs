@@ -20,6 +20,8 @@ pub(crate) struct Address {
     pub(super) servers: Servers,
     /// The credentials for the servers that hold buckets.
     pub(super) access: Access,
+    /// Whether each script call has a single key.
+    per_key_calls: bool,
 }
 
 #[derive(Clone)]
@@ -100,6 +102,7 @@ impl Address {
             ));
         }
         let mut options = Options::read(query)?;
+        let per_key_calls = per_key_calls(&mut options)?;
         let address = match kind {
             Kind::Socket => Self::at_socket(location, &mut options)?,
             Kind::Tcp | Kind::Cluster | Kind::Sentinel => {
@@ -107,6 +110,7 @@ impl Address {
             }
         };
         options.refuse_others()?;
+        let address = Self { per_key_calls, ..address };
         // Fails now, and not at the first call, if the file cannot be read.
         address.access.settings().map_err(|error| unusable(&error.to_string()))?;
         Ok(address)
@@ -124,7 +128,7 @@ impl Address {
         settings = settings.set_db(database(options.take("db").as_deref())?);
         settings = settings.set_protocol(protocol(options)?);
         let access = Access { settings, password_file, tls: None };
-        Ok(Self { servers: Servers::One(Place::Socket(path)), access })
+        Ok(Self { servers: Servers::One(Place::Socket(path)), access, per_key_calls: false })
     }
 
     fn over_tcp(
@@ -179,7 +183,12 @@ impl Address {
                 })?)
             }
         };
-        Ok(Self { servers, access })
+        Ok(Self { servers, access, per_key_calls: false })
+    }
+
+    /// Whether each script call has a single key, for a proxy that sends a call where its first key lives.
+    pub(crate) fn has_per_key_calls(&self) -> bool {
+        self.per_key_calls
     }
 
     /// Whether connections are encrypted, but nobody checks to whom they lead.
@@ -256,6 +265,14 @@ impl Login {
 
     pub(super) fn tls(&self) -> Option<&Tls> {
         self.access.tls.as_ref()
+    }
+}
+
+fn per_key_calls(options: &mut Options) -> Result<bool, Error> {
+    match options.take("per_key_calls").as_deref() {
+        None | Some("false") => Ok(false),
+        Some("true") => Ok(true),
+        Some(_) => Err(unusable("per_key_calls must be true or false")),
     }
 }
 

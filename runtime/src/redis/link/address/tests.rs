@@ -118,6 +118,7 @@ fn what_cannot_be_used_is_named() {
         ("redis://h?ca=/dev/null", "are for TLS"),
         ("rediss://h?cert=/dev/null&key=/dev/null", "cert has no certificate"),
         ("rediss://h?ca=/dev/null", "ca has no certificate"),
+        ("redis://h?per_key_calls=yes", "per_key_calls must be true or false"),
         ("rediss://h?verify=no", "verify must be full or none"),
         ("rediss://h?verify=none&ca=/dev/null", "leave ca out"),
         ("redis://h?verify=none", "are for TLS"),
