@@ -1,13 +1,13 @@
 /** Calls of the addon, and the promises that their answers settle. */
 
 import { openAddon } from './addon.js';
-import { readDecision } from './memory/decision.js';
 import { errorFrom } from './memory/errors.js';
 import { storeChanged } from './memory/store-warning.js';
+import { RECORD, readRecord, tierNumbers } from './records.js';
 
 const LONGEST_INTERVAL_MS = 2 ** 31 - 1;
-// The length of a decision among the answers: the id of its call, its status, and four more numbers.
-const NUMBERS = 6;
+// The least length of a decision among the answers: the id of its call, and its record.
+const NUMBERS = 1 + RECORD;
 // The bounds of an early batch. A smaller one would not share the cost of a call of the addon among
 // enough checks, and a larger one would leave Redis idle meanwhile.
 const [MIN_EARLY_BATCH, MAX_EARLY_BATCH] = [32, 512];
@@ -37,7 +37,7 @@ export function loadAddon() {
 export function decideLocally(start, limits) {
   start(immediate, 0);
   const { decisions, others } = immediate.take();
-  return others === undefined ? decisionAt(decisions, 0, limits) : answerOf(others[0]);
+  return others === undefined ? readRecord(decisions, 1, limits) : answerOf(others[0]);
 }
 
 /** Makes a call of the addon that answers before it returns, and returns what `read` makes of the answer. */
@@ -178,9 +178,9 @@ function settleAnswers() {
   // All answers are taken in one step, because an answer that arrived between two steps would not
   // wake the event loop.
   const { decisions, others = [] } = completions.take();
-  for (let at = 0; at < decisions.length; at += NUMBERS) {
+  for (let at = 0; at < decisions.length; at += NUMBERS + tierNumbers(decisions[at + 1])) {
     const { limits, resolve } = removeCall(decisions[at]);
-    resolve(decisionAt(decisions, at, limits));
+    resolve(readRecord(decisions, at + 1, limits));
   }
   for (const { id, answer, failure } of others) {
     const { read, resolve, reject } = removeCall(id);
@@ -188,8 +188,4 @@ function settleAnswers() {
     else reject(errorFrom(failure));
   }
   letProcessEnd();
-}
-
-function decisionAt(numbers, at, limits) {
-  return readDecision(numbers[at + 1], numbers, at + 2, limits);
 }

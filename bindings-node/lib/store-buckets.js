@@ -11,15 +11,14 @@ import {
   startWaiting,
 } from './calls.js';
 import { invalid } from './memory/arguments.js';
-import { Decision, readDecision, sourceOf, tierOf } from './memory/decision.js';
+import { Decision, readLocalTiers, sourceOf, tierOf } from './memory/decision.js';
 import { StoreError, errorFrom } from './memory/errors.js';
 import { ownKeys, readKeys } from './memory/keys.js';
 import { Pressure } from './memory/pressure.js';
 import { StoreHealth } from './memory/store-health.js';
 import { Waiters } from './memory/waiters.js';
+import { LOCAL_RECORD, RECORD, readRecord, tierNumbers } from './records.js';
 
-// The length of a decision as numbers: its status, and four more.
-const RECORD = 5;
 const DEFAULT_PREFIX = 'tidegate';
 const NOT_IN_SHARED_MEMORY =
   'a limiter on shm:// takes none, because its buckets have the limits of their file; ' +
@@ -90,7 +89,14 @@ export class StoreBuckets {
 
   checkMany(checks) {
     const own = checks.map(({ key, cost }) => ({ key: readKeys(key, this.#limits.length), cost }));
-    const read = (records) => checks.map((_, index) => this.#read(records, index * RECORD));
+    const read = (records) => {
+      let at = 0;
+      return checks.map(() => {
+        const decision = this.#read(records, at);
+        at += RECORD + tierNumbers(records[at]);
+        return decision;
+      });
+    };
     return this.#call((queue, id) => this.#native.checkMany(own, queue, id), read);
   }
 
@@ -192,13 +198,17 @@ export class StoreBuckets {
   }
 
   // A decision of this process is by a whole limit, so its numbers leave the burst out.
-  #readLocal([status, remaining, retryAfterMs, resetAfterMs]) {
-    const bound = this.#limits[tierOf(status)];
-    return new Decision((status & 1) === 1, bound, remaining, retryAfterMs, resetAfterMs, sourceOf(status));
+  #readLocal(numbers) {
+    const [status, remaining, retryAfterMs, resetAfterMs] = numbers;
+    const tier = tierOf(status);
+    // A lease knows only the limit that bound its answer, and some limits need no bucket.
+    const isWhole = numbers.length > LOCAL_RECORD && numbers.length === LOCAL_RECORD + 3 * (this.#limits.length - 1);
+    const tiers = isWhole ? readLocalTiers(numbers, LOCAL_RECORD, this.#limits, tier) : undefined;
+    return new Decision((status & 1) === 1, this.#limits[tier], remaining, retryAfterMs, resetAfterMs, sourceOf(status), tiers);
   }
 
   #read(records, at) {
-    return readDecision(records[at], records, at + 1, this.#limits);
+    return readRecord(records, at, this.#limits);
   }
 
   #decision(start) {

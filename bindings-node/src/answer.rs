@@ -1,21 +1,54 @@
 //! Decisions and failures in the form in which JavaScript reads them.
 
 use napi_derive::napi;
-use tidegate::{Decision, Error, Source};
+use tidegate::{Decision, Error, Source, TierDecision, TieredDecision};
 
 use crate::millis::{in_count, in_millis};
 
-/// The length of a [`record`].
+/// The least length of a [`record`].
 pub(crate) const RECORD: usize = 5;
 
-/// A decision as numbers: its [`status`], then `limit`, `remaining`, `retryAfterMs` and
-/// `resetAfterMs`. `readDecision` in `lib/decision.js` of the WebAssembly package reads it.
+/// Appends a decision as numbers: its [`status`], then `limit`, `remaining`, `retryAfterMs` and
+/// `resetAfterMs`, and then these four for each limit if that of several is known; the status has
+/// their number, times 64. `readDecision` in `lib/decision.js` of the WebAssembly package reads it.
 ///
 /// Numbers, because making an object with names takes longer than everything else that is done for
 /// a decision.
-pub(crate) fn record(decision: &Decision) -> [f64; RECORD] {
-    let [status, remaining, retry_after_ms, reset_after_ms] = local_record(decision);
-    [status, in_count(decision.limit), remaining, retry_after_ms, reset_after_ms]
+pub(crate) fn record(tiered: &TieredDecision, numbers: &mut Vec<f64>) {
+    let said = match tiered.tiers() {
+        [_] => &[],
+        said => said,
+    };
+    numbers.push(f64::from(status(tiered)) + 64.0 * said.len() as f64);
+    for said in core::iter::once(&TierDecision::from(tiered.decision())).chain(said) {
+        numbers.extend([
+            in_count(said.limit),
+            in_count(said.remaining),
+            in_millis(said.retry_after),
+            in_millis(said.reset_after),
+        ]);
+    }
+}
+
+/// The [`record`] of a decision.
+pub(crate) fn record_of(tiered: &TieredDecision) -> Vec<f64> {
+    let mut numbers = Vec::with_capacity(RECORD);
+    record(tiered, &mut numbers);
+    numbers
+}
+
+/// The [`local_record`] of a decision, and then `remaining`, `retryAfterMs` and `resetAfterMs` of each
+/// limit that did not bind the answer.
+pub(crate) fn local_record_of_tiers(tiered: &TieredDecision) -> Vec<f64> {
+    let mut numbers = local_record(tiered).to_vec();
+    for said in tiered.tiers().iter().filter(|said| said.tier != tiered.tier) {
+        numbers.extend([
+            in_count(said.remaining),
+            in_millis(said.retry_after),
+            in_millis(said.reset_after),
+        ]);
+    }
+    numbers
 }
 
 /// The [`record`] of a decision of this process, without `limit`: such a decision is by a whole

@@ -11,9 +11,9 @@ use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use napi::{Env, Status};
 use napi_derive::napi;
 use tidegate::bindings::{AnswerQueue, CancelOnDrop, Granted, Pushed, after_batch};
-use tidegate::{Decision, Error};
+use tidegate::{Error, TieredDecision};
 
-use crate::answer::{Failure, RECORD, record};
+use crate::answer::{Failure, RECORD, record, record_of};
 use crate::reservation::Reserved;
 
 /// Wakes the event loop. It is weak, which means that it does not keep the loop alive: the
@@ -32,8 +32,8 @@ struct Queue {
 
 /// The answer to any operation of a limiter.
 pub(crate) enum Reply {
-    Decision(Decision),
-    Decisions(Vec<Decision>),
+    Decision(TieredDecision),
+    Decisions(Vec<TieredDecision>),
     /// A reservation, which is cancelled if it never reaches JavaScript.
     Reservation(CancelOnDrop),
     /// Tokens that a caller has waited for. They go to the next if they never reach JavaScript.
@@ -89,7 +89,7 @@ impl Completions {
             match outcome {
                 Ok(Reply::Decision(decision)) => {
                     decisions.push(f64::from(id));
-                    decisions.extend(record(&decision));
+                    record(&decision, &mut decisions);
                 }
                 other => others.get_or_insert_with(Vec::new).push(Completion::new(id, other)),
             }
@@ -102,12 +102,14 @@ impl Completion {
     fn new(id: u32, outcome: Result<Reply, Error>) -> Self {
         let answer = outcome.and_then(|reply| {
             Ok(match reply {
-                Reply::Decision(decision) => Either3::A(record(&decision).into()),
+                Reply::Decision(decision) => Either3::A(record_of(&decision)),
                 Reply::Decisions(decisions) => {
-                    Either3::A(decisions.iter().flat_map(record).collect())
+                    let mut numbers = Vec::with_capacity(decisions.len() * RECORD);
+                    decisions.iter().for_each(|decision| record(decision, &mut numbers));
+                    Either3::A(numbers)
                 }
                 Reply::Reservation(reservation) => Either3::B(reservation.claim()?.into()),
-                Reply::Granted(granted) => Either3::A(record(&granted.claim()).into()),
+                Reply::Granted(granted) => Either3::A(record_of(&granted.claim())),
                 Reply::Cancelled(all) => Either3::C(all),
                 Reply::Served => Either3::C(true),
             })

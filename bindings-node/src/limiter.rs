@@ -5,13 +5,13 @@ use core::time::Duration;
 use napi::Either;
 use napi::bindgen_prelude::{Float64ArraySlice, Utf16String};
 use napi_derive::napi;
-use tidegate::bindings::{CancelOnDrop, Granted, Waiter, decision};
+use tidegate::bindings::{CancelOnDrop, Granted, Waiter, tiered};
 use tidegate::{
     Error, Keys, LeaseOptions, Limiter, OnStoreError, Operation, Pressure, Reservation,
     StoreHealth, Waiting,
 };
 
-use crate::answer::{Failure, local_record};
+use crate::answer::{Failure, local_record, local_record_of_tiers};
 use crate::completions::{Completions, Reply};
 use crate::keys::{KeyBytes, KeyOrKeys};
 use crate::millis::{in_millis, in_nanos};
@@ -225,11 +225,17 @@ impl NativeLimiter {
     }
 
     /// Checks on this thread, for a limiter that is not remote. Returns the numbers of
-    /// `answer::local_record`, because an object with names takes longer to make than the check.
+    /// `answer::local_record`, because an object with names takes longer to make than the check; of a
+    /// limiter with several limits those of `answer::local_record_of_tiers`.
     #[napi]
     pub fn check_local(&self, key: KeyOrKeys, cost: TokensInput) -> Either<Vec<f64>, Failure> {
-        match self.0.check(&KeyBytes::from(&key), tokens(&cost)) {
-            Ok(decision) => Either::A(local_record(&decision).into()),
+        let (key, cost) = (KeyBytes::from(&key), tokens(&cost));
+        let numbers = match self.has_tiers() {
+            true => self.0.check_tiers(&key, cost).map(|tiered| local_record_of_tiers(&tiered)),
+            false => self.0.check(&key, cost).map(|decision| local_record(&decision).into()),
+        };
+        match numbers {
+            Ok(numbers) => Either::A(numbers),
             Err(error) => Either::B(Failure::from(&error)),
         }
     }
@@ -262,15 +268,26 @@ impl NativeLimiter {
     }
 
     /// Spends tokens that are there now and that nobody waits for, on this thread. Returns the
-    /// numbers of `answer::local_record`, or nothing if the caller must wait.
+    /// numbers that [`check_local`](Self::check_local) would, or nothing if the caller must wait.
     #[napi]
     pub fn acquire_now(
         &self,
         key: KeyOrKeys,
         cost: TokensInput,
     ) -> Option<Either<Vec<f64>, Failure>> {
-        match self.0.acquire_now(&KeyBytes::from(&key), tokens(&cost)) {
-            Ok(decision) => decision.map(|decision| Either::A(local_record(&decision).into())),
+        let (key, cost) = (KeyBytes::from(&key), tokens(&cost));
+        let numbers = match self.has_tiers() {
+            true => {
+                let answer = self.0.acquire_now(&key, cost);
+                answer.map(|tiered| tiered.map(|tiered| local_record_of_tiers(&tiered)))
+            }
+            false => {
+                let answer = self.0.acquire_now(&key, cost);
+                answer.map(|decision| decision.map(|decision| local_record(&decision).into()))
+            }
+        };
+        match numbers {
+            Ok(numbers) => numbers.map(Either::A),
             Err(error) => Some(Either::B(Failure::from(&error))),
         }
     }
@@ -292,7 +309,9 @@ impl NativeLimiter {
             ticket.settle(match answer {
                 Ok(granted) => Ok(Reply::Granted(granted)),
                 // JavaScript makes the error, which has the decision.
-                Err(Error::RateLimited { decision, .. }) => Ok(Reply::Decisions(vec![decision])),
+                Err(Error::RateLimited { decision, .. }) => {
+                    Ok(Reply::Decisions(vec![decision.into()]))
+                }
                 Err(error) => Err(error),
             });
         };
@@ -390,9 +409,14 @@ impl NativeLimiter {
 }
 
 impl NativeLimiter {
+    /// Whether an answer has more to say than what its binding limit says.
+    fn has_tiers(&self) -> bool {
+        self.0.limits().len() > 1
+    }
+
     fn run(&self, key: &KeyOrKeys, operation: Operation, completions: &Completions, id: u32) {
         let ticket = completions.ticket(id);
-        let done = move |outcome| ticket.settle(decision(outcome).map(Reply::Decision));
+        let done = move |outcome| ticket.settle(tiered(outcome).map(Reply::Decision));
         self.0.run(&KeyBytes::from(key), operation, done);
     }
 }

@@ -6,7 +6,7 @@ use napi_derive::napi;
 use tidegate::bindings::lock::Mutex;
 use tidegate::{Error, Reservation};
 
-use crate::answer::record;
+use crate::answer::record_of;
 use crate::completions::{Completions, Reply};
 use crate::millis::in_millis;
 use crate::tokens::{TokensInput, tokens};
@@ -26,7 +26,7 @@ impl From<Reservation> for Reserved {
     fn from(reservation: Reservation) -> Self {
         let delay = u64::try_from(reservation.delay().as_nanos()).unwrap_or(u64::MAX);
         Self {
-            decision: record(reservation.decision()).into(),
+            decision: record_of(reservation.tiers()),
             delay_ms: in_millis(delay),
             native: NativeReservation(Arc::new(Mutex::new(Some(reservation)))),
         }

@@ -54,26 +54,26 @@ export async function replayOver(client, { limits, steps }, options) {
 async function run(limiter, reservations, step) {
   switch (step.op) {
     case 'check':
-      return { ...(await limiter.check('k', { cost: step.cost })) };
+      return fieldsOf(await limiter.check('k', { cost: step.cost }));
     case 'peek':
-      return { ...(await limiter.peek('k', { cost: step.cost })) };
+      return fieldsOf(await limiter.peek('k', { cost: step.cost }));
     case 'reserve': {
       const maxWaitMs = step.max_wait === FOREVER ? Infinity : millis(step.max_wait);
       const reservation = await limiter.reserve('k', { cost: step.cost, maxWaitMs });
       reservations.set(step.reservation, reservation);
       const { allowed, delayMs, decision } = reservation;
-      return { ...decision, ...(allowed ? { delayMs } : {}) };
+      return { ...fieldsOf(decision), ...(allowed ? { delayMs } : {}) };
     }
     case 'cancel':
       return { restored: await reservations.get(step.reservation).cancel() };
     case 'settle':
-      return { ...(await limiter.settle('k', step.charged, step.actual)) };
+      return fieldsOf(await limiter.settle('k', step.charged, step.actual));
     case 'credit':
-      return { ...(await limiter.credit('k', step.tokens)) };
+      return fieldsOf(await limiter.credit('k', step.tokens));
     case 'hold':
-      return { ...(await limiter.hold('k', millis(step.wait))) };
+      return fieldsOf(await limiter.hold('k', millis(step.wait)));
     case 'reset':
-      return { ...(await limiter.reset('k')) };
+      return fieldsOf(await limiter.reset('k'));
     default:
       throw new Error(`unknown operation ${step.op}`);
   }
@@ -81,15 +81,33 @@ async function run(limiter, reservations, step) {
 
 function expected(expect, limits) {
   if (expect === undefined || 'restored' in expect) return { ...expect };
-  const { tier, retry_after: retryAfter, reset_after: resetAfter, delay, ...same } = expect;
+  const { allowed, delay, tiers, ...bound } = expect;
   return {
-    ...same,
+    allowed,
+    ...saidBy(bound, limits),
     ...(delay === undefined ? {} : { delayMs: roundedUp(delay) }),
+    source: 'redis',
+    tiers: inWords((tiers ?? [bound]).map((tier) => saidBy(tier, limits))),
+  };
+}
+
+function saidBy({ tier, limit, remaining, retry_after: retryAfter, reset_after: resetAfter }, limits) {
+  return {
+    limit,
+    remaining,
     retryAfterMs: roundedUp(retryAfter),
     resetAfterMs: roundedUp(resetAfter),
     limitName: limits[tier].name,
-    source: 'redis',
   };
+}
+
+// The fields of a decision, with what each limit says in words.
+function fieldsOf(decision) {
+  return { ...decision, tiers: inWords(decision.tiers) };
+}
+
+function inWords(tiers) {
+  return tiers.map((tier) => Object.entries(tier).flat().join(' ')).join(', ');
 }
 
 function millis(nanos) {

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use pyo3::intern;
 use pyo3::prelude::*;
 use tidegate::bindings::{
-    AnswerQueue, PerProcess, Pushed, after_batch, decision, generation, lock::Mutex,
+    AnswerQueue, PerProcess, Pushed, after_batch, generation, lock::Mutex, tiered,
 };
 
 use tidegate::{Cost, Error, Operation};
@@ -333,7 +333,7 @@ impl Completions {
         operation: Operation,
     ) -> PyResult<()> {
         self.start(limiter, future, |limiter, ticket| {
-            let done = |answer| ticket.complete(decision(answer).map(Outcome::Decision));
+            let done = |answer| ticket.complete(tiered(answer).map(Outcome::Decision));
             key.lend(|keys| limiter.run(keys, operation, done));
         })
     }

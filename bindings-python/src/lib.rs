@@ -42,7 +42,13 @@ mod _tidegate {
     #[pymodule_export]
     use crate::decision::Decision;
     #[pymodule_export]
+    use crate::decision::DecisionOfTiers;
+    #[pymodule_export]
+    use crate::decision::TierDecision;
+    #[pymodule_export]
     use crate::decision::restore;
+    #[pymodule_export]
+    use crate::decision::restore_tier;
     #[pymodule_export]
     use crate::limit::Limit;
     #[pymodule_export]

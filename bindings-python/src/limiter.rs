@@ -7,9 +7,11 @@ use std::sync::Arc;
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyString, PyTuple};
-use tidegate::bindings::{CancelOnDrop, PerProcess, decision, generation, lock::Mutex};
-use tidegate::{Cost, Error, LeaseOptions, ManualClock, OnFull, OnStoreError, Operation};
+use pyo3::types::{PyList, PyString, PyTuple};
+use tidegate::bindings::{CancelOnDrop, PerProcess, generation, lock::Mutex, tiered};
+use tidegate::{
+    Cost, Error, LeaseOptions, ManualClock, OnFull, OnStoreError, Operation, TieredDecision,
+};
 
 use crate::arguments::{
     Checks, Keys, StoreChoice, actual, charged, clock, cost, deny_cache, given, key_per_limit,
@@ -17,7 +19,7 @@ use crate::arguments::{
     store_timeout, timeout, tokens, wait,
 };
 use crate::clients::ClientConnection;
-use crate::decision::Decision;
+use crate::decision::{Decision, DecisionOfTiers};
 use crate::errors::{exception, rate_limited};
 use crate::limit::Limit;
 use crate::limits::limits;
@@ -89,6 +91,8 @@ pub(crate) struct Limiter {
     limits: Py<PyTuple>,
     /// By tier, made once, so that a decision only adds a reference.
     names: Box<[Py<PyString>]>,
+    /// The same names, for decisions that have something of each limit.
+    all_names: Py<PyTuple>,
     clock: Option<Arc<ManualClock>>,
     /// The connection of the client that the program has brought, if it has.
     connection: Option<Py<ClientConnection>>,
@@ -255,24 +259,31 @@ impl Limiter {
         key: &Bound<'_, PyAny>,
         #[pyo3(from_py_with = cost)] cost: Cost,
         #[pyo3(from_py_with = limits)] limits: Option<tidegate::Limits>,
-    ) -> PyResult<Decision> {
+    ) -> PyResult<Py<Decision>> {
+        let py = key.py();
         if let Some(limits) = limits {
-            return self.under(key.py(), &limits)?.get().check(key, cost, None);
+            return self.under(py, &limits)?.get().check(key, cost, None);
         }
         // In memory, the decision goes straight to Python: handing it on costs a tenth of the call.
         let keys = match one_key(key.as_borrowed())? {
             Some(key_bytes) => {
                 if !self.limiter.is_remote() {
-                    return self.answer(key.py(), self.limiter.check(key_bytes, cost));
+                    if self.has_tiers() {
+                        return self.answer(py, self.limiter.check_tiers(key_bytes, cost));
+                    }
+                    return match self.limiter.check(key_bytes, cost) {
+                        Ok(decided) => Py::new(py, self.decision(py, decided)),
+                        Err(error) => Err(exception(py, &error)),
+                    };
                 }
                 if let Some(decided) = self.limiter.check_leased(key_bytes, cost) {
-                    return Ok(self.decision(key.py(), decided));
+                    return self.tiered(py, decided.into());
                 }
                 Keys::One(key_bytes)
             }
             None => key_per_limit(key)?,
         };
-        self.run(key.py(), &keys, Operation::Check { cost })
+        self.run(py, &keys, Operation::Check { cost })
     }
 
     /// Makes many checks in one go, at most 10,000, each a key or a tuple of a key and a cost. Each is
@@ -285,12 +296,12 @@ impl Limiter {
     /// >>> [decision.allowed for decision in decisions]
     /// [True, True, False]
     #[pyo3(signature = (checks, *, limits=None), text_signature = "($self, checks, *, limits=None)")]
-    fn check_many(
+    fn check_many<'py>(
         &self,
-        py: Python<'_>,
+        py: Python<'py>,
         checks: Checks<'_>,
         #[pyo3(from_py_with = limits)] limits: Option<tidegate::Limits>,
-    ) -> PyResult<Vec<Decision>> {
+    ) -> PyResult<Bound<'py, PyList>> {
         if let Some(limits) = limits {
             return self.under(py, &limits)?.get().check_many(py, checks, None);
         }
@@ -303,11 +314,16 @@ impl Limiter {
             });
             lent?;
             waited?
+        } else if self.has_tiers() {
+            checks.lend(|checks| self.limiter.check_many_tiers(checks))?
         } else {
-            checks.lend(|checks| self.limiter.check_many(checks))?
+            let answer = checks.lend(|checks| self.limiter.check_many(checks))?;
+            let decided = answer.map_err(|error| exception(py, &error))?;
+            return PyList::new(py, decided.into_iter().map(|decided| self.decision(py, decided)));
         };
         let decided = answer.map_err(|error| exception(py, &error))?;
-        Ok(decided.into_iter().map(|decided| self.decision(py, decided)).collect())
+        let decisions = decided.into_iter().map(|decided| self.tiered(py, decided));
+        PyList::new(py, decisions.collect::<PyResult<Vec<_>>>()?)
     }
 
     /// Answers what check would answer now, and spends nothing. So `remaining` and `reset_after` of
@@ -335,7 +351,7 @@ impl Limiter {
         key: Keys<'_>,
         #[pyo3(from_py_with = cost)] cost: Cost,
         #[pyo3(from_py_with = limits)] limits: Option<tidegate::Limits>,
-    ) -> PyResult<Decision> {
+    ) -> PyResult<Py<Decision>> {
         if let Some(limits) = limits {
             return self.under(py, &limits)?.get().peek(py, key, cost, None);
         }
@@ -344,7 +360,7 @@ impl Limiter {
                 key.lend(|keys| self.limiter.peek_then(keys, cost, |answer| sender.send(answer)));
             })?
         } else {
-            key.lend(|keys| self.limiter.peek(keys, cost))
+            key.lend(|keys| self.limiter.peek_tiers(keys, cost))
         };
         self.answer(py, answer)
     }
@@ -431,7 +447,7 @@ impl Limiter {
         }
         let this = slf.get();
         if let Some(decision) = this._acquire_now(key, cost)? {
-            return Py::new(py, decision);
+            return Ok(decision);
         }
         if this.clock.is_some() || is_sleep_replaced(py)? {
             let reservation = Self::reserve(slf, key.extract()?, cost, timeout, None)?;
@@ -458,7 +474,7 @@ impl Limiter {
             }
             Ok(Err(error)) => return Err(exception(py, &error)),
         };
-        Py::new(py, this.decision(py, granted.claim()))
+        this.tiered(py, granted.claim())
     }
 
     /// Charges an estimate for a `with` block. Entering waits as acquire does; the block gets a
@@ -547,7 +563,7 @@ impl Limiter {
         #[pyo3(from_py_with = charged)] charged: Cost,
         #[pyo3(from_py_with = actual)] actual: Cost,
         #[pyo3(from_py_with = limits)] limits: Option<tidegate::Limits>,
-    ) -> PyResult<Decision> {
+    ) -> PyResult<Py<Decision>> {
         self.run_under(py, limits, &key, Operation::Settle { charged, actual })
     }
 
@@ -568,7 +584,7 @@ impl Limiter {
         key: Keys<'_>,
         #[pyo3(from_py_with = tokens)] tokens: Cost,
         #[pyo3(from_py_with = limits)] limits: Option<tidegate::Limits>,
-    ) -> PyResult<Decision> {
+    ) -> PyResult<Py<Decision>> {
         self.run_under(py, limits, &key, Operation::Credit { tokens })
     }
 
@@ -594,7 +610,7 @@ impl Limiter {
         key: Keys<'_>,
         #[pyo3(from_py_with = wait)] wait: Duration,
         #[pyo3(from_py_with = limits)] limits: Option<tidegate::Limits>,
-    ) -> PyResult<Decision> {
+    ) -> PyResult<Py<Decision>> {
         self.run_under(py, limits, &key, Operation::Hold { wait: saturating_nanos(wait) })
     }
 
@@ -612,7 +628,7 @@ impl Limiter {
         py: Python<'_>,
         key: Keys<'_>,
         #[pyo3(from_py_with = limits)] limits: Option<tidegate::Limits>,
-    ) -> PyResult<Decision> {
+    ) -> PyResult<Py<Decision>> {
         self.run_under(py, limits, &key, Operation::Reset)
     }
 
@@ -703,16 +719,19 @@ impl Limiter {
         &self,
         key: &Bound<'_, PyAny>,
         #[pyo3(from_py_with = cost)] cost: Cost,
-    ) -> PyResult<Option<Decision>> {
+    ) -> PyResult<Option<Py<Decision>>> {
         let py = key.py();
         let answer = match one_key(key.as_borrowed())? {
+            Some(key_bytes) if !self.has_tiers() => {
+                let answer = self.limiter.acquire_now(key_bytes, cost);
+                let decided = answer.map_err(|error| exception(py, &error))?;
+                return decided.map(|decided| Py::new(py, self.decision(py, decided))).transpose();
+            }
             Some(key_bytes) => self.limiter.acquire_now(key_bytes, cost),
             None => key_per_limit(key)?.lend(|keys| self.limiter.acquire_now(keys, cost)),
         };
-        match answer {
-            Ok(decided) => Ok(decided.map(|decided| self.decision(py, decided))),
-            Err(error) => Err(exception(py, &error)),
-        }
+        let decided = answer.map_err(|error| exception(py, &error))?;
+        decided.map(|decided| self.tiered(py, decided)).transpose()
     }
 
     /// Whether it is on a FakeClock, on which nobody waits.
@@ -727,13 +746,13 @@ impl Limiter {
         &self,
         key: &Bound<'_, PyAny>,
         #[pyo3(from_py_with = cost)] cost: Cost,
-    ) -> PyResult<Option<Decision>> {
+    ) -> PyResult<Option<Py<Decision>>> {
         if !self.limiter.is_remote() {
             return self.check(key, cost, None).map(Some);
         }
         let Some(key_bytes) = one_key(key.as_borrowed())? else { return Ok(None) };
         let decided = self.limiter.check_leased(key_bytes, cost);
-        Ok(decided.map(|decided| self.decision(key.py(), decided)))
+        decided.map(|decided| self.tiered(key.py(), decided.into())).transpose()
     }
 }
 
@@ -776,9 +795,10 @@ impl Limiter {
     ) -> PyResult<Self> {
         let named = limiter.limits();
         let names = named.iter().map(|named| PyString::new(py, &named.name).unbind()).collect();
+        let all_names = PyTuple::new(py, named.iter().map(|named| &named.name))?.unbind();
         let limits = PyTuple::new(py, named.iter().cloned().map(Limit))?.unbind();
         let plans = PerProcess::new(generation);
-        Ok(Self { limiter, limits, names, clock, connection, plans })
+        Ok(Self { limiter, limits, names, all_names, clock, connection, plans })
     }
 
     #[inline]
@@ -790,14 +810,29 @@ impl Limiter {
         Decision::new(decided, name)
     }
 
+    /// Whether a decision has more to say than what its binding limit says.
     #[inline]
+    fn has_tiers(&self) -> bool {
+        self.names.len() > 1
+    }
+
+    /// The decision with what each limit says.
+    pub(crate) fn tiered(&self, py: Python<'_>, decided: TieredDecision) -> PyResult<Py<Decision>> {
+        let decision = self.decision(py, decided.into());
+        if self.has_tiers() {
+            DecisionOfTiers::make(py, decision, decided, self.all_names.clone_ref(py))
+        } else {
+            Py::new(py, decision)
+        }
+    }
+
     fn answer(
         &self,
         py: Python<'_>,
-        answer: Result<tidegate::Decision, Error>,
-    ) -> PyResult<Decision> {
+        answer: Result<TieredDecision, Error>,
+    ) -> PyResult<Py<Decision>> {
         match answer {
-            Ok(decided) => Ok(self.decision(py, decided)),
+            Ok(decided) => self.tiered(py, decided),
             Err(error) => Err(exception(py, &error)),
         }
     }
@@ -808,7 +843,7 @@ impl Limiter {
         limits: Option<tidegate::Limits>,
         key: &Keys<'_>,
         operation: Operation,
-    ) -> PyResult<Decision> {
+    ) -> PyResult<Py<Decision>> {
         match limits {
             Some(limits) => self.under(py, &limits)?.get().run(py, key, operation),
             None => self.run(py, key, operation),
@@ -817,11 +852,11 @@ impl Limiter {
 
     /// Runs an operation that answers with a decision.
     #[inline(never)]
-    fn run(&self, py: Python<'_>, key: &Keys<'_>, operation: Operation) -> PyResult<Decision> {
+    fn run(&self, py: Python<'_>, key: &Keys<'_>, operation: Operation) -> PyResult<Py<Decision>> {
         let answer = if self.limiter.is_remote() {
             self.on_store(py, key, operation)?
         } else {
-            decision(key.lend(|keys| self.limiter.run_blocking(keys, operation)))
+            tiered(key.lend(|keys| self.limiter.run_blocking(keys, operation)))
         };
         self.answer(py, answer)
     }
@@ -831,10 +866,10 @@ impl Limiter {
         py: Python<'_>,
         key: &Keys<'_>,
         operation: Operation,
-    ) -> PyResult<Result<tidegate::Decision, Error>> {
+    ) -> PyResult<Result<TieredDecision, Error>> {
         let outcome = await_store(py, |sender| {
             key.lend(|keys| self.limiter.run(keys, operation, |outcome| sender.send(outcome)));
         });
-        outcome.map(decision)
+        outcome.map(tiered)
     }
 }

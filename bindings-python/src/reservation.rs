@@ -108,7 +108,7 @@ impl Reservation {
         &self,
         py: Python<'_>,
         #[pyo3(from_py_with = actual)] actual: Cost,
-    ) -> PyResult<Decision> {
+    ) -> PyResult<Py<Decision>> {
         let made = self.take_to_settle(py)?;
         let answer = if self.limiter.get().is_remote() {
             let held = Arc::clone(&self.made);
@@ -119,10 +119,10 @@ impl Reservation {
                 });
             })?
         } else {
-            made.settle(actual)
+            made.settle_tiers(actual)
         };
         let decided = answer.map_err(|error| exception(py, &error))?;
-        Ok(self.limiter.get().decision(py, decided))
+        self.limiter.get().tiered(py, decided)
     }
 
     fn __bool__(&self) -> bool {
@@ -168,7 +168,7 @@ impl Reservation {
         let made = made.claim().map_err(|error| exception(py, &error))?;
         let allowed = made.allowed();
         let nanos = u64::try_from(made.delay().as_nanos()).unwrap_or(u64::MAX);
-        let decided = *made.decision();
+        let decided = *made.tiers();
         // Read after the slot was taken, so that this time is never before the slot.
         let fake_slot = limiter.get().fake_clock().filter(|_| allowed).map(|clock| {
             use tidegate::Clock as _;
@@ -179,7 +179,7 @@ impl Reservation {
             allowed,
             delay: if allowed { from_nanos(nanos) } else { f64::INFINITY },
             cost: made.cost(),
-            decision: Py::new(py, limiter.get().decision(py, decided))?,
+            decision: limiter.get().tiered(py, decided)?,
             fake_slot,
             made: Arc::new(Mutex::new(Some(made))),
         })

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import redis
 from conftest import RedisServer
-from test_vectors import VECTORS, named, operate, seconds
+from test_vectors import VECTORS, in_seconds, named, operate
 
 from tidegate import FakeClock, Limiter, Limits
 
@@ -172,6 +172,4 @@ def asked_of(tiers: Tiers, now: int, step: dict[str, Any]) -> dict[str, Any]:
     """The answer of the oracle, with durations in seconds."""
     operation, *numbers = step.values()
     answer: dict[str, Any] = getattr(tiers, operation)(now, *numbers)
-    for duration in answer.keys() & {"retry_after", "reset_after", "delay"}:
-        answer[duration] = seconds(answer[duration])
-    return answer
+    return in_seconds(answer)

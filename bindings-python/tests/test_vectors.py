@@ -22,6 +22,7 @@ from tidegate import (
     Limits,
     Reservation,
     TidegateError,
+    TierDecision,
 )
 
 VECTORS = Path(__file__).resolve().parents[2] / "tests" / "vectors"
@@ -44,6 +45,7 @@ ERRORS = load("errors.json")["errors"]
 SURFACE = load("surface.json")["classes"]
 # The methods that Python has beyond surface.json: it holds what a `with` block needs.
 METHODS_BEYOND = {"Limiter": {"reserving"}}
+TIER_FIELDS = ("limit", "remaining", "retry_after", "reset_after", "tier")
 # What makes an asyncio twin of a limiter.
 ASYNC_ONLY = {"Limiter": {"of"}}
 # The parameter of every method on a key that Python has beyond it.
@@ -71,10 +73,7 @@ def test_decide(trace: dict[str, Any]) -> None:
             continue
         decision = limiter.check(key, cost=step["cost"])
         expect = step["expect"]
-        seen = described(decision)
-        for duration in ("retry_after", "reset_after"):
-            expect = {**expect, duration: seconds(expect[duration])}
-        assert seen == expect, f"step {number} of {trace['name']}"
+        assert described(decision) == in_seconds(expect), f"step {number} of {trace['name']}"
         assert bool(decision) is expect["allowed"]
         assert decision.source == "memory"
 
@@ -128,9 +127,20 @@ def run_trace(
         if step["op"] == "reset":
             assert answer["remaining"] == answer["limit"], place
         else:
-            expect = step["expect"]
-            durations = expect.keys() & {"retry_after", "reset_after", "delay"}
-            assert answer == {**expect, **{name: seconds(expect[name]) for name in durations}}, place
+            assert answer == in_seconds(step["expect"]), place
+
+
+def in_seconds(expect: dict[str, Any]) -> dict[str, Any]:
+    """An answer of the vectors with its durations in seconds, and what each limit says."""
+    if "restored" in expect:
+        return expect
+    durations = expect.keys() & {"retry_after", "reset_after", "delay"}
+    read = {**expect, **{name: seconds(expect[name]) for name in durations}}
+    if "allowed" not in expect:
+        return read
+    # A single limit says what the decision does.
+    tiers = expect.get("tiers", [{name: expect[name] for name in TIER_FIELDS}])
+    return {**read, "tiers": [in_seconds(tier) for tier in tiers]}
 
 
 def seconds(nanos: str) -> float:
@@ -186,11 +196,18 @@ def operate(
 def described(decision: Decision) -> dict[str, Any]:
     return {
         "allowed": decision.allowed,
-        "limit": decision.limit,
-        "remaining": decision.remaining,
-        "retry_after": decision.retry_after,
-        "reset_after": decision.reset_after,
-        "tier": int(decision.limit_name),
+        **said_by(decision),
+        "tiers": [said_by(tier) for tier in decision.tiers],
+    }
+
+
+def said_by(said: Decision | TierDecision) -> dict[str, Any]:
+    return {
+        "limit": said.limit,
+        "remaining": said.remaining,
+        "retry_after": said.retry_after,
+        "reset_after": said.reset_after,
+        "tier": int(said.limit_name),
     }
 
 

@@ -4,6 +4,7 @@ use core::{fmt, str::FromStr};
 
 use crate::bounds::MAX_TIERS;
 use crate::cost::Cost;
+use crate::decision::{Decision, TierDecision, TieredDecision};
 use crate::error::Error;
 use crate::fixed::Fixed;
 use crate::limit::Limit;
@@ -126,6 +127,8 @@ pub struct BucketTiers {
     /// The place of each tier's limit among all limits.
     places: [u8; MAX_TIERS],
     count: usize,
+    /// How many limits there are with those that have no bucket.
+    all: u8,
 }
 
 impl BucketTiers {
@@ -151,6 +154,7 @@ impl BucketTiers {
         if Fixed::new(limits).is_some() {
             return Ok(tiers);
         }
+        tiers.all = limits.len() as u8;
         for (place, _) in (0u8..).zip(limits).filter(|(_, limit)| limit.rate().is_some()) {
             tiers.places[tiers.count] = place;
             tiers.count += 1;
@@ -185,5 +189,22 @@ impl BucketTiers {
     pub fn place(&self, tier: u8) -> u8 {
         let tiers = self.places.get(..self.count).unwrap_or(&self.places);
         tiers.get(usize::from(tier)).copied().unwrap_or(tier)
+    }
+
+    /// The answer of the tiers as that of all limits, each in its place. A limit without a bucket is
+    /// `unlimited`: it is added, unless the answer knows only the binding limit.
+    #[must_use]
+    pub fn place_all(&self, tiered: &TieredDecision) -> TieredDecision {
+        let decision = Decision { tier: self.place(tiered.tier), ..**tiered };
+        let known = tiered.tiers();
+        let placed = |tier: &TierDecision| TierDecision { tier: self.place(tier.tier), ..*tier };
+        if known.len() < self.count || self.count == 0 {
+            return TieredDecision::new(decision, known.iter().map(placed));
+        }
+        let each = (0..self.all).map(|place| {
+            let own = known.iter().map(placed).find(|tier| tier.tier == place);
+            own.unwrap_or(TierDecision { tier: place, ..TierDecision::UNLIMITED })
+        });
+        TieredDecision::new(decision, each)
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::any_limit::AnyLimit;
 use crate::cost::Cost;
-use crate::decision::{Decision, Source};
+use crate::decision::{Decision, Source, TierDecision, TieredDecision};
 use crate::operation::{Operation, Outcome};
 use crate::reservation::{Charge, Reservation, Reserved};
 
@@ -30,7 +30,10 @@ use crate::reservation::{Charge, Reservation, Reserved};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fixed {
     /// Every limit is `unlimited`.
-    Unlimited,
+    Unlimited {
+        /// How many limits there are.
+        limits: u8,
+    },
     /// One of the limits is `none`.
     None {
         /// The place of the first such limit.
@@ -41,7 +44,7 @@ pub enum Fixed {
 impl Fixed {
     /// The answers of these limits; `None` if buckets decide, and without a limit.
     pub fn new(limits: &[AnyLimit]) -> Option<Self> {
-        let mut unlimited = 0;
+        let mut unlimited = 0u8;
         for (tier, limit) in (0u8..).zip(limits) {
             match limit {
                 AnyLimit::None => return Some(Self::None { tier }),
@@ -49,17 +52,18 @@ impl Fixed {
                 AnyLimit::Rate(_) => {}
             }
         }
-        (unlimited > 0 && unlimited == limits.len()).then_some(Self::Unlimited)
+        let is_unlimited = unlimited > 0 && usize::from(unlimited) == limits.len();
+        is_unlimited.then_some(Self::Unlimited { limits: unlimited })
     }
 
     /// The answer to any operation. Its source is [`Source::Memory`].
-    pub const fn answer(&self, operation: &Operation) -> Outcome {
+    pub fn answer(&self, operation: &Operation) -> Outcome {
         match *operation {
             Operation::Check { cost } | Operation::Peek { cost } => {
-                Outcome::Decision(self.check(&cost))
+                Outcome::Decision(self.check_tiers(&cost))
             }
             Operation::Reserve { cost, .. } => {
-                let decision = self.check(&cost);
+                let decision = self.check_tiers(&cost);
                 Outcome::Reserved(if decision.allowed {
                     let charge =
                         Charge { cost, before: [0; 4], after: [0; 4], source: Source::Memory };
@@ -73,7 +77,20 @@ impl Fixed {
             Operation::Settle { .. }
             | Operation::Credit { .. }
             | Operation::Hold { .. }
-            | Operation::Reset => Outcome::Decision(self.check(&Cost::same(0))),
+            | Operation::Reset => Outcome::Decision(self.check_tiers(&Cost::same(0))),
+        }
+    }
+
+    /// The answer to a check, with what each limit says. With `none` it is that limit alone, because
+    /// the buckets of the limits beside it are not asked.
+    pub fn check_tiers(&self, cost: &Cost) -> TieredDecision {
+        let decision = self.check(cost);
+        match *self {
+            Self::Unlimited { limits } => TieredDecision::new(
+                decision,
+                (0..limits).map(|tier| TierDecision { tier, ..TierDecision::UNLIMITED }),
+            ),
+            Self::None { .. } => decision.into(),
         }
     }
 
@@ -81,7 +98,7 @@ impl Fixed {
     pub const fn check(&self, cost: &Cost) -> Decision {
         let source = Source::Memory;
         match *self {
-            Self::Unlimited => Decision {
+            Self::Unlimited { .. } => Decision {
                 allowed: true,
                 limit: u64::MAX,
                 remaining: u64::MAX,

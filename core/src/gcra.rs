@@ -1,6 +1,6 @@
 //! The decision for one limit: the generic cell rate algorithm (GCRA).
 
-use crate::decision::{Decision, Source};
+use crate::decision::{Decision, Source, TierDecision};
 use crate::error::Error;
 use crate::limit::Limit;
 
@@ -73,6 +73,25 @@ pub(crate) fn decide_affordable(limit: &Limit, cell: u64, now: u64, cost: u64) -
 #[inline(always)]
 pub(crate) fn describe_charged(limit: &Limit, next: u64, now: u64) -> Decision {
     describe(limit, now, limit.timeline().debt(next, now), true, 0)
+}
+
+/// What a limit says to a check of `cost` on the bucket `cell`, if the check of all limits was
+/// `allowed` or not. A check that was refused has charged nothing, also where this limit alone would
+/// have allowed it.
+#[inline(always)]
+pub(crate) fn describe_tier(
+    tier: u8,
+    limit: &Limit,
+    cell: u64,
+    now: u64,
+    cost: u64,
+    allowed: bool,
+) -> TierDecision {
+    let mut decision = decide_affordable(limit, cell, now, cost).0;
+    if decision.allowed && !allowed {
+        decision = decide_affordable(limit, cell, now, 0).0;
+    }
+    TierDecision::from(&Decision { tier, ..decision })
 }
 
 #[inline(always)]

@@ -40,7 +40,7 @@ pub use change::change_limits;
 pub use clock::{Clock, ManualClock};
 pub use cost::Cost;
 pub use credit::{credit, reset};
-pub use decision::{Decision, Source};
+pub use decision::{Decision, Source, TierDecision, TieredDecision};
 pub use error::{Error, Field};
 pub use fixed::Fixed;
 pub use gcra::decide;
@@ -56,7 +56,8 @@ pub use settle::settle;
 pub use spelling::{ErrorInText, Instead, Mistake, Quoted};
 pub use stored_key::StoredKey;
 pub use table::{
-    OnFull, Segments, Slot, Table, TableFull, WINDOW, apply_tables, check_table, check_tables,
+    OnFull, Segments, Slot, Table, TableFull, WINDOW, apply_tables, check_each_table, check_table,
+    check_tables,
 };
-pub use tiers::{Cells, decide_tiers};
+pub use tiers::{Cells, decide_each_tier, decide_tiers};
 pub use timeline::Timeline;

@@ -2,23 +2,23 @@
 
 use crate::cost::Cost;
 use crate::credit::{credit, reset};
-use crate::decision::{Decision, Source};
+use crate::decision::{Source, TieredDecision};
 use crate::error::Error;
 use crate::hold::hold;
 use crate::limit::Limit;
 use crate::reservation::{Charge, Reserved, cancel_at, reserve_within};
 use crate::settle::settle;
-use crate::tiers::{Cells, check_count, decide_tiers, look};
+use crate::tiers::{Cells, check_count, decide_each_tier, describe_tiers, look};
 
 /// What can be done to a bucket, as a value that can be sent to the store that has the bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Operation {
-    /// [`decide_tiers`].
+    /// [`decide_tiers`](crate::decide_tiers).
     Check {
         /// Tokens to spend; 0 spends nothing and is always allowed.
         cost: Cost,
     },
-    /// [`decide_tiers`], without the charge: the answer to a check of that cost at this moment.
+    /// [`decide_tiers`](crate::decide_tiers), without the charge: the answer to a check of that cost at this moment.
     Peek {
         /// Tokens to ask about; 0 is always allowed.
         cost: Cost,
@@ -98,7 +98,7 @@ impl Operation {
 pub enum Outcome {
     /// For a check or a peek: the decision. For every other operation without a variant of its own: what
     /// the buckets hold afterwards.
-    Decision(Decision),
+    Decision(TieredDecision),
     /// The answer to [`Operation::Reserve`].
     Reserved(Reserved),
     /// The answer to [`Operation::Cancel`]: whether all of the charge came back.
@@ -108,7 +108,7 @@ pub enum Outcome {
 impl Outcome {
     /// The same outcome, with the decision in it replaced by what `change` makes of it.
     #[must_use]
-    pub fn map_decision(mut self, change: impl FnOnce(Decision) -> Decision) -> Self {
+    pub fn map_decision(mut self, change: impl FnOnce(TieredDecision) -> TieredDecision) -> Self {
         match &mut self {
             Self::Decision(decision) | Self::Reserved(Reserved::TooFar(decision)) => {
                 *decision = change(*decision);
@@ -125,10 +125,10 @@ impl Outcome {
     pub const fn from_source(mut self, source: Source) -> Self {
         match &mut self {
             Self::Decision(decision) | Self::Reserved(Reserved::TooFar(decision)) => {
-                decision.source = source;
+                *decision = decision.from_source(source);
             }
             Self::Reserved(Reserved::Slot(slot)) => {
-                slot.decision.source = source;
+                slot.decision = slot.decision.from_source(source);
                 slot.charge.source = source;
             }
             Self::Cancelled(_) => {}
@@ -160,8 +160,12 @@ pub fn apply(
     operation: Operation,
 ) -> Result<Outcome, Error> {
     let decision = match operation {
-        Operation::Check { cost } => decide_tiers(limits, cells, now, cost),
-        Operation::Peek { cost } => decide_tiers(limits, &mut { *cells }, now, cost),
+        Operation::Check { cost } => {
+            return decide_each_tier(limits, cells, now, cost).map(Outcome::Decision);
+        }
+        Operation::Peek { cost } => {
+            return decide_each_tier(limits, &mut { *cells }, now, cost).map(Outcome::Decision);
+        }
         Operation::Reserve { cost, max_wait, min_wait } => {
             return reserve_within(limits, cells, now, &cost, min_wait..=max_wait)
                 .map(Outcome::Reserved);
@@ -179,5 +183,5 @@ pub fn apply(
             look(limits, cells, now)
         }
     };
-    decision.map(Outcome::Decision)
+    Ok(Outcome::Decision(describe_tiers(decision?, limits, cells, now, &Cost::same(0))))
 }

@@ -2,9 +2,9 @@
 
 use core::ops::RangeInclusive;
 
-use crate::bounds::MAX_SPAN;
+use crate::bounds::{MAX_SPAN, MAX_TIERS};
 use crate::cost::Cost;
-use crate::decision::{Decision, Source};
+use crate::decision::{Decision, Source, TierDecision, TieredDecision};
 use crate::error::Error;
 use crate::limit::Limit;
 use crate::tiers::{Cells, check_cost};
@@ -20,7 +20,7 @@ pub enum Reserved {
     /// `retry_after` is the shortest wait after which this call, with this `max_wait`, would get a
     /// slot if no other call came; [`u64::MAX`] past the end of the timeline. The other fields are
     /// those of a refused check.
-    TooFar(Decision),
+    TooFar(TieredDecision),
 }
 
 /// A charge ahead of time, to be spent once `delay` has passed.
@@ -32,7 +32,7 @@ pub struct Reservation {
     pub delay: u64,
     /// The buckets after the charge, as in the answer to an allowed check. The binding tier is the
     /// one with the longest delay, then with the least `remaining`, then the first.
-    pub decision: Decision,
+    pub decision: TieredDecision,
     /// What was charged, which is all that a later [`cancel`] or [`settle`](crate::settle) needs.
     pub charge: Charge,
 }
@@ -122,6 +122,7 @@ pub(crate) fn reserve_within(
 
     let mut after = before;
     let mut refused: Option<Decision> = None;
+    let mut tiers_of_refusal = [TierDecision::default(); MAX_TIERS];
     for ((tier, (limit, cell)), next) in tiers().zip(&mut after) {
         let cost = cost_of(tier);
         let charged = slot.and_then(|slot| charged_at_slot(limit, cell, now, slot, cost));
@@ -135,12 +136,15 @@ pub(crate) fn reserve_within(
                 near.max(limit.timeline().until(now, most))
             }
         };
+        let decision = describe(limit, cell, now, tier, retry_after);
+        tiers_of_refusal[usize::from(tier)] = TierDecision::from(&decision);
         if retry_after > refused.map_or(0, |so_far| so_far.retry_after) {
-            refused = Some(describe(limit, cell, now, tier, retry_after));
+            refused = Some(decision);
         }
     }
     if let Some(decision) = refused {
-        return Ok(Reserved::TooFar(decision));
+        let each = tiers_of_refusal.into_iter().take(limits.len());
+        return Ok(Reserved::TooFar(TieredDecision::new(decision, each)));
     }
     let delay = slot.unwrap_or(now) - now;
 
@@ -159,6 +163,13 @@ pub(crate) fn reserve_within(
         return Err(Error::TierCount { count: 0 });
     };
     *cells = after;
+    let each = tiers().zip(after);
+    let decision = TieredDecision::new(
+        decision,
+        each.map(|((tier, (limit, _)), next)| {
+            TierDecision::from(&describe(limit, next, now, tier, 0))
+        }),
+    );
     let charge = Charge { cost: *cost, before, after, source: Source::Memory };
     Ok(Reserved::Slot(Reservation { delay, decision, charge }))
 }

@@ -2,9 +2,9 @@
 
 use crate::bounds::MAX_TIERS;
 use crate::cost::Cost;
-use crate::decision::Decision;
+use crate::decision::{Decision, TieredDecision};
 use crate::error::Error;
-use crate::gcra::decide;
+use crate::gcra::{decide, describe_tier};
 use crate::limit::Limit;
 
 /// One cell per tier; those beyond the limiter's tiers stay zero.
@@ -55,6 +55,55 @@ pub fn decide_tiers(
         *cells = next;
     }
     Ok(decision)
+}
+
+/// [`decide_tiers`], which answers also what each limit says.
+///
+/// # Errors
+/// As [`decide_tiers`].
+///
+/// ```
+/// use tidegate_core::{Cells, Limit, decide_each_tier};
+/// let limits = [Limit::parse("2/s")?, Limit::parse("100/h window")?];
+/// let mut cells = Cells::default();
+/// decide_each_tier(&limits, &mut cells, 0, 2)?;
+/// let refused = decide_each_tier(&limits, &mut cells, 0, 1)?;
+/// let [second, hour] = refused.tiers() else { panic!() };
+/// assert_eq!((second.retry_after, second.remaining), (500_000_000, 0));
+/// assert_eq!((hour.retry_after, hour.remaining), (0, 98)); // it alone would have allowed the call
+/// # Ok::<(), tidegate_core::Error>(())
+/// ```
+pub fn decide_each_tier(
+    limits: &[Limit],
+    cells: &mut Cells,
+    now: u64,
+    cost: impl Into<Cost>,
+) -> Result<TieredDecision, Error> {
+    let (cost, before) = (cost.into(), *cells);
+    let decision = decide_tiers(limits, cells, now, cost)?;
+    Ok(describe_tiers(decision, limits, &before, now, &cost))
+}
+
+/// The decision about a check of `cost` on these buckets, as they were before it, with what each limit
+/// says.
+pub(crate) fn describe_tiers(
+    decision: Decision,
+    limits: &[Limit],
+    cells: &[u64],
+    now: u64,
+    cost: &Cost,
+) -> TieredDecision {
+    if limits.len() == 1 {
+        return decision.into();
+    }
+    let tiers = (0u8..).zip(limits.iter().zip(cells));
+    TieredDecision::new(
+        decision,
+        tiers.map(|(tier, (limit, cell))| {
+            let cost = cost.of_tier(usize::from(tier));
+            describe_tier(tier, limit, *cell, now, cost, decision.allowed)
+        }),
+    )
 }
 
 /// What the buckets hold now: the answer to a check of cost 0.

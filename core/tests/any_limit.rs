@@ -40,7 +40,7 @@ fn what_is_left_for_buckets() {
             }
             let fixed = match none {
                 Some(place) => Some(Fixed::None { tier: place as u8 }),
-                None => rates.is_empty().then_some(Fixed::Unlimited),
+                None => rates.is_empty().then_some(Fixed::Unlimited { limits: limits.len() as u8 }),
             };
             assert_eq!(Fixed::new(&limits), fixed, "{limits:?}");
         }
@@ -54,11 +54,15 @@ fn what_is_left_for_buckets() {
 
 #[test]
 fn answers_without_a_bucket() {
-    for (fixed, tier) in [(Fixed::Unlimited, 0), (Fixed::None { tier: 2 }, 2)] {
-        let most = if fixed == Fixed::Unlimited { u64::MAX } else { 0 };
+    for (fixed, tier) in [(Fixed::Unlimited { limits: 3 }, 0), (Fixed::None { tier: 2 }, 2)] {
+        let most = if matches!(fixed, Fixed::Unlimited { .. }) { u64::MAX } else { 0 };
         let reset_after = u64::MAX - most;
         for cost in COSTS {
             let decision = fixed.check(&cost.into());
+            let tiered = fixed.check_tiers(&cost.into());
+            let known: Vec<u8> = tiered.tiers().iter().map(|tier| tier.tier).collect();
+            assert_eq!(known, if most > 0 { vec![0, 1, 2] } else { vec![2] });
+            assert_eq!(*tiered.decision(), decision);
             let allowed = most > 0 || cost == 0;
             assert_eq!(
                 (decision.allowed, decision.limit, decision.remaining, decision.tier),
@@ -69,20 +73,20 @@ fn answers_without_a_bucket() {
             for same in
                 [Operation::Check { cost: cost.into() }, Operation::Peek { cost: cost.into() }]
             {
-                assert_eq!(fixed.answer(&same), Outcome::Decision(decision));
+                assert_eq!(fixed.answer(&same), Outcome::Decision(tiered));
             }
             for max_wait in [0, u64::MAX] {
                 match fixed.answer(&Operation::Reserve { cost: cost.into(), max_wait, min_wait: 0 })
                 {
                     Outcome::Reserved(Reserved::Slot(slot)) => {
-                        assert!(allowed && slot.delay == 0 && slot.decision == decision);
+                        assert!(allowed && slot.delay == 0 && slot.decision == tiered);
                         let charge = Charge { cost: cost.into(), ..Charge::default() };
                         assert_eq!(slot.charge, charge, "nothing was charged");
                         let cancelled = fixed.answer(&Operation::Cancel(slot.charge));
                         assert_eq!(cancelled, Outcome::Cancelled(true));
                     }
                     Outcome::Reserved(Reserved::TooFar(refused)) => {
-                        assert!(!allowed && refused == decision);
+                        assert!(!allowed && refused == tiered);
                     }
                     other => panic!("{other:?}"),
                 }
@@ -93,7 +97,10 @@ fn answers_without_a_bucket() {
                 Operation::Hold { wait: cost },
                 Operation::Reset,
             ] {
-                assert_eq!(fixed.answer(&no_effect), Outcome::Decision(fixed.check(&0.into())));
+                assert_eq!(
+                    fixed.answer(&no_effect),
+                    Outcome::Decision(fixed.check_tiers(&0.into()))
+                );
             }
         }
     }

@@ -11,7 +11,7 @@ use naive::NaiveBucket;
 use proptest::prelude::*;
 use tidegate_core::{
     Cells, Charge, Cost, Error, Limit, ManualClock, Operation, Outcome, Reserved, Slot, Table,
-    apply, apply_tables, decide_tiers,
+    TierDecision, apply, apply_tables, decide, decide_each_tier, decide_tiers, reserve,
 };
 
 const START: u64 = 1_764_000_000_000_000_000;
@@ -85,6 +85,58 @@ proptest! {
                 let waits = naive.iter().zip(costs).filter_map(|(bucket, cost)| bucket.retry_after(now, cost));
                 prop_assert_eq!(Some(i128::from(decision.retry_after)), waits.max());
             }
+        }
+    }
+
+    /// Each limit says what it would say alone; to a call that another limit refused, it says what it
+    /// holds.
+    #[test]
+    fn each_limit_says_what_it_would_say_alone(limits in limits(), calls in calls()) {
+        let mut cells = Cells::default();
+        let mut now = START;
+        for (_, gap, numbers, _) in calls {
+            now += gap;
+            let cost = cost_of(&limits, numbers);
+            let before = cells;
+            let decision = decide_tiers(&limits, &mut before.clone(), now, cost).unwrap();
+            let tiered = decide_each_tier(&limits, &mut cells, now, cost).unwrap();
+            prop_assert_eq!(*tiered.decision(), decision);
+            prop_assert_eq!(tiered.tiers().len(), limits.len());
+            for ((place, tier), (limit, cell)) in (0u8..).zip(tiered.tiers()).zip(limits.iter().zip(before)) {
+                let asked = cost.of_tier(usize::from(place));
+                let (alone, _) = decide(limit, cell, now, asked).unwrap();
+                prop_assert_eq!(tier.retry_after, alone.retry_after);
+                let (holds, _) = decide(limit, cell, now, if decision.allowed { asked } else { 0 }).unwrap();
+                let expected = (place, holds.limit, holds.remaining, holds.reset_after);
+                prop_assert_eq!((tier.tier, tier.limit, tier.remaining, tier.reset_after), expected);
+            }
+            let binding = tiered.tiers()[usize::from(decision.tier)];
+            prop_assert_eq!(binding, TierDecision::from(&decision));
+        }
+    }
+
+    /// Each limit says what its bucket holds after a reservation, or how long it keeps the caller.
+    #[test]
+    fn each_limit_says_what_a_reservation_left(limits in limits(), calls in calls()) {
+        let mut cells = Cells::default();
+        let mut now = START;
+        for (_, gap, numbers, [max_wait, ..]) in calls {
+            now += gap;
+            let cost = cost_of(&limits, numbers);
+            let reserved = reserve(&limits, &mut cells, now, cost, max_wait * 50_000_000).unwrap();
+            let (tiered, is_refused) = match reserved {
+                Reserved::Slot(slot) => (slot.decision, false),
+                Reserved::TooFar(refused) => (refused, true),
+            };
+            prop_assert_eq!(tiered.tiers().len(), limits.len());
+            for (tier, (limit, cell)) in tiered.tiers().iter().zip(limits.iter().zip(cells)) {
+                let (holds, _) = decide(limit, cell, now, 0).unwrap();
+                prop_assert_eq!((tier.limit, tier.remaining), (holds.limit, holds.remaining));
+                prop_assert_eq!(tier.reset_after, holds.reset_after);
+                prop_assert!(tier.retry_after <= tiered.retry_after);
+            }
+            let longest = tiered.tiers().iter().map(|tier| tier.retry_after).max();
+            prop_assert_eq!((longest, longest > Some(0)), (Some(tiered.retry_after), is_refused));
         }
     }
 

@@ -301,7 +301,7 @@ proptest! {
             };
             prop_assert_eq!(slot.delay == 0, check.allowed);
             if check.allowed {
-                prop_assert_eq!((slot.decision, cells), (check, checked));
+                prop_assert_eq!((*slot.decision.decision(), cells), (check, checked));
             }
             // One tick less of `max_wait` gets no slot.
             let with = |max_wait| reserve(&limits, &mut before.clone(), now, cost, max_wait);

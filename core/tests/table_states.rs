@@ -7,7 +7,8 @@ use core::sync::atomic::Ordering::SeqCst;
 
 use tidegate_core::{
     Clock, Error, Limit, ManualClock, OnFull, Operation, Outcome, Reserved, Segments, Slot, Table,
-    TableFull, apply_tables, check_table, check_tables,
+    TableFull, TierDecision, TieredDecision, apply_tables, check_each_table, check_table,
+    check_tables,
 };
 
 const KEY: u64 = 0xA11CE;
@@ -311,7 +312,7 @@ fn pressure_is_reported_and_denied_keys_learn_when_to_retry() {
     let decision = check_table(&table, &limit(), KEY, 10 * MILLI, 1).unwrap();
     assert_eq!((decision.allowed, decision.retry_after), (false, 2 * MILLI));
     assert_eq!((counting.1.get(), counting.2.get()), (0, 1));
-    assert_eq!(peeked, Outcome::Decision(decision));
+    assert_eq!(peeked, Outcome::Decision(decision.into()));
     let Outcome::Decision(nothing) = peek(table, 0.into()) else { panic!() };
     assert!(nothing.allowed, "a cost of 0 needs no room");
     let table = table.on_full(OnFull::EvictIdlest);
@@ -370,6 +371,11 @@ fn a_reservation_of_nothing_takes_no_slot() {
     assert_eq!(state_of(&slots[0]), VACANT);
 }
 
+/// The limit, what remains of it, and its wait.
+fn tiers_of(tiers: &[TierDecision]) -> Vec<(u8, u64, u64)> {
+    tiers.iter().map(|tier| (tier.tier, tier.remaining, tier.retry_after)).collect()
+}
+
 #[test]
 fn a_reservation_names_the_tier_that_has_no_room_for_its_key() {
     let (one, two) = (left(LIVE, 0), left(LIVE, 12));
@@ -379,7 +385,14 @@ fn a_reservation_names_the_tier_that_has_no_room_for_its_key() {
     let answer = apply_tables(&tables, &[limit(); 2], &[KEY, OTHER], &clock, reserve);
     let Outcome::Reserved(Reserved::TooFar(refused)) = answer.unwrap() else { panic!() };
     assert_eq!((refused.allowed, refused.tier), (false, 1));
+    let said = |tiered: &TieredDecision| tiers_of(tiered.tiers());
+    assert_eq!(said(&refused), [(0, 3, 0), (1, 0, 3 * MILLI)]);
     assert_eq!(one[0][1].load(SeqCst), 0, "given back");
+    let checked = check_each_table(&tables, &[limit(); 2], &[KEY, OTHER], &clock, 1).unwrap();
+    assert_eq!((said(&checked), *checked), (said(&refused), *refused));
+    let peek = Operation::Peek { cost: 1.into() };
+    let peeked = apply_tables(&tables, &[limit(); 2], &[KEY, OTHER], &clock, peek);
+    assert_eq!(peeked, Ok(Outcome::Decision(checked)));
 }
 
 /// Another thread charges the same bucket meanwhile, in one tier or the other. Both charges are

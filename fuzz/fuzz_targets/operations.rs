@@ -113,7 +113,10 @@ impl Run<'_> {
             (_, Err(error)) => panic!("{place}: {error}"),
             (Kind::Charge { cost, max_wait }, Ok(outcome)) => {
                 let (allowed, delay) = match outcome {
-                    Outcome::Decision(decision) => (decision.allowed, 0),
+                    Outcome::Decision(decision) => {
+                        assert_eq!(decision.tiers().len(), limits.len(), "{place}");
+                        (decision.allowed, 0)
+                    }
                     Outcome::Reserved(Reserved::Slot(slot)) => {
                         assert_eq!(
                             (slot.charge.before, slot.charge.after),

@@ -1,8 +1,11 @@
-//! Giving answers: all of a batch before anybody is woken, and what an answer must be.
+//! Giving answers: all of a batch before anybody is woken, and the forms of an answer.
 
 use core::cell::RefCell;
 
-use tidegate_core::{Decision, Outcome};
+use tidegate_core::{
+    BucketTiers, Clock, Cost, Decision, Fixed, Limit, Outcome, Segments, Source, Table,
+    TieredDecision, check_each_table, check_tables,
+};
 
 use crate::Error;
 
@@ -52,10 +55,121 @@ pub fn after_batch(wake: impl FnOnce() + 'static) {
 /// # Errors
 /// The operation's own errors, and [`Error::Store`] when the answer is of another kind.
 pub fn decision(outcome: Result<Outcome, Error>) -> Result<Decision, Error> {
+    tiered(outcome).map(Decision::from)
+}
+
+/// [`decision`], with what each limit says.
+///
+/// # Errors
+/// As [`decision`].
+pub fn tiered(outcome: Result<Outcome, Error>) -> Result<TieredDecision, Error> {
     match outcome? {
         Outcome::Decision(decision) => Ok(decision),
         _ => Err(unexpected()),
     }
+}
+
+/// The form in which a caller wants its decisions: alone, or with what each limit says.
+///
+/// A check in memory is compiled for each form, so that what each limit says costs nothing where
+/// nobody asks for it.
+#[allow(unnameable_types, reason = "callers name only its two forms")]
+pub trait Answer: From<Decision> + From<TieredDecision> + Send + 'static {
+    /// [`check_tables`], in this form.
+    ///
+    /// # Errors
+    /// As [`check_tables`].
+    fn check<S: Segments>(
+        tables: &[Table<'_, S>],
+        limits: &[Limit],
+        fingerprints: &[u64],
+        clock: &impl Clock,
+        cost: Cost,
+    ) -> Result<Self, tidegate_core::Error>;
+
+    /// The answer of limits that decide without a bucket.
+    fn of_fixed(fixed: &Fixed, cost: &Cost) -> Self;
+
+    /// The same answer, from another source.
+    #[must_use]
+    fn with_source(self, source: Source) -> Self;
+
+    /// The answer of tiers as that of all limits.
+    #[must_use]
+    fn placed(self, tiers: &BucketTiers) -> Self;
+
+    /// Whether the call was allowed.
+    fn is_allowed(&self) -> bool;
+}
+
+impl Answer for Decision {
+    #[inline(always)]
+    fn check<S: Segments>(
+        tables: &[Table<'_, S>],
+        limits: &[Limit],
+        fingerprints: &[u64],
+        clock: &impl Clock,
+        cost: Cost,
+    ) -> Result<Self, tidegate_core::Error> {
+        check_tables(tables, limits, fingerprints, clock, cost)
+    }
+
+    fn of_fixed(fixed: &Fixed, cost: &Cost) -> Self {
+        fixed.check(cost)
+    }
+
+    #[inline(always)]
+    fn with_source(self, source: Source) -> Self {
+        Self { source, ..self }
+    }
+
+    fn placed(self, tiers: &BucketTiers) -> Self {
+        Self { tier: tiers.place(self.tier), ..self }
+    }
+
+    #[inline(always)]
+    fn is_allowed(&self) -> bool {
+        self.allowed
+    }
+}
+
+impl Answer for TieredDecision {
+    #[inline(always)]
+    fn check<S: Segments>(
+        tables: &[Table<'_, S>],
+        limits: &[Limit],
+        fingerprints: &[u64],
+        clock: &impl Clock,
+        cost: Cost,
+    ) -> Result<Self, tidegate_core::Error> {
+        check_each_table(tables, limits, fingerprints, clock, cost)
+    }
+
+    fn of_fixed(fixed: &Fixed, cost: &Cost) -> Self {
+        fixed.check_tiers(cost)
+    }
+
+    #[inline(always)]
+    fn with_source(self, source: Source) -> Self {
+        self.from_source(source)
+    }
+
+    fn placed(self, tiers: &BucketTiers) -> Self {
+        tiers.place_all(&self)
+    }
+
+    #[inline(always)]
+    fn is_allowed(&self) -> bool {
+        self.allowed
+    }
+}
+
+/// The answer of an operation that answers with a decision, in the wanted form.
+///
+/// # Errors
+/// As [`decision`].
+pub(crate) fn answer_as<A: Answer>(outcome: Result<Outcome, Error>) -> Result<A, Error> {
+    tiered(outcome).map(A::from)
 }
 
 #[cold]

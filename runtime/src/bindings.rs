@@ -9,7 +9,7 @@ use tidegate_protocol::Host as _;
 use crate::host::NativeHost;
 use crate::{Error, Store};
 
-pub use crate::answer::{after_batch, decision};
+pub use crate::answer::{after_batch, decision, tiered};
 pub use crate::answer_queue::{AnswerQueue, Pushed};
 pub use crate::bounds::{
     MAX_CHECKS, invalid_deny_cache, invalid_max_keys, invalid_max_waiting, invalid_store_timeout,

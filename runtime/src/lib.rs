@@ -54,7 +54,7 @@ pub use reservation::Reservation;
 pub use store::Store;
 pub use tidegate_core::{
     AnyLimit, BreakerState, Clock, Cost, Decision, Limit, ManualClock, OnFull, Operation, Outcome,
-    Reserved, Shape, Source, StoredKey,
+    Reserved, Shape, Source, StoredKey, TierDecision, TieredDecision,
 };
 use tidegate_protocol::lock;
 #[doc(inline)]

@@ -4,12 +4,12 @@ use core::fmt;
 use core::time::Duration;
 use std::time::Instant;
 
-use tidegate_core::{Cost, Decision, Operation, Outcome, Reserved};
+use tidegate_core::{Cost, Decision, Operation, Outcome, Reserved, TieredDecision};
 use tidegate_protocol::OwnedKeys;
 use tokio::sync::oneshot;
 
 use crate::Error;
-use crate::answer::{decision, lost, unexpected};
+use crate::answer::{Answer, answer_as, lost, unexpected};
 use crate::clock::saturating_nanos;
 use crate::limiter::Limiter;
 
@@ -72,6 +72,15 @@ impl Reservation {
     /// `max_wait`, would get a slot if nobody else came.
     pub const fn decision(&self) -> &Decision {
         match &self.reserved {
+            Reserved::Slot(slot) => slot.decision.decision(),
+            Reserved::TooFar(decision) => decision.decision(),
+        }
+    }
+
+    /// The [`decision`](Self::decision), with what each limit says: what its bucket holds after the
+    /// charge, or how long it alone keeps a refused caller.
+    pub const fn tiers(&self) -> &TieredDecision {
+        match &self.reserved {
             Reserved::Slot(slot) => &slot.decision,
             Reserved::TooFar(decision) => decision,
         }
@@ -133,8 +142,12 @@ impl Reservation {
     /// [`Error::InvalidArgument`] for a refused reservation, which has charged nothing, and
     /// those of [`Limiter::settle`].
     pub fn settle(self, actual: impl Into<Cost>) -> Result<Decision, Error> {
-        let operation = self.settling(actual.into())?;
-        decision(self.keys.lend(|keys| self.limiter.run_and_wait(keys, operation)))
+        self.settle_as(actual.into())
+    }
+
+    pub(crate) fn settle_as<A: Answer>(self, actual: Cost) -> Result<A, Error> {
+        let operation = self.settling(actual)?;
+        answer_as(self.keys.lend(|keys| self.limiter.run_and_wait(keys, operation)))
     }
 
     /// [`settle`](Self::settle) as a future.
@@ -152,15 +165,15 @@ impl Reservation {
 
     /// [`settle`](Self::settle) with a callback, which runs when and where that of
     /// [`Limiter::start`] does.
-    pub(crate) fn start_settle(
+    pub(crate) fn start_settle<A: Answer>(
         self,
         actual: impl Into<Cost>,
-        done: impl FnOnce(Result<Decision, Error>) + Send + 'static,
+        done: impl FnOnce(Result<A, Error>) + Send + 'static,
     ) {
         match self.settling(actual.into()) {
             Err(error) => done(Err(error)),
             Ok(operation) => self.keys.lend(|keys| {
-                self.limiter.start(keys, operation, |outcome| done(decision(outcome)));
+                self.limiter.start(keys, operation, |outcome| done(answer_as(outcome)));
             }),
         }
     }

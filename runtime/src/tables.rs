@@ -1,10 +1,11 @@
 //! Buckets in tables, in memory or in a shared file.
 
 use tidegate_core::{
-    Cells, Clock, Cost, Decision, Limit, MAX_TIERS, OnFull, Operation, Outcome, Segments, Source,
-    Table, apply_tables, check_table, check_tables,
+    Cells, Clock, Cost, Limit, MAX_TIERS, OnFull, Operation, Outcome, Segments, Source, Table,
+    apply_tables, check_table,
 };
 
+use crate::answer::Answer;
 use crate::fingerprint::Fingerprinter;
 use crate::{Error, Keys};
 
@@ -31,30 +32,30 @@ impl<S: Segments, C: Clock> KeyedTables<S, C> {
     /// Checks one key. Returns `None`, and does nothing, if the cost is above a burst.
     // Inlined, a caller that reads only part of the decision pays only for that.
     #[inline(always)]
-    pub(crate) fn check_affordable(&self, key: &[u8], cost: u64) -> Option<Decision> {
+    pub(crate) fn check_affordable<A: Answer>(&self, key: &[u8], cost: u64) -> Option<A> {
         let fingerprint = self.fingerprinter.of(key);
-        let decision = match (&*self.segments, &*self.limits) {
+        let answer = match (&*self.segments, &*self.limits) {
             ([segments], [limit]) => {
                 let table = self.table(segments);
-                check_table(&table, limit, fingerprint, self.clock.now(), cost).ok()?
+                check_table(&table, limit, fingerprint, self.clock.now(), cost).ok()?.into()
             }
             ([a, b], limits) => {
                 let tables = [self.table(a), self.table(b)];
-                check_tables(&tables, limits, &[fingerprint; 2], &self.clock, cost).ok()?
+                let cost = Cost::same(cost);
+                A::check(&tables, limits, &[fingerprint; 2], &self.clock, cost).ok()?
             }
             _ => return None,
         };
-        Some(Decision { source: self.source, ..decision })
+        Some(answer.with_source(self.source))
     }
 
     /// Checks a key under any number of limits.
     #[inline(always)]
-    pub(crate) fn check(&self, keys: Keys<'_>, cost: Cost) -> Result<Decision, Error> {
-        let decision = self.with_tables(&self.fingerprints(keys), |tables, fingerprints| {
-            check_tables(tables, &self.limits, fingerprints, &self.clock, cost)
+    pub(crate) fn check<A: Answer>(&self, keys: Keys<'_>, cost: Cost) -> Result<A, Error> {
+        let answer = self.with_tables(&self.fingerprints(keys), |tables, fingerprints| {
+            A::check(tables, &self.limits, fingerprints, &self.clock, cost)
         });
-        let decision = decision.map_err(Error::from_engine)?;
-        Ok(Decision { source: self.source, ..decision })
+        Ok(answer.map_err(Error::from_engine)?.with_source(self.source))
     }
 
     /// Runs any operation.
@@ -85,8 +86,11 @@ impl<S: Segments, C: Clock> KeyedTables<S, C> {
     ///
     /// The memory that a group needs is prefetched at once, so that its checks wait for slow memory
     /// together.
-    pub(crate) fn check_many(&self, checks: &[(Keys<'_>, Cost)]) -> Result<Vec<Decision>, Error> {
-        let mut decisions = Vec::with_capacity(checks.len());
+    pub(crate) fn check_many<A: Answer>(
+        &self,
+        checks: &[(Keys<'_>, Cost)],
+    ) -> Result<Vec<A>, Error> {
+        let mut answers = Vec::with_capacity(checks.len());
         for batch in checks.chunks(BATCH) {
             let mut fingerprints = [[0; MAX_TIERS]; BATCH];
             for ((keys, _), fingerprints) in batch.iter().zip(&mut fingerprints) {
@@ -99,20 +103,20 @@ impl<S: Segments, C: Clock> KeyedTables<S, C> {
             }
             let now = self.clock.now();
             for ((_, cost), fingerprints) in batch.iter().zip(&fingerprints) {
-                let decision = match (&*self.segments, &*self.limits) {
+                let answer = match (&*self.segments, &*self.limits) {
                     ([segments], [limit]) => {
                         let cost = cost.of_tier(0);
                         check_table(&self.table(segments), limit, fingerprints[0], now, cost)
+                            .map(A::from)
                     }
                     _ => self.with_tables(fingerprints, |tables, fingerprints| {
-                        check_tables(tables, &self.limits, fingerprints, &self.clock, *cost)
+                        A::check(tables, &self.limits, fingerprints, &self.clock, *cost)
                     }),
                 };
-                let decision = decision.map_err(Error::from_engine)?;
-                decisions.push(Decision { source: self.source, ..decision });
+                answers.push(answer.map_err(Error::from_engine)?.with_source(self.source));
             }
         }
-        Ok(decisions)
+        Ok(answers)
     }
 
     /// Takes what a key owes under some of the limits out of the tables; `None` if that is nothing.

@@ -134,7 +134,7 @@ class Tiers:
                 bucket.draw(now, drawn)
         remaining = [self.remaining(now, tier) for tier in range(len(self.buckets))]
         tier = remaining.index(min(remaining)) if allowed else waits.index(max(waits))
-        return self.answer(now, tier, allowed, waits[tier])
+        return self.answer(now, tier, allowed, waits)
 
     def peek(self, now: int, cost: Tokens) -> dict[str, object] | str:
         """The answer of a check that is then undone."""
@@ -154,14 +154,14 @@ class Tiers:
         # While one waits, the slot comes nearer and debts go down.
         slot = now + max(delays)
         if slot > LAST:
-            return self.answer(now, 0, allowed=False, retry_after=LAST)
+            return self.answer(now, 0, allowed=False, waits=[LAST] * len(self.buckets))
         retries = [
             max(0, delay - max_wait, bucket.time_until_owing_after(now, slot, drawn)) if drawn else 0
             for (bucket, drawn), delay in zip(self.of_each(cost), delays, strict=True)
         ]
         if any(retries):
             tier = retries.index(max(retries))
-            return self.answer(now, tier, allowed=False, retry_after=retries[tier])
+            return self.answer(now, tier, allowed=False, waits=retries)
         for bucket, drawn in self.of_each(cost):
             if drawn:
                 bucket.draw(slot, drawn)
@@ -218,13 +218,19 @@ class Tiers:
     def remaining(self, now: int, tier: int) -> int:
         return max(0, floor(self.buckets[tier].look(now)))
 
-    def answer(self, now: int, tier: int, allowed: bool = True, retry_after: int = 0) -> dict[str, object]:
+    def answer(self, now: int, tier: int, allowed: bool = True, waits: list[int] | None = None) -> dict[str, object]:
+        """The answer of the binding tier, with what each tier says where there are several."""
+        waits = waits or [0] * len(self.buckets)
+        each = [self.said_by(now, place, wait) for place, wait in enumerate(waits)]
+        answer: dict[str, object] = {"allowed": allowed, **each[tier]}
+        return {**answer, "tiers": each} if len(each) > 1 else answer
+
+    def said_by(self, now: int, tier: int, wait: int) -> dict[str, object]:
         bucket = self.buckets[tier]
         return {
-            "allowed": allowed,
             "limit": bucket.burst,
             "remaining": self.remaining(now, tier),
-            "retry_after": str(min(retry_after, LAST)),
+            "retry_after": str(min(wait, LAST)),
             "reset_after": str(min(bucket.time_until(now, Fraction(bucket.burst)), LAST)),
             "tier": tier,
         }
@@ -249,21 +255,33 @@ class WithWords:
                 numbers = (self.of_rest(numbers[0]), *numbers[1:])
             answer = getattr(self.rest, operation)(now, *numbers)
             if not isinstance(answer, str):
-                answer["tier"] = self.places[answer["tier"]]
+                self.place(answer)
             return answer
         cost = numbers[0] if operation in ("check", "peek", "reserve") else 0
         is_free = not any(cost) if isinstance(cost, list) else cost == 0
         allowed = is_free or self.none is None
-        most = LAST if self.none is None else 0
-        answer = {
-            "allowed": allowed,
-            "limit": most,
-            "remaining": most,
-            "retry_after": "0" if allowed else str(LAST),
-            "reset_after": str(LAST - most),
-            "tier": self.none or 0,
-        }
+        if self.none is None:
+            answer = {"allowed": allowed, **self.unlimited(0)}
+            each = [self.unlimited(place) for place in range(self.count)]
+        else:
+            retry_after = "0" if allowed else str(LAST)
+            said = {"limit": 0, "remaining": 0, "retry_after": retry_after, "reset_after": str(LAST), "tier": self.none}
+            # The buckets of the limits beside it are not asked.
+            answer, each = {"allowed": allowed, **said}, [said]
+        if self.count > 1:
+            answer["tiers"] = each
         return {**answer, "delay": "0"} if operation == "reserve" and allowed else answer
+
+    def place(self, answer: dict[str, object]) -> None:
+        """Gives the answer of the limits with buckets the places of all, and adds those without."""
+        said = answer.get("tiers") or [{key: answer[key] for key in ("limit", "remaining", "retry_after", "reset_after")}]
+        answer["tier"] = self.places[answer["tier"]]
+        each = {place: {**tier, "tier": place} for place, tier in zip(self.places, said, strict=True)}
+        if self.count > 1:
+            answer["tiers"] = [each.get(place) or self.unlimited(place) for place in range(self.count)]
+
+    def unlimited(self, place: int) -> dict[str, object]:
+        return {"limit": LAST, "remaining": LAST, "retry_after": "0", "reset_after": "0", "tier": place}
 
     def of_rest(self, cost: int | list[int]) -> int | list[int]:
         """The costs of the limits that have buckets, of a cost for each."""

@@ -28,6 +28,7 @@ from tidegate._tidegate import (
     Pressure,
     Reservation,
     StoreHealth,
+    TierDecision,
     Waiting,
     __version__,
 )
@@ -53,6 +54,7 @@ __all__ = [
     "StoreHealth",
     "StoreTimeout",
     "TidegateError",
+    "TierDecision",
     "Waiting",
     "__version__",
 ]

@@ -6,7 +6,7 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Any, Final, Literal, Protocol, SupportsIndex, TypeAlias, TypedDict, final, overload
 
-from typing_extensions import Never, NotRequired, Self
+from typing_extensions import Never, NotRequired, Self, disjoint_base
 
 from tidegate._charge import Reserving
 from tidegate._errors import StoreError
@@ -20,14 +20,17 @@ __all__ = [
     "Pressure",
     "Reservation",
     "StoreHealth",
+    "TierDecision",
     "Waiting",
     "_Batch",
     "_ClientConnection",
     "_Completions",
+    "_DecisionOfTiers",
     "_PendingQueue",
     "_Waiter",
     "__version__",
     "_restore",
+    "_restore_tier",
 ]
 
 _Seconds: TypeAlias = float | timedelta
@@ -124,7 +127,7 @@ class Limit:
     def __hash__(self) -> int: ...
     def __getnewargs__(self) -> tuple[str, None, None, str]: ...
 
-@final
+@disjoint_base
 class Decision:
     """The answer to one check. A refusal is a value, not an error: a decision is true when it
     allows. Durations are in seconds.
@@ -175,11 +178,74 @@ class Decision:
         refused, the least `remaining` when allowed, the first on a tie.
         """
     @property
+    def tiers(self) -> tuple[TierDecision, ...]:
+        """What each limit of the limiter says, in the order of the limits, for a program that tells its
+        callers about all of them, in RateLimit header fields, say. It is made when it is read. It has
+        only the limit that bound the answer if no bucket of the others was asked: in an answer of a
+        lease, of "none", of RateLimited, and in a Decision that a program made.
+
+        >>> from tidegate import Limiter
+        >>> decision = Limiter("10/s", "500/h").check("user:42")
+        >>> [(tier.limit_name, tier.remaining) for tier in decision.tiers]
+        [('10/s', 9), ('500/h', 499)]
+        """
+    @property
     def source(self) -> Literal["memory", "shm", "redis", "lease", "fallback"]:
         """The source of the decision: the bucket in "memory", "shm" or "redis", a "lease" of the
         bucket in Redis, or the limiter's "fallback" because its store fails.
         """
     def __bool__(self) -> bool: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __reduce__(self) -> tuple[Any, ...]: ...
+
+@final
+class _DecisionOfTiers(Decision): ...
+
+@final
+class TierDecision:
+    """What one limit of a limiter says to a call; `Decision.tiers` has one for each limit. Durations are
+    in seconds.
+
+    After an allowed check it is what remains of the limit. After a refused one nothing was charged,
+    so it is what the limit holds, and `retry_after` is the time after which this limit alone would
+    allow the call.
+
+    >>> from tidegate import FakeClock, Limiter
+    >>> limiter = Limiter("2/s", "500/h", clock=FakeClock())
+    >>> refused = [limiter.check("user:42", cost=2), limiter.check("user:42")][-1]
+    >>> [(tier.retry_after, tier.remaining) for tier in refused.tiers]
+    [(0.5, 0), (0.0, 498)]
+    """
+
+    def __new__(
+        cls,
+        *,
+        limit: int = 0,
+        remaining: int = 0,
+        retry_after: _Seconds = 0.0,
+        reset_after: _Seconds = 0.0,
+        limit_name: str = "",
+    ) -> Self: ...
+    @property
+    def limit(self) -> int:
+        """The burst of the limit, in tokens; 2**64 - 1 for "unlimited"."""
+    @property
+    def remaining(self) -> int:
+        """The whole tokens that this limit could still spend at once, after the call; 2**64 - 1 for
+        "unlimited".
+        """
+    @property
+    def retry_after(self) -> float:
+        """Seconds until this limit alone would allow the same call if nobody else came; 0.0 when it
+        allows it now, and infinite when it never will ("none").
+        """
+    @property
+    def reset_after(self) -> float:
+        """Seconds until the bucket of this limit is full again; infinite for "none"."""
+    @property
+    def limit_name(self) -> str:
+        """The name of the limit."""
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
     def __reduce__(self) -> tuple[Any, ...]: ...
@@ -791,4 +857,7 @@ class _Batch:
     def abandon(self) -> None: ...
     def expire(self) -> float | None: ...
 
-def _restore(parts: tuple[Any, ...]) -> Decision: ...
+def _restore(parts: tuple[Any, ...], tiers: tuple[Any, ...] | None = None) -> Decision: ...
+def _restore_tier(
+    limit: int, remaining: int, retry_after: int, reset_after: int, limit_name: str
+) -> TierDecision: ...

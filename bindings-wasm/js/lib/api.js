@@ -9,7 +9,7 @@ import { ROOM_OPTIONS, STORE_OPTIONS, checkMaxWaiting, checkRoom, checkStoreOpti
 
 export { Charge } from './charge.js';
 export { FakeClock } from './clock.js';
-export { Decision } from './decision.js';
+export { Decision, TierDecision } from './decision.js';
 export { CorruptBucket, CostTooLarge, InvalidArgument, InvalidLimit, RateLimited, StoreError, StoreTimeout, TidegateError } from './errors.js';
 export { Limit, Limits, limit } from './limit.js';
 export { Pressure } from './pressure.js';

@@ -27,6 +27,7 @@ export const border = {
   keyLengths: new Uint32Array(0),
   costs: new Float64Array(0),
   answer: new Float64Array(0),
+  tiers: new Float64Array(0),
   slot: new BigUint64Array(0),
 };
 
@@ -46,6 +47,7 @@ export function viewBorder(engine) {
   border.keyLengths = view(Uint32Array, engine.key_lengths_pointer(), MAX_TIERS);
   border.costs = view(Float64Array, engine.costs_pointer(), COST_PLACES);
   border.answer = view(Float64Array, engine.answer_pointer(), 3);
+  border.tiers = view(Float64Array, engine.tiers_pointer(), 4 * MAX_TIERS);
   border.slot = view(BigUint64Array, engine.slot_pointer(), SLOT_WORDS);
 }
 

@@ -123,6 +123,34 @@ export class Decision {
    * `"fallback"` is the limiter's own answer by `onStoreError`, because its store fails.
    */
   readonly source: Source;
+  /**
+   * What each limit says to the same call, in the order of the limits, for a program that tells its
+   * callers about all of them, in `RateLimit` header fields, say. A frozen array, made when it is read.
+   * It has only the limit that bound the answer if no bucket of the others was asked: in an answer of a
+   * lease, of `none` and of `RateLimited`.
+   */
+  readonly tiers: readonly TierDecision[];
+}
+
+/**
+ * What one limit says to a call, frozen. After an allowed call it is what remains of the limit. After a
+ * refused one nothing was charged, so it is what the limit holds.
+ */
+export class TierDecision {
+  private constructor();
+  /** The burst of the limit, in tokens; Infinity for `unlimited`. */
+  readonly limit: number;
+  /** The whole tokens of this limit that can be spent at once after the call; Infinity for `unlimited`. */
+  readonly remaining: number;
+  /**
+   * The time after which this limit alone would allow the same call: whole milliseconds, rounded up; 0 when it
+   * allows it now, and Infinity when it never will (`none`).
+   */
+  readonly retryAfterMs: number;
+  /** The time until the bucket of this limit is full again: whole milliseconds, rounded up; Infinity for `none`. */
+  readonly resetAfterMs: number;
+  /** The name of the limit. */
+  readonly limitName: string;
 }
 
 export type Source = 'memory' | 'shm' | 'redis' | 'lease' | 'fallback';

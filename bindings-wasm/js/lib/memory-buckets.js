@@ -14,7 +14,7 @@ import {
   splitMillis,
   splitNanos,
 } from './clock.js';
-import { Decision } from './decision.js';
+import { Decision, readTiers } from './decision.js';
 import { ACTUAL_PLACE, FAILED, border, raise, requireMemory, seedOnce, viewBorder } from './engine.js';
 import { StoreError } from './errors.js';
 import { MAX_KEY, checkIsBytes, checkWellFormed, ownKeys, readKeys } from './keys.js';
@@ -119,6 +119,7 @@ export class MemoryBuckets {
       answer[1],
       answer[2],
       'memory',
+      this.#limits.length === 1 ? undefined : readTiers(border.tiers, 0, this.#limits),
     );
   }
 
@@ -368,7 +369,8 @@ export class MemoryBuckets {
     if (status === FAILED) raise(this.#engine);
     if (border.answer.length === 0) viewBorder(this.#engine);
     const [remaining, retryAfterMs, resetAfterMs] = border.answer;
-    return new Decision((status & 1) === 1, this.#limits[status >>> 1], remaining, retryAfterMs, resetAfterMs, 'memory');
+    const tiers = this.#limits.length === 1 ? undefined : readTiers(border.tiers, 0, this.#limits);
+    return new Decision((status & 1) === 1, this.#limits[status >>> 1], remaining, retryAfterMs, resetAfterMs, 'memory', tiers);
   }
 
   // A cost as the engine takes it.

@@ -18,8 +18,11 @@ import { SharedBuckets as Engine, SharedOptions } from './tidegate_wasm.js';
 import { transportOf } from './transport.js';
 import { Waiters } from './waiters.js';
 
-// The numbers of a decision: `limit`, `remaining`, `retryAfterMs` and `resetAfterMs`.
-const RECORD = 4;
+// The length of a decision as numbers: `limit`, `remaining`, `retryAfterMs` and `resetAfterMs`, the
+// exact durations, and what each limit says.
+const RECORD = 22;
+// Where what each limit says begins in it, after the exact durations.
+const TIERS_AT = 6;
 const STATES = ['closed', 'open', 'half_open'];
 const DEFAULT_PREFIX = 'tidegate';
 const DEFAULT_TIMEOUT_MS = 50;
@@ -276,7 +279,7 @@ export class SharedBuckets {
   }
 
   #read(status, answer) {
-    return readDecision(status, view(Float64Array, answer.record_pointer(), RECORD), 0, this.#limits);
+    return readDecision(status, view(Float64Array, answer.record_pointer(), RECORD), 0, this.#limits, TIERS_AT);
   }
 }
 

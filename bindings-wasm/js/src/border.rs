@@ -5,7 +5,7 @@ use core::cell::{Cell, RefCell};
 use tidegate_core::{MAX_KEY, MAX_TIERS};
 
 use crate::buckets::Seed;
-use crate::engine::{Answer, Slot};
+use crate::engine::{Answer, Slot, Tiers};
 
 /// The memory that JavaScript reads and writes around a call of any engine.
 ///
@@ -20,6 +20,8 @@ pub(crate) struct Border {
     /// The costs of a call that has one for each limit, and the tokens that were used beside them.
     pub(crate) costs: RefCell<[f64; 2 * MAX_TIERS]>,
     pub(crate) answer: RefCell<Answer>,
+    /// What each limit says, beside the answer.
+    pub(crate) tiers: RefCell<Tiers>,
     pub(crate) slot: RefCell<Slot>,
     /// The random key of the hash of bucket keys, the same for all limiters.
     pub(crate) seed: RefCell<Seed>,

@@ -77,24 +77,23 @@ impl Buckets {
         self.tables.rooms.iter().map(Room::denied).sum::<u64>() + in_map
     }
 
-    /// Checks one key.
-    // Only the check of one limit is written out. Others go by the path of all operations, which keeps
-    // the module small.
+    /// Checks one key under one limit. `None`, and nothing done, in any other case, which goes by the
+    /// path of all operations: that keeps the module small.
     #[inline]
-    pub(crate) fn check(&self, key: &[u8], now: u64, cost: Cost) -> Result<Decision, Error> {
+    pub(crate) fn check(
+        &self,
+        key: &[u8],
+        now: u64,
+        cost: Cost,
+    ) -> Option<Result<Decision, Error>> {
         let Tables { rooms, map, .. } = &*self.tables;
         let ([room], [limit], Some(cost), None) =
             (&**rooms, &*self.limits, cost.uniform(), map.get())
         else {
-            return match self.apply(&Keys::One(key), now, Operation::Check { cost })? {
-                Outcome::Decision(decision) => Ok(decision),
-                Outcome::Reserved(_) | Outcome::Cancelled(_) => {
-                    Err(Error::TierCount { count: self.limits.len() })
-                }
-            };
+            return None;
         };
         let fingerprint = self.tables.border.seed.borrow().fingerprint(key);
-        check_table(&self.tables.table(room), limit, fingerprint, now, cost)
+        Some(check_table(&self.tables.table(room), limit, fingerprint, now, cost))
     }
 
     /// Runs any operation.

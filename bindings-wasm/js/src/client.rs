@@ -4,7 +4,7 @@ use core::time::Duration;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use tidegate_core::{BucketTiers, Decision, Limit, Outcome, Reserved};
+use tidegate_core::{BucketTiers, Limit, Outcome, Reserved, TieredDecision};
 use tidegate_protocol::lock::Mutex;
 use tidegate_protocol::{
     ClientConnection, ClientStore, Error, Host as _, PendingQueue, PendingRequest, PrefixClaim,
@@ -13,7 +13,7 @@ use tidegate_protocol::{
 use wasm_bindgen::prelude::wasm_bindgen;
 
 use crate::batch::Batch;
-use crate::engine::{Answer, FAILED, Slot, in_count, source_index, status};
+use crate::engine::{Answer, FAILED, Slot, Tiers, in_count, source_index, status};
 use crate::failure::Failure;
 use crate::host::{GuardedStore, JavaScript, in_millis};
 
@@ -59,10 +59,7 @@ impl LimiterAnswers {
     /// Adds the answer to the call with this id. Its decision then names the limit by its place
     /// among all limits.
     pub(crate) fn put(&self, id: u32, outcome: Result<Outcome, Error>) {
-        let place = |decision: Decision| {
-            let tier = self.tiers.place(decision.tier);
-            Decision { tier, ..decision }
-        };
+        let place = |decision: TieredDecision| self.tiers.place_all(&decision);
         self.answers.put(id, outcome.map(|outcome| outcome.map_decision(place)));
     }
 }
@@ -203,6 +200,7 @@ pub(crate) struct LastAnswer {
 struct Record {
     limit: f64,
     answer: Answer,
+    tiers: Tiers,
 }
 
 impl LastAnswer {
@@ -220,8 +218,9 @@ impl LastAnswer {
         };
     }
 
-    fn decide(&mut self, decision: &Decision) -> u32 {
-        *self.record = Record { limit: in_count(decision.limit), answer: Answer::of(decision) };
+    fn decide(&mut self, decision: &TieredDecision) -> u32 {
+        let (limit, answer) = (in_count(decision.limit), Answer::of(decision));
+        *self.record = Record { limit, answer, tiers: Tiers::of(decision) };
         source_index(decision.source) * 8 + status(decision)
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tidegate_core::{Cost, Decision, Operation, Outcome, Source};
+use tidegate_core::{Cost, Operation, Outcome, Source};
 use tidegate_protocol::{Error, RedisKeys};
 
 use crate::client::LimiterAnswers;
@@ -51,10 +51,8 @@ impl Completion {
 
 impl LeasedCheck {
     fn complete(self, outcome: Result<Outcome, Error>) {
-        let allowed = matches!(
-            outcome,
-            Ok(Outcome::Decision(Decision { allowed: true, source: Source::Redis, .. }))
-        );
+        let allowed = matches!(&outcome, Ok(Outcome::Decision(decision))
+            if decision.allowed && decision.source == Source::Redis);
         self.leases.answered_directly(&self.key, &self.cost, allowed);
         self.answers.put(self.id, outcome);
     }

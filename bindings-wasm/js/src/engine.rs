@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use tidegate_core::{
     AnyLimit, BucketTiers, Cells, Charge, Cost, Decision, Error, Fixed, Limit, MAX_TIERS, OnFull,
-    Operation, Outcome, Reservation, Reserved, Source, admit,
+    Operation, Outcome, Reservation, Reserved, Source, TieredDecision, admit,
 };
 use tidegate_protocol::{Host as _, Line, LineOptions, Waiting};
 use wasm_bindgen::prelude::wasm_bindgen;
@@ -39,6 +39,8 @@ pub struct Engine {
     /// The limits of the buckets: all but `unlimited` and `none`.
     limits: Box<[Limit]>,
     tiers: BucketTiers,
+    /// The number of limits with those that have no bucket.
+    count: usize,
     /// The answers if no bucket could change them.
     fixed: Option<Fixed>,
     buckets: Buckets,
@@ -48,7 +50,7 @@ pub struct Engine {
     failure: Option<Failure>,
     lines: Lines,
     /// The answers to callers that wait, each with the number of its call.
-    answers: VecDeque<(u32, Result<Decision, tidegate_protocol::Error>)>,
+    answers: VecDeque<(u32, Result<TieredDecision, tidegate_protocol::Error>)>,
     answer_status: u32,
     /// Whether lines wait in real time, because the time of the operations is that of another clock.
     waits_in_real_time: bool,
@@ -94,6 +96,43 @@ impl Answer {
             retry_after: decision.retry_after,
             reset_after: decision.reset_after,
         }
+    }
+}
+
+/// What each limit says, in the form in which JavaScript reads it. If only the binding limit is known,
+/// the first number is no number.
+#[repr(C)]
+#[derive(Default)]
+pub(crate) struct Tiers([TierNumbers; MAX_TIERS]);
+
+/// What one limit says.
+#[repr(C)]
+#[derive(Default)]
+struct TierNumbers {
+    limit: f64,
+    remaining: f64,
+    retry_after_ms: f64,
+    reset_after_ms: f64,
+}
+
+impl Tiers {
+    /// The numbers of an answer of several limits.
+    pub(crate) fn of(tiered: &TieredDecision) -> Self {
+        let mut numbers = Self::default();
+        let said = tiered.tiers();
+        if said.len() == 1 {
+            numbers.0[0].limit = f64::NAN;
+            return numbers;
+        }
+        for (numbers, said) in numbers.0.iter_mut().zip(said) {
+            *numbers = TierNumbers {
+                limit: in_count(said.limit),
+                remaining: in_count(said.remaining),
+                retry_after_ms: in_whole_millis(said.retry_after),
+                reset_after_ms: in_whole_millis(said.reset_after),
+            };
+        }
+        numbers
     }
 }
 
@@ -224,6 +263,13 @@ impl Engine {
         (&raw const *self.border.answer.borrow()).cast()
     }
 
+    /// The address of what each limit said in the last answer, if there are several limits: `limit`,
+    /// `remaining`, `retry_after_ms` and `reset_after_ms` of each as doubles. The first is no number
+    /// if only the binding limit is known.
+    pub fn tiers_pointer(&self) -> *const f64 {
+        (&raw const *self.border.tiers.borrow()).cast()
+    }
+
     /// The address of the last reservation: fifteen 64-bit integers, of which the first is its delay
     /// in nanoseconds.
     pub fn slot_pointer(&self) -> *const u64 {
@@ -238,8 +284,9 @@ impl Engine {
         }
         let decision = self.keys.with_one(key_length, |key| self.buckets.check(key, now, cost));
         match decision {
-            Ok(decision) => self.say(&decision),
-            Err(error) => self.fail(error.into()),
+            Some(Ok(decision)) => self.say_alone(&decision),
+            Some(Err(error)) => self.fail(error.into()),
+            None => self.run(key_length, now, Operation::Check { cost }),
         }
     }
 
@@ -354,7 +401,7 @@ impl Engine {
         let (now, cost) = (in_nanos(millis, nanos), self.costs.cost(cost));
         if let Some(fixed) = self.fixed {
             // No line is needed: there is nothing that could come.
-            self.answers.push_back((call, Ok(fixed.check(&cost))));
+            self.answers.push_back((call, Ok(fixed.check_tiers(&cost))));
             return 0;
         }
         if let Err(error) = admit(&self.limits, &Operation::Check { cost }) {
@@ -465,6 +512,7 @@ impl Engine {
                 Source::Memory,
                 max_waiting as usize,
             )),
+            count: all.len(),
             answers: VecDeque::new(),
             answer_status: 0,
             waits_in_real_time,
@@ -577,9 +625,23 @@ impl Engine {
         }
     }
 
-    fn say(&self, decision: &Decision) -> u32 {
+    /// Says a decision with what each limit says, if there are several.
+    fn say(&self, tiered: &TieredDecision) -> u32 {
+        let tiered = self.tiers.place_all(tiered);
+        self.border.answer.replace(Answer::of(&tiered));
+        if self.count > 1 {
+            self.border.tiers.replace(Tiers::of(&tiered));
+        }
+        status(&tiered)
+    }
+
+    /// Says a decision of the only limit that has buckets.
+    fn say_alone(&self, decision: &Decision) -> u32 {
+        if self.count > 1 {
+            return self.say(&(*decision).into());
+        }
         self.border.answer.replace(Answer::of(decision));
-        status(&Decision { tier: self.tiers.place(decision.tier), ..*decision })
+        status(decision)
     }
 
     fn fail(&mut self, failure: Failure) -> u32 {

@@ -3,7 +3,7 @@
 use core::cmp::{Ordering, Reverse};
 use std::collections::{BinaryHeap, VecDeque};
 
-use tidegate_core::{Cost, Decision, Operation, Outcome, Source};
+use tidegate_core::{Cost, Operation, Outcome, Source, TieredDecision};
 use tidegate_protocol::{Action, Error, Line, LineOptions, RedisKeys, Waiting};
 
 /// The number of a line of one limiter. It is used again once the line is idle.
@@ -38,7 +38,7 @@ struct KeyLine {
 #[allow(clippy::large_enum_variant, reason = "a step is taken at once, and none is kept")]
 pub(crate) enum Step {
     /// Answer the call with this number.
-    Answer(u32, Result<Decision, Error>),
+    Answer(u32, Result<TieredDecision, Error>),
     /// Run the operation on the buckets of the keys, and pass the outcome to [`Lines::answered`].
     Run(RedisKeys, Operation, Action),
 }

@@ -232,7 +232,7 @@ impl SharedBuckets {
             return self.run(keys, lengths, Operation::Check { cost }, id);
         };
         if let Some(decision) = leases.spend(keys, &cost) {
-            return self.answers.put(id, Ok(Outcome::Decision(decision)));
+            return self.answers.put(id, Ok(Outcome::Decision(decision.into())));
         }
         let (leases, key) = (Arc::clone(leases), keys.to_vec());
         let check = LeasedCheck { leases, key, cost, answers: self.answers.clone(), id };
@@ -250,7 +250,7 @@ impl SharedBuckets {
         let cost = self.costs.cost(cost);
         let leases = self.leases.as_ref().filter(|_| lengths.len() == 1);
         match leases.and_then(|leases| leases.peek(keys, &cost)) {
-            Some(decision) => self.answers.put(id, Ok(Outcome::Decision(decision))),
+            Some(decision) => self.answers.put(id, Ok(Outcome::Decision(decision.into()))),
             None => self.run(keys, lengths, Operation::Peek { cost }, id),
         }
     }
@@ -331,7 +331,7 @@ impl SharedBuckets {
         let (cost, max_wait) = (self.costs.cost(cost), in_nanos(max_wait_millis, max_wait_nanos));
         let in_redis = self.checked_keys(keys, lengths, &Operation::Check { cost });
         if let (Some(fixed), Ok(_)) = (&self.fixed, &in_redis) {
-            self.answers.put(id, Ok(Outcome::Decision(fixed.check(&cost))));
+            self.answers.put(id, Ok(Outcome::Decision(fixed.check_tiers(&cost))));
             return FAILED;
         }
         match (&self.lines, in_redis) {
@@ -436,7 +436,8 @@ impl SharedBuckets {
     fn acquire_from_slice(&self, keys: &[u8], lengths: &[u32], cost: &Cost, id: u32) -> bool {
         let leases = self.leases.as_ref().filter(|_| lengths.len() == 1);
         let decision = leases.and_then(|leases| leases.acquire(keys, cost));
-        decision.map(|decision| self.answers.put(id, Ok(Outcome::Decision(decision)))).is_some()
+        let answer = decision.map(|decision| Outcome::Decision(decision.into()));
+        answer.map(|answer| self.answers.put(id, Ok(answer))).is_some()
     }
 
     fn run(&self, keys: &[u8], lengths: &[u32], operation: Operation, id: u32) {

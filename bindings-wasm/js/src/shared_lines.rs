@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, MutexGuard};
 
-use tidegate_core::{Charge, Cost, Decision, Operation, Outcome, Source};
+use tidegate_core::{Charge, Cost, Operation, Outcome, Source};
 use tidegate_protocol::lock::Mutex;
 use tidegate_protocol::{Action, Error, Host as _, LineOptions, RedisKeys, Waiting};
 
@@ -194,9 +194,9 @@ impl SharedLines {
         operation: Operation,
         outcome: &Result<Outcome, Error>,
     ) {
-        let Ok(Outcome::Decision(Decision { source, .. })) = outcome else { return };
+        let Ok(Outcome::Decision(decision)) = outcome else { return };
         // The policy for a failing store has answered: the bucket is as it was.
-        if *source == Source::Fallback {
+        if decision.source == Source::Fallback {
             return;
         }
         let Some(number) = self.lines().find(keys) else { return };

@@ -162,6 +162,7 @@ function testSurface(api, expectedOptions) {
     Limit: limiter.limits[0],
     Limiter: limiter,
     Decision: limiter.peekSync('key', 0),
+    TierDecision: limiter.peekSync('key', 0).tiers[0],
     Pressure: limiter.pressure,
     StoreHealth: limiter.storeHealth,
     Reservation: limiter.reserveSync('key'),

@@ -69,12 +69,12 @@ function run(limiter, reservations, { op, key, ...call }) {
     case 'check': {
       const { cost, ...unknown } = call;
       refuse(unknown);
-      return { ...limiter.checkSync(key, cost) };
+      return fieldsOf(limiter.checkSync(key, cost));
     }
     case 'peek': {
       const { cost, ...unknown } = call;
       refuse(unknown);
-      return { ...limiter.peekSync(key, cost) };
+      return fieldsOf(limiter.peekSync(key, cost));
     }
     case 'reserve': {
       const { cost, max_wait: maxWait, reservation: name, ...unknown } = call;
@@ -86,7 +86,7 @@ function run(limiter, reservations, { op, key, ...call }) {
       refuse(more);
       if (allowed !== decision.allowed || String(reserved) !== String(cost)) throw new Error('a reservation contradicts itself');
       if (!allowed && delayMs !== Infinity) throw new Error(`a refused slot is ${delayMs} ms away`);
-      return { ...decision, ...(allowed ? { delayMs } : {}) };
+      return { ...fieldsOf(decision), ...(allowed ? { delayMs } : {}) };
     }
     case 'cancel': {
       const { reservation: name, ...unknown } = call;
@@ -96,17 +96,17 @@ function run(limiter, reservations, { op, key, ...call }) {
     case 'settle': {
       const { charged, actual, ...unknown } = call;
       refuse(unknown);
-      return { ...limiter.settleSync(key, charged, actual) };
+      return fieldsOf(limiter.settleSync(key, charged, actual));
     }
     case 'credit': {
       const { tokens, ...unknown } = call;
       refuse(unknown);
-      return { ...limiter.creditSync(key, tokens) };
+      return fieldsOf(limiter.creditSync(key, tokens));
     }
     case 'hold': {
       const { wait, ...unknown } = call;
       refuse(unknown);
-      return { ...limiter.holdSync(key, millis(wait)) };
+      return fieldsOf(limiter.holdSync(key, millis(wait)));
     }
     case 'reset':
       refuse(call);
@@ -124,17 +124,38 @@ function refuse(unknown) {
 
 function expected(expect, limits) {
   if (expect === undefined || 'restored' in expect) return { ...expect };
-  const { tier, limit, remaining, retry_after: retryAfter, reset_after: resetAfter, delay, ...same } = expect;
+  const { allowed, delay, tiers = [binding(expect)], ...bound } = expect;
   return {
-    ...same,
+    allowed,
+    ...saidBy(bound, limits),
+    ...(delay === undefined ? {} : { delayMs: roundedUp(delay) }),
+    source: 'memory',
+    tiers: inWords(tiers.map((tier) => saidBy(tier, limits))),
+  };
+}
+
+function binding({ tier, limit, remaining, retry_after, reset_after }) {
+  return { tier, limit, remaining, retry_after, reset_after };
+}
+
+function saidBy({ tier, limit, remaining, retry_after: retryAfter, reset_after: resetAfter, ...unknown }, limits) {
+  refuse(unknown);
+  return {
     limit: count(limit),
     remaining: count(remaining),
-    ...(delay === undefined ? {} : { delayMs: roundedUp(delay) }),
     retryAfterMs: roundedUp(retryAfter),
     resetAfterMs: roundedUp(resetAfter),
     limitName: limits[tier].name,
-    source: 'memory',
   };
+}
+
+// The fields of a decision, with what each limit says in words.
+function fieldsOf(decision) {
+  return { ...decision, tiers: inWords(decision.tiers) };
+}
+
+function inWords(tiers) {
+  return tiers.map((tier) => Object.entries(tier).flat().join(' ')).join(', ');
 }
 
 function millis(nanos) {

@@ -32,7 +32,7 @@ use charge::{Charged, Receipt};
 pub use operations::apply_tables;
 use segments::{CELL, CHOICES, KEY, Window, home, window};
 pub use segments::{Segments, Slot, WINDOW};
-pub use tiers::{check_table, check_tables};
+pub use tiers::{check_each_table, check_table, check_tables};
 use word::{State, Word};
 
 /// What to do with a new key when every slot it may take belongs to a bucket

@@ -3,11 +3,12 @@
 use core::ops::RangeInclusive;
 
 use super::tiers::without_room;
-use super::{Segments, Table, check_tables};
+use super::{Segments, Table, TableFull, check_each_table};
+use crate::bounds::MAX_TIERS;
 use crate::clock::Clock;
 use crate::cost::Cost;
 use crate::credit::credit_bucket;
-use crate::decision::Decision;
+use crate::decision::{Decision, TierDecision, TieredDecision};
 use crate::error::Error;
 use crate::gcra::decide_affordable;
 use crate::hold::hold_bucket;
@@ -16,7 +17,9 @@ use crate::operation::{Operation, Outcome};
 use crate::reservation::{Charge, Reservation, Reserved, is_paid, reserve_within};
 use crate::settle::settle_bucket;
 use crate::sync::spin_loop;
-use crate::tiers::{Cells, binds_over, check_cost, check_costs_count, check_count, decide_tiers};
+use crate::tiers::{
+    Cells, binds_over, check_cost, check_costs_count, check_count, decide_each_tier, describe_tiers,
+};
 
 /// [`apply`](crate::apply) on tables, one for each limit in the same order, as
 /// [`check_tables`](crate::check_tables) does it for checks.
@@ -42,7 +45,7 @@ pub fn apply_tables<S: Segments + ?Sized>(
     let now = clock.now();
     let call = Call::new(tables, limits, fingerprints, now)?;
     let decision = match operation {
-        Operation::Check { cost } => check_tables(tables, limits, fingerprints, clock, cost),
+        Operation::Check { cost } => check_each_table(tables, limits, fingerprints, clock, cost),
         Operation::Peek { cost } => call.peek(&cost),
         Operation::Reserve { cost, max_wait, min_wait } => {
             return call.reserve(&cost, min_wait..=max_wait).map(Outcome::Reserved);
@@ -115,8 +118,12 @@ impl<'a, 's, S: Segments + ?Sized> Call<'a, 's, S> {
 impl<S: Segments + ?Sized> Call<'_, '_, S> {
     /// Replaces each bucket's cell, and answers what the buckets hold afterwards.
     // One copy serves four operations, which keeps a WebAssembly module small.
-    fn change_each(&self, next: &dyn Fn(usize, &Limit, u64) -> u64) -> Result<Decision, Error> {
+    fn change_each(
+        &self,
+        next: &dyn Fn(usize, &Limit, u64) -> u64,
+    ) -> Result<TieredDecision, Error> {
         let mut binding: Option<Decision> = None;
+        let mut each = [TierDecision::default(); MAX_TIERS];
         for (index, tier) in self.tiers() {
             let position = tier.limit.timeline().position(self.now);
             let changed = tier.table.update(tier.fingerprint, position, |cell| {
@@ -130,11 +137,14 @@ impl<S: Segments + ?Sized> Call<'_, '_, S> {
                 }
                 Err(full) => without_room(tier.limit, full, self.now),
             };
+            let decision = Decision { tier: index, ..decision };
+            each[usize::from(index)] = TierDecision::from(&decision);
             if binding.is_none_or(|so_far| binds_over(&decision, &so_far)) {
-                binding = Some(Decision { tier: index, ..decision });
+                binding = Some(decision);
             }
         }
-        binding.ok_or(Error::TierCount { count: 0 })
+        let decision = binding.ok_or(Error::TierCount { count: 0 })?;
+        Ok(TieredDecision::new(decision, each.into_iter().take(self.limits.len())))
     }
 
     fn cells(&self) -> Cells {
@@ -146,8 +156,8 @@ impl<S: Segments + ?Sized> Call<'_, '_, S> {
     }
 
     /// The answer to a check of this cost. Neither charges a bucket nor takes a slot.
-    fn peek(&self, cost: &Cost) -> Result<Decision, Error> {
-        let decision = decide_tiers(self.limits, &mut self.cells(), self.now, *cost)?;
+    fn peek(&self, cost: &Cost) -> Result<TieredDecision, Error> {
+        let decision = decide_each_tier(self.limits, &mut self.cells(), self.now, *cost)?;
         if cost.is_zero() || !decision.allowed {
             return Ok(decision);
         }
@@ -157,10 +167,17 @@ impl<S: Segments + ?Sized> Call<'_, '_, S> {
             }
             let position = tier.limit.timeline().position(self.now);
             if let Err(full) = tier.table.find_room(tier.fingerprint, position) {
-                return Ok(Decision { tier: index, ..without_room(tier.limit, full, self.now) });
+                return Ok(self.without_room(index, full));
             }
         }
         Ok(decision)
+    }
+
+    /// The refusal of a new key that found no slot for this limit, with what the others hold.
+    fn without_room(&self, index: u8, full: TableFull) -> TieredDecision {
+        let limit = &self.limits[usize::from(index)];
+        let refused = Decision { tier: index, ..without_room(limit, full, self.now) };
+        describe_tiers(refused, self.limits, &self.cells(), self.now, &Cost::same(0))
     }
 
     fn reserve(&self, cost: &Cost, waits: RangeInclusive<u64>) -> Result<Reserved, Error> {
@@ -170,7 +187,9 @@ impl<S: Segments + ?Sized> Call<'_, '_, S> {
             match reserve_within(self.limits, &mut cells, self.now, cost, waits.clone())? {
                 Reserved::Slot(slot) if !cost.is_zero() => match self.take(&slot.charge) {
                     Ok(charge) => return Ok(Reserved::Slot(Reservation { charge, ..slot })),
-                    Err(Some(refused)) => return Ok(Reserved::TooFar(refused)),
+                    Err(Some((index, full))) => {
+                        return Ok(Reserved::TooFar(self.without_room(index, full)));
+                    }
                     Err(None) => spin_loop(),
                 },
                 answer => return Ok(answer),
@@ -179,8 +198,8 @@ impl<S: Segments + ?Sized> Call<'_, '_, S> {
     }
 
     /// Charges every bucket as planned. Charges none when one has changed since (`Err(None)`), or
-    /// has no room (`Err` with the refusal).
-    fn take(&self, planned: &Charge) -> Result<Charge, Option<Decision>> {
+    /// has no room (`Err` with its place).
+    fn take(&self, planned: &Charge) -> Result<Charge, Option<(u8, TableFull)>> {
         let mut taken = Charge { before: Cells::default(), after: Cells::default(), ..*planned };
         let cells = planned.before.into_iter().zip(planned.after);
         let places = taken.before.iter_mut().zip(&mut taken.after);
@@ -201,12 +220,7 @@ impl<S: Segments + ?Sized> Call<'_, '_, S> {
             match update {
                 Ok(before) if same(before) => (*kept_before, *kept_after) = (before, after),
                 Ok(_) => refused = Some(None),
-                Err(full) => {
-                    refused = Some(Some(Decision {
-                        tier: index,
-                        ..without_room(tier.limit, full, self.now)
-                    }));
-                }
+                Err(full) => refused = Some(Some((index, full))),
             }
             if refused.is_some() {
                 break;

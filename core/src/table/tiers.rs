@@ -3,9 +3,9 @@
 use super::{Charged, Receipt, Segments, Table, TableFull};
 use crate::clock::Clock;
 use crate::cost::Cost;
-use crate::decision::{Decision, Source};
+use crate::decision::{Decision, Source, TierDecision, TieredDecision};
 use crate::error::Error;
-use crate::gcra::{decide_affordable, describe_charged};
+use crate::gcra::{decide_affordable, describe_charged, describe_tier};
 use crate::limit::Limit;
 use crate::tiers::{binds_over, check_cost};
 
@@ -41,11 +41,22 @@ pub fn check_tables<S: Segments + ?Sized>(
     clock: &(impl Clock + ?Sized),
     cost: impl Into<Cost>,
 ) -> Result<Decision, Error> {
-    let cost = cost.into();
+    check_tables_as(tables, limits, fingerprints, clock, cost.into())
+}
+
+#[inline(always)]
+fn check_tables_as<A: Answer, S: Segments + ?Sized>(
+    tables: &[Table<'_, S>],
+    limits: &[Limit],
+    fingerprints: &[u64],
+    clock: &(impl Clock + ?Sized),
+    cost: Cost,
+) -> Result<A, Error> {
     match (tables, limits, fingerprints) {
         ([table], [limit], [fingerprint]) => {
             cost.check_count(1)?;
-            check_table(table, limit, *fingerprint, clock.now(), cost.of_tier(0))
+            let decision = check_table(table, limit, *fingerprint, clock.now(), cost.of_tier(0))?;
+            Ok(A::new(decision, || decision.into()))
         }
         ([t0, t1], [l0, l1], [p0, p1]) => {
             check_each([*t0, *t1], [l0, l1], [*p0, *p1], clock, &cost)
@@ -62,6 +73,41 @@ pub fn check_tables<S: Segments + ?Sized>(
             let wrong = count.into_iter().find(|count| *count != limits.len());
             Err(Error::TierCount { count: wrong.unwrap_or(limits.len()) })
         }
+    }
+}
+
+/// [`check_tables`], which answers also what each limit says.
+///
+/// # Errors
+/// As [`check_tables`].
+// Not inlined: a caller that wants every limit's answer reads all of it.
+pub fn check_each_table<S: Segments + ?Sized>(
+    tables: &[Table<'_, S>],
+    limits: &[Limit],
+    fingerprints: &[u64],
+    clock: &(impl Clock + ?Sized),
+    cost: impl Into<Cost>,
+) -> Result<TieredDecision, Error> {
+    check_tables_as(tables, limits, fingerprints, clock, cost.into())
+}
+
+/// A check's answer: the decision alone, or with what each limit says, which costs nothing where
+/// only the decision is wanted.
+trait Answer: Sized {
+    fn new(decision: Decision, each: impl FnOnce() -> TieredDecision) -> Self;
+}
+
+impl Answer for Decision {
+    #[inline(always)]
+    fn new(decision: Decision, _: impl FnOnce() -> TieredDecision) -> Self {
+        decision
+    }
+}
+
+impl Answer for TieredDecision {
+    #[inline(always)]
+    fn new(_: Decision, each: impl FnOnce() -> Self) -> Self {
+        each()
     }
 }
 
@@ -120,13 +166,13 @@ fn charge_slow_path<S: Segments + ?Sized>(
 /// compare-and-swap waits for all earlier stores.
 #[inline(always)]
 #[allow(clippy::needless_range_loop, reason = "a tier's number is the index of five arrays")]
-fn check_each<S: Segments + ?Sized, const N: usize>(
+fn check_each<A: Answer, S: Segments + ?Sized, const N: usize>(
     tables: [Table<'_, S>; N],
     limits: [&Limit; N],
     fingerprints: [u64; N],
     clock: &(impl Clock + ?Sized),
     cost: &Cost,
-) -> Result<Decision, Error> {
+) -> Result<A, Error> {
     cost.check_count(N)?;
     for tier in 0..N {
         if cost.of_tier(tier) > limits[tier].burst() {
@@ -148,7 +194,8 @@ fn check_each<S: Segments + ?Sized, const N: usize>(
         let cost = cost.of_tier(tier);
         let (decision, next) = decide_affordable(limits[tier], cells[tier], now, cost);
         if !decision.allowed {
-            return Ok(check().decide_all(&cells));
+            let check = check();
+            return Ok(check.answer(check.decide_all(&cells), &cells));
         }
         nexts[tier] = next;
     }
@@ -174,7 +221,13 @@ fn check_each<S: Segments + ?Sized, const N: usize>(
             binding = Decision { tier: tier as u8, ..decision };
         }
     }
-    Ok(binding)
+    Ok(A::new(binding, || {
+        let each = (0..N).map(|tier| {
+            let decision = describe_charged(limits[tier], nexts[tier], now);
+            TierDecision::from(&Decision { tier: tier as u8, ..decision })
+        });
+        TieredDecision::new(binding, each)
+    }))
 }
 
 /// A check of `N` limits, for a cost within their bursts.
@@ -191,10 +244,11 @@ impl<'s, S: Segments + ?Sized, const N: usize> TieredCheck<'_, 's, S, N> {
     /// Runs the check when a bucket is missing, or its slot is being taken away.
     #[cold]
     #[inline(never)]
-    fn run(&self, clock: &(impl Clock + ?Sized)) -> Decision {
-        let decision = self.decide_all(&self.cells());
+    fn run<A: Answer>(&self, clock: &(impl Clock + ?Sized)) -> A {
+        let cells = self.cells();
+        let decision = self.decide_all(&cells);
         if self.cost.is_zero() || !decision.allowed {
-            return decision;
+            return self.answer(decision, &cells);
         }
         self.conclude(self.run_contended(clock, [None; N], 0))
     }
@@ -228,9 +282,9 @@ impl<'s, S: Segments + ?Sized, const N: usize> TieredCheck<'_, 's, S, N> {
 
     /// The decision of a check that ended in this way.
     #[inline(always)]
-    fn conclude(&self, end: Ending<N>) -> Decision {
-        match end {
-            Ending::Decided(cells) => self.decide_all(&cells),
+    fn conclude<A: Answer>(&self, end: Ending<N>) -> A {
+        let refused = match end {
+            Ending::Decided(cells) => return self.answer(self.decide_all(&cells), &cells),
             Ending::Refused { tier, cell } => {
                 Decision { tier: tier as u8, ..self.decide(tier, cell) }
             }
@@ -238,7 +292,23 @@ impl<'s, S: Segments + ?Sized, const N: usize> TieredCheck<'_, 's, S, N> {
                 let refused = without_room(self.limits[tier], TableFull { cell }, self.now);
                 Decision { tier: tier as u8, ..refused }
             }
-        }
+        };
+        A::new(refused, || self.describe_all(refused, &self.cells()))
+    }
+
+    /// The answer of this decision, by the cells before the call.
+    #[inline(always)]
+    fn answer<A: Answer>(&self, decision: Decision, cells: &[u64; N]) -> A {
+        A::new(decision, || self.describe_all(decision, cells))
+    }
+
+    #[inline(never)]
+    fn describe_all(&self, decision: Decision, cells: &[u64; N]) -> TieredDecision {
+        let each = (0..N).map(|tier| {
+            let (limit, cost) = (self.limits[tier], self.cost.of_tier(tier));
+            describe_tier(tier as u8, limit, cells[tier], self.now, cost, decision.allowed)
+        });
+        TieredDecision::new(decision, each)
     }
 
     /// Completes a check that has met a new key or another call. Its tiers before `first` have been

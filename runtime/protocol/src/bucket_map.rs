@@ -10,8 +10,8 @@ use std::sync::{Arc, MutexGuard};
 use indexmap::IndexMap;
 use indexmap::map::Entry;
 use tidegate_core::{
-    Cells, Decision, Error, Limit, OnFull, Operation, Outcome, Reserved, Source, admit, apply,
-    change_limits,
+    Cells, Decision, Error, Limit, OnFull, Operation, Outcome, Reserved, Source, TieredDecision,
+    admit, apply, change_limits, decide_each_tier,
 };
 
 use crate::lock::Mutex;
@@ -122,7 +122,7 @@ impl BucketMap {
         if let Some(wait) = self.make_room(&mut shards, &asked, now) {
             self.denied.fetch_add(1, Ordering::Relaxed);
             cells = before;
-            outcome = Ok(without_room(limits, operation, wait));
+            outcome = without_room(limits, &before, now, operation, wait);
         }
         let leaves = cells == before && !carries;
         for (Asked { shard, key, bucket, .. }, was) in asked.into_iter().zip(unconverted) {
@@ -294,8 +294,15 @@ fn full_in(bucket: &OwedUnder, now: u64) -> u64 {
     .unwrap_or(0)
 }
 
-/// The answer to an operation for which there is no room until `wait` has passed.
-fn without_room(limits: &[Limit], operation: Operation, wait: u64) -> Outcome {
+/// The answer to an operation for which there is no room until `wait` has passed, on buckets that hold
+/// these cells.
+fn without_room(
+    limits: &[Limit],
+    cells: &Cells,
+    now: u64,
+    operation: Operation,
+    wait: u64,
+) -> Result<Outcome, Error> {
     let decision = Decision {
         allowed: false,
         limit: limits.first().map_or(0, Limit::burst),
@@ -305,10 +312,12 @@ fn without_room(limits: &[Limit], operation: Operation, wait: u64) -> Outcome {
         tier: 0,
         source: Source::Memory,
     };
-    match operation {
+    let held = decide_each_tier(limits, &mut { *cells }, now, 0)?;
+    let decision = TieredDecision::new(decision, held.tiers().iter().copied());
+    Ok(match operation {
         Operation::Reserve { .. } => Outcome::Reserved(Reserved::TooFar(decision)),
         _ => Outcome::Decision(decision),
-    }
+    })
 }
 
 #[cfg(test)]

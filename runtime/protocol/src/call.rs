@@ -4,7 +4,7 @@ use core::fmt::Write as _;
 use std::sync::Arc;
 
 use indexmap::IndexMap;
-use tidegate_core::{Cells, Cost, Decision, Limit, MAX_SPAN, Operation, Outcome, Source};
+use tidegate_core::{Cells, Cost, Limit, MAX_SPAN, Operation, Outcome, Source};
 
 use crate::error::Error;
 use crate::plan::{Planner, Together};
@@ -185,7 +185,8 @@ impl Call {
                 Some(Err(error)) => Err(error.clone()),
                 None => Err(Error::Store("the script's answer has another form".into())),
             };
-            if let Ok(Outcome::Decision(Decision { allowed: false, .. })) = outcome
+            if let Ok(Outcome::Decision(decision)) = outcome
+                && !decision.allowed
                 && together == 1
                 && last_refused.replace(key) != Some(key)
                 && let Some(Ok(value::Stored { cells, .. })) = buckets.get(key)

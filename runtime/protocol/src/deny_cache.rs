@@ -14,7 +14,7 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
-use tidegate_core::{Cost, Decision, Limit, Source, decide_tiers};
+use tidegate_core::{Cost, Limit, Source, TieredDecision, decide_each_tier};
 
 use crate::call::Refusal;
 use crate::lock::Mutex;
@@ -52,7 +52,7 @@ impl DenyCache {
         cost: Cost,
         keep: Duration,
         now: impl FnOnce() -> u64,
-    ) -> Option<Decision> {
+    ) -> Option<TieredDecision> {
         let mut place = self.place(key).lock();
         let Refused { refusal, sent } = place.as_ref()?;
         if refusal.key != key || !Arc::ptr_eq(&refusal.limits, limits) {
@@ -64,8 +64,8 @@ impl DenyCache {
             return None;
         }
         let now = refusal.now.saturating_add(passed);
-        let decision = decide_tiers(limits, &mut { refusal.cells }, now, cost).ok()?;
-        (!decision.allowed).then_some(Decision { source: Source::Redis, ..decision })
+        let decision = decide_each_tier(limits, &mut { refusal.cells }, now, cost).ok()?;
+        (!decision.allowed).then_some(decision.from_source(Source::Redis))
     }
 
     /// Keeps a refusal that answers a request sent at `sent`.

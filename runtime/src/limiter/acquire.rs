@@ -3,13 +3,13 @@
 use core::time::Duration;
 use std::sync::Arc;
 
-use tidegate_core::{Cost, Decision, Operation, Source};
+use tidegate_core::{Cost, Decision, Operation, Source, TieredDecision};
 use tidegate_protocol::{OwnedKeys, Waiting};
 use tokio::sync::oneshot as future;
 
 use super::run::SPARE;
 use super::{Buckets, Limiter};
-use crate::answer::{decision, lost};
+use crate::answer::{Answer, lost, tiered};
 use crate::clock::saturating_nanos;
 use crate::oneshot::oneshot;
 use crate::{Error, Keys};
@@ -62,7 +62,7 @@ impl Limiter {
         let waiter = self.start_acquire(keys, cost, timeout, |answer| sender.send(answer));
         if let Some(longest) = self.longest_wait() {
             match receiver.wait_for(longest + SPARE) {
-                Some(answer) => return answer.map(Granted::claim),
+                Some(answer) => return answer.map(|granted| granted.claim().into()),
                 None if waiter.is_unanswered() => {
                     waiter.leave();
                     return Err(Error::timeout(longest));
@@ -70,7 +70,7 @@ impl Limiter {
                 None => {}
             }
         }
-        receiver.wait().map(Granted::claim)
+        receiver.wait().map(|granted| granted.claim().into())
     }
 
     /// [`acquire`](Self::acquire) as a future, for any executor. A future that is dropped leaves
@@ -104,7 +104,8 @@ impl Limiter {
         };
         async move {
             let _waiter = waiter;
-            receiver.await.unwrap_or_else(|_| Err(lost())).map(Granted::claim)
+            let granted: Granted = receiver.await.unwrap_or_else(|_| Err(lost()))?;
+            Ok(granted.claim().into())
         }
     }
 
@@ -129,25 +130,25 @@ impl Limiter {
     /// Spends tokens that are there now and that nobody waits for; `None` if the caller must join
     /// the line. Costs what a check costs.
     #[inline]
-    pub(crate) fn try_acquire(
+    pub(crate) fn try_acquire<A: Answer>(
         &self,
         keys: Keys<'_>,
         cost: Cost,
-    ) -> Result<Option<Decision>, Error> {
+    ) -> Result<Option<A>, Error> {
         if !self.0.lines.is_empty() && self.has_waiters(keys) {
             return Ok(None);
         }
         let decision = match &self.0.buckets {
             Buckets::Memory(_) | Buckets::Plan(_) | Buckets::Shm(_) | Buckets::Fixed(_) => {
-                Some(self.check(keys, cost)?)
+                Some(self.check_as::<A>(keys, cost)?)
             }
-            Buckets::WithoutUnlimited(_) if !self.is_remote() => Some(self.check(keys, cost)?),
-            Buckets::WithoutUnlimited(rest) => {
-                rest.acquire_leased(self.admit(keys, &Operation::Check { cost })?, cost)
-            }
-            Buckets::Redis(_) => self.acquire_leased(keys, cost),
+            Buckets::WithoutUnlimited(_) if !self.is_remote() => Some(self.check_as(keys, cost)?),
+            Buckets::WithoutUnlimited(rest) => rest
+                .acquire_leased(self.admit(keys, &Operation::Check { cost })?, cost)
+                .map(A::from),
+            Buckets::Redis(_) => self.acquire_leased(keys, cost).map(A::from),
         };
-        Ok(decision.filter(|decision| decision.allowed))
+        Ok(decision.filter(A::is_allowed))
     }
 
     #[cold]
@@ -179,12 +180,12 @@ impl Limiter {
         waiter.keys = Arc::new(keys.to_owned());
         if cost.is_zero() {
             self.dispatch(keys, Operation::Check { cost: 0.into() }, |outcome| {
-                done(decision(outcome).map(Granted::free));
+                done(tiered(outcome).map(Granted::free));
             });
             return waiter;
         }
         let (limiter, own) = (self.clone(), Arc::clone(&waiter.keys));
-        let answered = move |answer: Result<Decision, Error>| {
+        let answered = move |answer: Result<TieredDecision, Error>| {
             done(match answer {
                 Ok(decision) if decision.allowed => {
                     Ok(Granted { decision, charge: Some((limiter, own, cost)) })
@@ -193,7 +194,7 @@ impl Limiter {
                     let key = own.lend(|keys| {
                         String::from_utf8_lossy(keys.of_tier(decision.tier)).into_owned()
                     });
-                    Err(Error::RateLimited { decision, key })
+                    Err(Error::RateLimited { decision: decision.into(), key })
                 }
                 Err(error) => Err(error),
             });
@@ -253,19 +254,19 @@ impl Drop for LeaveOnDrop {
 /// back to the bucket if nobody waits.
 #[doc(hidden)]
 pub struct Granted {
-    decision: Decision,
+    decision: TieredDecision,
     /// What is to be handed on: the tokens of a key.
     charge: Option<(Limiter, Arc<OwnedKeys>, Cost)>,
 }
 
 impl Granted {
     /// A decision that has charged nothing to be handed on.
-    const fn free(decision: Decision) -> Self {
+    const fn free(decision: TieredDecision) -> Self {
         Self { decision, charge: None }
     }
 
     /// The caller has them.
-    pub fn claim(mut self) -> Decision {
+    pub fn claim(mut self) -> TieredDecision {
         self.charge = None;
         self.decision
     }

@@ -6,11 +6,11 @@
 
 use core::time::Duration;
 
-use tidegate_core::{Cost, Decision, Operation, Outcome};
+use tidegate_core::{Cost, Decision, Operation, Outcome, TieredDecision};
 use tidegate_protocol::Ask;
 
 use super::{Buckets, Granted, Limiter, Waiter};
-use crate::answer::decision;
+use crate::answer::{Answer, answer_as};
 use crate::{Error, Keys, Reservation};
 
 #[doc(hidden)]
@@ -39,32 +39,32 @@ impl Limiter {
     }
 
     /// [`check`](Self::check) with a callback.
-    pub fn check_then<'k>(
+    pub fn check_then<'k, A: Answer>(
         &self,
         keys: impl Into<Keys<'k>>,
         cost: impl Into<Cost>,
-        done: impl FnOnce(Result<Decision, Error>) + Send + 'static,
+        done: impl FnOnce(Result<A, Error>) + Send + 'static,
     ) {
         self.start_check(keys, cost, done);
     }
 
     /// [`peek`](Self::peek) with a callback.
-    pub fn peek_then<'k>(
+    pub fn peek_then<'k, A: Answer>(
         &self,
         keys: impl Into<Keys<'k>>,
         cost: impl Into<Cost>,
-        done: impl FnOnce(Result<Decision, Error>) + Send + 'static,
+        done: impl FnOnce(Result<A, Error>) + Send + 'static,
     ) {
         self.start_peek(keys, cost, done);
     }
 
     /// [`check_then`](Self::check_then) for checks that have come together. They are sent
     /// together, and each is answered by itself, also if its arguments are wrong.
-    pub fn check_each_then<'k, K: Into<Keys<'k>>, C: Into<Cost>, D>(
+    pub fn check_each_then<'k, A: Answer, K: Into<Keys<'k>>, C: Into<Cost>, D>(
         &self,
         checks: impl IntoIterator<Item = (K, C, D)>,
     ) where
-        D: FnOnce(Result<Decision, Error>) + Send + 'static,
+        D: FnOnce(Result<A, Error>) + Send + 'static,
     {
         let Buckets::Redis(redis) = &self.0.buckets else {
             return checks
@@ -75,7 +75,7 @@ impl Limiter {
             let (keys, cost) = (keys.into(), cost.into());
             let operation = Operation::Check { cost };
             if let Some(decision) = self.decide_leased(keys, cost) {
-                done(Ok(decision));
+                done(Ok(decision.into()));
                 return None;
             }
             let stored = match self.admit(keys, &operation) {
@@ -88,17 +88,17 @@ impl Limiter {
             let note = self.noting(keys, cost);
             let done = move |outcome| {
                 note(&outcome);
-                done(decision(outcome));
+                done(answer_as(outcome));
             };
             Some(Ask { keys: stored, operation, done })
         }));
     }
 
     /// [`check_many`](Self::check_many) with a callback.
-    pub fn check_many_then<'k, K: Into<Keys<'k>>, C: Into<Cost>>(
+    pub fn check_many_then<'k, A: Answer, K: Into<Keys<'k>>, C: Into<Cost>>(
         &self,
         checks: impl IntoIterator<Item = (K, C)>,
-        done: impl FnOnce(Result<Vec<Decision>, Error>) + Send + 'static,
+        done: impl FnOnce(Result<Vec<A>, Error>) + Send + 'static,
     ) {
         self.start_check_many(checks, done);
     }
@@ -124,11 +124,11 @@ impl Limiter {
     ///
     /// # Errors
     /// As [`check`](Self::check).
-    pub fn acquire_now<'k>(
+    pub fn acquire_now<'k, A: Answer>(
         &self,
         keys: impl Into<Keys<'k>>,
         cost: impl Into<Cost>,
-    ) -> Result<Option<Decision>, Error> {
+    ) -> Result<Option<A>, Error> {
         self.try_acquire(keys.into(), cost.into())
     }
 
@@ -171,12 +171,20 @@ impl Reservation {
         });
     }
 
+    /// [`settle`](Self::settle), which answers also what each limit says.
+    ///
+    /// # Errors
+    /// As [`settle`](Self::settle).
+    pub fn settle_tiers(self, actual: impl Into<Cost>) -> Result<TieredDecision, Error> {
+        self.settle_as(actual.into())
+    }
+
     /// [`settle`](Self::settle) with a callback, which also gets the reservation if the store failed, so
     /// that it can be called again.
-    pub fn settle_then(
+    pub fn settle_then<A: Answer>(
         self,
         actual: impl Into<Cost>,
-        done: impl FnOnce(Result<Decision, Error>, Option<Self>) + Send + 'static,
+        done: impl FnOnce(Result<A, Error>, Option<Self>) + Send + 'static,
     ) {
         let again = self.again();
         self.start_settle(actual, |answer| {

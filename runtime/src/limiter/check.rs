@@ -2,11 +2,11 @@
 
 use core::sync::atomic::Ordering;
 
-use tidegate_core::{Cost, Decision, Operation};
+use tidegate_core::{Cost, Decision, Operation, TieredDecision};
 use tokio::sync::oneshot;
 
 use super::{Buckets, Limiter};
-use crate::answer::{decision, lost};
+use crate::answer::{Answer, answer_as, lost};
 use crate::{Error, Keys};
 
 impl Limiter {
@@ -25,8 +25,38 @@ impl Limiter {
         keys: impl Into<Keys<'k>>,
         cost: impl Into<Cost>,
     ) -> Result<Decision, Error> {
-        let cost = cost.into();
-        match (keys.into(), cost.uniform()) {
+        self.check_as(keys.into(), cost.into())
+    }
+
+    /// [`check`](Self::check), which answers also what each limit says, for a program that tells its
+    /// callers about all of them.
+    ///
+    /// ```
+    /// use tidegate::Limiter;
+    /// let limiter = Limiter::builder().limit("10/s").limit("500/h").build()?;
+    /// let checked = limiter.check_tiers("user:42", 3)?;
+    /// assert!(checked.allowed);
+    /// for (tier, named) in checked.tiers().iter().zip(limiter.limits()) {
+    ///     println!("{}: {} of {} left", named.name, tier.remaining, tier.limit);
+    /// }
+    /// # assert_eq!(checked.tiers().iter().map(|tier| tier.remaining).collect::<Vec<_>>(), [7, 497]);
+    /// # Ok::<(), tidegate::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`check`](Self::check).
+    #[inline]
+    pub fn check_tiers<'k>(
+        &self,
+        keys: impl Into<Keys<'k>>,
+        cost: impl Into<Cost>,
+    ) -> Result<TieredDecision, Error> {
+        self.check_as(keys.into(), cost.into())
+    }
+
+    #[inline(always)]
+    pub(super) fn check_as<A: Answer>(&self, keys: Keys<'_>, cost: Cost) -> Result<A, Error> {
+        match (keys, cost.uniform()) {
             (Keys::One(key), Some(tokens)) => match self.check_affordable(key, tokens) {
                 Some(decision) => Ok(decision),
                 None => self.check_one(key, tokens),
@@ -38,7 +68,7 @@ impl Limiter {
     /// The usual case: one key in memory, and a cost within the burst. `None` in any other case;
     /// then nothing has been done.
     #[inline(always)]
-    fn check_affordable(&self, key: &[u8], cost: u64) -> Option<Decision> {
+    fn check_affordable<A: Answer>(&self, key: &[u8], cost: u64) -> Option<A> {
         if self.0.closed.load(Ordering::Acquire) {
             return None;
         }
@@ -56,12 +86,12 @@ impl Limiter {
     // Takes the bare key: building a `Keys` would spill it to the stack, and the compare-and-swap
     // would then wait for that store.
     #[inline(never)]
-    fn check_one(&self, key: &[u8], cost: u64) -> Result<Decision, Error> {
+    fn check_one<A: Answer>(&self, key: &[u8], cost: u64) -> Result<A, Error> {
         self.check_as_any(Keys::One(key), cost.into())
     }
 
     #[inline(never)]
-    fn check_as_any(&self, keys: Keys<'_>, cost: Cost) -> Result<Decision, Error> {
+    fn check_as_any<A: Answer>(&self, keys: Keys<'_>, cost: Cost) -> Result<A, Error> {
         match &self.0.buckets {
             Buckets::Memory(memory) => {
                 memory.check(self.admit(keys, &Operation::Check { cost })?, cost)
@@ -71,12 +101,12 @@ impl Limiter {
             }
             Buckets::Redis(_) => {
                 if let Some(decision) = self.decide_leased(keys, cost) {
-                    return Ok(decision);
+                    return Ok(decision.into());
                 }
-                decision(self.run_and_wait(keys, Operation::Check { cost }))
+                answer_as(self.run_and_wait(keys, Operation::Check { cost }))
             }
             Buckets::Plan(_) | Buckets::Fixed(_) | Buckets::WithoutUnlimited(_) => {
-                decision(self.run_and_wait(keys, Operation::Check { cost }))
+                answer_as(self.run_and_wait(keys, Operation::Check { cost }))
             }
         }
     }
@@ -95,26 +125,41 @@ impl Limiter {
         async move { receiver.await.unwrap_or_else(|_| Err(lost())) }
     }
 
-    /// [`check`](Self::check) with a callback, which runs when and where the one of
-    /// [`start`](Self::start) does.
-    pub(crate) fn start_check<'k>(
+    /// [`check_tiers`](Self::check_tiers) as a future.
+    ///
+    /// # Errors
+    /// As [`check`](Self::check).
+    pub fn check_tiers_async<'k>(
         &self,
         keys: impl Into<Keys<'k>>,
         cost: impl Into<Cost>,
-        done: impl FnOnce(Result<Decision, Error>) + Send + 'static,
+    ) -> impl Future<Output = Result<TieredDecision, Error>> + Send + 'static {
+        let (sender, receiver) = oneshot::channel();
+        self.start_check(keys, cost, move |answer| _ = sender.send(answer));
+        async move { receiver.await.unwrap_or_else(|_| Err(lost())) }
+    }
+
+    /// [`check`](Self::check) with a callback, which runs when and where the one of
+    /// [`start`](Self::start) does.
+    pub(crate) fn start_check<'k, A: Answer>(
+        &self,
+        keys: impl Into<Keys<'k>>,
+        cost: impl Into<Cost>,
+        done: impl FnOnce(Result<A, Error>) + Send + 'static,
     ) {
-        let cost = cost.into();
+        let (keys, cost) = (keys.into(), cost.into());
         match &self.0.buckets {
-            Buckets::Memory(_) | Buckets::Plan(_) | Buckets::Shm(_) => done(self.check(keys, cost)),
+            Buckets::Memory(_) | Buckets::Plan(_) | Buckets::Shm(_) => {
+                done(self.check_as(keys, cost))
+            }
             Buckets::Fixed(_) | Buckets::WithoutUnlimited(_) => {
-                self.start(keys, Operation::Check { cost }, |outcome| done(decision(outcome)));
+                self.start(keys, Operation::Check { cost }, |outcome| done(answer_as(outcome)));
             }
             Buckets::Redis(_) => {
-                let keys = keys.into();
                 if let Some(decision) = self.decide_leased(keys, cost) {
-                    return done(Ok(decision));
+                    return done(Ok(decision.into()));
                 }
-                self.start(keys, Operation::Check { cost }, |outcome| done(decision(outcome)));
+                self.start(keys, Operation::Check { cost }, |outcome| done(answer_as(outcome)));
             }
         }
     }

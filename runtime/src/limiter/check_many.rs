@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use tidegate_core::{Cost, Decision, Operation};
+use tidegate_core::{Cost, Decision, Operation, TieredDecision};
 use tidegate_protocol::Ask;
 use tidegate_protocol::lock::Mutex;
 use tokio::sync::oneshot;
 
 use super::run::wait;
 use super::{Buckets, Limiter, RedisBuckets};
-use crate::answer::{decision, lost};
+use crate::answer::{Answer, answer_as, lost};
 use crate::bounds::{MAX_CHECKS, too_many_checks};
 use crate::oneshot::oneshot;
 use crate::{Error, Keys};
@@ -34,12 +34,31 @@ impl Limiter {
         &self,
         checks: impl IntoIterator<Item = (K, C)>,
     ) -> Result<Vec<Decision>, Error> {
+        self.check_many_as(checks)
+    }
+
+    /// [`check_many`](Self::check_many), which answers also what each limit says.
+    ///
+    /// # Errors
+    /// As [`check_many`](Self::check_many).
+    pub fn check_many_tiers<'k, K: Into<Keys<'k>>, C: Into<Cost>>(
+        &self,
+        checks: impl IntoIterator<Item = (K, C)>,
+    ) -> Result<Vec<TieredDecision>, Error> {
+        self.check_many_as(checks)
+    }
+
+    pub(super) fn check_many_as<'k, A: Answer, K: Into<Keys<'k>>, C: Into<Cost>>(
+        &self,
+        checks: impl IntoIterator<Item = (K, C)>,
+    ) -> Result<Vec<A>, Error> {
         match &self.0.buckets {
             Buckets::Memory(memory) => memory.check_many(&self.admit_all(checks)?),
             Buckets::Plan(plan) => plan.check_many(&self.admit_all(checks)?, &self.0.limits),
             Buckets::Shm(shared) => shared.tables().check_many(&self.admit_all(checks)?),
             Buckets::Fixed(fixed) => {
-                Ok(self.admit_all(checks)?.iter().map(|(_, cost)| fixed.check(cost)).collect())
+                let checks = self.admit_all(checks)?;
+                Ok(checks.iter().map(|(_, cost)| A::of_fixed(fixed, cost)).collect())
             }
             Buckets::WithoutUnlimited(rest) => rest.check_many(&self.admit_all(checks)?),
             Buckets::Redis(redis) => {
@@ -63,12 +82,25 @@ impl Limiter {
         async move { receiver.await.unwrap_or_else(|_| Err(lost())) }
     }
 
-    /// [`check_many`](Self::check_many) with a callback, which runs when and where the one of
-    /// [`start`](Self::start) does.
-    pub(crate) fn start_check_many<'k, K: Into<Keys<'k>>, C: Into<Cost>>(
+    /// [`check_many_tiers`](Self::check_many_tiers) as a future.
+    ///
+    /// # Errors
+    /// As [`check_many`](Self::check_many).
+    pub fn check_many_tiers_async<'k, K: Into<Keys<'k>>, C: Into<Cost>>(
         &self,
         checks: impl IntoIterator<Item = (K, C)>,
-        done: impl FnOnce(Result<Vec<Decision>, Error>) + Send + 'static,
+    ) -> impl Future<Output = Result<Vec<TieredDecision>, Error>> + Send + 'static {
+        let (sender, receiver) = oneshot::channel();
+        self.start_check_many(checks, move |answer| _ = sender.send(answer));
+        async move { receiver.await.unwrap_or_else(|_| Err(lost())) }
+    }
+
+    /// [`check_many`](Self::check_many) with a callback, which runs when and where the one of
+    /// [`start`](Self::start) does.
+    pub(crate) fn start_check_many<'k, A: Answer, K: Into<Keys<'k>>, C: Into<Cost>>(
+        &self,
+        checks: impl IntoIterator<Item = (K, C)>,
+        done: impl FnOnce(Result<Vec<A>, Error>) + Send + 'static,
     ) {
         let checks = match self.admit_all(checks) {
             Ok(checks) => checks,
@@ -79,7 +111,7 @@ impl Limiter {
             Buckets::Plan(plan) => done(plan.check_many(&checks, &self.0.limits)),
             Buckets::Shm(shared) => done(shared.tables().check_many(&checks)),
             Buckets::Fixed(fixed) => {
-                done(Ok(checks.iter().map(|(_, cost)| fixed.check(cost)).collect()));
+                done(Ok(checks.iter().map(|(_, cost)| A::of_fixed(fixed, cost)).collect()));
             }
             Buckets::WithoutUnlimited(rest) => rest.start_check_many(&checks, Box::new(done)),
             Buckets::Redis(redis) => self.check_remotely(redis, checks, done),
@@ -87,23 +119,23 @@ impl Limiter {
     }
 
     /// Checks in one batch, in order. Checks that a slice decides are not sent.
-    fn check_remotely(
+    fn check_remotely<A: Answer>(
         &self,
         redis: &RedisBuckets,
         checks: Vec<(Keys<'_>, Cost)>,
-        done: impl FnOnce(Result<Vec<Decision>, Error>) + Send + 'static,
+        done: impl FnOnce(Result<Vec<A>, Error>) + Send + 'static,
     ) {
         let gathering = Gathering::new(checks.len(), done);
         let asked = checks.into_iter().enumerate().filter_map(|(place, (keys, cost))| {
             let gathering = Arc::clone(&gathering);
             if let Some(decision) = self.decide_leased(keys, cost) {
-                gathering.put(place, Ok(decision));
+                gathering.put(place, Ok(decision.into()));
                 return None;
             }
             let note = self.noting(keys, cost);
             let done = move |outcome| {
                 note(&outcome);
-                gathering.put(place, decision(outcome));
+                gathering.put(place, answer_as(outcome));
             };
             let keys = keys.in_redis(&self.0.prefix);
             Some(Ask { keys, operation: Operation::Check { cost }, done })
@@ -130,27 +162,27 @@ impl Limiter {
 
 /// Collects the answers of many checks. All are handed on when the last has come or is lost, which
 /// is when the last reference is dropped.
-struct Gathering<D: FnOnce(Result<Vec<Decision>, Error>)>(Mutex<Gathered<D>>);
+struct Gathering<A, D: FnOnce(Result<Vec<A>, Error>)>(Mutex<Gathered<A, D>>);
 
-struct Gathered<D> {
-    answers: Vec<Result<Decision, Error>>,
+struct Gathered<A, D> {
+    answers: Vec<Result<A, Error>>,
     done: Option<D>,
 }
 
-impl<D: FnOnce(Result<Vec<Decision>, Error>)> Gathering<D> {
+impl<A, D: FnOnce(Result<Vec<A>, Error>)> Gathering<A, D> {
     fn new(count: usize, done: D) -> Arc<Self> {
         let answers = (0..count).map(|_| Err(lost())).collect();
         Arc::new(Self(Mutex::new(Gathered { answers, done: Some(done) })))
     }
 
-    fn put(&self, place: usize, answer: Result<Decision, Error>) {
+    fn put(&self, place: usize, answer: Result<A, Error>) {
         if let Some(slot) = self.0.lock().answers.get_mut(place) {
             *slot = answer;
         }
     }
 }
 
-impl<D: FnOnce(Result<Vec<Decision>, Error>)> Drop for Gathering<D> {
+impl<A, D: FnOnce(Result<Vec<A>, Error>)> Drop for Gathering<A, D> {
     fn drop(&mut self) {
         let Gathered { answers, done } = self.0.get_mut();
         if let Some(done) = done.take() {

@@ -3,7 +3,7 @@
 use core::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
-use tidegate_core::{Charge, Decision, Operation, Outcome, Source};
+use tidegate_core::{Charge, Operation, Outcome, Source};
 use tidegate_protocol::{Action, Host as _, OwnedKeys};
 
 use super::{Buckets, Inner, Limiter};
@@ -167,10 +167,11 @@ impl Limiter {
         if !Self::moves_line(&operation) || !self.has_lines() {
             return;
         }
-        let Ok(Outcome::Decision(Decision { source, .. })) = outcome else { return };
+        let Ok(Outcome::Decision(decision)) = outcome else { return };
+        let source = decision.source;
         let keys = Arc::new(keys.to_owned());
         // A policy has answered: the bucket is as it was.
-        if *source == Source::Fallback {
+        if source == Source::Fallback {
             return;
         }
         for limiter in self.relatives() {

@@ -1,10 +1,10 @@
 //! `peek`: what a check would answer, without spending.
 
-use tidegate_core::{Cost, Decision, Operation};
+use tidegate_core::{Cost, Decision, Operation, TieredDecision};
 use tokio::sync::oneshot;
 
 use super::Limiter;
-use crate::answer::{decision, lost};
+use crate::answer::{Answer, answer_as, lost, tiered};
 use crate::{Error, Keys};
 
 impl Limiter {
@@ -33,10 +33,22 @@ impl Limiter {
         keys: impl Into<Keys<'k>>,
         cost: impl Into<Cost>,
     ) -> Result<Decision, Error> {
+        self.peek_tiers(keys, cost).map(Decision::from)
+    }
+
+    /// [`peek`](Self::peek), which answers also what each limit says.
+    ///
+    /// # Errors
+    /// As [`check`](Self::check).
+    pub fn peek_tiers<'k>(
+        &self,
+        keys: impl Into<Keys<'k>>,
+        cost: impl Into<Cost>,
+    ) -> Result<TieredDecision, Error> {
         let (keys, cost) = (keys.into(), cost.into());
         match self.peek_leased(keys, cost) {
-            Some(decision) => Ok(decision),
-            None => decision(self.run_and_wait(keys, Operation::Peek { cost })),
+            Some(decision) => Ok(decision.into()),
+            None => tiered(self.run_and_wait(keys, Operation::Peek { cost })),
         }
     }
 
@@ -54,18 +66,32 @@ impl Limiter {
         async move { receiver.await.unwrap_or_else(|_| Err(lost())) }
     }
 
-    /// [`peek`](Self::peek) with a callback, which runs when and where the one of
-    /// [`start`](Self::start) does.
-    pub(crate) fn start_peek<'k>(
+    /// [`peek_tiers`](Self::peek_tiers) as a future.
+    ///
+    /// # Errors
+    /// As [`check`](Self::check).
+    pub fn peek_tiers_async<'k>(
         &self,
         keys: impl Into<Keys<'k>>,
         cost: impl Into<Cost>,
-        done: impl FnOnce(Result<Decision, Error>) + Send + 'static,
+    ) -> impl Future<Output = Result<TieredDecision, Error>> + Send + 'static {
+        let (sender, receiver) = oneshot::channel();
+        self.start_peek(keys, cost, move |answer| _ = sender.send(answer));
+        async move { receiver.await.unwrap_or_else(|_| Err(lost())) }
+    }
+
+    /// [`peek`](Self::peek) with a callback, which runs when and where the one of
+    /// [`start`](Self::start) does.
+    pub(crate) fn start_peek<'k, A: Answer>(
+        &self,
+        keys: impl Into<Keys<'k>>,
+        cost: impl Into<Cost>,
+        done: impl FnOnce(Result<A, Error>) + Send + 'static,
     ) {
         let (keys, cost) = (keys.into(), cost.into());
         match self.peek_leased(keys, cost) {
-            Some(decision) => done(Ok(decision)),
-            None => self.start(keys, Operation::Peek { cost }, |outcome| done(decision(outcome))),
+            Some(decision) => done(Ok(decision.into())),
+            None => self.start(keys, Operation::Peek { cost }, |outcome| done(answer_as(outcome))),
         }
     }
 }

@@ -4,11 +4,12 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
-use tidegate_core::{Cost, Decision, Limit, Operation, Outcome};
+use tidegate_core::{Cost, Limit, Operation, Outcome};
 use tidegate_protocol::{Host as _, PerProcess};
 
 use super::without_unlimited::WithoutUnlimited;
 use super::{Buckets, Inner, Limiter, Parts, RedisBuckets};
+use crate::answer::Answer;
 use crate::host::NativeHost;
 use crate::limits::{Decider, Limits};
 use crate::lock::Mutex;
@@ -237,11 +238,11 @@ impl MemoryPlan {
         self.with_tables(|tables| self.buckets.run(keys, limits, operation, tables))
     }
 
-    pub(super) fn check_many(
+    pub(super) fn check_many<A: Answer>(
         &self,
         checks: &[(Keys<'_>, Cost)],
         limits: &Arc<[Limit]>,
-    ) -> Result<Vec<Decision>, Error> {
+    ) -> Result<Vec<A>, Error> {
         self.with_tables(|tables| self.buckets.check_many(checks, limits, tables))
     }
 

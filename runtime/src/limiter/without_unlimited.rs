@@ -1,8 +1,11 @@
 //! Limiters with `unlimited` among other limits, which is as if it were not there.
 
-use tidegate_core::{BucketTiers, Cost, Decision, MAX_TIERS, Operation, Outcome, Reserved};
+use tidegate_core::{
+    BucketTiers, Cost, Decision, MAX_TIERS, Operation, Outcome, Reserved, TieredDecision,
+};
 
 use super::Limiter;
+use crate::answer::Answer;
 use crate::{Error, Keys};
 
 /// A limiter of the other limits, and their places among all limits: keys that are given one for
@@ -30,7 +33,7 @@ impl WithoutUnlimited {
     pub(super) fn acquire_leased(&self, keys: Keys<'_>, cost: Cost) -> Option<Decision> {
         let cost = self.tiers.pick_cost(&cost);
         let decision = self.with_keys(keys, |keys| self.limiter.acquire_leased(keys, cost));
-        decision.map(|decision| place(self.tiers, decision))
+        decision.map(|decision| decision.placed(&self.tiers))
     }
 
     /// [`Limiter::dispatch`] of the other limits. The lines are those of the limiter of all.
@@ -61,17 +64,24 @@ impl WithoutUnlimited {
     }
 
     /// [`Limiter::check_many`] with keys that have been checked.
-    pub(super) fn check_many(&self, checks: &[(Keys<'_>, Cost)]) -> Result<Vec<Decision>, Error> {
+    pub(super) fn check_many<A: Answer>(
+        &self,
+        checks: &[(Keys<'_>, Cost)],
+    ) -> Result<Vec<A>, Error> {
         let picked = self.pick_all(checks);
-        let answer = self.limiter.check_many(self.with_picked(checks, &picked));
+        let answer = self.limiter.check_many_as(self.with_picked(checks, &picked));
         answer.map(|decisions| place_all(self.tiers, decisions))
     }
 
     /// [`Limiter::start_check_many`] with keys that have been checked.
-    pub(super) fn start_check_many(&self, checks: &[(Keys<'_>, Cost)], done: Done<Vec<Decision>>) {
+    pub(super) fn start_check_many<A: Answer>(
+        &self,
+        checks: &[(Keys<'_>, Cost)],
+        done: Done<Vec<A>>,
+    ) {
         let (tiers, picked) = (self.tiers, self.pick_all(checks));
         self.limiter.start_check_many(self.with_picked(checks, &picked), move |answer| {
-            done(answer.map(|decisions| place_all(tiers, decisions)));
+            done(answer.map(|answers: Vec<A>| place_all(tiers, answers)));
         });
     }
 
@@ -89,7 +99,7 @@ impl WithoutUnlimited {
         let (tiers, operation) = (self.tiers, *operation);
         move |outcome| {
             done(outcome.map(|outcome| {
-                let mut outcome = outcome.map_decision(|decision| place(tiers, decision));
+                let mut outcome = outcome.map_decision(|decision| tiers.place_all(&decision));
                 if let Outcome::Reserved(Reserved::Slot(slot)) = &mut outcome
                     && let Operation::Reserve { cost, .. } = operation
                     && !slot.charge.cost.is_zero()
@@ -145,15 +155,11 @@ impl WithoutUnlimited {
 /// A callback for a decision that is an outcome.
 fn decided(
     done: impl FnOnce(Result<Outcome, Error>) + Send,
-) -> impl FnOnce(Result<Decision, Error>) + Send {
+) -> impl FnOnce(Result<TieredDecision, Error>) + Send {
     move |answer| done(answer.map(Outcome::Decision))
 }
 
-/// The decision, with the place of its limit among all limits.
-fn place(tiers: BucketTiers, decision: Decision) -> Decision {
-    Decision { tier: tiers.place(decision.tier), ..decision }
-}
-
-fn place_all(tiers: BucketTiers, decisions: Vec<Decision>) -> Vec<Decision> {
-    decisions.into_iter().map(|decision| place(tiers, decision)).collect()
+/// The answers, with the places of their limits among all limits.
+fn place_all<A: Answer>(tiers: BucketTiers, answers: Vec<A>) -> Vec<A> {
+    answers.into_iter().map(|answer| answer.placed(&tiers)).collect()
 }

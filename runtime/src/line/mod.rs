@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
-use tidegate_core::{Cost, Decision};
+use tidegate_core::{Cost, TieredDecision};
 use tidegate_protocol::{Action, Host as _, Line, LineOptions, OwnedKeys, PerProcess, Waiting};
 
 use crate::Error;
@@ -15,7 +15,7 @@ use crate::host::NativeHost;
 use crate::lock::Mutex;
 
 /// A callback for the answer to a caller that waits.
-pub(crate) type Answered = Box<dyn FnOnce(Result<Decision, Error>) + Send>;
+pub(crate) type Answered = Box<dyn FnOnce(Result<TieredDecision, Error>) + Send>;
 
 /// The lines of one limiter.
 pub(crate) struct Lines {
@@ -51,7 +51,7 @@ pub(crate) struct KeyLine {
 /// What is to be done once no lock is held.
 pub(crate) enum Task {
     /// Answer a caller.
-    Tell(Answered, Result<Decision, Error>),
+    Tell(Answered, Result<TieredDecision, Error>),
     /// Carry out an action on the store.
     Do(Action),
     /// Wake the line at this time.

@@ -3,11 +3,11 @@
 use core::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 
-use tidegate_core::{Clock as _, Cost, Decision, Limit, OnFull, Operation, Outcome};
+use tidegate_core::{Clock as _, Cost, Limit, OnFull, Operation, Outcome};
 use tidegate_protocol::{BucketMap, Host as _, OwedUnder, PerProcess};
 
 use super::MemoryTables;
-use crate::answer::decision;
+use crate::answer::{Answer, answer_as};
 use crate::clock::ProcessClock;
 use crate::fingerprint::Fingerprinter;
 use crate::host::NativeHost;
@@ -65,7 +65,7 @@ impl MemoryBuckets {
     /// [`KeyedTables::check_affordable`](crate::tables::KeyedTables::check_affordable). `None`, and
     /// nothing done, when calls bring limits.
     #[inline(always)]
-    pub(crate) fn check_affordable(&self, key: &[u8], cost: u64) -> Option<Decision> {
+    pub(crate) fn check_affordable<A: Answer>(&self, key: &[u8], cost: u64) -> Option<A> {
         if self.has_plans.load(Ordering::Acquire) {
             return None;
         }
@@ -73,9 +73,9 @@ impl MemoryBuckets {
     }
 
     /// Checks a key under any number of limits.
-    pub(crate) fn check(&self, keys: Keys<'_>, cost: Cost) -> Result<Decision, Error> {
+    pub(crate) fn check<A: Answer>(&self, keys: Keys<'_>, cost: Cost) -> Result<A, Error> {
         if self.has_plans.load(Ordering::Acquire) {
-            return decision(self.run(keys, Operation::Check { cost }));
+            return answer_as(self.run(keys, Operation::Check { cost }));
         }
         self.tables.check(keys, cost)
     }
@@ -89,7 +89,10 @@ impl MemoryBuckets {
     }
 
     /// Makes many checks, in order.
-    pub(crate) fn check_many(&self, checks: &[(Keys<'_>, Cost)]) -> Result<Vec<Decision>, Error> {
+    pub(crate) fn check_many<A: Answer>(
+        &self,
+        checks: &[(Keys<'_>, Cost)],
+    ) -> Result<Vec<A>, Error> {
         if self.has_plans.load(Ordering::Acquire) {
             return self.plans.check_many(checks, &self.limits, Some(self));
         }
@@ -142,14 +145,14 @@ impl PlanBuckets {
     }
 
     /// Makes many checks under these limits, in order.
-    pub(crate) fn check_many(
+    pub(crate) fn check_many<A: Answer>(
         &self,
         checks: &[(Keys<'_>, Cost)],
         limits: &Arc<[Limit]>,
         tables: Option<&MemoryBuckets>,
-    ) -> Result<Vec<Decision>, Error> {
+    ) -> Result<Vec<A>, Error> {
         let check = |&(keys, cost): &(Keys<'_>, Cost)| {
-            decision(self.run(keys, limits, Operation::Check { cost }, tables))
+            answer_as(self.run(keys, limits, Operation::Check { cost }, tables))
         };
         checks.iter().map(check).collect()
     }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use tidegate_core::{Decision, Source};
+use tidegate_core::{Decision, Source, TierDecision, TieredDecision};
 
 /// Traces of checks.
 #[derive(Deserialize)]
@@ -41,16 +41,70 @@ pub struct Step {
 }
 
 /// A decision as the vectors write it.
-#[derive(Debug, Deserialize, PartialEq, Eq)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Deserialize)]
+#[serde(from = "Written")]
 pub struct Expected {
     allowed: bool,
+    binding: Tier,
+    /// What each limit says; `None` in an answer that was not asked for it.
+    tiers: Option<Vec<Tier>>,
+}
+
+/// What one limit says.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+struct Tier {
     limit: u64,
     remaining: u64,
     retry_after: String,
     reset_after: String,
     tier: u8,
 }
+
+/// A decision in a file, where `tiers` is absent if there is only one limit.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    allowed: bool,
+    limit: u64,
+    remaining: u64,
+    retry_after: String,
+    reset_after: String,
+    tier: u8,
+    tiers: Option<Vec<Tier>>,
+}
+
+impl From<Written> for Expected {
+    fn from(written: Written) -> Self {
+        let Written { allowed, limit, remaining, retry_after, reset_after, tier, tiers } = written;
+        let binding = Tier { limit, remaining, retry_after, reset_after, tier };
+        let tiers = tiers.unwrap_or_else(|| vec![binding.clone()]);
+        Self { allowed, binding, tiers: Some(tiers) }
+    }
+}
+
+impl From<TierDecision> for Tier {
+    fn from(said: TierDecision) -> Self {
+        Self {
+            limit: said.limit,
+            remaining: said.remaining,
+            retry_after: said.retry_after.to_string(),
+            reset_after: said.reset_after.to_string(),
+            tier: said.tier,
+        }
+    }
+}
+
+impl PartialEq for Expected {
+    fn eq(&self, other: &Self) -> bool {
+        let said = |answer: &Self| answer.tiers.is_some();
+        self.allowed == other.allowed
+            && self.binding == other.binding
+            && (!said(self) || !said(other) || self.tiers == other.tiers)
+    }
+}
+
+impl Eq for Expected {}
 
 /// Keys, and what stores keep of them.
 #[derive(Deserialize)]
@@ -189,14 +243,15 @@ impl Expected {
 
 impl From<Decision> for Expected {
     fn from(decision: Decision) -> Self {
-        Self {
-            allowed: decision.allowed,
-            limit: decision.limit,
-            remaining: decision.remaining,
-            retry_after: decision.retry_after.to_string(),
-            reset_after: decision.reset_after.to_string(),
-            tier: decision.tier,
-        }
+        let binding = TierDecision::from(&decision).into();
+        Self { allowed: decision.allowed, binding, tiers: None }
+    }
+}
+
+impl From<TieredDecision> for Expected {
+    fn from(tiered: TieredDecision) -> Self {
+        let tiers = tiered.tiers().iter().map(|said| (*said).into()).collect();
+        Self { tiers: Some(tiers), ..Self::from(*tiered.decision()) }
     }
 }
 
@@ -204,7 +259,7 @@ impl From<Decision> for Expected {
 pub fn compare(
     trace: &Trace,
     step: &Step,
-    answer: Result<Decision, &str>,
+    answer: Result<TieredDecision, &str>,
     source: Source,
 ) -> Result<(), String> {
     let place = format!("{:?} at {} cost {}", trace.name, step.at, step.cost);

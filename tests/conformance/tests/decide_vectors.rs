@@ -4,14 +4,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use tidegate::bindings::Snapshot;
-use tidegate::{Decision, Limit, Limiter, ManualClock, Source};
+use tidegate::{Limit, Limiter, ManualClock, Source, TieredDecision};
 use tidegate_conformance::case::call;
 use tidegate_conformance::redis_server::RedisServer;
 use tidegate_conformance::redis_twin::RedisTwin;
 use tidegate_conformance::vectors::{DecideVectors, Step, Trace, compare, load};
-use tidegate_core::{Cells, Operation, Outcome, decide_tiers};
+use tidegate_core::{Cells, Operation, Outcome, decide_each_tier};
 
-type Answer = Result<Decision, String>;
+type Answer = Result<TieredDecision, String>;
 
 /// Runs every step of every trace and reports all differences at once.
 fn run_all(source: Source, mut check: impl FnMut(&Trace, usize, &Step) -> Answer) {
@@ -47,7 +47,7 @@ fn engine() {
     run_all(Source::Memory, |trace, number, step| {
         let cells = buckets.entry((number, step.key.clone())).or_default();
         let before = *cells;
-        let answer = decide_tiers(&limits(trace), cells, step.now(), step.cost);
+        let answer = decide_each_tier(&limits(trace), cells, step.now(), step.cost);
         if !answer.is_ok_and(|decision| decision.allowed) {
             assert_eq!(*cells, before, "a refusal or an error changed the bucket");
         }
@@ -66,7 +66,7 @@ fn facade_in_memory() {
             (builder.build().expect("the vectors' limits are valid"), clock)
         });
         clock.set(step.now());
-        limiter.check(&step.key, step.cost).map_err(|error| error.code().to_owned())
+        limiter.check_tiers(&step.key, step.cost).map_err(|error| error.code().to_owned())
     });
 }
 

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate::{Error, Keys, Limiter, Limits, ManualClock, Reservation};
+use tidegate::{Error, Keys, Limiter, Limits, ManualClock, Reservation, TieredDecision};
 use tidegate_conformance::operation_vectors::{self as vectors, Answer, Operation, Step};
 use tidegate_conformance::vectors::nanos;
 
@@ -115,8 +115,8 @@ impl Subject {
         };
         let limiter = &self.limiter;
         let decision = match &step.operation {
-            Operation::Check { cost } => limiter.check(keys, cost)?,
-            Operation::Peek { cost } => limiter.peek(keys, cost)?,
+            Operation::Check { cost } => return tiers(limiter.check_tiers(keys, cost)?),
+            Operation::Peek { cost } => return tiers(limiter.peek_tiers(keys, cost)?),
             Operation::Settle { charged, actual } => limiter.settle(keys, charged, actual)?,
             Operation::Credit { tokens } => limiter.credit(keys, tokens)?,
             Operation::Hold { wait } => limiter.hold(keys, Duration::from_nanos(nanos(wait)))?,
@@ -132,7 +132,8 @@ impl Subject {
             Operation::Reserve { cost, max_wait, reservation: name } => {
                 let max_wait = Duration::from_nanos(nanos(max_wait));
                 let reservation = limiter.reserve(keys, cost, Some(max_wait))?;
-                let decision = (*reservation.decision()).into();
+                assert_eq!(reservation.decision(), reservation.tiers().decision());
+                let decision = (*reservation.tiers()).into();
                 if !reservation.allowed() {
                     return Ok(Some(Answer::Decision(decision)));
                 }
@@ -143,8 +144,12 @@ impl Subject {
                 }
                 return Ok(Some(Answer::Slot { delay, decision }));
             }
-            Operation::Change { .. } => limiter.peek(keys, 0)?,
+            Operation::Change { .. } => return tiers(limiter.peek_tiers(keys, 0)?),
         };
         Ok(Some(Answer::Decision(decision.into())))
     }
+}
+
+fn tiers(tiered: TieredDecision) -> Result<Option<Answer>, Error> {
+    Ok(Some(Answer::Decision(tiered.into())))
 }

@@ -42,7 +42,7 @@ fn calls(server: &RedisServer) -> u64 {
 
 fn decision(outcome: Result<Outcome, Error>) -> Decision {
     match outcome.expect("an outcome") {
-        Outcome::Decision(decision) => decision,
+        Outcome::Decision(decision) => decision.into(),
         other => panic!("{other:?}"),
     }
 }
@@ -199,7 +199,7 @@ fn two_batches_are_in_flight_and_no_more() {
     let (answered, answers) = channel();
     let ask = |key: &str| {
         let answered = answered.clone();
-        limiter.check_then(key, 1, move |answer| {
+        limiter.check_then(key, 1, move |answer: Result<Decision, Error>| {
             let _ = answered.send(answer.expect("a decision").allowed);
         });
     };

@@ -47,7 +47,10 @@ const CLASSES: &[InRust] = &[
     InRust {
         class: "Decision",
         type_name: "Decision",
-        absent: &[("limit_name", "Limiter::limit_name, because a Decision is Copy")],
+        absent: &[
+            ("limit_name", "Limiter::limit_name, because a Decision is Copy"),
+            ("tiers", "TieredDecision has it, so that a Decision stays small"),
+        ],
         additional: &[("tier", &[], "the index of the limit, for limit_name")],
         ..SAME
     },
@@ -86,6 +89,12 @@ const CLASSES: &[InRust] = &[
             ("is_remote", &[], "whether a blocking call crosses a network"),
             ("validate", &["keys", "cost"], "a server checks a whole request before it charges"),
             ("with_limits", &["limits"], "an argument of each call in other languages"),
+            ("check_tiers", &["keys", "cost"], "check, with Decision.tiers of other languages"),
+            ("check_tiers_async", &["keys", "cost"], "the same as a future"),
+            ("peek_tiers", &["keys", "cost"], "peek, with Decision.tiers of other languages"),
+            ("peek_tiers_async", &["keys", "cost"], "the same as a future"),
+            ("check_many_tiers", &["checks"], "check_many, with Decision.tiers of other languages"),
+            ("check_many_tiers_async", &["checks"], "the same as a future"),
         ],
         renamed: &[
             ("check", "key", "keys"),
@@ -117,8 +126,21 @@ const CLASSES: &[InRust] = &[
         ],
         ..SAME
     },
+    InRust {
+        class: "TierDecision",
+        type_name: "TierDecision",
+        absent: &[("limit_name", "Limiter::limits, because a TierDecision is Copy")],
+        additional: &[("tier", &[], "the index of the limit")],
+        ..SAME
+    },
     InRust { class: "Pressure", type_name: "Pressure", ..SAME },
-    InRust { class: "Reservation", type_name: "Reservation", has_futures: true, ..SAME },
+    InRust {
+        class: "Reservation",
+        type_name: "Reservation",
+        has_futures: true,
+        additional: &[("tiers", &[], "Decision.tiers of its decision in other languages")],
+        ..SAME
+    },
     InRust { class: "StoreHealth", type_name: "StoreHealth", ..SAME },
 ];
 
@@ -172,6 +194,11 @@ const RUST_ONLY: &[(&str, &str, &[&str])] = &[
         &["cause", "message", "new"],
     ),
     ("StoreNotice", "a line of the log in other languages", &[]),
+    (
+        "TieredDecision",
+        "a Decision in other languages",
+        &["decision", "from_source", "new", "tiers"],
+    ),
     (
         "StoredKey",
         "the form in which a store keeps a key, for hosts that store buckets themselves",

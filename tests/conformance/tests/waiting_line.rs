@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use tidegate_conformance::vectors::{load, nanos};
 use tidegate_conformance::waiting_vectors::{Event, Fate, Scenario, WaitingVectors};
 use tidegate_core::{
-    AnyLimit, Cells, Charge, Cost, Decision, Limit, Operation, Outcome, Reserved, Source, apply,
+    AnyLimit, Cells, Charge, Cost, Limit, Operation, Outcome, Reserved, Source, TieredDecision,
+    apply,
 };
 use tidegate_protocol::{Action, Error, Line, LineOptions};
 
@@ -196,7 +197,7 @@ impl Key {
 
     fn check(&mut self, cost: u64) -> bool {
         let outcome = self.bucket(Operation::Check { cost: cost.into() });
-        matches!(outcome, Outcome::Decision(Decision { allowed: true, .. }))
+        matches!(outcome, Outcome::Decision(decision) if decision.allowed)
     }
 
     fn bucket(&mut self, operation: Operation) -> Outcome {
@@ -231,10 +232,10 @@ impl Key {
         }
     }
 
-    fn tell(&mut self, id: u64, answer: Result<Decision, Error>) {
+    fn tell(&mut self, id: u64, answer: Result<TieredDecision, Error>) {
         let now = self.now.to_string();
         let outcome = match answer {
-            Ok(Decision { allowed: true, .. }) => Fate::Served { served: now },
+            Ok(decision) if decision.allowed => Fate::Served { served: now },
             Ok(decision) => {
                 let retry_after = decision.retry_after.to_string();
                 Fate::Refused { refused: now, retry_after }

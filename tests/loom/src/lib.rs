@@ -53,7 +53,7 @@ mod timeline;
 pub use bounds::{MAX_SPAN, MAX_TIERS};
 pub use clock::{Clock, ManualClock};
 pub use credit::{credit, reset};
-pub use decision::{Decision, Source};
+pub use decision::{Decision, Source, TierDecision, TieredDecision};
 pub use error::Error;
 pub use gcra::decide;
 pub use hold::hold;

@@ -1,7 +1,8 @@
 //! The answers of the policies that decide nothing: allow all, refuse all.
 
 use tidegate_core::{
-    Cells, Charge, Decision, Limit, Operation, Outcome, Reservation, Reserved, Source, apply,
+    Cells, Charge, Decision, Limit, Operation, Outcome, Reservation, Reserved, Source,
+    TierDecision, TieredDecision, apply,
 };
 
 use crate::breaker::Outage;
@@ -53,6 +54,12 @@ pub(super) fn deny(
         tier: 0,
         source: Source::Fallback,
     };
+    let each = (0u8..).zip(limits).map(|(tier, limit)| TierDecision {
+        tier,
+        limit: limit.burst(),
+        ..TierDecision::from(&decision)
+    });
+    let decision = TieredDecision::new(decision, each);
     Ok(match operation {
         Operation::Reserve { .. } if cost.is_zero() => {
             let charge = Charge { source: Source::Fallback, ..Charge::default() };

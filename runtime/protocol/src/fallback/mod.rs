@@ -12,7 +12,7 @@ mod tests;
 use core::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 
-use tidegate_core::{Attempt, Charge, Cost, Decision, Limit, Operation, Outcome, Source};
+use tidegate_core::{Attempt, Charge, Cost, Limit, Operation, Outcome, Source, TieredDecision};
 
 use crate::breaker::StoreBreaker;
 use crate::error::Error;
@@ -194,7 +194,7 @@ impl<H: Host> Guarded<H> {
         route: &Result<&dyn Route, Error>,
         keys: &[Vec<u8>],
         operation: &Operation,
-    ) -> Option<Decision> {
+    ) -> Option<TieredDecision> {
         let keep = self.0.store.keep_refusals;
         match (operation, keys, route) {
             _ if keep.is_zero() => None,

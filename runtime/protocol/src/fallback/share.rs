@@ -9,7 +9,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use tidegate_core::{
-    Cells, Charge, Cost, Decision, Limit, MAX_TIERS, Operation, Outcome, Reserved, Source, apply,
+    Cells, Charge, Cost, Decision, Limit, MAX_TIERS, Operation, Outcome, Reserved, Source,
+    TieredDecision, apply,
 };
 
 use super::Guarded;
@@ -302,11 +303,11 @@ impl LocalShare {
         self.spent().full_at.fetch_max(now.saturating_add(full_in).max(1), Ordering::AcqRel);
     }
 
-    fn look(&self, cells: &Cells, now: u64) -> Decision {
+    fn look(&self, cells: &Cells, now: u64) -> TieredDecision {
         let looked =
             apply(&self.limits, &mut { *cells }, now, Operation::Check { cost: Cost::default() });
         match looked {
-            Ok(Outcome::Decision(decision)) => Decision { source: Source::Fallback, ..decision },
+            Ok(Outcome::Decision(decision)) => decision.from_source(Source::Fallback),
             // A limiter has one to four limits, and a look costs nothing.
             _ => Decision {
                 allowed: false,
@@ -316,7 +317,8 @@ impl LocalShare {
                 reset_after: 0,
                 tier: 0,
                 source: Source::Fallback,
-            },
+            }
+            .into(),
         }
     }
 }
@@ -371,8 +373,9 @@ fn tokens_owed(limit: &Limit, cell: u64, now: u64) -> u64 {
     cell.saturating_sub(timeline.position(now)).div_ceil(timeline.width())
 }
 
-fn refused(operation: Operation, look: Decision, retry_after: u64) -> Outcome {
-    let decision = Decision { allowed: false, retry_after, ..look };
+fn refused(operation: Operation, look: TieredDecision, retry_after: u64) -> Outcome {
+    let decision = Decision { allowed: false, retry_after, ..*look };
+    let decision = TieredDecision::new(decision, look.tiers().iter().copied());
     match operation {
         Operation::Reserve { .. } => Outcome::Reserved(Reserved::TooFar(decision)),
         _ => Outcome::Decision(decision),

@@ -24,7 +24,7 @@ fn outage(began: u64, now: u64) -> Outage {
 
 fn check(share: &LocalShare, key: &str, cost: u64, outage: Outage) -> Decision {
     match share.run(&[key.into()], Operation::Check { cost: cost.into() }, outage) {
-        Outcome::Decision(decision) => decision,
+        Outcome::Decision(decision) => Decision::from(decision),
         other => panic!("{other:?}"),
     }
 }
@@ -150,7 +150,7 @@ fn a_peek_at_a_share_answers_as_a_check_and_keeps_nothing() {
         Operation::Peek { cost },
         at(500),
     ) {
-        Outcome::Decision(decision) => decision,
+        Outcome::Decision(decision) => Decision::from(decision),
         other => panic!("{other:?}"),
     };
     for _ in 0..3 {

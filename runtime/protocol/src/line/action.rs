@@ -1,7 +1,7 @@
 //! What a waiting line is told when it is made, what it asks of its driver, and what can be seen of it.
 
 use tidegate_core::{
-    AnyLimit, Charge, Cost, Decision, Limit, MAX_TIERS, Operation, Source, Timeline,
+    AnyLimit, Charge, Cost, Limit, MAX_TIERS, Operation, Source, TieredDecision, Timeline,
 };
 
 use super::slots::Slot;
@@ -43,7 +43,7 @@ pub enum Action {
         /// The caller.
         id: u64,
         /// An allowed decision, or a refusal for [`Error::RateLimited`], or the store's failure.
-        answer: Result<Decision, Error>,
+        answer: Result<TieredDecision, Error>,
     },
 }
 

@@ -9,7 +9,7 @@ mod tokens;
 
 use std::collections::VecDeque;
 
-use tidegate_core::{Charge, Cost, Decision, MAX_SPAN, Reserved};
+use tidegate_core::{Charge, Cost, Decision, MAX_SPAN, Reserved, TieredDecision};
 
 use crate::error::Error;
 use slots::{Brought, Slot, Slots};
@@ -73,7 +73,7 @@ pub struct Line {
     looked_at: u64,
     is_looking: bool,
     /// The bucket as the last reservation left it.
-    latest: Option<Decision>,
+    latest: Option<TieredDecision>,
     last_id: u64,
     /// Whether a caller has had costs that differ from limit to limit. Tokens of one limit could then
     /// come long before those of another, so no slot is asked for that comes before the last one.
@@ -460,7 +460,7 @@ impl Line {
                 tier: 0,
                 source,
             };
-            let answer = Ok(self.latest.unwrap_or(unknown));
+            let answer = Ok(self.latest.unwrap_or_else(|| unknown.into()));
             self.actions.push_back(Action::Answer { id, answer });
         }
         if self.waiters.is_empty() {
@@ -476,7 +476,7 @@ impl Line {
     }
 
     /// A reservation has failed: its waiter is told, unless others have left slots that are enough.
-    fn not_reserved(&mut self, id: u64, answer: Result<Decision, Error>) {
+    fn not_reserved(&mut self, id: u64, answer: Result<TieredDecision, Error>) {
         if !self.missing().is_none() && self.remove(id).is_some() {
             self.actions.push_back(Action::Answer { id, answer });
             // Nobody else has lost anything if the others have enough. In a mixed line those behind
@@ -585,7 +585,7 @@ impl Line {
             tier,
             source,
         };
-        self.actions.push_back(Action::Answer { id, answer: Ok(decision) });
+        self.actions.push_back(Action::Answer { id, answer: Ok(decision.into()) });
     }
 
     fn remove(&mut self, id: u64) -> Option<Waiter> {

@@ -4,9 +4,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use tidegate_core::{
-    AnyLimit, Cells, Cost, Decision, Limit, Operation, Outcome, Reserved, Source, apply,
-};
+use tidegate_core::{AnyLimit, Cells, Cost, Limit, Operation, Outcome, Reserved, Source, apply};
 
 use super::slots::{Brought, Slot, Slots};
 use super::tokens::Tokens;
@@ -400,12 +398,11 @@ fn random_histories_keep_the_bound_and_the_order() {
                 }
                 6 => {
                     let cost = Cost::same(1 + random.below(burst));
-                    let Outcome::Decision(Decision { allowed, .. }) =
-                        world.bucket(Operation::Check { cost })
+                    let Outcome::Decision(decision) = world.bucket(Operation::Check { cost })
                     else {
                         panic!()
                     };
-                    if allowed {
+                    if decision.allowed {
                         others.push((world.now, cost));
                     }
                 }
@@ -561,7 +558,7 @@ fn tokens_that_come_back_before_the_store_has_answered_serve_a_caller() {
     world.check_end(1);
     assert!(matches!(
         world.bucket(Operation::Peek { cost: 1.into() }),
-        Outcome::Decision(Decision { allowed: true, .. })
+        Outcome::Decision(decision) if decision.allowed
     ));
 }
 
@@ -631,7 +628,7 @@ fn closing_tells_everybody_and_gives_all_back() {
     assert_eq!(told, 4);
     world.now += 100 * MILLI;
     let free = world.bucket(Operation::Check { cost: 1.into() });
-    assert!(matches!(free, Outcome::Decision(Decision { allowed: true, .. })));
+    assert!(matches!(free, Outcome::Decision(decision) if decision.allowed));
 }
 
 #[test]
