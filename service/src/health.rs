@@ -22,21 +22,18 @@ const KEPT: Duration = Duration::from_millis(500);
 /// The routes. `/healthz` answers 200 while the process is alive. `/readyz` answers 200 while
 /// requests are accepted and decided, by the store or by the policy for its failures; otherwise
 /// it answers 503 with the error's code. `/metrics` shows the metrics.
-pub(crate) fn routes(
-    store_options: StoreOptions,
-    metrics: Metrics,
-    draining: watch::Receiver<bool>,
-) -> Router {
+pub(crate) fn routes(ready: Readiness, metrics: Metrics) -> Router {
     Router::new()
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(readiness))
-        .with_state(Readiness { store_options, draining, last: Arc::default() })
+        .with_state(ready)
         .route("/metrics", get(show_metrics))
         .with_state(metrics)
 }
 
+/// Whether requests are accepted and decided.
 #[derive(Clone)]
-struct Readiness {
+pub(crate) struct Readiness {
     store_options: StoreOptions,
     draining: watch::Receiver<bool>,
     /// The store's last answer, and when it came. Probes that come together wait for one answer.
@@ -50,6 +47,15 @@ struct Pinged {
 }
 
 impl Readiness {
+    pub(crate) fn new(store_options: StoreOptions, draining: watch::Receiver<bool>) -> Self {
+        Self { store_options, draining, last: Arc::default() }
+    }
+
+    /// Asks the store, so that a probe which follows at once has its answer.
+    pub(crate) async fn ask(self) {
+        drop(self.ping().await);
+    }
+
     async fn ping(&self) -> Result<(), Error> {
         let mut last = self.last.lock().await;
         if let Some(Pinged { came, answer }) = &*last

@@ -23,7 +23,7 @@ use crate::counters::Counters;
 use crate::current_rules::CurrentRules;
 use crate::failure::Failure;
 use crate::grpc::QuotaServer;
-use crate::health;
+use crate::health::{self, Readiness};
 use crate::listeners::{Listeners, PortsFile};
 use crate::metrics::Metrics;
 use crate::overrides::Overrides;
@@ -93,7 +93,11 @@ async fn serve(options: &ServeOptions) -> Result<(), Failure> {
     );
     let metrics = Metrics::new(Arc::clone(&counters), Arc::clone(&rules));
     let store = store_options.store().clone();
-    let routes = health::routes(store_options.clone(), metrics, drain_seen);
+    let readiness = Readiness::new(store_options.clone(), drain_seen);
+    // A ping finds settings of the store that are worth a warning. The service starts without waiting
+    // for it.
+    tokio::spawn(readiness.clone().ask());
+    let routes = health::routes(readiness, metrics);
     let mut http = spawn_http(
         Listener::new(listeners.http, Protocol::Http, MAX_HTTP_CONNECTIONS),
         routes,
@@ -110,9 +114,6 @@ async fn serve(options: &ServeOptions) -> Result<(), Failure> {
         rules = rule_count,
         "listening"
     );
-    // A ping finds settings of the store that are worth a warning. The service starts without it.
-    let first_ping = store.ping();
-    tokio::spawn(async move { drop(first_ping.await) });
 
     let name = loop {
         tokio::select! {
