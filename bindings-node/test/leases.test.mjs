@@ -71,30 +71,6 @@ for (const [kind, connect] of Object.entries(STORES)) {
       limiter.close();
     });
 
-    test('a cost for each limit is paid by a slice too', async () => {
-      const limiter = leased(['60000/min', '90000000/min']);
-      const cost = [1, 1500];
-      await until('a slice', async () => (await limiter.check('tokens', { cost })).source === 'lease', DEADLINE_MS);
-      const before = evals(redis);
-      const counts = { lease: 0, redis: 0 };
-      await until('the slice pays', async () => {
-        const { source, limitName } = await limiter.check('tokens', { cost });
-        if (source === 'lease') assert.equal(limitName, '60000/min');
-        counts[source] += 1;
-        return counts.lease === 100;
-      });
-      const roundTrips = evals(redis) - before;
-      assert.ok(roundTrips <= counts.redis + 50, `${roundTrips} round trips, ${JSON.stringify(counts)}`);
-      await until('a peek', async () => {
-        await limiter.check('tokens', { cost });
-        return (await limiter.peek('tokens', { cost })).source === 'lease';
-      });
-      await until('an acquire', async () => (await limiter.acquire('tokens', { cost })).source === 'lease');
-      assert.equal((await limiter.check('tokens', { cost: [0, 1500] })).source, 'redis');
-      limiter.close();
-      await until('it is given back', () => redis.run('EXISTS', 'tidegate:{tokens}:leases:1') === '0');
-    });
-
     test('a slice is renewed without a round trip for each check', async () => {
       const limiter = leased('1000/s');
       await warm(limiter, 'busy');

@@ -73,33 +73,6 @@ def test_asyncio_needs_no_round_trip_either(redis_server: RedisServer, prefix: s
     asyncio.run(run())
 
 
-def test_a_cost_for_each_limit_is_paid_by_a_slice_too(redis_server: RedisServer, prefix: str) -> None:
-    on: dict[str, Any] = {"store": redis_server.url, "prefix": prefix, "store_timeout": PATIENT}
-    calls = (
-        lambda limiter: limiter.check("k", [1, 1500]),
-        lambda limiter: limiter.peek("k", [1, 1500]),
-        lambda limiter: limiter.check_many([("k", [1, 1500])])[0],
-        lambda limiter: limiter.acquire("k", [1, 1500]),
-    )
-    with Limiter("60000/min", "90000000/min", lease={"ttl": TTL}, **on) as limiter:
-        for call in calls:
-            end = time.monotonic() + DEADLINE
-            while (decision := call(limiter)).source != "lease":
-                assert time.monotonic() < end, "no slice paid"
-                limiter.check("k", [1, 1500])
-            assert decision.limit_name == "60000/min"
-        assert limiter.check("k", [0, 1500]).source == "redis"
-
-    async def run() -> None:
-        async with AsyncLimiter("60000/min", "90000000/min", lease={"ttl": TTL}, **on) as limiter:
-            for call in calls[0], calls[3]:
-                end = time.monotonic() + DEADLINE
-                while (await call(limiter)).source != "lease":
-                    assert time.monotonic() < end, "no slice paid"
-
-    asyncio.run(run())
-
-
 def test_a_child_has_no_part_in_its_parents_slice(redis_server: RedisServer, prefix: str) -> None:
     limiter = leased(redis_server, prefix)
     warm(limiter)

@@ -13,7 +13,7 @@ fn terms(ttl: u64) -> LeaseTerms {
 }
 
 fn grant(tokens: u64, pace: u64, most: u64) -> Grant {
-    Grant { tokens, pace: pace * 1_000, most, share: ShareKind::Fair, ..Grant::default() }
+    Grant { tokens, pace: pace * 1_000, most, share: ShareKind::Fair, hold: 0 }
 }
 
 #[derive(Clone, Debug)]
@@ -39,7 +39,7 @@ fn step() -> impl Strategy<Value = Step> {
         |(tokens, pace, most, share, hold)| {
             // The bucket grants no tokens without a share, and none while it is paused.
             let tokens = if share == ShareKind::None || hold > 0 { 0 } else { tokens };
-            Grant { tokens, pace, most: most.max(1), share, hold, ..Grant::default() }
+            Grant { tokens, pace, most: most.max(1), share, hold }
         },
     );
     prop_oneof![

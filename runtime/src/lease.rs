@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, Weak};
 
-use tidegate_core::{Clock as _, Cost, Decision};
+use tidegate_core::{Clock as _, Decision};
 use tidegate_protocol::{Host as _, LeaseKeeper, LeasePlan, PerProcess};
 use tokio::sync::Notify;
 use tokio::task::spawn_blocking;
@@ -41,23 +41,23 @@ impl Leases {
     }
 
     /// The decision of a check, if a slice decides it; otherwise the bucket must be asked.
-    pub(crate) fn spend(&self, key: &[u8], cost: &Cost) -> Option<Decision> {
+    pub(crate) fn spend(&self, key: &[u8], cost: u64) -> Option<Decision> {
         // Without the I/O thread the bucket cannot be asked either, which says so.
         self.keeper().ok()?.spend(key, cost)
     }
 
     /// The decision of an `acquire`, if the slice has its tokens now; otherwise the caller waits.
-    pub(crate) fn acquire(&self, key: &[u8], cost: &Cost) -> Option<Decision> {
+    pub(crate) fn acquire(&self, key: &[u8], cost: u64) -> Option<Decision> {
         self.keeper().ok()?.acquire(key, cost)
     }
 
     /// The answer of [`spend`](Self::spend), with nothing spent.
-    pub(crate) fn peek(&self, key: &[u8], cost: &Cost) -> Option<Decision> {
+    pub(crate) fn peek(&self, key: &[u8], cost: u64) -> Option<Decision> {
         self.keeper().ok()?.peek(key, cost)
     }
 
     /// Notes the bucket's own answer to a check that no slice decided.
-    pub(crate) fn answered_directly(&self, key: &[u8], cost: &Cost, allowed: bool) {
+    pub(crate) fn answered_directly(&self, key: &[u8], cost: u64, allowed: bool) {
         if let Ok(keeper) = self.keeper() {
             keeper.answered_directly(key, cost, allowed);
         }

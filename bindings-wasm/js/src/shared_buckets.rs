@@ -227,15 +227,16 @@ impl SharedBuckets {
     /// trip.
     pub fn check(&self, keys: &[u8], lengths: &[u32], cost: f64, id: u32) {
         let cost = self.costs.cost(cost);
-        let leases = self.leases.as_ref().filter(|_| lengths.len() == 1);
-        let Some(leases) = leases else {
+        // A slice has one number of tokens for all limits, so it decides no costs that differ.
+        let leases = self.leases.as_ref().filter(|_| lengths.len() == 1).zip(cost.uniform());
+        let Some((leases, tokens)) = leases else {
             return self.run(keys, lengths, Operation::Check { cost }, id);
         };
-        if let Some(decision) = leases.spend(keys, &cost) {
+        if let Some(decision) = leases.spend(keys, tokens) {
             return self.answers.put(id, Ok(Outcome::Decision(decision.into())));
         }
         let (leases, key) = (Arc::clone(leases), keys.to_vec());
-        let check = LeasedCheck { leases, key, cost, answers: self.answers.clone(), id };
+        let check = LeasedCheck { leases, key, cost: tokens, answers: self.answers.clone(), id };
         let completion = Completion::Leased(Box::new(check));
         self.run_then(keys, lengths, Operation::Check { cost }, completion);
     }
@@ -248,8 +249,8 @@ impl SharedBuckets {
     /// The decision that [`check`](Self::check) would take; nothing is spent.
     pub fn peek(&self, keys: &[u8], lengths: &[u32], cost: f64, id: u32) {
         let cost = self.costs.cost(cost);
-        let leases = self.leases.as_ref().filter(|_| lengths.len() == 1);
-        match leases.and_then(|leases| leases.peek(keys, &cost)) {
+        let leases = self.leases.as_ref().filter(|_| lengths.len() == 1).zip(cost.uniform());
+        match leases.and_then(|(leases, tokens)| leases.peek(keys, tokens)) {
             Some(decision) => self.answers.put(id, Ok(Outcome::Decision(decision.into()))),
             None => self.run(keys, lengths, Operation::Peek { cost }, id),
         }
@@ -434,10 +435,11 @@ impl SharedBuckets {
     }
 
     fn acquire_from_slice(&self, keys: &[u8], lengths: &[u32], cost: &Cost, id: u32) -> bool {
-        let leases = self.leases.as_ref().filter(|_| lengths.len() == 1);
-        let decision = leases.and_then(|leases| leases.acquire(keys, cost));
-        let answer = decision.map(|decision| Outcome::Decision(decision.into()));
-        answer.map(|answer| self.answers.put(id, Ok(answer))).is_some()
+        let leases = self.leases.as_ref().filter(|_| lengths.len() == 1).zip(cost.uniform());
+        let decision = leases.and_then(|(leases, tokens)| leases.acquire(keys, tokens));
+        decision
+            .map(|decision| self.answers.put(id, Ok(Outcome::Decision(decision.into()))))
+            .is_some()
     }
 
     fn run(&self, keys: &[u8], lengths: &[u32], operation: Operation, id: u32) {

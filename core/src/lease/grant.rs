@@ -49,21 +49,6 @@ pub struct LeaseAsk {
     pub returned: u64,
     /// The most tokens that the node spends in any second until the answer has come.
     pub bound: u64,
-    /// What the node needs of the other limits than the one that sets the pace, by tier. `None` for a
-    /// slice with one number of tokens for all limits.
-    pub budgets: Option<[BudgetAsk; MAX_TIERS]>,
-}
-
-/// What a node with a [`BudgetSlice`](super::BudgetSlice) needs of a limit that does not set the pace.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct BudgetAsk {
-    /// The tokens of this limit that calls cost, in thousandths for each token of the limit that
-    /// sets the pace.
-    pub ratio: u64,
-    /// Tokens of this limit that the node still has.
-    pub held: u64,
-    /// Tokens of this limit that the node gives back; they are not counted in `held`.
-    pub returned: u64,
 }
 
 /// The answer to a [`LeaseAsk`]: a slice, and the pace at which to spend it.
@@ -79,9 +64,6 @@ pub struct Grant {
     pub share: ShareKind,
     /// How long the bucket is still paused, in nanoseconds, rounded up to whole milliseconds.
     pub hold: u64,
-    /// Tokens that were taken of each limit that does not set the pace, if the node has asked for
-    /// [`budgets`](LeaseAsk::budgets).
-    pub budgets: [u64; MAX_TIERS],
 }
 
 /// How a node's share compares with what it wants.
@@ -107,10 +89,6 @@ pub enum ShareKind {
 /// tier has them. A bucket whose burst is smaller than the tokens of a ttl is taken ahead, by at
 /// most a ttl.
 ///
-/// A node that asks for [`budgets`](LeaseAsk::budgets) has its share of the tier of the terms. Of
-/// each other tier it gets what the calls cost that its tokens of that tier allow, as far as the
-/// tier has them.
-///
 /// What all nodes together spend in any second is bounded to 4 % above the rate. Each node owns a
 /// part of that bound: what its last grant allows it, or what it has spent in the second before
 /// it asks if that is more. Only the part that nobody owns is granted.
@@ -133,33 +111,18 @@ pub fn grant_lease(
     }
     // Returned tokens would shorten a hold.
     let returned = if hold > 0 { 0 } else { ask.returned };
-    let paced = |tier: usize| ask.budgets.is_none() || tier == usize::from(terms.tier());
-    let of_paced = |(tier, limit): (usize, _)| paced(tier).then(|| left(limit, debts[tier], terms));
-    let available = limits.iter().enumerate().filter_map(of_paced).min();
+    let available = limits.iter().zip(debts).map(|(limit, debt)| left(limit, debt, terms)).min();
     let share = share(terms, others, ask, available.unwrap_or(0));
     let tokens = if hold > 0 { 0 } else { share.buffer(terms).saturating_sub(ask.held) };
     let mut granted = tokens;
-    for (tier, (debt, limit)) in debts.iter_mut().zip(limits).enumerate() {
-        if paced(tier) {
-            let width = limit.timeline().width();
-            *debt = debt.saturating_sub(returned.saturating_mul(width));
-            granted = granted.min(left(limit, *debt, terms));
-        }
+    for (debt, limit) in debts.iter_mut().zip(limits) {
+        let width = limit.timeline().width();
+        *debt = debt.saturating_sub(returned.saturating_mul(width));
+        granted = granted.min(left(limit, *debt, terms));
     }
-    let mut budgets = [0; MAX_TIERS];
-    for (tier, (limit, budget)) in limits.iter().zip(ask.budgets.unwrap_or_default()).enumerate() {
-        if !paced(tier) && hold == 0 {
-            let width = limit.timeline().width();
-            debts[tier] = debts[tier].saturating_sub(budget.returned.saturating_mul(width));
-            let full = (ask.held + granted).saturating_mul(budget.ratio).div_ceil(1_000);
-            let tokens = full.saturating_sub(budget.held);
-            budgets[tier] = tokens.min(left(limit, debts[tier], terms));
-        }
-    }
-    for (tier, (limit, cell)) in limits.iter().zip(cells.iter_mut()).enumerate() {
+    for ((debt, limit), cell) in debts.iter().zip(limits).zip(cells.iter_mut()) {
         let timeline = limit.timeline();
-        let tokens = if paced(tier) { granted } else { budgets[tier] };
-        let owed = debts[tier] + tokens * timeline.width();
+        let owed = debt + granted * timeline.width();
         if owed != timeline.debt(*cell, now) {
             *cell = timeline.cell_owing(owed, now);
         }
@@ -169,7 +132,7 @@ pub fn grant_lease(
     let is_short = kind == ShareKind::Fair && most < taken / 1_000;
     let kind = if is_short { ShareKind::Short } else { kind };
     let record = NodeRecord { taken, most: most.max(ask.bound), want };
-    Ok((Grant { tokens: granted, pace, most, share: kind, hold, budgets }, record))
+    Ok((Grant { tokens: granted, pace, most, share: kind, hold }, record))
 }
 
 /// How much a tier may owe for slices.

@@ -3,7 +3,6 @@
 //! Rates here are whole numbers of thousandths of a token per second, so that a node's share
 //! of a small limit is still an integer.
 
-mod budget_slice;
 mod grant;
 mod rate;
 mod rate_meter;
@@ -11,7 +10,6 @@ mod slice;
 mod sliding_second;
 mod terms;
 
-pub use budget_slice::BudgetSlice;
-pub use grant::{BudgetAsk, Grant, LeaseAsk, LeasedBucket, NodeRecord, ShareKind, grant_lease};
+pub use grant::{Grant, LeaseAsk, LeasedBucket, NodeRecord, ShareKind, grant_lease};
 pub use slice::{Next, Slice, SpendResult};
 pub use terms::{LeaseError, LeaseTerms, MAX_NODES};

@@ -184,25 +184,6 @@ impl Slice {
         { *self }.spend(now, cost)
     }
 
-    /// Notes a check of `cost` tokens that the slice would allow, and that the bucket is to decide
-    /// because the slice has too few tokens of another limit.
-    pub(super) fn pass_on(&mut self, now: u64, cost: u64) {
-        self.demand.count(now, cost);
-        self.unanswered = self.unanswered_at(now).saturating_add(cost);
-        self.sent_at = now;
-        self.is_dry = true;
-    }
-
-    /// Whether the slice has not lapsed.
-    pub(super) const fn is_live(&self, now: u64) -> bool {
-        now < self.lapses_at
-    }
-
-    /// The tokens that calls have asked for in the last two ttls.
-    pub(super) fn demanded(&mut self, now: u64) -> u64 {
-        self.demand.total(now)
-    }
-
     /// Counts the bucket's answer to a check of `tokens` tokens for which [`spend`](Self::spend)
     /// answered [`SpendResult::Outside`].
     ///
@@ -302,20 +283,15 @@ impl Slice {
             (self.held, self.most) = (0, 0);
             self.second.allow(0);
         }
-        let useful = self.useful(want);
+        let pace = RATE_NANOS.checked_div(u128::from(self.gap)).unwrap_or(0) as u64;
+        let useful = milli_tokens(want.min(pace), self.terms.ttl()).div_ceil(1_000) + 1;
         let is_new = lapsed;
         let bound = self.promise(now, want);
         let spent = self.spending.average(now);
         let returned = self.held.saturating_sub(useful);
         self.held -= returned;
         (self.asked_at, self.want, self.is_asking, self.is_dry) = (now, want, true, false);
-        LeaseAsk { want, spent, is_new, held: self.held, returned, bound, budgets: None }
-    }
-
-    /// The most tokens that the slice needs for a ttl in which `want` is asked for.
-    pub(super) fn useful(&self, want: u64) -> u64 {
-        let pace = RATE_NANOS.checked_div(u128::from(self.gap)).unwrap_or(0) as u64;
-        milli_tokens(want.min(pace), self.terms.ttl()).div_ceil(1_000) + 1
+        LeaseAsk { want, spent, is_new, held: self.held, returned, bound }
     }
 
     /// Takes the grant that answers the last request. Its ttl counts from the time of
@@ -425,7 +401,7 @@ impl Slice {
 
     /// How far ahead of the pace spending may get, beyond one token.
     fn slack(&self) -> u64 {
-        slack(self.gap)
+        LAG.max(self.gap * CATCH_UP)
     }
 
     /// The tokens that can be spent at `now`.
@@ -437,9 +413,4 @@ impl Slice {
         let paced = (self.slack() + self.gap).saturating_sub(ahead) / self.gap;
         paced.min(self.held).min(self.second.room(now))
     }
-}
-
-/// How far ahead of a pace with this gap spending may get, beyond one token.
-pub(super) fn slack(gap: u64) -> u64 {
-    LAG.max(gap * CATCH_UP)
 }

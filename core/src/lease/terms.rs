@@ -3,7 +3,6 @@
 use core::fmt;
 
 use super::rate::{RATE_NANOS, milli_tokens};
-use super::slice::slack;
 use crate::bounds::NANOS_PER_MILLI;
 use crate::limit::Limit;
 use crate::timeline::Timeline;
@@ -27,8 +26,6 @@ const MAX_RATE: u64 = 100_000_000;
 pub struct LeaseTerms {
     ttl: u64,
     tier: u8,
-    /// The largest share, in thousandths.
-    max_share: u16,
     rate: u64,
     max_rate: u64,
 }
@@ -75,36 +72,7 @@ impl LeaseTerms {
         if milli_tokens(rate, ttl) < MIN_TOKENS * 1_000 {
             return Err(LeaseError::TooFewTokens);
         }
-        Ok(Self::sharing(ttl, tier, max_share as u16, rate))
-    }
-
-    const fn sharing(ttl: u64, tier: u8, max_share: u16, rate: u64) -> Self {
-        let max_rate = rate * max_share as u64 / 1_000;
-        let max_rate = if max_rate == 0 { 1 } else { max_rate };
-        Self { ttl, tier, max_share, rate, max_rate }
-    }
-
-    /// The same terms for calls that cost a number of tokens of each limit; `None` for a single
-    /// limit. The rate that is shared is that of the limit that refills most slowly among those
-    /// which give ten tokens in a ttl: that is a limit of requests rather than one of their tokens,
-    /// and a call that takes a good part of a second's tokens cannot be paced.
-    pub fn for_budgets(&self, limits: &[Limit]) -> Option<Self> {
-        let rates = (0u8..).zip(limits).map(|(tier, limit)| (rate_of(limit), tier));
-        let enough = |&(rate, _): &(u64, u8)| milli_tokens(rate, self.ttl) >= MIN_TOKENS * 1_000;
-        let (rate, tier) = rates.filter(enough).min()?;
-        (limits.len() > 1).then(|| Self::sharing(self.ttl, tier, self.max_share, rate))
-    }
-
-    /// The most tokens of the shared limit that a slice ever spends at once, whatever its share.
-    pub fn most_at_once(&self) -> u64 {
-        let gap = RATE_NANOS.div_ceil(u128::from(self.max_rate)) as u64;
-        slack(gap) / gap + 1
-    }
-
-    /// The largest [`ratio`](super::BudgetAsk::ratio), with which the script still computes exactly.
-    pub const fn max_ratio(&self) -> u64 {
-        const EXACT: u64 = 1 << 53;
-        EXACT / (self.max_rate * (self.ttl / NANOS_PER_MILLI)).div_ceil(1_000_000)
+        Ok(Self { ttl, tier, rate, max_rate: (rate * max_share / 1_000).max(1) })
     }
 
     /// How long a slice lives, in nanoseconds.

@@ -148,7 +148,7 @@ fn checks_and_lease_calls_share_a_batch_and_each_gets_its_own_answer() {
     let mut batch = client.batch(START);
     assert_eq!(count(&mut batch), 2, "the checks share a call");
     batch.take_one(1, Reply::Parts(vec![ReplyPart::Bytes(b"5 6 7 1 0".to_vec())]));
-    let grant = Grant { tokens: 5, pace: 6, most: 7, share: ShareKind::Fair, ..Grant::default() };
+    let grant = Grant { tokens: 5, pace: 6, most: 7, share: ShareKind::Fair, hold: 0 };
     assert_eq!(grants.try_recv(), Ok(Ok(grant)));
     assert!(first.try_recv().is_err() && !batch.is_over());
     let now = [ReplyPart::Integer(1_764_000_000), ReplyPart::Integer(0), ReplyPart::Nil];

@@ -143,9 +143,7 @@ impl Limiter {
                 Some(self.check_as::<A>(keys, cost)?)
             }
             Buckets::WithoutUnlimited(_) if !self.is_remote() => Some(self.check_as(keys, cost)?),
-            Buckets::WithoutUnlimited(rest) => rest
-                .acquire_leased(self.admit(keys, &Operation::Check { cost })?, cost)
-                .map(A::from),
+            Buckets::WithoutUnlimited(rest) => rest.acquire_leased(keys, cost).map(A::from),
             Buckets::Redis(_) => self.acquire_leased(keys, cost).map(A::from),
         };
         Ok(decision.filter(A::is_allowed))

@@ -22,20 +22,20 @@ impl Limiter {
         cost: Cost,
     ) -> Option<Decision> {
         let key = self.leased_key(keys.into())?;
-        self.0.leases.as_ref()?.spend(key.as_bytes(), &cost)
+        self.spend_leased(key.as_bytes(), cost.uniform()?)
     }
 
     /// The decision of an `acquire` whose tokens a lease of this process has now; `None` if the
     /// caller must join the line.
     pub(super) fn acquire_leased(&self, keys: Keys<'_>, cost: Cost) -> Option<Decision> {
         let key = self.leased_key(keys)?;
-        self.0.leases.as_ref()?.acquire(key.as_bytes(), &cost)
+        self.0.leases.as_ref()?.acquire(key.as_bytes(), cost.uniform()?)
     }
 
     /// The decision that [`decide_leased`](Self::decide_leased) would take; nothing is spent.
     pub(super) fn peek_leased(&self, keys: Keys<'_>, cost: Cost) -> Option<Decision> {
         let key = self.leased_key(keys)?;
-        self.0.leases.as_ref()?.peek(key.as_bytes(), &cost)
+        self.0.leases.as_ref()?.peek(key.as_bytes(), cost.uniform()?)
     }
 
     /// The key whose slice may decide a call on `keys`.
@@ -45,6 +45,12 @@ impl Limiter {
         (!self.0.closed.load(Ordering::Acquire)).then(|| StoredKey::new(key))
     }
 
+    /// [`decide_leased`](Self::decide_leased) for a key as the store keeps it.
+    #[inline]
+    pub(super) fn spend_leased(&self, key: &[u8], cost: u64) -> Option<Decision> {
+        self.0.leases.as_ref()?.spend(key, cost)
+    }
+
     /// A callback that tells the leases what the bucket has answered to a check that no lease
     /// could decide.
     pub(super) fn noting(
@@ -52,7 +58,9 @@ impl Limiter {
         keys: Keys<'_>,
         cost: Cost,
     ) -> impl FnOnce(&Result<Outcome, Error>) + Send + 'static {
-        let leased = self.0.leases.is_some() && !cost.is_zero();
+        // A slice has one number of tokens for all limits, so it decides no costs that differ.
+        let cost = cost.uniform().unwrap_or(0);
+        let leased = self.0.leases.is_some() && cost > 0;
         let own = |key| Box::<[u8]>::from(StoredKey::new(key).as_bytes());
         let noted = leased.then(|| one_key(keys).map(|key| (self.clone(), own(key))));
         move |outcome| {
@@ -60,7 +68,7 @@ impl Limiter {
             let allowed = matches!(outcome, Ok(Outcome::Decision(decision))
                 if decision.allowed && decision.source == Source::Redis);
             if let Some(leases) = &limiter.0.leases {
-                leases.answered_directly(&key, &cost, allowed);
+                leases.answered_directly(&key, cost, allowed);
             }
         }
     }

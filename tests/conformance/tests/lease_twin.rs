@@ -17,7 +17,7 @@ use tidegate_conformance::lease_twin::{
     LeaseCase, LeaseTwin, Leased, MOST_OTHERS, Shared, run_in_redis,
 };
 use tidegate_conformance::redis_server::RedisServer;
-use tidegate_core::{BudgetAsk, LeaseAsk, LeaseTerms, Limit};
+use tidegate_core::{LeaseAsk, LeaseTerms, Limit};
 
 const MILLI: u64 = 1_000_000;
 const NOW: u64 = 1_764_000_000_123_456_789;
@@ -38,22 +38,16 @@ fn limits() -> impl Strategy<Value = Vec<Limit>> {
         vec!["500/s window"],
         vec!["12000/min burst 5 stepped"],
         vec!["100000000/s burst 5000000"],
-        vec!["600/min", "900000/min"],
-        vec!["600/min burst 20", "900000/min burst 30000", "10000/d"],
         vec!["333/10s", "20/s burst 1", "900/h stepped", "5000/d"],
     ])
     .prop_map(|texts| texts.iter().map(|text| Limit::parse(text).expect("a limit")).collect())
 }
 
 fn terms(limits: &[Limit]) -> impl Strategy<Value = LeaseTerms> + use<> {
-    let (limits, all) = (limits.to_vec(), limits.to_vec());
+    let limits = limits.to_vec();
     (prop_oneof![Just(1_000), 100..60_000u64], prop_oneof![3 => Just(1_000), 1 => 1..1_000u64])
         .prop_filter_map("leasable", move |(ttl, most)| {
             LeaseTerms::new(&limits, ttl * MILLI, most).ok()
-        })
-        .prop_flat_map(move |terms| {
-            let for_budgets = terms.for_budgets(&all).unwrap_or(terms);
-            prop_oneof![Just(terms), Just(for_budgets)]
         })
 }
 
@@ -91,22 +85,14 @@ fn ask(terms: &LeaseTerms) -> impl Strategy<Value = LeaseAsk> + use<> {
     let tokens = terms.rate() / 1_000 * (terms.ttl() / MILLI) / 1_000;
     let few = move || prop_oneof![Just(0), 0..20u64, 0..=tokens * 2];
     let bound = prop_oneof![2 => Just(0), 1 => 0..terms.rate() / 1_000 + 2];
-    let ratio = prop_oneof![Just(0), Just(1_000), 0..3_000u64, 0..=terms.max_ratio()];
-    let budget = (ratio, few(), few()).prop_map(|(ratio, held, returned)| BudgetAsk {
-        ratio,
-        held,
-        returned,
-    });
-    let budgets = prop::option::of(prop::array::uniform4(budget));
-    (rate(terms), rate(terms), any::<bool>(), few(), few(), bound, budgets).prop_map(
-        |(want, spent, is_new, held, returned, bound, budgets)| LeaseAsk {
+    (rate(terms), rate(terms), any::<bool>(), few(), few(), bound).prop_map(
+        |(want, spent, is_new, held, returned, bound)| LeaseAsk {
             want,
             spent,
             is_new,
             held,
             returned,
             bound,
-            budgets,
         },
     )
 }
@@ -232,12 +218,6 @@ fn edges() -> Vec<LeaseCase> {
     let mut cells = [0; 4];
     cells[0] = limit.timeline().position(NOW) + limit.span() + 1;
     paused.shared.bucket = Some(value::write(&cells, &paused.limits, NOW).into_bytes());
-    // The bucket has a little less than the tokens from which on the fleet makes up for lost ones.
-    let mut scarce = case("100/s", 100_000, &[(50_000, 50, 100_000)]);
-    let [limit] = scarce.limits.as_slice() else { unreachable!() };
-    let mut cells = [0; 4];
-    cells[0] = limit.timeline().position(NOW) + limit.span() - 119 * MILLI;
-    scarce.shared.bucket = Some(value::write(&cells, &scarce.limits, NOW).into_bytes());
     // The slowest pace that there can be.
     let mut slowest = case("100/s", 5, &[]);
     slowest.limits = vec![Limit::parse("11/min").expect("a limit")];
@@ -245,7 +225,6 @@ fn edges() -> Vec<LeaseCase> {
     vec![
         crowded,
         paused,
-        scarce,
         slowest,
         // The smallest request, of a bucket of which the most nodes hold slices.
         case("100/s", 1, &[(0, 1, 1); MOST_OTHERS]),
@@ -270,12 +249,11 @@ const EQUIVALENT: &[&str] = &[
     r#"local record = format('%.0f %.0f %.0f %.0f', now_ms + ttl, taken, max(most, bound), want) [30: "%.0f" -> "%s"]"#,
     r#"local record = format('%.0f %.0f %.0f %.0f', now_ms + ttl, taken, max(most, bound), want) [35: "%.0f" -> "%s"]"#,
     r#"local record = format('%.0f %.0f %.0f %.0f', now_ms + ttl, taken, max(most, bound), want) [40: "%.0f" -> "%s"]"#,
-    r#"seen[#seen + 1] = format('%.0f %.0f %.0f %.0f %.0f', granted, pace, most, part, hold) .. budgets [26: "%.0f" -> "%s"]"#,
-    r#"seen[#seen + 1] = format('%.0f %.0f %.0f %.0f %.0f', granted, pace, most, part, hold) .. budgets [31: "%.0f" -> "%s"]"#,
-    r#"seen[#seen + 1] = format('%.0f %.0f %.0f %.0f %.0f', granted, pace, most, part, hold) .. budgets [36: "%.0f" -> "%s"]"#,
-    r#"seen[#seen + 1] = format('%.0f %.0f %.0f %.0f %.0f', granted, pace, most, part, hold) .. budgets [41: "%.0f" -> "%s"]"#,
-    r#"seen[#seen + 1] = format('%.0f %.0f %.0f %.0f %.0f', granted, pace, most, part, hold) .. budgets [46: "%.0f" -> "%s"]"#,
-    r#"if paces then budgets = budgets .. format(' %.0f', budget) end [46: "%.0f" -> "%s"]"#,
+    r#"seen[#seen + 1] = format('%.0f %.0f %.0f %.0f %.0f', granted, pace, most, part, hold) [26: "%.0f" -> "%s"]"#,
+    r#"seen[#seen + 1] = format('%.0f %.0f %.0f %.0f %.0f', granted, pace, most, part, hold) [31: "%.0f" -> "%s"]"#,
+    r#"seen[#seen + 1] = format('%.0f %.0f %.0f %.0f %.0f', granted, pace, most, part, hold) [36: "%.0f" -> "%s"]"#,
+    r#"seen[#seen + 1] = format('%.0f %.0f %.0f %.0f %.0f', granted, pace, most, part, hold) [41: "%.0f" -> "%s"]"#,
+    r#"seen[#seen + 1] = format('%.0f %.0f %.0f %.0f %.0f', granted, pace, most, part, hold) [46: "%.0f" -> "%s"]"#,
 ];
 
 #[test]

@@ -188,54 +188,6 @@ fn a_peek_asks_the_slice_and_leaves_it_whole() {
     assert!(limiter.peek(&[b"k".as_slice(), b"k"], 1).is_err());
 }
 
-/// Calls that cost a number of tokens of each limit are paid by a slice that holds tokens of each.
-/// What it has not spent comes back to its own limit.
-#[test]
-fn a_cost_for_each_limit_is_paid_by_a_slice_too() {
-    const LIMITS: [&str; 2] = ["6000/min", "1000000/d"];
-    let server = RedisServer::start();
-    let builder = || LIMITS.iter().fold(Limiter::builder(), |builder, limit| builder.limit(limit));
-    let builder = || builder().store_url(&server.url()).store_timeout(Duration::from_secs(5));
-    let limiter = builder().lease(LeaseOptions::new(TTL)).build().expect("a limiter");
-    let direct = builder().build().expect("a limiter");
-    let (started, mut connection) = (Instant::now(), server.connect());
-    let (mut calls, mut leased) = (0, 0);
-    while leased < 20 {
-        assert!(started.elapsed() < DEADLINE, "{leased} of {calls} calls were paid by a slice");
-        let decision = limiter.check("k", [1, 1_500]).expect("a decision");
-        calls += u64::from(decision.allowed);
-        if decision.source == Source::Lease {
-            leased += u64::from(decision.allowed);
-            assert_eq!((decision.tier, decision.limit), (0, 6_000));
-        }
-        sleep(Duration::from_millis(5));
-    }
-    let holders = |connection: &mut redis::Connection, hash: &str| {
-        redis::cmd("HLEN").arg(hash).query::<u64>(connection).expect("a count")
-    };
-    // Slices with one number of tokens for all limits are counted apart.
-    assert_eq!(holders(&mut connection, "tidegate:{k}:leases:1"), 1);
-    assert_eq!(holders(&mut connection, "tidegate:{k}:leases"), 0);
-    let before = scripts_run(&mut connection);
-    let peeked = (0..100).map(|_| limiter.peek("k", [1, 1]).expect("a decision"));
-    assert!(peeked.filter(|decision| decision.source == Source::Lease).count() > 50);
-    assert!(scripts_run(&mut connection) - before < 50, "a peek is answered by the slice");
-    // More requests than a slice spends at once, and costs of the other limit only, are the bucket's.
-    for cost in [[10, 1], [0, 1]] {
-        assert_eq!(limiter.check("k", cost).expect("a decision").source, Source::Redis);
-    }
-    assert!(matches!(limiter.check("k", [1, 1, 1]), Err(Error::InvalidArgument { .. })));
-    assert!(matches!(limiter.check("k", [1, 1_000_001]), Err(Error::CostTooLarge { .. })));
-    let spent = calls * 1_500 + 2;
-    limiter.close();
-    assert_eq!(holders(&mut connection, "tidegate:{k}:leases:1"), 0);
-    // The second limit refills 12 tokens in a second.
-    let refilled = 12 * (started.elapsed().as_secs() + 1);
-    let can = |tokens| direct.peek("k", [0, tokens]).expect("a decision").allowed;
-    assert!(can(1_000_000 - spent), "{spent} were spent");
-    assert!(!can(1_000_000 - spent + refilled + 1), "{spent} were spent");
-}
-
 /// An acquire is paid by the slice while that has tokens, and then waits for those of the bucket.
 #[test]
 fn an_acquire_spends_the_slice_first_and_is_never_refused_by_it() {

@@ -1,6 +1,6 @@
 //! The call that takes or renews a slice of a bucket, or gives it up.
 
-use tidegate_core::{BudgetAsk, Grant, LeaseAsk, LeaseTerms, Limit, MAX_TIERS, ShareKind};
+use tidegate_core::{Grant, LeaseAsk, LeaseTerms, Limit, ShareKind};
 
 use crate::call::arguments;
 use crate::error::Error;
@@ -20,24 +20,13 @@ pub struct LeaseCall {
 impl LeaseCall {
     /// The call in which the process `id` asks the bucket under `key` for a slice.
     pub fn new(key: &[u8], limits: &[Limit], terms: &LeaseTerms, id: u64, ask: &LeaseAsk) -> Self {
-        let LeaseAsk { want, spent, is_new, held, returned, bound, budgets } = *ask;
+        let LeaseAsk { want, spent, is_new, held, returned, bound } = *ask;
         let (ttl, rate, most) = (terms.ttl() / MILLI, terms.rate(), terms.max_rate());
-        let mut own = format!(
+        let own = format!(
             "{id:016x} {want} {spent} {} {held} {returned} {bound} {ttl} {rate} {most}",
             u8::from(is_new)
         );
-        let mut holders = [key, b":leases"].concat();
-        if let Some(budgets) = budgets {
-            let paced = terms.tier() + 1;
-            // Only nodes whose shares are those of the same limit are compared.
-            holders.extend_from_slice(format!(":{paced}").as_bytes());
-            own.push_str(&format!(" {paced}"));
-            for BudgetAsk { ratio, held, returned } in budgets.iter().take(limits.len()) {
-                own.push_str(&format!(" {ratio} {held} {returned}"));
-            }
-        }
-        // Beside the bucket, in the same slot: its key has a hash tag.
-        Self { keys: [key.to_vec(), holders], arguments: arguments(own, limits) }
+        Self { keys: [key.to_vec(), leases_key(key)], arguments: arguments(own, limits) }
     }
 
     /// Reads the last part of the script's answer.
@@ -69,6 +58,11 @@ impl ScriptCall for LeaseCall {
     }
 }
 
+/// Beside the bucket, in the same slot: its key has a hash tag.
+fn leases_key(key: &[u8]) -> Vec<u8> {
+    [key, b":leases"].concat()
+}
+
 fn read_grant(answer: &[u8]) -> Option<Grant> {
     let mut numbers = core::str::from_utf8(answer).ok()?.split(' ').map(str::parse::<u64>);
     let mut next = || numbers.next()?.ok();
@@ -81,9 +75,5 @@ fn read_grant(answer: &[u8]) -> Option<Grant> {
         _ => return None,
     };
     let hold = next()?.saturating_mul(MILLI);
-    let mut budgets = [0; MAX_TIERS];
-    for (budget, number) in budgets.iter_mut().zip(numbers) {
-        *budget = number.ok()?;
-    }
-    Some(Grant { tokens, pace, most, share, hold, budgets })
+    Some(Grant { tokens, pace, most, share, hold })
 }

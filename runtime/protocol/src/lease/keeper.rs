@@ -5,9 +5,7 @@ use core::time::Duration;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, OnceLock, Weak};
 
-use tidegate_core::{
-    BudgetSlice, Cost, Decision, Grant, LeaseAsk, LeaseTerms, Next, Slice, SpendResult,
-};
+use tidegate_core::{Decision, Grant, LeaseAsk, Next, Slice, SpendResult};
 
 use super::{LeaseCall, LeasePlan};
 use crate::error::Error;
@@ -29,9 +27,7 @@ pub struct LeaseKeeper<H: Host> {
     /// The name by which the bucket knows this process. It is drawn at the first use, because some
     /// hosts have no randomness before the first request.
     id: OnceLock<u64>,
-    slices: RwLock<Slices>,
-    /// The slices of calls with a cost for each limit: a key may have one here, too.
-    budget_slices: RwLock<Slices>,
+    slices: RwLock<HashMap<Box<[u8]>, Arc<Leased>, foldhash::fast::RandomState>>,
     /// The slices to look at before the next round.
     urgent: Mutex<Vec<Arc<Leased>>>,
     /// When all slices were last looked at.
@@ -40,9 +36,6 @@ pub struct LeaseKeeper<H: Host> {
     wake: Box<dyn Fn() + Send + Sync>,
 }
 
-/// Slices by their keys.
-type Slices = HashMap<Box<[u8]>, Arc<Leased>, foldhash::fast::RandomState>;
-
 /// A key's slice, or the wish for one.
 struct Leased {
     key: Box<[u8]>,
@@ -50,24 +43,10 @@ struct Leased {
 }
 
 struct State {
-    slice: AnySlice,
+    slice: Slice,
     /// Held while the limiter is closing and a request of the slice is still unanswered. The grant
     /// goes straight back then.
     closing: Option<Arc<OnDrop>>,
-}
-
-/// The slice of calls with one cost for all limits, or with one for each.
-#[expect(clippy::large_enum_variant, reason = "most slices have one cost for all limits")]
-enum AnySlice {
-    Same(Slice),
-    Budgets(Box<BudgetSlice>),
-}
-
-/// The slices, and their terms, that may decide a call.
-struct Kind<'a> {
-    slices: &'a RwLock<Slices>,
-    terms: &'a LeaseTerms,
-    has_budgets: bool,
 }
 
 /// A lease call, and the slice that its grant is for; none where a slice is given up.
@@ -92,7 +71,6 @@ impl<H: Host> LeaseKeeper<H> {
             clock,
             id: OnceLock::new(),
             slices: RwLock::default(),
-            budget_slices: RwLock::default(),
             urgent: Mutex::default(),
             last_round: AtomicU64::new(0),
             is_closed: AtomicBool::new(false),
@@ -102,12 +80,14 @@ impl<H: Host> LeaseKeeper<H> {
 
     /// The decision of a check, if a slice decides it. `None` where the bucket must be asked:
     /// without a slice, and for a cost that it never spends at once.
-    pub fn spend(&self, key: &[u8], cost: &Cost) -> Option<Decision> {
-        let kind = self.kind(cost)?;
-        let slices = kind.slices.read();
+    pub fn spend(&self, key: &[u8], cost: u64) -> Option<Decision> {
+        if !self.plan.covers(cost) {
+            return None;
+        }
+        let slices = self.slices.read();
         let Some(leased) = slices.get(key) else {
             drop(slices);
-            self.watch(key, cost, &kind);
+            self.watch(key, cost);
             return None;
         };
         let now = (self.clock)();
@@ -118,29 +98,30 @@ impl<H: Host> LeaseKeeper<H> {
         if is_urgent {
             self.hurry(leased);
         }
-        self.plan.decision(kind.terms, spent)
+        self.plan.decision(spent)
     }
 
     /// [`spend`](Self::spend) for a caller that waits for its tokens: `None` also where the slice
     /// refuses, because the caller then joins the line of the bucket. A host calls this only while
     /// nobody waits for the key.
-    pub fn acquire(&self, key: &[u8], cost: &Cost) -> Option<Decision> {
+    pub fn acquire(&self, key: &[u8], cost: u64) -> Option<Decision> {
         self.spend(key, cost).filter(|decision| decision.allowed)
     }
 
     /// What [`spend`](Self::spend) would answer. Nothing is spent, and the key does not become one
     /// that is asked for.
-    pub fn peek(&self, key: &[u8], cost: &Cost) -> Option<Decision> {
-        let kind = self.kind(cost)?;
-        let leased = kind.slices.read().get(key).map(Arc::clone)?;
+    pub fn peek(&self, key: &[u8], cost: u64) -> Option<Decision> {
+        if !self.plan.covers(cost) {
+            return None;
+        }
+        let leased = self.slices.read().get(key).map(Arc::clone)?;
         let spent = leased.state.lock().slice.peek((self.clock)(), cost);
-        self.plan.decision(kind.terms, spent)
+        self.plan.decision(spent)
     }
 
     /// Notes the bucket's own answer to a check that no slice decided.
-    pub fn answered_directly(&self, key: &[u8], cost: &Cost, allowed: bool) {
-        let Some(kind) = self.kind(cost) else { return };
-        if let Some(leased) = kind.slices.read().get(key) {
+    pub fn answered_directly(&self, key: &[u8], cost: u64, allowed: bool) {
+        if let Some(leased) = self.slices.read().get(key) {
             leased.state.lock().slice.answered_directly((self.clock)(), cost, allowed);
         }
     }
@@ -153,7 +134,6 @@ impl<H: Host> LeaseKeeper<H> {
         if now >= self.next_round() {
             self.last_round.store(now, Ordering::Relaxed);
             due = self.slices.read().values().map(Arc::clone).collect();
-            due.extend(self.budget_slices.read().values().map(Arc::clone));
         }
         self.send(due.into_iter().filter_map(|leased| self.next(leased, now)));
         self.renew_in()
@@ -161,7 +141,7 @@ impl<H: Host> LeaseKeeper<H> {
 
     /// The time until [`renew`](Self::renew) is to be called; `None` while no key is watched.
     pub fn renew_in(&self) -> Option<Duration> {
-        if self.slices.read().is_empty() && self.budget_slices.read().is_empty() {
+        if self.slices.read().is_empty() {
             return None;
         }
         if !self.urgent.lock().is_empty() {
@@ -175,8 +155,7 @@ impl<H: Host> LeaseKeeper<H> {
     pub fn give_back(self: &Arc<Self>, done: impl FnOnce() + Send + Sync + 'static) {
         self.is_closed.store(true, Ordering::Release);
         let closing = Arc::new(OnDrop(Some(Box::new(done))));
-        let slices = core::mem::take(&mut *self.slices.write()).into_values();
-        let slices = slices.chain(core::mem::take(&mut *self.budget_slices.write()).into_values());
+        let slices = core::mem::take(&mut *self.slices.write());
         let now = (self.clock)();
         let leave = |leased: Arc<Leased>| {
             let mut state = leased.state.lock();
@@ -185,46 +164,29 @@ impl<H: Host> LeaseKeeper<H> {
                 return None;
             }
             let returned = state.slice.has_asked().then(|| state.slice.leave(now))?;
-            Some(self.leaving(&leased.key, &returned, Some(Arc::clone(&closing))))
+            Some(self.leaving(&leased.key, returned, Some(Arc::clone(&closing))))
         };
-        self.send(slices.filter_map(leave));
+        self.send(slices.into_values().filter_map(leave));
     }
 
     /// Watches a key that was not known and has just been asked for.
     #[cold]
-    fn watch(&self, key: &[u8], cost: &Cost, kind: &Kind<'_>) {
+    fn watch(&self, key: &[u8], cost: u64) {
         let now = (self.clock)();
-        let mut slices = kind.slices.write();
+        let mut slices = self.slices.write();
         let is_full = slices.len() >= LeasePlan::MAX_KEYS && !slices.contains_key(key);
         if is_full || self.is_closed.load(Ordering::Acquire) {
             return;
         }
         let is_first = slices.is_empty();
         let leased = slices.entry(key.into()).or_insert_with(|| {
-            let slice = match kind.has_budgets {
-                true => AnySlice::Budgets(Box::new(BudgetSlice::new(*kind.terms, now))),
-                false => AnySlice::Same(Slice::new(*kind.terms, now)),
-            };
+            let slice = Slice::new(*self.plan.terms(), now);
             Arc::new(Leased { key: key.into(), state: Mutex::new(State { slice, closing: None }) })
         });
         leased.state.lock().slice.spend(now, cost);
         drop(slices);
         if is_first {
             (self.wake)();
-        }
-    }
-
-    /// The slices that may decide a call of this cost; `None` if the bucket itself decides it.
-    fn kind(&self, cost: &Cost) -> Option<Kind<'_>> {
-        match self.plan.same(cost) {
-            Some(tokens) if self.plan.covers(tokens) => {
-                Some(Kind { slices: &self.slices, terms: self.plan.terms(), has_budgets: false })
-            }
-            Some(_) => None,
-            None => {
-                let terms = self.plan.for_budgets(cost)?;
-                Some(Kind { slices: &self.budget_slices, terms, has_budgets: true })
-            }
         }
     }
 
@@ -262,22 +224,19 @@ impl<H: Host> LeaseKeeper<H> {
             Next::Leave => {
                 let returned = state.slice.leave(now);
                 drop(state);
-                Some(self.leaving(&leased.key, &returned, None))
+                Some(self.leaving(&leased.key, returned, None))
             }
             Next::Forget => {
-                let slices = match state.slice {
-                    AnySlice::Same(_) => &self.slices,
-                    AnySlice::Budgets(_) => &self.budget_slices,
-                };
                 drop(state);
-                slices.write().remove(&leased.key);
+                self.slices.write().remove(&leased.key);
                 None
             }
         }
     }
 
-    fn leaving(&self, key: &[u8], ask: &LeaseAsk, closing: Option<Arc<OnDrop>>) -> Question {
-        Question { call: self.plan.call(self.id(), key, ask), leased: None, closing }
+    fn leaving(&self, key: &[u8], returned: u64, closing: Option<Arc<OnDrop>>) -> Question {
+        let ask = LeaseAsk { returned, ..LeaseAsk::default() };
+        Question { call: self.plan.call(self.id(), key, &ask), leased: None, closing }
     }
 
     /// Sends calls, those of one hash slot together: no slot waits for another one's server.
@@ -330,87 +289,7 @@ impl<H: Host> LeaseKeeper<H> {
         if let Some(closing) = state.closing.take() {
             let returned = state.slice.leave(now);
             drop(state);
-            self.send(core::iter::once(self.leaving(&leased.key, &returned, Some(closing))));
-        }
-    }
-}
-
-impl AnySlice {
-    fn spend(&mut self, now: u64, cost: &Cost) -> SpendResult {
-        match self {
-            Self::Same(slice) => slice.spend(now, cost.of_tier(0)),
-            Self::Budgets(slice) => slice.spend(now, cost),
-        }
-    }
-
-    fn peek(&self, now: u64, cost: &Cost) -> SpendResult {
-        match self {
-            Self::Same(slice) => slice.peek(now, cost.of_tier(0)),
-            Self::Budgets(slice) => slice.peek(now, cost),
-        }
-    }
-
-    fn answered_directly(&mut self, now: u64, cost: &Cost, allowed: bool) {
-        match self {
-            Self::Same(slice) => slice.answered_directly(now, cost.of_tier(0), allowed),
-            Self::Budgets(slice) => slice.answered_directly(now, cost, allowed),
-        }
-    }
-
-    fn next(&mut self, now: u64) -> Next {
-        match self {
-            Self::Same(slice) => slice.next(now),
-            Self::Budgets(slice) => slice.next(now),
-        }
-    }
-
-    fn is_urgent(&mut self, now: u64) -> bool {
-        match self {
-            Self::Same(slice) => slice.is_urgent(now),
-            Self::Budgets(slice) => slice.is_urgent(now),
-        }
-    }
-
-    fn ask(&mut self, now: u64) -> LeaseAsk {
-        match self {
-            Self::Same(slice) => slice.ask(now),
-            Self::Budgets(slice) => slice.ask(now),
-        }
-    }
-
-    fn granted(&mut self, now: u64, grant: &Grant) {
-        match self {
-            Self::Same(slice) => slice.granted(now, grant),
-            Self::Budgets(slice) => slice.granted(now, grant),
-        }
-    }
-
-    fn failed(&mut self) {
-        match self {
-            Self::Same(slice) => slice.failed(),
-            Self::Budgets(slice) => slice.failed(),
-        }
-    }
-
-    const fn is_asking(&self) -> bool {
-        match self {
-            Self::Same(slice) => slice.is_asking(),
-            Self::Budgets(slice) => slice.is_asking(),
-        }
-    }
-
-    const fn has_asked(&self) -> bool {
-        match self {
-            Self::Same(slice) => slice.has_asked(),
-            Self::Budgets(slice) => slice.has_asked(),
-        }
-    }
-
-    /// Gives up the slice, and answers the request that says so.
-    fn leave(&mut self, now: u64) -> LeaseAsk {
-        match self {
-            Self::Same(slice) => LeaseAsk { returned: slice.leave(now), ..LeaseAsk::default() },
-            Self::Budgets(slice) => slice.leave(now),
+            self.send(core::iter::once(self.leaving(&leased.key, returned, Some(closing))));
         }
     }
 }

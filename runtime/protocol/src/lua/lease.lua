@@ -1,11 +1,9 @@
 -- The twin of tidegate_core::grant_lease.
 -- ARGV[1]: "<id> <want> <spent> <is new> <held> <returned> <bound> <ttl ms> <rate> <most>": the
 -- node and its report; rates in thousandths of a token per second. A node with a want of 0
--- leaves. If calls cost a number of tokens of each tier, follow the tier that sets the pace, and
--- for every tier "<ratio> <held> <returned>".
+-- leaves.
 -- Beside the buckets is a hash of id -> "<until ms> <taken> <own of a second> <want>".
--- Adds to the answer "<tokens> <pace> <most in a second> <part> <hold ms>", and for costs of each
--- tier the tokens taken of every tier that does not set the pace.
+-- Adds to the answer "<tokens> <pace> <most in a second> <part> <hold ms>".
 
 local MEMBERS, LONGEST_HOLD, BIGGEST = 128, 10000000000, 10000000000000
 local WHOLE, FAIR, SHORT, NONE = 0, 1, 2, 3
@@ -13,7 +11,7 @@ local WHOLE, FAIR, SHORT, NONE = 0, 1, 2, 3
 local numbers = {}
 for number in string.gmatch(ARGV[1], ' (%d+)') do numbers[#numbers + 1] = tonumber(number) end
 local id = match(ARGV[1], '^%x+')
-local want, spent, is_new, held, returned, bound, ttl, rate, largest, paces = unpack(numbers, 1, 10)
+local want, spent, is_new, held, returned, bound, ttl, rate, largest = unpack(numbers)
 
 -- The other nodes. Records that have lapsed, or that no node wrote, are deleted.
 local found = redis.pcall('HGETALL', leases)
@@ -39,10 +37,8 @@ end
 local owed, rooms, hold, left = {}, {}, 0, SPAN
 for tier = 1, tiers do
   rooms[tier] = periods[tier] and spans[tier] or max(spans[tier], ttl * MILLI)
-  if not paces or tier == paces then
-    local room = max(rooms[tier] - debts[tier], 0)
-    left = min(left, (room - fmod(room, widths[tier])) / widths[tier])
-  end
+  local room = max(rooms[tier] - debts[tier], 0)
+  left = min(left, (room - fmod(room, widths[tier])) / widths[tier])
   if debts[tier] > rooms[tier] then
     local distance, period = debts[tier] - (spans[tier] - widths[tier]), periods[tier]
     local pause = period and parts(distance, tokens[tier]) * period - fmod(now_ms, period)
@@ -105,27 +101,12 @@ local granted = max(parts(pace * ttl, 1000000) - held, 0)
 if hold > 0 then
   granted, returned = 0, 0
 end
--- Gives tokens back to a tier, and says how many it then has.
-local function give_back(tier, tokens)
-  owed[tier] = max(debts[tier] - tokens * widths[tier], 0)
+for tier = 1, tiers do
+  owed[tier] = max(debts[tier] - returned * widths[tier], 0)
   local room = max(rooms[tier] - owed[tier], 0)
-  return (room - fmod(room, widths[tier])) / widths[tier]
+  granted = min(granted, (room - fmod(room, widths[tier])) / widths[tier])
 end
-for tier = 1, tiers do
-  if not paces or tier == paces then granted = min(granted, give_back(tier, returned)) end
-end
-local budgets = ''
-for tier = 1, tiers do
-  local tokens, budget = granted, 0
-  if paces and tier ~= paces then
-    local ratio, had, surplus = unpack(numbers, 8 + 3 * tier, 10 + 3 * tier)
-    local has = give_back(tier, hold > 0 and 0 or surplus)
-    budget = hold > 0 and 0 or min(max(parts((held + granted) * ratio, 1000) - had, 0), has)
-    tokens = budget
-  end
-  owed[tier] = owed[tier] + tokens * widths[tier]
-  if paces then budgets = budgets .. format(' %.0f', budget) end
-end
+for tier = 1, tiers do owed[tier] = owed[tier] + granted * widths[tier] end
 
 if want > 0 then
   local record = format('%.0f %.0f %.0f %.0f', now_ms + ttl, taken, max(most, bound), want)
@@ -135,5 +116,5 @@ else
   gone[#gone + 1] = id
 end
 if #gone > 0 then redis.call('HDEL', leases, unpack(gone)) end
-seen[#seen + 1] = format('%.0f %.0f %.0f %.0f %.0f', granted, pace, most, part, hold) .. budgets
+seen[#seen + 1] = format('%.0f %.0f %.0f %.0f %.0f', granted, pace, most, part, hold)
 return write(owed)
