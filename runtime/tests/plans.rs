@@ -33,6 +33,19 @@ fn a_key_has_one_bucket_under_the_limits_of_any_call() {
 }
 
 #[test]
+fn a_reset_under_fewer_limits_forgets_all_of_a_plan() {
+    let clock = Arc::new(ManualClock::new(1_000_000_000_000));
+    let limiter = limiter(&["10/h"], &clock);
+    let paid = limiter.with_limits(&plan(&["20/h", "20/h"])).unwrap();
+    for costs in [[0, 8], [3, 8]] {
+        paid.check("k", costs).unwrap();
+        limiter.reset("k").unwrap();
+        let left = paid.peek_tiers("k", 0).unwrap();
+        assert!(left.tiers().iter().all(|tier| tier.remaining == 20), "{left:?}");
+    }
+}
+
+#[test]
 fn decisions_name_the_limits_of_the_call() {
     let limiter = Limiter::builder().limit("10/s").build().unwrap();
     let under = limiter.with_limits(&plan(&["100/s", "5/min"])).unwrap();

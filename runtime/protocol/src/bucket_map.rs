@@ -124,7 +124,9 @@ impl BucketMap {
             cells = before;
             outcome = without_room(limits, &before, now, operation, wait);
         }
-        let leaves = cells == before && !carries;
+        // A reset forgets also what the bucket owes in places that these limits do not have.
+        let is_reset = matches!(operation, Operation::Reset);
+        let leaves = cells == before && !carries && !is_reset;
         for (Asked { shard, key, bucket, .. }, was) in asked.into_iter().zip(unconverted) {
             let bucket = if leaves { was } else { OwedUnder { cells, ..bucket } };
             shards.keep(shard, key, bucket);

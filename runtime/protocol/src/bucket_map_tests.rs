@@ -28,7 +28,8 @@ fn plans() -> Vec<Arc<[Limit]>> {
 }
 
 /// The engine's answer on a bucket that is carried over to the limits of the call. It is kept so unless
-/// the call fails, or changes nothing and the bucket owes nothing under these limits.
+/// the call fails, or changes nothing and the bucket owes nothing under these limits; but a reset forgets
+/// also what it owes in places that these limits do not have.
 fn run_on(
     kept: &mut (Arc<[Limit]>, Cells),
     limits: &Arc<[Limit]>,
@@ -41,7 +42,7 @@ fn run_on(
     let outcome = apply(limits, &mut cells, now, operation)?;
     let owes =
         limits.iter().zip(carried).any(|(limit, cell)| cell > limit.timeline().position(now));
-    if cells != carried || owes || kept.0 == *limits {
+    if cells != carried || owes || kept.0 == *limits || matches!(operation, Operation::Reset) {
         *kept = (Arc::clone(limits), cells);
     }
     Ok(outcome)

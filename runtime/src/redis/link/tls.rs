@@ -55,7 +55,9 @@ impl Tls {
         if !enabled {
             return match (ca, cert, key, verify) {
                 (None, None, None, None) => Ok(None),
-                _ => Err(unusable("ca, cert, key and verify are for TLS: rediss://")),
+                _ => {
+                    Err(unusable("ca, cert, key and verify are for TLS: rediss:// or rediss+…://"))
+                }
             };
         }
         if cert.is_some() != key.is_some() {
