@@ -169,8 +169,8 @@ fn certificates(option: &str, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>
 /// one of them.
 ///
 /// A server's own certificate may be made as an authority's (`openssl req -x509` does so), or for
-/// another name; the usual rules refuse it as a server's then. Who gives that very certificate means
-/// that very key. Its dates still count.
+/// another name; the usual rules then refuse it as a server's. An operator who names that certificate
+/// trusts its key, and only the server has that. Its dates still count.
 #[derive(Debug)]
 struct VouchedOrGiven {
     vouched: Arc<WebPkiServerVerifier>,
