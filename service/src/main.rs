@@ -34,9 +34,13 @@ use crate::cli::{Cli, Command};
 
 fn main() -> ExitCode {
     // A mistake on the command line ends here, with exit code 2.
-    let Cli { command: Command::Serve(options) } = Cli::parse();
-    logging::start(&options);
-    match serve::run(&options) {
+    let done = match Cli::parse().command {
+        Command::Serve(options) => {
+            logging::start(&options);
+            serve::run(&options)
+        }
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("error: {failure}");

@@ -85,16 +85,13 @@ impl Overrides {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser as _;
-
     use super::*;
-    use crate::cli::{Cli, Command};
+    use crate::cli::ServeOptions;
 
     #[test]
     fn a_limit_is_taken_up_to_the_largest() -> Result<(), String> {
         let words = ["tidegate", "serve", "--limit", "1/s", "--store", "memory://"];
-        let Command::Serve(options) =
-            Cli::try_parse_from(words).map_err(|error| error.to_string())?.command;
+        let options = ServeOptions::parse_words(&words)?;
         let store_options = StoreOptions::open(&options)?;
         let most = Limit::parse("100/min burst 50").map_err(|error| error.to_string())?;
         let overrides = Overrides::new(&store_options, most);

@@ -89,10 +89,7 @@ fn named(error: &Error, otherwise: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser as _;
-
     use super::*;
-    use crate::cli::{Cli, Command};
 
     #[test]
     fn errors_name_the_option_and_the_bound() -> Result<(), String> {
@@ -130,8 +127,7 @@ mod tests {
         ] {
             let words = ["tidegate", "serve", "--store", "redis://127.0.0.1:1", "--limit", "1/s"];
             let words = [&words[..], arguments].concat();
-            let cli = Cli::try_parse_from(words).map_err(|error| error.to_string())?;
-            let Command::Serve(options) = cli.command;
+            let options = ServeOptions::parse_words(&words)?;
             let message = StoreOptions::open(&options).err().unwrap_or_default();
             assert!(message.starts_with(expected), "{arguments:?}: {message}");
         }

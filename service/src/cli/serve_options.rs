@@ -1,27 +1,12 @@
-//! The command line: `tidegate serve` and its options.
+//! The options of `tidegate serve`.
 
 use core::net::SocketAddr;
 use core::time::Duration;
 use std::path::PathBuf;
 
-use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, ValueEnum};
 use tidegate::Limit;
 use tracing_subscriber::filter::Targets;
-
-/// One rate limiter for every runtime a fleet is made of.
-#[derive(Debug, Parser)]
-#[command(name = "tidegate", version, arg_required_else_help = true)]
-pub(crate) struct Cli {
-    #[command(subcommand)]
-    pub(crate) command: Command,
-}
-
-/// The subcommands.
-#[derive(Debug, Subcommand)]
-pub(crate) enum Command {
-    /// Serves the shared buckets to Envoy over its rate limit service protocol (v3).
-    Serve(ServeOptions),
-}
 
 const EXAMPLES: &str = "\
 Examples:
@@ -282,82 +267,4 @@ fn duration_within(text: &str, least: Duration, most: Duration) -> Result<Durati
         ));
     }
     Ok(duration)
-}
-
-#[cfg(test)]
-mod tests {
-    use clap::CommandFactory;
-
-    use super::*;
-
-    fn parse(arguments: &[&str]) -> Result<ServeOptions, String> {
-        let words = ["tidegate", "serve"].iter().chain(arguments);
-        match Cli::try_parse_from(words) {
-            Ok(Cli { command: Command::Serve(options) }) => Ok(options),
-            Err(error) => Err(error.to_string()),
-        }
-    }
-
-    #[test]
-    fn the_definition_is_sound() {
-        Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn defaults() -> Result<(), String> {
-        let options = parse(&["--store", "memory://", "--limit", "10/s; 1000/d"])?;
-        assert_eq!(options.limit, ["10/s", " 1000/d"]);
-        assert_eq!(options.prefix, "tidegate");
-        assert_eq!(options.store_timeout, Duration::from_millis(50));
-        assert_eq!((options.on_store_error.as_str(), options.peers), ("raise", None));
-        assert_eq!((options.deny_cache, options.lease_ttl), (None, None));
-        assert_eq!(options.request_timeout, Duration::from_secs(1));
-        assert_eq!(options.drain, Duration::from_secs(10));
-        assert_eq!(options.grpc_listen.to_string(), "127.0.0.1:8081");
-        assert_eq!(options.http_listen.to_string(), "127.0.0.1:8080");
-        assert_eq!(options.log_format, LogFormat::Text);
-        Ok(())
-    }
-
-    #[test]
-    fn every_option_has_an_environment_variable_and_stands_in_the_readme() {
-        let readme = include_str!("../README.md");
-        for subcommand in Cli::command().get_subcommands() {
-            for argument in subcommand.get_arguments().filter(|a| a.get_id() != "help") {
-                let id = argument.get_id().as_str();
-                let variable = argument.get_env().and_then(std::ffi::OsStr::to_str);
-                let option = format!("`--{}", argument.get_long().unwrap_or_default());
-                let in_readme = [" ", "`"].map(|end| readme.contains(&format!("{option}{end}")));
-                assert!(in_readme.contains(&true), "{option} is not in the README");
-                assert_eq!(variable, Some(format!("TIDEGATE_{}", id.to_uppercase()).as_str()));
-            }
-        }
-    }
-
-    #[test]
-    fn mistakes_name_the_option_and_the_bound() {
-        let with = |more: &[&str]| {
-            let base = ["--store", "memory://", "--limit", "10/s"];
-            parse(&[&base[..], more].concat()).err().unwrap_or_default()
-        };
-        for (arguments, said) in [
-            (&["--store-timeout", "5"][..], "--store-timeout <TIME>': time unit needed"),
-            (&["--lease-max-share", "0.5"], "--lease-ttl <TIME>"),
-            (&["--request-timeout", "0s"], "--request-timeout <TIME>': it must be 1ms to 1m"),
-            (&["--drain", "11min"], "--drain <TIME>': it must be 0s to 10m"),
-            (&["--keepalive", "soon"], "write a number and a unit"),
-            (&["--max-streams", "0"], "0 is not in 1..=1000000"),
-            (&["--max-message-size", "5000000"], "5000000 is not in 1024..=4194304"),
-            (&["--grpc-listen", "8081"], "--grpc-listen <ADDRESS>"),
-            (&["--tls-cert", "c.pem"], "--tls-key <FILE>"),
-            (&["--rules", "rules.toml"], "cannot be used with"),
-            (&["--log-format", "xml"], "[possible values: text, json]"),
-            (&["--unknown"], "unexpected argument '--unknown'"),
-        ] {
-            let message = with(arguments);
-            assert!(message.contains(said), "{arguments:?} said {message:?}, not {said:?}");
-        }
-        let nothing = parse(&["--store", "memory://"]).err().unwrap_or_default();
-        assert!(nothing.contains("<--rules <FILE>|--limit <LIMIT>>"), "{nothing}");
-    }
 }

@@ -1,0 +1,34 @@
+//! The command line.
+
+mod serve_options;
+#[cfg(test)]
+mod tests;
+
+use clap::{Parser, Subcommand};
+
+pub(crate) use self::serve_options::{LogFormat, ServeOptions};
+
+/// One rate limiter for every runtime a fleet is made of.
+#[derive(Debug, Parser)]
+#[command(name = "tidegate", version, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Serves the shared buckets to Envoy over its rate limit service protocol (v3).
+    Serve(Box<ServeOptions>),
+}
+
+#[cfg(test)]
+impl ServeOptions {
+    /// The options of a whole command line, which begins with the words `tidegate serve`.
+    pub(crate) fn parse_words(words: &[&str]) -> Result<Self, String> {
+        match Cli::try_parse_from(words).map_err(|error| error.to_string())?.command {
+            Command::Serve(options) => Ok(*options),
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! The rules: the limits of each kind of descriptor.
+
+mod prefix;
+mod rule;
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+
+use envoy_types::pb::envoy::extensions::common::ratelimit::v3::rate_limit_descriptor::Entry;
+use tidegate::{Limiter, NamedLimit};
+use tracing::warn;
+
+pub(crate) use self::prefix::{unmatched_key, unmatched_prefix};
+pub(crate) use self::rule::Rule;
+use crate::rules_file::RulesFile;
+use crate::store_options::{StoreOptions, option_of};
+
+/// The most rules in a file. They are tried one after the other.
+const MAX_RULES: usize = 1000;
+
+/// All rules, in order: the first that matches a descriptor decides.
+#[derive(Debug)]
+pub(crate) struct RuleSet(Vec<Rule>);
+
+impl RuleSet {
+    /// One rule for every domain and descriptor.
+    ///
+    /// # Errors
+    /// A sentence that names the option and its bound.
+    pub(crate) fn single(
+        limits: &[String],
+        prefix: &str,
+        reports: bool,
+        store_options: &StoreOptions,
+    ) -> Result<Self, String> {
+        let mut builder = store_options.limiter(prefix);
+        for text in limits {
+            let limit = NamedLimit::parse(text.trim(), None)
+                .map_err(|error| format!("--limit: {error}"))?;
+            builder = builder.add_limit(limit);
+        }
+        let limiter = builder.build().map_err(|error| {
+            format!("{}: {error}", option_of(&error).unwrap_or("--limit, --prefix"))
+        })?;
+        Ok(Self(vec![Rule::for_everything(limiter, prefix, reports)]))
+    }
+
+    /// Reads a rules file.
+    ///
+    /// # Errors
+    /// A sentence that names the file, the field and its bound.
+    pub(crate) fn read(path: &Path, store_options: &StoreOptions) -> Result<Self, String> {
+        let file = path.display();
+        let text =
+            std::fs::read_to_string(path).map_err(|error| format!("--rules: {file}: {error}"))?;
+        Self::parse(&text, store_options).map_err(|message| format!("{file}: {message}"))
+    }
+
+    fn parse(text: &str, store_options: &StoreOptions) -> Result<Self, String> {
+        let file: RulesFile =
+            toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())?;
+        if !(1..=MAX_RULES).contains(&file.rules.len()) {
+            let count = file.rules.len();
+            return Err(format!("rules: there must be 1 to {MAX_RULES}, but there are {count}"));
+        }
+        let mut rules = Vec::with_capacity(file.rules.len());
+        for (index, rule) in file.rules.into_iter().enumerate() {
+            let rule = Rule::build(format!("rules[{index}]"), rule, store_options)?;
+            check_prefix_is_free(&rules, &rule)?;
+            if let Some(first) = rules.iter().find(|earlier: &&Rule| earlier.covers(&rule)) {
+                let (rule, earlier) = (&rule.name, &first.name);
+                warn!(rule, earlier, "the rule never decides: an earlier one matches all of it");
+            }
+            rules.push(rule);
+        }
+        Ok(Self(rules))
+    }
+
+    /// The first rule for a descriptor with these entries.
+    pub(crate) fn find(&self, domain: &str, entries: &[Entry]) -> Option<&Rule> {
+        self.0.iter().find(|rule| rule.matches(domain, entries))
+    }
+
+    /// Takes over the limiters of rules that have the same limits and buckets as before, so that
+    /// buckets in memory, leases and what is known of refusals stay. Returns the limiters of `old` that
+    /// no rule uses any more.
+    pub(crate) fn take_over(&mut self, old: &Self) -> Vec<Limiter> {
+        let mut is_used = vec![false; old.0.len()];
+        for rule in &mut self.0 {
+            let same = |it: &Rule| {
+                it.prefix == rule.prefix
+                    && it.lease == rule.lease
+                    && it.limiter.limits() == rule.limiter.limits()
+            };
+            let place = old.0.iter().position(same);
+            if let Some((before, is_used)) =
+                place.and_then(|place| Some((old.0.get(place)?, is_used.get_mut(place)?)))
+            {
+                rule.limiter = before.limiter.clone();
+                *is_used = true;
+            }
+        }
+        let unused = old.0.iter().zip(is_used).filter(|(_, is_used)| !is_used);
+        unused.map(|(rule, _)| rule.limiter.clone()).collect()
+    }
+
+    /// The limiter of each rule.
+    pub(crate) fn limiters(&self) -> impl Iterator<Item = &Limiter> {
+        self.0.iter().map(|rule| &rule.limiter)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
+/// Refuses a rule that has the prefix of an earlier one with other limits. The two would share
+/// buckets; each call would convert the debt that the other has written, and neither limit would
+/// be kept. A rule without buckets shares none.
+fn check_prefix_is_free(earlier: &[Rule], rule: &Rule) -> Result<(), String> {
+    let own = rule.rates();
+    let other = earlier.iter().find(|it| {
+        let others = it.rates();
+        it.prefix == rule.prefix && !own.is_empty() && !others.is_empty() && others != own
+    });
+    other.map_or(Ok(()), |other| {
+        Err(format!(
+            "{}.prefix: {} has the same prefix {:?} with other limits, so that one bucket \
+             would be held to both; give one of the two a prefix of its own",
+            rule.name, other.name, rule.prefix
+        ))
+    })
+}
