@@ -7,7 +7,7 @@ that is not exported is never called: both are found here rather than in a proxy
 import pathlib
 import sys
 
-MAX_BYTES = 72 * 1024
+MAX_BYTES = 96 * 1024
 IMPORTS = {
     "env": {
         "proxy_continue_stream",

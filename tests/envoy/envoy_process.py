@@ -49,26 +49,31 @@ class EnvoyProcess:
                    without them. Envoy applies them to routes to a cluster only, so without an
                    `upstream_port` a second listener of the same Envoy is the upstream
     rls_port       port of the rate limit service on 127.0.0.1, reachable as the cluster
-                   "tidegate"; without it there is no such cluster
+                   `cluster`; without it there is no such cluster
+    cluster        that cluster's name
     concurrency    Envoy's worker threads
     listen_port    0 lets the system choose; see `port`
     upstream_port  the port on 127.0.0.1 that allowed requests are sent to; with None Envoy
                    answers them itself with 200
     module         path of the filter's module
+    bootstrap      Envoy's whole configuration, in place of all of the above; its listener `http` is
+                   the one that is waited for
     reconfigurable whether `configure` can be used; with a bad configuration Envoy then runs
                    without a listener instead of ending, and entering times out
     """
 
     def __init__(
         self,
-        filter_config: Mapping[str, Any] | str | None,
+        filter_config: Mapping[str, Any] | str | None = None,
         *,
         rate_limits: list[dict[str, Any]] | None = None,
         rls_port: int | None = None,
+        cluster: str = CLUSTER,
         concurrency: int = 1,
         listen_port: int = 0,
         upstream_port: int | None = None,
         module: pathlib.Path = MODULE,
+        bootstrap: dict[str, Any] | None = None,
         reconfigurable: bool = False,
     ) -> None:
         if not module.is_file():
@@ -78,9 +83,11 @@ class EnvoyProcess:
         self._filter_config = filter_config
         self._rate_limits = rate_limits or []
         self._rls_port = rls_port
+        self._cluster = cluster
         self._concurrency = concurrency
         self._upstream_port = upstream_port
         self._module = module
+        self._whole = bootstrap
         self._reconfigurable = reconfigurable
         self._admin = ""
         self._process: subprocess.Popen[bytes] | None = None
@@ -194,9 +201,11 @@ class EnvoyProcess:
             return response.read().decode()
 
     def _bootstrap(self) -> dict[str, Any]:
+        if self._whole is not None:
+            return self._whole | {"admin": {"address": _address(0)}}
         clusters = []
         if self._rls_port is not None:
-            clusters.append(_cluster(CLUSTER, self._rls_port, http2=True))
+            clusters.append(_cluster(self._cluster, self._rls_port, http2=True))
         if self._upstream_port is not None:
             clusters.append(_cluster("upstream", self._upstream_port, http2=False))
         elif self._rate_limits:
@@ -293,7 +302,7 @@ class EnvoyProcess:
                 "rate_limits": self._rate_limits,
                 "rate_limit_service": {
                     "transport_api_version": "V3",
-                    "grpc_service": {"envoy_grpc": {"cluster_name": CLUSTER}},
+                    "grpc_service": {"envoy_grpc": {"cluster_name": self._cluster}},
                 },
             }
             filters.append({"name": "envoy.filters.http.ratelimit", "typed_config": ratelimit})

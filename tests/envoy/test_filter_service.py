@@ -12,6 +12,7 @@ import grpc
 import pytest
 from conftest import fetch, statuses, wait_until
 from envoy_process import HOST
+from quota_service import QuotaService
 from rls_server import OK, OVER_LIMIT, Failure, Request, Response, RlsServer, Silence
 
 HEADERS = [("k", "a")]
@@ -127,6 +128,27 @@ def test_a_cluster_that_envoy_does_not_know(start, on_error, status):
     envoy = start(config(on_error))
     assert statuses(envoy, 3, headers=HEADERS) == [status] * 3
     assert counted(envoy) == {"service_error": 3}
+
+
+# The names of Istio and of Envoy Gateway, of the greatest length, and one whose bytes are a message that
+# Envoy would read in place of a name.
+@pytest.mark.parametrize(
+    "name",
+    [
+        "outbound|8081||tidegate.tidegate.svc.cluster.local",
+        "httproute/default/tidegate/rule/0",
+        "n" * 255,
+        "\n" + chr(152) + "x" * 150,
+    ],
+    ids=["istio", "envoy-gateway", "longest", "like-a-message"],
+)
+def test_a_cluster_of_any_name_reaches_the_quota_service(start, name):
+    with QuotaService("--limit", "3/d", "--request-timeout", "30s") as service:
+        filter_config = config()
+        filter_config["service"]["cluster"] = name
+        envoy = start(filter_config, rls_port=service.port, cluster=name)
+        assert statuses(envoy, 5, headers=HEADERS) == [200] * 3 + [429] * 2
+        assert counted(envoy) == {"ok": 3, "limited_service": 2}
 
 
 @POLICIES

@@ -17,6 +17,7 @@ use crate::filter::{Action, Filter};
 use crate::host::{GrpcCall, Host, LocalReply, Status};
 use crate::pairs;
 use crate::text::Text;
+use crate::upstream;
 
 const ARENA: usize = 64 * 1024;
 /// The bytes reserved for the headers of a reply; enough for any that the filter sends.
@@ -295,14 +296,16 @@ impl Host for WasmHost {
     /// makes it: one bound to the stream would end with the stream, and its outcome would never
     /// be reported.
     fn call(&self, root: u32, stream: u32, call: &GrpcCall<'_>) -> Result<u32, Status> {
+        let upstream = upstream::grpc_service(call.cluster).ok_or(Status::INTERNAL_FAILURE)?;
+        let upstream = upstream.as_bytes();
         let mut id = 0;
         CLOSED_EARLY.cell().set(0);
         self.act_for(root)?;
         // SAFETY: all slices are readable, and the pointer is valid for writing.
         let status = unsafe {
             proxy_grpc_call(
-                call.cluster.as_ptr(),
-                call.cluster.len(),
+                upstream.as_ptr(),
+                upstream.len(),
                 call.service.as_ptr(),
                 call.service.len(),
                 call.method.as_ptr(),

@@ -22,6 +22,8 @@ mod protobuf;
 mod reply;
 mod rls;
 pub mod text;
+#[cfg(any(test, target_arch = "wasm32"))]
+mod upstream;
 
 #[cfg(test)]
 mod fake_host;
