@@ -25,6 +25,7 @@ mod reservation;
 mod settle;
 mod sha256;
 mod share;
+mod signal;
 mod spelling;
 mod stored_key;
 mod sync;
@@ -53,6 +54,9 @@ pub use limit::{Limit, Shape};
 pub use operation::{Operation, Outcome, apply};
 pub use reservation::{Charge, Reservation, Reserved, cancel, reserve};
 pub use settle::settle;
+pub use signal::{
+    DEFAULT_MAX_HOLD, HoldScope, Meaning, Profile, Row, Signal, SignalKind, SignalReader, Unit,
+};
 pub use spelling::{ErrorInText, Instead, Mistake, Quoted};
 pub use stored_key::StoredKey;
 pub use table::{

@@ -53,8 +53,9 @@ pub use pressure::Pressure;
 pub use reservation::Reservation;
 pub use store::Store;
 pub use tidegate_core::{
-    AnyLimit, BreakerState, Clock, Cost, Decision, Limit, ManualClock, OnFull, Operation, Outcome,
-    Reserved, Shape, Source, StoredKey, TierDecision, TieredDecision,
+    AnyLimit, BreakerState, Clock, Cost, Decision, HoldScope, Limit, ManualClock, Meaning, OnFull,
+    Operation, Outcome, Profile, Reserved, Row, Shape, Signal, SignalKind, SignalReader, Source,
+    StoredKey, TierDecision, TieredDecision, Unit,
 };
 use tidegate_protocol::lock;
 #[doc(inline)]

@@ -1,4 +1,4 @@
-"""Writes decide.json, operations.json, fixed.json and waiting.json.
+"""Writes decide.json, operations.json, fixed.json, waiting.json and signals.json.
 
 The traces are by hand or random, and the answers those of the oracles.
 
@@ -16,6 +16,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 import operations
+import signals
 import waiting
 from oracle import SECOND, Bucket, Tiers
 
@@ -199,6 +200,7 @@ def documents() -> dict[str, str]:
         "operations": document("operations", operations.traces(LIMITS)),
         "fixed": document("fixed", operations.fixed_traces(LIMITS)),
         "waiting": document("waiting", waiting.scenarios(LIMITS), scenario_text, "scenarios"),
+        "signals": document("signals", signals.cases(), lambda case: json.dumps(case, ensure_ascii=False), "cases"),
     }
 
 

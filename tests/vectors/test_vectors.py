@@ -1,6 +1,7 @@
 """The vectors keep their schemas, and their generator writes the very same files."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ FILES = sorted(HERE.glob("*.json"))
 
 def test_every_vector_file_is_seen() -> None:
     assert [path.name for path in FILES] == [
-        "decide.json", "errors.json", "fixed.json", "grammar.json", "keys.json", "operations.json", "redis.json", "surface.json", "waiting.json",
+        "decide.json", "errors.json", "fixed.json", "grammar.json", "keys.json", "operations.json", "redis.json", "signals.json", "surface.json", "waiting.json",
     ]
 
 
@@ -34,6 +35,22 @@ def test_traces_are_what_the_oracle_says() -> None:
 def test_names_are_unique(name: str) -> None:
     names = [trace["name"] for trace in json.loads((HERE / name).read_text())["traces"]]
     assert len(names) == len(set(names))
+
+
+def test_signals_have_every_vendor_and_every_way_to_go_wrong() -> None:
+    cases = json.loads((HERE / "signals.json").read_text())["cases"]
+    names = [case["name"] for case in cases]
+    assert len(names) == len(set(names))
+    core = (HERE.parents[1] / "core" / "src" / "signal" / "profiles.rs").read_text()
+    built_in = set(re.findall(r'plain\("(\w+)"\)', core)) | {"generic"}
+    used = {case["profile"] for case in cases if isinstance(case["profile"], str)}
+    # What these say is nothing but the usual names, which other profiles have too.
+    assert built_in - used == {"groq", "okta"}
+    assert used <= built_in
+    assert {case["expect"]["kind"] for case in cases} == {
+        "ok", "rate", "concurrency", "quota", "overload", "abuse", "auth", "fault", "refused",
+    }  # fmt: skip
+    assert {case["expect"]["scope"] for case in cases} == {"vendor", "credential", "bucket"}
 
 
 def test_scenarios_of_waiting_are_whole() -> None:

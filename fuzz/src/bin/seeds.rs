@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
 use tidegate::bindings::value;
+use tidegate_conformance::signal_vectors::{SignalCase, SignalVectors, WrittenProfile, fields};
 use tidegate_conformance::vectors::{DecideVectors, GrammarVectors, RedisVectors, Step, load};
 use tidegate_core::{Cells, Limit, decide_tiers};
 use tidegate_fuzz::bytes::{write_limits, write_number};
@@ -24,6 +25,7 @@ fn main() -> io::Result<()> {
     write_all(&folder, "steps", &steps())?;
     write_all(&folder, "operations", &operations())?;
     write_all(&folder, "value", &values())?;
+    write_all(&folder, "signal", &signals())?;
     write_all(&folder, "filter_config", &configurations())
 }
 
@@ -110,6 +112,26 @@ fn traces() -> impl Iterator<Item = (Vec<Limit>, Vec<Step>)> {
         let parse = |text: &String| Limit::parse(text).expect("the vectors' limits are valid");
         (trace.limits.iter().map(parse).collect(), trace.steps)
     })
+}
+
+/// Every response of the vectors, one header or field on each line.
+fn signals() -> Vec<Vec<u8>> {
+    let vectors: SignalVectors = load("signals.json");
+    let seed = |case: &SignalCase| {
+        let profile = match &case.profile {
+            WrittenProfile::Named(name) => name,
+            WrittenProfile::Rows(_) => "generic",
+        };
+        let mut text = format!("{} {profile}", case.status);
+        for (name, value) in &case.headers {
+            text += &format!("\n{name}:{value}");
+        }
+        for (path, value) in fields(&case.body) {
+            text += &format!("\nbody.{path}:{value}");
+        }
+        text.into_bytes()
+    };
+    vectors.cases.iter().map(seed).collect()
 }
 
 /// A configuration as JSON and in the protobuf form that Envoy sends, and an answer of a service.

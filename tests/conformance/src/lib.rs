@@ -9,6 +9,7 @@ pub mod operation_vectors;
 pub mod redis_group;
 pub mod redis_server;
 pub mod redis_twin;
+pub mod signal_vectors;
 pub mod vectors;
 pub mod waiting_vectors;
 
