@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-long fuzz mutants loom-mutants build lint lint-comments bench-core bench-acquire bench-redis setup clean
+.PHONY: help demo test test-long fuzz mutants loom-mutants build lint lint-comments bench-core bench-acquire bench-envoy bench-redis setup clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -40,6 +40,9 @@ bench-core: ## measure the engine beside its peers; ARGS="--quick" or "--full"
 
 bench-acquire: ## measure acquire in memory beside aiolimiter and check; ARGS="--quick"
 	@scripts/bench-acquire.sh $(ARGS)
+
+bench-envoy: ## measure the Envoy filter beside Envoy's own; ARGS="--quick" or part of a variant's name
+	@scripts/bench-envoy.sh $(ARGS)
 
 bench-redis: ## measure shared buckets beside their peers; ARGS="--quick", "--full" or part of a case's name
 	@scripts/bench-redis.sh $(ARGS)

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what building, testing and showing Tidegate needs, and says what it does.
 #
-#   scripts/setup.sh [part...]     parts: rust wasm redis node python lint-tools envoy chromium faketime go
+#   scripts/setup.sh [part...]     parts: rust wasm redis node python lint-tools envoy chromium faketime go wrk
 #
 # Each part prints one line, and is quick if it is installed already. Only packages of the system need
 # root; everything else goes into the project's folder. If a part cannot be installed, the script names
@@ -13,7 +13,7 @@ set -euo pipefail
 . "$SCRIPTS/supervise.sh"
 adopt_orphans "$SCRIPT_PATH" "$@"
 
-ALL_PARTS="rust wasm redis node python lint-tools envoy chromium faketime go"
+ALL_PARTS="rust wasm redis node python lint-tools envoy chromium faketime go wrk"
 WASM_TARGET=wasm32-unknown-unknown
 OLDEST_NODE=20.19
 OLDEST_PYTHON=3.10
@@ -188,6 +188,12 @@ setup_faketime() {
 setup_go() {
     have go || apt_install Go golang-go || missing Go "apt-get install -y golang-go, or brew install go" || return
     present go "$(go version | grep -oE '[0-9]+(\.[0-9]+)+' | head -n 1)"
+}
+
+# wrk is the load of `make bench-envoy`.
+setup_wrk() {
+    have wrk || apt_install wrk wrk || missing wrk "apt-get install -y wrk, or brew install wrk" || return
+    present wrk "$(wrk --version | grep -oE '[0-9]+(\.[0-9]+)+' | head -n 1)"
 }
 
 # --- what is there -----------------------------------------------------------------------------

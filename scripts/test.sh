@@ -14,7 +14,7 @@
 #   javascript  both JavaScript packages as npm would publish them: test runners, edge runtimes, bundlers
 #   envoy       the filter and the quota service, with a real Envoy
 #   end-to-end  fleets of real processes on real stores
-#   bench       that the benchmarks of shared buckets run, and every contender answers right
+#   bench       that the benchmarks of shared buckets and of Envoy run, and every contender answers right
 #   docs        the API documentation, links, and the file names in the documents
 #
 # A failed stage does not stop the others. A stage fails if no test ran or if one was skipped. The
@@ -131,7 +131,7 @@ stage_end_to_end() {
 
 stage_bench() {
     # This tests only that they run and that every contender answers right.
-    "$SCRIPTS/bench-acquire.sh" --quick && "$SCRIPTS/bench-redis.sh" --quick
+    "$SCRIPTS/bench-acquire.sh" --quick && "$SCRIPTS/bench-redis.sh" --quick && "$SCRIPTS/bench-envoy.sh" --quick
 }
 
 stage_docs() {
@@ -161,7 +161,7 @@ needs_of() {
     setup:javascript) echo rust wasm redis node chromium ;;
     setup:envoy) echo rust wasm redis python envoy ;;
     setup:end-to-end) echo rust wasm redis node python envoy faketime ;;
-    setup:bench) echo rust wasm redis node python go ;;
+    setup:bench) echo rust wasm redis node python go envoy wrk ;;
     setup:docs) echo rust python ;;
     build:python) echo python ;;
     build:wasm) echo wasm-js ;;
@@ -169,7 +169,7 @@ needs_of() {
     build:javascript) echo wasm-js node javascript-tests ;;
     build:envoy) echo cli wasm-proxy ;;
     build:end-to-end) echo cli caller python wasm-js node wasm-proxy ;;
-    build:bench) echo python wasm-js node ;;
+    build:bench) echo python wasm-js node cli wasm-proxy ;;
     esac
 }
 
