@@ -31,6 +31,11 @@ impl Costs {
         if of_limits.iter().all(Option::is_none) { Self::default() } else { Self(of_limits) }
     }
 
+    /// For each of a rule's `count` limits, what every request takes of it, or `None` for its hits.
+    pub(crate) fn of_each_limit(&self, count: usize) -> impl Iterator<Item = Option<u64>> {
+        (0..count).map(|index| self.0.get(index).copied().flatten())
+    }
+
     /// What this many hits take.
     fn of(&self, hits: u64) -> Cost {
         self.each(hits, |of_request| of_request)

@@ -1,5 +1,6 @@
 //! The `tidegate` command. `tidegate serve` is the quota service: it answers Envoy's rate limit
-//! service protocol from the buckets that the whole fleet shares.
+//! service protocol from the buckets that the whole fleet shares. `tidegate rules` checks and imports its
+//! rules.
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), warn(clippy::disallowed_methods, clippy::disallowed_types))]
 
@@ -13,6 +14,7 @@ mod failures;
 mod grpc;
 mod health;
 mod hits;
+mod import;
 mod listeners;
 mod logging;
 mod metrics;
@@ -21,6 +23,7 @@ mod overrides;
 mod quota_service;
 mod response;
 mod rules;
+mod rules_check;
 mod rules_file;
 mod serve;
 mod store_options;
@@ -30,7 +33,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, RulesCommand};
 
 fn main() -> ExitCode {
     // A mistake on the command line ends here, with exit code 2.
@@ -39,6 +42,8 @@ fn main() -> ExitCode {
             logging::start(&options);
             serve::run(&options)
         }
+        Command::Rules(RulesCommand::Check(options)) => rules_check::run(&options),
+        Command::Rules(RulesCommand::Import(options)) => import::run(&options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -18,7 +18,7 @@ use crate::current_rules::CurrentRules;
 use crate::hits::{Costs, Hits};
 use crate::overrides::Overrides;
 use crate::response;
-use crate::rules::{Rule, RuleSet, unmatched_key, unmatched_prefix};
+use crate::rules::{DecidingRules, Rule, unmatched_key, unmatched_prefix};
 use crate::store_watch::StoreWatch;
 
 /// The most descriptors in one request. Each is an operation on the store.
@@ -91,10 +91,11 @@ impl QuotaService {
             return Err(self.invalid("descriptors", &message));
         }
         let rules = self.rules.get();
-        let descriptors = request.descriptors.iter().enumerate();
-        let answers = join_all(
-            descriptors.map(|(index, descriptor)| self.decide(&rules, request, index, descriptor)),
-        )
+        let deciding = DecidingRules::of_request(&rules, request);
+        let descriptors = request.descriptors.iter().zip(&deciding).enumerate();
+        let answers = join_all(descriptors.map(|(index, (descriptor, deciding))| {
+            self.decide(deciding, request, index, descriptor)
+        }))
         .await;
         let over_limit = i32::from(Code::OverLimit);
         let is_over = |answer: &Result<DescriptorStatus, Status>| {
@@ -114,21 +115,42 @@ impl QuotaService {
     /// Decides one descriptor.
     async fn decide(
         &self,
-        rules: &RuleSet,
+        deciding: &DecidingRules<'_>,
+        request: &RateLimitRequest,
+        index: usize,
+        descriptor: &RateLimitDescriptor,
+    ) -> Result<DescriptorStatus, Status> {
+        if descriptor.entries.is_empty() {
+            let field = format!("descriptors[{index}].entries");
+            return Err(self.invalid(&field, "there must be at least 1"));
+        }
+        if !deciding.is_matched {
+            self.counters.unmatched.increment();
+            debug!(domain = request.domain, descriptor = index, "no rule matches");
+        }
+        let decide = |rule| self.decide_by_rule(rule, request, index, descriptor);
+        match deciding.rules.as_slice() {
+            [] if descriptor.limit.is_none() => Ok(response::unlimited()),
+            [] => decide(None).await,
+            [rule] => decide(Some(rule)).await,
+            [rule, ..] if descriptor.limit.is_some() => decide(Some(rule)).await,
+            rules => {
+                let answers = join_all(rules.iter().map(|rule| decide(Some(rule)))).await;
+                response::strictest(answers)
+            }
+        }
+    }
+
+    /// Decides one descriptor by one rule, or by the limit that the descriptor brings.
+    async fn decide_by_rule(
+        &self,
+        rule: Option<&Rule>,
         request: &RateLimitRequest,
         index: usize,
         descriptor: &RateLimitDescriptor,
     ) -> Result<DescriptorStatus, Status> {
         let field = |name| format!("descriptors[{index}].{name}");
-        if descriptor.entries.is_empty() {
-            return Err(self.invalid(&field("entries"), "there must be at least 1"));
-        }
         let (domain, entries) = (&request.domain, &descriptor.entries);
-        let rule = rules.find(domain, entries);
-        if rule.is_none() {
-            self.counters.unmatched.increment();
-            debug!(domain, descriptor = index, "no rule matches");
-        }
         let every_hit = Costs::default();
         let mut costs = &every_hit;
         let limiter = match (&descriptor.limit, rule) {

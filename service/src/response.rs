@@ -47,6 +47,30 @@ pub(crate) fn never(limiter: &Limiter, burst: u64) -> DescriptorStatus {
     }
 }
 
+/// The status of a descriptor that several rules have decided: a refusal with the longest wait, else an
+/// error, else the status with the fewest tokens left.
+///
+/// # Errors
+/// The first error, if no rule has refused.
+pub(crate) fn strictest(
+    answers: Vec<Result<DescriptorStatus, Status>>,
+) -> Result<DescriptorStatus, Status> {
+    let wait = |status: &DescriptorStatus| {
+        // Without a time, no wait is long enough.
+        status.duration_until_reset.map_or((i64::MAX, 0), |time| (time.seconds, time.nanos))
+    };
+    let refused = answers.iter().flatten().filter(|it| it.code == i32::from(Code::OverLimit));
+    if let Some(refusal) = refused.max_by_key(|status| wait(status)) {
+        return Ok(refusal.clone());
+    }
+    let allowed = answers.into_iter().collect::<Result<Vec<_>, _>>()?;
+    // A rule that could not be checked and only counts has neither a limit nor a time.
+    let tightest = allowed
+        .into_iter()
+        .min_by_key(|status| (status.duration_until_reset.is_none(), status.limit_remaining));
+    Ok(tightest.unwrap_or_else(unlimited))
+}
+
 /// The gRPC status for an error in `field` of the request, or in the whole request when `field`
 /// is empty.
 pub(crate) fn error_status(field: &str, error: &Error) -> Status {
@@ -121,6 +145,23 @@ mod tests {
         {
             assert_eq!(limit(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn the_strictest_of_several_answers_is_shown() -> Result<(), Status> {
+        let status = |code: Code, limit_remaining, seconds| DescriptorStatus {
+            code: code.into(),
+            limit_remaining,
+            duration_until_reset: Some(duration(seconds * NANOS_PER_SECOND)),
+            ..DescriptorStatus::default()
+        };
+        let failed = || Err(Status::unavailable("gone"));
+        let (few, many) = (status(Code::Ok, 3, 1), status(Code::Ok, 9, 2));
+        let (short, long) = (status(Code::OverLimit, 0, 5), status(Code::OverLimit, 0, 60));
+        assert_eq!(strictest(vec![Ok(many.clone()), Ok(few.clone()), Ok(unlimited())])?, few);
+        assert_eq!(strictest(vec![failed(), Ok(long.clone()), Ok(short), Ok(few)])?, long);
+        assert!(strictest(vec![Ok(many), failed()]).is_err());
+        Ok(())
     }
 
     #[test]

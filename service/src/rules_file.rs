@@ -15,13 +15,19 @@ pub(crate) struct RulesFile {
 }
 
 /// A rule.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RuleText {
+    pub(crate) name: Option<String>,
     pub(crate) domain: Option<String>,
     #[serde(rename = "match")]
     pub(crate) entries: Option<Vec<EntryText>>,
+    pub(crate) has: Option<Vec<EntryText>>,
     pub(crate) limits: Vec<LimitText>,
+    #[serde(default)]
+    pub(crate) replaces: Vec<String>,
+    #[serde(rename = "continue", default)]
+    pub(crate) goes_on: bool,
     pub(crate) prefix: Option<String>,
     pub(crate) key: Option<String>,
     #[serde(default)]
@@ -36,11 +42,13 @@ const fn yes() -> bool {
     true
 }
 
-/// An entry of `match`: `"api_key"`, or `{ key = "path", value = "/login" }`.
+/// An entry of `match` or `has`: `"api_key"`, or `{ key = "path", value = "/api/*", share = true }`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct EntryText {
     pub(crate) key: String,
     pub(crate) value: Option<String>,
+    /// Whether all values that match share a bucket.
+    pub(crate) share: bool,
 }
 
 /// A limit: `"10/s"`, or `{ limit = "10/s", name = "steady", cost = 1 }`.
@@ -58,13 +66,15 @@ impl<'de> Deserialize<'de> for EntryText {
         #[serde(deny_unknown_fields)]
         struct Table {
             key: String,
-            value: String,
+            value: Option<String>,
+            #[serde(default)]
+            share: bool,
         }
         text_or_table(
             deserializer,
-            "an entry key, or a table { key, value }",
-            |key| Self { key, value: None },
-            |Table { key, value }| Self { key, value: Some(value) },
+            "an entry key, or a table { key, value, share }",
+            |key| Self { key, value: None, share: false },
+            |Table { key, value, share }| Self { key, value, share },
         )
     }
 }

@@ -39,6 +39,16 @@ impl StoreOptions {
         }
     }
 
+    /// Options that ask no server, for a file of rules that is only checked.
+    ///
+    /// # Errors
+    /// A sentence, which no input leads to.
+    pub(crate) fn in_memory() -> Result<Self, String> {
+        let store = Store::open("memory://", Duration::from_secs(1));
+        let store = store.map_err(|error| named(&error, "memory://"))?;
+        Ok(Self { store, on_store_error: OnStoreError::Raise, deny_cache: None, lease: None })
+    }
+
     /// A builder of a limiter with these options.
     pub(crate) fn limiter(&self, prefix: &str) -> LimiterBuilder {
         let mut builder = Limiter::builder()

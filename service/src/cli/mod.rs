@@ -1,11 +1,13 @@
 //! The command line.
 
+mod rules_options;
 mod serve_options;
 #[cfg(test)]
 mod tests;
 
 use clap::{Parser, Subcommand};
 
+pub(crate) use self::rules_options::{CheckOptions, ImportOptions, Project, RulesCommand};
 pub(crate) use self::serve_options::{LogFormat, ServeOptions};
 
 /// One rate limiter for every runtime a fleet is made of.
@@ -21,6 +23,9 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Serves the shared buckets to Envoy over its rate limit service protocol (v3).
     Serve(Box<ServeOptions>),
+    /// Checks rules files, and writes them from the configuration of other services.
+    #[command(subcommand)]
+    Rules(RulesCommand),
 }
 
 #[cfg(test)]
@@ -29,6 +34,7 @@ impl ServeOptions {
     pub(crate) fn parse_words(words: &[&str]) -> Result<Self, String> {
         match Cli::try_parse_from(words).map_err(|error| error.to_string())?.command {
             Command::Serve(options) => Ok(*options),
+            Command::Rules(_) => Err("it is another command".to_owned()),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The rules: the limits of each kind of descriptor.
 
+mod deciding;
+mod matching;
 mod prefix;
 mod rule;
 #[cfg(test)]
@@ -11,7 +13,9 @@ use envoy_types::pb::envoy::extensions::common::ratelimit::v3::rate_limit_descri
 use tidegate::{Limiter, NamedLimit};
 use tracing::warn;
 
-pub(crate) use self::prefix::{unmatched_key, unmatched_prefix};
+pub(crate) use self::deciding::DecidingRules;
+pub(crate) use self::matching::Matching;
+pub(crate) use self::prefix::{own_prefix, unmatched_key, unmatched_prefix};
 pub(crate) use self::rule::Rule;
 use crate::rules_file::RulesFile;
 use crate::store_options::{StoreOptions, option_of};
@@ -54,10 +58,20 @@ impl RuleSet {
         let file = path.display();
         let text =
             std::fs::read_to_string(path).map_err(|error| format!("--rules: {file}: {error}"))?;
-        Self::parse(&text, store_options).map_err(|message| format!("{file}: {message}"))
+        let rules = Self::parse(&text, store_options);
+        let rules = rules.map_err(|message| format!("{file}: {message}"))?;
+        for (rule, earlier) in rules.that_never_decide() {
+            let (rule, earlier) = (&rule.place, &earlier.place);
+            warn!(rule, earlier, "the rule never decides: an earlier one matches all of it");
+        }
+        Ok(rules)
     }
 
-    fn parse(text: &str, store_options: &StoreOptions) -> Result<Self, String> {
+    /// The rules of a file with this text.
+    ///
+    /// # Errors
+    /// A sentence that names the field and its bound.
+    pub(crate) fn parse(text: &str, store_options: &StoreOptions) -> Result<Self, String> {
         let file: RulesFile =
             toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())?;
         if !(1..=MAX_RULES).contains(&file.rules.len()) {
@@ -68,18 +82,35 @@ impl RuleSet {
         for (index, rule) in file.rules.into_iter().enumerate() {
             let rule = Rule::build(format!("rules[{index}]"), rule, store_options)?;
             check_prefix_is_free(&rules, &rule)?;
-            if let Some(first) = rules.iter().find(|earlier: &&Rule| earlier.covers(&rule)) {
-                let (rule, earlier) = (&rule.name, &first.name);
-                warn!(rule, earlier, "the rule never decides: an earlier one matches all of it");
-            }
             rules.push(rule);
         }
+        check_replaced_names(&rules)?;
         Ok(Self(rules))
     }
 
-    /// The first rule for a descriptor with these entries.
-    pub(crate) fn find(&self, domain: &str, entries: &[Entry]) -> Option<&Rule> {
-        self.0.iter().find(|rule| rule.matches(domain, entries))
+    /// The rules that decide a descriptor with these entries: the first that matches it, and later ones as
+    /// long as each says that it goes on.
+    pub(crate) fn deciding<'r>(
+        &'r self,
+        domain: &'r str,
+        entries: &'r [Entry],
+    ) -> impl Iterator<Item = &'r Rule> {
+        let mut goes_on = true;
+        let matching = self.0.iter().filter(|rule| rule.matches(domain, entries));
+        matching.take_while(move |rule| core::mem::replace(&mut goes_on, rule.goes_on))
+    }
+
+    /// The rules that never decide, each with an earlier one that decides whatever it matches.
+    pub(crate) fn that_never_decide(&self) -> impl Iterator<Item = (&Rule, &Rule)> {
+        self.0.iter().enumerate().filter_map(|(index, rule)| {
+            let earlier = self.0.iter().take(index).find(|earlier| earlier.covers(rule))?;
+            Some((rule, earlier))
+        })
+    }
+
+    /// All rules, in order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Rule> {
+        self.0.iter()
     }
 
     /// Takes over the limiters of rules that have the same limits and buckets as before, so that
@@ -128,7 +159,22 @@ fn check_prefix_is_free(earlier: &[Rule], rule: &Rule) -> Result<(), String> {
         Err(format!(
             "{}.prefix: {} has the same prefix {:?} with other limits, so that one bucket \
              would be held to both; give one of the two a prefix of its own",
-            rule.name, other.name, rule.prefix
+            rule.place, other.place, rule.prefix
         ))
     })
+}
+
+/// Refuses names in `replaces` that no rule has.
+fn check_replaced_names(rules: &[Rule]) -> Result<(), String> {
+    for rule in rules {
+        for (index, name) in rule.replaces.iter().enumerate() {
+            if !rules.iter().any(|other| other.name == *name) {
+                return Err(format!(
+                    "{}.replaces[{index}]: no rule has the name {name:?}",
+                    rule.place
+                ));
+            }
+        }
+    }
+    Ok(())
 }

@@ -2,34 +2,30 @@
 
 use envoy_types::pb::envoy::extensions::common::ratelimit::v3::rate_limit_descriptor::Entry;
 
+use super::matching::Matching;
 use crate::bucket_key::BucketKey;
 use crate::rules_file::EntryText;
 
 /// The prefix of limiters without one, in every language.
 const DEFAULT_PREFIX: &str = "tidegate";
 
-pub(super) fn write_key(key: &BucketKey, entries: &[Entry]) -> String {
-    let values: Vec<&str> = entries.iter().map(|entry| entry.value.as_str()).collect();
-    key.write(&values)
-}
-
 /// The bucket's key for a descriptor without a rule.
 pub(crate) fn unmatched_key(entries: &[Entry]) -> String {
-    write_key(&BucketKey::Values, entries)
+    BucketKey::Values.write(&Matching::Any.values(entries))
 }
 
 /// The prefix for a descriptor without a rule: that of a rule with its domain and entry keys.
 pub(crate) fn unmatched_prefix(domain: &str, entries: &[Entry]) -> String {
-    let key = |entry: &Entry| EntryText { key: entry.key.clone(), value: None };
-    own_prefix(Some(domain), Some(&entries.iter().map(key).collect::<Vec<_>>()))
+    let key = |entry: &Entry| EntryText { key: entry.key.clone(), value: None, share: false };
+    own_prefix(Some(domain), &Matching::Exactly(entries.iter().map(key).collect()))
 }
 
 /// The prefix of a rule that gives none: made from what the rule matches, so that it stays the same
 /// when other rules come and go, and no two rules that can both match something share a bucket by
 /// chance. A rule that matches everything has the prefix of limiters without one.
-pub(super) fn own_prefix(domain: Option<&str>, entries: Option<&[EntryText]>) -> String {
+pub(crate) fn own_prefix(domain: Option<&str>, matching: &Matching) -> String {
     let mut prefix = DEFAULT_PREFIX.to_owned();
-    if domain.is_none() && entries.is_none() {
+    if domain.is_none() && *matching == Matching::Any {
         return prefix;
     }
     prefix.push('/');
@@ -37,7 +33,10 @@ pub(super) fn own_prefix(domain: Option<&str>, entries: Option<&[EntryText]>) ->
         Some(domain) => push_escaped(&mut prefix, domain),
         None => prefix.push('*'),
     }
-    for EntryText { key, value } in entries.unwrap_or_default() {
+    if matches!(matching, Matching::Has(_)) {
+        prefix.push_str("/*");
+    }
+    for EntryText { key, value, .. } in matching.entries() {
         prefix.push('/');
         push_escaped(&mut prefix, key);
         if let Some(value) = value {

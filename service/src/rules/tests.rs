@@ -48,7 +48,7 @@ fn the_first_rule_that_matches_decides() -> Result<(), String> {
     )?;
     let found = |domain: &str, pairs: &[(&str, &str)]| {
         let entries = entries(pairs);
-        let rule = rules.find(domain, &entries)?;
+        let rule = rules.deciding(domain, &entries).next()?;
         Some((rule.name.clone(), rule.bucket_key(&entries)))
     };
     let at = |index: usize, key: &str| Some((format!("rules[{index}]"), key.to_owned()));
@@ -74,7 +74,7 @@ fn the_rules_of_the_readme_work() -> Result<(), String> {
     let rules = readme.split_once("```toml").and_then(|(_, after)| after.split_once("```"));
     let rules = parse(rules.ok_or("no example")?.0)?;
     let login = entries(&[("path", "/login"), ("client", "c")]);
-    let rule = rules.find("edge", &login).ok_or("no rule")?;
+    let rule = rules.deciding("edge", &login).next().ok_or("no rule")?;
     assert_eq!((rules.len(), rule.bucket_key(&login).as_str()), (3, "login/c"));
     Ok(())
 }
@@ -119,7 +119,7 @@ fn a_star_at_the_end_of_a_value_stands_for_any_text() -> Result<(), String> {
         [("/api/", true), ("/api/x/y", true), ("/api/*", true), ("/api", false), ("/a", false)]
     {
         let entries = entries(&[("path", path)]);
-        assert_eq!(rules.find("edge", &entries).is_some(), is_matched, "{path}");
+        assert_eq!(rules.deciding("edge", &entries).next().is_some(), is_matched, "{path}");
     }
     Ok(())
 }
@@ -156,7 +156,7 @@ fn a_rule_that_an_earlier_one_covers_is_found() -> Result<(), String> {
 #[test]
 fn a_rule_without_domain_and_match_matches_everything() -> Result<(), String> {
     let rules = parse("[[rules]]\nlimits = [\"1/s\"]")?;
-    assert!(rules.find("any", &entries(&[("a", "1"), ("b", "2")])).is_some());
+    assert!(rules.deciding("any", &entries(&[("a", "1"), ("b", "2")])).next().is_some());
     Ok(())
 }
 
@@ -181,7 +181,8 @@ fn rules_without_buckets_share_no_prefix() -> Result<(), String> {
         "#,
     )?;
     let check = |value: &str| {
-        let rule = rules.find("edge", &entries(&[("client", value)]))?;
+        let asked = entries(&[("client", value)]);
+        let rule = rules.deciding("edge", &asked).next()?;
         rule.limiter.check(value, 7).ok().map(|decision| (decision.allowed, decision.limit))
     };
     assert_eq!(check("banned"), Some((false, 0)));
@@ -239,9 +240,9 @@ fn errors_name_the_field_and_the_bound() {
         ("[[rules]]\nlimits = [\"1/s\"]\nmatch = [\"\"]", "rules[0].match[0]: the entry key"),
         (
             "[[rules]]\nlimits = [\"1/s\"]\nmatch = [{ key = \"a\", val = \"b\" }]",
-            "unknown field `val`, expected `key` or `value`",
+            "unknown field `val`, expected one of `key`, `value`, `share`",
         ),
-        ("[[rules]]\nlimits = [\"1/s\"]\nkey = \"{a}\"", "rules[0].key: it needs `match`"),
+        ("[[rules]]\nlimits = [\"1/s\"]\nkey = \"{a}\"", "rules[0].key: it needs `match` or `has`"),
         (
             "[[rules]]\nlimits = [\"1/s\"]\nmatch = [\"a\"]\nkey = \"{b}\"",
             "rules[0].key: {b} is not an entry key",

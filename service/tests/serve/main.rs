@@ -4,6 +4,7 @@ mod operations;
 mod process;
 mod protocol;
 mod redis;
+mod rules_command;
 mod startup;
 mod store;
 
