@@ -8,6 +8,8 @@ import pathlib
 import sys
 
 MAX_BYTES = 96 * 1024
+# wasm-opt makes the module an eighth smaller. Without it, the module may have so much more.
+MAX_BYTES_NOT_OPTIMIZED = 112 * 1024
 IMPORTS = {
     "env": {
         "proxy_continue_stream",
@@ -99,7 +101,8 @@ def exports(section: Cursor) -> set[str]:
 
 
 def main() -> None:
-    module = pathlib.Path(sys.argv[1]).read_bytes()
+    most = MAX_BYTES_NOT_OPTIMIZED if "--not-optimized" in sys.argv[1:] else MAX_BYTES
+    module = pathlib.Path(sys.argv[-1]).read_bytes()
     found = sections(module)
     allowed = {(space, name) for space, names in IMPORTS.items() for name in names}
     imported = imports(found[IMPORT_SECTION])
@@ -109,8 +112,8 @@ def main() -> None:
         *(f"lacks the export {name}" for name in sorted(EXPORTS - exported)),
         *(f"exports {name}" for name in sorted(exported - EXPORTS - LINKER_EXPORTS)),
     ]
-    if len(module) > MAX_BYTES:
-        problems.append(f"has {len(module)} bytes, more than {MAX_BYTES}")
+    if len(module) > most:
+        problems.append(f"has {len(module)} bytes, more than {most}")
     if problems:
         sys.exit("error: the module " + "; ".join(problems))
     print(f"tidegate_proxy.wasm: {len(module)} bytes")

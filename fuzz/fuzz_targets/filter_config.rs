@@ -27,12 +27,15 @@ fn reads_only_json(bytes: &[u8]) {
         Ok(config) => {
             assert!(serde_json::from_slice::<serde_json::Value>(bytes).is_ok());
             assert!((400..=599).contains(&config.status));
-            assert!(config.local.is_some() || config.service.is_some());
-            if let Some(local) = &config.local {
-                let buckets = local.limits.as_slice().len();
-                // A limit that is `unlimited` or `none` has no bucket.
-                assert!(buckets <= 4 && (buckets > 0 || local.limits.fixed().is_some()));
-                assert!(KEYS.contains(&u64::from(local.max_keys)));
+            assert!(KEYS.contains(&u64::from(config.max_keys)));
+            assert!((1..=8).contains(&config.descriptors.as_slice().len()));
+            for descriptor in config.descriptors.as_slice() {
+                assert!(descriptor.limits.is_some() || config.service.is_some());
+                if let Some(limits) = &descriptor.limits {
+                    let buckets = limits.as_slice().len();
+                    // A limit that is `unlimited` or `none` has no bucket.
+                    assert!(buckets <= 4 && (buckets > 0 || limits.fixed().is_some()));
+                }
             }
             if let Some(service) = &config.service {
                 assert!((1..=60_000).contains(&service.timeout_ms));
@@ -63,7 +66,7 @@ fn any_bytes_may_be_the_key_and_the_response(bytes: &[u8]) {
 
 fn request(filter: &mut Filter<64>, host: &FuzzHost<'_>) -> Action {
     filter.context_created(STREAM, ROOT);
-    let action = filter.request_headers(host, STREAM);
+    let action = filter.request_headers(host, STREAM, false);
     if host.called.get() {
         filter.call_answered(host, CALL);
     }

@@ -26,16 +26,19 @@ def fetch(
     path: str = "/",
     headers: list[tuple[str, str | bytes]] | None = None,
     source: str = HOST,
+    method: str = "GET",
+    body: bytes | None = None,
 ) -> Answer:
     """Sends one request on its own connection, with exactly these headers."""
     connection = http.client.HTTPConnection(
         HOST, envoy.port, timeout=60, source_address=(source, 0)
     )
     with contextlib.closing(connection):
-        connection.putrequest("GET", path)
+        given = {name.lower() for name, _ in headers or []}
+        connection.putrequest(method, path, skip_host="host" in given)
         for name, value in headers or []:
             connection.putheader(name, value)
-        connection.endheaders()
+        connection.endheaders(body)
         response = connection.getresponse()
         found = {name.lower(): value for name, value in response.getheaders()}
         return Answer(response.status, found, response.read().decode())

@@ -29,7 +29,7 @@ MODULE = (
 HOST = "127.0.0.1"
 CLUSTER = "tidegate"
 START_SECONDS = 60
-_PASSED = {
+PASSED = {
     "match": {"prefix": "/"},
     "direct_response": {"status": 200, "body": {"inline_string": "passed\n"}},
 }
@@ -58,6 +58,10 @@ class EnvoyProcess:
     module         path of the filter's module
     bootstrap      Envoy's whole configuration, in place of all of the above; its listener `http` is
                    the one that is waited for
+    filters_before the HTTP filters in front of the Tidegate filter
+    filter_fields  more fields of the Tidegate filter in the list of HTTP filters, such as `disabled`
+    routes         the routes, in place of one that lets every request pass
+    manager_fields more fields of the HTTP connection manager
     reconfigurable whether `configure` can be used; with a bad configuration Envoy then runs
                    without a listener instead of ending, and entering times out
     """
@@ -74,6 +78,10 @@ class EnvoyProcess:
         upstream_port: int | None = None,
         module: pathlib.Path = MODULE,
         bootstrap: dict[str, Any] | None = None,
+        filters_before: list[dict[str, Any]] | None = None,
+        filter_fields: dict[str, Any] | None = None,
+        routes: list[dict[str, Any]] | None = None,
+        manager_fields: dict[str, Any] | None = None,
         reconfigurable: bool = False,
     ) -> None:
         if not module.is_file():
@@ -88,6 +96,10 @@ class EnvoyProcess:
         self._upstream_port = upstream_port
         self._module = module
         self._whole = bootstrap
+        self._filters_before = filters_before or []
+        self._filter_fields = filter_fields or {}
+        self._routes = routes
+        self._manager_fields = manager_fields or {}
         self._reconfigurable = reconfigurable
         self._admin = ""
         self._process: subprocess.Popen[bytes] | None = None
@@ -236,7 +248,7 @@ class EnvoyProcess:
             "@type": _type("filters.network.http_connection_manager.v3.HttpConnectionManager"),
             "stat_prefix": "upstream",
             "route_config": {
-                "virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [_PASSED]}]
+                "virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [PASSED]}]
             },
             "http_filters": [
                 {"name": "router", "typed_config": {"@type": _type("filters.http.router.v3.Router")}}
@@ -272,10 +284,11 @@ class EnvoyProcess:
             "route_config": {
                 "name": "all",
                 "virtual_hosts": [
-                    {"name": "all", "domains": ["*"], "routes": [self._route()]}
+                    {"name": "all", "domains": ["*"], "routes": self._routes or [self._route()]}
                 ],
             },
             "http_filters": self._filters(),
+            **self._manager_fields,
         }  # fmt: skip
         return {
             "name": "http",
@@ -288,12 +301,13 @@ class EnvoyProcess:
     def _route(self) -> dict[str, Any]:
         if self._upstream_port is not None or self._rate_limits:
             return {"match": {"prefix": "/"}, "route": {"cluster": "upstream"}}
-        return _PASSED
+        return PASSED
 
     def _filters(self) -> list[dict[str, Any]]:
-        filters = []
+        filters = [*self._filters_before]
         if self._filter_config is not None:
-            filters.append({"name": "tidegate", "typed_config": self._filter()})
+            ours = {"name": "tidegate", "typed_config": self._filter(), **self._filter_fields}
+            filters.append(ours)
         if self._rate_limits:
             ratelimit = {
                 "@type": _type("filters.http.ratelimit.v3.RateLimit"),

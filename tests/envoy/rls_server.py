@@ -18,10 +18,18 @@ OK, OVER_LIMIT = 1, 2
 
 
 @dataclasses.dataclass(frozen=True)
+class Descriptor:
+    entries: list[tuple[str, str]]
+    hits_addend: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
 class Request:
     domain: str
     entries: list[tuple[str, str]]
+    """The entries of all descriptors."""
     hits_addend: int
+    descriptors: list[Descriptor] = dataclasses.field(default_factory=list, compare=False)
 
 
 @dataclasses.dataclass
@@ -91,17 +99,27 @@ class _Handler(grpc.GenericRpcHandler):
 
 
 def _read_request(message: bytes) -> Request:
-    domain, entries, hits = "", [], 0
+    domain, descriptors, hits = "", [], 0
     for field, value in _fields(message):
         if field == 1:
             domain = value.decode()
         elif field == 2:
-            for _, entry in _fields(value):
-                parts = {number: part.decode() for number, part in _fields(entry)}
-                entries.append((parts[1], parts[2]))
+            descriptors.append(_read_descriptor(value))
         elif field == 3:
             hits = value
-    return Request(domain, entries, hits)
+    entries = [entry for descriptor in descriptors for entry in descriptor.entries]
+    return Request(domain, entries, hits, descriptors)
+
+
+def _read_descriptor(message: bytes) -> Descriptor:
+    entries, hits = [], None
+    for field, value in _fields(message):
+        if field == 1:
+            parts = {number: part.decode() for number, part in _fields(value)}
+            entries.append((parts[1], parts[2]))
+        elif field == 3:
+            hits = dict(_fields(value)).get(1, 0)
+    return Descriptor(entries, hits)
 
 
 def _write_response(response: Response) -> bytes:

@@ -18,8 +18,8 @@ LOCAL = {"limits": ["2/h"]}
         (
             {"key": PATH, "local": LOCAL, "burst": 1},
             (
-                "burst: unknown field; known here: key, missing_key, local, service, status, "
-                "stat_prefix and headers"
+                "burst: unknown field; known here: key, descriptors, missing_key, local, service, "
+                "cost, status, stat_prefix and headers"
             ),
         ),
         (

@@ -121,3 +121,43 @@ def test_no_value_is_the_bucket_of_other_descriptors(start):
         for value in ("alice/%2Flogin", "%/alice/%2Flogin", "%%/alice/%2Flogin"):
             assert statuses(theirs, 6, headers=[("x-api-key", value)]) == [200] * 5 + [429]
         assert statuses(ours, 6, headers=victim) == [200] * 5 + [429]
+
+
+HOSTILE_SOURCES = {
+    "query": {"query_parameters": {"query_parameter_name": "u", "descriptor_key": "source"}},
+    "cookie": {"cookie": {"name": "u", "descriptor_key": "source"}},
+    "header": {"request_headers": {"header_name": "u", "descriptor_key": "source"}},
+}
+SOURCE_RULES = """
+[[rules]]
+match = ["source"]
+limits = ["5/h"]
+
+[[rules]]
+match = ["remote_address"]
+limits = ["3/h"]
+"""
+
+
+@pytest.mark.parametrize("value", HOSTILE_KEYS.values(), ids=HOSTILE_KEYS)
+@pytest.mark.parametrize("source", HOSTILE_SOURCES)
+def test_no_source_of_the_filter_lets_a_client_past_another_limit(start, source, value):
+    """One request to the service has both descriptors; whatever one of them is, the other holds."""
+    config = {
+        "descriptors": [{"actions": [HOSTILE_SOURCES[source]]}, {"actions": [{"remote_address": {}}]}],
+        "service": {"cluster": "tidegate", "timeout": "30s", "on_error": "deny"},
+    }
+    encoded = "".join(f"%{byte:02x}" for byte in value[:15_000])
+    request = {
+        "query": {"path": f"/?u={encoded}"},
+        "cookie": {"headers": [("cookie", f"u={encoded}")]},
+        "header": {"headers": [("u", value)]},
+    }[source]
+    with QuotaService(rules=SOURCE_RULES) as service:
+        envoy = start(config, rls_port=service.port)
+        assert statuses(envoy, 5, **request) == [200] * 3 + [429] * 2
+        # The service charges descriptors one by one, so the key is spent by now.
+        assert statuses(envoy, 1, source="127.0.0.2", **request) == [429]
+        assert statuses(envoy, 4, source="127.0.0.3") == [200] * 3 + [429]
+        assert envoy.counters()["service_error"] == 0
+        assert service.metrics()['tidegate_requests_total{code="error"}'] == 0

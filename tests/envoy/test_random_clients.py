@@ -97,3 +97,68 @@ def test_every_limit_holds_exactly_whatever_clients_send(start):
         honest = [("k", "honest")]
         fresh = [fetch(envoy, headers=honest, source="127.0.1.1").status for _ in range(6)]
         assert fresh == [200] * 5 + [429]
+
+
+LOCAL = "5/d"
+DESCRIPTORS = [
+    {"query_parameters": {"query_parameter_name": "user", "descriptor_key": "user"}},
+    {"cookie": {"name": "session", "descriptor_key": "session"}},
+    {"request_headers": {"header_name": "k", "descriptor_key": "k", "skip_if_absent": True}},
+]
+
+
+def spelled(choose: random.Random, value: bytes, plain: bytes) -> str:
+    """The value in the encoding of forms; the bytes of `plain` may stand for themselves."""
+    return "".join(
+        chr(byte) if byte in plain and choose.random() < 0.7 else f"%{byte:02x}"
+        for byte in value
+    )
+
+
+def test_every_local_limit_holds_exactly_however_clients_spell_their_keys(start):
+    """Each value has one bucket, whatever its spelling; a repeated one is refused."""
+    seed = int(os.environ.get("ENVOY_SEED", random.SystemRandom().randrange(2**32)))
+    choose = random.Random(seed)
+    config = {
+        "descriptors": [
+            {"actions": [DESCRIPTORS[0]], "local": {"limits": [LOCAL]}},
+            {"actions": [DESCRIPTORS[1]], "local": {"limits": [LOCAL]}},
+            {"actions": [DESCRIPTORS[2], {"path": {}}], "local": {"limits": [LOCAL]}},
+        ]
+    }
+    envoy = start(config)
+    values = [b"", b"a", b"A", b"%61", b"a b", b"a&user=b", b"\xff\x00", b"a;session=b", b"\"", b"x" * 1500]
+    values += [choose.randbytes(choose.choice([1, 2, 1024, 1025])) for _ in range(6)]
+    letters = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~"
+    spent: collections.Counter[tuple[str, bytes, str]] = collections.Counter()
+    found: collections.Counter[int] = collections.Counter()
+    for number in range(1000):
+        users = choose.choices(values, k=choose.choices([0, 1, 2], [3, 12, 1])[0])
+        sessions = choose.choices(values, k=choose.choices([0, 1, 2], [3, 12, 1])[0])
+        headers = choose.choices([b"1", b"2", b"1,2"], k=choose.choices([0, 1, 2], [3, 12, 1])[0])
+        path = choose.choice(["/a", "/b", "/c"])
+        pairs = [f"{spelled(choose, b'user', letters)}={spelled(choose, user, letters)}" for user in users]
+        pairs += choose.choices(["x=1", "users=2", "", "User=3"], k=2)
+        choose.shuffle(pairs)
+        crumbs = []
+        for session in sessions:
+            value = spelled(choose, session, letters)
+            crumbs.append(f"session={value}" if choose.random() < 0.5 else f'session="{value}"')
+        crumbs += choose.choices(["x=1", "sessions=2", "Session=3", "session"[:-1]], k=2)
+        choose.shuffle(crumbs)
+        sent = [("k", value) for value in headers] + [("cookie", choose.choice(["; ", ";"]).join(crumbs))]
+        status = fetch(envoy, f"{path}?{'&'.join(pairs)}", headers=sent).status
+
+        keys = [("user", user, "") for user in users] + [("session", s, "") for s in sessions]
+        keys.append(("k", headers[0] if headers else b"", path + str(len(headers))))
+        if max(len(users), len(sessions), len(headers)) > 1:
+            expected = 400
+        elif any(spent[key] == 5 for key in keys):
+            expected = 429
+        else:
+            spent.update(keys)
+            expected = 200
+        assert status == expected, f"ENVOY_SEED={seed}: request {number}: {keys}"
+        found[status] += 1
+    assert min(found[200], found[400], found[429]) > 20, f"ENVOY_SEED={seed}: {found}"
+    assert envoy.counters()["evicted"] == 0

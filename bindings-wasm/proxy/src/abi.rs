@@ -175,8 +175,8 @@ extern "C" fn proxy_on_configure(root: u32, _size: usize) -> u32 {
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn proxy_on_request_headers(stream: u32, _count: usize, _end_of_stream: u32) -> u32 {
-    match enter(|filter, host| filter.request_headers(host, stream)) {
+extern "C" fn proxy_on_request_headers(stream: u32, _count: usize, end_of_stream: u32) -> u32 {
+    match enter(|filter, host| filter.request_headers(host, stream, end_of_stream == 0)) {
         Some(Action::Pause) => 1,
         Some(Action::Continue) | None => 0,
     }
@@ -296,8 +296,9 @@ impl Host for WasmHost {
     /// makes it: one bound to the stream would end with the stream, and its outcome would never
     /// be reported.
     fn call(&self, root: u32, stream: u32, call: &GrpcCall<'_>) -> Result<u32, Status> {
-        let upstream = upstream::grpc_service(call.cluster).ok_or(Status::INTERNAL_FAILURE)?;
-        let upstream = upstream.as_bytes();
+        let mut room = [0; upstream::GRPC_SERVICE];
+        let upstream = upstream::grpc_service(call.cluster, &mut room);
+        let upstream = upstream.ok_or(Status::INTERNAL_FAILURE)?;
         let mut id = 0;
         CLOSED_EARLY.cell().set(0);
         self.act_for(root)?;

@@ -6,10 +6,7 @@
 //! the memory; so each slot records when its buckets are full ([`Slot::full_at`]). A VM has one
 //! thread, so the slots need no atomics either.
 
-use core::hash::Hasher;
-
-use siphasher::sip::SipHasher13;
-use tidegate_core::{Cells, Decision, Limit, decide_tiers};
+use tidegate_core::{Cells, Decision, Limit, decide, decide_tiers};
 
 /// The number of consecutive slots in which a key may be found.
 const REACH: usize = 8;
@@ -28,14 +25,35 @@ impl Slot {
     pub(crate) const EMPTY: Self = Self { fingerprint: 0, full_at: 0, cells: [0; 4] };
 }
 
-/// A decision, and whether another key's debt was forgotten to make room for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A decision, and what it did to the table.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Checked {
     pub(crate) decision: Decision,
+    /// Whether another key's debt was forgotten to make room for this one.
     pub(crate) evicted: bool,
+    pub(crate) undo: Undo,
 }
 
-/// Spends one token from the buckets of the key with this fingerprint.
+/// The slot of a key as it was before its buckets were charged.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Undo {
+    index: usize,
+    before: Slot,
+}
+
+impl Undo {
+    /// Takes the charge back, unless the slot has another key by now.
+    pub(crate) fn apply(&self, slots: &mut [Slot]) {
+        if let Some(slot) = slots.get_mut(self.index)
+            && slot.fingerprint == self.before.fingerprint
+        {
+            *slot = self.before;
+        }
+    }
+}
+
+/// Spends `cost` tokens from the buckets of the key with this fingerprint. A cost above a limit's burst
+/// is refused for ever.
 ///
 /// A key may be in any of eight consecutive slots. When all of them belong to other keys in debt,
 /// the one whose buckets are full soonest is evicted, because that mints the fewest tokens.
@@ -45,27 +63,42 @@ pub(crate) fn check(
     limits: &[Limit],
     fingerprint: u64,
     now: u64,
+    cost: u32,
 ) -> Option<Checked> {
-    let (slot, evicted) = slot_of(slots, fingerprint, now)?;
-    let decision = decide_tiers(limits, &mut slot.cells, now, 1).ok()?;
+    let (index, evicted) = slot_of(slots, fingerprint, now)?;
+    let slot = slots.get_mut(index)?;
+    let undo = Undo { index, before: *slot };
+    let decision = match decide_tiers(limits, &mut slot.cells, now, u64::from(cost)) {
+        Ok(decision) => decision,
+        Err(_) => never(limits, slot, now, cost)?,
+    };
     let full_in = limits.iter().zip(slot.cells).map(|(limit, cell)| {
         let timeline = limit.timeline();
         timeline.until(now, cell.saturating_sub(timeline.position(now)))
     });
     slot.full_at = now.saturating_add(full_in.max().unwrap_or(0));
-    Some(Checked { decision, evicted })
+    Some(Checked { decision, evicted, undo })
 }
 
-/// The slot of a key, which is emptied first if another key had it; and whether that key was
-/// in debt.
-fn slot_of(slots: &mut [Slot], fingerprint: u64, now: u64) -> Option<(&mut Slot, bool)> {
+/// The refusal of a cost above the burst of a limit.
+#[cold]
+fn never(limits: &[Limit], slot: &Slot, now: u64, cost: u32) -> Option<Decision> {
+    let (limit, cell) =
+        limits.iter().zip(slot.cells).find(|(limit, _)| limit.burst() < u64::from(cost))?;
+    let (held, _) = decide(limit, cell, now, 0).ok()?;
+    Some(Decision { allowed: false, retry_after: u64::MAX, ..held })
+}
+
+/// The place of the slot of a key, which is emptied first if another key had it; and whether that key
+/// was in debt.
+fn slot_of(slots: &mut [Slot], fingerprint: u64, now: u64) -> Option<(usize, bool)> {
     let len = slots.len();
     let home = usize::try_from(fingerprint % u64::try_from(len).ok().filter(|&n| n > 0)?).ok()?;
     let mut best: Option<(usize, u64)> = None;
     for index in (home..home + REACH.min(len)).map(|index| index % len) {
         let slot = slots.get(index)?;
         if slot.fingerprint == fingerprint {
-            return slots.get_mut(index).map(|slot| (slot, false));
+            return Some((index, false));
         }
         // All free slots are equally good; of the others, the one that is full soonest.
         let full_at = if slot.full_at <= now { 0 } else { slot.full_at };
@@ -74,25 +107,17 @@ fn slot_of(slots: &mut [Slot], fingerprint: u64, now: u64) -> Option<(&mut Slot,
         }
     }
     let (index, full_at) = best?;
-    let slot = slots.get_mut(index)?;
-    *slot = Slot { fingerprint, ..Slot::EMPTY };
-    Some((slot, full_at != 0))
+    *slots.get_mut(index)? = Slot { fingerprint, ..Slot::EMPTY };
+    Some((index, full_at != 0))
 }
 
-/// The secret key of the fingerprints.
+/// The secret key of the fingerprints: the 64-bit hashes by which keys are distinguished. Clients cannot
+/// predict them, so they cannot choose keys that collide.
 pub(crate) type Seed = (u64, u64);
-
-/// The 64-bit hash by which keys are distinguished. Clients cannot predict it, so they cannot
-/// choose keys that collide.
-pub(crate) fn fingerprint(seed: Seed, key: &[u8]) -> u64 {
-    let mut hasher = SipHasher13::new_with_keys(seed.0, seed.1);
-    hasher.write(key);
-    hasher.finish()
-}
 
 #[cfg(test)]
 mod tests {
-    use super::{REACH, Slot, check, fingerprint};
+    use super::{REACH, Slot, check};
     use tidegate_core::{Limit, decide};
 
     const SECOND: u64 = 1_000_000_000;
@@ -113,7 +138,7 @@ mod tests {
                 cells[key] = cell;
                 decision
             });
-            let found = check(&mut slots, &[limit], fingerprint((1, 2), &[key as u8]), now);
+            let found = check(&mut slots, &[limit], key as u64 * 7919, now, 1);
             assert_eq!(
                 found.map(|checked| (checked.decision, checked.evicted)),
                 expect.ok().map(|d| (d, false))
@@ -128,18 +153,39 @@ mod tests {
         // Keys 0 to 7 are 1 to 8 seconds in debt.
         for key in 0..8 {
             for _ in 0..=key {
-                assert_eq!(check(&mut slots, &[limit], key, 0).map(|c| c.evicted), Some(false));
+                assert_eq!(check(&mut slots, &[limit], key, 0, 1).map(|c| c.evicted), Some(false));
             }
         }
         // All are in debt: key 0, which is full soonest, is evicted.
-        assert_eq!(check(&mut slots, &[limit], 100, 0).map(|c| c.evicted), Some(true));
-        let remaining =
-            |slots: &mut [Slot], key| check(slots, &[limit], key, 0).map(|c| c.decision.remaining);
+        assert_eq!(check(&mut slots, &[limit], 100, 0, 1).map(|c| c.evicted), Some(true));
+        let remaining = |slots: &mut [Slot], key| {
+            check(slots, &[limit], key, 0, 1).map(|c| c.decision.remaining)
+        };
         assert_eq!(remaining(&mut slots, 7), Some(1));
         assert_eq!(remaining(&mut slots, 1), Some(7));
         // After 3 s the bucket of key 100 is full, so the next key evicts nobody.
-        assert_eq!(check(&mut slots, &[limit], 200, 3 * SECOND).map(|c| c.evicted), Some(false));
-        assert_eq!(check(&mut slots, &[limit], 1, 3 * SECOND).map(|c| c.evicted), Some(false));
+        assert_eq!(check(&mut slots, &[limit], 200, 3 * SECOND, 1).map(|c| c.evicted), Some(false));
+        assert_eq!(check(&mut slots, &[limit], 1, 3 * SECOND, 1).map(|c| c.evicted), Some(false));
+    }
+
+    #[test]
+    fn a_cost_above_the_burst_is_refused_for_ever_and_a_charge_can_be_taken_back() {
+        let limits = [limit("100/s"), limit("10/s")];
+        let mut slots = [Slot::EMPTY; REACH];
+        let check = |slots: &mut [Slot], cost| check(slots, &limits, 5, 0, cost);
+        let refused = check(&mut slots, 11).map(|checked| checked.decision);
+        let seen = refused.map(|refused| {
+            (refused.allowed, refused.limit, refused.remaining, refused.retry_after)
+        });
+        assert_eq!(seen, Some((false, 10, 10, u64::MAX)));
+        let Some(charged) = check(&mut slots, 7) else { panic!("there are slots") };
+        assert_eq!((charged.decision.allowed, charged.decision.remaining), (true, 3));
+        charged.undo.apply(&mut slots);
+        assert_eq!(check(&mut slots, 10).map(|checked| checked.decision.remaining), Some(0));
+        // The slot of another key is left alone.
+        slots.iter_mut().for_each(|slot| slot.fingerprint = 6);
+        charged.undo.apply(&mut slots);
+        assert!(slots.iter().all(|slot| slot.fingerprint == 6));
     }
 
     #[test]
@@ -147,30 +193,24 @@ mod tests {
         let limits = [limit("100/s burst 100"), limit("1/h window")];
         let mut slots = [Slot::EMPTY; REACH];
         assert_eq!(
-            check(&mut slots, &limits, 5, 10 * SECOND).map(|c| c.decision.allowed),
+            check(&mut slots, &limits, 5, 10 * SECOND, 1).map(|c| c.decision.allowed),
             Some(true)
         );
         for key in 10..17 {
-            check(&mut slots, &[limits[0]], key, 100 * SECOND);
+            check(&mut slots, &[limits[0]], key, 100 * SECOND, 1);
         }
         for key in 20..27 {
-            check(&mut slots, &[limits[0]], key, 3599 * SECOND);
+            check(&mut slots, &[limits[0]], key, 3599 * SECOND, 1);
         }
         let again =
-            |slots: &mut [Slot], now| check(slots, &limits, 5, now).map(|c| c.decision.allowed);
+            |slots: &mut [Slot], now| check(slots, &limits, 5, now, 1).map(|c| c.decision.allowed);
         assert_eq!(again(&mut slots, 3599 * SECOND), Some(false));
         assert_eq!(again(&mut slots, 3600 * SECOND), Some(true));
     }
 
     #[test]
     fn no_slots_or_no_limits_give_no_answer() {
-        assert!(check(&mut [], &[limit("1/s")], 1, 0).is_none());
-        assert!(check(&mut [Slot::EMPTY], &[], 1, 0).is_none());
-    }
-
-    #[test]
-    fn fingerprints_depend_on_the_seed() {
-        assert_ne!(fingerprint((1, 2), b"a"), fingerprint((1, 3), b"a"));
-        assert_ne!(fingerprint((1, 2), b"a"), fingerprint((1, 2), b"b"));
+        assert!(check(&mut [], &[limit("1/s")], 1, 0, 1).is_none());
+        assert!(check(&mut [Slot::EMPTY], &[], 1, 0, 1).is_none());
     }
 }

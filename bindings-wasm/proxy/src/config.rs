@@ -2,55 +2,45 @@
 
 use core::ops::RangeInclusive;
 
-use tidegate_core::{AnyLimit, BucketTiers, Fixed, Limit, MAX_TIERS};
-
+use crate::config_actions::Action;
+use crate::config_descriptors::{SOURCES, read_cost, read_descriptors, read_key};
 pub use crate::config_error::ConfigError;
 use crate::config_error::{FieldPath, Problem};
-use crate::json::{MAX_STRING, Reader, ValueKind};
-use crate::key::KeySource;
-use crate::text::Text;
+use crate::config_fields::{ConfigReader, Field, Kind, NAME, Read, Refused, field, name};
+use crate::cost::Cost;
+use crate::descriptors::{Descriptor, Descriptors, Mode};
+use crate::json::MAX_STRING;
+use crate::limits::{LIMITS, Limits, read_limits};
+use crate::names::Name;
+use crate::source::Source;
 
 /// The longest name of a cluster, a domain or a descriptor, in bytes.
 pub const MAX_NAME: usize = MAX_STRING;
 /// The bounds of `local.max_keys`.
 pub const KEYS: RangeInclusive<u64> = 16..=65_536;
 const DEFAULT_KEYS: u32 = 4096;
-const MAX_STAT_PREFIX: usize = 64;
-const STATUS: RangeInclusive<u64> = 400..=599;
 const DEFAULT_STATUS: u32 = 429;
-const TIMEOUT_MS: RangeInclusive<u64> = 1..=60_000;
 const DEFAULT_TIMEOUT_MS: u32 = 100;
-
-/// What stands where there is no limit.
-const UNUSED: [Limit; MAX_TIERS] = match Limit::smooth(1, 1_000_000_000, 1) {
-    Ok(limit) => [limit; MAX_TIERS],
-    Err(_) => panic!("1/s is a limit"),
-};
-
-const SOURCES: &str = "{\"header\": \"x-api-key\"}, {\"client_address\": {}} or {\"path\": {}}";
-const HEADER: &str = "the name of a header, 1 to 64 of the characters that HTTP allows";
-const LIMITS: &str = "a list of 1 to 4 limits, such as [\"100/s burst 20\"]";
-const LIMIT: &str = "the text of a limit, such as \"100/s burst 20\"";
-const NAME: &str = "a string of 1 to 255 bytes";
-const TIMEOUT: &str = "a whole number of ms or s from \"1ms\" to \"60s\"";
-const POLICY: &str = "\"allow\" or \"deny\"";
-const PREFIX: &str = "1 to 64 of the characters a-z, A-Z, 0-9, \"_\", \"-\" and \".\"";
+/// The default of the domain and of `stat_prefix`.
+const TIDEGATE: &[u8] = b"tidegate";
+/// The key of the entry that `key` is.
+const DEFAULT_ENTRY: &[u8] = b"key";
 
 /// A complete and valid configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The attribute of a request that is its bucket's key.
-    pub key: KeySource,
+    /// The keys of a request's buckets and their limits, and all texts of the configuration.
+    pub descriptors: Descriptors,
     /// How requests without a key are handled.
     pub missing_key: Policy,
-    /// The buckets in this worker's memory.
-    pub local: Option<Local>,
+    /// The most keys that are remembered at once.
+    pub max_keys: u32,
     /// The rate limit service that keeps shared buckets.
     pub service: Option<Service>,
     /// The HTTP status of a refusal.
     pub status: u32,
     /// The prefix of the counters' names.
-    pub stat_prefix: Text<MAX_STAT_PREFIX>,
+    pub(crate) stat_prefix: Name,
     /// Whether refusals have the headers `x-ratelimit-*` and `retry-after`.
     pub headers: bool,
 }
@@ -64,46 +54,13 @@ pub enum Policy {
     Deny,
 }
 
-/// The `local` section.
-#[derive(Clone, Debug)]
-pub struct Local {
-    /// The limits, all of which must allow.
-    pub limits: Limits,
-    /// The most keys that are remembered at once.
-    pub max_keys: u32,
-}
-
-/// One to four limits.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    count: usize,
-    /// The limits of the buckets; unused elements have no meaning.
-    limits: [Limit; MAX_TIERS],
-    fixed: Option<Fixed>,
-}
-
-impl Limits {
-    /// The limits of the buckets, in the order in which they were given: all but `unlimited` and
-    /// `none`.
-    pub fn as_slice(&self) -> &[Limit] {
-        self.limits.get(..self.count).unwrap_or_default()
-    }
-
-    /// The answers if no bucket could change them.
-    pub fn fixed(&self) -> Option<&Fixed> {
-        self.fixed.as_ref()
-    }
-}
-
 /// The `service` section.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Service {
     /// Envoy's name of the service's cluster.
-    pub cluster: Text<MAX_NAME>,
+    pub(crate) cluster: Name,
     /// The domain of the rate limit request.
-    pub domain: Text<MAX_NAME>,
-    /// The key of the one descriptor entry in the request.
-    pub descriptor: Text<MAX_NAME>,
+    pub(crate) domain: Name,
     /// How long a request waits for the response, in milliseconds.
     pub timeout_ms: u32,
     /// How a request without a response of the service is handled.
@@ -116,251 +73,204 @@ impl Config {
     /// # Errors
     /// An error for the first field that is unknown, missing, given twice, of the wrong type
     /// or out of range.
+    #[expect(clippy::result_large_err, reason = "it is returned once for a configuration")]
     pub fn parse(json: &[u8]) -> Result<Self, ConfigError<'_>> {
+        let root = FieldPath::ROOT;
         let Ok(text) = core::str::from_utf8(json) else {
-            return Err(FieldPath::ROOT.refuse(Problem::NotUtf8));
+            return Err(ConfigError::new(&root, Problem::NotUtf8));
         };
-        let mut reader = Reader::new(text);
-        let config = read_config(&mut reader)?;
-        reader.end()?;
-        Ok(config)
+        let mut reader = ConfigReader::new(text);
+        let read = read_config(&mut reader).and_then(|config| {
+            reader.json.end()?;
+            Ok(config)
+        });
+        read.map_err(|refused| match (refused, reader.error) {
+            (Refused::Kept, Some(error)) => error,
+            (Refused::Syntax(syntax), _) => ConfigError::new(&root, Problem::Syntax(syntax)),
+            // An error that is kept is there.
+            (Refused::Kept, None) => ConfigError::new(&root, Problem::NoSection),
+        })
     }
 }
 
-type Read<'a, T> = Result<T, ConfigError<'a>>;
+const POLICY: Kind = Kind::Word(&["allow", "deny"], "\"allow\" or \"deny\"");
+static CONFIG: [Field; 9] = [
+    field("key", Kind::Other),
+    field("descriptors", Kind::Other),
+    field("missing_key", POLICY),
+    field("local", Kind::Other),
+    field("service", Kind::Other),
+    field("cost", Kind::Other),
+    field("status", Kind::Number(400, 599)),
+    field("stat_prefix", Kind::Prefix),
+    field("headers", Kind::Flag),
+];
 
-// The functions that read sections are not inlined: inlined into one another they copy their
-// large results several times, which makes the module a quarter larger.
+/// What `key`, `local`, `service` and `cost` say of the one descriptor that they describe.
+#[derive(Default)]
+struct ShortForm {
+    source: Option<Source>,
+    entry: Option<u32>,
+    limits: Option<Limits>,
+    cost: Option<Cost>,
+}
 
 #[inline(never)]
-fn read_config<'a>(reader: &mut Reader<'a>) -> Read<'a, Config> {
-    let (mut key, mut missing_key, mut local, mut service) = (None, None, None, None);
-    let (mut status, mut stat_prefix, mut headers) = (None, None, None);
-    begin_object(reader, FieldPath::ROOT, "an object")?;
-    while let Some(name) = reader.field()? {
-        let path = FieldPath::ROOT.field(name);
-        match name {
-            "key" => path.once(&mut key, read_key(reader, path)?)?,
-            "missing_key" => path.once(&mut missing_key, read_policy(reader, path)?)?,
-            "local" => path.once(&mut local, read_local(reader, path)?)?,
-            "service" => path.once(&mut service, read_service(reader, path)?)?,
-            "status" => path.once(&mut status, read_number(reader, path, STATUS)?)?,
-            "stat_prefix" => path.once(&mut stat_prefix, read_prefix(reader, path)?)?,
-            "headers" => path.once(&mut headers, read_boolean(reader, path)?)?,
-            _ => {
-                return Err(path
-                    .unknown("key, missing_key, local, service, status, stat_prefix and headers"));
+fn read_config(reader: &mut ConfigReader<'_>) -> Read<Config> {
+    let mut descriptors = Descriptors::none();
+    let mut short = ShortForm::default();
+    let (mut max_keys, mut service) = (None, None);
+    let root = FieldPath::ROOT;
+    let values = reader.object(&root, "an object", &CONFIG, &mut |reader, path, place| {
+        match place {
+            0 => short.source = Some(read_key(reader, path)?),
+            1 => return read_descriptors(reader, path, &mut descriptors),
+            3 => (short.limits, max_keys) = read_local(reader, path)?,
+            4 => {
+                let (section, entry) = read_service(reader, path)?;
+                (service, short.entry) = (Some(section), entry);
             }
+            _ => short.cost = Some(read_cost(reader, path)?),
         }
+        Ok(0)
+    })?;
+    let [_, listed, missing_key, local, _, _, status, stat_prefix, headers] = values;
+    if listed.is_some() {
+        refuse_short_form(reader, &short)?;
+    } else {
+        if local.is_none() && service.is_none() {
+            return Err(reader.refuse(&root, Problem::NoSection));
+        }
+        if local.is_some() && short.limits.is_none() {
+            return Err(reader.missing(&root.field("local"), "limits", LIMITS));
+        }
+        write_out(reader, &short, &mut descriptors)?;
     }
-    if local.is_none() && service.is_none() {
-        return Err(FieldPath::ROOT.refuse(Problem::NoSection));
-    }
+    share(reader, &mut descriptors, service.is_some())?;
+    let stat_prefix = match stat_prefix {
+        Some(prefix) => prefix,
+        None => reader.keep(&root, TIDEGATE)?,
+    };
+    descriptors.names = reader.names.clone();
     Ok(Config {
-        key: key.ok_or_else(|| FieldPath::ROOT.field("key").missing(SOURCES))?,
-        missing_key: missing_key.unwrap_or(Policy::Allow),
-        local,
+        descriptors,
+        missing_key: policy(missing_key),
+        max_keys: max_keys.unwrap_or(DEFAULT_KEYS),
         service,
         status: status.unwrap_or(DEFAULT_STATUS),
-        stat_prefix: stat_prefix.unwrap_or_else(|| Text::literal("tidegate")),
-        headers: headers.unwrap_or(true),
+        stat_prefix: name(stat_prefix),
+        headers: headers != Some(0),
     })
 }
 
-#[inline(never)]
-fn read_key<'a>(reader: &mut Reader<'a>, path: FieldPath<'a>) -> Read<'a, KeySource> {
-    let mut key = None;
-    begin_object(reader, path, SOURCES)?;
-    while let Some(name) = reader.field()? {
-        let path = path.field(name);
-        let source = match name {
-            "header" => read_header_name(reader, path)?,
-            "client_address" => {
-                read_empty(reader, path)?;
-                KeySource::client_address()
-            }
-            "path" => {
-                read_empty(reader, path)?;
-                KeySource::path()
-            }
-            _ => return Err(path.unknown("header, client_address and path")),
-        };
-        if key.replace(source).is_some() {
-            return Err(path.refuse(Problem::SecondSource));
+/// Refuses what describes one descriptor where descriptors are listed.
+fn refuse_short_form(reader: &mut ConfigReader<'_>, short: &ShortForm) -> Read<()> {
+    let root = FieldPath::ROOT;
+    let (local, service) = (root.field("local"), root.field("service"));
+    for (given, path) in [
+        (short.source.is_some(), root.field("key")),
+        (short.cost.is_some(), root.field("cost")),
+        (short.limits.is_some(), local.field("limits")),
+        (short.entry.is_some(), service.field("descriptor")),
+    ] {
+        if given {
+            return Err(reader.refuse(&path, Problem::Excluded { by: "descriptors" }));
         }
     }
-    key.ok_or_else(|| path.missing(SOURCES))
+    Ok(())
 }
 
-#[inline(never)]
-fn read_local<'a>(reader: &mut Reader<'a>, path: FieldPath<'a>) -> Read<'a, Local> {
-    let (mut limits, mut max_keys) = (None, None);
-    begin_object(reader, path, "an object")?;
-    while let Some(name) = reader.field()? {
-        let path = path.field(name);
-        match name {
-            "limits" => path.once(&mut limits, read_limits(reader, path)?)?,
-            "max_keys" => path.once(&mut max_keys, read_number(reader, path, KEYS)?)?,
-            _ => return Err(path.unknown("limits and max_keys")),
-        }
-    }
-    Ok(Local {
-        limits: limits.ok_or_else(|| path.field("limits").missing(LIMITS))?,
-        max_keys: max_keys.unwrap_or(DEFAULT_KEYS),
-    })
-}
-
-#[inline(never)]
-fn read_service<'a>(reader: &mut Reader<'a>, path: FieldPath<'a>) -> Read<'a, Service> {
-    let (mut cluster, mut domain, mut descriptor) = (None, None, None);
-    let (mut timeout_ms, mut on_error) = (None, None);
-    begin_object(reader, path, "an object")?;
-    while let Some(name) = reader.field()? {
-        let path = path.field(name);
-        match name {
-            "cluster" => path.once(&mut cluster, read_name(reader, path)?)?,
-            "domain" => path.once(&mut domain, read_name(reader, path)?)?,
-            "descriptor" => path.once(&mut descriptor, read_name(reader, path)?)?,
-            "timeout" => path.once(&mut timeout_ms, read_timeout(reader, path)?)?,
-            "on_error" => path.once(&mut on_error, read_policy(reader, path)?)?,
-            _ => return Err(path.unknown("cluster, domain, descriptor, timeout and on_error")),
-        }
-    }
-    Ok(Service {
-        cluster: cluster.ok_or_else(|| path.field("cluster").missing(NAME))?,
-        domain: domain.unwrap_or_else(|| Text::literal("tidegate")),
-        descriptor: descriptor.unwrap_or_else(|| Text::literal("key")),
-        timeout_ms: timeout_ms.unwrap_or(DEFAULT_TIMEOUT_MS),
-        on_error: on_error.unwrap_or(Policy::Allow),
-    })
-}
-
-#[inline(never)]
-fn read_limits<'a>(reader: &mut Reader<'a>, path: FieldPath<'a>) -> Read<'a, Limits> {
-    let mut read = [AnyLimit::None; MAX_TIERS];
-    let mut count = 0;
-    expect(reader, path, ValueKind::Array, LIMITS)?;
-    reader.begin_array()?;
-    while reader.item()? {
-        let path = path.item(count);
-        let (text, found) = read_text(reader, path, LIMIT)?;
-        let limit = AnyLimit::parse(text.as_str())
-            .map_err(|error| path.refuse(Problem::Limit { found, error }))?;
-        *read.get_mut(count).ok_or_else(|| path.refuse(Problem::FifthLimit))? = limit;
-        count += 1;
-    }
-    let given = read.get(..count).unwrap_or_default();
-    let tiers = BucketTiers::new(given).map_err(|_| path.mismatch("an empty list", LIMITS))?;
-    let mut limits = Limits { count: tiers.count(), limits: UNUSED, fixed: Fixed::new(given) };
-    for (place, limit) in limits.limits.iter_mut().zip(tiers.rates(given)) {
-        *place = limit;
-    }
-    Ok(limits)
-}
-
-fn read_header_name<'a>(reader: &mut Reader<'a>, path: FieldPath<'a>) -> Read<'a, KeySource> {
-    let (name, found) = read_text(reader, path, HEADER)?;
-    KeySource::header(name.as_str()).ok_or_else(|| path.mismatch(found, HEADER))
-}
-
-fn read_policy<'a>(reader: &mut Reader<'a>, path: FieldPath<'a>) -> Read<'a, Policy> {
-    let (text, found) = read_text(reader, path, POLICY)?;
-    match text.as_bytes() {
-        b"allow" => Ok(Policy::Allow),
-        b"deny" => Ok(Policy::Deny),
-        _ => Err(path.mismatch(found, POLICY)),
-    }
-}
-
-fn read_timeout<'a>(reader: &mut Reader<'a>, path: FieldPath<'a>) -> Read<'a, u32> {
-    let (text, found) = read_text(reader, path, TIMEOUT)?;
-    let (digits, millis) = match text.as_bytes() {
-        [digits @ .., b'm', b's'] => (digits, 1),
-        [digits @ .., b's'] => (digits, 1000),
-        _ => (&b""[..], 0),
+/// Writes the short form out as a descriptor.
+fn write_out(
+    reader: &mut ConfigReader<'_>,
+    short: &ShortForm,
+    descriptors: &mut Descriptors,
+) -> Read<()> {
+    let root = FieldPath::ROOT;
+    let Some(source) = short.source else { return Err(reader.missing(&root, "key", SOURCES)) };
+    let key = match short.entry {
+        Some(entry) => entry,
+        None => reader.keep(&root, DEFAULT_ENTRY)?,
     };
-    let number = digits.iter().try_fold(0_u64, |number, digit| match digit {
-        b'0'..=b'9' => number.checked_mul(10)?.checked_add(u64::from(digit - b'0')),
-        _ => None,
-    });
-    match number.and_then(|number| number.checked_mul(millis)) {
-        Some(timeout) if TIMEOUT_MS.contains(&timeout) => Ok(timeout as u32),
-        _ => Err(path.mismatch(found, TIMEOUT)),
+    let cost = short.cost.unwrap_or_default();
+    let descriptor = Descriptor { end: 1, limits: short.limits, cost, ..Descriptor::default() };
+    // They are the first ones, so there is room.
+    let _ = descriptors.add_entry(Action { key: name(key), source, skip_if_absent: false });
+    let _ = descriptors.add(descriptor);
+    Ok(())
+}
+
+/// Decides which of the descriptors the service is asked about.
+fn share(
+    reader: &mut ConfigReader<'_>,
+    descriptors: &mut Descriptors,
+    has_service: bool,
+) -> Read<()> {
+    let list = FieldPath::ROOT.field("descriptors");
+    for (index, descriptor) in descriptors.as_mut_slice().iter_mut().enumerate() {
+        let path = list.item(index);
+        descriptor.is_shared = descriptor.mode != Some(Mode::Local) && has_service;
+        if descriptor.mode == Some(Mode::Exact) && !has_service {
+            return Err(reader.refuse(&path.field("mode"), Problem::Needs { what: "service" }));
+        }
+        if !descriptor.is_shared && descriptor.limits.is_none() {
+            return Err(reader.missing(&path.field("local"), "limits", LIMITS));
+        }
     }
+    Ok(())
 }
 
-fn read_name<'a>(reader: &mut Reader<'a>, path: FieldPath<'a>) -> Read<'a, Text<MAX_NAME>> {
-    let (name, found) = read_text(reader, path, NAME)?;
-    if name.as_bytes().is_empty() { Err(path.mismatch(found, NAME)) } else { Ok(name) }
-}
+static LOCAL: [Field; 2] = [
+    field("limits", Kind::Other),
+    field("max_keys", Kind::Number(*KEYS.start() as u32, *KEYS.end() as u32)),
+];
 
+/// Reads `local`; answers its limits and `max_keys`.
 #[inline(never)]
-fn read_prefix<'a>(
-    reader: &mut Reader<'a>,
-    path: FieldPath<'a>,
-) -> Read<'a, Text<MAX_STAT_PREFIX>> {
-    let (text, found) = read_text(reader, path, PREFIX)?;
-    let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-.".contains(byte);
-    Text::new(text.as_str())
-        .filter(|prefix| !prefix.as_bytes().is_empty() && prefix.as_bytes().iter().all(allowed))
-        .ok_or_else(|| path.mismatch(found, PREFIX))
+fn read_local<'a>(
+    reader: &mut ConfigReader<'a>,
+    path: &FieldPath<'_, 'a>,
+) -> Read<(Option<Limits>, Option<u32>)> {
+    let mut limits = None;
+    let [_, max_keys] = reader.object(path, "an object", &LOCAL, &mut |reader, path, _| {
+        limits = Some(read_limits(reader, path)?);
+        Ok(0)
+    })?;
+    Ok((limits, max_keys))
 }
 
-fn read_number<'a>(
-    reader: &mut Reader<'a>,
-    path: FieldPath<'a>,
-    range: RangeInclusive<u64>,
-) -> Read<'a, u32> {
-    let found = reader.glimpse();
-    match reader.whole_number() {
-        Some(number) if range.contains(&number) => Ok(number as u32),
-        _ => Err(path.refuse(Problem::Range { found, least: *range.start(), most: *range.end() })),
-    }
+static SERVICE: [Field; 5] = [
+    field("cluster", Kind::Text),
+    field("domain", Kind::Text),
+    field("descriptor", Kind::Text),
+    field("timeout", Kind::Time),
+    field("on_error", POLICY),
+];
+
+/// Reads `service`; answers also the key of the entry that it names.
+#[inline(never)]
+fn read_service<'a>(
+    reader: &mut ConfigReader<'a>,
+    path: &FieldPath<'_, 'a>,
+) -> Read<(Service, Option<u32>)> {
+    let values = reader.object(path, "an object", &SERVICE, &mut |_, _, _| Ok(0))?;
+    let [cluster, domain, entry, timeout_ms, on_error] = values;
+    let Some(cluster) = cluster else { return Err(reader.missing(path, "cluster", NAME)) };
+    let domain = match domain {
+        Some(domain) => domain,
+        None => reader.keep(path, TIDEGATE)?,
+    };
+    let service = Service {
+        cluster: name(cluster),
+        domain: name(domain),
+        timeout_ms: timeout_ms.unwrap_or(DEFAULT_TIMEOUT_MS),
+        on_error: policy(on_error),
+    };
+    Ok((service, entry))
 }
 
-fn read_boolean<'a>(reader: &mut Reader<'a>, path: FieldPath<'a>) -> Read<'a, bool> {
-    expect(reader, path, ValueKind::Boolean, "true or false")?;
-    Ok(reader.boolean()?)
-}
-
-fn read_empty<'a>(reader: &mut Reader<'a>, path: FieldPath<'a>) -> Read<'a, ()> {
-    begin_object(reader, path, "{}")?;
-    match reader.field()? {
-        None => Ok(()),
-        Some(name) => Err(path.field(name).unknown("none")),
-    }
-}
-
-/// Reads a string; returns its value and its spelling in the text.
-fn read_text<'a>(
-    reader: &mut Reader<'a>,
-    path: FieldPath<'a>,
-    wanted: &'static str,
-) -> Read<'a, (Text<MAX_STRING>, &'a str)> {
-    expect(reader, path, ValueKind::String, wanted)?;
-    let found = reader.glimpse();
-    match reader.string()? {
-        Some(text) => Ok((text, found)),
-        None => Err(path.mismatch(found, wanted)),
-    }
-}
-
-fn begin_object<'a>(
-    reader: &mut Reader<'a>,
-    path: FieldPath<'a>,
-    wanted: &'static str,
-) -> Read<'a, ()> {
-    expect(reader, path, ValueKind::Object, wanted)?;
-    Ok(reader.begin_object()?)
-}
-
-fn expect<'a>(
-    reader: &mut Reader<'a>,
-    path: FieldPath<'a>,
-    kind: ValueKind,
-    wanted: &'static str,
-) -> Read<'a, ()> {
-    if reader.kind()? == kind { Ok(()) } else { Err(path.mismatch(reader.glimpse(), wanted)) }
+fn policy(word: Option<u32>) -> Policy {
+    if word == Some(1) { Policy::Deny } else { Policy::Allow }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Tests of the configuration: its defaults, its bounds, and the message of every error.
 
-use super::{Config, Policy};
+use super::{Config, Limits, Policy};
 
 fn parse(json: &str) -> Result<Config, String> {
     Config::parse(json.as_bytes()).map_err(|error| error.to_string())
@@ -11,27 +11,40 @@ fn parsed(json: &str) -> Config {
     parse(json).unwrap_or_else(|error| panic!("{json}: {error}"))
 }
 
+/// The entries of all descriptors: their keys and sources.
+fn keys(config: &Config) -> Vec<String> {
+    let all = &config.descriptors;
+    let entries = all.as_slice().iter().flat_map(|descriptor| all.entries(descriptor));
+    entries
+        .map(|entry| {
+            let source = all.source(entry);
+            format!("{}: {}", all.names.text(entry.key), source.describe(&all.names))
+        })
+        .collect()
+}
+
+fn limits(config: &Config) -> Vec<Vec<String>> {
+    let descriptors = config.descriptors.as_slice().iter();
+    let limits = descriptors.map(|descriptor| descriptor.limits.iter().flat_map(Limits::as_slice));
+    limits.map(|limits| limits.map(ToString::to_string).collect()).collect()
+}
+
 #[test]
 fn the_shortest_configuration_has_the_defaults() {
     let config = parsed(r#"{"key":{"path":{}},"local":{"limits":["10/s"]}}"#);
-    assert_eq!(config.key.to_string(), "the path");
+    assert_eq!(keys(&config), ["key: the path"]);
     assert_eq!((config.missing_key, config.status, config.headers), (Policy::Allow, 429, true));
-    assert_eq!(config.stat_prefix.as_str(), "tidegate");
+    assert_eq!(config.descriptors.names.text(config.stat_prefix), "tidegate");
     assert!(config.service.is_none());
-    let limits: Vec<_> = config
-        .local
-        .iter()
-        .flat_map(|local| local.limits.as_slice())
-        .map(|limit| limit.to_string())
-        .collect();
-    assert_eq!(limits, ["10/s"]);
+    assert_eq!(limits(&config), [vec!["10/s"]]);
 
     let config = parsed(r#"{"key":{"client_address":{}},"service":{"cluster":"c"}}"#);
-    assert_eq!(config.key.to_string(), "the client's address");
+    assert_eq!(keys(&config), ["key: the client's address"]);
     let service = config.service.as_ref();
+    let text = |name| config.descriptors.names.text(name);
     assert_eq!(
-        service.map(|s| (s.domain.as_str(), s.descriptor.as_str(), s.timeout_ms, s.on_error)),
-        Some(("tidegate", "key", 100, Policy::Allow))
+        service.map(|s| (text(s.domain), s.timeout_ms, s.on_error)),
+        Some(("tidegate", 100, Policy::Allow))
     );
 }
 
@@ -44,14 +57,12 @@ fn every_field_can_be_given() {
                           "timeout": "60s", "on_error": "deny"},
               "status": 599, "stat_prefix": "a_b-C.9", "headers": false } "#,
     );
-    assert_eq!(config.key.to_string(), "the header x-api-key");
+    assert_eq!(keys(&config), ["e: the header x-api-key"]);
     assert_eq!((config.missing_key, config.status, config.headers), (Policy::Deny, 599, false));
+    assert_eq!((limits(&config)[0].len(), config.max_keys), (4, 65_536));
+    let text = |name| config.descriptors.names.text(name);
     assert_eq!(
-        config.local.as_ref().map(|l| (l.limits.as_slice().len(), l.max_keys)),
-        Some((4, 65_536))
-    );
-    assert_eq!(
-        config.service.as_ref().map(|s| (s.cluster.as_str(), s.timeout_ms, s.on_error)),
+        config.service.as_ref().map(|s| (text(s.cluster), s.timeout_ms, s.on_error)),
         Some(("tidegate", 60_000, Policy::Deny))
     );
 }
@@ -76,7 +87,7 @@ fn every_error_names_the_field_the_value_found_and_the_bound() {
         ),
         (
             &format!("{{{path},{local},\"limit\":1}}"),
-            "limit: unknown field; known here: key, missing_key, local, service, status, stat_prefix and headers",
+            "limit: unknown field; known here: key, descriptors, missing_key, local, service, cost, status, stat_prefix and headers",
         ),
         (&format!("{{{path},{local},{local}}}"), "local: given twice"),
         (&format!("{{{path},{local}}} x"), "configuration: not JSON at byte 47: expected the end"),

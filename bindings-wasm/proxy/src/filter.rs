@@ -4,21 +4,28 @@ use core::fmt::Display;
 
 use tidegate_core::Attempt;
 
-use crate::buckets::{self, Seed, Slot, fingerprint};
+use crate::buckets::{Seed, Slot};
 use crate::config::{Config, Policy};
+use crate::cost::Costs;
+use crate::descriptors::{Descriptor, MAX_DESCRIPTORS};
 use crate::host::{GrpcCall, Host, Status};
 use crate::in_flight::{EndedCall, InFlight};
-use crate::key::NoKey;
+use crate::local_limits::refuse_locally;
 use crate::plugin::{Counter, Plugin};
 use crate::plugins::Plugins;
 use crate::proto_struct::{self, NotJson};
 use crate::reply;
-use crate::rls::{self, Response};
+use crate::request_keys::RequestKeys;
+use crate::rls::{self, MAX_REQUEST, Response};
+use crate::scratch::Scratch;
 use crate::text::Text;
 
 /// The most that is read of a service's response: what the filter has memory for, less the headers
 /// of a reply. The body of a longer one is cut.
 const MAX_RESPONSE: usize = 48 * 1024;
+
+/// The memory for the values that are made of a request's parts: as much as the host has for the parts.
+const SCRATCH: usize = 64 * 1024;
 
 /// The host's next step with a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,15 +48,20 @@ pub struct Filter<const SLOTS: usize> {
     /// the Unix epoch, so that windows begin with the minute or the hour. It is read once, so
     /// that setting the wall clock later moves no bucket.
     since_epoch: u64,
+    /// The values that are made of a request's parts.
+    scratch: [u8; SCRATCH],
+    /// The message to the service.
+    message: [u8; MAX_REQUEST],
 }
 
-/// A request that has a key, and the time at which it is decided.
-struct Request<'a, H> {
-    host: &'a H,
-    stream: u32,
-    key: &'a [u8],
+/// A request that has keys, and the time at which it is decided.
+pub(crate) struct Request<'a, H> {
+    pub(crate) host: &'a H,
+    pub(crate) stream: u32,
+    pub(crate) keys: &'a RequestKeys<'a>,
+    pub(crate) costs: Costs,
     /// Nanoseconds since the Unix epoch, as [`Filter::since_epoch`] counts them.
-    now: u64,
+    pub(crate) now: u64,
 }
 
 impl<const SLOTS: usize> Filter<SLOTS> {
@@ -63,6 +75,8 @@ impl<const SLOTS: usize> Filter<SLOTS> {
             newest: (0, 0),
             seed: (0, 0),
             since_epoch: 0,
+            scratch: [0; SCRATCH],
+            message: [0; MAX_REQUEST],
         }
     }
 
@@ -113,7 +127,7 @@ impl<const SLOTS: usize> Filter<SLOTS> {
     }
 
     /// The headers of a request have arrived: decides on the request.
-    pub fn request_headers(&mut self, host: &impl Host, stream: u32) -> Action {
+    pub fn request_headers(&mut self, host: &impl Host, stream: u32, has_body: bool) -> Action {
         let root = self.root_of(stream);
         let Some(plugin) = root.and_then(|root| self.plugins.get_mut(root)) else {
             // This worker has refused the configuration. Letting every request pass, unlimited
@@ -123,10 +137,35 @@ impl<const SLOTS: usize> Filter<SLOTS> {
             let _ = reply::not_configured(host, stream);
             return Action::Pause;
         };
-        let key = match plugin.config.key.read(host) {
-            Ok(key) => key,
-            Err(why) => return without_key(host, plugin, stream, why),
+        let descriptors = &plugin.config.descriptors;
+        let mut scratch = Scratch::new(&mut self.scratch);
+        let keys = match RequestKeys::read(descriptors, host, &mut scratch) {
+            Ok(keys) => keys,
+            Err(bad) => {
+                let source = bad.source.describe(&descriptors.names);
+                plugin.count_failure(host, reply::bad_key(host, stream, &source, bad.problem));
+                plugin.count(host, Counter::BadKey);
+                return Action::Pause;
+            }
         };
+        if keys.has_failed {
+            plugin.count(host, Counter::HostcallError);
+        }
+        if let Some(action) = without_key(host, plugin, stream, &keys) {
+            return action;
+        }
+        let mut costs = [1; MAX_DESCRIPTORS];
+        for (place, descriptor) in keys.applying(descriptors) {
+            match descriptor.cost.read(&descriptors.names, host, has_body) {
+                Ok(cost) => costs.get_mut(place).into_iter().for_each(|place| *place = cost),
+                Err(bad) => {
+                    let replied = reply::bad_cost(host, stream, &descriptors.names, bad);
+                    plugin.count_failure(host, replied);
+                    plugin.count(host, Counter::BadKey);
+                    return Action::Pause;
+                }
+            }
+        }
         let now = match host.monotonic_now() {
             Ok(monotonic) => monotonic.wrapping_add(self.since_epoch),
             Err(_) => {
@@ -134,11 +173,11 @@ impl<const SLOTS: usize> Filter<SLOTS> {
                 return Action::Continue;
             }
         };
-        let request = Request { host, stream, key: key.as_bytes(), now };
+        let request = Request { host, stream, keys: &keys, costs, now };
         if refuse_locally(&request, plugin, &mut self.slots) {
             return Action::Pause;
         }
-        ask_service(&request, plugin, &mut self.in_flight)
+        ask_service(&request, plugin, &mut self.in_flight, &mut self.message)
     }
 
     /// The service has answered a call.
@@ -214,54 +253,27 @@ fn now(host: &impl Host, since_epoch: u64) -> u64 {
     host.monotonic_now().unwrap_or(0).wrapping_add(since_epoch)
 }
 
-fn without_key(host: &impl Host, plugin: &Plugin, stream: u32, why: NoKey) -> Action {
-    let source = &plugin.config.key;
-    let problem = match why {
-        NoKey::TooLong => "is longer than 64 KiB",
-        NoKey::Repeated => "is repeated",
-        NoKey::Missing | NoKey::Host(_) => {
-            if matches!(why, NoKey::Host(_)) {
-                plugin.count(host, Counter::HostcallError);
-            }
-            plugin.count(host, Counter::MissingKey);
-            if plugin.config.missing_key == Policy::Allow {
-                return Action::Continue;
-            }
-            plugin.count_failure(host, reply::missing_key(host, stream, source));
-            return Action::Pause;
-        }
-    };
-    plugin.count(host, Counter::BadKey);
-    plugin.count_failure(host, reply::bad_key(host, stream, source, problem));
-    Action::Pause
-}
-
-/// Charges the local buckets. Returns whether they refuse the request, which is then answered.
-fn refuse_locally(request: &Request<'_, impl Host>, plugin: &Plugin, slots: &mut [Slot]) -> bool {
-    let Request { host, stream, key, now } = *request;
-    let Some(local) = &plugin.config.local else { return false };
-    let decision = if let Some(fixed) = local.limits.fixed() {
-        fixed.check(&1.into())
-    } else {
-        let in_use = (local.max_keys as usize).min(slots.len());
-        let slots = slots.get_mut(..in_use).unwrap_or_default();
-        let fingerprint = fingerprint(plugin.seed, key);
-        let Some(checked) = buckets::check(slots, local.limits.as_slice(), fingerprint, now) else {
-            return false;
-        };
-        if checked.evicted {
-            plugin.count(host, Counter::Evicted);
-        }
-        checked.decision
-    };
-    if decision.allowed {
-        return false;
+/// Handles a request that lacks what its descriptors need; `None` if descriptors apply to it.
+fn without_key(
+    host: &impl Host,
+    plugin: &Plugin,
+    stream: u32,
+    keys: &RequestKeys<'_>,
+) -> Option<Action> {
+    let descriptors = &plugin.config.descriptors;
+    if let Some(source) = keys.missing
+        && plugin.config.missing_key == Policy::Deny
+    {
+        let replied = reply::missing_key(host, stream, &source.describe(&descriptors.names));
+        plugin.count_failure(host, replied);
+        plugin.count(host, Counter::MissingKey);
+        return Some(Action::Pause);
     }
-    plugin.count(host, Counter::LimitedLocal);
-    let shown = plugin.config.headers.then_some(&decision);
-    let replied = reply::refused_locally(host, stream, plugin.config.status, shown);
-    plugin.count_failure(host, replied);
-    true
+    if keys.applying(descriptors).next().is_some() {
+        return None;
+    }
+    plugin.count(host, Counter::MissingKey);
+    Some(Action::Continue)
 }
 
 /// Asks the service about the request, which waits for the answer.
@@ -269,9 +281,11 @@ fn ask_service(
     request: &Request<'_, impl Host>,
     plugin: &mut Plugin,
     in_flight: &mut InFlight,
+    message: &mut [u8],
 ) -> Action {
     let Request { host, stream, now, .. } = *request;
-    if plugin.config.service.is_none() {
+    let is_shared = |(_, descriptor): (usize, &Descriptor)| descriptor.is_shared;
+    if !request.keys.applying(&plugin.config.descriptors).any(is_shared) {
         plugin.count(host, Counter::Ok);
         return Action::Continue;
     }
@@ -282,7 +296,7 @@ fn ask_service(
     let Ok(attempt) = plugin.breaker.attempt(now) else {
         return not_answered(host, plugin, stream, Counter::BreakerOpen);
     };
-    match call_service(request, plugin, in_flight, attempt) {
+    match call_service(request, plugin, in_flight, message, attempt) {
         Ok(()) => Action::Pause,
         Err(attempt) => {
             plugin.call_failed(host, attempt, now);
@@ -296,16 +310,23 @@ fn call_service(
     request: &Request<'_, impl Host>,
     plugin: &Plugin,
     in_flight: &mut InFlight,
+    message: &mut [u8],
     attempt: Attempt,
 ) -> Result<(), Attempt> {
     let Some(service) = &plugin.config.service else { return Err(attempt) };
-    let (domain, descriptor) = (service.domain.as_bytes(), service.descriptor.as_bytes());
-    let Some(message) = rls::request(domain, descriptor, request.key) else { return Err(attempt) };
+    let Request { keys, costs, .. } = request;
+    let descriptors = &plugin.config.descriptors;
+    let shared = keys.applying(descriptors).filter(|(_, descriptor)| descriptor.is_shared);
+    let names = &descriptors.names;
+    let domain = names.get(service.domain);
+    let Some(message) = rls::request(message, domain, descriptors, shared, keys, costs) else {
+        return Err(attempt);
+    };
     let call = GrpcCall {
-        cluster: service.cluster.as_bytes(),
+        cluster: names.get(service.cluster),
         service: rls::SERVICE.as_bytes(),
         method: rls::METHOD.as_bytes(),
-        message: message.as_bytes(),
+        message,
         timeout_ms: service.timeout_ms,
     };
     match request.host.call(plugin.root, request.stream, &call) {
@@ -344,6 +365,9 @@ fn resume(host: &impl Host, plugin: &Plugin, stream: Option<u32>) {
     }
 }
 
+#[cfg(test)]
+#[path = "filter_descriptor_tests.rs"]
+mod descriptor_tests;
 #[cfg(test)]
 #[path = "filter_tests.rs"]
 mod tests;

@@ -5,9 +5,9 @@ use crate::fake_host::{Called, FakeHost, Replied, leaked};
 use crate::host::Status;
 use crate::plugins::MAX_PLUGINS;
 
-const ROOT: u32 = 1;
-const MILLI: u64 = 1_000_000;
-const SECOND: u64 = 1_000 * MILLI;
+pub(super) const ROOT: u32 = 1;
+pub(super) const MILLI: u64 = 1_000_000;
+pub(super) const SECOND: u64 = 1_000 * MILLI;
 const UNAVAILABLE: u32 = 14;
 const KEY: &[u8] = b"request\0headers\0k";
 
@@ -15,47 +15,47 @@ const LOCAL: &str = r#"{"key":{"header":"k"},"local":{"limits":["2/s"]}}"#;
 const SERVICE: &str = r#"{"key":{"header":"k"},"service":{"cluster":"c","domain":"d"}}"#;
 const SERVICE_DENY: &str = r#"{"key":{"header":"k"},"service":{"cluster":"c","on_error":"deny"}}"#;
 
-struct World {
-    host: FakeHost,
-    filter: Box<Filter<64>>,
+pub(super) struct World {
+    pub(super) host: FakeHost,
+    pub(super) filter: Box<Filter<64>>,
     next_stream: u32,
 }
 
 impl World {
     #[track_caller]
-    fn new(json: &str) -> Self {
+    pub(super) fn new(json: &str) -> Self {
         let mut world =
             Self { host: FakeHost::default(), filter: Box::new(Filter::new()), next_stream: 10 };
         assert!(world.configure(ROOT, json), "{:?}", world.host.log);
         world
     }
 
-    fn configure(&mut self, root: u32, json: &str) -> bool {
+    pub(super) fn configure(&mut self, root: u32, json: &str) -> bool {
         self.host.configuration.set(Ok(leaked(json.as_bytes())));
         self.filter.context_created(root, 0);
         self.filter.configure(&self.host, root)
     }
 
     /// Sends a request with this key; returns its stream and what the filter does with it.
-    fn request_under(&mut self, root: u32, key: &[u8]) -> (u32, Action) {
+    pub(super) fn request_under(&mut self, root: u32, key: &[u8]) -> (u32, Action) {
         self.request_with(root, Ok(key))
     }
 
     /// The same, when the host answers this for the key.
-    fn request_with(&mut self, root: u32, key: Result<&[u8], Status>) -> (u32, Action) {
+    pub(super) fn request_with(&mut self, root: u32, key: Result<&[u8], Status>) -> (u32, Action) {
         let stream = self.next_stream;
         self.next_stream += 1;
         self.host.set_property(KEY, key);
         self.filter.context_created(stream, root);
-        (stream, self.filter.request_headers(&self.host, stream))
+        (stream, self.filter.request_headers(&self.host, stream, false))
     }
 
-    fn request(&mut self) -> (u32, Action) {
+    pub(super) fn request(&mut self) -> (u32, Action) {
         self.request_under(ROOT, b"a")
     }
 
     /// Answers a call with this message.
-    fn answer(&mut self, call: u32, message: &[u8]) {
+    pub(super) fn answer(&mut self, call: u32, message: &[u8]) {
         self.host.grpc_message.set(Ok(leaked(message)));
         self.filter.call_answered(&self.host, call);
     }
@@ -70,12 +70,12 @@ impl World {
         }
     }
 
-    fn last_reply(&self) -> Option<Replied> {
+    pub(super) fn last_reply(&self) -> Option<Replied> {
         self.host.replies.borrow().last().cloned()
     }
 
     #[track_caller]
-    fn assert_counted(&self, expect: &[(&str, u64)]) {
+    pub(super) fn assert_counted(&self, expect: &[(&str, u64)]) {
         let expect: Vec<_> =
             expect.iter().map(|(name, count)| (format!("tidegate.{name}"), *count)).collect();
         assert_eq!(self.host.counted(), expect);
@@ -162,7 +162,10 @@ fn requests_without_a_usable_key() {
     assert_eq!(reply(&world), Some((400, "tidegate_bad_key", body.to_owned())));
     let too_long = Err(Status::INVALID_MEMORY_ACCESS);
     assert_eq!(world.request_with(ROOT, too_long).1, Action::Pause);
-    assert_eq!(reply(&world).map(|(_, _, body)| body.contains("longer than 64 KiB")), Some(true));
+    assert_eq!(
+        reply(&world).map(|(_, _, body)| body.contains("longer than 64 KiB less")),
+        Some(true)
+    );
     world.assert_counted(&[("missing_key", 1), ("bad_key", 2)]);
 
     let mut world =
@@ -486,7 +489,7 @@ fn a_host_that_lacks_a_needed_call_is_refused_when_configured() {
     assert_eq!(world.host.defined(), 9);
     world.host.set_property(KEY, Err(no));
     world.filter.context_created(50, ROOT);
-    assert_eq!(world.filter.request_headers(&world.host, 50), Action::Continue);
+    assert_eq!(world.filter.request_headers(&world.host, 50, false), Action::Continue);
     world.host.monotonic.set(Err(no));
     assert_eq!(world.request().1, Action::Continue);
     world.assert_counted(&[("missing_key", 1), ("hostcall_error", 2)]);
@@ -502,7 +505,7 @@ fn plugins_of_one_vm_have_their_own_buckets_and_make_room_when_they_are_removed(
     assert_eq!(world.request().1, Action::Pause);
     assert_eq!(world.request_under(2, b"a").1, Action::Continue);
     // The plugin of a stream that was not announced is unknown while there are two.
-    assert_eq!(world.filter.request_headers(&world.host, 99), Action::Pause);
+    assert_eq!(world.filter.request_headers(&world.host, 99, false), Action::Pause);
     assert_eq!(
         world.last_reply().map(|r| (r.stream, r.details)),
         Some((99, "tidegate_not_configured"))
@@ -527,7 +530,7 @@ fn plugins_of_one_vm_have_their_own_buckets_and_make_room_when_they_are_removed(
         world.filter.context_done(root);
     }
     // With one plugin left it is known.
-    assert_eq!(world.filter.request_headers(&world.host, 98), Action::Pause);
+    assert_eq!(world.filter.request_headers(&world.host, 98, false), Action::Pause);
     assert_eq!(
         world.last_reply().map(|r| (r.stream, r.details)),
         Some((98, "tidegate_limited_local"))

@@ -6,21 +6,34 @@
 
 #[cfg(target_arch = "wasm32")]
 mod abi;
+mod address;
 mod buckets;
 pub mod config;
+mod config_actions;
+mod config_descriptors;
 mod config_error;
+mod config_fields;
+mod cost;
+pub mod descriptors;
 pub mod filter;
+mod form;
+mod header_match;
 pub mod host;
 mod in_flight;
 mod json;
-pub mod key;
+pub mod limits;
+mod local_limits;
+pub mod names;
 pub mod pairs;
 pub mod plugin;
 mod plugins;
 mod proto_struct;
 mod protobuf;
 mod reply;
+mod request_keys;
 mod rls;
+mod scratch;
+mod source;
 pub mod text;
 #[cfg(any(test, target_arch = "wasm32"))]
 mod upstream;

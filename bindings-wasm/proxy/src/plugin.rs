@@ -1,10 +1,15 @@
 //! A plugin: one configured filter. A VM may hold several, one for each root context.
 
+use core::hash::Hasher;
+
+use siphasher::sip::SipHasher13;
 use tidegate_core::{Attempt, Breaker, BreakerPolicy};
 
-use crate::buckets::{Seed, fingerprint};
+use crate::buckets::Seed;
 use crate::config::{Config, Service};
+use crate::descriptors::MAX_DESCRIPTORS;
 use crate::host::{Host, Status};
+use crate::limits::Limits;
 use crate::text::Text;
 
 /// The plugin's counters. Every request adds to exactly one of the first seven.
@@ -16,9 +21,9 @@ pub enum Counter {
     LimitedLocal,
     /// Requests that the service refused.
     LimitedService,
-    /// Requests without a key.
+    /// Requests to which no descriptor applies.
     MissingKey,
-    /// Requests whose key is repeated or larger than the filter can read.
+    /// Requests whose key or cost is repeated, malformed or larger than the filter can read.
     BadKey,
     /// Calls without a usable answer, and requests for which no call could be made.
     ServiceError,
@@ -57,7 +62,8 @@ const LONGEST_WAIT: u64 = 5_000 * MILLI;
 pub(crate) struct Plugin {
     pub(crate) root: u32,
     pub(crate) config: Config,
-    pub(crate) seed: Seed,
+    /// The seeds of the fingerprints, by the places of the descriptors.
+    pub(crate) seeds: [Seed; MAX_DESCRIPTORS],
     pub(crate) breaker: Breaker,
     counters: [u32; Counter::ALL.len()],
 }
@@ -70,14 +76,15 @@ impl Plugin {
         config: Config,
         seed: Seed,
     ) -> Result<Self, Status> {
+        let prefix = config.descriptors.names.text(config.stat_prefix);
         let mut counters = [0; Counter::ALL.len()];
         for (id, (_, name)) in counters.iter_mut().zip(Counter::ALL) {
-            let full_name = Text::<96>::format(format_args!("{}.{name}", config.stat_prefix));
+            let full_name = Text::<96>::format(format_args!("{prefix}.{name}"));
             *id = host.define_counter(full_name.as_str())?;
         }
-        let seed = plugin_seed(&config, seed);
+        let seeds = seeds(&config, seed);
         let breaker = breaker_for(config.service.as_ref());
-        Ok(Self { root, config, seed, breaker, counters })
+        Ok(Self { root, config, seeds, breaker, counters })
     }
 
     /// Tells the breaker that a call has failed at `now`.
@@ -118,16 +125,37 @@ fn breaker_for(service: Option<&Service>) -> Breaker {
     })
 }
 
-/// The seed of a plugin's fingerprints.
+/// The seeds of the fingerprints of a plugin's descriptors.
 ///
-/// All plugins of a VM keep their buckets in one table, so the prefix, the key and the limits
-/// are part of the seed: plugins with different ones do not share buckets, a new configuration
-/// that keeps all three keeps its buckets, and a new limit never reads a cell that was written
-/// under another limit.
-fn plugin_seed(config: &Config, seed: Seed) -> Seed {
-    let mut identity = Text::<704>::format(format_args!("{}\0{}", config.stat_prefix, config.key));
-    for limit in config.local.iter().flat_map(|local| local.limits.as_slice()) {
-        identity.append(format_args!("\0{limit}"));
+/// All plugins of a VM keep their buckets in one table, so the prefix, the entries and the limits are
+/// part of a seed: descriptors with different ones do not share buckets, a new configuration that keeps
+/// all three keeps its buckets, and a new limit never reads a cell that was written under another
+/// limit.
+fn seeds(config: &Config, seed: Seed) -> [Seed; MAX_DESCRIPTORS] {
+    let mut seeds = [seed; MAX_DESCRIPTORS];
+    let descriptors = &config.descriptors;
+    for (own, descriptor) in seeds.iter_mut().zip(descriptors.as_slice()) {
+        let mut identity = Identity(SipHasher13::new_with_keys(seed.0, seed.1));
+        identity.feed(descriptors.names.get(config.stat_prefix));
+        for entry in descriptors.entries(descriptor) {
+            descriptors.source(entry).identify(&descriptors.names, &mut |part| identity.feed(part));
+        }
+        for limit in descriptor.limits.iter().flat_map(Limits::as_slice) {
+            identity.feed(Text::<96>::format(format_args!("{limit}")).as_bytes());
+        }
+        own.0 = identity.0.finish();
     }
-    (fingerprint(seed, identity.as_bytes()), seed.1)
+    seeds
+}
+
+/// The hash of what makes a bucket different from others.
+struct Identity(SipHasher13);
+
+impl Identity {
+    #[inline(never)]
+    fn feed(&mut self, part: &[u8]) {
+        self.0.write(part);
+        // No part continues the one before.
+        self.0.write(&[0xFF]);
+    }
 }

@@ -9,7 +9,7 @@ use crate::text::Text;
 /// The longest JSON text, in bytes.
 pub(crate) const MAX_JSON: usize = 4096;
 /// The deepest nesting that is rewritten; no valid configuration is nested as deep.
-const MAX_DEPTH: usize = 8;
+const MAX_DEPTH: usize = 12;
 /// 2^53: up to here every whole number is exact as a double.
 const MAX_EXACT: f64 = 9_007_199_254_740_992.0;
 
@@ -191,7 +191,7 @@ mod tests {
             assert_eq!(json(text.as_bytes()), Err(NotJson::Malformed), "{text:?}");
         }
         let mut nested = entry("a", &[8, 0]);
-        for _ in 0..8 {
+        for _ in 0..12 {
             nested = entry("a", &field(5, &nested));
         }
         assert_eq!(json(&nested), Err(NotJson::TooLarge));

@@ -77,19 +77,38 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// A message that is being written, of at most `N` bytes.
-pub(crate) struct Message<const N: usize> {
-    len: usize,
-    bytes: [u8; N],
+/// The size of a length-delimited field with a number below 16, of a value of `size` bytes.
+pub(crate) const fn field_size(size: usize) -> usize {
+    1 + varint_size(size as u64) + size
 }
 
-impl<const N: usize> Message<N> {
-    pub(crate) const EMPTY: Self = Self { len: 0, bytes: [0; N] };
+/// The size of a number as it is written.
+pub(crate) const fn varint_size(number: u64) -> usize {
+    // One byte for each seven bits.
+    (64 - (number | 1).leading_zeros()).div_ceil(7) as usize
+}
+
+/// A message that is being written into memory that is lent to it.
+pub(crate) struct Message<'b> {
+    len: usize,
+    bytes: &'b mut [u8],
+}
+
+impl<'b> Message<'b> {
+    pub(crate) fn new(bytes: &'b mut [u8]) -> Self {
+        Self { len: 0, bytes }
+    }
+
+    /// Begins a length-delimited field of `size` bytes, which must be appended next; returns `None`
+    /// when its beginning does not fit.
+    pub(crate) fn begin(&mut self, field: u64, size: usize) -> Option<()> {
+        self.varint(field << 3 | 2)?;
+        self.varint(size as u64)
+    }
 
     /// Appends a length-delimited field; returns `None` when it does not fit.
     pub(crate) fn bytes(&mut self, field: u64, bytes: &[u8]) -> Option<()> {
-        self.varint(field << 3 | 2)?;
-        self.varint(bytes.len() as u64)?;
+        self.begin(field, bytes.len())?;
         self.append(bytes)
     }
 
@@ -99,8 +118,10 @@ impl<const N: usize> Message<N> {
         self.varint(number)
     }
 
-    pub(crate) fn as_bytes(&self) -> &[u8] {
-        self.bytes.get(..self.len).unwrap_or_default()
+    /// What has been written.
+    pub(crate) fn finish(self) -> &'b [u8] {
+        let Self { bytes, len } = self;
+        bytes.get(..len).unwrap_or_default()
     }
 
     fn varint(&mut self, mut number: u64) -> Option<()> {
@@ -112,21 +133,22 @@ impl<const N: usize> Message<N> {
     }
 
     fn append(&mut self, bytes: &[u8]) -> Option<()> {
-        append(&mut self.bytes, &mut self.len, bytes)
+        append(self.bytes, &mut self.len, bytes)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Fields, Malformed, Message, Value};
+    use super::{Fields, Malformed, Message, Value, field_size, varint_size};
 
     #[test]
     fn written_fields_read_back() {
-        let mut message = Message::<64>::EMPTY;
+        let mut room = [0; 64];
+        let mut message = Message::new(&mut room);
         assert!(message.number(1, 0).is_some());
         assert!(message.bytes(2, b"abc").is_some());
         assert!(message.number(300, u64::MAX).is_some());
-        let mut fields = Fields::new(message.as_bytes());
+        let mut fields = Fields::new(message.finish());
         assert_eq!(fields.next(), Ok(Some((1, Value::Varint(0)))));
         assert_eq!(fields.next(), Ok(Some((2, Value::Bytes(b"abc")))));
         assert_eq!(fields.next(), Ok(Some((300, Value::Varint(u64::MAX)))));
@@ -166,8 +188,20 @@ mod tests {
     }
 
     #[test]
+    fn the_size_of_a_field_is_known_before_it_is_written() {
+        for size in [0, 1, 127, 128, 16_383, 16_384] {
+            let mut room = vec![0; 20_000];
+            let mut message = Message::new(&mut room);
+            assert!(message.bytes(2, &vec![b'x'; size]).is_some());
+            assert_eq!(message.finish().len(), field_size(size));
+        }
+        assert_eq!((varint_size(0), varint_size(1 << 63), varint_size(1 << 62)), (1, 10, 9));
+    }
+
+    #[test]
     fn a_full_message_takes_no_more() {
-        let mut message = Message::<4>::EMPTY;
+        let mut room = [0; 4];
+        let mut message = Message::new(&mut room);
         assert!(message.bytes(1, b"abc").is_none());
     }
 }

@@ -2,10 +2,12 @@
 
 use tidegate_core::Decision;
 
+use crate::cost::BadCost;
 use crate::host::{Host, LocalReply, Status};
-use crate::key::{KeySource, is_token_byte};
+use crate::names::Names;
 use crate::pairs::Pair;
 use crate::rls::Response;
+use crate::source::{Described, HEADERS, is_token_byte};
 use crate::text::Text;
 
 const NANOS_PER_SECOND: u64 = 1_000_000_000;
@@ -85,9 +87,13 @@ pub(crate) fn refused_briefly(host: &impl Host, stream: u32, status: u32) -> Res
     host.reply(stream, &reply)
 }
 
-pub(crate) fn missing_key(host: &impl Host, stream: u32, source: &KeySource) -> Result<(), Status> {
+pub(crate) fn missing_key(
+    host: &impl Host,
+    stream: u32,
+    source: &Described<'_>,
+) -> Result<(), Status> {
     let body =
-        Text::<256>::format(format_args!("{source} is missing: it is the key of a rate limit\n"));
+        Text::<384>::format(format_args!("{source} is missing: it is the key of a rate limit\n"));
     let reply = bare(400, "tidegate_missing_key", GRPC_INVALID_ARGUMENT, body.as_bytes());
     host.reply(stream, &reply)
 }
@@ -95,12 +101,37 @@ pub(crate) fn missing_key(host: &impl Host, stream: u32, source: &KeySource) -> 
 pub(crate) fn bad_key(
     host: &impl Host,
     stream: u32,
-    source: &KeySource,
+    source: &Described<'_>,
     problem: &str,
 ) -> Result<(), Status> {
     let body =
-        Text::<256>::format(format_args!("{source} {problem}: it is the key of a rate limit\n"));
+        Text::<384>::format(format_args!("{source} {problem}: it is the key of a rate limit\n"));
     let reply = bare(400, "tidegate_bad_key", GRPC_INVALID_ARGUMENT, body.as_bytes());
+    host.reply(stream, &reply)
+}
+
+/// Refuses a request that does not tell its cost.
+pub(crate) fn bad_cost(
+    host: &impl Host,
+    stream: u32,
+    names: &Names,
+    problem: BadCost,
+) -> Result<(), Status> {
+    let (status, body) = match problem {
+        BadCost::Header(property) => {
+            let name = names.text(property);
+            let name = name.strip_prefix(HEADERS).unwrap_or(name);
+            let body = Text::<192>::format(format_args!(
+                "the header {name} is not one whole number within its bounds: it is a cost\n"
+            ));
+            (400, body)
+        }
+        BadCost::BadLength => (400, Text::literal("content-length is not a number\n")),
+        BadCost::NoLength => {
+            (411, Text::literal("content-length is missing: it is the cost of the request\n"))
+        }
+    };
+    let reply = bare(status, "tidegate_bad_cost", GRPC_INVALID_ARGUMENT, body.as_bytes());
     host.reply(stream, &reply)
 }
 

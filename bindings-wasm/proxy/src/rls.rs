@@ -3,7 +3,10 @@
 use tidegate_core::MAX_KEY;
 
 use crate::config::MAX_NAME;
-use crate::protobuf::{Fields, Malformed, Message, Value};
+use crate::cost::Costs;
+use crate::descriptors::{Descriptor, Descriptors, MAX_DESCRIPTORS, MAX_ENTRIES};
+use crate::protobuf::{Fields, Malformed, Message, Value, field_size, varint_size};
+use crate::request_keys::RequestKeys;
 
 pub(crate) const SERVICE: &str = "envoy.service.ratelimit.v3.RateLimitService";
 pub(crate) const METHOD: &str = "ShouldRateLimit";
@@ -15,25 +18,50 @@ pub(crate) fn is_about_the_request(status: u32) -> bool {
     matches!(status, 3 | 5 | 6 | 9 | 11 | 15)
 }
 
-/// A field is at most this many bytes longer than its value: its tag and its length.
-const OVERHEAD: usize = 4;
-const ENTRY: usize = MAX_NAME + MAX_KEY + 2 * OVERHEAD;
-const DESCRIPTOR: usize = ENTRY + OVERHEAD;
-const REQUEST: usize = MAX_NAME + DESCRIPTOR + 3 * OVERHEAD;
+/// The longest request: each of its texts at its bound, and at most 24 bytes around an entry.
+pub(crate) const MAX_REQUEST: usize =
+    MAX_NAME + MAX_ENTRIES * (MAX_NAME + MAX_KEY + 24) + MAX_DESCRIPTORS * 24 + 24;
 
-/// A `RateLimitRequest` for one token of the key `value`; `None` when a part is longer than
-/// its bound.
-pub(crate) fn request(domain: &[u8], descriptor: &[u8], value: &[u8]) -> Option<Message<REQUEST>> {
-    let mut entry = Message::<ENTRY>::EMPTY;
-    entry.bytes(1, descriptor)?;
-    entry.bytes(2, value)?;
-    let mut entries = Message::<DESCRIPTOR>::EMPTY;
-    entries.bytes(1, entry.as_bytes())?;
-    let mut request = Message::EMPTY;
-    request.bytes(1, domain)?;
-    request.bytes(2, entries.as_bytes())?;
-    request.number(3, 1)?;
-    Some(request)
+/// Writes a `RateLimitRequest` for the descriptors of a request, which take these costs; returns `None`
+/// when it does not fit.
+pub(crate) fn request<'a, 'b>(
+    room: &'b mut [u8],
+    domain: &[u8],
+    descriptors: &Descriptors,
+    asked: impl Iterator<Item = (usize, &'a Descriptor)> + Clone,
+    keys: &RequestKeys<'_>,
+    costs: &Costs,
+) -> Option<&'b [u8]> {
+    let cost_of = |place: usize| costs.get(place).copied().unwrap_or(1);
+    let mut asked_costs = asked.clone().map(|(place, _)| cost_of(place));
+    // Every service knows the cost of a whole request, and not every one that of a descriptor.
+    let first = asked_costs.next().unwrap_or(1);
+    let is_same = asked_costs.all(|cost| cost == first);
+    let mut message = Message::new(room);
+    message.bytes(1, domain)?;
+    for (place, descriptor) in asked {
+        let cost = u64::from(cost_of(place));
+        let entries = keys.entries(descriptors, descriptor);
+        let sizes = entries.clone().map(|(key, value)| field_size(entry_size(key, value)));
+        let hits = if is_same { 0 } else { field_size(1 + varint_size(cost)) };
+        message.begin(2, sizes.sum::<usize>() + hits)?;
+        for (key, value) in entries {
+            message.begin(1, entry_size(key, value))?;
+            message.bytes(1, key)?;
+            message.bytes(2, value)?;
+        }
+        if !is_same {
+            // `hits_addend`, a `UInt64Value`.
+            message.begin(3, 1 + varint_size(cost))?;
+            message.number(1, cost)?;
+        }
+    }
+    message.number(3, if is_same { u64::from(first) } else { 1 })?;
+    Some(message.finish())
+}
+
+fn entry_size(key: &[u8], value: &[u8]) -> usize {
+    field_size(key.len()) + field_size(value.len())
 }
 
 /// A `RateLimitResponse`.
@@ -179,51 +207,40 @@ fn header(message: &[u8]) -> Result<(&[u8], &[u8]), Malformed> {
 
 #[cfg(test)]
 mod tests {
-    use super::{MAX_KEY, MAX_NAME, Response, request};
+    use super::Response;
     use crate::protobuf::{Malformed, Message};
 
-    #[test]
-    fn a_request_is_encoded_as_the_protocol_says() {
-        let message = request(b"d", b"key", b"abc");
-        let expect = b"\x0a\x01d\x12\x0c\x0a\x0a\x0a\x03key\x12\x03abc\x18\x01";
-        assert_eq!(message.as_ref().map(Message::as_bytes), Some(&expect[..]));
+    fn bytes(field: u8, value: &[u8]) -> Vec<u8> {
+        assert!(value.len() < 128);
+        [&[field << 3 | 2, value.len() as u8], value].concat()
     }
 
-    #[test]
-    fn the_longest_parts_fit_and_longer_ones_do_not() {
-        assert!(request(&[b'd'; MAX_NAME], &[b'e'; MAX_NAME], &[b'k'; MAX_KEY]).is_some());
-        assert!(request(b"d", &[b'e'; MAX_NAME], &[b'k'; MAX_KEY + 100]).is_none());
+    fn number(field: u64, number: u64) -> Vec<u8> {
+        let mut room = [0; 16];
+        let mut message = Message::new(&mut room);
+        assert!(message.number(field, number).is_some());
+        message.finish().to_vec()
     }
 
     fn status(code: u64, limit: u64, remaining: u64, seconds: u64, nanos: u64) -> Vec<u8> {
-        let mut rate = Message::<32>::EMPTY;
-        let mut duration = Message::<32>::EMPTY;
-        let mut status = Message::<128>::EMPTY;
-        let written = rate
-            .number(1, limit)
-            .and_then(|()| duration.number(1, seconds))
-            .and_then(|()| duration.number(2, nanos))
-            .and_then(|()| status.number(1, code))
-            .and_then(|()| status.bytes(2, rate.as_bytes()))
-            .and_then(|()| status.number(3, remaining))
-            .and_then(|()| status.bytes(4, duration.as_bytes()));
-        assert!(written.is_some());
-        status.as_bytes().to_vec()
+        let duration = [number(1, seconds), number(2, nanos)].concat();
+        let rate = bytes(2, &number(1, limit));
+        [number(1, code), rate, number(3, remaining), bytes(4, &duration)].concat()
     }
 
     #[test]
     fn every_field_of_a_response_is_read() {
-        let mut message = Message::<512>::EMPTY;
-        let written = message
-            .number(1, 2)
-            .and_then(|()| message.bytes(2, &status(1, 10, 3, 1, 0)))
-            .and_then(|()| message.bytes(2, &status(2, 50, 0, 2, 1)))
-            .and_then(|()| message.bytes(3, b"\x0a\x01a\x12\x01b"))
-            .and_then(|()| message.bytes(4, b"ignored"))
-            .and_then(|()| message.bytes(3, b"\x0a\x01c\x1a\x01d"))
-            .and_then(|()| message.bytes(5, b"slow down"));
-        assert!(written.is_some());
-        let response = Response::parse(message.as_bytes(), false);
+        let message = [
+            number(1, 2),
+            bytes(2, &status(1, 10, 3, 1, 0)),
+            bytes(2, &status(2, 50, 0, 2, 1)),
+            bytes(3, b"\x0a\x01a\x12\x01b"),
+            bytes(4, b"ignored"),
+            bytes(3, b"\x0a\x01c\x1a\x01d"),
+            bytes(5, b"slow down"),
+        ]
+        .concat();
+        let response = Response::parse(&message, false);
         let Ok(response) = response else { panic!("{response:?}") };
         assert_eq!((response.allowed, response.body), (false, &b"slow down"[..]));
         let status = response.status.map(|s| (s.limit, s.remaining, s.retry_or_reset));
@@ -258,11 +275,8 @@ mod tests {
 
     #[test]
     fn a_negative_duration_is_ignored() {
-        let mut message = Message::<128>::EMPTY;
-        let written =
-            message.number(1, 2).and_then(|()| message.bytes(2, &status(2, 1, 0, u64::MAX, 0)));
-        assert!(written.is_some());
-        let response = Response::parse(message.as_bytes(), false);
+        let message = [number(1, 2), bytes(2, &status(2, 1, 0, u64::MAX, 0))].concat();
+        let response = Response::parse(&message, false);
         assert_eq!(response.map(|r| r.status.and_then(|s| s.retry_or_reset)), Ok(None));
     }
 }

@@ -1,12 +1,11 @@
 //! The `envoy.config.core.v3.GrpcService` that names the cluster of a call and its `:authority`.
 
 use crate::config::MAX_NAME;
-use crate::protobuf::Message;
+use crate::protobuf::{Message, field_size};
 
 /// The tag and the length of a field of up to 16383 bytes.
 const OVERHEAD: usize = 4;
-const ENVOY_GRPC: usize = 2 * (MAX_NAME + OVERHEAD);
-const GRPC_SERVICE: usize = ENVOY_GRPC + OVERHEAD;
+pub(crate) const GRPC_SERVICE: usize = 2 * (MAX_NAME + OVERHEAD) + OVERHEAD;
 
 /// The authority of a call to a cluster whose name cannot be one.
 const AUTHORITY: &[u8] = b"tidegate";
@@ -15,13 +14,16 @@ const AUTHORITY: &[u8] = b"tidegate";
 ///
 /// Given only a name, Envoy takes one that can be read as a message for that message. And it sends the name as
 /// `:authority`, which many servers refuse when it is like Istio's `outbound|8081||host`.
-pub(crate) fn grpc_service(cluster: &[u8]) -> Option<Message<GRPC_SERVICE>> {
-    let mut envoy_grpc = Message::<ENVOY_GRPC>::EMPTY;
-    envoy_grpc.bytes(1, cluster)?;
-    envoy_grpc.bytes(2, authority(cluster))?;
-    let mut service = Message::EMPTY;
-    service.bytes(1, envoy_grpc.as_bytes())?;
-    Some(service)
+pub(crate) fn grpc_service<'b>(
+    cluster: &[u8],
+    room: &'b mut [u8; GRPC_SERVICE],
+) -> Option<&'b [u8]> {
+    let authority = authority(cluster);
+    let mut service = Message::new(room);
+    service.begin(1, field_size(cluster.len()) + field_size(authority.len()))?;
+    service.bytes(1, cluster)?;
+    service.bytes(2, authority)?;
+    Some(service.finish())
 }
 
 /// The cluster's name, or what follows the last `|` of it, if that can be an authority.
@@ -33,7 +35,7 @@ fn authority(cluster: &[u8]) -> &[u8] {
 
 #[cfg(test)]
 mod tests {
-    use super::{authority, grpc_service};
+    use super::{GRPC_SERVICE, authority, grpc_service};
 
     #[test]
     fn the_authority_is_one_that_every_server_accepts() {
@@ -52,14 +54,16 @@ mod tests {
 
     #[test]
     fn the_message_has_the_name_and_the_authority() {
-        let service = grpc_service(b"a|b");
+        let mut room = [0; GRPC_SERVICE];
+        let service = grpc_service(b"a|b", &mut room);
         let expected = [0x0A, 8, 0x0A, 3, b'a', b'|', b'b', 0x12, 1, b'b'];
-        assert_eq!(service.as_ref().map(|m| m.as_bytes()), Some(&expected[..]));
+        assert_eq!(service, Some(&expected[..]));
     }
 
     #[test]
     fn names_up_to_the_bound_fit() {
-        assert!(grpc_service(&[b'x'; 255]).is_some());
-        assert!(grpc_service(&[b'x'; 600]).is_none());
+        let mut room = [0; GRPC_SERVICE];
+        assert!(grpc_service(&[b'x'; 255], &mut room).is_some());
+        assert!(grpc_service(&[b'x'; 600], &mut room).is_none());
     }
 }

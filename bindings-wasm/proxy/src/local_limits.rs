@@ -1,0 +1,53 @@
+//! The limits of a request's descriptors in this worker's memory: all must allow, or none is charged.
+
+use crate::buckets::{self, Slot, Undo};
+use crate::config::Config;
+use crate::descriptors::MAX_DESCRIPTORS;
+use crate::filter::Request;
+use crate::host::Host;
+use crate::plugin::{Counter, Plugin};
+use crate::reply;
+
+/// Refuses the request if one of its local buckets does. No bucket is charged then.
+pub(crate) fn refuse_locally(
+    request: &Request<'_, impl Host>,
+    plugin: &Plugin,
+    slots: &mut [Slot],
+) -> bool {
+    let Request { host, stream, keys, costs, now } = *request;
+    let Config { descriptors, max_keys, status, headers, .. } = &plugin.config;
+    let in_use = (*max_keys as usize).min(slots.len());
+    let slots = slots.get_mut(..in_use).unwrap_or_default();
+    let mut charged: [Option<Undo>; MAX_DESCRIPTORS] = [None; MAX_DESCRIPTORS];
+    let each = keys.applying(descriptors).zip(&mut charged);
+    let mut refused = None;
+    for ((place, descriptor), undo) in each {
+        let Some(limits) = &descriptor.limits else { continue };
+        let cost = costs.get(place).copied().unwrap_or(1);
+        let decision = if let Some(fixed) = limits.fixed() {
+            fixed.check(&u64::from(cost).into())
+        } else {
+            let seed = plugin.seeds.get(place).copied().unwrap_or_default();
+            let fingerprint = keys.fingerprint(descriptors, descriptor, seed);
+            let checked = buckets::check(slots, limits.as_slice(), fingerprint, now, cost);
+            let Some(checked) = checked else { continue };
+            if checked.evicted {
+                plugin.count(host, Counter::Evicted);
+            }
+            *undo = Some(checked.undo);
+            checked.decision
+        };
+        if !decision.allowed {
+            refused = Some(decision);
+            break;
+        }
+    }
+    let Some(decision) = refused else { return false };
+    // The last first, so that a slot that two of them share is as it was before both.
+    charged.iter().rev().flatten().for_each(|undo| undo.apply(slots));
+    plugin.count(host, Counter::LimitedLocal);
+    let shown = headers.then_some(&decision);
+    let replied = reply::refused_locally(host, stream, *status, shown);
+    plugin.count_failure(host, replied);
+    true
+}
