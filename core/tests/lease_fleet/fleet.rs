@@ -13,7 +13,7 @@ pub const MILLI: u64 = 1_000_000;
 pub const START: u64 = 1_764_000_000 * SECOND;
 
 /// A random number generator: SplitMix64.
-struct Random(u64);
+pub struct Random(pub u64);
 
 impl Random {
     fn next(&mut self) -> u64 {
@@ -24,7 +24,7 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    fn below(&mut self, bound: u64) -> u64 {
+    pub fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound
     }
 }
@@ -72,9 +72,12 @@ impl Pattern {
 pub struct Scene {
     pub limit: &'static str,
     pub ttl: u64,
-    /// Requests per second of each node; at every multiple of `moves` they shift by three nodes.
+    /// Requests per second of each node; at every multiple of `moves` they shift by `shift` nodes.
     pub demands: &'static [u64],
+    /// The number of nodes, if it is not that of the demands.
+    pub nodes: Option<usize>,
     pub moves: u64,
+    pub shift: usize,
     pub pattern: Pattern,
     /// The nodes' first requests come within this time after the start.
     pub starts_within: u64,
@@ -94,7 +97,9 @@ impl Default for Scene {
             limit: "100/s",
             ttl: SECOND,
             demands: UNEVEN,
+            nodes: None,
             moves: 20 * SECOND,
+            shift: 3,
             pattern: Pattern::Even,
             starts_within: 100 * MILLI,
             lasts: 60 * SECOND,
@@ -159,7 +164,7 @@ impl Fleet {
             terms,
             cells: Cells::default(),
             records: BTreeMap::new(),
-            slices: vec![Slice::new(terms, START); scene.demands.len()],
+            slices: vec![Slice::new(terms, START); scene.nodes.unwrap_or(scene.demands.len())],
             requests: Vec::new(),
             grants: Vec::new(),
             events: BinaryHeap::new(),
@@ -243,7 +248,7 @@ impl Fleet {
     pub fn demand(&self, now: u64, node: usize) -> u64 {
         let moved = usize::try_from((now - START) / self.scene.moves).unwrap();
         let demands = self.scene.demands;
-        demands[(node + moved * 3) % demands.len()]
+        demands[(node + moved * self.scene.shift) % demands.len()]
     }
 
     fn arrive(&mut self, now: u64, node: usize) {
