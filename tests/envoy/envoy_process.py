@@ -64,6 +64,7 @@ class EnvoyProcess:
     manager_fields more fields of the HTTP connection manager
     reconfigurable whether `configure` can be used; with a bad configuration Envoy then runs
                    without a listener instead of ending, and entering times out
+    logs_access    whether there is an access log; see `access_log`
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class EnvoyProcess:
         routes: list[dict[str, Any]] | None = None,
         manager_fields: dict[str, Any] | None = None,
         reconfigurable: bool = False,
+        logs_access: bool = True,
     ) -> None:
         if not module.is_file():
             raise FileNotFoundError(f"{module} is missing: bindings-wasm/proxy/build.sh builds it")
@@ -101,6 +103,7 @@ class EnvoyProcess:
         self._routes = routes
         self._manager_fields = manager_fields or {}
         self._reconfigurable = reconfigurable
+        self._logs_access = logs_access
         self._admin = ""
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -290,6 +293,8 @@ class EnvoyProcess:
             "http_filters": self._filters(),
             **self._manager_fields,
         }  # fmt: skip
+        if not self._logs_access:
+            del manager["access_log"]
         return {
             "name": "http",
             "address": _address(self._listen_port),

@@ -65,6 +65,11 @@ class QuotaService:
         self._process.wait(STOP_SECONDS)
         self._directory.cleanup()
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     def write_rules(self, rules: str) -> None:
         (self._path / "rules.toml").write_text(rules)
 
