@@ -4,6 +4,8 @@ use core::time::Duration;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
+use crate::metrics::escaped_label;
+
 /// The failures of all requests and descriptors. Nothing is written here while all goes well.
 ///
 /// Times are since a fixed moment, the same for all calls.
@@ -35,11 +37,13 @@ impl Failures {
         Some(count.total - core::mem::replace(&mut count.logged, count.total))
     }
 
-    /// The labels and the number of each kind of failure, as samples of Prometheus. The names of
-    /// rules contain no quotes.
+    /// The labels and the number of each kind of failure, as samples of Prometheus. They are
+    /// escaped, because people name rules.
     pub(crate) fn samples(&self) -> Vec<(String, u64)> {
         let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let labels = |reason: &str, rule: &str| format!("{{reason=\"{reason}\",rule=\"{rule}\"}}");
+        let labels = |reason: &str, rule: &str| {
+            format!("{{reason=\"{reason}\",rule=\"{}\"}}", escaped_label(rule))
+        };
         counts.iter().map(|((reason, rule), count)| (labels(reason, rule), count.total)).collect()
     }
 }

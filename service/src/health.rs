@@ -13,6 +13,7 @@ use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
 
 use crate::metrics::Metrics;
+use crate::rules_status::RulesStatus;
 use crate::store_options::StoreOptions;
 
 /// How long an answer of the store is kept. Whoever reaches `/readyz` cannot make the service ask the
@@ -36,6 +37,7 @@ pub(crate) fn routes(ready: Readiness, metrics: Metrics) -> Router {
 pub(crate) struct Readiness {
     store_options: StoreOptions,
     draining: watch::Receiver<bool>,
+    rules_status: Arc<RulesStatus>,
     /// The store's last answer, and when it came. Probes that come together wait for one answer.
     last: Arc<Mutex<Option<Pinged>>>,
 }
@@ -47,8 +49,12 @@ struct Pinged {
 }
 
 impl Readiness {
-    pub(crate) fn new(store_options: StoreOptions, draining: watch::Receiver<bool>) -> Self {
-        Self { store_options, draining, last: Arc::default() }
+    pub(crate) fn new(
+        store_options: StoreOptions,
+        draining: watch::Receiver<bool>,
+        rules_status: Arc<RulesStatus>,
+    ) -> Self {
+        Self { store_options, draining, rules_status, last: Arc::default() }
     }
 
     /// Asks the store, so that a probe which follows at once has its answer.
@@ -73,13 +79,18 @@ async fn readiness(State(readiness): State<Readiness>) -> (StatusCode, String) {
     if *readiness.draining.borrow() {
         return (StatusCode::SERVICE_UNAVAILABLE, "draining\n".to_owned());
     }
-    match readiness.ping().await {
+    let (status, mut detail) = match readiness.ping().await {
         Ok(()) => (StatusCode::OK, "ready\n".to_owned()),
         Err(error) if readiness.store_options.has_fallback() => {
             (StatusCode::OK, format!("ready, without the store: {}\n", error.code()))
         }
         Err(error) => (StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", error.code())),
+    };
+    // The rules from before still decide, so the service is as ready as it was.
+    if let Some(error) = readiness.rules_status.error() {
+        detail += &format!("the rules are not reloaded: {error}\n");
     }
+    (status, detail)
 }
 
 async fn show_metrics(State(metrics): State<Metrics>) -> impl IntoResponse {

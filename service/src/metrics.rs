@@ -1,23 +1,32 @@
 //! The metrics of the service, in the text format of Prometheus.
 
 use core::fmt::Write as _;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tidegate::{BreakerState, Limiter};
 
 use crate::counters::Counters;
 use crate::current_rules::CurrentRules;
+use crate::rule_counters::RuleCounters;
+use crate::rules::RuleSet;
+use crate::rules_status::RulesStatus;
 
 /// The counters and rules that `/metrics` reads.
 #[derive(Clone)]
 pub(crate) struct Metrics {
     counters: Arc<Counters>,
     rules: Arc<CurrentRules>,
+    rules_status: Arc<RulesStatus>,
 }
 
 impl Metrics {
-    pub(crate) const fn new(counters: Arc<Counters>, rules: Arc<CurrentRules>) -> Self {
-        Self { counters, rules }
+    pub(crate) const fn new(
+        counters: Arc<Counters>,
+        rules: Arc<CurrentRules>,
+        rules_status: Arc<RulesStatus>,
+    ) -> Self {
+        Self { counters, rules, rules_status }
     }
 
     /// All metrics in the text format of Prometheus, version 0.0.4.
@@ -52,8 +61,23 @@ impl Metrics {
         let help = "Requests and descriptors that could not be decided as they were, by reason.";
         family("tidegate_failures_total", "counter", help, &samples);
 
-        // All rules share one store, so the health of any limiter is that of the store.
         let rules = self.rules.get();
+        for (name, help, samples) in of_rules(&rules) {
+            let samples: Vec<_> = samples.iter().map(|(labels, it)| (&**labels, *it)).collect();
+            family(name, "counter", help, &samples);
+        }
+        let status = &self.rules_status;
+        let valid = [("", u64::from(status.error().is_none()))];
+        let help = "1 while the rules in force are those of the file, 0 while it cannot be used.";
+        family("tidegate_rules_valid", "gauge", help, &valid);
+        let reloads =
+            [("{result=\"ok\"}", status.ok.get()), ("{result=\"failed\"}", status.failed.get())];
+        family("tidegate_rules_reloads_total", "counter", "Reloads of the rules.", &reloads);
+        let help = "When rules were last put in force, in seconds since the Unix epoch.";
+        let loaded_at = [("", status.loaded_at())];
+        family("tidegate_rules_loaded_timestamp_seconds", "gauge", help, &loaded_at);
+
+        // All rules share one store, so the health of any limiter is that of the store.
         let health = rules.limiters().next().map(Limiter::store_health);
         let state = health.as_ref().map_or(BreakerState::Closed, |health| health.state);
         let is = |asked: BreakerState| u64::from(state == asked);
@@ -77,4 +101,38 @@ impl Metrics {
         family("tidegate_fallbacks_total", "counter", help, &[("", fallbacks)]);
         text
     }
+}
+
+/// A family of samples: its name, its help, and the samples with their labels.
+type Family = (&'static str, &'static str, Vec<(String, u64)>);
+
+/// The metrics of the rules. Rules with the same name have the same counters.
+fn of_rules(rules: &RuleSet) -> [Family; 3] {
+    let named: BTreeMap<&str, &RuleCounters> =
+        rules.iter().map(|rule| (rule.name.as_str(), &*rule.counters)).collect();
+    let (mut descriptors, mut decisions, mut shadow) = (Vec::new(), Vec::new(), Vec::new());
+    for (name, counters) in named {
+        let rule = format!("rule=\"{}\"", escaped_label(name));
+        descriptors.push((format!("{{{rule}}}"), counters.descriptors.get()));
+        shadow.push((format!("{{{rule}}}"), counters.shadow.get()));
+        let results =
+            [("within", &counters.within), ("near", &counters.near), ("over", &counters.over)];
+        decisions.extend(
+            results.map(|(result, it)| (format!("{{{rule},result=\"{result}\"}}"), it.get())),
+        );
+    }
+    [
+        ("tidegate_rule_descriptors_total", "Descriptors that a rule was to decide.", descriptors),
+        ("tidegate_rule_decisions_total", "Decisions of a rule: within, near or over.", decisions),
+        (
+            "tidegate_rule_shadow_total",
+            "Descriptors over the limit that were let pass, because the rule only counts.",
+            shadow,
+        ),
+    ]
+}
+
+/// The value of a label, escaped as Prometheus wants it.
+pub(crate) fn escaped_label(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }

@@ -18,6 +18,7 @@ use crate::current_rules::CurrentRules;
 use crate::hits::{Costs, Hits};
 use crate::overrides::Overrides;
 use crate::response;
+use crate::rule_counters::{NearLimit, RuleCounters};
 use crate::rules::{DecidingRules, Rule, unmatched_key, unmatched_prefix};
 use crate::store_watch::StoreWatch;
 
@@ -32,6 +33,9 @@ pub(crate) struct QuotaService {
     counters: Arc<Counters>,
     store_watch: StoreWatch,
     started: Instant,
+    /// Whether no request is refused.
+    shadow: bool,
+    near_limit: NearLimit,
 }
 
 impl QuotaService {
@@ -41,9 +45,25 @@ impl QuotaService {
         overrides: Overrides,
         request_timeout: Duration,
         counters: Arc<Counters>,
+        near_limit: NearLimit,
     ) -> Self {
         let (store_watch, started) = (StoreWatch::default(), Instant::now());
-        Self { rules, overrides, request_timeout, counters, store_watch, started }
+        let shadow = false;
+        Self {
+            rules,
+            overrides,
+            request_timeout,
+            counters,
+            store_watch,
+            started,
+            shadow,
+            near_limit,
+        }
+    }
+
+    /// The same service, which refuses no request if `shadow` is true.
+    pub(crate) fn shadow(self, shadow: bool) -> Self {
+        Self { shadow, ..self }
     }
 
     /// Answers a request.
@@ -166,7 +186,11 @@ impl QuotaService {
                 limiter.map_err(|message| self.invalid(&field("limit"), &message))?
             }
         };
-        let of_rule = RuleView::new(rule);
+        let mut of_rule = RuleView::new(rule);
+        of_rule.shadow |= self.shadow;
+        if let Some(counters) = of_rule.counters {
+            counters.descriptors.increment();
+        }
         let key = rule.map_or_else(|| unmatched_key(entries), |rule| rule.bucket_key(entries));
         let answer = Hits::of(request, descriptor).apply(&limiter, &key, costs, of_rule.reports);
         let (decision, place) = match tokio::time::timeout(self.request_timeout, answer).await {
@@ -176,6 +200,9 @@ impl QuotaService {
         self.log_store_failures(of_rule.name, &decision);
         match decision {
             Ok(decision) => {
+                if let Some(counters) = of_rule.counters {
+                    counters.count(&decision, self.near_limit);
+                }
                 debug!(
                     rule = of_rule.name,
                     shadow = of_rule.shadow,
@@ -184,14 +211,16 @@ impl QuotaService {
                     retry_after_ns = decision.retry_after,
                     "checked"
                 );
-                Ok(self.status(of_rule.shadow, response::descriptor_status(&limiter, &decision)))
+                Ok(self.status(of_rule, response::descriptor_status(&limiter, &decision)))
             }
             Err(Error::CostTooLarge { cost, burst }) => {
                 self.count_failure("cost_too_large", of_rule.name, &"");
+                if let Some(counters) = of_rule.counters {
+                    counters.over.increment();
+                }
                 debug!(rule = of_rule.name, cost, burst, "no wait is long enough for these hits");
-                Ok(self.status(of_rule.shadow, response::never(&limiter, burst)))
+                Ok(self.status(of_rule, response::never(&limiter, burst)))
             }
-            Err(error) if of_rule.shadow => Ok(self.shadow_failed(of_rule.name, &error)),
             Err(error) => {
                 // The error of a corrupt bucket names the key, which may be a credential.
                 let shown: &dyn core::fmt::Display = match &error {
@@ -199,15 +228,21 @@ impl QuotaService {
                     error => error,
                 };
                 self.count_failure(error.code(), of_rule.name, shown);
-                Err(response::error_status(&place, &error))
+                match of_rule.shadow {
+                    true => Ok(self.shadow_failed(of_rule.name, &error)),
+                    false => Err(response::error_status(&place, &error)),
+                }
             }
         }
     }
 
     /// The status of a descriptor under a rule. A shadow rule only counts that it would refuse.
-    fn status(&self, shadow: bool, mut status: DescriptorStatus) -> DescriptorStatus {
-        if shadow && status.code == i32::from(Code::OverLimit) {
+    fn status(&self, of_rule: RuleView<'_>, mut status: DescriptorStatus) -> DescriptorStatus {
+        if of_rule.shadow && status.code == i32::from(Code::OverLimit) {
             self.counters.shadow_refused.increment();
+            if let Some(counters) = of_rule.counters {
+                counters.shadow.increment();
+            }
             status.code = Code::Ok.into();
         }
         status
@@ -272,14 +307,17 @@ struct RuleView<'r> {
     name: &'r str,
     shadow: bool,
     reports: bool,
+    counters: Option<&'r RuleCounters>,
 }
 
 impl<'r> RuleView<'r> {
     fn new(rule: Option<&'r Rule>) -> Self {
-        rule.map_or(Self { name: "", shadow: false, reports: false }, |rule| Self {
+        let none = Self { name: "", shadow: false, reports: false, counters: None };
+        rule.map_or(none, |rule| Self {
             name: &rule.name,
             shadow: rule.shadow,
             reports: rule.reports,
+            counters: Some(&rule.counters),
         })
     }
 }

@@ -28,7 +28,9 @@ use crate::listeners::{Listeners, PortsFile};
 use crate::metrics::Metrics;
 use crate::overrides::Overrides;
 use crate::quota_service::QuotaService;
-use crate::rules::RuleSet;
+use crate::rules::{RuleSet, read_file};
+use crate::rules_status::RulesStatus;
+use crate::rules_watch::RulesWatch;
 use crate::store_options::StoreOptions;
 
 /// The longest time for a connection to answer a keepalive ping, or for a TLS handshake.
@@ -56,12 +58,16 @@ async fn serve(options: &ServeOptions) -> Result<(), Failure> {
         }
     });
     let store_options = StoreOptions::open(options).map_err(Failure::Configuration)?;
-    let rules = read_rules(options, &store_options).map_err(Failure::Configuration)?;
+    let rules_text = options.rules.as_deref().map(read_file).transpose();
+    let rules_text = rules_text.map_err(Failure::Configuration)?;
+    let rules = first_rules(options, rules_text.as_deref(), &store_options);
+    let rules = rules.map_err(Failure::Configuration)?;
     let rule_count = rules.len();
     let rules = Arc::new(CurrentRules::new(rules));
+    let rules_status = Arc::new(RulesStatus::started());
     let grpc_server = grpc_server(options)?;
     let ports_file = options.ports_file.as_deref().map(PortsFile::claim).transpose()?;
-    let (mut stop, mut hangup) = (StopSignal::install()?, signals(SignalKind::hangup())?);
+    let (mut stop, hangup) = (StopSignal::install()?, signals(SignalKind::hangup())?);
     let listeners = Listeners::bind(options).await?;
     let (grpc_address, http_address) = listeners.addresses()?;
 
@@ -72,7 +78,9 @@ async fn serve(options: &ServeOptions) -> Result<(), Failure> {
         overrides,
         options.request_timeout,
         Arc::clone(&counters),
-    );
+        options.near_limit_ratio,
+    )
+    .shadow(options.shadow);
     let service =
         QuotaServer::new(service, options.max_message_size as usize, options.max_pending as usize);
     let (draining, drain_seen) = watch::channel(false);
@@ -91,9 +99,10 @@ async fn serve(options: &ServeOptions) -> Result<(), Failure> {
                 until_set(grpc_stopped),
             ),
     );
-    let metrics = Metrics::new(Arc::clone(&counters), Arc::clone(&rules));
+    let metrics =
+        Metrics::new(Arc::clone(&counters), Arc::clone(&rules), Arc::clone(&rules_status));
     let store = store_options.store().clone();
-    let readiness = Readiness::new(store_options.clone(), drain_seen);
+    let readiness = Readiness::new(store_options.clone(), drain_seen, Arc::clone(&rules_status));
     // A ping finds settings of the store that are worth a warning. The service starts without waiting
     // for it.
     tokio::spawn(readiness.clone().ask());
@@ -115,14 +124,31 @@ async fn serve(options: &ServeOptions) -> Result<(), Failure> {
         "listening"
     );
 
-    let name = loop {
-        tokio::select! {
-            name = stop.received() => break name,
-            _ = hangup.recv() => reload(options, &store_options, &rules),
-            ended = &mut grpc => return Err(ended_early("gRPC", &ended)),
-            ended = &mut http => return Err(ended_early("HTTP", &ended)),
-        }
+    if options.store.is_none() {
+        info!("there is no --store: the buckets are in the memory of this process, for it alone");
+    }
+    if options.shadow {
+        info!("--shadow: no request is refused");
+    }
+    let watch = options.rules.clone().map(|path| RulesWatch {
+        path,
+        store_options: store_options.clone(),
+        current: Arc::clone(&rules),
+        status: rules_status,
+        request_timeout: options.request_timeout,
+        tried: Ok(rules_text.unwrap_or_default()),
+    });
+    // Without a file, a hangup changes nothing, and does not end the process.
+    let watching = watch.map(|watch| tokio::spawn(watch.run(options.rules_poll, hangup)));
+
+    let name = tokio::select! {
+        name = stop.received() => name,
+        ended = &mut grpc => return Err(ended_early("gRPC", &ended)),
+        ended = &mut http => return Err(ended_early("HTTP", &ended)),
     };
+    if let Some(watching) = watching {
+        watching.abort();
+    }
     let (delay_ms, drain_ms) = (options.drain_delay.as_millis(), options.drain.as_millis());
     info!(signal = name, delay_ms, drain_ms, "stopping");
     report_health(&health_reporter, ServingStatus::NotServing).await;
@@ -159,33 +185,16 @@ async fn serve(options: &ServeOptions) -> Result<(), Failure> {
     Ok(())
 }
 
-fn read_rules(options: &ServeOptions, store_options: &StoreOptions) -> Result<RuleSet, String> {
-    match &options.rules {
-        Some(path) => RuleSet::read(path, store_options),
-        None => RuleSet::single(&options.limit, &options.prefix, options.reports, store_options),
+/// The rules at the start, those of a file if it has a text.
+fn first_rules(
+    options: &ServeOptions,
+    text: Option<&str>,
+    store_options: &StoreOptions,
+) -> Result<RuleSet, String> {
+    match (&options.rules, text) {
+        (Some(path), Some(text)) => RuleSet::of_file(path, text, store_options),
+        _ => RuleSet::single(&options.limit, &options.prefix, options.reports, store_options),
     }
-}
-
-/// Reads the rules file again. The rules in force stay as they are when it cannot be used.
-fn reload(options: &ServeOptions, store_options: &StoreOptions, current: &Arc<CurrentRules>) {
-    let mut rules = match read_rules(options, store_options) {
-        Ok(rules) => rules,
-        Err(message) => {
-            return warn!(error = message, "the rules are not reloaded: they stay as they are");
-        }
-    };
-    let count = rules.len();
-    let unused = rules.take_over(&current.get());
-    let before = current.replace(rules);
-    info!(rules = count, replaced = unused.len(), "the rules are reloaded");
-    // Requests that are being decided may still use the old ones.
-    let longest = options.request_timeout + Duration::from_secs(1);
-    tokio::spawn(async move {
-        tokio::time::sleep(longest).await;
-        drop(before);
-        // On a thread of its own, because closing waits until leases are given back.
-        std::thread::spawn(move || unused.iter().for_each(Limiter::close));
-    });
 }
 
 /// Reports the state under every name by which clients ask for it: the server as a whole, the service of

@@ -6,6 +6,9 @@ use tidegate::{Error, LeaseOptions, Limiter, LimiterBuilder, OnStoreError, Store
 
 use crate::cli::ServeOptions;
 
+/// The store when none is given: the memory of this process, which needs nothing else.
+const DEFAULT_STORE: &str = "memory://";
+
 /// The store and the options of every limiter on it.
 #[derive(Clone, Debug)]
 pub(crate) struct StoreOptions {
@@ -21,8 +24,9 @@ impl StoreOptions {
     /// # Errors
     /// A sentence that names the option and its bound.
     pub(crate) fn open(options: &ServeOptions) -> Result<Self, String> {
-        let store = Store::open(&options.store, options.store_timeout)
-            .map_err(|error| named(&error, "--store"))?;
+        let url = options.store.as_deref().unwrap_or(DEFAULT_STORE);
+        let store =
+            Store::open(url, options.store_timeout).map_err(|error| named(&error, "--store"))?;
         let (policy, peers) = (&options.on_store_error, options.peers);
         let on_store_error = OnStoreError::parse(policy, peers)
             .map_err(|error| named(&error, "--on-store-error"))?;
@@ -44,8 +48,8 @@ impl StoreOptions {
     /// # Errors
     /// A sentence, which no input leads to.
     pub(crate) fn in_memory() -> Result<Self, String> {
-        let store = Store::open("memory://", Duration::from_secs(1));
-        let store = store.map_err(|error| named(&error, "memory://"))?;
+        let store = Store::open(DEFAULT_STORE, Duration::from_secs(1));
+        let store = store.map_err(|error| named(&error, DEFAULT_STORE))?;
         Ok(Self { store, on_store_error: OnStoreError::Raise, deny_cache: None, lease: None })
     }
 

@@ -8,8 +8,13 @@ use clap::{ArgGroup, Args, ValueEnum};
 use tidegate::Limit;
 use tracing_subscriber::filter::Targets;
 
+use crate::rule_counters::NearLimit;
+
 const EXAMPLES: &str = "\
 Examples:
+  One process by itself, which needs nothing else:
+    tidegate serve --limit 100/s
+
   One limit for any domain and any descriptor:
     tidegate serve --store redis://127.0.0.1:6379 --limit \"50/s burst 50\"
 
@@ -33,13 +38,25 @@ an address to listen on; 2 the command line, the rules or a certificate is wrong
 #[command(after_help = EXAMPLES, group = ArgGroup::new("what").required(true).args(["rules", "limit"]))]
 pub(crate) struct ServeOptions {
     /// The store of the buckets: redis://, rediss:// (TLS), redis+unix://, redis+cluster://,
-    /// redis+sentinel:// or memory:// (this process only)
+    /// redis+sentinel://, shm://NAME (the processes of this host) or memory:// (this process only);
+    /// memory:// unless given
     #[arg(long, value_name = "URL", env = "TIDEGATE_STORE", hide_env_values = true)]
-    pub(crate) store: String,
+    pub(crate) store: Option<String>,
 
     /// The rules file (TOML): the limits of each kind of descriptor
     #[arg(long, value_name = "FILE", env = "TIDEGATE_RULES")]
     pub(crate) rules: Option<PathBuf>,
+
+    /// The interval at which the rules file is read, to see whether it has changed: 0s (only on SIGHUP)
+    /// to 10min
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "TIDEGATE_RULES_POLL",
+        default_value = "1s",
+        value_parser = rules_poll
+    )]
+    pub(crate) rules_poll: Duration,
 
     /// Instead of a rules file: a limit for any descriptor; up to 4, repeated or separated by ";"
     #[arg(long, value_name = "LIMIT", env = "TIDEGATE_LIMIT", value_delimiter = ';')]
@@ -69,6 +86,20 @@ pub(crate) struct ServeOptions {
         value_parser = limit
     )]
     pub(crate) max_override: Limit,
+
+    /// Refuses no request: all rules only count
+    #[arg(long, env = "TIDEGATE_SHADOW")]
+    pub(crate) shadow: bool,
+
+    /// The part of a limit from which /metrics counts a descriptor as near it: 0 to 1
+    #[arg(
+        long,
+        value_name = "PART",
+        env = "TIDEGATE_NEAR_LIMIT_RATIO",
+        default_value = "0.8",
+        value_parser = NearLimit::parse
+    )]
+    pub(crate) near_limit_ratio: NearLimit,
 
     /// The address to listen on for gRPC; port 0 takes a free port
     #[arg(
@@ -238,6 +269,10 @@ pub(crate) enum LogFormat {
 
 fn request_timeout(text: &str) -> Result<Duration, String> {
     duration_within(text, Duration::from_millis(1), Duration::from_secs(60))
+}
+
+fn rules_poll(text: &str) -> Result<Duration, String> {
+    duration_within(text, Duration::ZERO, Duration::from_secs(600))
 }
 
 fn drain(text: &str) -> Result<Duration, String> {

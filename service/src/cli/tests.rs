@@ -57,6 +57,8 @@ fn mistakes_name_the_option_and_the_bound() {
         (&["--lease-max-share", "0.5"], "--lease-ttl <TIME>"),
         (&["--request-timeout", "0s"], "--request-timeout <TIME>': it must be 1ms to 1m"),
         (&["--drain", "11min"], "--drain <TIME>': it must be 0s to 10m"),
+        (&["--near-limit-ratio", "1.5"], "--near-limit-ratio <PART>': it must be 0 to 1"),
+        (&["--rules-poll", "1h"], "--rules-poll <TIME>': it must be 0s to 10m"),
         (&["--keepalive", "soon"], "write a number and a unit"),
         (&["--max-streams", "0"], "0 is not in 1..=1000000"),
         (&["--max-message-size", "5000000"], "5000000 is not in 1024..=4194304"),

@@ -8,6 +8,7 @@ mod rule;
 mod tests;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use envoy_types::pb::envoy::extensions::common::ratelimit::v3::rate_limit_descriptor::Entry;
 use tidegate::{Limiter, NamedLimit};
@@ -50,15 +51,17 @@ impl RuleSet {
         Ok(Self(vec![Rule::for_everything(limiter, prefix, reports)]))
     }
 
-    /// Reads a rules file.
+    /// The rules of a file with this text.
     ///
     /// # Errors
     /// A sentence that names the file, the field and its bound.
-    pub(crate) fn read(path: &Path, store_options: &StoreOptions) -> Result<Self, String> {
+    pub(crate) fn of_file(
+        path: &Path,
+        text: &str,
+        store_options: &StoreOptions,
+    ) -> Result<Self, String> {
         let file = path.display();
-        let text =
-            std::fs::read_to_string(path).map_err(|error| format!("--rules: {file}: {error}"))?;
-        let rules = Self::parse(&text, store_options);
+        let rules = Self::parse(text, store_options);
         let rules = rules.map_err(|message| format!("{file}: {message}"))?;
         for (rule, earlier) in rules.that_never_decide() {
             let (rule, earlier) = (&rule.place, &earlier.place);
@@ -80,7 +83,10 @@ impl RuleSet {
         }
         let mut rules = Vec::with_capacity(file.rules.len());
         for (index, rule) in file.rules.into_iter().enumerate() {
-            let rule = Rule::build(format!("rules[{index}]"), rule, store_options)?;
+            let mut rule = Rule::build(format!("rules[{index}]"), rule, store_options)?;
+            if let Some(same) = rules.iter().find(|it: &&Rule| it.name == rule.name) {
+                rule.counters = Arc::clone(&same.counters);
+            }
             check_prefix_is_free(&rules, &rule)?;
             rules.push(rule);
         }
@@ -113,12 +119,15 @@ impl RuleSet {
         self.0.iter()
     }
 
-    /// Takes over the limiters of rules that have the same limits and buckets as before, so that
+    /// Takes over the counters of rules with the same name, and the limiters of rules that have the same limits and buckets as before, so that
     /// buckets in memory, leases and what is known of refusals stay. Returns the limiters of `old` that
     /// no rule uses any more.
     pub(crate) fn take_over(&mut self, old: &Self) -> Vec<Limiter> {
         let mut is_used = vec![false; old.0.len()];
         for rule in &mut self.0 {
+            if let Some(same) = old.0.iter().find(|it| it.name == rule.name) {
+                rule.counters = Arc::clone(&same.counters);
+            }
             let same = |it: &Rule| {
                 it.prefix == rule.prefix
                     && it.lease == rule.lease
@@ -144,6 +153,14 @@ impl RuleSet {
     pub(crate) fn len(&self) -> usize {
         self.0.len()
     }
+}
+
+/// The text of a rules file.
+///
+/// # Errors
+/// A sentence that names the file.
+pub(crate) fn read_file(path: &Path) -> Result<String, String> {
+    std::fs::read_to_string(path).map_err(|error| format!("--rules: {}: {error}", path.display()))
 }
 
 /// Refuses a rule that has the prefix of an earlier one with other limits. The two would share

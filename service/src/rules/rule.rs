@@ -1,5 +1,7 @@
 //! One rule: the descriptors that it matches, and their limits.
 
+use std::sync::Arc;
+
 use envoy_types::pb::envoy::extensions::common::ratelimit::v3::rate_limit_descriptor::Entry;
 use tidegate::{AnyLimit, Limit, Limiter, NamedLimit};
 
@@ -7,6 +9,7 @@ use super::matching::Matching;
 use super::prefix::own_prefix;
 use crate::bucket_key::BucketKey;
 use crate::hits::Costs;
+use crate::rule_counters::RuleCounters;
 use crate::rules_file::{EntryText, LimitText, RuleText};
 use crate::store_options::{StoreOptions, option_of};
 
@@ -25,6 +28,8 @@ pub(crate) struct Rule {
     /// Whether later rules decide, too.
     pub(crate) goes_on: bool,
     pub(crate) limiter: Limiter,
+    /// What the rules of this name have decided.
+    pub(crate) counters: Arc<RuleCounters>,
     /// What hits cost.
     pub(crate) costs: Costs,
     /// Whether the rule only counts and never refuses.
@@ -48,6 +53,7 @@ impl Rule {
             replaces: Vec::new(),
             goes_on: false,
             limiter,
+            counters: Arc::default(),
             costs: Costs::default(),
             shadow: false,
             reports,
@@ -133,6 +139,7 @@ impl Rule {
             replaces,
             goes_on,
             limiter,
+            counters: Arc::default(),
             costs,
             shadow,
             reports,

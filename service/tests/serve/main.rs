@@ -4,6 +4,8 @@ mod operations;
 mod process;
 mod protocol;
 mod redis;
+mod reload;
+mod rule_metrics;
 mod rules_command;
 mod startup;
 mod store;

@@ -15,7 +15,7 @@ fn serve(arguments: &[&str]) -> Result<(Option<i32>, String), Failed> {
 fn a_wrong_command_line_exits_with_2_and_names_the_option() -> TestResult {
     let limit = ["--limit", "1/s"];
     for (arguments, said) in [
-        (vec![], "--store <URL>"),
+        (vec![], "--rules <FILE>|--limit <LIMIT>"),
         (vec!["--store", "memory://"], "--rules <FILE>|--limit <LIMIT>"),
         (vec!["--store", "memory://", "--limit", "5/fortnight"], "--limit: invalid limit"),
         (vec!["--store", "memory://", "--limit", ""], "--limit: invalid limit"),
