@@ -12,7 +12,7 @@ PATH = {"key": {"path": {}}, "local": {"limits": ["2/h"]}}
 NO_COUNTS = dict.fromkeys(
     (
         "ok", "limited_local", "limited_service", "missing_key", "bad_key",
-        "service_error", "breaker_open", "hostcall_error", "evicted",
+        "service_error", "breaker_open", "hostcall_error", "evicted", "lease_calls",
     ),
     0,
 )  # fmt: skip

@@ -92,23 +92,45 @@ fn never(limits: &[Limit], slot: &Slot, now: u64, cost: u32) -> Option<Decision>
 /// The place of the slot of a key, which is emptied first if another key had it; and whether that key
 /// was in debt.
 fn slot_of(slots: &mut [Slot], fingerprint: u64, now: u64) -> Option<(usize, bool)> {
+    let place = place_of(slots, |slot| (slot.fingerprint, slot.full_at), fingerprint, now)?;
+    if !place.is_known {
+        *slots.get_mut(place.index)? = Slot { fingerprint, ..Slot::EMPTY };
+    }
+    Some((place.index, place.is_taken))
+}
+
+/// The place of a key in a table.
+pub(crate) struct Place {
+    pub(crate) index: usize,
+    /// Whether the key is there.
+    pub(crate) is_known: bool,
+    /// Whether another key is there, and still needed.
+    pub(crate) is_taken: bool,
+}
+
+/// Finds the place of a key among slots that tell their fingerprint, and the time from which on they
+/// contain nothing.
+pub(crate) fn place_of<S>(
+    slots: &[S],
+    tell: impl Fn(&S) -> (u64, u64),
+    fingerprint: u64,
+    now: u64,
+) -> Option<Place> {
     let len = slots.len();
     let home = usize::try_from(fingerprint % u64::try_from(len).ok().filter(|&n| n > 0)?).ok()?;
     let mut best: Option<(usize, u64)> = None;
     for index in (home..home + REACH.min(len)).map(|index| index % len) {
-        let slot = slots.get(index)?;
-        if slot.fingerprint == fingerprint {
-            return Some((index, false));
+        let (known, empty_at) = tell(slots.get(index)?);
+        if known == fingerprint {
+            return Some(Place { index, is_known: true, is_taken: false });
         }
-        // All free slots are equally good; of the others, the one that is full soonest.
-        let full_at = if slot.full_at <= now { 0 } else { slot.full_at };
-        if best.is_none_or(|(_, least)| full_at < least) {
-            best = Some((index, full_at));
+        // All free slots are equally good; of the others, the one that is free soonest.
+        let empty_at = if empty_at <= now { 0 } else { empty_at };
+        if best.is_none_or(|(_, least)| empty_at < least) {
+            best = Some((index, empty_at));
         }
     }
-    let (index, full_at) = best?;
-    *slots.get_mut(index)? = Slot { fingerprint, ..Slot::EMPTY };
-    Some((index, full_at != 0))
+    best.map(|(index, empty_at)| Place { index, is_known: false, is_taken: empty_at != 0 })
 }
 
 /// The secret key of the fingerprints: the 64-bit hashes by which keys are distinguished. Clients cannot

@@ -9,6 +9,7 @@ use crate::config_error::{FieldPath, Problem};
 use crate::config_fields::{ConfigReader, Field, Kind, NAME, Read, Refused, field, name};
 use crate::cost::Cost;
 use crate::descriptors::{Descriptor, Descriptors, Mode};
+use crate::in_flight::MAX_ASKS;
 use crate::json::MAX_STRING;
 use crate::limits::{LIMITS, Limits, read_limits};
 use crate::names::Name;
@@ -21,6 +22,8 @@ pub const KEYS: RangeInclusive<u64> = 16..=65_536;
 const DEFAULT_KEYS: u32 = 4096;
 const DEFAULT_STATUS: u32 = 429;
 const DEFAULT_TIMEOUT_MS: u32 = 100;
+const DEFAULT_LEASE_TTL_MS: u32 = 1000;
+const DEFAULT_WORKERS: u32 = 4;
 /// The default of the domain and of `stat_prefix`.
 const TIDEGATE: &[u8] = b"tidegate";
 /// The key of the entry that `key` is.
@@ -65,6 +68,25 @@ pub struct Service {
     pub timeout_ms: u32,
     /// How a request without a response of the service is handled.
     pub on_error: Policy,
+    /// The mode of descriptors that have none of their own.
+    pub(crate) mode: Mode,
+    /// How a request is handled that finds no token taken ahead.
+    pub(crate) on_cold: OnCold,
+    /// How long tokens that are taken ahead may be kept, in milliseconds.
+    pub(crate) lease_ttl_ms: u32,
+    /// How many workers share the limits, at least.
+    pub(crate) workers: u32,
+}
+
+/// How a request is handled that finds no token taken ahead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OnCold {
+    /// It waits for the service.
+    Wait,
+    /// It passes, and the service is told afterwards.
+    Allow,
+    /// It is refused.
+    Deny,
 }
 
 impl Config {
@@ -146,7 +168,7 @@ fn read_config(reader: &mut ConfigReader<'_>) -> Read<Config> {
         }
         write_out(reader, &short, &mut descriptors)?;
     }
-    share(reader, &mut descriptors, service.is_some())?;
+    share(reader, &mut descriptors, service.as_ref())?;
     let stat_prefix = match stat_prefix {
         Some(prefix) => prefix,
         None => reader.keep(&root, TIDEGATE)?,
@@ -204,18 +226,28 @@ fn write_out(
 fn share(
     reader: &mut ConfigReader<'_>,
     descriptors: &mut Descriptors,
-    has_service: bool,
+    service: Option<&Service>,
 ) -> Read<()> {
     let list = FieldPath::ROOT.field("descriptors");
+    let mut leased = 0;
     for (index, descriptor) in descriptors.as_mut_slice().iter_mut().enumerate() {
         let path = list.item(index);
-        descriptor.is_shared = descriptor.mode != Some(Mode::Local) && has_service;
-        if descriptor.mode == Some(Mode::Exact) && !has_service {
-            return Err(reader.refuse(&path.field("mode"), Problem::Needs { what: "service" }));
-        }
-        if !descriptor.is_shared && descriptor.limits.is_none() {
-            return Err(reader.missing(&path.field("local"), "limits", LIMITS));
-        }
+        let default = service.map_or(Mode::Local, |service| service.mode);
+        let mode = descriptor.mode.unwrap_or(default);
+        descriptor.is_shared = mode != Mode::Local;
+        descriptor.is_leased = mode == Mode::Leased;
+        leased += usize::from(descriptor.is_leased);
+        let problem = match mode {
+            Mode::Exact | Mode::Leased if service.is_none() => Problem::Needs { what: "service" },
+            Mode::Leased if leased > MAX_ASKS => {
+                Problem::TooMany { what: "leased descriptors", most: MAX_ASKS }
+            }
+            Mode::Local if descriptor.limits.is_none() => {
+                return Err(reader.missing(&path.field("local"), "limits", LIMITS));
+            }
+            Mode::Local | Mode::Exact | Mode::Leased => continue,
+        };
+        return Err(reader.refuse(&path.field("mode"), problem));
     }
     Ok(())
 }
@@ -239,12 +271,16 @@ fn read_local<'a>(
     Ok((limits, max_keys))
 }
 
-static SERVICE: [Field; 5] = [
+static SERVICE: [Field; 9] = [
     field("cluster", Kind::Text),
     field("domain", Kind::Text),
     field("descriptor", Kind::Text),
     field("timeout", Kind::Time),
     field("on_error", POLICY),
+    field("mode", Kind::Word(&["exact", "leased"], "\"exact\" or \"leased\"")),
+    field("on_cold", Kind::Word(&["wait", "allow", "deny"], "\"wait\", \"allow\" or \"deny\"")),
+    field("max_lease_ttl", Kind::Time),
+    field("workers", Kind::Number(1, 65_536)),
 ];
 
 /// Reads `service`; answers also the key of the entry that it names.
@@ -254,7 +290,7 @@ fn read_service<'a>(
     path: &FieldPath<'_, 'a>,
 ) -> Read<(Service, Option<u32>)> {
     let values = reader.object(path, "an object", &SERVICE, &mut |_, _, _| Ok(0))?;
-    let [cluster, domain, entry, timeout_ms, on_error] = values;
+    let [cluster, domain, entry, timeout_ms, on_error, mode, on_cold, ttl, workers] = values;
     let Some(cluster) = cluster else { return Err(reader.missing(path, "cluster", NAME)) };
     let domain = match domain {
         Some(domain) => domain,
@@ -265,6 +301,14 @@ fn read_service<'a>(
         domain: name(domain),
         timeout_ms: timeout_ms.unwrap_or(DEFAULT_TIMEOUT_MS),
         on_error: policy(on_error),
+        mode: if mode == Some(1) { Mode::Leased } else { Mode::Exact },
+        on_cold: match on_cold {
+            Some(1) => OnCold::Allow,
+            Some(2) => OnCold::Deny,
+            _ => OnCold::Wait,
+        },
+        lease_ttl_ms: ttl.unwrap_or(DEFAULT_LEASE_TTL_MS),
+        workers: workers.unwrap_or(DEFAULT_WORKERS),
     };
     Ok((service, entry))
 }

@@ -40,7 +40,7 @@ static DESCRIPTOR: [Field; 4] = [
     field("actions", Kind::Other),
     field("local", Kind::Other),
     field("cost", Kind::Other),
-    field("mode", Kind::Word(&["local", "exact"], "\"local\" or \"exact\"")),
+    field("mode", Kind::Word(&["local", "exact", "leased"], "\"local\", \"exact\" or \"leased\"")),
 ];
 
 #[inline(never)]
@@ -68,7 +68,8 @@ pub(crate) fn read_descriptors<'a>(
         }
         descriptor.mode = match values[3] {
             Some(0) => Some(Mode::Local),
-            Some(_) => Some(Mode::Exact),
+            Some(1) => Some(Mode::Exact),
+            Some(_) => Some(Mode::Leased),
             None => None,
         };
         let most = MAX_DESCRIPTORS;

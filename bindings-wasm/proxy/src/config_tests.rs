@@ -225,6 +225,108 @@ fn every_error_names_the_field_the_value_found_and_the_bound() {
 }
 
 #[test]
+fn errors_of_descriptors_name_every_step_of_their_path() {
+    let address = r#"{"remote_address":{}}"#;
+    let of = |descriptors: &str| format!(r#"{{"descriptors":{descriptors}}}"#);
+    let actions =
+        |actions: &str| of(&format!(r#"[{{"actions":[{actions}],"local":{{"limits":["1/s"]}}}}]"#));
+    let many = |count: usize| vec![address; count].join(",");
+    let matched = |headers: &str| {
+        actions(&format!(
+            r#"{{"header_value_match":{{"descriptor_value":"v","headers":{headers}}}}}"#
+        ))
+    };
+    let leased = |count: usize| {
+        let one = r#"{"actions":[{"path":{}}],"mode":"leased"}"#;
+        let list = vec![one; count].join(",");
+        format!(r#"{{"descriptors":[{list}],"service":{{"cluster":"c"}}}}"#)
+    };
+    parsed(&actions(&many(16)));
+    parsed(&leased(4));
+    for (json, expect) in [
+        (of("{}"), "descriptors: found an object, wanted a list of 1 to 8 descriptors"),
+        (of("[]"), "descriptors: found an empty list, wanted a list of 1 to 8 descriptors"),
+        (
+            of("[{}]"),
+            "descriptors[0].actions: missing; wanted a list of actions, such as [{\"remote_address\": {}}]",
+        ),
+        (
+            of(r#"[{"actions":[{"path":{}}]}]"#),
+            "descriptors[0].local.limits: missing; wanted a list of 1 to 4 limits, such as [\"100/s burst 20\"]",
+        ),
+        (of(r#"[{"actions":[{"path":{}}],"mode":"exact"}]"#), "descriptors[0].mode: needs service"),
+        (
+            of(r#"[{"actions":[{"path":{}}],"mode":"often"}]"#),
+            "descriptors[0].mode: found \"often\", wanted \"local\", \"exact\" or \"leased\"",
+        ),
+        (leased(5), "descriptors[4].mode: more than 4 leased descriptors"),
+        (
+            of(&format!(
+                "[{}]",
+                [r#"{"actions":[{"path":{}}],"local":{"limits":["1/s"]}}"#; 9].join(",")
+            )),
+            "descriptors[8]: more than 8 descriptors",
+        ),
+        (actions(&many(17)), "descriptors[0].actions[16]: more than 16 actions in all"),
+        (
+            actions(r#"{"path":{},"host":{}}"#),
+            "descriptors[0].actions[0].host: a second source; give exactly one",
+        ),
+        (
+            actions(r#"{"cookie":{"name":"a"}}"#),
+            "descriptors[0].actions[0].cookie.descriptor_key: missing; wanted a string of 1 to 255 bytes",
+        ),
+        (
+            actions(r#"{"masked_remote_address":{"v6_prefix_mask_len":129}}"#),
+            "descriptors[0].actions[0].masked_remote_address.v6_prefix_mask_len: found 129, wanted a whole number from 0 to 128",
+        ),
+        (
+            actions(r#"{"metadata":{"descriptor_key":"k","metadata_key":{"key":"a","path":[]}}}"#),
+            "descriptors[0].actions[0].metadata.metadata_key.path: found an empty list, wanted a list of keys, such as [{\"key\": \"sub\"}]",
+        ),
+        (
+            matched(r#"[{"name":"a b"}]"#),
+            "descriptors[0].actions[0].header_value_match.headers[0].name: found \"a b\", wanted the name of a header, 1 to 64 of the characters that HTTP allows",
+        ),
+        (
+            matched(r#"[{"name":"a","string_match":{"exact":1}}]"#),
+            "descriptors[0].actions[0].header_value_match.headers[0].string_match.exact: found 1, wanted a string of 1 to 255 bytes",
+        ),
+        (
+            matched(r#"[{"name":"a","string_match":{"exact":"b"},"present_match":true}]"#),
+            "descriptors[0].actions[0].header_value_match.headers[0].present_match: not together with string_match",
+        ),
+        (
+            format!(r#"{{"key":{{"path":{{}}}},{}"#, &actions(address)[1..]),
+            "key: not together with descriptors",
+        ),
+        (
+            format!(r#"{{"local":{{"limits":["1/s"]}},{}"#, &actions(address)[1..]),
+            "local.limits: not together with descriptors",
+        ),
+        (
+            r#"{"key":{"path":{}},"local":{"limits":["1/s"]},"cost":0}"#.to_owned(),
+            "cost: found 0, wanted a whole number from 1 to 4294967295",
+        ),
+        (
+            r#"{"key":{"path":{}},"local":{"limits":["1/s"]},"cost":{"header":{"name":"x"}}}"#
+                .to_owned(),
+            "cost.header.max: missing; wanted a number of tokens, {\"header\": {\"name\": \"x-cost\", \"max\": 100}} or {\"body_bytes\": {\"per\": 1024}}",
+        ),
+    ] {
+        assert_eq!(parse(&json).err().as_deref(), Some(expect), "{json}");
+    }
+    let texts = (0..10).map(|number| {
+        format!(
+            r#"{{"cookie":{{"name":"{}","descriptor_key":"{number}"}}}}"#,
+            number.to_string().repeat(255)
+        )
+    });
+    let error = parse(&actions(&texts.collect::<Vec<_>>().join(","))).err().unwrap_or_default();
+    assert!(error.ends_with("the texts of the configuration exceed 2048 bytes"), "{error}");
+}
+
+#[test]
 fn names_that_are_too_long_are_refused_and_error_messages_stay_short() {
     let long = "n".repeat(256);
     let error =

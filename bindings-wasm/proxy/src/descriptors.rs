@@ -19,6 +19,8 @@ pub(crate) enum Mode {
     Local,
     /// The service, for each request.
     Exact,
+    /// Tokens that are taken from the service ahead.
+    Leased,
 }
 
 /// One descriptor.
@@ -31,6 +33,8 @@ pub struct Descriptor {
     pub limits: Option<Limits>,
     /// Whether the service is asked about it.
     pub(crate) is_shared: bool,
+    /// Whether its tokens are taken ahead.
+    pub(crate) is_leased: bool,
     /// The mode, if it is given.
     pub(crate) mode: Option<Mode>,
     /// The tokens that a request takes.

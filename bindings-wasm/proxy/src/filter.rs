@@ -2,14 +2,14 @@
 
 use core::fmt::Display;
 
-use tidegate_core::Attempt;
-
 use crate::buckets::{Seed, Slot};
 use crate::config::{Config, Policy};
 use crate::cost::Costs;
-use crate::descriptors::{Descriptor, MAX_DESCRIPTORS};
-use crate::host::{GrpcCall, Host, Status};
-use crate::in_flight::{EndedCall, InFlight};
+use crate::descriptors::MAX_DESCRIPTORS;
+use crate::host::{Host, Status};
+use crate::in_flight::{EndedCall, InFlight, NO_ASKS};
+use crate::leased;
+use crate::leases::LeaseSlot;
 use crate::local_limits::refuse_locally;
 use crate::plugin::{Counter, Plugin};
 use crate::plugins::Plugins;
@@ -18,6 +18,7 @@ use crate::reply;
 use crate::request_keys::RequestKeys;
 use crate::rls::{self, MAX_REQUEST, Response};
 use crate::scratch::Scratch;
+use crate::service_call::{Caller, resume, service_error};
 use crate::text::Text;
 
 /// The most that is read of a service's response: what the filter has memory for, less the headers
@@ -40,6 +41,7 @@ pub enum Action {
 pub struct Filter<const SLOTS: usize> {
     plugins: Plugins,
     slots: [Slot; SLOTS],
+    leases: [LeaseSlot; SLOTS],
     in_flight: InFlight,
     /// The newest stream, and the root context of its plugin.
     newest: (u32, u32),
@@ -71,6 +73,7 @@ impl<const SLOTS: usize> Filter<SLOTS> {
         Self {
             plugins: Plugins::EMPTY,
             slots: [Slot::EMPTY; SLOTS],
+            leases: [LeaseSlot::EMPTY; SLOTS],
             in_flight: InFlight::EMPTY,
             newest: (0, 0),
             seed: (0, 0),
@@ -177,7 +180,12 @@ impl<const SLOTS: usize> Filter<SLOTS> {
         if refuse_locally(&request, plugin, &mut self.slots) {
             return Action::Pause;
         }
-        ask_service(&request, plugin, &mut self.in_flight, &mut self.message)
+        let left = leased::spend(&request, plugin, &mut self.leases);
+        let mut caller = Caller { in_flight: &mut self.in_flight, message: &mut self.message };
+        if left.ahead.iter().any(Option::is_some) {
+            caller.take_ahead(&request, plugin, &mut self.leases, &left);
+        }
+        if left.is_refused { Action::Pause } else { caller.ask(&request, plugin, &left) }
     }
 
     /// The service has answered a call.
@@ -186,12 +194,24 @@ impl<const SLOTS: usize> Filter<SLOTS> {
         let Some(plugin) = self.plugins.get_mut(call.root) else { return };
         let message = host.grpc_message(MAX_RESPONSE);
         let is_cut = message.is_ok_and(|message| message.len() == MAX_RESPONSE);
+        let now = || now(host, self.since_epoch);
+        let EndedCall { stream, attempt, asks, has_request, .. } = call;
         let Ok(Ok(response)) = message.map(|message| Response::parse(message, is_cut)) else {
-            plugin.call_failed(host, call.attempt, now(host, self.since_epoch));
-            return service_error(host, plugin, call.stream);
+            let now = now();
+            plugin.call_failed(host, attempt, now);
+            leased::settle(plugin, &mut self.leases, &asks, now, None);
+            if has_request {
+                service_error(host, plugin, stream);
+            }
+            return;
         };
-        let EndedCall { stream, attempt, .. } = call;
         plugin.breaker.succeeded(attempt);
+        if asks != NO_ASKS {
+            leased::settle(plugin, &mut self.leases, &asks, now(), Some(&response));
+        }
+        if !has_request {
+            return;
+        }
         if response.allowed {
             plugin.count(host, Counter::Ok);
             resume(host, plugin, stream);
@@ -213,13 +233,17 @@ impl<const SLOTS: usize> Filter<SLOTS> {
     pub fn call_failed(&mut self, host: &impl Host, call: u32, status: u32) {
         let Some(call) = self.in_flight.end(call) else { return };
         let Some(plugin) = self.plugins.get_mut(call.root) else { return };
+        let now = now(host, self.since_epoch);
         if rls::is_about_the_request(status) {
             // The service is well. It would otherwise be left alone because of what one client sends.
             plugin.breaker.succeeded(call.attempt);
         } else {
-            plugin.call_failed(host, call.attempt, now(host, self.since_epoch));
+            plugin.call_failed(host, call.attempt, now);
         }
-        service_error(host, plugin, call.stream);
+        leased::settle(plugin, &mut self.leases, &call.asks, now, None);
+        if call.has_request {
+            service_error(host, plugin, call.stream);
+        }
     }
 
     /// A request is over, or a plugin is removed.
@@ -276,98 +300,12 @@ fn without_key(
     Some(Action::Continue)
 }
 
-/// Asks the service about the request, which waits for the answer.
-fn ask_service(
-    request: &Request<'_, impl Host>,
-    plugin: &mut Plugin,
-    in_flight: &mut InFlight,
-    message: &mut [u8],
-) -> Action {
-    let Request { host, stream, now, .. } = *request;
-    let is_shared = |(_, descriptor): (usize, &Descriptor)| descriptor.is_shared;
-    if !request.keys.applying(&plugin.config.descriptors).any(is_shared) {
-        plugin.count(host, Counter::Ok);
-        return Action::Continue;
-    }
-    // The breaker is not told of a full table: it is no failure of the service.
-    if in_flight.is_full() {
-        return not_answered(host, plugin, stream, Counter::ServiceError);
-    }
-    let Ok(attempt) = plugin.breaker.attempt(now) else {
-        return not_answered(host, plugin, stream, Counter::BreakerOpen);
-    };
-    match call_service(request, plugin, in_flight, message, attempt) {
-        Ok(()) => Action::Pause,
-        Err(attempt) => {
-            plugin.call_failed(host, attempt, now);
-            not_answered(host, plugin, stream, Counter::ServiceError)
-        }
-    }
-}
-
-/// Starts the call of an attempt; gives the attempt back when it cannot be started.
-fn call_service(
-    request: &Request<'_, impl Host>,
-    plugin: &Plugin,
-    in_flight: &mut InFlight,
-    message: &mut [u8],
-    attempt: Attempt,
-) -> Result<(), Attempt> {
-    let Some(service) = &plugin.config.service else { return Err(attempt) };
-    let Request { keys, costs, .. } = request;
-    let descriptors = &plugin.config.descriptors;
-    let shared = keys.applying(descriptors).filter(|(_, descriptor)| descriptor.is_shared);
-    let names = &descriptors.names;
-    let domain = names.get(service.domain);
-    let Some(message) = rls::request(message, domain, descriptors, shared, keys, costs) else {
-        return Err(attempt);
-    };
-    let call = GrpcCall {
-        cluster: names.get(service.cluster),
-        service: rls::SERVICE.as_bytes(),
-        method: rls::METHOD.as_bytes(),
-        message,
-        timeout_ms: service.timeout_ms,
-    };
-    match request.host.call(plugin.root, request.stream, &call) {
-        Ok(call) => in_flight.add(call, plugin.root, request.stream, attempt),
-        Err(_) => Err(attempt),
-    }
-}
-
-/// Handles a request that the service does not decide, by the policy for that.
-fn not_answered(host: &impl Host, plugin: &Plugin, stream: u32, counter: Counter) -> Action {
-    plugin.count(host, counter);
-    match plugin.config.service.as_ref().map(|service| service.on_error) {
-        Some(Policy::Deny) => {
-            plugin.count_failure(host, reply::service_error(host, stream));
-            Action::Pause
-        }
-        _ => Action::Continue,
-    }
-}
-
-/// Handles the request of a failed call, if it still waits.
-fn service_error(host: &impl Host, plugin: &Plugin, stream: Option<u32>) {
-    match stream {
-        Some(stream) => {
-            if not_answered(host, plugin, stream, Counter::ServiceError) == Action::Continue {
-                resume(host, plugin, Some(stream));
-            }
-        }
-        None => plugin.count(host, Counter::ServiceError),
-    }
-}
-
-fn resume(host: &impl Host, plugin: &Plugin, stream: Option<u32>) {
-    if let Some(stream) = stream {
-        plugin.count_failure(host, host.resume(stream));
-    }
-}
-
 #[cfg(test)]
 #[path = "filter_descriptor_tests.rs"]
 mod descriptor_tests;
+#[cfg(test)]
+#[path = "filter_lease_tests.rs"]
+mod lease_tests;
 #[cfg(test)]
 #[path = "filter_tests.rs"]
 mod tests;

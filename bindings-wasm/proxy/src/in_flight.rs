@@ -7,6 +7,25 @@ pub(crate) const MAX_IN_FLIGHT: usize = 4096;
 /// Twice as many places as calls keep probe sequences short.
 const PLACES: usize = 2 * MAX_IN_FLIGHT;
 
+/// The most descriptors of one call whose tokens are leased.
+pub(crate) const MAX_ASKS: usize = 4;
+
+/// What a call asks of one leased descriptor.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Ask {
+    /// The key's fingerprint.
+    pub(crate) fingerprint: u64,
+    /// The tokens that are asked for; 0 for an unused element.
+    pub(crate) tokens: u32,
+    /// The place of the descriptor in the message.
+    pub(crate) position: u8,
+    /// Whether the tokens are taken ahead, and not for one request.
+    pub(crate) is_ahead: bool,
+}
+
+/// What a call asks of its leased descriptors.
+pub(crate) type Asks = [Ask; MAX_ASKS];
+
 /// A call that has been answered or has failed.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct EndedCall {
@@ -16,6 +35,9 @@ pub(crate) struct EndedCall {
     pub(crate) stream: Option<u32>,
     /// The breaker's attempt that the call is.
     pub(crate) attempt: Attempt,
+    pub(crate) asks: Asks,
+    /// Whether the call was made for a request that waited for it.
+    pub(crate) has_request: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +46,14 @@ struct PendingCall {
     root: u32,
     /// All that a breaker needs of an [`Attempt`] to learn what became of it.
     generation: u32,
+    asks: Asks,
 }
+
+/// No request: hosts count contexts from 1.
+pub(crate) const NO_STREAM: u32 = 0;
+
+const NO_ASK: Ask = Ask { fingerprint: 0, tokens: 0, position: 0, is_ahead: false };
+pub(crate) const NO_ASKS: Asks = [NO_ASK; MAX_ASKS];
 
 /// The calls in flight and the streams that wait for them.
 ///
@@ -38,7 +67,7 @@ pub(crate) struct InFlight {
 
 impl InFlight {
     pub(crate) const EMPTY: Self = Self {
-        calls: IdMap::empty(PendingCall { stream: 0, root: 0, generation: 0 }),
+        calls: IdMap::empty(PendingCall { stream: 0, root: 0, generation: 0, asks: NO_ASKS }),
         waiting: IdMap::empty(()),
     };
 
@@ -46,7 +75,7 @@ impl InFlight {
         self.calls.len >= MAX_IN_FLIGHT
     }
 
-    /// Adds the call `call`, which the plugin of `root` has made for `stream`.
+    /// Adds the call `call`, which the plugin of `root` has made for `stream`, or for no request.
     ///
     /// # Errors
     /// The attempt, when there is no room, or the call or the stream is there already.
@@ -56,12 +85,13 @@ impl InFlight {
         root: u32,
         stream: u32,
         attempt: Attempt,
+        asks: Asks,
     ) -> Result<(), Attempt> {
-        let pending = PendingCall { stream, root, generation: attempt.generation };
+        let pending = PendingCall { stream, root, generation: attempt.generation, asks };
         if !self.calls.insert(call, pending) {
             return Err(attempt);
         }
-        if !self.waiting.insert(stream, ()) {
+        if stream != NO_STREAM && !self.waiting.insert(stream, ()) {
             self.calls.remove(call);
             return Err(attempt);
         }
@@ -70,10 +100,11 @@ impl InFlight {
 
     /// Removes a call that has ended; `None` when there is none of this id.
     pub(crate) fn end(&mut self, call: u32) -> Option<EndedCall> {
-        let PendingCall { stream, root, generation } = self.calls.remove(call)?;
-        let waits = self.waiting.remove(stream).is_some();
+        let PendingCall { stream, root, generation, asks } = self.calls.remove(call)?;
+        let has_request = stream != NO_STREAM;
+        let waits = has_request && self.waiting.remove(stream).is_some();
         let attempt = Attempt { generation, is_probe: false };
-        Some(EndedCall { root, stream: waits.then_some(stream), attempt })
+        Some(EndedCall { root, stream: waits.then_some(stream), attempt, asks, has_request })
     }
 
     /// Forgets that a stream waits; its call stays in flight.
@@ -179,14 +210,14 @@ mod tests {
 
     use tidegate_core::Attempt;
 
-    use super::{EndedCall, IdMap, InFlight, MAX_IN_FLIGHT, PendingCall};
+    use super::{EndedCall, IdMap, InFlight, MAX_IN_FLIGHT, NO_ASKS, PendingCall};
 
     fn attempt(generation: u32) -> Attempt {
         Attempt { generation, is_probe: false }
     }
 
     fn add(calls: &mut InFlight, call: u32, root: u32, stream: u32) -> bool {
-        calls.add(call, root, stream, attempt(call + 100)).is_ok()
+        calls.add(call, root, stream, attempt(call + 100), NO_ASKS).is_ok()
     }
 
     #[test]
@@ -219,7 +250,13 @@ mod tests {
     fn an_ended_call_has_its_stream_and_its_attempt_unless_the_stream_has_gone() {
         let mut calls = Box::new(InFlight::EMPTY);
         let ended = |root, stream, generation| {
-            Some(EndedCall { root, stream, attempt: attempt(generation) })
+            Some(EndedCall {
+                root,
+                stream,
+                attempt: attempt(generation),
+                asks: NO_ASKS,
+                has_request: true,
+            })
         };
         for (call, root, stream) in [(1, 7, 10), (3, 7, 12), (5, 8, 14)] {
             assert!(add(&mut calls, call, root, stream));
@@ -243,7 +280,7 @@ mod tests {
             assert!(add(&mut calls, id, 1, id));
         }
         assert!(calls.is_full());
-        assert_eq!(calls.add(90_000, 1, 77_777, attempt(7)), Err(attempt(7)));
+        assert_eq!(calls.add(90_000, 1, 77_777, attempt(7), NO_ASKS), Err(attempt(7)));
         assert!(calls.calls.find(|call: &PendingCall| call.stream == 77_777).is_none());
     }
 }

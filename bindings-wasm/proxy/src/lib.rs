@@ -21,6 +21,8 @@ mod header_match;
 pub mod host;
 mod in_flight;
 mod json;
+mod leased;
+mod leases;
 pub mod limits;
 mod local_limits;
 pub mod names;
@@ -33,6 +35,7 @@ mod reply;
 mod request_keys;
 mod rls;
 mod scratch;
+mod service_call;
 mod source;
 pub mod text;
 #[cfg(any(test, target_arch = "wasm32"))]

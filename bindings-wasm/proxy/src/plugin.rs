@@ -3,7 +3,7 @@
 use core::hash::Hasher;
 
 use siphasher::sip::SipHasher13;
-use tidegate_core::{Attempt, Breaker, BreakerPolicy};
+use tidegate_core::{Attempt, Breaker, BreakerPolicy, QuotaTerms};
 
 use crate::buckets::Seed;
 use crate::config::{Config, Service};
@@ -33,11 +33,13 @@ pub enum Counter {
     HostcallError,
     /// Debts that were forgotten because there was no free slot.
     Evicted,
+    /// Calls that took tokens ahead.
+    LeaseCalls,
 }
 
 impl Counter {
     /// All counters, with their names after the configured prefix.
-    pub const ALL: [(Self, &str); 9] = [
+    pub const ALL: [(Self, &str); 10] = [
         (Self::Ok, "ok"),
         (Self::LimitedLocal, "limited_local"),
         (Self::LimitedService, "limited_service"),
@@ -47,6 +49,7 @@ impl Counter {
         (Self::BreakerOpen, "breaker_open"),
         (Self::HostcallError, "hostcall_error"),
         (Self::Evicted, "evicted"),
+        (Self::LeaseCalls, "lease_calls"),
     ];
 }
 
@@ -57,6 +60,9 @@ const FAILURES_TO_OPEN: u32 = 3;
 const FIRST_WAIT: u64 = 100 * MILLI;
 /// A service that stays down is asked at most once in 2.5 s by each worker.
 const LONGEST_WAIT: u64 = 5_000 * MILLI;
+
+/// Tokens are taken ahead for the demand of 200 ms: a call for every 200 requests at 1000/s.
+pub(crate) const HORIZON: u64 = 200 * MILLI;
 
 /// One configured filter.
 pub(crate) struct Plugin {
@@ -85,6 +91,20 @@ impl Plugin {
         let seeds = seeds(&config, seed);
         let breaker = breaker_for(config.service.as_ref());
         Ok(Self { root, config, seeds, breaker, counters })
+    }
+
+    /// The bounds of the tokens that are taken ahead.
+    pub(crate) fn quota_terms(&self) -> QuotaTerms {
+        let (ttl, timeout, clients) = self.config.service.as_ref().map_or((1, 1, 1), |service| {
+            (service.lease_ttl_ms, service.timeout_ms, service.workers)
+        });
+        QuotaTerms {
+            ttl: u64::from(ttl) * MILLI,
+            horizon: HORIZON,
+            clients,
+            // The host ends every call within its timeout; the margin is for a host that does not.
+            patience: u64::from(timeout) * MILLI + LONGEST_WAIT,
+        }
     }
 
     /// Tells the breaker that a call has failed at `now`.
@@ -142,6 +162,13 @@ fn seeds(config: &Config, seed: Seed) -> [Seed; MAX_DESCRIPTORS] {
         }
         for limit in descriptor.limits.iter().flat_map(Limits::as_slice) {
             identity.feed(Text::<96>::format(format_args!("{limit}")).as_bytes());
+        }
+        if let Some(service) = config.service.as_ref().filter(|_| descriptor.is_leased) {
+            identity.feed(descriptors.names.get(service.cluster));
+            identity.feed(descriptors.names.get(service.domain));
+            for entry in descriptors.entries(descriptor) {
+                identity.feed(descriptors.names.get(entry.key));
+            }
         }
         own.0 = identity.0.finish();
     }

@@ -2,6 +2,7 @@
 
 use tidegate_core::Decision;
 
+use crate::config::Config;
 use crate::cost::BadCost;
 use crate::host::{Host, LocalReply, Status};
 use crate::names::Names;
@@ -79,6 +80,26 @@ pub(crate) fn refused_by_service(
     let details = "tidegate_limited_service";
     let refusal = Refusal { status, details, body, quota, response: Some(response) };
     refused(host, stream, &refusal)
+}
+
+/// Refuses a request by what the service has answered to earlier ones.
+pub(crate) fn refused_ahead(
+    host: &impl Host,
+    stream: u32,
+    config: &Config,
+    limit: Option<u32>,
+    retry_after: u64,
+) -> Result<(), Status> {
+    let seconds = Some(retry_after.div_ceil(NANOS_PER_SECOND));
+    let quota = if config.headers {
+        let limit = limit.map(u64::from);
+        Quota { limit, remaining: Some(0), reset_after: seconds, retry_after: seconds }
+    } else {
+        Quota::default()
+    };
+    let details = "tidegate_limited_service";
+    let status = config.status;
+    refused(host, stream, &Refusal { status, details, body: REFUSED, quota, response: None })
 }
 
 /// Refuses a request that the service has refused, without anything of the service's response.

@@ -4,7 +4,7 @@ use tidegate_core::MAX_KEY;
 
 use crate::config::MAX_NAME;
 use crate::cost::Costs;
-use crate::descriptors::{Descriptor, Descriptors, MAX_DESCRIPTORS, MAX_ENTRIES};
+use crate::descriptors::{Descriptors, MAX_DESCRIPTORS, MAX_ENTRIES};
 use crate::protobuf::{Fields, Malformed, Message, Value, field_size, varint_size};
 use crate::request_keys::RequestKeys;
 
@@ -22,16 +22,17 @@ pub(crate) fn is_about_the_request(status: u32) -> bool {
 pub(crate) const MAX_REQUEST: usize =
     MAX_NAME + MAX_ENTRIES * (MAX_NAME + MAX_KEY + 24) + MAX_DESCRIPTORS * 24 + 24;
 
-/// Writes a `RateLimitRequest` for the descriptors of a request, which take these costs; returns `None`
-/// when it does not fit.
-pub(crate) fn request<'a, 'b>(
+/// Writes a `RateLimitRequest` for those descriptors of a request that `asked` has a bit for, which take
+/// these costs; returns `None` when it does not fit.
+pub(crate) fn request<'b>(
     room: &'b mut [u8],
     domain: &[u8],
     descriptors: &Descriptors,
-    asked: impl Iterator<Item = (usize, &'a Descriptor)> + Clone,
+    asked: u8,
     keys: &RequestKeys<'_>,
     costs: &Costs,
 ) -> Option<&'b [u8]> {
+    let asked = keys.applying(descriptors).filter(|(place, _)| asked >> place & 1 == 1);
     let cost_of = |place: usize| costs.get(place).copied().unwrap_or(1);
     let mut asked_costs = asked.clone().map(|(place, _)| cost_of(place));
     // Every service knows the cost of a whole request, and not every one that of a descriptor.
@@ -78,7 +79,7 @@ pub(crate) struct Response<'a> {
 /// The state of one descriptor's limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct DescriptorStatus {
-    over_limit: bool,
+    pub(crate) over_limit: bool,
     /// Requests per unit of time, when the service states its limit.
     pub(crate) limit: Option<u64>,
     pub(crate) remaining: u64,
@@ -86,8 +87,13 @@ pub(crate) struct DescriptorStatus {
     /// two times: on a refusal `tidegate serve` sends the time after which the same request
     /// would be allowed; other services send the time until their window ends.
     pub(crate) retry_or_reset: Option<u64>,
+    /// The same time in nanoseconds.
+    pub(crate) retry_nanos: Option<u64>,
+    /// The tokens of the `quota`, when the service gives one.
+    pub(crate) quota: Option<u64>,
 }
 
+const NANOS_PER_SECOND: u64 = 1_000_000_000;
 const OK: u64 = 1;
 const OVER_LIMIT: u64 = 2;
 
@@ -129,6 +135,21 @@ impl<'a> Response<'a> {
         }
     }
 
+    /// The status of the descriptor at this place of the request.
+    pub(crate) fn status_of(&self, position: u8) -> Option<DescriptorStatus> {
+        let mut fields = Fields::new(self.message);
+        let mut left = position;
+        while let Ok(Some(field)) = fields.next() {
+            if let (2, Value::Bytes(bytes)) = field {
+                if left == 0 {
+                    return descriptor_status(bytes).ok();
+                }
+                left -= 1;
+            }
+        }
+        None
+    }
+
     /// The names and values of `response_headers_to_add`.
     pub(crate) fn headers(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
         let mut fields = Fields::new(self.message);
@@ -152,14 +173,19 @@ fn descriptor_status(message: &[u8]) -> Result<DescriptorStatus, Malformed> {
             (1, Value::Varint(code)) => status.over_limit = code == OVER_LIMIT,
             (2, Value::Bytes(limit)) => status.limit = first_number(limit)?,
             (3, Value::Varint(remaining)) => status.remaining = remaining,
-            (4, Value::Bytes(duration)) => status.retry_or_reset = seconds_rounded_up(duration)?,
+            (4, Value::Bytes(duration)) => {
+                status.retry_nanos = nanoseconds(duration)?;
+                let seconds = |nanos: u64| nanos.div_ceil(NANOS_PER_SECOND);
+                status.retry_or_reset = status.retry_nanos.map(seconds);
+            }
+            (5, Value::Bytes(quota)) => status.quota = first_number(quota)?,
             _ => {}
         }
     }
     Ok(status)
 }
 
-/// The first field of a `RateLimit`: `requests_per_unit`.
+/// The first field of a `RateLimit`, `requests_per_unit`, or of a `Quota`, `requests`.
 fn first_number(message: &[u8]) -> Result<Option<u64>, Malformed> {
     let mut number = None;
     let mut fields = Fields::new(message);
@@ -171,8 +197,8 @@ fn first_number(message: &[u8]) -> Result<Option<u64>, Malformed> {
     Ok(number)
 }
 
-/// The seconds of a `google.protobuf.Duration`; `None` when it is negative.
-fn seconds_rounded_up(message: &[u8]) -> Result<Option<u64>, Malformed> {
+/// The nanoseconds of a `google.protobuf.Duration`; `None` when it is negative.
+fn nanoseconds(message: &[u8]) -> Result<Option<u64>, Malformed> {
     let mut seconds = 0;
     let mut nanos = 0;
     let mut fields = Fields::new(message);
@@ -187,7 +213,7 @@ fn seconds_rounded_up(message: &[u8]) -> Result<Option<u64>, Malformed> {
     if negative(seconds) || negative(nanos) {
         return Ok(None);
     }
-    Ok(Some(seconds + u64::from(nanos > 0)))
+    Ok(Some(seconds.saturating_mul(NANOS_PER_SECOND).saturating_add(nanos)))
 }
 
 /// The name of a `HeaderValue`, and its `value` or `raw_value`, whichever is set.
