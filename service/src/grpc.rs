@@ -25,6 +25,7 @@ use tonic::codegen::{Body, BoxFuture, Service, StdError, http};
 use tonic::server::{Grpc, NamedService, UnaryService};
 use tonic::{Request, Response, Status};
 
+use crate::http_api::HttpApi;
 use crate::open_responses::CountedBody;
 use crate::quota_service::QuotaService;
 
@@ -45,6 +46,12 @@ impl QuotaServer {
     pub(crate) fn new(service: QuotaService, max_message_size: usize, max_pending: usize) -> Self {
         let free = Arc::new(Semaphore::new(max_pending));
         Self { service: Arc::new(service), max_message_size, free }
+    }
+
+    /// The JSON API of the same service, with the same bounds.
+    pub(crate) fn http_api(&self) -> HttpApi {
+        let (service, free) = (Arc::clone(&self.service), Arc::clone(&self.free));
+        HttpApi { service, free, max_body: self.max_message_size }
     }
 }
 

@@ -2,7 +2,9 @@
 
 use envoy_types::pb::envoy::extensions::common::ratelimit::v3::RateLimitDescriptor;
 use envoy_types::pb::envoy::service::ratelimit::v3::RateLimitRequest;
-use tidegate::{AnyLimit, Cost, Decision, Error, Limiter, Shape, Source};
+use tidegate::{
+    AnyLimit, Cost, Decision, Error, Limiter, Shape, Source, TierDecision, TieredDecision,
+};
 
 /// The most hits of one descriptor: what a bucket can owe at most.
 const MOST: u64 = 1 << 53;
@@ -78,13 +80,15 @@ impl Hits {
         key: &str,
         costs: &Costs,
         reports: bool,
-    ) -> Result<Decision, Error> {
+    ) -> Result<TieredDecision, Error> {
         match self {
-            Self::GiveBack(hits) => limiter.credit_async(key, costs.of_return(hits)).await,
+            Self::GiveBack(hits) => {
+                Ok(alone(limiter.credit_async(key, costs.of_return(hits)).await?))
+            }
             Self::Spend(hits) if hits == 0 || reports => {
                 let held = match hits {
-                    0 => limiter.peek_async(key, 0).await?,
-                    hits => limiter.settle_async(key, 0, costs.of(hits)).await?,
+                    0 => limiter.peek_tiers_async(key, 0).await?,
+                    hits => alone(limiter.settle_async(key, 0, costs.of(hits)).await?),
                 };
                 let mut excess = excess(limiter, &held);
                 // With several limits, `held` is of the first that holds nothing, and another one
@@ -95,12 +99,18 @@ impl Hits {
                 Ok(if excess == 0 {
                     held
                 } else {
-                    Decision { allowed: false, retry_after: excess, ..held }
+                    let refusal = Decision { allowed: false, retry_after: excess, ..*held };
+                    TieredDecision::new(refusal, held.tiers().iter().copied())
                 })
             }
-            Self::Spend(hits) => limiter.check_async(key, costs.of(hits)).await,
+            Self::Spend(hits) => limiter.check_tiers_async(key, costs.of(hits)).await,
         }
     }
+}
+
+/// A decision that says only what the limit says that binds.
+fn alone(decision: Decision) -> TieredDecision {
+    TieredDecision::new(decision, [TierDecision::from(&decision)])
 }
 
 /// The time, in nanoseconds, for which a bucket owes more than it can hold: until no more than the
@@ -133,7 +143,7 @@ mod tests {
         let costs = Costs::default();
         let reported = Hits::Spend(reported).apply(&limiter, "k", &costs, true).await?;
         let decision = Hits::Spend(0).apply(&limiter, "k", &costs, false).await?;
-        assert_eq!(reported, decision, "both say what the bucket holds");
+        assert_eq!(reported.decision(), decision.decision(), "both say what the bucket holds");
         Ok((decision.allowed, decision.retry_after))
     }
 

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use envoy_types::pb::envoy::extensions::common::ratelimit::v3::RateLimitDescriptor;
-use envoy_types::pb::envoy::service::ratelimit::v3::rate_limit_response::{Code, DescriptorStatus};
+use envoy_types::pb::envoy::extensions::common::ratelimit::v3::rate_limit_descriptor::RateLimitOverride;
 use envoy_types::pb::envoy::service::ratelimit::v3::{RateLimitRequest, RateLimitResponse};
 use futures_util::future::join_all;
-use tidegate::{Decision, Error, Source};
+use tidegate::{Decision, Error, Source, TieredDecision};
 use tonic::codegen::http::HeaderMap;
 use tonic::{Response, Status};
 use tracing::{debug, info, warn};
@@ -20,6 +20,7 @@ use crate::overrides::Overrides;
 use crate::response;
 use crate::rule_counters::{NearLimit, RuleCounters};
 use crate::rules::{DecidingRules, Rule, unmatched_key, unmatched_prefix};
+use crate::ruling::{Answer, Ruling, Verdict};
 use crate::store_watch::StoreWatch;
 
 /// The most descriptors in one request. Each is an operation on the store.
@@ -66,20 +67,26 @@ impl QuotaService {
         Self { shadow, ..self }
     }
 
-    /// Answers a request.
+    /// Answers a request over gRPC.
     pub(crate) async fn should_rate_limit(
         &self,
         request: RateLimitRequest,
     ) -> Result<Response<RateLimitResponse>, Status> {
-        let response = self.respond(&request).await;
-        match &response {
-            Ok(response) if response.overall_code == i32::from(Code::OverLimit) => {
-                self.counters.over_limit.increment();
-            }
+        Ok(Response::new(self.answer(&request).await?.to_response()))
+    }
+
+    /// Answers a request.
+    ///
+    /// # Errors
+    /// The error of a request that cannot be decided, with its stable code in the metadata.
+    pub(crate) async fn answer(&self, request: &RateLimitRequest) -> Result<Answer, Status> {
+        let answer = self.respond(request).await;
+        match &answer {
+            Ok(answer) if answer.is_over => self.counters.over_limit.increment(),
             Ok(_) => self.counters.ok.increment(),
             Err(_) => self.counters.errors.increment(),
         }
-        response.map(Response::new)
+        answer
     }
 
     /// Counts a request that could not be decoded, and was answered with these headers.
@@ -101,7 +108,7 @@ impl QuotaService {
 
     /// Decides each descriptor by itself: one that cannot be decided neither keeps the others from
     /// being charged nor hides that one of them is over its limit.
-    async fn respond(&self, request: &RateLimitRequest) -> Result<RateLimitResponse, Status> {
+    async fn respond(&self, request: &RateLimitRequest) -> Result<Answer, Status> {
         if request.domain.is_empty() {
             return Err(self.invalid("domain", "it must not be empty"));
         }
@@ -117,73 +124,58 @@ impl QuotaService {
             self.decide(deciding, request, index, descriptor)
         }))
         .await;
-        let over_limit = i32::from(Code::OverLimit);
-        let is_over = |answer: &Result<DescriptorStatus, Status>| {
-            answer.as_ref().is_ok_and(|status| status.code == over_limit)
-        };
-        let (overall_code, statuses) = match answers.iter().any(is_over) {
-            true => {
-                let statuses = answers.into_iter().map(Result::unwrap_or_default).collect();
-                (Code::OverLimit, statuses)
-            }
-            false => (Code::Ok, answers.into_iter().collect::<Result<_, _>>()?),
-        };
-        let overall_code = overall_code.into();
-        Ok(RateLimitResponse { overall_code, statuses, ..RateLimitResponse::default() })
+        Answer::new(answers)
     }
 
-    /// Decides one descriptor.
+    /// Decides one descriptor by each of its rules.
     async fn decide(
         &self,
         deciding: &DecidingRules<'_>,
         request: &RateLimitRequest,
         index: usize,
         descriptor: &RateLimitDescriptor,
-    ) -> Result<DescriptorStatus, Status> {
+    ) -> Vec<Result<Ruling, Status>> {
         if descriptor.entries.is_empty() {
             let field = format!("descriptors[{index}].entries");
-            return Err(self.invalid(&field, "there must be at least 1"));
+            return vec![Err(self.invalid(&field, "there must be at least 1"))];
         }
         if !deciding.is_matched {
             self.counters.unmatched.increment();
             debug!(domain = request.domain, descriptor = index, "no rule matches");
         }
-        let decide = |rule| self.decide_by_rule(rule, request, index, descriptor);
-        match deciding.rules.as_slice() {
-            [] if descriptor.limit.is_none() => Ok(response::unlimited()),
-            [] => decide(None).await,
-            [rule] => decide(Some(rule)).await,
-            [rule, ..] if descriptor.limit.is_some() => decide(Some(rule)).await,
-            rules => {
-                let answers = join_all(rules.iter().map(|rule| decide(Some(rule)))).await;
-                response::strictest(answers)
+        let decide = |decider| self.decide_by(decider, request, index, descriptor);
+        match (&descriptor.limit, deciding.rules.as_slice()) {
+            (Some(asked), rules) => {
+                vec![decide(Decider::Limit { asked, rule: rules.first().copied() }).await]
             }
+            (None, []) => Vec::new(),
+            (None, [rule]) => vec![decide(Decider::Rule(rule)).await],
+            (None, rules) => join_all(rules.iter().map(|rule| decide(Decider::Rule(rule)))).await,
         }
     }
 
     /// Decides one descriptor by one rule, or by the limit that the descriptor brings.
-    async fn decide_by_rule(
+    async fn decide_by(
         &self,
-        rule: Option<&Rule>,
+        decider: Decider<'_>,
         request: &RateLimitRequest,
         index: usize,
         descriptor: &RateLimitDescriptor,
-    ) -> Result<DescriptorStatus, Status> {
+    ) -> Result<Ruling, Status> {
         let field = |name| format!("descriptors[{index}].{name}");
         let (domain, entries) = (&request.domain, &descriptor.entries);
         let every_hit = Costs::default();
         let mut costs = &every_hit;
-        let limiter = match (&descriptor.limit, rule) {
-            (None, Some(rule)) => {
+        let (limiter, rule) = match decider {
+            Decider::Rule(rule) => {
                 costs = &rule.costs;
-                rule.limiter.clone()
+                (rule.limiter.clone(), Some(rule))
             }
-            (None, None) => return Ok(response::unlimited()),
-            (Some(asked), rule) => {
+            Decider::Limit { asked, rule } => {
                 let unmatched = || unmatched_prefix(domain, entries);
                 let prefix = rule.map_or_else(unmatched, |rule| rule.prefix().to_owned());
                 let limiter = self.overrides.limiter(&prefix, asked);
-                limiter.map_err(|message| self.invalid(&field("limit"), &message))?
+                (limiter.map_err(|message| self.invalid(&field("limit"), &message))?, rule)
             }
         };
         let mut of_rule = RuleView::new(rule);
@@ -198,7 +190,7 @@ impl QuotaService {
             Err(_) => (Err(Error::timeout(self.request_timeout)), "--request-timeout".to_owned()),
         };
         self.log_store_failures(of_rule.name, &decision);
-        match decision {
+        let verdict = match decision {
             Ok(decision) => {
                 if let Some(counters) = of_rule.counters {
                     counters.count(&decision, self.near_limit);
@@ -211,7 +203,7 @@ impl QuotaService {
                     retry_after_ns = decision.retry_after,
                     "checked"
                 );
-                Ok(self.status(of_rule, response::descriptor_status(&limiter, &decision)))
+                Verdict::Decided(decision)
             }
             Err(Error::CostTooLarge { cost, burst }) => {
                 self.count_failure("cost_too_large", of_rule.name, &"");
@@ -219,7 +211,7 @@ impl QuotaService {
                     counters.over.increment();
                 }
                 debug!(rule = of_rule.name, cost, burst, "no wait is long enough for these hits");
-                Ok(self.status(of_rule, response::never(&limiter, burst)))
+                Verdict::Never { burst }
             }
             Err(error) => {
                 // The error of a corrupt bucket names the key, which may be a credential.
@@ -228,31 +220,23 @@ impl QuotaService {
                     error => error,
                 };
                 self.count_failure(error.code(), of_rule.name, shown);
-                match of_rule.shadow {
-                    true => Ok(self.shadow_failed(of_rule.name, &error)),
-                    false => Err(response::error_status(&place, &error)),
+                if !of_rule.shadow {
+                    return Err(response::error_status(&place, &error));
                 }
+                self.counters.shadow_errors.increment();
+                debug!(rule = of_rule.name, code = error.code(), "a shadow rule is not checked");
+                Verdict::Unchecked
             }
-        }
-    }
-
-    /// The status of a descriptor under a rule. A shadow rule only counts that it would refuse.
-    fn status(&self, of_rule: RuleView<'_>, mut status: DescriptorStatus) -> DescriptorStatus {
-        if of_rule.shadow && status.code == i32::from(Code::OverLimit) {
+        };
+        let (rule, shadow) = (of_rule.name.to_owned(), of_rule.shadow);
+        let ruling = Ruling { rule, limiter, verdict, shadow };
+        if shadow && ruling.is_exceeded() {
             self.counters.shadow_refused.increment();
             if let Some(counters) = of_rule.counters {
                 counters.shadow.increment();
             }
-            status.code = Code::Ok.into();
         }
-        status
-    }
-
-    /// The status for a shadow rule that could not be checked: it never refuses a request.
-    fn shadow_failed(&self, rule: &str, error: &Error) -> DescriptorStatus {
-        self.counters.shadow_errors.increment();
-        debug!(rule, code = error.code(), "a shadow rule could not be checked");
-        response::unlimited()
+        Ok(ruling)
     }
 
     /// The error for a field that is wrong in the configuration of the client.
@@ -273,7 +257,8 @@ impl QuotaService {
     }
 
     /// Logs the beginning, the continuation and the end of store failures, and corrupt buckets.
-    fn log_store_failures(&self, rule: &str, result: &Result<Decision, Error>) {
+    fn log_store_failures(&self, rule: &str, result: &Result<TieredDecision, Error>) {
+        let result = result.as_ref().map(TieredDecision::decision);
         let now = self.started.elapsed();
         match result {
             Err(error @ (Error::Store(_) | Error::StoreTimeout { .. })) => {
@@ -299,6 +284,15 @@ impl QuotaService {
             }
         }
     }
+}
+
+/// What decides a descriptor.
+#[derive(Clone, Copy)]
+enum Decider<'r> {
+    /// A rule.
+    Rule(&'r Rule),
+    /// The limit that the descriptor brings, under the first rule that matches.
+    Limit { asked: &'r RateLimitOverride, rule: Option<&'r Rule> },
 }
 
 /// What a rule says about its descriptors. A descriptor that brings its limit needs no rule.

@@ -47,28 +47,19 @@ pub(crate) fn never(limiter: &Limiter, burst: u64) -> DescriptorStatus {
     }
 }
 
-/// The status of a descriptor that several rules have decided: a refusal with the longest wait, else an
-/// error, else the status with the fewest tokens left.
-///
-/// # Errors
-/// The first error, if no rule has refused.
-pub(crate) fn strictest(
-    answers: Vec<Result<DescriptorStatus, Status>>,
-) -> Result<DescriptorStatus, Status> {
-    let wait = |status: &DescriptorStatus| {
-        // Without a time, no wait is long enough.
-        status.duration_until_reset.map_or((i64::MAX, 0), |time| (time.seconds, time.nanos))
+/// The status of a descriptor that several rules have decided: the refusal with the longest wait, else the
+/// status with the fewest tokens left.
+pub(crate) fn strictest(statuses: impl Iterator<Item = DescriptorStatus>) -> DescriptorStatus {
+    let strictness = |status: &DescriptorStatus| {
+        let is_over = status.code == i32::from(Code::OverLimit);
+        // A refusal without a time is one that no wait ends.
+        let wait = status.duration_until_reset.filter(|_| is_over);
+        let wait = wait.map_or((i64::MAX, 0), |time| (time.seconds, time.nanos));
+        // A rule that could not be checked, and only counts, has no time.
+        let is_decided = status.duration_until_reset.is_some();
+        (is_over, wait, is_decided, u32::MAX - status.limit_remaining)
     };
-    let refused = answers.iter().flatten().filter(|it| it.code == i32::from(Code::OverLimit));
-    if let Some(refusal) = refused.max_by_key(|status| wait(status)) {
-        return Ok(refusal.clone());
-    }
-    let allowed = answers.into_iter().collect::<Result<Vec<_>, _>>()?;
-    // A rule that could not be checked and only counts has neither a limit nor a time.
-    let tightest = allowed
-        .into_iter()
-        .min_by_key(|status| (status.duration_until_reset.is_none(), status.limit_remaining));
-    Ok(tightest.unwrap_or_else(unlimited))
+    statuses.max_by_key(strictness).unwrap_or_else(unlimited)
 }
 
 /// The gRPC status for an error in `field` of the request, or in the whole request when `field`
@@ -148,20 +139,21 @@ mod tests {
     }
 
     #[test]
-    fn the_strictest_of_several_answers_is_shown() -> Result<(), Status> {
+    fn the_strictest_of_several_statuses_is_shown() {
         let status = |code: Code, limit_remaining, seconds| DescriptorStatus {
             code: code.into(),
             limit_remaining,
             duration_until_reset: Some(duration(seconds * NANOS_PER_SECOND)),
             ..DescriptorStatus::default()
         };
-        let failed = || Err(Status::unavailable("gone"));
         let (few, many) = (status(Code::Ok, 3, 1), status(Code::Ok, 9, 2));
         let (short, long) = (status(Code::OverLimit, 0, 5), status(Code::OverLimit, 0, 60));
-        assert_eq!(strictest(vec![Ok(many.clone()), Ok(few.clone()), Ok(unlimited())])?, few);
-        assert_eq!(strictest(vec![failed(), Ok(long.clone()), Ok(short), Ok(few)])?, long);
-        assert!(strictest(vec![Ok(many), failed()]).is_err());
-        Ok(())
+        let never = DescriptorStatus { code: Code::OverLimit.into(), ..unlimited() };
+        let shown = |statuses: &[&DescriptorStatus]| strictest(statuses.iter().copied().cloned());
+        assert_eq!(shown(&[&many, &few, &unlimited()]), few);
+        assert_eq!(shown(&[&long, &short, &few]), long);
+        assert_eq!(shown(&[&never, &long]), never);
+        assert_eq!(shown(&[]), unlimited());
     }
 
     #[test]

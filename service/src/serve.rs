@@ -12,7 +12,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tonic::server::NamedService as _;
-use tonic::transport::{Identity, Server, ServerTlsConfig};
+use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 use tracing::{info, warn};
@@ -24,6 +24,7 @@ use crate::current_rules::CurrentRules;
 use crate::failure::Failure;
 use crate::grpc::QuotaServer;
 use crate::health::{self, Readiness};
+use crate::http_api;
 use crate::listeners::{Listeners, PortsFile};
 use crate::metrics::Metrics;
 use crate::overrides::Overrides;
@@ -35,11 +36,6 @@ use crate::store_options::StoreOptions;
 
 /// The longest time for a connection to answer a keepalive ping, or for a TLS handshake.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// The most connections for HTTP. They have a bound of their own, so that health probes are answered
-/// while all connections for gRPC are taken; together with those, the default fits into the 1024 file
-/// descriptors that a process commonly may have.
-const MAX_HTTP_CONNECTIONS: u32 = 64;
 
 /// Serves until SIGTERM or SIGINT, then lets pending requests finish.
 pub(crate) fn run(options: &ServeOptions) -> Result<(), Failure> {
@@ -83,6 +79,7 @@ async fn serve(options: &ServeOptions) -> Result<(), Failure> {
     .shadow(options.shadow);
     let service =
         QuotaServer::new(service, options.max_message_size as usize, options.max_pending as usize);
+    let http_api = http_api::routes(service.http_api());
     let (draining, drain_seen) = watch::channel(false);
     let (grpc_stop, grpc_stopped) = watch::channel(false);
     let (http_stop, http_stopped) = watch::channel(false);
@@ -106,9 +103,9 @@ async fn serve(options: &ServeOptions) -> Result<(), Failure> {
     // A ping finds settings of the store that are worth a warning. The service starts without waiting
     // for it.
     tokio::spawn(readiness.clone().ask());
-    let routes = health::routes(readiness, metrics);
+    let routes = health::routes(readiness, metrics).merge(http_api);
     let mut http = spawn_http(
-        Listener::new(listeners.http, Protocol::Http, MAX_HTTP_CONNECTIONS),
+        Listener::new(listeners.http, Protocol::Http, options.max_http_connections),
         routes,
         http_stopped,
     );
@@ -206,22 +203,28 @@ async fn report_health(reporter: &HealthReporter, status: ServingStatus) {
 }
 
 fn grpc_server(options: &ServeOptions) -> Result<Server, Failure> {
-    let server = Server::builder()
+    let mut server = Server::builder()
         .http2_keepalive_interval(Some(options.keepalive))
         .http2_keepalive_timeout(Some(CONNECTION_TIMEOUT))
         .max_concurrent_streams(options.max_streams);
+    if let Some(age) = options.max_connection_age {
+        // Requests that are pending then have as long as when the service stops.
+        server = server.max_connection_age(age).max_connection_age_grace(options.drain);
+    }
     let (Some(cert), Some(key)) = (&options.tls_cert, &options.tls_key) else {
         return Ok(server);
     };
     let identity = Identity::from_pem(read("--tls-cert", cert)?, read("--tls-key", key)?);
-    server
-        .tls_config(ServerTlsConfig::new().identity(identity).timeout(CONNECTION_TIMEOUT))
-        .map_err(|error| {
-            let why = core::error::Error::source(&error)
-                .map_or_else(|| error.to_string(), ToString::to_string);
-            let (cert, key) = (cert.display(), key.display());
-            Failure::Configuration(format!("--tls-cert {cert}, --tls-key {key}: {why}"))
-        })
+    let mut tls = ServerTlsConfig::new().identity(identity).timeout(CONNECTION_TIMEOUT);
+    if let Some(path) = &options.tls_client_ca {
+        tls = tls.client_ca_root(Certificate::from_pem(read("--tls-client-ca", path)?));
+    }
+    server.tls_config(tls).map_err(|error| {
+        let why = core::error::Error::source(&error)
+            .map_or_else(|| error.to_string(), ToString::to_string);
+        let (cert, key) = (cert.display(), key.display());
+        Failure::Configuration(format!("--tls-cert {cert}, --tls-key {key}: {why}"))
+    })
 }
 
 fn read(option: &str, path: &Path) -> Result<Vec<u8>, Failure> {

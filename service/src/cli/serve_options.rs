@@ -110,7 +110,8 @@ pub(crate) struct ServeOptions {
     )]
     pub(crate) grpc_listen: SocketAddr,
 
-    /// The address to listen on for HTTP (/healthz, /readyz, /metrics); port 0 takes a free port
+    /// The address to listen on for HTTP (/v1/check, /json, /healthz,
+    /// /readyz, /metrics); port 0 takes a free port
     #[arg(
         long,
         value_name = "ADDRESS",
@@ -200,6 +201,16 @@ pub(crate) struct ServeOptions {
     )]
     pub(crate) keepalive: Duration,
 
+    /// The longest life of a gRPC connection, after which the client is told to open another one: 1s to
+    /// 24h; without it, any. So new replicas get their part of the requests
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "TIDEGATE_MAX_CONNECTION_AGE",
+        value_parser = connection_age
+    )]
+    pub(crate) max_connection_age: Option<Duration>,
+
     /// The most gRPC connections; more are closed at once: 1 to 1000000
     #[arg(
         long,
@@ -209,6 +220,17 @@ pub(crate) struct ServeOptions {
         value_parser = clap::value_parser!(u32).range(1..=1_000_000)
     )]
     pub(crate) max_connections: u32,
+
+    /// The most HTTP connections; more are closed at once: 1 to 1000000. They have a bound of their own, so
+    /// that health probes are answered while all gRPC connections are taken
+    #[arg(
+        long,
+        value_name = "COUNT",
+        env = "TIDEGATE_MAX_HTTP_CONNECTIONS",
+        default_value_t = 256,
+        value_parser = clap::value_parser!(u32).range(1..=1_000_000)
+    )]
+    pub(crate) max_http_connections: u32,
 
     /// The most pending requests on all connections, with those whose answer the client has not read;
     /// more are answered RESOURCE_EXHAUSTED: 1 to 1000000
@@ -249,6 +271,10 @@ pub(crate) struct ServeOptions {
     #[arg(long, value_name = "FILE", env = "TIDEGATE_TLS_KEY", requires = "tls_cert")]
     pub(crate) tls_key: Option<PathBuf>,
 
+    /// Takes gRPC connections only of clients with a certificate of one of these authorities (PEM)
+    #[arg(long, value_name = "FILE", env = "TIDEGATE_TLS_CLIENT_CA", requires = "tls_cert")]
+    pub(crate) tls_client_ca: Option<PathBuf>,
+
     /// The events to log: a level, or levels by target such as "warn,tidegate=debug"
     #[arg(long, value_name = "FILTER", env = "TIDEGATE_LOG", default_value = "info")]
     pub(crate) log: Targets,
@@ -285,6 +311,10 @@ fn limit(text: &str) -> Result<Limit, String> {
 
 fn keepalive(text: &str) -> Result<Duration, String> {
     duration_within(text, Duration::from_secs(1), Duration::from_secs(3600))
+}
+
+fn connection_age(text: &str) -> Result<Duration, String> {
+    duration_within(text, Duration::from_secs(1), Duration::from_secs(86_400))
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

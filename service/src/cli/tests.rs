@@ -59,6 +59,8 @@ fn mistakes_name_the_option_and_the_bound() {
         (&["--drain", "11min"], "--drain <TIME>': it must be 0s to 10m"),
         (&["--near-limit-ratio", "1.5"], "--near-limit-ratio <PART>': it must be 0 to 1"),
         (&["--rules-poll", "1h"], "--rules-poll <TIME>': it must be 0s to 10m"),
+        (&["--tls-client-ca", "c.pem"], "--tls-cert <FILE>"),
+        (&["--max-connection-age", "0s"], "--max-connection-age <TIME>': it must be 1s to 1day"),
         (&["--keepalive", "soon"], "write a number and a unit"),
         (&["--max-streams", "0"], "0 is not in 1..=1000000"),
         (&["--max-message-size", "5000000"], "5000000 is not in 1024..=4194304"),

@@ -1,5 +1,7 @@
 //! Tests of the real `tidegate` binary over gRPC and HTTP, on memory and on a real redis-server.
 
+mod connections;
+mod json_api;
 mod operations;
 mod process;
 mod protocol;

@@ -90,6 +90,23 @@ impl Service {
         Ok((status, body.trim().to_owned()))
     }
 
+    /// Sends a POST request; returns the status, the head in lower case, and the body.
+    pub(crate) fn post(&self, path: &str, body: &str) -> Result<(u16, String, String), Failed> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.http))?;
+        stream.set_read_timeout(Some(TIMEOUT))?;
+        let length = body.len();
+        write!(
+            stream,
+            "POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
+             Content-Length: {length}\r\n\r\n{body}"
+        )?;
+        let mut response = String::new();
+        stream.read_to_string(&mut response)?;
+        let status = response.split(' ').nth(1).ok_or("no status")?.parse()?;
+        let (head, body) = response.split_once("\r\n\r\n").ok_or("no body")?;
+        Ok((status, head.to_ascii_lowercase(), body.to_owned()))
+    }
+
     pub(crate) fn log(&self) -> Result<String, Failed> {
         Ok(fs::read_to_string(self.directory.path().join("log"))?)
     }
