@@ -9,6 +9,8 @@ here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 
 # Names of functions are a fifth of the module; a panic logs its file and line anyway.
 export CARGO_PROFILE_WASM_STRIP=symbols
+# Calls to the proxy take most of the filter's time, so size comes first.
+export CARGO_PROFILE_WASM_OPT_LEVEL=z
 wasm_cargo_build tidegate-proxy core "$@"
 module="$here/dist/tidegate_proxy.wasm"
 mkdir -p "$here/dist"

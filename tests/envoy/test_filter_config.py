@@ -19,7 +19,8 @@ LOCAL = {"limits": ["2/h"]}
             {"key": PATH, "local": LOCAL, "burst": 1},
             (
                 "burst: unknown field; known here: key, descriptors, missing_key, local, service, "
-                "cost, status, stat_prefix and headers"
+                "cost, status, stat_prefix, headers, header_form, body, content_type, grpc_status, "
+                "enabled and enforced"
             ),
         ),
         (

@@ -12,7 +12,7 @@ PATH = {"key": {"path": {}}, "local": {"limits": ["2/h"]}}
 NO_COUNTS = dict.fromkeys(
     (
         "ok", "limited_local", "limited_service", "missing_key", "bad_key",
-        "service_error", "breaker_open", "hostcall_error", "evicted", "lease_calls",
+        "service_error", "breaker_open", "hostcall_error", "evicted", "lease_calls", "shadow",
     ),
     0,
 )  # fmt: skip
@@ -37,7 +37,8 @@ def test_a_refusal_shows_the_quota_and_the_time_of_the_next_token(start):
     refused = fetch(envoy)
     assert (refused.status, refused.body) == (429, "too many requests\n")
     quota = {name: refused.headers[name] for name in ("x-ratelimit-limit", "x-ratelimit-remaining")}
-    assert quota == {"x-ratelimit-limit": "2", "x-ratelimit-remaining": "0"}
+    assert quota == {"x-ratelimit-limit": "3", "x-ratelimit-remaining": "0"}
+    assert refused.headers["x-envoy-ratelimited"] == "true"
     # A token comes every 20 minutes; a few seconds may have passed.
     assert 1190 <= int(refused.headers["retry-after"]) <= 1200
     assert 2390 <= int(refused.headers["x-ratelimit-reset"]) <= 2400

@@ -24,6 +24,8 @@ const DEFAULT_STATUS: u32 = 429;
 const DEFAULT_TIMEOUT_MS: u32 = 100;
 const DEFAULT_LEASE_TTL_MS: u32 = 1000;
 const DEFAULT_WORKERS: u32 = 4;
+/// gRPC's `RESOURCE_EXHAUSTED`.
+const GRPC_RESOURCE_EXHAUSTED: u32 = 8;
 /// The default of the domain and of `stat_prefix`.
 const TIDEGATE: &[u8] = b"tidegate";
 /// The key of the entry that `key` is.
@@ -46,6 +48,24 @@ pub struct Config {
     pub(crate) stat_prefix: Name,
     /// Whether refusals have the headers `x-ratelimit-*` and `retry-after`.
     pub headers: bool,
+    /// The form of refusals.
+    pub(crate) refusals: Refusals,
+    /// The share of requests that are limited at all, in percent.
+    pub(crate) enabled: u32,
+    /// The share of refusals that are enforced, in percent.
+    pub(crate) enforced: u32,
+}
+
+/// The form of refusals.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Refusals {
+    /// Whether they have `x-ratelimit-*`.
+    pub(crate) has_x_headers: bool,
+    /// Whether they have `RateLimit` and `RateLimit-Policy`.
+    pub(crate) has_ietf_headers: bool,
+    pub(crate) body: Option<Name>,
+    pub(crate) content_type: Option<Name>,
+    pub(crate) grpc_status: u32,
 }
 
 /// How a request that cannot be limited is handled.
@@ -115,8 +135,9 @@ impl Config {
     }
 }
 
+const PERCENT: Kind = Kind::Number(0, 100);
 const POLICY: Kind = Kind::Word(&["allow", "deny"], "\"allow\" or \"deny\"");
-static CONFIG: [Field; 9] = [
+static CONFIG: [Field; 15] = [
     field("key", Kind::Other),
     field("descriptors", Kind::Other),
     field("missing_key", POLICY),
@@ -126,6 +147,15 @@ static CONFIG: [Field; 9] = [
     field("status", Kind::Number(400, 599)),
     field("stat_prefix", Kind::Prefix),
     field("headers", Kind::Flag),
+    field(
+        "header_form",
+        Kind::Word(&["x-ratelimit", "ietf", "both"], "\"x-ratelimit\", \"ietf\" or \"both\""),
+    ),
+    field("body", Kind::Text),
+    field("content_type", Kind::Text),
+    field("grpc_status", Kind::Number(1, 16)),
+    field("enabled", PERCENT),
+    field("enforced", PERCENT),
 ];
 
 /// What `key`, `local`, `service` and `cost` say of the one descriptor that they describe.
@@ -156,7 +186,8 @@ fn read_config(reader: &mut ConfigReader<'_>) -> Read<Config> {
         }
         Ok(0)
     })?;
-    let [_, listed, missing_key, local, _, _, status, stat_prefix, headers] = values;
+    let [_, listed, missing_key, local, _, _, status, stat_prefix, headers, ..] = values;
+    let [.., header_form, body, content_type, grpc_status, enabled, enforced] = values;
     if listed.is_some() {
         refuse_short_form(reader, &short)?;
     } else {
@@ -182,6 +213,15 @@ fn read_config(reader: &mut ConfigReader<'_>) -> Read<Config> {
         status: status.unwrap_or(DEFAULT_STATUS),
         stat_prefix: name(stat_prefix),
         headers: headers != Some(0),
+        refusals: Refusals {
+            has_x_headers: header_form != Some(1),
+            has_ietf_headers: matches!(header_form, Some(1 | 2)),
+            body: body.map(name),
+            content_type: content_type.map(name),
+            grpc_status: grpc_status.unwrap_or(GRPC_RESOURCE_EXHAUSTED),
+        },
+        enabled: enabled.unwrap_or(100),
+        enforced: enforced.unwrap_or(100),
     })
 }
 

@@ -140,6 +140,9 @@ impl<const SLOTS: usize> Filter<SLOTS> {
             let _ = reply::not_configured(host, stream);
             return Action::Pause;
         };
+        if !plugin.is_enabled(host) {
+            return Action::Continue;
+        }
         let descriptors = &plugin.config.descriptors;
         let mut scratch = Scratch::new(&mut self.scratch);
         let keys = match RequestKeys::read(descriptors, host, &mut scratch) {
@@ -177,15 +180,15 @@ impl<const SLOTS: usize> Filter<SLOTS> {
             }
         };
         let request = Request { host, stream, keys: &keys, costs, now };
-        if refuse_locally(&request, plugin, &mut self.slots) {
-            return Action::Pause;
+        if let Some(action) = refuse_locally(&request, plugin, &mut self.slots) {
+            return action;
         }
         let left = leased::spend(&request, plugin, &mut self.leases);
         let mut caller = Caller { in_flight: &mut self.in_flight, message: &mut self.message };
         if left.ahead.iter().any(Option::is_some) {
             caller.take_ahead(&request, plugin, &mut self.leases, &left);
         }
-        if left.is_refused { Action::Pause } else { caller.ask(&request, plugin, &left) }
+        left.refused.unwrap_or_else(|| caller.ask(&request, plugin, &left))
     }
 
     /// The service has answered a call.
@@ -218,12 +221,15 @@ impl<const SLOTS: usize> Filter<SLOTS> {
             return;
         }
         plugin.count(host, Counter::LimitedService);
-        if let Some(stream) = stream {
-            let Config { status, headers, .. } = plugin.config;
-            let replied = reply::refused_by_service(host, stream, status, headers, &response);
+        if !plugin.enforces(host) {
+            resume(host, plugin, stream);
+        } else if let Some(stream) = stream {
+            let replied = reply::refused_by_service(host, stream, &plugin.config, &response);
             plugin.count_failure(host, replied);
             // The request must not wait for ever.
-            if replied.is_err() && reply::refused_briefly(host, stream, status).is_err() {
+            if replied.is_err()
+                && reply::refused_briefly(host, stream, plugin.config.status).is_err()
+            {
                 resume(host, plugin, Some(stream));
             }
         }
@@ -306,6 +312,9 @@ mod descriptor_tests;
 #[cfg(test)]
 #[path = "filter_lease_tests.rs"]
 mod lease_tests;
+#[cfg(test)]
+#[path = "filter_reply_tests.rs"]
+mod reply_tests;
 #[cfg(test)]
 #[path = "filter_tests.rs"]
 mod tests;

@@ -92,6 +92,7 @@ fn a_refusal_is_remembered_until_its_time() {
         header("x-ratelimit-remaining", "0"),
         header("x-ratelimit-reset", "2"),
         header("retry-after", "2"),
+        header("x-envoy-ratelimited", "true"),
     ];
     assert_eq!(headers, expect);
     assert_eq!(world.request_under(ROOT, b"other").1, Action::Pause);

@@ -102,6 +102,7 @@ fn local_limits_are_per_key_and_refusals_show_the_quota() {
         ("x-ratelimit-remaining", "0"),
         ("x-ratelimit-reset", "1"),
         ("retry-after", "1"),
+        ("x-envoy-ratelimited", "true"),
     ];
     let expect = Replied {
         stream,
@@ -129,7 +130,11 @@ fn none_refuses_every_request_and_unlimited_none() {
         assert_eq!(none.request().1, Action::Pause);
     }
     // Such a request is never allowed, so no header says when.
-    let headers = [("x-ratelimit-limit", "0"), ("x-ratelimit-remaining", "0")];
+    let headers = [
+        ("x-ratelimit-limit", "0"),
+        ("x-ratelimit-remaining", "0"),
+        ("x-envoy-ratelimited", "true"),
+    ];
     let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
     assert_eq!(none.last_reply().map(|reply| (reply.status, reply.headers)), Some((429, headers)));
     none.assert_counted(&[("limited_local", 3)]);
@@ -225,6 +230,7 @@ fn the_service_decides_when_it_answers() {
             ("x-ratelimit-remaining", "0"),
             ("x-ratelimit-reset", "2"),
             ("retry-after", "2"),
+            ("x-envoy-ratelimited", "true"),
             ("X-RateLimit-Limit", "50")
         ]
     );
@@ -494,7 +500,7 @@ fn a_host_that_lacks_a_needed_call_is_refused_when_configured() {
     );
 
     let mut world = World::new(LOCAL);
-    assert_eq!(world.host.defined(), 10);
+    assert_eq!(world.host.defined(), 11);
     world.host.set_property(KEY, Err(no));
     world.filter.context_created(50, ROOT);
     assert_eq!(world.filter.request_headers(&world.host, 50, false), Action::Continue);

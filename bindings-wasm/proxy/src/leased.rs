@@ -4,7 +4,7 @@ use tidegate_core::{QuotaSlice, QuotaSpend, QuotaTerms};
 
 use crate::config::OnCold;
 use crate::descriptors::MAX_DESCRIPTORS;
-use crate::filter::Request;
+use crate::filter::{Action, Request};
 use crate::host::Host;
 use crate::in_flight::{Ask, Asks};
 use crate::leases::{LeaseSlot, with_slice};
@@ -15,8 +15,8 @@ use crate::rls::Response;
 /// What is left to do for a request after its tokens were spent.
 #[derive(Default)]
 pub(crate) struct Left {
-    /// Whether the request was refused, and told so.
-    pub(crate) is_refused: bool,
+    /// What becomes of the request, if it was refused.
+    pub(crate) refused: Option<Action>,
     /// A bit for each descriptor whose tokens the service must still be asked for.
     pub(crate) unpaid: u8,
     /// What to take ahead, by the places of the descriptors.
@@ -86,10 +86,15 @@ pub(crate) fn spend(
         with_slice(slots, fingerprint, now, &terms, |slice| slice.give_back(cost));
     }
     plugin.count(host, Counter::LimitedService);
-    let replied = reply::refused_ahead(host, stream, &plugin.config, limit, retry_after);
-    plugin.count_failure(host, replied);
+    let action = if plugin.enforces(host) {
+        let replied = reply::refused_ahead(host, stream, &plugin.config, limit, retry_after);
+        plugin.count_failure(host, replied);
+        Action::Pause
+    } else {
+        Action::Continue
+    };
     // What is to be taken ahead is for the requests after this one.
-    Left { is_refused: true, ..left }
+    Left { refused: Some(action), ..left }
 }
 
 /// Tells the slices what the service has answered; `None` that the call has failed.

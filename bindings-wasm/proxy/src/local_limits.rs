@@ -3,19 +3,20 @@
 use crate::buckets::{self, Slot, Undo};
 use crate::config::Config;
 use crate::descriptors::MAX_DESCRIPTORS;
-use crate::filter::Request;
+use crate::filter::{Action, Request};
 use crate::host::Host;
 use crate::plugin::{Counter, Plugin};
 use crate::reply;
 
-/// Refuses the request if one of its local buckets does. No bucket is charged then.
+/// Refuses the request if one of its local buckets does, and answers what then becomes of it. No bucket is
+/// charged then.
 pub(crate) fn refuse_locally(
     request: &Request<'_, impl Host>,
     plugin: &Plugin,
     slots: &mut [Slot],
-) -> bool {
+) -> Option<Action> {
     let Request { host, stream, keys, costs, now } = *request;
-    let Config { descriptors, max_keys, status, headers, .. } = &plugin.config;
+    let Config { descriptors, max_keys, .. } = &plugin.config;
     let in_use = (*max_keys as usize).min(slots.len());
     let slots = slots.get_mut(..in_use).unwrap_or_default();
     let mut charged: [Option<Undo>; MAX_DESCRIPTORS] = [None; MAX_DESCRIPTORS];
@@ -38,16 +39,22 @@ pub(crate) fn refuse_locally(
             checked.decision
         };
         if !decision.allowed {
-            refused = Some(decision);
+            refused = Some((decision, limits));
             break;
         }
     }
-    let Some(decision) = refused else { return false };
+    let (decision, limits) = refused?;
     // The last first, so that a slot that two of them share is as it was before both.
     charged.iter().rev().flatten().for_each(|undo| undo.apply(slots));
     plugin.count(host, Counter::LimitedLocal);
-    let shown = headers.then_some(&decision);
-    let replied = reply::refused_locally(host, stream, *status, shown);
+    if !plugin.enforces(host) {
+        return Some(Action::Continue);
+    }
+    let limit = match limits.fixed() {
+        Some(_) => None,
+        None => limits.as_slice().get(usize::from(decision.tier)),
+    };
+    let replied = reply::refused_locally(host, stream, &plugin.config, limit, &decision);
     plugin.count_failure(host, replied);
-    true
+    Some(Action::Pause)
 }

@@ -35,11 +35,13 @@ pub enum Counter {
     Evicted,
     /// Calls that took tokens ahead.
     LeaseCalls,
+    /// Refusals that were not enforced.
+    Shadow,
 }
 
 impl Counter {
     /// All counters, with their names after the configured prefix.
-    pub const ALL: [(Self, &str); 10] = [
+    pub const ALL: [(Self, &str); 11] = [
         (Self::Ok, "ok"),
         (Self::LimitedLocal, "limited_local"),
         (Self::LimitedService, "limited_service"),
@@ -50,6 +52,7 @@ impl Counter {
         (Self::HostcallError, "hostcall_error"),
         (Self::Evicted, "evicted"),
         (Self::LeaseCalls, "lease_calls"),
+        (Self::Shadow, "shadow"),
     ];
 }
 
@@ -107,6 +110,20 @@ impl Plugin {
         }
     }
 
+    /// Whether a request is limited at all.
+    pub(crate) fn is_enabled(&self, host: &impl Host) -> bool {
+        is_drawn(host, self.config.enabled)
+    }
+
+    /// Whether a refusal is enforced; one that is not is counted.
+    pub(crate) fn enforces(&self, host: &impl Host) -> bool {
+        let enforces = is_drawn(host, self.config.enforced);
+        if !enforces {
+            self.count(host, Counter::Shadow);
+        }
+        enforces
+    }
+
     /// Tells the breaker that a call has failed at `now`.
     pub(crate) fn call_failed(&mut self, host: &impl Host, attempt: Attempt, now: u64) {
         // Without randomness the breaker waits for the whole bound.
@@ -132,6 +149,11 @@ impl Plugin {
             self.count(host, Counter::HostcallError);
         }
     }
+}
+
+/// Draws with a chance of so many percent. Without randomness a request is limited.
+fn is_drawn(host: &impl Host, percent: u32) -> bool {
+    percent >= 100 || host.random().map_or(0, |(bits, _)| bits % 100) < u64::from(percent)
 }
 
 fn breaker_for(service: Option<&Service>) -> Breaker {

@@ -1,6 +1,6 @@
 //! The replies that the filter sends in place of the upstream.
 
-use tidegate_core::Decision;
+use tidegate_core::{Decision, Limit};
 
 use crate::config::Config;
 use crate::cost::BadCost;
@@ -26,7 +26,10 @@ const REFUSED: &[u8] = b"too many requests\n";
 /// The numbers that a refusal shows of its limit; times are whole seconds, rounded up.
 #[derive(Clone, Copy, Debug, Default)]
 struct Quota {
+    /// The tokens of the limit's period.
     limit: Option<u64>,
+    /// The limit's period.
+    period: Option<u64>,
     remaining: Option<u64>,
     reset_after: Option<u64>,
     retry_after: Option<u64>,
@@ -34,52 +37,49 @@ struct Quota {
 
 /// A refusal by a limit.
 struct Refusal<'a> {
-    status: u32,
     details: &'static str,
-    body: &'a [u8],
     quota: Quota,
     /// The service's response, if the service has refused.
     response: Option<&'a Response<'a>>,
 }
 
-/// Refuses a request by a local bucket; shows its quota when `decision` is given.
+/// Refuses a request by a local bucket; `limit` is the one that refused, unless it was `none`.
 pub(crate) fn refused_locally(
     host: &impl Host,
     stream: u32,
-    status: u32,
-    decision: Option<&Decision>,
+    config: &Config,
+    limit: Option<&Limit>,
+    decision: &Decision,
 ) -> Result<(), Status> {
     // Never has no number, and the header is left out.
     let seconds = |nanos: u64| (nanos != u64::MAX).then(|| nanos.div_ceil(NANOS_PER_SECOND));
-    let quota = decision.map_or_else(Quota::default, |decision| Quota {
-        limit: Some(decision.limit),
+    let quota = Quota {
+        limit: Some(limit.map_or(decision.limit, Limit::tokens)),
+        period: limit.map(|limit| limit.period().div_ceil(NANOS_PER_SECOND)),
         remaining: Some(decision.remaining),
         reset_after: seconds(decision.reset_after),
         retry_after: seconds(decision.retry_after),
-    });
+    };
     let details = "tidegate_limited_local";
-    refused(host, stream, &Refusal { status, details, body: REFUSED, quota, response: None })
+    refused(host, stream, config, &Refusal { details, quota, response: None })
 }
 
-/// Refuses a request that the service has refused; shows the service's quota with `show_quota`.
+/// Refuses a request that the service has refused.
 pub(crate) fn refused_by_service(
     host: &impl Host,
     stream: u32,
-    status: u32,
-    show_quota: bool,
+    config: &Config,
     response: &Response<'_>,
 ) -> Result<(), Status> {
-    let quota =
-        response.status.filter(|_| show_quota).map_or_else(Quota::default, |status| Quota {
-            limit: status.limit,
-            remaining: Some(status.remaining),
-            reset_after: status.retry_or_reset,
-            retry_after: status.retry_or_reset,
-        });
-    let body = if response.body.is_empty() { REFUSED } else { response.body };
+    let quota = response.status.map_or_else(Quota::default, |status| Quota {
+        limit: status.limit,
+        period: status.period,
+        remaining: Some(status.remaining),
+        reset_after: status.retry_or_reset,
+        retry_after: status.retry_or_reset,
+    });
     let details = "tidegate_limited_service";
-    let refusal = Refusal { status, details, body, quota, response: Some(response) };
-    refused(host, stream, &refusal)
+    refused(host, stream, config, &Refusal { details, quota, response: Some(response) })
 }
 
 /// Refuses a request by what the service has answered to earlier ones.
@@ -91,15 +91,15 @@ pub(crate) fn refused_ahead(
     retry_after: u64,
 ) -> Result<(), Status> {
     let seconds = Some(retry_after.div_ceil(NANOS_PER_SECOND));
-    let quota = if config.headers {
-        let limit = limit.map(u64::from);
-        Quota { limit, remaining: Some(0), reset_after: seconds, retry_after: seconds }
-    } else {
-        Quota::default()
+    let quota = Quota {
+        limit: limit.map(u64::from),
+        period: None,
+        remaining: Some(0),
+        reset_after: seconds,
+        retry_after: seconds,
     };
     let details = "tidegate_limited_service";
-    let status = config.status;
-    refused(host, stream, &Refusal { status, details, body: REFUSED, quota, response: None })
+    refused(host, stream, config, &Refusal { details, quota, response: None })
 }
 
 /// Refuses a request that the service has refused, without anything of the service's response.
@@ -176,17 +176,36 @@ fn bare<'a>(
     LocalReply { status, details, body, headers: &[], grpc_status }
 }
 
-fn refused(host: &impl Host, stream: u32, refusal: &Refusal<'_>) -> Result<(), Status> {
-    let Refusal { status, details, body, quota, response } = *refusal;
-    let ours = [
-        ("x-ratelimit-limit", quota.limit),
-        ("x-ratelimit-remaining", quota.remaining),
-        ("x-ratelimit-reset", quota.reset_after),
-        ("retry-after", quota.retry_after),
-    ]
-    .map(|(name, number)| (name, number.map(decimal)));
+#[inline(never)]
+fn refused(
+    host: &impl Host,
+    stream: u32,
+    config: &Config,
+    refusal: &Refusal<'_>,
+) -> Result<(), Status> {
+    let Refusal { details, quota, response } = *refusal;
+    let form = &config.refusals;
+    let names = &config.descriptors.names;
+    let shown = config.headers;
+    let x = shown && form.has_x_headers;
+    let [policy, state] = ietf(&quota).map(|text| text.filter(|_| shown && form.has_ietf_headers));
+    let content_type = form.content_type.filter(|_| form.body.is_some()).map(|it| names.get(it));
+    let number = |shown: bool, number: Option<u64>| number.filter(|_| shown).map(decimal);
+    let numbers = [
+        ("x-ratelimit-limit", number(x, quota.limit)),
+        ("x-ratelimit-remaining", number(x, quota.remaining)),
+        ("x-ratelimit-reset", number(x, quota.reset_after)),
+        ("retry-after", number(shown, quota.retry_after)),
+        ("ratelimit-policy", policy),
+        ("ratelimit", state),
+        ("x-envoy-ratelimited", shown.then(|| Text::literal("true"))),
+    ];
+    let ours = numbers
+        .iter()
+        .filter_map(|(name, value)| Some((name.as_bytes(), value.as_ref()?.as_bytes())));
+    let ours = ours.chain(content_type.map(|value| (&b"content-type"[..], value)));
 
-    let mut headers: [Pair<'_>; MAX_SERVICE_HEADERS + 4] = [(b"", b""); _];
+    let mut headers: [Pair<'_>; MAX_SERVICE_HEADERS + 8] = [(b"", b""); _];
     let mut count = 0;
     let mut add = |pair| {
         if let Some(free) = headers.get_mut(count) {
@@ -194,22 +213,39 @@ fn refused(host: &impl Host, stream: u32, refusal: &Refusal<'_>) -> Result<(), S
             count += 1;
         }
     };
-    for (name, value) in &ours {
+    for (name, value) in ours {
         // A header of the service takes precedence over the filter's own.
         let is_given = |response: &Response<'_>| {
-            service_headers(response).any(|(given, _)| given.eq_ignore_ascii_case(name.as_bytes()))
+            service_headers(response).any(|(given, _)| given.eq_ignore_ascii_case(name))
         };
-        if let Some(value) = value
-            && !response.is_some_and(is_given)
-        {
-            add((name.as_bytes(), value.as_bytes()));
+        if !response.is_some_and(is_given) {
+            add((name, value));
         }
     }
     response.into_iter().flat_map(service_headers).for_each(add);
 
+    let body = match response {
+        Some(response) if !response.body.is_empty() => response.body,
+        _ => form.body.map_or(REFUSED, |body| names.get(body)),
+    };
     let headers = headers.get(..count).unwrap_or_default();
-    let grpc_status = GRPC_RESOURCE_EXHAUSTED;
+    let (status, grpc_status) = (config.status, form.grpc_status);
     host.reply(stream, &LocalReply { status, details, body, headers, grpc_status })
+}
+
+/// `RateLimit-Policy` and `RateLimit` of the IETF's draft 10, of a limit whose numbers are known.
+fn ietf(quota: &Quota) -> [Option<Text<64>>; 2] {
+    let add = |text: &mut Text<64>, name: &str, number: Option<u64>| {
+        if let Some(number) = number {
+            text.append(format_args!(";{name}={number}"));
+        }
+    };
+    let (mut policy, mut state) = (Text::literal("\"default\""), Text::literal("\"default\""));
+    add(&mut policy, "q", quota.limit);
+    add(&mut policy, "w", quota.period);
+    add(&mut state, "r", quota.remaining);
+    add(&mut state, "t", quota.reset_after);
+    [quota.limit.map(|_| policy), quota.remaining.map(|_| state)]
 }
 
 /// The headers of the service that HTTP allows and that fit.
@@ -226,6 +262,6 @@ fn service_headers<'a>(response: &Response<'a>) -> impl Iterator<Item = Pair<'a>
         .take(MAX_SERVICE_HEADERS)
 }
 
-fn decimal(number: u64) -> Text<20> {
+fn decimal(number: u64) -> Text<64> {
     Text::format(format_args!("{number}"))
 }

@@ -82,6 +82,8 @@ pub(crate) struct DescriptorStatus {
     pub(crate) over_limit: bool,
     /// Requests per unit of time, when the service states its limit.
     pub(crate) limit: Option<u64>,
+    /// The unit of time, in seconds.
+    pub(crate) period: Option<u64>,
     pub(crate) remaining: u64,
     /// The `duration_until_reset`, in whole seconds, rounded up. The protocol has one field for
     /// two times: on a refusal `tidegate serve` sends the time after which the same request
@@ -171,7 +173,7 @@ fn descriptor_status(message: &[u8]) -> Result<DescriptorStatus, Malformed> {
     while let Some(field) = fields.next()? {
         match field {
             (1, Value::Varint(code)) => status.over_limit = code == OVER_LIMIT,
-            (2, Value::Bytes(limit)) => status.limit = first_number(limit)?,
+            (2, Value::Bytes(limit)) => (status.limit, status.period) = rate_limit(limit)?,
             (3, Value::Varint(remaining)) => status.remaining = remaining,
             (4, Value::Bytes(duration)) => {
                 status.retry_nanos = nanoseconds(duration)?;
@@ -183,6 +185,21 @@ fn descriptor_status(message: &[u8]) -> Result<DescriptorStatus, Malformed> {
         }
     }
     Ok(status)
+}
+
+/// The `requests_per_unit` of a `RateLimit`, and its unit in seconds.
+fn rate_limit(message: &[u8]) -> Result<(Option<u64>, Option<u64>), Malformed> {
+    const DAY: u64 = 86_400;
+    // SECOND, MINUTE, HOUR, DAY, MONTH, YEAR and WEEK, from 1 on.
+    const UNITS: [u64; 7] = [1, 60, 3600, DAY, 30 * DAY, 365 * DAY, 7 * DAY];
+    let mut unit = None;
+    let mut fields = Fields::new(message);
+    while let Some(field) = fields.next()? {
+        if let (2, Value::Varint(found)) = field {
+            unit = usize::try_from(found).ok().and_then(|unit| UNITS.get(unit.checked_sub(1)?));
+        }
+    }
+    Ok((first_number(message)?, unit.copied()))
 }
 
 /// The first field of a `RateLimit`, `requests_per_unit`, or of a `Quota`, `requests`.
