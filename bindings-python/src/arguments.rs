@@ -342,6 +342,19 @@ pub(crate) fn on_store_error(object: &Bound<'_, PyAny>) -> PyResult<Option<Strin
         Ok(None)
     } else {
         text("on_store_error", object).map(|it| Some(it.to_owned()))
+/// Whether each script call over a client has a single key.
+pub(crate) fn per_key_calls(object: &Bound<'_, PyAny>) -> PyResult<bool> {
+    match object.cast::<PyBool>() {
+        Ok(given) => Ok(given.is_true()),
+        Err(_) => Err(wrong_type("per_key_calls", "True or False", object)),
+    }
+}
+
+/// Whether a store has no script calls, so that options of them have no effect.
+pub(crate) fn has_no_calls(url: &str) -> bool {
+    url.starts_with("memory://") || url.starts_with("shm://")
+}
+
     }
 }
 

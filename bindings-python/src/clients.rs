@@ -22,6 +22,7 @@ use tidegate::{Cause, Error, Store, StoreFailure};
 #[pyclass(frozen, weakref, module = "tidegate._tidegate", name = "_ClientConnection")]
 pub(crate) struct ClientConnection {
     shared: Arc<EngineConnection>,
+    server: ServerHandle,
     /// By their timeout.
     stores: Mutex<HashMap<Duration, Store>>,
     /// A `SyncTransport` or an `AsyncTransport`.
@@ -40,8 +41,8 @@ impl ClientConnection {
         let server = server.unwrap_or_else(|| ServerHandle::new(generation));
         let connection = transport.clone_ref(py);
         let client = Client { transport: connection, queue, is_cluster, server: server.clone() };
-        let shared = EngineConnection::new(client, server, place.as_deref());
-        Ok(Self { shared, stores: Mutex::default(), transport })
+        let shared = EngineConnection::new(client, server.clone(), place.as_deref());
+        Ok(Self { shared, server, stores: Mutex::default(), transport })
     }
 }
 
@@ -50,6 +51,11 @@ impl ClientConnection {
     pub(crate) fn of(store: &Bound<'_, PyAny>) -> PyResult<Py<Self>> {
         let clients = store.py().import("tidegate._clients")?;
         Ok(clients.call_method1("sync_store", (store,))?.cast_into::<Self>()?.unbind())
+    }
+
+    /// Sends a single key in each script call from now on.
+    pub(crate) fn send_keys_apart(&self) {
+        self.server.send_keys_apart();
     }
 
     pub(crate) fn transport(&self, py: Python<'_>) -> Py<PyAny> {

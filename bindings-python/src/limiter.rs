@@ -14,13 +14,13 @@ use tidegate::{
 };
 
 use crate::arguments::{
-    Checks, Keys, StoreChoice, actual, charged, clock, cost, deny_cache, given, key_per_limit,
-    lease, max_keys, max_wait, max_waiting, on_full, on_store_error, one_key, peers, prefix, store,
-    store_timeout, timeout, tokens, wait,
+    Checks, Keys, StoreChoice, actual, charged, clock, cost, deny_cache, given, has_no_calls,
+    key_per_limit, lease, max_keys, max_wait, max_waiting, on_full, on_store_error, one_key, peers,
+    per_key_calls, prefix, store, store_timeout, timeout, tokens, wait,
 };
 use crate::clients::ClientConnection;
 use crate::decision::{Decision, DecisionOfTiers};
-use crate::errors::{exception, rate_limited};
+use crate::errors::{exception, invalid_argument, rate_limited};
 use crate::limit::Limit;
 use crate::limits::limits;
 use crate::pressure::Pressure;
@@ -29,6 +29,7 @@ use crate::seconds::saturating_nanos;
 use crate::store_health::StoreHealth;
 use crate::waiting::{Waiting, await_store, is_sleep_replaced};
 
+const IN_THE_URL: &str = "it is for a client of your own; write ?per_key_calls=true into the URL";
 const NO_PICKLE: &str = "a limiter is neither pickled nor copied: its buckets or its connection belong to this process; \
     make one in each process with the same arguments, and with a store that they share, such as \
     \"shm://name\" or \"redis://host\"";
@@ -71,6 +72,10 @@ const ONE: Cost = Cost::same(1);
 ///
 /// `max_waiting` is how many callers may wait for one key in `acquire` at a time: 1 to 1,000,000,
 /// 10,000 unless given.
+///
+/// `per_key_calls=True` sends one key in each script call over a client of the program's own, for a
+/// proxy that spreads keys over several servers (Envoy's redis_proxy, twemproxy). It then holds for all
+/// limiters over that client. A URL says it itself: `?per_key_calls=true`.
 ///
 /// With `store=os.environ.get("REDIS_URL", "memory://")` the same options serve both: those for
 /// failures, leases, timeouts and caches have no effect in memory. Their values are checked.
@@ -116,11 +121,12 @@ impl Limiter {
             peers=None,
             deny_cache=None,
             lease=None,
-            max_waiting=None
+            max_waiting=None,
+            per_key_calls=false
         ),
         text_signature = "(*limits, store='memory://', prefix=None, store_timeout=0.05, \
                           clock=None, max_keys=None, on_full=None, on_store_error=None, peers=None, \
-                          deny_cache=None, lease=None, max_waiting=None)"
+                          deny_cache=None, lease=None, max_waiting=None, per_key_calls=False)"
     )]
     #[allow(clippy::too_many_arguments)] // they are Python's keywords
     fn new(
@@ -137,6 +143,7 @@ impl Limiter {
         #[pyo3(from_py_with = deny_cache)] deny_cache: Option<Duration>,
         #[pyo3(from_py_with = lease)] lease: Option<LeaseOptions>,
         #[pyo3(from_py_with = max_waiting)] max_waiting: Option<usize>,
+        #[pyo3(from_py_with = per_key_calls)] per_key_calls: bool,
     ) -> PyResult<Self> {
         let mut builder = tidegate::Limiter::builder().store_timeout(store_timeout);
         if let Some(prefix) = prefix {
@@ -144,6 +151,9 @@ impl Limiter {
         }
         let connection = match store {
             StoreChoice::Url(url) => {
+                if per_key_calls && !has_no_calls(&url) {
+                    return Err(invalid_argument(py, "per_key_calls", IN_THE_URL.to_owned()));
+                }
                 builder = builder.store_url(&url);
                 None
             }
@@ -180,6 +190,9 @@ impl Limiter {
             builder = builder.max_waiting(max_waiting);
         }
         let limiter = builder.build().map_err(|error| exception(py, &error))?;
+        if let (true, Some(connection)) = (per_key_calls, &connection) {
+            connection.get().send_keys_apart();
+        }
         Self::of(py, limiter, clock, connection)
     }
 

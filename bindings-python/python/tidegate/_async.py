@@ -73,6 +73,7 @@ class AsyncLimiter:
         deny_cache: _Seconds | None = None,
         lease: _Lease | None = None,
         max_waiting: SupportsIndex | None = None,
+        per_key_calls: bool = False,
     ) -> None:
         self._limiter = Limiter(
             *limits,
@@ -87,6 +88,7 @@ class AsyncLimiter:
             deny_cache=deny_cache,
             lease=lease,
             max_waiting=max_waiting,
+            per_key_calls=per_key_calls,
         )
         self._calls = calls_of(self._limiter)
 

@@ -344,6 +344,10 @@ class Limiter:
     `max_waiting` is how many callers may wait for one key in `acquire` at a time: 1 to 1,000,000,
     10,000 unless given.
 
+    `per_key_calls=True` sends one key in each script call over a client of the program's own, for a
+    proxy that spreads keys over several servers (Envoy's redis_proxy, twemproxy). It then holds for all
+    limiters over that client. A URL says it itself: `?per_key_calls=true`.
+
     With `store=os.environ.get("REDIS_URL", "memory://")` the same options serve both: those for
     failures, leases, timeouts and caches have no effect in memory. Their values are checked.
 
@@ -373,6 +377,7 @@ class Limiter:
         deny_cache: _Seconds | None = None,
         lease: _Lease | None = None,
         max_waiting: SupportsIndex | None = None,
+        per_key_calls: bool = False,
     ) -> Self: ...
     def __reduce__(self) -> Never: ...
     @property

@@ -652,6 +652,12 @@ export interface RedisOptions {
 /** The terms on which buckets are leased. */
 export interface LeaseOptions {
   /**
+  /**
+   * Whether each script call over the client has a single key, for a proxy that spreads keys over several
+   * servers, such as Envoy's `redis_proxy`. Holds for all limiters over that client once one says so.
+   * Default: false. A URL says it itself, with `?per_key_calls=true`.
+   */
+  readonly perKeyCalls?: boolean;
    * The lifetime of a slice: whole milliseconds, 100 to 60000. The slice of a process that crashes
    * stays unused for this time.
    */

@@ -54,6 +54,7 @@ export class SharedBuckets {
     this.#transport = transportOf(client);
     this.#engine = new Engine(this.#transport.engine, optionsOf(limits, storeTimeoutMs, options));
     raise(this.#engine);
+    if (options.perKeyCalls) this.#transport.engine.send_keys_apart();
     if (options.lease !== undefined) this.#leaseTimer = new LeaseTimer(this.#engine, this.#transport, storeTimeoutMs);
   }
 

@@ -3,7 +3,7 @@
 import { checkFields, describe, invalid } from './arguments.js';
 
 /** The names of these options. */
-export const STORE_OPTIONS = ['onStoreError', 'peers', 'denyCacheMs', 'lease'];
+export const STORE_OPTIONS = ['onStoreError', 'peers', 'denyCacheMs', 'lease', 'perKeyCalls'];
 
 /** The number of callers of a key that may wait, unless the option says otherwise. */
 export const DEFAULT_MAX_WAITING = 10_000;
@@ -25,10 +25,11 @@ const MIN_LEASE_MS = 100;
 const MAX_LEASE_MS = 60_000;
 
 /** Checks these options for every store. They have no effect on memory, which does not fail. */
-export function checkStoreOptions({ onStoreError, peers, denyCacheMs, lease }) {
+export function checkStoreOptions({ store, onStoreError, peers, denyCacheMs, lease, perKeyCalls }) {
   checkOnStoreError(onStoreError, peers);
   checkDenyCache(denyCacheMs);
   checkLease(lease);
+  checkPerKeyCalls(store, perKeyCalls);
 }
 
 /** Refuses what is not a number of callers that may wait; undefined stands for the default. */
@@ -73,6 +74,13 @@ function checkOnStoreError(policy = 'raise', peers) {
 function checkDenyCache(ms) {
   if (ms === undefined || (Number.isInteger(ms) && ms >= 0 && ms <= MAX_DENY_CACHE_MS)) return;
   throw invalid('denyCacheMs', `it must be a whole number from 0 to ${MAX_DENY_CACHE_MS}, but is ${describe(ms)}`);
+}
+
+function checkPerKeyCalls(store, perKeyCalls = false) {
+  if (typeof perKeyCalls !== 'boolean') throw invalid('perKeyCalls', `it must be true or false, but is ${describe(perKeyCalls)}`);
+  if (perKeyCalls && typeof store === 'string' && !/^(memory|shm):/.test(store)) {
+    throw invalid('perKeyCalls', 'it is for a client of your own; write ?per_key_calls=true into the URL');
+  }
 }
 
 function checkLease(lease) {

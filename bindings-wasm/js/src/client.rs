@@ -92,6 +92,11 @@ impl Client {
         }
     }
 
+    /// Sends a single key in each script call from now on.
+    pub fn send_keys_apart(&self) {
+        self.server.send_keys_apart();
+    }
+
     /// The number of requests that wait to be sent.
     pub fn waiting(&self) -> usize {
         self.waiting.lock().len()

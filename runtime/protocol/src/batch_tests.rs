@@ -11,6 +11,7 @@ use crate::client_store::ClientStore;
 use crate::keys::RedisKeys;
 use crate::lock::Mutex;
 use crate::pending::PendingQueue;
+use crate::plan::Together;
 use crate::request::Request;
 use crate::server_state::{ServerHandle, ServerState};
 use crate::snapshot::ReplyPart;
@@ -139,6 +140,20 @@ fn calls_of_one_key_have_all_checks_of_that_key() {
         let keys = |command: &Vec<Vec<u8>>| command[2].clone();
         assert!(commands.iter().all(|it| keys(it) == if per_key { b"1" } else { b"3" }));
     }
+}
+
+#[test]
+fn a_handle_tells_the_state_of_each_process_to_send_keys_apart() {
+    thread_local! {
+        static PROCESS: core::cell::Cell<u32> = const { core::cell::Cell::new(1) };
+    }
+    let server = ServerHandle::new(|| PROCESS.get());
+    let before = Arc::clone(server.state());
+    assert_eq!(before.together(), Together::All);
+    server.send_keys_apart();
+    assert_eq!(before.together(), Together::Key);
+    PROCESS.set(2);
+    assert_eq!(server.state().together(), Together::Key);
 }
 
 #[test]

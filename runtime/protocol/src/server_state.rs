@@ -23,33 +23,44 @@ pub struct ServerState {
     /// used like a single server.
     pub(crate) by_slot: AtomicBool,
     /// Whether each call must have a single key, because a proxy sends a call where its first key lives.
-    per_key: bool,
+    per_key: Arc<AtomicBool>,
 }
 
 /// The state of one server as each process has it: a forked child begins with none.
 #[derive(Clone)]
-pub struct ServerHandle(Arc<PerProcess<Arc<ServerState>>>);
+pub struct ServerHandle {
+    states: Arc<PerProcess<Arc<ServerState>>>,
+    /// Holds in every process, because a limiter has said it.
+    per_key: Arc<AtomicBool>,
+}
 
 impl ServerHandle {
     /// A server of which nothing is known. `process` is that of [`Host`](crate::Host).
     pub fn new(process: fn() -> u32) -> Self {
-        Self(Arc::new(PerProcess::new(process)))
+        Self { states: Arc::new(PerProcess::new(process)), per_key: Arc::default() }
     }
 
     /// The state of this process.
     pub fn state(&self) -> &Arc<ServerState> {
-        self.0.get_or_default()
+        let per_key = || Arc::clone(&self.per_key);
+        self.states
+            .get_or_init(|| Arc::new(ServerState { per_key: per_key(), ..ServerState::default() }))
+    }
+
+    /// Sends a single key in each call from now on, for all limiters that use the server.
+    pub fn send_keys_apart(&self) {
+        self.per_key.store(true, Ordering::Relaxed);
     }
 }
 
 impl ServerState {
     /// A server of which nothing is known, and to which each call has a single key if `per_key` is set.
     pub fn new(per_key: bool) -> Self {
-        Self { per_key, ..Self::default() }
+        Self { per_key: Arc::new(AtomicBool::new(per_key)), ..Self::default() }
     }
 
     pub(crate) fn together(&self) -> Together {
-        match (self.per_key, self.by_slot.load(Ordering::Relaxed)) {
+        match (self.per_key.load(Ordering::Relaxed), self.by_slot.load(Ordering::Relaxed)) {
             (true, _) => Together::Key,
             (false, true) => Together::Slot,
             (false, false) => Together::All,

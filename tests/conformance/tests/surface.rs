@@ -116,6 +116,10 @@ const CLASSES: &[InRust] = &[
         absent: &[
             ("limits", "limit, named_limit and add_limit"),
             ("peers", "a field of OnStoreError::Local"),
+            (
+                "per_key_calls",
+                "for clients of the program's own, of which Rust takes none; a URL says it",
+            ),
         ],
         additional: &[
             ("limit", &[], "one of the limits"),
