@@ -1,6 +1,6 @@
 /** The public names of the package, and `createLimiter`. */
 
-import { checkFields, checkPrefix, checkStoreIsGiven, checkTimeout, describe, invalid } from './memory/arguments.js';
+import { checkOptions, checkPrefix, checkStoreIsGiven, checkTimeout, describe, invalid } from './memory/arguments.js';
 import { readLimits } from './memory/limit.js';
 import { Limiter } from './memory/limiter.js';
 import { MemoryBuckets } from './memory/memory-buckets.js';
@@ -15,7 +15,7 @@ const MEMORY = 'memory://';
 
 /** Builds a limiter over buckets in this process's memory or in a store that processes share. */
 export function createLimiter(options) {
-  checkFields('options', options, OPTIONS);
+  checkOptions(options, OPTIONS);
   checkStoreIsGiven(options);
   const { limits, store = MEMORY, prefix, storeTimeoutMs, clock, maxWaiting, maxKeys, onFull } = options;
   if (typeof store !== 'string' && (typeof store !== 'object' || store === null)) {

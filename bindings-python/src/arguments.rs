@@ -196,7 +196,9 @@ fn tokens_of(name: &'static str, object: &Bound<'_, PyAny>) -> PyResult<Cost> {
 #[cold]
 #[inline(never)]
 fn tokens_of_each(name: &'static str, object: &Bound<'_, PyAny>) -> PyResult<Cost> {
-    if object.is_instance_of::<PyString>() || object.is_instance_of::<PyBytes>() {
+    // The elements of bytes are numbers, which nobody means as costs.
+    let is_binary = [object.is_instance_of::<PyBytes>(), object.is_instance_of::<PyByteArray>()];
+    if object.is_instance_of::<PyString>() || is_binary.contains(&true) || is_memory_view(object)? {
         return Err(wrong_type(name, WHOLE, object));
     }
     let numbers = object.try_iter()?.map(|number| whole_tokens(name, &number?, "whole numbers"));
@@ -205,6 +207,10 @@ fn tokens_of_each(name: &'static str, object: &Bound<'_, PyAny>) -> PyResult<Cos
         let message = format!("it must be one number for each limit, but has {}", numbers.len());
         invalid_argument(object.py(), name, message)
     })
+}
+
+fn is_memory_view(object: &Bound<'_, PyAny>) -> PyResult<bool> {
+    Ok(object.get_type().name()? == "memoryview")
 }
 
 /// The numbers of a cost as Python has them: an `int`, or a tuple with one for each limit.
@@ -336,12 +342,6 @@ pub(crate) fn max_waiting(object: &Bound<'_, PyAny>) -> PyResult<Option<usize>> 
     usize::try_from(callers).map_or_else(|_| refused(&callers.to_string()), |it| Ok(Some(it)))
 }
 
-/// The answer while the store fails. The limiter checks its name.
-pub(crate) fn on_store_error(object: &Bound<'_, PyAny>) -> PyResult<Option<String>> {
-    if object.is_none() {
-        Ok(None)
-    } else {
-        text("on_store_error", object).map(|it| Some(it.to_owned()))
 /// Whether each script call over a client has a single key.
 pub(crate) fn per_key_calls(object: &Bound<'_, PyAny>) -> PyResult<bool> {
     match object.cast::<PyBool>() {
@@ -355,6 +355,12 @@ pub(crate) fn has_no_calls(url: &str) -> bool {
     url.starts_with("memory://") || url.starts_with("shm://")
 }
 
+/// The answer while the store fails. The limiter checks its name.
+pub(crate) fn on_store_error(object: &Bound<'_, PyAny>) -> PyResult<Option<String>> {
+    if object.is_none() {
+        Ok(None)
+    } else {
+        text("on_store_error", object).map(|it| Some(it.to_owned()))
     }
 }
 

@@ -5,7 +5,7 @@ use std::hash::DefaultHasher;
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyInt, PyString};
+use pyo3::types::{PyBool, PyBytes, PyInt, PyString};
 use tidegate::NamedLimit;
 
 use crate::arguments::{text, wrong_type};
@@ -132,7 +132,15 @@ impl Limit {
             return Ok(limit.get().0.clone());
         }
         if !argument.is_instance_of::<PyString>() {
-            return Err(wrong_type("each of limits", "str or Limit", argument));
+            let is_several = !argument.is_instance_of::<PyBytes>() && argument.try_iter().is_ok();
+            return Err(match is_several {
+                true => PyTypeError::new_err(format!(
+                    "each limit is an argument of its own, str or Limit: Limiter(\"10/s\", \"1000/d\"), or \
+                     Limiter(*limits) for a {}",
+                    argument.get_type().name()?
+                )),
+                false => wrong_type("each of limits", "str or Limit", argument),
+            });
         }
         Self::parse(argument.py(), text("limits", argument)?, None).map(|limit| limit.0)
     }

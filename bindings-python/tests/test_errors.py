@@ -21,6 +21,7 @@ from tidegate import (
     InvalidLimit,
     Limit,
     Limiter,
+    Limits,
     RateLimited,
     StoreError,
     StoreTimeout,
@@ -37,7 +38,10 @@ def limiter(request: pytest.FixtureRequest) -> Limiter:
 
 
 class TestCost:
-    @pytest.mark.parametrize("cost", [True, False, 1.0, 1.5, "1", None, {1}, b"1", float("nan")])
+    @pytest.mark.parametrize(
+        "cost",
+        [True, False, 1.0, 1.5, "1", None, {1}, b"1", bytearray(b"1"), memoryview(b"1"), float("nan")],
+    )
     def test_wrong_type(self, limiter: Limiter, cost: Any) -> None:
         with pytest.raises(TypeError, match="cost must be a whole number, or a sequence of one for each limit, not "):
             limiter.check("k", cost)
@@ -302,10 +306,21 @@ class TestLimiterOptions:
         with pytest.raises(TypeError, match=f"{next(iter(options))} must be "):
             make("1/s", **options)
 
-    @pytest.mark.parametrize("limit", [1, None, b"1/s", ["1/s"]])
+    @pytest.mark.parametrize("limit", [1, None, b"1/s"])
     def test_wrong_limits(self, make: Any, limit: Any) -> None:
         with pytest.raises(TypeError, match="each of limits must be str or Limit, not"):
             make("1/s", limit)
+
+    @pytest.mark.parametrize("limits", [["1/s"], ("1/s", "9/min"), {"1/s"}, Limits("1/s"), []], ids=repr)
+    def test_several_limits_in_one_argument_are_told_what_to_write(self, make: Any, limits: Any) -> None:
+        kind = type(limits).__name__
+        with pytest.raises(TypeError, match=rf"Limiter\(\"10/s\", \"1000/d\"\), or Limiter\(\*limits\) for a {kind}$"):
+            make(limits)
+
+    def test_an_unknown_option_of_a_url_is_told_which_there_are(self, make: Any) -> None:
+        there_are = "db, password_file, per_key_calls, protocol"
+        with pytest.raises(InvalidArgument, match=f"timeout is not an option of it; there are {there_are}$"):
+            make("1/s", store="redis://h?timeout=1")
 
     def test_unknown_option(self, make: Any) -> None:
         with pytest.raises(TypeError, match="burst"):
@@ -429,3 +444,10 @@ def test_a_panic_would_become_an_exception() -> None:
     _, _, profile = workspace.partition("[profile.release]\n")
     profile, _, _ = profile.partition("\n[")
     assert "lto" in profile and "panic" not in profile, "the release profile must unwind"
+
+
+@pytest.mark.parametrize(("max_keys", "kept"), [(1, 8), (8, 16), (100, 144)])
+def test_max_keys_is_what_there_is_room_for(max_keys: int, kept: int) -> None:
+    """A table has ten slots for seven keys, in windows of eight."""
+    limiter = Limiter("1/d", max_keys=max_keys, on_full="deny")
+    assert sum(bool(limiter.check(f"user:{number}")) for number in range(10_000)) == kept

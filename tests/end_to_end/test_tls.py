@@ -128,19 +128,20 @@ def test_a_client_shows_its_certificate(certificates: Path, port_for_certified_c
 
 
 @pytest.mark.parametrize(
-    ("scheme", "host", "port", "trusted"),
+    ("scheme", "host", "port", "trusted", "hint"),
     [
-        pytest.param("rediss", "localhost", 1, False, id="an unknown authority"),
-        pytest.param("rediss", "127.0.0.1", 1, True, id="another name than the certificate's"),
-        pytest.param("rediss", "localhost", 0, True, id="TLS to a plain port"),
-        pytest.param("redis", "localhost", 1, True, id="plain to a TLS port"),
+        pytest.param("rediss", "localhost", 1, False, "UnknownIssuer", id="an unknown authority"),
+        pytest.param("rediss", "127.0.0.1", 1, True, "DnsName", id="another name than the certificate's"),
+        pytest.param("rediss", "localhost", 0, True, "without TLS needs redis://", id="TLS to a plain port"),
+        pytest.param("redis", "localhost", 1, True, "for TLS needs rediss://", id="plain to a TLS port"),
     ],
 )
-def test_anything_else_is_a_store_error(
-    certificates: Path, ports: tuple[int, int], scheme: str, host: str, port: int, trusted: bool
+def test_anything_else_is_a_store_error_that_says_why(
+    certificates: Path, ports: tuple[int, int], scheme: str, host: str, port: int, trusted: bool, hint: str
 ) -> None:
     answer = check(f"{scheme}://{host}:{ports[port]}", certificates / "ca.pem" if trusted else None)
-    assert answer.startswith(("store_error", "store_timeout")), answer
+    assert answer.startswith(("store_error", "store_timeout")) and hint in answer, answer
+    assert f"{host}:{ports[port]}" in answer
 
 
 @pytest.mark.parametrize("name", ["own", "renamed"])

@@ -1,6 +1,6 @@
 /** The public names of the package, and `createLimiter`. */
 
-import { checkFields, checkPrefix, checkStoreIsGiven, checkTimeout, invalid } from './arguments.js';
+import { checkOptions, checkPrefix, checkStoreIsGiven, checkTimeout, invalid } from './arguments.js';
 import { readLimits } from './limit.js';
 import { Limiter } from './limiter.js';
 import { MemoryBuckets } from './memory-buckets.js';
@@ -22,7 +22,7 @@ const MEMORY = 'memory://';
 
 /** Builds a limiter whose buckets are in this runtime's memory, or in a Redis that a client reaches. */
 export function createLimiter(options) {
-  checkFields('options', options, OPTIONS);
+  checkOptions(options, OPTIONS);
   checkStoreIsGiven(options);
   const { limits, store = MEMORY, prefix, storeTimeoutMs, clock, maxWaiting, maxKeys, onFull } = options;
   checkPrefix(prefix);

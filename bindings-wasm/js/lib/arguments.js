@@ -27,6 +27,14 @@ export function checkFields(name, value, known) {
   }
 }
 
+/** Refuses what are not the options of a limiter with these fields. Limits that are given in their place are told where they belong. */
+export function checkOptions(options, known) {
+  if (typeof options === 'string' || Array.isArray(options)) {
+    throw invalid('options', `it must be an object, but is ${describe(options)}: write createLimiter({ limits: '10/s' }), or limits: [...] for several`);
+  }
+  checkFields('options', options, known);
+}
+
 /** Whether `value` is a whole number that a double holds exactly. */
 export function isWhole(value) {
   return Number.isInteger(value) && Math.abs(value) <= 2 ** 53;

@@ -52,6 +52,11 @@ export class Decision {
     const ofLimit = ({ name }, index) => new TierDecision(...numbers.slice(index * OF_TIER, (index + 1) * OF_TIER), name);
     return Object.freeze(limits.map(ofLimit));
   }
+
+  /** The fields and the tiers as a plain object, for `JSON.stringify`. */
+  toJSON() {
+    return { ...this, tiers: this.tiers };
+  }
 }
 
 /**

@@ -130,6 +130,11 @@ export class Decision {
    * lease, of `none` and of `RateLimited`.
    */
   readonly tiers: readonly TierDecision[];
+  /**
+   * The fields and `tiers` as a plain object, for `JSON.stringify`. `structuredClone` of a decision leaves `tiers`
+   * out, because they are made when they are read: clone this.
+   */
+  toJSON(): object;
 }
 
 /**
@@ -647,17 +652,17 @@ export interface RedisOptions {
    * `check`, whose source is then `"lease"`.
    */
   readonly lease?: LeaseOptions;
-}
-
-/** The terms on which buckets are leased. */
-export interface LeaseOptions {
-  /**
   /**
    * Whether each script call over the client has a single key, for a proxy that spreads keys over several
    * servers, such as Envoy's `redis_proxy`. Holds for all limiters over that client once one says so.
    * Default: false. A URL says it itself, with `?per_key_calls=true`.
    */
   readonly perKeyCalls?: boolean;
+}
+
+/** The terms on which buckets are leased. */
+export interface LeaseOptions {
+  /**
    * The lifetime of a slice: whole milliseconds, 100 to 60000. The slice of a process that crashes
    * stays unused for this time.
    */

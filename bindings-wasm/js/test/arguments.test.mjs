@@ -45,6 +45,14 @@ test('a store that is given but undefined is refused, because a variable is not 
   assert.equal(createLimiter({ limits: '1/s', prefix: undefined, clock: undefined }).checkSync('key').source, 'memory');
 });
 
+test('limits in place of the options are told where they belong', () => {
+  for (const given of ['10/s', ['10/s', '100/min'], []]) {
+    const message = /invalid options: it must be an object, but is .*: write createLimiter\(\{ limits: '10\/s' \}\), or limits: \[\.\.\.\] for several/;
+    assert.throws(() => createLimiter(given), { name: 'InvalidArgument', message });
+  }
+  assert.throws(() => createLimiter(undefined), { name: 'InvalidArgument', message: /must be an object, but is undefined$/ });
+});
+
 test('limits are an array or `Limits`, and another collection is told so', () => {
   const texts = ['10/s', '100/min'];
   const generator = (function* () {

@@ -49,6 +49,14 @@ test('two limits have the room for each of their keys', () => {
   assert.deepEqual({ ...limiter.pressure }, { evicted: 0, denied: 0 });
 });
 
+test('the number of keys is what there is room for: a table has ten slots for seven keys, and at least eight', () => {
+  for (const [maxKeys, kept] of [[1, 8], [100, 144]]) {
+    const limiter = createLimiter({ limits: '1/d', maxKeys, onFull: 'deny' });
+    const allowed = Array.from({ length: 10_000 }, (_, number) => limiter.checkSync(`user:${number}`).allowed);
+    assert.equal(allowed.filter(Boolean).length, kept);
+  }
+});
+
 test('a number of keys or a policy outside its bounds is refused', () => {
   for (const maxKeys of [0, -1, 100_000_001, 1.5, '3', null, NaN]) {
     assert.throws(() => createLimiter({ limits: '1/s', maxKeys }), (error) => {

@@ -13,7 +13,7 @@ const bytes: Promise<Decision> = general.check(new Uint8Array(4), { cost: 3 });
 const source: 'memory' | 'shm' | 'redis' | 'lease' | 'fallback' = decision.source;
 const well: 'closed' | 'open' | 'half_open' = general.storeHealth.state;
 const text: string = new Limit('10/s').toString();
-console.log(wait, bytes, source, well, text, general instanceof Limiter);
+console.log(JSON.stringify(decision.toJSON()), wait, bytes, source, well, text, general instanceof Limiter);
 
 declare const ofConfig: string;
 declare const ofEnvironment: string | undefined;

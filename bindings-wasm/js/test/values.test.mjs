@@ -5,11 +5,15 @@ import { test } from 'node:test';
 
 import { FakeClock, Limit, StoreError, createLimiter, limit } from 'tidegate-wasm';
 
-test('a decision is the same after JSON and after structuredClone', async () => {
-  const limiter = createLimiter({ limits: '2/d' });
+test('a decision is the same after JSON, and without tiers after structuredClone', async () => {
+  const limiter = createLimiter({ limits: ['2/d', '9/w'] });
   for (const decision of [limiter.checkSync('key', 2), limiter.checkSync('key')]) {
-    assert.deepEqual(JSON.parse(JSON.stringify(decision)), { ...decision });
+    const tiers = decision.tiers.map((tier) => ({ ...tier }));
+    assert.equal(tiers.length, 2);
+    assert.deepEqual(JSON.parse(JSON.stringify(decision)), { ...decision, tiers });
+    assert.deepEqual(JSON.parse(JSON.stringify({ decision })).decision, { ...decision, tiers });
     assert.deepEqual(structuredClone(decision), { ...decision });
+    assert.deepEqual(structuredClone(decision.toJSON()), { ...decision, tiers });
   }
   assert.equal(structuredClone(limiter.pressure).evicted, 0);
   assert.equal(structuredClone(limiter.storeHealth).state, 'closed');

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::call::{Call, Learned};
-use crate::error::Error;
+use crate::error::{Cause, Error};
 use crate::lease::LeaseCall;
 use crate::pending::{Caller, PendingRequest, Unanswered};
 use crate::pipeline::{Pipeline, Reply};
@@ -130,13 +130,23 @@ impl Batch {
     /// Tells the callers whose deadline has passed that no answer came in time. Answers the time
     /// until the next one's deadline; `None` when nobody waits any more.
     pub fn expire(&mut self, now: u64) -> Option<Duration> {
+        self.expire_telling(now, || None)
+    }
+
+    /// The same, where `unanswered` says what the callers may have waited for, if that is known.
+    pub fn expire_telling(
+        &mut self,
+        now: u64,
+        unanswered: impl FnOnce() -> Option<String>,
+    ) -> Option<Duration> {
         if now >= self.due {
+            let cause = unanswered().map_or(Cause::NONE, Cause::awaited_in_vain);
             let callers = self.callers.iter_mut().filter(|caller| caller.waits());
             let left = callers.filter_map(|caller| {
                 if caller.deadline > now {
                     return Some(caller.deadline);
                 }
-                caller.give_up();
+                caller.give_up_because(&cause);
                 None
             });
             self.due = left.min()?;

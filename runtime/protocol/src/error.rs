@@ -125,8 +125,12 @@ impl fmt::Display for Error {
                 write!(f, "rate limited: no slot within the timeout; try again in {wait:?}")
             }
             Self::Store(failure) => write!(f, "store error: {failure}"),
-            Self::StoreTimeout { after, .. } => {
-                write!(f, "the store did not answer within {} ms", after.as_millis())
+            Self::StoreTimeout { after, cause } => {
+                write!(f, "the store did not answer within {} ms", after.as_millis())?;
+                match cause.get().and_then(|cause| cause.downcast_ref::<AwaitedInVain>()) {
+                    Some(unanswered) => write!(f, " ({unanswered})"),
+                    None => Ok(()),
+                }
             }
             Self::CorruptBucket { key } => {
                 write!(f, "corrupt bucket: key {key:?} holds a value that Tidegate did not write")
@@ -198,11 +202,29 @@ impl Cause {
         Self(Some(Arc::new(cause)))
     }
 
+    /// What a call waited for that did not come; a timeout's message says it.
+    #[doc(hidden)]
+    pub fn awaited_in_vain(what: String) -> Self {
+        Self::new(AwaitedInVain(what))
+    }
+
     /// The error, if there is one.
     pub fn get(&self) -> Option<&(dyn core::error::Error + 'static)> {
         self.0.as_deref().map(|cause| cause as _)
     }
 }
+
+/// What a call waited for that did not come, as far as is known.
+#[derive(Debug)]
+struct AwaitedInVain(String);
+
+impl fmt::Display for AwaitedInVain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl core::error::Error for AwaitedInVain {}
 
 impl PartialEq for Cause {
     fn eq(&self, _: &Self) -> bool {

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use tidegate_core::{Grant, Outcome};
 
-use crate::error::Error;
+use crate::error::{Cause, Error};
 use crate::lease::LeaseCall;
 use crate::nanos::nanos;
 use crate::request::Request;
@@ -89,7 +89,11 @@ impl Caller {
     }
 
     pub(crate) fn give_up(&mut self) {
-        self.answer(Err(Error::timeout(self.timeout)));
+        self.give_up_because(&Cause::NONE);
+    }
+
+    pub(crate) fn give_up_because(&mut self, cause: &Cause) {
+        self.answer(Err(Error::StoreTimeout { after: self.timeout, cause: cause.clone() }));
     }
 
     /// A timeout without a duration is this caller's.

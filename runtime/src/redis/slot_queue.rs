@@ -276,7 +276,8 @@ async fn exchange(shared: &Shared, slot: u16, kind: Kind, mut batch: Batch) {
         }
         let mut sending = pin!(shared.link.send(commands, slot));
         let replies = loop {
-            let Some(left) = batch.expire(NativeHost::now()) else { return };
+            let unanswered = || shared.link.unanswered();
+            let Some(left) = batch.expire_telling(NativeHost::now(), unanswered) else { return };
             if let Ok(replies) = timeout(left, &mut sending).await {
                 break replies;
             }

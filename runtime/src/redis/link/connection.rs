@@ -2,7 +2,7 @@
 
 use core::net::SocketAddr;
 use core::pin::Pin;
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use core::task::{Context, Poll};
 #[cfg(target_os = "linux")]
 use core::time::Duration;
@@ -58,7 +58,12 @@ impl Drop for Driver {
 
 impl Connection {
     /// Connects to the server, which has these addresses unless it is a socket, and introduces itself.
-    pub(super) async fn open(login: &Login, addresses: &[SocketAddr]) -> RedisResult<Self> {
+    /// `is_encrypting` holds while the server has not answered the beginning of TLS.
+    pub(super) async fn open(
+        login: &Login,
+        addresses: &[SocketAddr],
+        is_encrypting: &AtomicBool,
+    ) -> RedisResult<Self> {
         let settings = login.settings()?;
         match login.place() {
             #[cfg(unix)]
@@ -71,7 +76,12 @@ impl Connection {
             Place::Tcp { host, .. } => {
                 let stream = connect(addresses).await?;
                 match login.tls() {
-                    Some(tls) => Self::over(encrypt(stream, host, tls).await?, &settings).await,
+                    Some(tls) => {
+                        is_encrypting.store(true, Ordering::Relaxed);
+                        let stream = encrypt(stream, host, tls).await;
+                        is_encrypting.store(false, Ordering::Relaxed);
+                        Self::over(stream?, &settings).await
+                    }
                     None => Self::over(stream, &settings).await,
                 }
             }

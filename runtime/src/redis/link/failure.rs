@@ -20,17 +20,30 @@ pub(crate) struct Failure {
     /// The server, as `host:port` or as the path of its socket; `None` if it is no single one.
     server: Option<Arc<str>>,
     is_unsent: bool,
+    /// Whether the connection uses TLS; not known of connections that stand.
+    is_encrypted: Option<bool>,
+    /// What it waited for until its time was over, where that is known.
+    awaited: Option<Box<str>>,
 }
 
 impl Failure {
     /// An error of this server.
     pub(super) fn of(server: &Arc<str>, error: RedisError) -> Self {
-        Self { error, server: Some(Arc::clone(server)), is_unsent: false }
+        let server = Some(Arc::clone(server));
+        Self { error, server, is_unsent: false, is_encrypted: None, awaited: None }
     }
 
-    /// An error of this server's connection, over which nothing was sent.
-    pub(super) fn before_sending(server: &Arc<str>, error: RedisError) -> Self {
-        Self { is_unsent: true, ..Self::of(server, error) }
+    /// An error of this server's connection, over which nothing was sent. The connection was to be one
+    /// with TLS if it `is_encrypted`.
+    pub(super) fn before_sending(server: &Arc<str>, error: RedisError, is_encrypted: bool) -> Self {
+        let is_encrypted = Some(is_encrypted);
+        Self { is_unsent: true, is_encrypted, ..Self::of(server, error) }
+    }
+
+    /// The same failure, if it is a timeout because of what was awaited.
+    pub(super) fn awaiting(self, awaited: Option<String>) -> Self {
+        let awaited = awaited.filter(|_| self.is_timeout()).map(String::into_boxed_str);
+        Self { awaited, ..self }
     }
 
     /// Whether the command was surely not sent.
@@ -41,7 +54,11 @@ impl Failure {
     /// The store's error. A timeout has no duration yet: the caller's own is filled in.
     pub(crate) fn into_store_error(self) -> Error {
         if self.is_timeout() {
-            return Error::StoreTimeout { after: Duration::ZERO, cause: Cause::new(self.error) };
+            let cause = match self.awaited {
+                Some(awaited) => Cause::awaited_in_vain(awaited.into()),
+                None => Cause::new(self.error),
+            };
+            return Error::StoreTimeout { after: Duration::ZERO, cause };
         }
         Error::Store(self.into_store_failure())
     }
@@ -64,6 +81,9 @@ impl Failure {
                 Some("it does not speak the protocol of Redis; a port for TLS needs rediss://")
             }
             _ if self.is_connection_refusal() => Some("no server listens there"),
+            _ if self.is_connection_dropped() && self.is_encrypted == Some(false) => {
+                Some("it closes connections at once; a port for TLS needs rediss://")
+            }
             _ if self.error.to_string().contains("InvalidContentType") => {
                 Some("it does not speak TLS; a port without TLS needs redis://")
             }
@@ -74,7 +94,7 @@ impl Failure {
 
 impl From<RedisError> for Failure {
     fn from(error: RedisError) -> Self {
-        Self { error, server: None, is_unsent: false }
+        Self { error, server: None, is_unsent: false, is_encrypted: None, awaited: None }
     }
 }
 

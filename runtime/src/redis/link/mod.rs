@@ -105,6 +105,14 @@ impl Link {
         }
     }
 
+    /// What a call that gets no answer in time may have waited for, where that is known.
+    pub(super) fn unanswered(&self) -> Option<String> {
+        match &self.route {
+            Route::Server(server) => server.unanswered(),
+            Route::Sentinel(_) | Route::Cluster(_) => None,
+        }
+    }
+
     /// Closes the connections, as soon as the answers that are due have come. The next command
     /// connects again.
     pub(super) fn disconnect(&self) {

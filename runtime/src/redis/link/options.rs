@@ -4,8 +4,11 @@ use percent_encoding::percent_decode_str;
 
 use crate::Error;
 
-/// The options that have not been taken yet.
-pub(super) struct Options(Vec<(String, String)>);
+/// The options that have not been taken yet, and the names of those that were asked for.
+pub(super) struct Options {
+    given: Vec<(String, String)>,
+    known: Vec<&'static str>,
+}
 
 impl Options {
     pub(super) fn read(query: &str) -> Result<Self, Error> {
@@ -22,20 +25,28 @@ impl Options {
             }
             read.push((name, value));
         }
-        Ok(Self(read))
+        Ok(Self { given: read, known: Vec::new() })
     }
 
-    pub(super) fn take(&mut self, name: &str) -> Option<String> {
-        let at = self.0.iter().position(|(given, _)| given == name)?;
-        Some(self.0.swap_remove(at).1)
+    pub(super) fn take(&mut self, name: &'static str) -> Option<String> {
+        self.known.push(name);
+        let at = self.given.iter().position(|(given, _)| given == name)?;
+        Some(self.given.swap_remove(at).1)
     }
 
-    /// Refuses options that are left: an unknown one may be a misspelt one that matters.
-    pub(super) fn refuse_others(&self) -> Result<(), Error> {
-        match self.0.first() {
-            Some((name, _)) => Err(unusable(&format!("{} is not an option of it", shown(name)))),
-            None => Ok(()),
-        }
+    /// Leaves names out of those that the URL may have, because it has another scheme than theirs.
+    pub(super) fn leave_out(&mut self, names: &[&str]) {
+        self.known.retain(|name| !names.contains(name));
+    }
+
+    /// Refuses options that are left: an unknown one may be a misspelt one that matters. The message
+    /// names those that such a URL may have.
+    pub(super) fn refuse_others(mut self) -> Result<(), Error> {
+        let Some((name, _)) = self.given.first() else { return Ok(()) };
+        self.known.sort_unstable();
+        self.known.dedup();
+        let known = self.known.join(", ");
+        Err(unusable(&format!("{} is not an option of it; there are {known}", shown(name))))
     }
 }
 

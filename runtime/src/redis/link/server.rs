@@ -59,6 +59,8 @@ struct Inner {
     connect_timeout: Duration,
     line: Mutex<Option<Arc<Line>>>,
     replacing: AtomicBool,
+    /// Whether TLS has been begun over a connection, and not been answered yet.
+    is_encrypting: AtomicBool,
     /// Whether the server's last answers said that it is not the one to ask.
     is_stale: AtomicBool,
     redial: Mutex<Redial>,
@@ -127,6 +129,7 @@ impl Server {
             connect_timeout: timeout.max(CONNECT_TIMEOUT),
             line: Mutex::new(None),
             replacing: AtomicBool::new(false),
+            is_encrypting: AtomicBool::new(false),
             is_stale: AtomicBool::new(false),
             redial: Mutex::default(),
             timing: Arc::default(),
@@ -140,7 +143,9 @@ impl Server {
         let (line, connection) = match self.open_connection(deadline).await {
             Ok(connected) => connected,
             Err(Unconnected { error, failed }) => {
-                let failure = Failure::before_sending(&self.0.name, error);
+                let is_encrypted = self.0.login.tls().is_some();
+                let failure = Failure::before_sending(&self.0.name, error, is_encrypted)
+                    .awaiting(self.unanswered());
                 let answers = commands.iter().map(|_| Err(failure.clone())).collect();
                 return Sent { answers, unsent: true, lost: failed, redialled: false };
             }
@@ -178,6 +183,18 @@ impl Server {
     pub(super) fn is_silent(&self) -> bool {
         let line = self.0.line.lock().clone();
         line.is_some_and(|line| self.0.is_silent(&line))
+    }
+
+    /// What a call waits for that may never come: the answer to the beginning of TLS.
+    pub(super) fn unanswered(&self) -> Option<String> {
+        // An attempt that is given up leaves its mark.
+        let is_awaited = self.0.is_encrypting.load(Ordering::Relaxed) && !self.is_connected();
+        is_awaited.then(|| {
+            let name = &self.0.name;
+            format!(
+                "{name} does not answer the beginning of TLS; a port without TLS needs redis://"
+            )
+        })
     }
 
     /// Whether this is the same server, and not only another one at the same place.
@@ -401,7 +418,7 @@ impl Inner {
         };
         let mut attempts = FuturesUnordered::new();
         loop {
-            attempts.push(Connection::open(&self.login, &addresses));
+            attempts.push(Connection::open(&self.login, &addresses, &self.is_encrypting));
             // If it is refused, no packet was lost.
             if let Ok(made) = timeout(ANOTHER_ATTEMPT, attempts.next()).await {
                 return made.unwrap_or_else(|| Err(gone()));

@@ -54,7 +54,10 @@ impl Tls {
         let verify = options.take("verify");
         if !enabled {
             return match (ca, cert, key, verify) {
-                (None, None, None, None) => Ok(None),
+                (None, None, None, None) => {
+                    options.leave_out(&["ca", "cert", "key", "verify"]);
+                    Ok(None)
+                }
                 _ => {
                     Err(unusable("ca, cert, key and verify are for TLS: rediss:// or rediss+…://"))
                 }

@@ -118,6 +118,22 @@ fn what_cannot_be_used_is_named() {
         ("redis://h?ca=/dev/null", "are for TLS"),
         ("rediss://h?cert=/dev/null&key=/dev/null", "cert has no certificate"),
         ("rediss://h?ca=/dev/null", "ca has no certificate"),
+        (
+            "redis://h?tls=true",
+            "tls is not an option of it; there are db, password_file, per_key_calls, protocol",
+        ),
+        (
+            "rediss://h?timeout=1",
+            "there are ca, cert, db, key, password_file, per_key_calls, protocol, verify",
+        ),
+        (
+            "redis+unix:///s?tls=true",
+            "there are db, pass, password_file, per_key_calls, protocol, user",
+        ),
+        (
+            "redis+sentinel://h/m?x=1",
+            "there are db, password_file, per_key_calls, protocol, sentinel_password, sentinel_username, tls",
+        ),
         ("redis://h?per_key_calls=yes", "per_key_calls must be true or false"),
         ("rediss://h?verify=no", "verify must be full or none"),
         ("rediss://h?verify=none&ca=/dev/null", "leave ca out"),
