@@ -16,6 +16,7 @@ mod outcome;
 mod pressure;
 mod reservation;
 mod seconds;
+mod signal;
 mod store_health;
 mod store_log;
 mod waiting;
@@ -59,6 +60,10 @@ mod _tidegate {
     use crate::pressure::Pressure;
     #[pymodule_export]
     use crate::reservation::Reservation;
+    #[pymodule_export]
+    use crate::signal::Signal;
+    #[pymodule_export]
+    use crate::signal::read_signal;
     #[pymodule_export]
     use crate::store_health::StoreHealth;
     #[pymodule_export]

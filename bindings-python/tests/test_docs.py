@@ -12,7 +12,12 @@ from conftest import RedisServer
 import tidegate
 
 README = Path(__file__).resolve().parents[1] / "README.md"
-BLOCKS = re.findall(r"^```python\n(.*?)^```", README.read_text(encoding="utf-8"), re.M | re.S)
+OUTBOUND = README.parents[1] / "docs" / "outbound.md"
+BLOCKS = [
+    block
+    for file in (README, OUTBOUND)
+    for block in re.findall(r"^```python\n(.*?)^```", file.read_text(encoding="utf-8"), re.M | re.S)
+]
 
 
 def examples() -> list[doctest.DocTest]:
@@ -20,8 +25,9 @@ def examples() -> list[doctest.DocTest]:
     documented: dict[str, str | None] = {"tidegate": tidegate.__doc__}
     for name in tidegate.__all__:
         public = getattr(tidegate, name)
-        if isinstance(public, type):
+        if callable(public):
             documented[name] = public.__doc__
+        if isinstance(public, type):
             for member, value in vars(public).items():
                 documented[f"{name}.{member}"] = getattr(value, "__doc__", None)
     parser = doctest.DocTestParser()
@@ -37,7 +43,7 @@ def test_there_are_examples() -> None:
         "tidegate", "Limit", "Limiter", "AsyncLimiter", "Decision", "FakeClock", "InvalidLimit",
         "AsyncCharge", "AsyncLimiter.acquire", "AsyncLimiter.reserving", "AsyncReservation", "Charge", "Charge.cancel",
         "Limiter.acquire", "Limiter.reserving", "Limiter.check_many",
-        "Limiter.reserve", "RateLimited", "Reservation", "Reservation.cancel",
+        "Limiter.reserve", "RateLimited", "Reservation", "Reservation.cancel", "Signal", "read_signal",
     }  # fmt: skip
     assert BLOCKS
 

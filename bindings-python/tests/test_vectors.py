@@ -43,6 +43,7 @@ FIXED = load("fixed.json")["traces"]
 GRAMMAR = load("grammar.json")
 ERRORS = load("errors.json")["errors"]
 SURFACE = load("surface.json")["classes"]
+FUNCTIONS = load("surface.json")["functions"]
 # The methods that Python has beyond surface.json: it holds what a `with` block needs.
 METHODS_BEYOND = {"Limiter": {"reserving"}}
 TIER_FIELDS = ("limit", "remaining", "retry_after", "reset_after", "tier")
@@ -267,6 +268,11 @@ def test_surface(name: str) -> None:
     assert set(methods) == set(described.get("methods", {})) | METHODS_BEYOND.get(name, set())
     for method, parameters in described.get("methods", {}).items():
         assert parameters_of(methods[method]) == parameters
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_functions(name: str) -> None:
+    assert parameters_of(getattr(tidegate, name)) == FUNCTIONS[name]
 
 
 @pytest.mark.parametrize("name", ["Limiter", "Reservation"])

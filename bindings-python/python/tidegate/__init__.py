@@ -19,6 +19,7 @@ from tidegate._errors import (
     StoreTimeout,
     TidegateError,
 )
+from tidegate._signals import ProfileRow, read_signal
 from tidegate._tidegate import (
     Decision,
     FakeClock,
@@ -27,6 +28,7 @@ from tidegate._tidegate import (
     Limits,
     Pressure,
     Reservation,
+    Signal,
     StoreHealth,
     TierDecision,
     Waiting,
@@ -48,8 +50,10 @@ __all__ = [
     "Limiter",
     "Limits",
     "Pressure",
+    "ProfileRow",
     "RateLimited",
     "Reservation",
+    "Signal",
     "StoreError",
     "StoreHealth",
     "StoreTimeout",
@@ -57,4 +61,5 @@ __all__ = [
     "TierDecision",
     "Waiting",
     "__version__",
+    "read_signal",
 ]

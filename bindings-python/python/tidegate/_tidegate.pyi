@@ -19,6 +19,7 @@ __all__ = [
     "Limits",
     "Pressure",
     "Reservation",
+    "Signal",
     "StoreHealth",
     "TierDecision",
     "Waiting",
@@ -29,6 +30,7 @@ __all__ = [
     "_PendingQueue",
     "_Waiter",
     "__version__",
+    "_read_signal",
     "_restore",
     "_restore_tier",
 ]
@@ -38,6 +40,7 @@ _OneKey: TypeAlias = str | bytes
 _Key: TypeAlias = _OneKey | Sequence[_OneKey]
 _Cost: TypeAlias = SupportsIndex | Sequence[SupportsIndex]
 _Limits: TypeAlias = Limits | Limit | str | list[Limit | str] | tuple[Limit | str, ...]
+_Kind: TypeAlias = Literal["ok", "rate", "concurrency", "quota", "overload", "abuse", "auth", "fault", "refused"]
 _Check: TypeAlias = _Key | tuple[_Key, _Cost]
 
 class _Client(Protocol):
@@ -673,6 +676,74 @@ class Pressure:
     def __hash__(self) -> int: ...
 
 @final
+class Signal:
+    """What a vendor's response says about its limits: for how long to make no more calls, on what, and
+    what is left. `read_signal` reads it. Durations are in seconds.
+
+    Two are equal if all fields are.
+
+    >>> from tidegate import read_signal
+    >>> signal = read_signal(429, {"Retry-After": "120"})
+    >>> signal.hold, signal.scope, signal.kind, signal.should_retry
+    (120.0, 'credential', 'rate', True)
+    """
+
+    @property
+    def hold(self) -> float:
+        """For how many seconds to make no more calls in the `scope`. It is 0.0 when the response asks
+        for no wait, or says nothing: then a retry waits for its own back-off. Never more than
+        `max_hold`.
+        """
+    @property
+    def asked(self) -> float:
+        """The wait in seconds that the response asks for, before the bound of `hold`."""
+    @property
+    def scope(self) -> Literal["vendor", "credential", "bucket"]:
+        """What the hold is about: "vendor", every call to it; "credential", the calls with the same
+        credential; "bucket", the calls that the vendor counts together with this one, which are
+        those of the same `bucket` where it names one, or else of the same endpoint.
+        """
+    @property
+    def bucket(self) -> str:
+        """The vendor's own name of the bucket that counted the call, such as the value of Discord's
+        X-RateLimit-Bucket; empty when the response names none.
+        """
+    @property
+    def remaining(self) -> int | None:
+        """How much of the limit is left; None when the response does not say."""
+    @property
+    def limit(self) -> int | None:
+        """How much the limit allows in its window; None when the response does not say."""
+    @property
+    def limit_name(self) -> str:
+        """The name of the limit that `limit`, `remaining`, `window` and `reset` are about, in lower
+        case; empty when it has none. Of several limits it is the one that binds: a spent one with
+        the latest reset, or else the one with the smallest share left.
+        """
+    @property
+    def window(self) -> float | None:
+        """The length of the limit's window in seconds; None when the response does not say."""
+    @property
+    def reset(self) -> float | None:
+        """The seconds until the limit is reset; None when the response does not say."""
+    @property
+    def should_retry(self) -> bool:
+        """Whether the same call may succeed when it is made again, after the hold."""
+    @property
+    def kind(self) -> _Kind:
+        """Why the vendor refused: "rate", "concurrency" (the rate may stay as it is), "quota" (without
+        a hold it does not come back by itself), "overload" (whoever calls), "abuse", "auth",
+        "fault" (the vendor failed) or "refused" (the call itself is wrong); "ok" if it did not.
+        """
+    @property
+    def source(self) -> str:
+        """The name of the header, or the path of the body's field, that the hold was read from, in
+        lower case; empty when there is no hold, or when the profile gives it.
+        """
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
 class StoreHealth:
     """How a limiter's store has done. Memory cannot fail, so that all of it stays zero there.
 
@@ -862,6 +933,14 @@ class _Batch:
     def abandon(self) -> None: ...
     def expire(self) -> float | None: ...
 
+def _read_signal(
+    status: int,
+    headers: list[tuple[bytes, bytes]],
+    fields: list[tuple[bytes, bytes]],
+    profile: tuple[str, list[tuple[str, str, str, str]]],
+    now: int,
+    max_hold: int,
+) -> Signal: ...
 def _restore(parts: tuple[Any, ...], tiers: tuple[Any, ...] | None = None) -> Decision: ...
 def _restore_tier(
     limit: int, remaining: int, retry_after: int, reset_after: int, limit_name: str

@@ -14,6 +14,7 @@ export { CorruptBucket, CostTooLarge, InvalidArgument, InvalidLimit, RateLimited
 export { Limit, Limits, limit } from './limit.js';
 export { Pressure } from './pressure.js';
 export { Reservation } from './reservation.js';
+export { Signal, readSignal } from './signal.js';
 export { StoreHealth } from './store-health.js';
 export { Limiter };
 

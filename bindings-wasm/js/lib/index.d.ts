@@ -192,6 +192,112 @@ export class StoreHealth {
 }
 
 /**
+ * What a vendor's response says about its limits, frozen; see `readSignal`. Durations are whole
+ * milliseconds, rounded up. A number is undefined when the response does not say it.
+ */
+export class Signal {
+  private constructor();
+  /**
+   * For how long to make no more calls in the `scope`. It is 0 when the response asks for no wait, or
+   * says nothing: then a retry waits for its own back-off. Never more than `maxHoldMs`.
+   */
+  readonly holdMs: number;
+  /** The wait that the response asks for, before the bound of `holdMs`. */
+  readonly askedMs: number;
+  /**
+   * What the hold is about: every call to the vendor; the calls with the same credential; or the calls
+   * that the vendor counts together with this one, which are those of the same `bucket` where it names
+   * one, or else of the same endpoint.
+   */
+  readonly scope: 'vendor' | 'credential' | 'bucket';
+  /** The vendor's own name of the bucket that counted the call; empty when the response names none. */
+  readonly bucket: string;
+  /** How much of the limit is left. */
+  readonly remaining: number | undefined;
+  /** How much the limit allows in its window. */
+  readonly limit: number | undefined;
+  /**
+   * The name of the limit that `limit`, `remaining`, `windowMs` and `resetMs` are about, in lower case;
+   * empty when it has none. Of several limits it is the one that binds: a spent one with the latest
+   * reset, or else the one with the smallest share left.
+   */
+  readonly limitName: string;
+  /** The length of the limit's window. */
+  readonly windowMs: number | undefined;
+  /** The time until the limit is reset. */
+  readonly resetMs: number | undefined;
+  /** Whether the same call may succeed when it is made again, after the hold. */
+  readonly shouldRetry: boolean;
+  /**
+   * Why the vendor refused: for its rate; for calls at a time (the rate may stay as it is); for a quota
+   * (without a hold it does not come back by itself); because it is overloaded, whoever calls; for
+   * abuse; for the credential; because it failed (`"fault"`); or because the call itself is wrong
+   * (`"refused"`). `"ok"` if it did not.
+   */
+  readonly kind: 'ok' | 'rate' | 'concurrency' | 'quota' | 'overload' | 'abuse' | 'auth' | 'fault' | 'refused';
+  /**
+   * The name of the header, or the path of the body's field, that the hold was read from, in lower
+   * case; empty when there is no hold, or when the profile gives it.
+   */
+  readonly source: string;
+}
+
+/** What one header of a vendor means, or one field of its bodies: a row of a profile for `readSignal`. */
+export interface ProfileRow {
+  /** The header's name in any case; or `body.` and the path of a field, whose beginning may be left out. */
+  readonly header: string;
+  /** What its value says. `used_of_limit` is `39/40`, and `restore_rate` the points that come back in a second. */
+  readonly meaning:
+    | 'retry_after' | 'limit' | 'remaining' | 'reset' | 'window' | 'used_of_limit' | 'bucket' | 'global' | 'reason'
+    | 'should_retry' | 'cost' | 'restore_rate' | 'violated';
+  /** What a plain number counts where a time is meant; by its size unless given (`"auto"`). */
+  readonly unit?: 'auto' | 'seconds' | 'milliseconds' | 'epoch_seconds' | 'epoch_milliseconds';
+  /**
+   * The name of the limit, if the vendor has several. `second`, `minute`, `hour`, `day` and `month`
+   * tell also its window.
+   */
+  readonly group?: string;
+}
+
+/** `Headers` of fetch, also where their types say nothing of iteration. */
+export interface HeadersLike {
+  forEach(callback: (value: string, name: string) => void): void;
+}
+
+/** Options for `readSignal`. */
+export interface SignalOptions {
+  /** The name of a built-in profile, `"generic"` unless given, or rows of one's own. */
+  readonly profile?: string | readonly ProfileRow[];
+  /** The response's JSON, parsed. Only what tells of limits is read. */
+  readonly body?: unknown;
+  /** The wall clock, for responses without a `Date`: milliseconds since 1970 or a Date; now unless given. */
+  readonly now?: number | Date;
+  /** The longest hold in milliseconds; 15 minutes unless given. */
+  readonly maxHoldMs?: number;
+}
+
+/**
+ * Reads what a vendor's response says about its limits. Nothing in a response throws: what cannot be
+ * read is as if it were not there. A wait until a point in time is counted from the response's `Date`,
+ * because clocks differ.
+ *
+ * ```js
+ * const signal = readSignal(429, new Headers({ 'Retry-After': '120' }));
+ * if (signal.holdMs > 0) await limiter.hold('vendor', signal.holdMs);
+ * console.log(limiter.checkSync('vendor').allowed); // false
+ * ```
+ *
+ * @param status the status, 0 to 999
+ * @param headers `Headers`, a Map or an array of pairs; or an object as of Node's http, where a value may be an array
+ * @throws {InvalidArgument} for an unknown profile, meaning or unit, and for arguments of other types
+ */
+export function readSignal(
+  status: number,
+  headers: Iterable<readonly [string, unknown]> | Readonly<Record<string, unknown>> | HeadersLike,
+  options?: SignalOptions,
+): Signal;
+
+/**
  * Counts of what a store with a bounded number of keys could not keep. If either number grows, the
  * store has too little room for the keys that owe something.
  */

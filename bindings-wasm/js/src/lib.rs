@@ -23,6 +23,7 @@ mod parsed_limit;
 mod room;
 mod shared_buckets;
 mod shared_lines;
+mod signal;
 
 pub use batch::Batch;
 pub use client::Client;
@@ -30,3 +31,4 @@ pub use engine::Engine;
 pub use failure::Failure;
 pub use parsed_limit::ParsedLimit;
 pub use shared_buckets::{SharedBuckets, SharedOptions};
+pub use signal::ReadSignal;

@@ -52,6 +52,7 @@ export function testVectors(api, options) {
   testLimitsOfCalls(api);
   testFixed(api);
   testGrammar(api);
+  testSignals(api);
   testErrors(api);
   testSurface(api, options);
 }
@@ -124,6 +125,77 @@ function testGrammar({ limit, InvalidLimit }) {
   }
 }
 
+function testSignals({ Signal, readSignal }) {
+  const { cases } = readVectors('signals.json');
+  assert.ok(cases.length > 500);
+  const unit = 1_000_000n;
+  const number = (text) => (text === null ? undefined : unbounded(Number(text)));
+  const millis = (text) => (text === null ? undefined : Math.ceil(number(text) / 1e6));
+  test('signals.json: every response says what the oracle says', () => {
+    for (const { name, status, profile, headers, body, now, expect } of cases) {
+      const signal = readSignal(status, headers, { profile, body, now: Number(BigInt(now) / unit) });
+      assert.ok(signal instanceof Signal && Object.isFrozen(signal));
+      const expected = {
+        holdMs: millis(expect.hold), askedMs: millis(expect.asked), scope: expect.scope, bucket: expect.bucket,
+        remaining: number(expect.remaining), limit: number(expect.limit), limitName: expect.limit_name,
+        windowMs: millis(expect.window), resetMs: millis(expect.reset), shouldRetry: expect.should_retry,
+        kind: expect.kind, source: expect.source,
+      };
+      assert.deepEqual({ ...signal }, expected, name);
+    }
+  });
+  test('headers of every form say the same', () => {
+    const pairs = [['Retry-After', '5'], ['retry-after', '7'], ['X-RateLimit-Remaining', '0']];
+    const given = [
+      pairs,
+      new Headers(pairs),
+      new Map([['Retry-After', ['5', '7']], ['X-RateLimit-Remaining', 0]]),
+      { 'retry-after': ['5', 7], 'x-ratelimit-remaining': '0', other: undefined, another: null },
+      Object.assign(Object.create(null), { 'retry-after': '5, 7', 'x-ratelimit-remaining': '0' }),
+    ];
+    for (const headers of given) {
+      const { holdMs, remaining, source } = readSignal(429, headers);
+      assert.deepEqual({ holdMs, remaining, source }, { holdMs: 7000, remaining: 0, source: 'retry-after' });
+    }
+  });
+  test('the clock counts where the response has no date', () => {
+    const headers = { 'Retry-After': 'Mon, 05 Jan 2026 10:02:00 GMT' };
+    const now = new Date('2026-01-05T10:00:30Z');
+    assert.equal(readSignal(503, headers, { now }).holdMs, 90_000);
+    assert.equal(readSignal(503, headers, { now: now.getTime() + 0.5 }).holdMs, 90_000);
+    assert.equal(readSignal(503, { ...headers, Date: 'Mon, 05 Jan 2026 10:01:59 GMT' }, { now: 0 }).holdMs, 1000);
+    assert.equal(readSignal(503, { 'Retry-After': '60' }, { maxHoldMs: 250 }).holdMs, 250);
+    assert.equal(readSignal(503, { 'Retry-After': '60' }, { maxHoldMs: Infinity }).holdMs, 60_000);
+  });
+  test('a body is read within bounds', () => {
+    const hold = (body) => readSignal(429, {}, { body }).holdMs;
+    assert.equal(hold({ retry_after: 1e-7 }), 1);
+    assert.equal(hold({ retry_after: 1e30 }), 900_000);
+    assert.equal(hold({ retry_after: Number.NaN, a: [1, null, { b: [] }] }), 0);
+    let deep = { retry_after: 5 };
+    for (let level = 0; level < 20; level++) deep = { x: [deep] };
+    assert.equal(hold(deep), 0);
+    const wide = Object.fromEntries(Array.from({ length: 2000 }, (_, index) => [`x${index}`, 1]));
+    assert.equal(hold({ ...wide, retry_after: 5 }), 0);
+    const endless = {};
+    endless.x = endless;
+    assert.equal(hold(endless), 0);
+    assert.equal(readSignal(429, { 'x-a\0retry-after': '5', 'retry-after\0': '6\x00' }).holdMs, 0);
+  });
+  const wrong = [
+    ['status', '429', {}], ['status', -1, {}], ['status', 1000, {}], ['headers', 429, undefined], ['headers', 429, 'a: b'], ['headers', 429, ['a']],
+    ['profile', 429, {}, { profile: 'GitHub' }], ['profile', 429, {}, { profile: 5 }], ['profile', 429, {}, { profile: [{ header: 'x' }] }],
+    ['profile', 429, {}, { profile: [{ header: 'x', meaning: 'wait' }] }], ['profile', 429, {}, { profile: [{ header: 'x', meaning: 'reset', unit: 'minutes' }] }],
+    ['profile', 429, {}, { profile: [{ header: 'x', meaning: 'reset', per: 1 }] }], ['body', 429, {}, { body: '{}' }],
+    ['now', 429, {}, { now: -1 }], ['now', 429, {}, { now: new Date(Number.NaN) }], ['maxHoldMs', 429, {}, { maxHoldMs: '1' }], ['options', 429, {}, { vendor: 'x' }],
+  ];
+  for (const [name, ...call] of wrong) {
+    test(`readSignal names a wrong ${name}: ${JSON.stringify(call)}`, () => {
+      assert.throws(() => readSignal(...call), { code: 'invalid_argument', message: new RegExp(`^invalid ${name}: `) });
+    });
+  }
+}
+
 function testErrors(api) {
   const { errors } = readVectors('errors.json');
   for (const { code, class: name, base } of nonEmpty(errors)) {
@@ -142,7 +214,7 @@ function testErrors(api) {
 }
 
 function testSurface(api, expectedOptions) {
-  const { classes, bounds } = readVectors('surface.json');
+  const { classes, functions, bounds } = readVectors('surface.json');
   test('surface.json: the most checks of one call', async () => {
     const many = (count) => Array.from({ length: count }, () => 'key');
     const limiter = api.createLimiter({ limits: `${2 * bounds.checks}/d` });
@@ -167,6 +239,7 @@ function testSurface(api, expectedOptions) {
     StoreHealth: limiter.storeHealth,
     Reservation: limiter.reserveSync('key'),
     FakeClock: new api.FakeClock(0n),
+    Signal: api.readSignal(200, {}),
   };
   for (const [name, surface] of nonEmpty(Object.entries(classes))) {
     test(`surface.json: ${name}`, async () => {
@@ -178,11 +251,21 @@ function testSurface(api, expectedOptions) {
     });
   }
 
+  for (const [name, parameters] of nonEmpty(Object.entries(functions))) {
+    test(`surface.json: ${name}`, async () => {
+      const found = api[inCamelCase(name)];
+      const own = parametersOf(found).filter((parameter) => parameter !== 'options');
+      const options = await fieldsNamedBy(() => found(200, {}, { '?': 1 }));
+      const expected = parameters.map((parameter) => inCamelCase(parameter === 'max_hold' ? 'max_hold_ms' : parameter));
+      assert.deepEqual([...own, ...options].sort(), expected.sort());
+    });
+  }
+
   const surfaceTests = {
     fields(_name, instance, fields) {
       const getters = membersOf(instance).filter(([, { get }]) => get !== undefined);
       const ours = [...Object.keys(instance), ...getters.map(([name]) => name)];
-      assert.deepEqual(ours.sort(), inThisLanguage(fields));
+      assert.deepEqual(ours.sort(), fields.map((field) => inCamelCase(DURATION_FIELDS.includes(field) ? `${field}_ms` : field)).sort());
     },
 
     // Users do not construct a Limiter: createLimiter makes one from options.
@@ -215,6 +298,8 @@ function testSurface(api, expectedOptions) {
 }
 
 const DURATIONS = ['period', 'retry_after', 'reset_after', 'store_timeout', 'deny_cache', 'by', 'delay', 'max_wait', 'timeout', 'wait', 'since'];
+// The fields of a Signal that are durations. Other classes have methods of these names.
+const DURATION_FIELDS = ['hold', 'asked', 'window', 'reset'];
 
 function inCamelCase(name) {
   const withUnit = DURATIONS.includes(name) ? `${name}_ms` : name;

@@ -11,11 +11,11 @@ import { nonEmpty } from './conformance.mjs';
 const HERE = fileURLToPath(new URL('.', import.meta.url));
 // The lines that an example needs before it, if it does not have its own.
 const GIVEN = {
-  import: "import { Limits, createLimiter } from 'tidegate-wasm';\n",
+  import: "import { Limits, createLimiter, readSignal } from 'tidegate-wasm';\n",
   limiter: "const limiter = createLimiter({ limits: '60000/min' });\n",
 };
 
-for (const { name, program } of [...examplesOf('../README.md'), ...examplesOf('../lib/index.d.ts')]) {
+for (const { name, program } of [...examplesOf('../README.md'), ...examplesOf('../lib/index.d.ts'), ...examplesOf('../../../docs/outbound.md')]) {
   test(`${name} runs`, () => {
     const given = (word, text) => (new RegExp(word).test(program) ? '' : text);
     const whole = given('^import ', GIVEN.import) + given('const limiter ', GIVEN.limiter) + program;

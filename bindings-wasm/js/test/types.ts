@@ -1,7 +1,8 @@
 /** Compiled and never run: what the type declarations must accept and refuse. */
 import { CostTooLarge, FakeClock, InvalidLimit, RateLimited, TidegateError } from 'tidegate-wasm';
 import { Charge, Limit, Limiter, Limits, Reservation, createLimiter, limit } from 'tidegate-wasm';
-import type { CheckInput, Decision, Keys, LimitInput, LimiterOptions, LeaseOptions, MemoryLimiter, MemoryReservation, OnStoreError, StoreError, UpstashClient, Waiting } from 'tidegate-wasm';
+import { Signal, readSignal } from 'tidegate-wasm';
+import type { CheckInput, Decision, Keys, LimitInput, LimiterOptions, LeaseOptions, MemoryLimiter, MemoryReservation, OnStoreError, ProfileRow, StoreError, UpstashClient, Waiting } from 'tidegate-wasm';
 
 const stepped: LimitInput = { tokens: 5, periodMs: 60_000, shape: 'stepped' };
 const limits: readonly LimitInput[] = ['10/s', stepped, limit('1/d', { name: 'daily' })];
@@ -156,3 +157,16 @@ general.acquire('a', { limits: '10/fortnight' });
 general.reserving('a', { cost: 5, limits: '10/fortnight' });
 // @ts-expect-error an unknown unit
 general.reserving('a', { cost: 5, limits: '10/fortnight' }, () => 1);
+
+declare const response: Response;
+const acme: readonly ProfileRow[] = [{ header: 'acme-wait', meaning: 'retry_after', unit: 'seconds' }];
+const said: Signal = readSignal(response.status, response.headers, { profile: acme, now: new Date(), body: {} });
+const leftOver: number | undefined = readSignal(200, { 'retry-after': ['5'] }, { profile: 'github' }).remaining;
+const heldScope: 'vendor' | 'credential' | 'bucket' = readSignal(200, new Map([['a', 'b']])).scope;
+console.log(said.holdMs + said.askedMs, leftOver, heldScope);
+// @ts-expect-error an unknown meaning
+readSignal(429, [], { profile: [{ header: 'a', meaning: 'wait' }] });
+// @ts-expect-error headers are no text
+readSignal(429, 'a: b');
+// @ts-expect-error a signal does not change
+said.holdMs = 5;

@@ -13,5 +13,10 @@ pub mod signal_vectors;
 pub mod vectors;
 pub mod waiting_vectors;
 
+/// The examples of `docs/outbound.md`.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/outbound.md")]
+pub struct OutboundDocs;
+
 const MILLI: u64 = 1_000_000;
 const SECOND: u64 = 1_000 * MILLI;

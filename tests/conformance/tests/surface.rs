@@ -145,6 +145,16 @@ const CLASSES: &[InRust] = &[
         additional: &[("tiers", &[], "Decision.tiers of its decision in other languages")],
         ..SAME
     },
+    InRust {
+        class: "Signal",
+        type_name: "Signal",
+        additional: &[(
+            "parse",
+            &["status", "headers", "profile", "now"],
+            "the function read_signal of other languages; SignalReader has its other options",
+        )],
+        ..SAME
+    },
     InRust { class: "StoreHealth", type_name: "StoreHealth", ..SAME },
 ];
 
@@ -216,25 +226,6 @@ const RUST_ONLY: &[(&str, &str, &[&str])] = &[
         &["cause", "message", "new"],
     ),
     ("StoreNotice", "a line of the log in other languages", &[]),
-    (
-        "Signal",
-        "read_signal in other languages",
-        &[
-            "asked",
-            "bucket",
-            "hold",
-            "kind",
-            "limit",
-            "limit_name",
-            "parse",
-            "remaining",
-            "reset",
-            "scope",
-            "should_retry",
-            "source",
-            "window",
-        ],
-    ),
     (
         "TieredDecision",
         "a Decision in other languages",
