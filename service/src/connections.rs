@@ -13,11 +13,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Sleep;
 use tonic::transport::server::{Connected, TcpConnectInfo};
 use tracing::warn;
+
+use crate::sockets::{Address, Socket, Stream};
 
 /// The longest time for a peer to say something after it has connected, and to take what is written.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -46,7 +47,7 @@ pub(crate) enum Protocol {
 
 /// A listening socket with bounds.
 pub(crate) struct Listener {
-    socket: TcpListener,
+    socket: Socket,
     protocol: Protocol,
     free: Arc<Semaphore>,
     back_off: Duration,
@@ -57,20 +58,18 @@ pub(crate) struct Listener {
 
 impl Listener {
     /// A listener that has at most `most` connections open.
-    pub(crate) fn new(socket: TcpListener, protocol: Protocol, most: u32) -> Self {
+    pub(crate) fn new(socket: Socket, protocol: Protocol, most: u32) -> Self {
         let free = Arc::new(Semaphore::new(most as usize));
         Self { socket, protocol, free, back_off: BACK_OFF.0, unlogged: 0, last_logged: None }
     }
 
     /// The next connection. One above the bound is closed at once, so that its peer can go elsewhere.
-    pub(crate) async fn next(&mut self) -> (Connection, SocketAddr) {
+    pub(crate) async fn next(&mut self) -> (Connection, Option<SocketAddr>) {
         loop {
             match self.socket.accept().await {
                 Ok((stream, peer)) => {
                     self.back_off = BACK_OFF.0;
                     if let Ok(permit) = Arc::clone(&self.free).try_acquire_owned() {
-                        // An error says that the peer is gone already, which reading tells.
-                        let _ = stream.set_nodelay(true);
                         return (Connection::new(stream, self.protocol, permit), peer);
                     }
                     self.log(&"there are as many connections as are allowed");
@@ -100,20 +99,23 @@ impl Listener {
 
 impl axum::serve::Listener for Listener {
     type Io = Connection;
-    type Addr = SocketAddr;
+    type Addr = Option<SocketAddr>;
 
-    async fn accept(&mut self) -> (Connection, SocketAddr) {
+    async fn accept(&mut self) -> (Connection, Option<SocketAddr>) {
         self.next().await
     }
 
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.socket.local_addr()
+    fn local_addr(&self) -> io::Result<Option<SocketAddr>> {
+        Ok(match self.socket.address()? {
+            Address::Tcp(address) => Some(address),
+            Address::Unix(_) => None,
+        })
     }
 }
 
 /// An accepted connection, which ends with an error when its peer keeps it waiting for too long.
 pub(crate) struct Connection {
-    stream: TcpStream,
+    stream: Stream,
     protocol: Protocol,
     /// The bytes that have been read.
     read: usize,
@@ -125,7 +127,7 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    fn new(stream: TcpStream, protocol: Protocol, permit: OwnedSemaphorePermit) -> Self {
+    fn new(stream: Stream, protocol: Protocol, permit: OwnedSemaphorePermit) -> Self {
         let patience = match protocol {
             Protocol::Grpc => PATIENCE,
             Protocol::Http => REQUEST_TIME,
@@ -196,20 +198,24 @@ impl Connected for Connection {
     type ConnectInfo = TcpConnectInfo;
 
     fn connect_info(&self) -> TcpConnectInfo {
-        self.stream.connect_info()
+        match &self.stream {
+            Stream::Tcp(stream) => stream.connect_info(),
+            Stream::Unix(_) => TcpConnectInfo { local_addr: None, remote_addr: None },
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
 
     async fn pair(protocol: Protocol, most: u32) -> io::Result<(Listener, SocketAddr)> {
         let socket = TcpListener::bind("127.0.0.1:0").await?;
         let address = socket.local_addr()?;
-        Ok((Listener::new(socket, protocol, most), address))
+        Ok((Listener::new(Socket::Tcp(socket), protocol, most), address))
     }
 
     #[tokio::test]

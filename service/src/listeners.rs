@@ -1,40 +1,38 @@
 //! The sockets of the service, and the file that names their ports.
 
-use core::net::SocketAddr;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use tokio::net::TcpListener;
-
 use crate::cli::ServeOptions;
 use crate::failure::Failure;
+use crate::sockets::{Address, Socket};
 
 /// The sockets that the service listens on.
 pub(crate) struct Listeners {
-    pub(crate) grpc: TcpListener,
-    pub(crate) http: TcpListener,
+    pub(crate) grpc: Socket,
+    pub(crate) http: Socket,
 }
 
 impl Listeners {
     /// Listens on the addresses of the options.
     pub(crate) async fn bind(options: &ServeOptions) -> Result<Self, Failure> {
         Ok(Self {
-            grpc: bind("--grpc-listen", options.grpc_listen).await?,
-            http: bind("--http-listen", options.http_listen).await?,
+            grpc: bind("--grpc-listen", &options.grpc_listen).await?,
+            http: bind("--http-listen", &Address::Tcp(options.http_listen)).await?,
         })
     }
 
     /// The addresses for gRPC and HTTP, with the ports that the system has chosen.
-    pub(crate) fn addresses(&self) -> Result<(SocketAddr, SocketAddr), Failure> {
-        let address = |listener: &TcpListener| {
-            listener.local_addr().map_err(|error| Failure::System(format!("listening: {error}")))
+    pub(crate) fn addresses(&self) -> Result<(Address, Address), Failure> {
+        let address = |socket: &Socket| {
+            socket.address().map_err(|error| Failure::System(format!("listening: {error}")))
         };
         Ok((address(&self.grpc)?, address(&self.http)?))
     }
 }
 
-async fn bind(option: &str, address: SocketAddr) -> Result<TcpListener, Failure> {
-    TcpListener::bind(address)
+async fn bind(option: &str, address: &Address) -> Result<Socket, Failure> {
+    Socket::bind(address)
         .await
         .map_err(|error| Failure::System(format!("{option} {address}: {error}")))
 }
@@ -51,8 +49,14 @@ impl<'a> PortsFile<'a> {
         }
     }
 
-    /// Writes the ports atomically: a reader sees the whole file or none.
-    pub(crate) fn write(&self, grpc: u16, http: u16) -> Result<(), Failure> {
+    /// Writes the ports atomically: a reader sees the whole file or none. A socket of the file system has
+    /// port 0.
+    pub(crate) fn write(&self, grpc: &Address, http: &Address) -> Result<(), Failure> {
+        let port = |address: &Address| match address {
+            Address::Tcp(address) => address.port(),
+            Address::Unix(_) => 0,
+        };
+        let (grpc, http) = (port(grpc), port(http));
         let mut unfinished = self.0.as_os_str().to_owned();
         unfinished.push(format!(".{}", std::process::id()));
         let unfinished = PathBuf::from(unfinished);

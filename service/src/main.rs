@@ -31,6 +31,7 @@ mod rules_status;
 mod rules_watch;
 mod ruling;
 mod serve;
+mod sockets;
 mod store_options;
 mod store_watch;
 

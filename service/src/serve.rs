@@ -110,7 +110,7 @@ async fn serve(options: &ServeOptions) -> Result<(), Failure> {
         http_stopped,
     );
     if let Some(file) = ports_file {
-        file.write(grpc_address.port(), http_address.port())?;
+        file.write(&grpc_address, &http_address)?;
     }
     info!(
         grpc = %grpc_address,

@@ -9,6 +9,7 @@ use tidegate::Limit;
 use tracing_subscriber::filter::Targets;
 
 use crate::rule_counters::NearLimit;
+use crate::sockets::Address;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -101,14 +102,16 @@ pub(crate) struct ServeOptions {
     )]
     pub(crate) near_limit_ratio: NearLimit,
 
-    /// The address to listen on for gRPC; port 0 takes a free port
+    /// The address to listen on for gRPC, or unix:/PATH for a socket of the file system; port 0 takes a
+    /// free port
     #[arg(
         long,
         value_name = "ADDRESS",
         env = "TIDEGATE_GRPC_LISTEN",
-        default_value = "127.0.0.1:8081"
+        default_value = "127.0.0.1:8081",
+        value_parser = Address::parse
     )]
-    pub(crate) grpc_listen: SocketAddr,
+    pub(crate) grpc_listen: Address,
 
     /// The address to listen on for HTTP (/v1/check, /json, /healthz,
     /// /readyz, /metrics); port 0 takes a free port

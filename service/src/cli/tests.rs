@@ -65,6 +65,7 @@ fn mistakes_name_the_option_and_the_bound() {
         (&["--max-streams", "0"], "0 is not in 1..=1000000"),
         (&["--max-message-size", "5000000"], "5000000 is not in 1024..=4194304"),
         (&["--grpc-listen", "8081"], "--grpc-listen <ADDRESS>"),
+        (&["--grpc-listen", "unix:x"], "write an absolute path"),
         (&["--tls-cert", "c.pem"], "--tls-key <FILE>"),
         (&["--rules", "rules.toml"], "cannot be used with"),
         (&["--log-format", "xml"], "[possible values: text, json]"),

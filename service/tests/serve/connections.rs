@@ -3,10 +3,10 @@
 use core::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Identity};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
 use crate::TestResult;
-use crate::process::{Client, Failed, Service, check};
+use crate::process::{Client, Failed, Service, check, run};
 
 #[tokio::test]
 async fn an_old_connection_is_ended_and_its_client_goes_on() -> TestResult {
@@ -27,6 +27,27 @@ async fn an_old_connection_is_ended_and_its_client_goes_on() -> TestResult {
         }
     });
     drop(second.await?);
+    Ok(())
+}
+
+#[tokio::test]
+async fn grpc_is_served_on_a_socket_of_the_file_system() -> TestResult {
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("grpc.sock");
+    let address = format!("unix:{}", path.display());
+    // Nobody listens on a socket whose file is left behind.
+    drop(std::os::unix::net::UnixListener::bind(&path)?);
+    let arguments = ["--limit", "9/h", "--grpc-listen", &address];
+    let mut service = Service::start(&arguments).await?;
+    let channel = Endpoint::from_shared(address.clone())?.connect().await?;
+    assert_eq!(check(&mut Client::new(channel), "user", 1).await?.1.limit_remaining, 8);
+    assert!(service.log()?.contains(&format!("\"grpc\":\"{address}\"")));
+
+    let taken = run(&[&["serve", "--http-listen", "127.0.0.1:0"][..], &arguments].concat(), &[])?;
+    assert_eq!(taken.status.code(), Some(1), "another service listens there");
+    service.send("TERM")?;
+    assert!(service.exited().await?.success());
+    assert!(!path.exists(), "the file is removed");
     Ok(())
 }
 

@@ -22,6 +22,8 @@ pub(crate) type Client = RateLimitServiceClient<Channel>;
 /// The longest wait for an event of the service.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
+const FREE_PORT: [&str; 2] = ["--grpc-listen", "127.0.0.1:0"];
+
 /// A running service; killed when dropped.
 pub(crate) struct Service {
     child: Child,
@@ -36,7 +38,8 @@ impl Service {
         let directory = TempDir::new()?;
         let ports_file = directory.path().join("ports.json");
         let mut child = command()
-            .args(["serve", "--grpc-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"])
+            .args(["serve", "--http-listen", "127.0.0.1:0"])
+            .args(if arguments.contains(&"--grpc-listen") { &[][..] } else { &FREE_PORT })
             .args(["--log-format", "json", "--ports-file"])
             .arg(&ports_file)
             .args(arguments)
