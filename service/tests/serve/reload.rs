@@ -11,6 +11,13 @@ fn rule(limit: &str) -> String {
     format!("[[rules]]\nmatch = [\"api_key\"]\nlimits = [\"{limit}\"]\n")
 }
 
+/// Replaces a file at once: the service counts each text that it sees.
+fn replace(path: &Path, text: &str) -> TestResult {
+    let unfinished = path.with_extension("tmp");
+    std::fs::write(&unfinished, text)?;
+    Ok(std::fs::rename(unfinished, path)?)
+}
+
 async fn start(rules: &Path) -> Result<Service, Failed> {
     let rules = rules.to_str().ok_or("path")?;
     Service::start(&["--store", "memory://", "--rules", rules, "--rules-poll", "20ms"]).await
@@ -50,7 +57,7 @@ async fn a_changed_file_is_reloaded_and_a_wrong_one_is_told() -> TestResult {
         .await?;
     assert_eq!(service.get("/readyz")?, (200, "ready".to_owned()));
 
-    std::fs::write(&path, rule("7/h"))?;
+    replace(&path, &rule("7/h"))?;
     decides_with(&service, 6).await?;
     shows(&service, &["tidegate_rules_valid 1", "tidegate_rules_reloads_total{result=\"ok\"} 1"])
         .await?;
@@ -60,7 +67,7 @@ async fn a_changed_file_is_reloaded_and_a_wrong_one_is_told() -> TestResult {
         (1, rule("5/fortnight"), "rules[0].limits[0]: invalid limit \"5/fortnight\""),
         (2, "[[rules]]\nmatch = [\"hunter2".to_owned(), "TOML parse error at line 2"),
     ] {
-        std::fs::write(&path, wrong)?;
+        replace(&path, &wrong)?;
         shows(&service, &["tidegate_rules_valid 0", &failed(count)]).await?;
         let (code, detail) = service.get("/readyz")?;
         assert_eq!(code, 200, "the rules from before still decide");
@@ -72,7 +79,7 @@ async fn a_changed_file_is_reloaded_and_a_wrong_one_is_told() -> TestResult {
     shows(&service, &["tidegate_rules_valid 0", &failed(3)]).await?;
     assert!(service.log()?.contains("No such file"));
 
-    std::fs::write(&path, rule("9/h"))?;
+    replace(&path, &rule("9/h"))?;
     decides_with(&service, 8).await?;
     shows(&service, &["tidegate_rules_valid 1", "tidegate_rules_reloads_total{result=\"ok\"} 2"])
         .await?;
