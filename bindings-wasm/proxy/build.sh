@@ -16,7 +16,7 @@ module="$here/dist/tidegate_proxy.wasm"
 mkdir -p "$here/dist"
 if command -v wasm-opt >/dev/null; then
     # These are the features that the compiler uses and that every proxy has.
-    wasm-opt -Oz --enable-bulk-memory --enable-sign-ext --enable-mutable-globals \
+    wasm-opt -Oz --converge --enable-bulk-memory --enable-sign-ext --enable-mutable-globals \
         --enable-nontrapping-float-to-int "$(wasm_artifact tidegate-proxy)" -o "$module"
     python3 "$here/check_module.py" "$module"
 else

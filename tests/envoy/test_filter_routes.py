@@ -69,6 +69,25 @@ def test_a_refusal_has_the_configured_form(envoy):
     assert refused.headers["x-envoy-ratelimited"] == "true"
 
 
+def test_the_filter_can_come_by_ecds(start, tmp_path):
+    """Envoy's extension configuration discovery, here from a file."""
+    with QuotaService("--store-timeout", "10s", rules=PLANS) as service:
+        whole = bootstrap("envoy/descriptors.yaml", service)
+        chain = whole["static_resources"]["listeners"][0]["filter_chains"][0]
+        ours = chain["filters"][0]["typed_config"]["http_filters"][0]
+        config = ours.pop("typed_config")
+        kind = "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig"
+        resource = {"@type": kind, "name": ours["name"], "typed_config": config}
+        (tmp_path / "filter.json").write_text(json.dumps({"resources": [resource]}))
+        source = {"path_config_source": {"path": str(tmp_path / "filter.json")}, "resource_api_version": "V3"}
+        ours["config_discovery"] = {"config_source": source, "type_urls": [config["@type"]]}
+        whole.setdefault("node", {"id": "test", "cluster": "test"})
+        envoy = start(bootstrap=whole)
+        headers = via("192.0.2.1", "a")
+        assert statuses(envoy, 22, path="/api/gold/x", headers=headers) == [200] * 20 + [429] * 2
+        assert statuses(envoy, 22, path="/other", headers=headers) == [200] * 22
+
+
 def test_the_limit_means_the_same_whoever_refuses(start):
     """Tokens of the period, and not the burst."""
     local = start({**PATH, "local": {"limits": ["100/h burst 1"]}})

@@ -94,14 +94,20 @@ impl<'a> ConfigError<'a> {
     #[cold]
     #[inline(never)]
     pub(crate) fn new(path: &FieldPath<'_, 'a>, problem: Problem<'a>) -> Self {
+        let mut depth = 0;
+        let mut at = path;
+        while let Some(before) = at.before {
+            depth += 1;
+            at = before;
+        }
         let mut steps = [Step::Root; DEEPEST];
-        let mut at = Some(path);
-        while let Some(FieldPath { before: Some(before), step }) = at {
-            steps.rotate_right(1);
-            if let Some(first) = steps.first_mut() {
-                *first = *step;
+        let mut at = path;
+        while let Some(before) = at.before {
+            depth -= 1;
+            if let Some(place) = steps.get_mut(depth) {
+                *place = at.step;
             }
-            at = Some(before);
+            at = before;
         }
         Self { steps, problem }
     }
