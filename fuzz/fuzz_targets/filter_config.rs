@@ -14,6 +14,13 @@ const STREAM: u32 = 2;
 const CALL: u32 = 3;
 const SERVICE: &[u8] = br#"{"key": {"header": "k"}, "missing_key": "deny", "service": {"cluster": "c", "on_error": "deny"}}"#;
 
+/// Sources that decode what a client sends.
+const SOURCES: &[u8] = br#"{"descriptors": [{"actions": [
+    {"cookie": {"name": "a", "descriptor_key": "c", "skip_if_absent": true}},
+    {"query_parameters": {"query_parameter_name": "a", "descriptor_key": "q", "skip_if_absent": true}},
+    {"masked_remote_address": {}}, {"host": {}}]}],
+    "missing_key": "deny", "service": {"cluster": "c", "on_error": "deny"}}"#;
+
 fuzz_target!(|bytes: &[u8]| {
     reads_only_json(bytes);
     any_bytes_may_be_the_configuration(bytes);
@@ -56,12 +63,14 @@ fn any_bytes_may_be_the_configuration(bytes: &[u8]) {
 
 /// A request is answered or resumed, once.
 fn any_bytes_may_be_the_key_and_the_response(bytes: &[u8]) {
-    let host = FuzzHost::new(SERVICE, bytes, bytes);
-    let mut filter = filter();
-    assert!(filter.configure(&host, ROOT));
-    let action = request(&mut filter, &host);
-    assert_eq!(action, Action::Pause);
-    assert_eq!(host.replied.get() + host.resumed.get(), 1, "{bytes:?}");
+    for configuration in [SERVICE, SOURCES] {
+        let host = FuzzHost::new(configuration, bytes, bytes);
+        let mut filter = filter();
+        assert!(filter.configure(&host, ROOT));
+        let action = request(&mut filter, &host);
+        assert_eq!(action, Action::Pause);
+        assert_eq!(host.replied.get() + host.resumed.get(), 1, "{bytes:?}");
+    }
 }
 
 fn request(filter: &mut Filter<64>, host: &FuzzHost<'_>) -> Action {
