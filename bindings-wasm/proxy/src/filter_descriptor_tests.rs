@@ -186,3 +186,45 @@ fn the_longest_request_to_the_service_fits() {
     assert_eq!(world.host.calls.borrow().len(), 1);
     assert!(world.host.calls.borrow()[0].message.len() > 16 * (1024 + 255));
 }
+
+/// Whatever a client sends, its request is answered or resumed, once, and nothing fails.
+#[test]
+fn any_bytes_of_a_client_are_decided_on_once() {
+    let mut world = World::new(
+        r#"{"descriptors":[{"actions":[
+            {"cookie":{"name":"a","descriptor_key":"c","skip_if_absent":true}},
+            {"query_parameters":{"query_parameter_name":"a","descriptor_key":"q","skip_if_absent":true}},
+            {"masked_remote_address":{}},{"host":{}}]}],
+            "missing_key":"deny","service":{"cluster":"c","on_error":"deny"}}"#,
+    );
+    let mut random: u64 = 1;
+    let mut draw = |below: usize| {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (random >> 33) as usize % below
+    };
+    let alphabet = b"aA=&;,%+\\\" \t.:[]0/1f\xFF\0";
+    for call in 0..3_000_u32 {
+        for path in [
+            &b"request\0headers\0cookie"[..],
+            b"request\0query",
+            b"source\0address",
+            b"request\0host",
+        ] {
+            let bytes: Vec<u8> = (0..draw(24)).map(|_| alphabet[draw(alphabet.len())]).collect();
+            world.host.set_property(path, Ok(&bytes));
+            world.host.set_header(b"cookie", Ok(&bytes));
+        }
+        world.host.call.set(Ok(call));
+        let done =
+            |world: &World| world.host.replies.borrow().len() + world.host.resumed.borrow().len();
+        let before = done(&world);
+        assert_eq!(world.request().1, Action::Pause);
+        if done(&world) == before {
+            world.answer(call, b"\x08\x01");
+        }
+        assert_eq!(done(&world), before + 1);
+    }
+    let counted = world.host.counted();
+    let names: Vec<_> = counted.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["tidegate.ok", "tidegate.missing_key", "tidegate.bad_key"]);
+}
