@@ -3,8 +3,8 @@
     key_flood.py KEYS MAX_KEYS
 
 Prints JSON: the longest check, and the longest round of a loop that does the same without a limiter,
-both in milliseconds without the time for which the kernel gave the thread no processor; the memory in
-bytes before the flood, when the table is full, and at the end; and which honest callers had a wrong answer.
+both in milliseconds without the time for which the thread had no processor; the memory in bytes before
+the flood, when the table is full, and at the end; and which honest callers had a wrong answer.
 """
 
 from __future__ import annotations
@@ -36,13 +36,14 @@ def longest(first: int, last: int, call: Callable[[str], object], between: Calla
     """The longest call for one of these keys."""
     worst = 0
     for begin in range(first, last, CHUNK):
-        waited_before, most = waited(), 0
+        waited_before, used, most = waited(), time.thread_time_ns(), 0
         for number in range(begin, min(begin + CHUNK, last)):
             key = f"user:{number}"
             began = time.perf_counter_ns()
             call(key)
             most = max(most, time.perf_counter_ns() - began)
-        worst = max(worst, most - (waited() - waited_before))
+        # A virtual machine may lose its processor unseen, so that no call counts for more than was used.
+        worst = max(worst, min(most - (waited() - waited_before), time.thread_time_ns() - used))
         between(begin)
     return worst / 1e6
 
