@@ -4,6 +4,7 @@
 //! of a small limit is still an integer.
 
 mod grant;
+mod quota;
 mod quota_slice;
 mod rate;
 mod rate_meter;
@@ -12,6 +13,7 @@ mod sliding_second;
 mod terms;
 
 pub use grant::{Grant, LeaseAsk, LeasedBucket, NodeRecord, ShareKind, grant_lease};
+pub use quota::{Quota, QuotaMember, QuotaReport, RefillRate};
 pub use quota_slice::{QuotaSlice, QuotaSpend, QuotaTerms};
 pub use slice::{Next, Slice, SpendResult};
 pub use terms::{LeaseError, LeaseTerms, MAX_NODES};

@@ -1,6 +1,7 @@
 //! Measures a rate of tokens: over two ttls, or since the rate last changed.
 
 use super::rate::RATE_NANOS;
+use crate::bounds::NANOS_PER_SECOND;
 
 /// Tokens are counted in bins of a 16th of a ttl. The bins of two ttls are kept.
 const BINS: usize = 32;
@@ -49,6 +50,34 @@ impl RateMeter {
         }
     }
 
+    /// Counts tokens that came at an even rate since `began`.
+    pub(super) fn count_since(&mut self, began: u64, now: u64, tokens: u64) {
+        let time = now.saturating_sub(began);
+        let oldest = (now / self.bin).saturating_sub(BINS as u64 - 1);
+        let mut counted = 0;
+        for bin in oldest.max(began / self.bin)..now / self.bin {
+            let passed = ((bin + 1) * self.bin).saturating_sub(began);
+            let until = u128::from(tokens) * u128::from(passed) / u128::from(time.max(1));
+            let until = u64::try_from(until).unwrap_or(tokens).min(tokens);
+            // What belongs to forgotten bins is not counted in the oldest one.
+            if bin > oldest || bin == began / self.bin {
+                self.count((bin * self.bin).max(began), until - counted);
+            }
+            counted = until;
+        }
+        self.count(now, tokens - counted);
+    }
+
+    /// The tokens of the last second, if they came at an even rate in the bins that reach into it.
+    pub(super) fn last_second(&mut self, now: u64) -> u64 {
+        self.advance(now);
+        let bins = (1..=BINS).find(|bins| self.time_of(*bins, now) >= NANOS_PER_SECOND);
+        let bins = bins.unwrap_or(BINS);
+        let time = self.time_of(bins, now).max(NANOS_PER_SECOND);
+        let tokens = u128::from(self.newest(bins)) * u128::from(NANOS_PER_SECOND);
+        u64::try_from(tokens.div_ceil(u128::from(time))).unwrap_or(u64::MAX)
+    }
+
     /// The tokens of the last two ttls.
     pub(super) fn total(&mut self, now: u64) -> u64 {
         self.advance(now);
@@ -68,6 +97,20 @@ impl RateMeter {
     /// The rate since it last changed by more than chance explains; over the last two ttls if it
     /// has not.
     pub(super) fn rate(&mut self, now: u64) -> u64 {
+        let (tokens, time) = self.since_last_change(now);
+        self.per_second(tokens, time, now)
+    }
+
+    /// [`rate`](Self::rate) where the counts are those of whole intervals, so that a young meter is
+    /// as good as an old one.
+    pub(super) fn exact_rate(&mut self, now: u64) -> u64 {
+        let (tokens, time) = self.since_last_change(now);
+        let rate = u128::from(tokens) * RATE_NANOS / u128::from(time.max(1));
+        u64::try_from(rate).unwrap_or(u64::MAX)
+    }
+
+    /// The tokens since the rate last changed, and the time in which they came.
+    fn since_last_change(&mut self, now: u64) -> (u64, u64) {
         self.advance(now);
         let (all, all_time) = (self.newest(BINS), self.time_of(BINS, now));
         let (mut tokens, mut time, mut clearest) = (all, all_time, CERTAIN);
@@ -78,7 +121,7 @@ impl RateMeter {
                 (tokens, time, clearest) = (late, late_time, clear);
             }
         }
-        self.per_second(tokens, time, now)
+        (tokens, time)
     }
 
     /// The rate over the last two ttls, whether it has changed or not.

@@ -3,7 +3,7 @@
 use core::fmt;
 
 use super::rate::{RATE_NANOS, milli_tokens};
-use crate::bounds::NANOS_PER_MILLI;
+use crate::bounds::{NANOS_PER_MILLI, NANOS_PER_SECOND};
 use crate::limit::Limit;
 use crate::timeline::Timeline;
 
@@ -11,6 +11,7 @@ use crate::timeline::Timeline;
 pub const MAX_NODES: usize = 128;
 
 const MIN_TTL: u64 = 100 * NANOS_PER_MILLI;
+const MIN_QUOTA_TTL: u64 = 2 * NANOS_PER_SECOND;
 const MAX_TTL: u64 = 60_000 * NANOS_PER_MILLI;
 
 /// Below this many tokens in a ttl the nodes' slices would be single tokens.
@@ -42,6 +43,10 @@ pub enum LeaseError {
     TooFewTokens,
     /// The limits give more than 1e8 tokens per second.
     RateTooHigh,
+    /// The ttl of quotas is not a whole number of seconds from 2 s to 60 s.
+    QuotaTtl,
+    /// The limits give less than a token in 60 s, which is too slow for quotas.
+    TooSlow,
 }
 
 impl LeaseTerms {
@@ -60,12 +65,7 @@ impl LeaseTerms {
         if !(1..=1_000).contains(&max_share) {
             return Err(LeaseError::MaxShare);
         }
-        let (mut tier, mut rate) = (0, 0);
-        for (number, limit) in (0u8..).zip(limits) {
-            if rate_of(limit) > rate {
-                (tier, rate) = (number, rate_of(limit));
-            }
-        }
+        let (tier, rate) = fastest(limits);
         if rate > MAX_RATE * 1_000 {
             return Err(LeaseError::RateTooHigh);
         }
@@ -73,6 +73,28 @@ impl LeaseTerms {
             return Err(LeaseError::TooFewTokens);
         }
         Ok(Self { ttl, tier, rate, max_rate: (rate * max_share / 1_000).max(1) })
+    }
+
+    /// The terms of quotas that are spent elsewhere, see [`QuotaMember`](super::QuotaMember): slices live
+    /// for `ttl` nanoseconds, 2 s to 60 s in whole seconds, or longer, in whole seconds up to 60 s, if the
+    /// limits give fewer than ten tokens in it. One token in 60 s is enough.
+    ///
+    /// # Errors
+    /// [`LeaseError`] names the bound that was broken.
+    pub fn for_quotas(limits: &[Limit], ttl: u64) -> Result<Self, LeaseError> {
+        if !(MIN_QUOTA_TTL..=MAX_TTL).contains(&ttl) || !ttl.is_multiple_of(NANOS_PER_SECOND) {
+            return Err(LeaseError::QuotaTtl);
+        }
+        let (tier, rate) = fastest(limits);
+        if rate > MAX_RATE * 1_000 {
+            return Err(LeaseError::RateTooHigh);
+        }
+        if milli_tokens(rate, MAX_TTL) < 1_000 {
+            return Err(LeaseError::TooSlow);
+        }
+        let seconds = (MIN_TOKENS * 1_000).div_ceil(rate);
+        let ttl = ttl.max(seconds.saturating_mul(NANOS_PER_SECOND)).min(MAX_TTL);
+        Ok(Self { ttl, tier, rate, max_rate: rate })
     }
 
     /// How long a slice lives, in nanoseconds.
@@ -104,6 +126,17 @@ impl LeaseTerms {
     }
 }
 
+/// The limit that refills fastest, counted from 0, and its rate.
+fn fastest(limits: &[Limit]) -> (u8, u64) {
+    let (mut tier, mut rate) = (0, 0);
+    for (number, limit) in (0u8..).zip(limits) {
+        if rate_of(limit) > rate {
+            (tier, rate) = (number, rate_of(limit));
+        }
+    }
+    (tier, rate)
+}
+
 /// The rate of a limit's timeline. It can be a little below the rate in the limit's text, because
 /// the width of a token is rounded up.
 fn rate_of(limit: &Limit) -> u64 {
@@ -125,6 +158,8 @@ impl fmt::Display for LeaseError {
                 "the limits must give at least {MIN_TOKENS} tokens in a ttl, or there is nothing \
                  to slice; raise the ttl, or do without leases"
             ),
+            Self::QuotaTtl => f.write_str("the ttl must be 2 s to 60 s, in whole seconds"),
+            Self::TooSlow => f.write_str("the limits must give at least one token in 60 s"),
             Self::RateTooHigh => {
                 write!(f, "the limits must give at most {MAX_RATE} tokens per second to be leased")
             }
