@@ -29,6 +29,8 @@ mod mapping;
 mod memory;
 mod oneshot;
 mod pressure;
+#[doc(hidden)]
+pub mod quota;
 #[cfg(feature = "redis")]
 mod redis;
 #[cfg(not(feature = "redis"))]

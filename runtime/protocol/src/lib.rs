@@ -44,7 +44,7 @@ pub use fallback::{
     Ask, Guarded, GuardedStore, OnStoreError, StoreChange, StoreHealth, StoreNotice,
 };
 pub use keys::{Keys, OwnedKeys, RedisKeys, check_prefix, hash_tag};
-pub use lease::{LeaseCall, LeaseKeeper, LeaseOptions, LeasePlan};
+pub use lease::{LeaseCall, LeaseKeeper, LeaseOptions, LeasePlan, lease_once};
 pub use line::{Action, Asked, Cancelled, LOOK_INTERVAL, Line, LineOptions, Waiting};
 pub use pending::{PendingQueue, PendingRequest};
 pub use per_process::PerProcess;

@@ -13,6 +13,7 @@ mod peek;
 mod ping;
 mod plans;
 mod run;
+mod slices;
 mod without_unlimited;
 
 use core::fmt;
@@ -31,6 +32,7 @@ use crate::shared_store::StoreUse;
 use crate::shm::SharedTables;
 use crate::{Error, StoreHealth};
 use plans::{MemoryPlan, PlanStore, Plans};
+use slices::SliceRecords;
 use without_unlimited::WithoutUnlimited;
 
 pub use acquire::{Granted, Waiter};
@@ -70,6 +72,8 @@ struct Inner {
     closed: AtomicBool,
     plan_store: PlanStore,
     plans: Plans,
+    /// The nodes that hold slices of buckets in memory.
+    slices: SliceRecords,
     /// The limiter whose buckets these are under other limits; `None` if it has buckets of its own.
     base: Option<Weak<Self>>,
 }
@@ -147,8 +151,20 @@ impl Limiter {
         let closed = AtomicBool::new(false);
         Self(Arc::new_cyclic(|this| {
             let plan_store = plan_store.unwrap_or_else(|| PlanStore::of(&buckets, this));
-            let plans = Plans::new();
-            Inner { named, limits, prefix, buckets, leases, lines, closed, plan_store, plans, base }
+            let (plans, slices) = (Plans::new(), SliceRecords::default());
+            Inner {
+                named,
+                limits,
+                prefix,
+                buckets,
+                leases,
+                lines,
+                closed,
+                plan_store,
+                plans,
+                slices,
+                base,
+            }
         }))
     }
 

@@ -207,6 +207,11 @@ impl<H: Host> Guarded<H> {
         }
     }
 
+    /// The store behind its breaker.
+    pub fn guarded_store(&self) -> &GuardedStore<H> {
+        &self.0.store
+    }
+
     /// The store itself.
     pub fn store(&self) -> &dyn Store {
         self.0.store.store()

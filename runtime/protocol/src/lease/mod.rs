@@ -2,10 +2,12 @@
 
 mod call;
 mod keeper;
+mod once;
 mod options;
 mod plan;
 
 pub use call::LeaseCall;
 pub use keeper::LeaseKeeper;
+pub use once::lease_once;
 pub use options::LeaseOptions;
 pub use plan::LeasePlan;
