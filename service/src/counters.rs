@@ -1,8 +1,10 @@
 //! Counters of the requests that the service has answered.
 
 use core::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
 
 use crate::failures::Failures;
+use crate::rlqs_counters::RlqsCounters;
 
 /// Counts since the service started; logged when it stops.
 #[derive(Debug, Default)]
@@ -21,6 +23,8 @@ pub(crate) struct Counters {
     pub(crate) shadow_errors: Counter,
     /// What could not be decided as it was, by reason and rule.
     pub(crate) failures: Failures,
+    /// The counters of the rate limit quota service.
+    pub(crate) rlqs: Arc<RlqsCounters>,
 }
 
 #[derive(Debug, Default)]

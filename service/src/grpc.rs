@@ -209,7 +209,7 @@ impl BytesDescriptor {
 }
 
 /// The text itself, of any length, so that rules can match it; the digest of bytes that are none.
-fn into_text(bytes: Vec<u8>) -> String {
+pub(crate) fn into_text(bytes: Vec<u8>) -> String {
     String::from_utf8(bytes).unwrap_or_else(|error| {
         String::from_utf8_lossy(StoredKey::text(error.as_bytes()).as_bytes()).into_owned()
     })

@@ -31,8 +31,16 @@ impl Metrics {
 
     /// All metrics in the text format of Prometheus, version 0.0.4.
     pub(crate) fn text(&self) -> String {
-        let Counters { ok, over_limit, errors, unmatched, shadow_refused, shadow_errors, failures } =
-            &*self.counters;
+        let Counters {
+            ok,
+            over_limit,
+            errors,
+            unmatched,
+            shadow_refused,
+            shadow_errors,
+            failures,
+            rlqs,
+        } = &*self.counters;
         let mut text = String::new();
         let mut family = |name: &str, kind: &str, help: &str, samples: &[(&str, u64)]| {
             // Writing to a string cannot fail.
@@ -99,7 +107,7 @@ impl Metrics {
         let fallbacks = rules.limiters().map(|limiter| limiter.store_health().fallbacks).sum();
         let help = "Checks answered by the policy of --on-store-error.";
         family("tidegate_fallbacks_total", "counter", help, &[("", fallbacks)]);
-        text
+        text + &rlqs.text()
     }
 }
 

@@ -29,6 +29,7 @@ use crate::listeners::{Listeners, PortsFile};
 use crate::metrics::Metrics;
 use crate::overrides::Overrides;
 use crate::quota_service::QuotaService;
+use crate::rlqs::{Rlqs, RlqsServer};
 use crate::rules::{RuleSet, read_file};
 use crate::rules_status::RulesStatus;
 use crate::rules_watch::RulesWatch;
@@ -86,10 +87,17 @@ async fn serve(options: &ServeOptions) -> Result<(), Failure> {
     let (health_reporter, grpc_health) = tonic_health::server::health_reporter();
     report_health(&health_reporter, ServingStatus::Serving).await;
 
+    let rlqs = options.rlqs.then(|| {
+        let ttl = options.rlqs_ttl.as_nanos() as u64;
+        let stopped = grpc_stopped.clone();
+        let rlqs = Rlqs::new(Arc::clone(&rules), ttl, Arc::clone(&counters), stopped);
+        RlqsServer::new(rlqs, options.max_message_size as usize)
+    });
     let mut grpc = tokio::spawn(
         grpc_server
             .clone()
             .add_service(service)
+            .add_optional_service(rlqs)
             .add_service(grpc_health)
             .serve_with_incoming_shutdown(
                 incoming(Listener::new(listeners.grpc, Protocol::Grpc, options.max_connections)),

@@ -1,4 +1,4 @@
-"""A real `tidegate serve` on memory, for the tests with Envoy."""
+"""A real `tidegate serve`, for the tests with Envoy."""
 
 from __future__ import annotations
 
@@ -25,10 +25,14 @@ def binary() -> pathlib.Path:
 
 
 class QuotaService:
-    """Serves while entered. `rules` is the text of a rules file; otherwise give a `--limit`."""
+    """Serves while entered, on memory unless a `store` is given.
 
-    def __init__(self, *options: str, rules: str = "") -> None:
+    `rules` is the text of a rules file; otherwise give a `--limit`.
+    """
+
+    def __init__(self, *options: str, rules: str = "", store: str = "memory://") -> None:
         self._options = list(options)
+        self._store = store
         self._rules = rules
         self._process: subprocess.Popen[bytes] | None = None
         self.port = self.http = 0
@@ -42,7 +46,7 @@ class QuotaService:
         with (self._path / "log").open("wb") as log:
             self._process = subprocess.Popen(
                 [
-                    binary(), "serve", "--store", "memory://",
+                    binary(), "serve", "--store", self._store,
                     "--grpc-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0",
                     "--ports-file", self._path / "ports", *self._options,
                 ],

@@ -162,6 +162,22 @@ pub(crate) struct ServeOptions {
     #[arg(long, value_name = "PART", env = "TIDEGATE_LEASE_MAX_SHARE", requires = "lease_ttl")]
     pub(crate) lease_max_share: Option<f64>,
 
+    /// Also serves Envoy's rate limit quota service (RLQS, v3): divides each limit over the Envoys that
+    /// ask for it, which then decide by themselves
+    #[arg(long, env = "TIDEGATE_RLQS")]
+    pub(crate) rlqs: bool,
+
+    /// With --rlqs: how long a share of a limit belongs to an Envoy that is not heard any more: 2s to
+    /// 60s, in whole seconds
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "TIDEGATE_RLQS_TTL",
+        default_value = "3s",
+        value_parser = rlqs_ttl
+    )]
+    pub(crate) rlqs_ttl: Duration,
+
     /// The longest time that a request may take: 1ms to 60s
     #[arg(
         long,
@@ -302,6 +318,14 @@ fn request_timeout(text: &str) -> Result<Duration, String> {
 
 fn rules_poll(text: &str) -> Result<Duration, String> {
     duration_within(text, Duration::ZERO, Duration::from_secs(600))
+}
+
+fn rlqs_ttl(text: &str) -> Result<Duration, String> {
+    let ttl = duration_within(text, Duration::from_secs(2), Duration::from_secs(60))?;
+    match ttl.subsec_nanos() {
+        0 => Ok(ttl),
+        _ => Err("it must be in whole seconds".to_owned()),
+    }
 }
 
 fn drain(text: &str) -> Result<Duration, String> {

@@ -5,6 +5,7 @@ mod json_api;
 mod operations;
 mod process;
 mod protocol;
+mod quotas;
 mod redis;
 mod reload;
 mod rule_metrics;

@@ -61,12 +61,17 @@ impl Service {
 
     /// Starts a service on memory with these rules.
     pub(crate) async fn with_rules(rules: &str) -> Result<Self, Failed> {
+        Self::with_rules_and(rules, &[]).await
+    }
+
+    /// Starts a service on memory with these rules and more options.
+    pub(crate) async fn with_rules_and(rules: &str, more: &[&str]) -> Result<Self, Failed> {
         let directory = TempDir::new()?;
         let path = directory.path().join("rules.toml");
         fs::write(&path, rules)?;
         let text = path.to_str().ok_or("the temporary directory is not UTF-8")?;
         let arguments = ["--store", "memory://", "--rules", text, "--log", "debug"];
-        let mut service = Self::start(&arguments).await?;
+        let mut service = Self::start(&[&arguments[..], more].concat()).await?;
         service.rules = Some((directory, path));
         Ok(service)
     }
