@@ -1,6 +1,6 @@
 //! The `tidegate` command. `tidegate serve` is the quota service: it answers Envoy's rate limit
 //! service protocol from the buckets that the whole fleet shares. `tidegate rules` checks and imports its
-//! rules.
+//! rules, and `tidegate plan` makes plans for calls under a vendor's limit.
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), warn(clippy::disallowed_methods, clippy::disallowed_types))]
 
@@ -21,6 +21,7 @@ mod logging;
 mod metrics;
 mod open_responses;
 mod overrides;
+mod plan;
 mod quota_service;
 mod response;
 mod rlqs;
@@ -54,6 +55,7 @@ fn main() -> ExitCode {
             logging::start(&options);
             serve::run(&options)
         }
+        Command::Plan(options) => plan::run(&options),
         Command::Rules(RulesCommand::Check(options)) => rules_check::run(&options),
         Command::Rules(RulesCommand::Import(options)) => import::run(&options),
     };

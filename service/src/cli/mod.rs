@@ -1,5 +1,6 @@
 //! The command line.
 
+mod plan_options;
 mod rules_options;
 mod serve_options;
 #[cfg(test)]
@@ -7,6 +8,7 @@ mod tests;
 
 use clap::{Parser, Subcommand};
 
+pub(crate) use self::plan_options::PlanOptions;
 pub(crate) use self::rules_options::{CheckOptions, ImportOptions, Project, RulesCommand};
 pub(crate) use self::serve_options::{LogFormat, ServeOptions};
 
@@ -23,6 +25,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Serves the shared buckets to Envoy over its rate limit service protocol (v3).
     Serve(Box<ServeOptions>),
+    /// Plans the settings for calls under a vendor's limit, and says what they lead to.
+    Plan(Box<PlanOptions>),
     /// Checks rules files, and writes them from the configuration of other services.
     #[command(subcommand)]
     Rules(RulesCommand),
@@ -34,7 +38,7 @@ impl ServeOptions {
     pub(crate) fn parse_words(words: &[&str]) -> Result<Self, String> {
         match Cli::try_parse_from(words).map_err(|error| error.to_string())?.command {
             Command::Serve(options) => Ok(*options),
-            Command::Rules(_) => Err("it is another command".to_owned()),
+            Command::Plan(_) | Command::Rules(_) => Err("it is another command".to_owned()),
         }
     }
 }

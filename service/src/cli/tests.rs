@@ -32,9 +32,9 @@ fn defaults() -> Result<(), String> {
 }
 
 #[test]
-fn every_option_has_an_environment_variable_and_stands_in_the_readme() {
+fn every_option_of_serve_has_an_environment_variable_and_stands_in_the_readme() {
     let readme = include_str!("../../README.md");
-    for subcommand in Cli::command().get_subcommands() {
+    for subcommand in Cli::command().get_subcommands().filter(|each| each.get_name() == "serve") {
         for argument in subcommand.get_arguments().filter(|a| a.get_id() != "help") {
             let id = argument.get_id().as_str();
             let variable = argument.get_env().and_then(std::ffi::OsStr::to_str);
@@ -42,6 +42,18 @@ fn every_option_has_an_environment_variable_and_stands_in_the_readme() {
             let in_readme = [" ", "`"].map(|end| readme.contains(&format!("{option}{end}")));
             assert!(in_readme.contains(&true), "{option} is not in the README");
             assert_eq!(variable, Some(format!("TIDEGATE_{}", id.to_uppercase()).as_str()));
+        }
+    }
+}
+
+#[test]
+fn every_option_of_plan_stands_in_its_page() {
+    let page = include_str!("../../../docs/planning.md");
+    for subcommand in Cli::command().get_subcommands().filter(|each| each.get_name() == "plan") {
+        for argument in subcommand.get_arguments().filter(|each| each.get_id() != "help") {
+            let option = format!("`--{}", argument.get_long().unwrap_or_default());
+            let in_page = [" ", "`"].map(|end| page.contains(&format!("{option}{end}")));
+            assert!(in_page.contains(&true), "{option} is not in the page");
         }
     }
 }
