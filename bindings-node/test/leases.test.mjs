@@ -71,6 +71,42 @@ for (const [kind, connect] of Object.entries(STORES)) {
       limiter.close();
     });
 
+    test('a cost for each limit is paid by a budget, and what is left goes back', async () => {
+      const limits = ['50000000/s burst 100000000', '100000000000/100d window'];
+      const limiter = createLimiter({ limits, store, storeTimeoutMs: 30_000, lease: { ttlMs: 2000 } });
+      let counts;
+      let spent = 0;
+      const pay = async (method) => {
+        const { source, allowed } = await limiter[method]('apart', { cost: [1 + ((spent * 37) % 1000), 1] });
+        assert.ok(allowed);
+        counts[source] += 1;
+        spent += 1;
+        return source;
+      };
+      const call = async (wanted) => {
+        counts = { lease: 0, redis: 0 };
+        const pays = async () => {
+          await pay('check');
+          return counts.lease >= wanted;
+        };
+        await until('a budget pays', pays, DEADLINE_MS);
+      };
+      await call(30); // Budgets are small at first.
+      const before = evals(redis);
+      await call(200);
+      assert.ok(counts.lease > counts.redis, JSON.stringify(counts));
+      const roundTrips = evals(redis) - before;
+      assert.ok(roundTrips <= counts.redis + 100, `${roundTrips} round trips, ${JSON.stringify(counts)}`);
+      const paysAcquire = async () => (await pay('check')) === 'lease' && (await pay('acquire')) === 'lease';
+      await until('it pays an acquire', paysAcquire, DEADLINE_MS);
+      assert.ok((await limiter.peek('apart', { cost: [1, 1] })).allowed);
+      limiter.close();
+      const direct = createLimiter({ limits, store, storeTimeoutMs: 30_000 });
+      const owed = async () => 100_000_000_000 - (await direct.peek('apart', { cost: 0 })).tiers[1].remaining;
+      await until('the bucket owes what was spent', async () => (await owed()) === spent, DEADLINE_MS);
+      direct.close();
+    });
+
     test('a slice is renewed without a round trip for each check', async () => {
       const limiter = leased('1000/s');
       await warm(limiter, 'busy');

@@ -47,9 +47,9 @@ pub use fixed::Fixed;
 pub use gcra::decide;
 pub use hold::hold;
 pub use lease::{
-    Grant, LeaseAsk, LeaseError, LeaseTerms, LeasedBucket, MAX_NODES, Next, NodeRecord, Quota,
-    QuotaMember, QuotaReport, QuotaSlice, QuotaSpend, QuotaTerms, RefillRate, ShareKind, Slice,
-    SpendResult, grant_lease,
+    Budget, BudgetSpend, Grant, LeaseAsk, LeaseError, LeaseTerms, LeasedBucket, MAX_NODES, Next,
+    NodeRecord, Quota, QuotaMember, QuotaReport, QuotaSlice, QuotaSpend, QuotaTerms, RefillRate,
+    ShareKind, Slice, SpendResult, grant_lease,
 };
 pub use limit::{Limit, Shape};
 pub use operation::{Operation, Outcome, apply};

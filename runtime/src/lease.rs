@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, Weak};
 
-use tidegate_core::{Clock as _, Decision};
+use tidegate_core::{Clock as _, Cost, Decision, TieredDecision};
 use tidegate_protocol::{Host as _, LeaseKeeper, LeasePlan, PerProcess};
 use tokio::sync::Notify;
 use tokio::task::spawn_blocking;
@@ -40,30 +40,44 @@ impl Leases {
         Self { store, plan, is_client, driven: PerProcess::new(NativeHost::process) }
     }
 
-    /// The decision of a check, if a slice decides it; otherwise the bucket must be asked.
-    pub(crate) fn spend(&self, key: &[u8], cost: u64) -> Option<Decision> {
+    /// The decision of a check, if a slice or a budget decides it; otherwise the bucket must be asked.
+    pub(crate) fn spend(&self, key: &[u8], cost: &Cost) -> Option<Decision> {
         // Without the I/O thread the bucket cannot be asked either, which says so.
         self.keeper().ok()?.spend(key, cost)
     }
 
-    /// The decision of an `acquire`, if the slice has its tokens now; otherwise the caller waits.
-    pub(crate) fn acquire(&self, key: &[u8], cost: u64) -> Option<Decision> {
+    /// The decision of an `acquire`, if the slice or the budget has its tokens now; otherwise the
+    /// caller waits.
+    pub(crate) fn acquire(&self, key: &[u8], cost: &Cost) -> Option<Decision> {
         self.keeper().ok()?.acquire(key, cost)
     }
 
     /// The answer of [`spend`](Self::spend), with nothing spent.
-    pub(crate) fn peek(&self, key: &[u8], cost: u64) -> Option<Decision> {
+    pub(crate) fn peek(&self, key: &[u8], cost: &Cost) -> Option<Decision> {
         self.keeper().ok()?.peek(key, cost)
     }
 
-    /// Notes the bucket's own answer to a check that no slice decided.
-    pub(crate) fn answered_directly(&self, key: &[u8], cost: u64, allowed: bool) {
+    /// Notes the bucket's own answer to a check that no slice and no budget decided; `None` if it gave
+    /// none.
+    pub(crate) fn answered_directly(
+        &self,
+        key: &[u8],
+        cost: &Cost,
+        answer: Option<&TieredDecision>,
+    ) {
         if let Ok(keeper) = self.keeper() {
-            keeper.answered_directly(key, cost, allowed);
+            keeper.answered_directly(key, cost, answer);
         }
     }
 
-    /// Gives all slices back, and waits until the store has answered or its timeout is over.
+    /// Drops the budget of a key whose bucket this process holds or resets.
+    pub(crate) fn discard_budget(&self, key: &[u8]) {
+        if let Some(Driven { keeper, .. }) = self.driven.get() {
+            keeper.discard_budget(key);
+        }
+    }
+
+    /// Gives all slices and budgets back, and waits until the store has answered or its timeout is over.
     pub(crate) fn give_back(&self) {
         let Some(Driven { keeper, .. }) = self.driven.get() else { return };
         let (sender, receiver) = oneshot();

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tidegate_core::{Operation, Outcome, Source};
+use tidegate_core::{Cost, Operation, Outcome, Source};
 use tidegate_protocol::{Error, RedisKeys};
 
 use crate::client::LimiterAnswers;
@@ -26,7 +26,7 @@ pub(crate) enum Completion {
 pub(crate) struct LeasedCheck {
     pub(crate) leases: Arc<LeaseKeeper>,
     pub(crate) key: Vec<u8>,
-    pub(crate) cost: u64,
+    pub(crate) cost: Cost,
     pub(crate) answers: LimiterAnswers,
     pub(crate) id: u32,
 }
@@ -51,10 +51,12 @@ impl Completion {
 
 impl LeasedCheck {
     fn complete(self, outcome: Result<Outcome, Error>) {
-        let allowed = matches!(&outcome, Ok(Outcome::Decision(decision))
-            if decision.allowed && decision.source == Source::Redis);
-        if self.cost > 0 {
-            self.leases.answered_directly(&self.key, self.cost, allowed);
+        let answer = match &outcome {
+            Ok(Outcome::Decision(decision)) if decision.source == Source::Redis => Some(decision),
+            _ => None,
+        };
+        if !self.cost.is_zero() {
+            self.leases.answered_directly(&self.key, &self.cost, answer);
         }
         self.answers.put(self.id, outcome);
     }

@@ -227,16 +227,14 @@ impl SharedBuckets {
     /// trip.
     pub fn check(&self, keys: &[u8], lengths: &[u32], cost: f64, id: u32) {
         let cost = self.costs.cost(cost);
-        // A slice has one number of tokens for all limits, so it decides no costs that differ.
-        let leases = self.leases.as_ref().filter(|_| lengths.len() == 1).zip(cost.uniform());
-        let Some((leases, tokens)) = leases else {
+        let Some(leases) = self.leases.as_ref().filter(|_| lengths.len() == 1) else {
             return self.run(keys, lengths, Operation::Check { cost }, id);
         };
-        if let Some(decision) = leases.spend(keys, tokens) {
+        if let Some(decision) = leases.spend(keys, &cost) {
             return self.answers.put(id, Ok(Outcome::Decision(decision.into())));
         }
         let (leases, key) = (Arc::clone(leases), keys.to_vec());
-        let check = LeasedCheck { leases, key, cost: tokens, answers: self.answers.clone(), id };
+        let check = LeasedCheck { leases, key, cost, answers: self.answers.clone(), id };
         let completion = Completion::Leased(Box::new(check));
         self.run_then(keys, lengths, Operation::Check { cost }, completion);
     }
@@ -249,8 +247,8 @@ impl SharedBuckets {
     /// The decision that [`check`](Self::check) would take; nothing is spent.
     pub fn peek(&self, keys: &[u8], lengths: &[u32], cost: f64, id: u32) {
         let cost = self.costs.cost(cost);
-        let leases = self.leases.as_ref().filter(|_| lengths.len() == 1).zip(cost.uniform());
-        match leases.and_then(|(leases, tokens)| leases.peek(keys, tokens)) {
+        let leases = self.leases.as_ref().filter(|_| lengths.len() == 1);
+        match leases.and_then(|leases| leases.peek(keys, &cost)) {
             Some(decision) => self.answers.put(id, Ok(Outcome::Decision(decision.into()))),
             None => self.run(keys, lengths, Operation::Peek { cost }, id),
         }
@@ -435,8 +433,8 @@ impl SharedBuckets {
     }
 
     fn acquire_from_slice(&self, keys: &[u8], lengths: &[u32], cost: &Cost, id: u32) -> bool {
-        let leases = self.leases.as_ref().filter(|_| lengths.len() == 1).zip(cost.uniform());
-        let decision = leases.and_then(|(leases, tokens)| leases.acquire(keys, tokens));
+        let leases = self.leases.as_ref().filter(|_| lengths.len() == 1);
+        let decision = leases.and_then(|leases| leases.acquire(keys, cost));
         decision
             .map(|decision| self.answers.put(id, Ok(Outcome::Decision(decision.into()))))
             .is_some()
@@ -449,6 +447,10 @@ impl SharedBuckets {
 
     /// Runs an operation of which those who wait are told, here and in other processes.
     fn run_for_lines(&self, keys: &[u8], lengths: &[u32], operation: Operation, id: u32) {
+        // The tokens of a budget were taken before.
+        if let Some(leases) = self.leases.as_ref().filter(|_| lengths.len() == 1) {
+            leases.discard_budget(keys);
+        }
         match (&self.lines, self.checked_keys(keys, lengths, &operation)) {
             (_, Ok(_)) if self.fixed.is_some() => self.run(keys, lengths, operation, id),
             (Some(lines), Ok(keys)) => lines.run(keys, operation, id),

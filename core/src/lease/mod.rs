@@ -3,6 +3,7 @@
 //! Rates here are whole numbers of thousandths of a token per second, so that a node's share
 //! of a small limit is still an integer.
 
+mod budget;
 mod grant;
 mod quota;
 mod quota_slice;
@@ -10,8 +11,10 @@ mod rate;
 mod rate_meter;
 mod slice;
 mod sliding_second;
+mod spending_window;
 mod terms;
 
+pub use budget::{Budget, BudgetSpend};
 pub use grant::{Grant, LeaseAsk, LeasedBucket, NodeRecord, ShareKind, grant_lease};
 pub use quota::{Quota, QuotaMember, QuotaReport, RefillRate};
 pub use quota_slice::{QuotaSlice, QuotaSpend, QuotaTerms};

@@ -29,6 +29,7 @@ pub struct LeaseTerms {
     tier: u8,
     rate: u64,
     max_rate: u64,
+    max_share: u64,
 }
 
 /// Why limits cannot be leased on such terms.
@@ -72,7 +73,7 @@ impl LeaseTerms {
         if milli_tokens(rate, ttl) < MIN_TOKENS * 1_000 {
             return Err(LeaseError::TooFewTokens);
         }
-        Ok(Self { ttl, tier, rate, max_rate: (rate * max_share / 1_000).max(1) })
+        Ok(Self { ttl, tier, rate, max_rate: (rate * max_share / 1_000).max(1), max_share })
     }
 
     /// The terms of quotas that are spent elsewhere, see [`QuotaMember`](super::QuotaMember): slices live
@@ -94,7 +95,7 @@ impl LeaseTerms {
         }
         let seconds = (MIN_TOKENS * 1_000).div_ceil(rate);
         let ttl = ttl.max(seconds.saturating_mul(NANOS_PER_SECOND)).min(MAX_TTL);
-        Ok(Self { ttl, tier, rate, max_rate: rate })
+        Ok(Self { ttl, tier, rate, max_rate: rate, max_share: 1_000 })
     }
 
     /// How long a slice lives, in nanoseconds.
@@ -124,6 +125,11 @@ impl LeaseTerms {
     pub const fn max_rate(&self) -> u64 {
         self.max_rate
     }
+
+    /// The largest part of the rate that one node gets, in thousandths of the rate.
+    pub(super) const fn max_share(&self) -> u64 {
+        self.max_share
+    }
 }
 
 /// The limit that refills fastest, counted from 0, and its rate.
@@ -139,7 +145,7 @@ fn fastest(limits: &[Limit]) -> (u8, u64) {
 
 /// The rate of a limit's timeline. It can be a little below the rate in the limit's text, because
 /// the width of a token is rounded up.
-fn rate_of(limit: &Limit) -> u64 {
+pub(super) fn rate_of(limit: &Limit) -> u64 {
     let (tokens, nanos) = match limit.timeline() {
         Timeline::Smooth { width } => (1, width),
         Timeline::Stepped { tokens, period } => (tokens, period),

@@ -4,7 +4,7 @@ use core::sync::atomic::Ordering;
 
 use tidegate_core::{Cost, Decision, Outcome, Source, StoredKey};
 
-use super::Limiter;
+use super::{Buckets, Limiter};
 use crate::lease::one_key;
 use crate::{Error, Keys};
 
@@ -22,20 +22,20 @@ impl Limiter {
         cost: Cost,
     ) -> Option<Decision> {
         let key = self.leased_key(keys.into())?;
-        self.spend_leased(key.as_bytes(), cost.uniform()?)
+        self.0.leases.as_ref()?.spend(key.as_bytes(), &cost)
     }
 
     /// The decision of an `acquire` whose tokens a lease of this process has now; `None` if the
     /// caller must join the line.
     pub(super) fn acquire_leased(&self, keys: Keys<'_>, cost: Cost) -> Option<Decision> {
         let key = self.leased_key(keys)?;
-        self.0.leases.as_ref()?.acquire(key.as_bytes(), cost.uniform()?)
+        self.0.leases.as_ref()?.acquire(key.as_bytes(), &cost)
     }
 
     /// The decision that [`decide_leased`](Self::decide_leased) would take; nothing is spent.
     pub(super) fn peek_leased(&self, keys: Keys<'_>, cost: Cost) -> Option<Decision> {
         let key = self.leased_key(keys)?;
-        self.0.leases.as_ref()?.peek(key.as_bytes(), cost.uniform()?)
+        self.0.leases.as_ref()?.peek(key.as_bytes(), &cost)
     }
 
     /// The key whose slice may decide a call on `keys`.
@@ -45,12 +45,6 @@ impl Limiter {
         (!self.0.closed.load(Ordering::Acquire)).then(|| StoredKey::new(key))
     }
 
-    /// [`decide_leased`](Self::decide_leased) for a key as the store keeps it.
-    #[inline]
-    pub(super) fn spend_leased(&self, key: &[u8], cost: u64) -> Option<Decision> {
-        self.0.leases.as_ref()?.spend(key, cost)
-    }
-
     /// A callback that tells the leases what the bucket has answered to a check that no lease
     /// could decide.
     pub(super) fn noting(
@@ -58,18 +52,38 @@ impl Limiter {
         keys: Keys<'_>,
         cost: Cost,
     ) -> impl FnOnce(&Result<Outcome, Error>) + Send + 'static {
-        // A slice has one number of tokens for all limits, so it decides no costs that differ.
-        let cost = cost.uniform().unwrap_or(0);
-        let leased = self.0.leases.is_some() && cost > 0;
+        let leased = self.0.leases.is_some() && !cost.is_zero();
         let own = |key| Box::<[u8]>::from(StoredKey::new(key).as_bytes());
         let noted = leased.then(|| one_key(keys).map(|key| (self.clone(), own(key))));
         move |outcome| {
             let Some((limiter, key)) = noted.flatten() else { return };
-            let allowed = matches!(outcome, Ok(Outcome::Decision(decision))
-                if decision.allowed && decision.source == Source::Redis);
+            let answer = match outcome {
+                Ok(Outcome::Decision(decision)) if decision.source == Source::Redis => {
+                    Some(decision)
+                }
+                _ => None,
+            };
             if let Some(leases) = &limiter.0.leases {
-                leases.answered_directly(&key, cost, allowed);
+                leases.answered_directly(&key, &cost, answer);
             }
+        }
+    }
+
+    /// Drops the budget of a key whose bucket is about to be held or reset, or has been: its tokens were
+    /// taken before that.
+    pub(super) fn discard_budget(&self, keys: Keys<'_>) {
+        // Calls with limits of their own use the same buckets, and no budget.
+        if let Ok(base) = self.base() {
+            base.discard_own_budget(keys);
+        }
+    }
+
+    fn discard_own_budget(&self, keys: Keys<'_>) {
+        if let Buckets::WithoutUnlimited(rest) = &self.0.buckets {
+            return rest.with_keys(keys, |keys| rest.limiter().discard_own_budget(keys));
+        }
+        if let (Some(leases), Some(key)) = (&self.0.leases, one_key(keys)) {
+            leases.discard_budget(StoredKey::new(key).as_bytes());
         }
     }
 }

@@ -112,7 +112,7 @@ impl Limiter {
     }
 
     /// The limiter whose plans these are: itself, unless it is a plan.
-    fn base(&self) -> Result<Self, Error> {
+    pub(super) fn base(&self) -> Result<Self, Error> {
         match &self.0.base {
             None => Ok(self.clone()),
             Some(base) => base.upgrade().map(Self).ok_or_else(closed),

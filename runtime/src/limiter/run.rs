@@ -108,9 +108,14 @@ impl Limiter {
         operation: Operation,
         done: impl FnOnce(Result<Outcome, Error>) + Send + 'static,
     ) {
+        self.discard_budget(keys);
         let (limiter, own, sent) = (self.clone(), keys.to_owned(), NativeHost::now());
         let finish = move |outcome: Result<Outcome, Error>| {
-            own.lend(|keys| limiter.tell_line_of(keys, sent, operation, &outcome));
+            own.lend(|keys| {
+                // It may have been taken again meanwhile, before the store did this.
+                limiter.discard_budget(keys);
+                limiter.tell_line_of(keys, sent, operation, &outcome);
+            });
             done(outcome);
         };
         if !self.is_shared() {

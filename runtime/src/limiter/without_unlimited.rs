@@ -111,7 +111,7 @@ impl WithoutUnlimited {
         }
     }
 
-    fn with_keys<R>(&self, keys: Keys<'_>, call: impl FnOnce(Keys<'_>) -> R) -> R {
+    pub(super) fn with_keys<R>(&self, keys: Keys<'_>, call: impl FnOnce(Keys<'_>) -> R) -> R {
         let picked = self.pick(keys);
         call(self.picked_of(keys, &picked))
     }

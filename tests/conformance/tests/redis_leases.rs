@@ -3,7 +3,7 @@
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use tidegate::{Error, LeaseOptions, Limiter, Source};
+use tidegate::{Error, LeaseOptions, Limiter, Limits, Source};
 use tidegate_conformance::redis_server::RedisServer;
 
 const TTL: Duration = Duration::from_millis(400);
@@ -186,6 +186,175 @@ fn a_peek_asks_the_slice_and_leaves_it_whole() {
     assert_eq!(holders(&mut connection, "cold"), 0);
     assert!(limiter.peek("k", 1_000_001).is_err());
     assert!(limiter.peek(&[b"k".as_slice(), b"k"], 1).is_err());
+}
+
+/// Limits of which the second counts calls, never refills in the time of a test, and allows budgets.
+const APART: [&str; 2] = ["50000000/s burst 100000000", "100000000000/100d window"];
+
+fn apart(server: &RedisServer, limits: &[&str], ttl: Option<Duration>) -> Limiter {
+    let builder = limits.iter().fold(Limiter::builder(), |builder, limit| builder.limit(limit));
+    let builder = builder.store_url(&server.url()).store_timeout(Duration::from_secs(5));
+    match ttl {
+        Some(ttl) => builder.lease(LeaseOptions::new(ttl)),
+        None => builder,
+    }
+    .build()
+    .expect("a limiter")
+}
+
+/// Calls until a budget has paid for one, and answers the number of calls.
+fn warm_budget(limiter: &Limiter, key: &str) -> u64 {
+    let deadline = Instant::now() + DEADLINE;
+    let mut calls = 1;
+    while limiter.check(key, [100, 1]).expect("a decision").source != Source::Lease {
+        assert!(Instant::now() < deadline, "no budget came");
+        sleep(Duration::from_millis(1));
+        calls += 1;
+    }
+    calls
+}
+
+/// Four limiters, each with a budget of its own as four processes have: most calls need no round trip,
+/// and when all is given back the bucket owes what was spent, to the token.
+#[test]
+fn a_cost_for_each_limit_is_paid_by_a_budget() {
+    const LONG_TTL: Duration = Duration::from_secs(4);
+    let server = RedisServer::start();
+    let fleet: Vec<Limiter> = (0..4).map(|_| apart(&server, &APART, Some(LONG_TTL))).collect();
+    let direct = apart(&server, &APART, None);
+    let (deadline, mut connection) = (Instant::now() + DEADLINE, server.connect());
+    let (mut spent, mut number) = (0, 0_u64);
+    // Calls until budgets have paid for so many of each limiter, and answers the number of calls, and of
+    // those that were paid by budgets.
+    let mut call = |wanted: u64| {
+        let (mut calls, mut local) = (0_u64, [0_u64; 4]);
+        while local.iter().any(|local| *local < wanted) {
+            assert!(Instant::now() < deadline, "{local:?} of {calls} calls were paid by budgets");
+            for (limiter, local) in fleet.iter().zip(&mut local) {
+                number = number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                // Both kinds of calls on one key.
+                let (tokens, count) = (number >> 33 & 1023, 1 + (number >> 50 & 3));
+                let decision = match number >> 60 {
+                    0..4 => limiter.check("k", count),
+                    _ => limiter.check("k", [tokens, count]),
+                };
+                let decision = decision.expect("a decision");
+                assert!(decision.allowed && decision.retry_after == 0, "{decision:?}");
+                (calls, spent) = (calls + 1, spent + count);
+                *local += u64::from(decision.source == Source::Lease);
+            }
+            sleep(Duration::from_micros(500));
+        }
+        (calls, local.iter().sum::<u64>())
+    };
+    // Budgets are small at first.
+    call(100);
+    let before = scripts_run(&mut connection);
+    let (calls, leased) = call(1_000);
+    let round_trips = scripts_run(&mut connection) - before;
+    assert!(leased * 4 > calls * 3, "{leased} of {calls} calls were paid by budgets");
+    assert!(round_trips < calls / 3, "{round_trips} round trips for {calls} calls");
+    let peeked = fleet.first().expect("one").peek("k", [1, 1]).expect("a decision");
+    assert!(peeked.allowed);
+    for limiter in &fleet {
+        limiter.close();
+    }
+    let left = direct.peek_tiers("k", 0).expect("a look");
+    let counted = left.tiers().get(1).expect("the second limit").remaining;
+    assert_eq!(counted, 100_000_000_000 - spent, "the bucket owes what was spent");
+}
+
+/// More calls than the limit allows: the fleet spends no more than the bound, and is refused by the
+/// bucket, not by budgets.
+#[test]
+fn budgets_keep_the_bound_at_overload() {
+    const LIMITS: [&str; 2] = ["20000/s burst 20000", "4000/s burst 4000"];
+    let server = RedisServer::start();
+    let fleet: Vec<Limiter> = (0..4).map(|_| apart(&server, &LIMITS, Some(TTL))).collect();
+    let started = Instant::now();
+    let (mut spent, mut refused, mut number) = ([0_u64; 2], 0, 0_u64);
+    while started.elapsed() < 5 * TTL || refused < 20 {
+        assert!(started.elapsed() < DEADLINE, "{refused} refused");
+        for limiter in &fleet {
+            number = number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let cost = [1 + (number >> 33 & 1023), 1 + (number >> 50 & 7)];
+            let decision = limiter.check("k", cost).expect("a decision");
+            if decision.allowed {
+                spent.iter_mut().zip(cost).for_each(|(spent, cost)| *spent += cost);
+            } else {
+                refused += 1;
+                assert_eq!(decision.source, Source::Redis, "a budget refuses nobody");
+                assert!(decision.retry_after > 0);
+            }
+        }
+    }
+    let time = (started.elapsed() + TTL).as_millis() as u64 + 1;
+    assert!(spent[0] <= 20_000 + 20 * time, "{spent:?} in {time} ms");
+    assert!(spent[1] <= 4_000 + 4 * time, "{spent:?} in {time} ms");
+}
+
+/// A hold reaches the process that makes it at once, and others when they next look at the bucket. What
+/// they then have left does not shorten it.
+#[test]
+fn a_hold_ends_budgets_and_is_not_shortened() {
+    const HOLD: u64 = 60_000_000_000;
+    let server = RedisServer::start();
+    let (own, other) = (apart(&server, &APART, Some(TTL)), apart(&server, &APART, Some(TTL)));
+    let direct = apart(&server, &APART, None);
+    warm_budget(&own, "k");
+    warm_budget(&other, "k");
+    own.hold("k", Duration::from_nanos(HOLD)).expect("a hold");
+    let started = Instant::now();
+    let refused = own.check("k", [1, 1]).expect("a decision");
+    assert!(!refused.allowed && refused.source == Source::Redis, "{refused:?}");
+    while other.check("k", [1, 1]).expect("a decision").allowed {
+        assert!(started.elapsed() < DEADLINE, "the hold was not obeyed");
+        sleep(Duration::from_millis(1));
+    }
+    other.close();
+    own.close();
+    let left = direct.peek("k", [1, 1]).expect("a look").retry_after;
+    let passed = started.elapsed().as_nanos() as u64;
+    assert!(left + passed >= HOLD - 1_000_000, "{left} ns are left after {passed} ns");
+}
+
+#[test]
+fn costs_of_budgets_are_checked_as_without_leases() {
+    let server = RedisServer::start();
+    let limiter = apart(&server, &APART, Some(TTL));
+    warm_budget(&limiter, "k");
+    let error = limiter.check("k", [100_000_001, 1]);
+    assert_eq!(error, Err(Error::CostTooLarge { cost: 100_000_001, burst: 100_000_000 }));
+    assert!(matches!(limiter.check("k", [1, 1, 1]), Err(Error::InvalidArgument { .. })));
+    // More than the budget has is the bucket's to decide.
+    let large = limiter.check("k", [90_000_000, 1]).expect("a decision");
+    assert_eq!((large.allowed, large.source), (true, Source::Redis));
+    // Other limits have no budget, and their calls use none.
+    let plan =
+        Limits::parse(&["2000000/s burst 100000000", "100000000000/100d window"]).expect("limits");
+    let with_plan = limiter.with_limits(&plan).expect("a limiter");
+    for _ in 0..50 {
+        assert_eq!(with_plan.check("k", [1, 1]).expect("a decision").source, Source::Redis);
+    }
+    let many = || limiter.check_many([("k", [1, 1]), ("cold", [1, 1])]).expect("decisions");
+    let deadline = Instant::now() + DEADLINE;
+    while many().iter().map(|decision| decision.source).ne([Source::Lease, Source::Redis]) {
+        assert!(Instant::now() < deadline, "no budget paid");
+        warm_budget(&limiter, "k");
+    }
+    let deadline = Instant::now() + DEADLINE;
+    while limiter.acquire("k", [1, 1], None).expect("tokens").source != Source::Lease {
+        assert!(Instant::now() < deadline, "no budget paid");
+        warm_budget(&limiter, "k");
+    }
+    // With one limit a cost for each is a cost for all.
+    let other_server = RedisServer::start();
+    let single = leased(&other_server, "1000/s");
+    let deadline = Instant::now() + DEADLINE;
+    while single.check("single", [1]).expect("a decision").source != Source::Lease {
+        assert!(Instant::now() < deadline, "no slice came");
+        sleep(Duration::from_millis(1));
+    }
 }
 
 /// An acquire is paid by the slice while that has tokens, and then waits for those of the bucket.

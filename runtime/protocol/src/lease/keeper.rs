@@ -1,17 +1,20 @@
-//! Keeps the slices of one limiter's buckets: spends them, renews them, and gives them back.
+//! Keeps the slices and budgets of one limiter's buckets: spends them, renews them, and gives them
+//! back.
 
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use core::time::Duration;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, OnceLock, Weak};
 
-use tidegate_core::{Decision, Grant, LeaseAsk, Next, Slice, SpendResult};
+use tidegate_core::{Cost, Decision, Grant, LeaseAsk, Next, Operation, Outcome, TieredDecision};
 
+use super::leased::{Leased, OnDrop};
 use super::{LeaseCall, LeasePlan};
 use crate::error::Error;
 use crate::fallback::{GuardedStore, LeaseAttempt};
+use crate::keys::RedisKeys;
 use crate::lock::{Mutex, RwLock};
-use crate::store::Host;
+use crate::store::{Host, Route};
 use crate::work::{Addressed, GrantDone, Work};
 
 /// The leases of one limiter in one process: a forked child makes a keeper of its own.
@@ -36,24 +39,28 @@ pub struct LeaseKeeper<H: Host> {
     wake: Box<dyn Fn() + Send + Sync>,
 }
 
-/// A key's slice, or the wish for one.
-struct Leased {
-    key: Box<[u8]>,
-    state: Mutex<State>,
-}
-
-struct State {
-    slice: Slice,
-    /// Held while the limiter is closing and a request of the slice is still unanswered. The grant
-    /// goes straight back then.
-    closing: Option<Arc<OnDrop>>,
-}
-
-/// A lease call, and the slice that its grant is for; none where a slice is given up.
+/// A call for a slice or a budget, and the key that its answer is for; none where nothing follows from
+/// the answer.
 struct Question {
-    call: LeaseCall,
+    call: QuestionCall,
     leased: Option<Arc<Leased>>,
     closing: Option<Arc<OnDrop>>,
+}
+
+enum QuestionCall {
+    /// A slice is taken, renewed or given back.
+    Slice(LeaseCall),
+    /// A budget is taken, looked after or given back.
+    Budget(RedisKeys, Operation),
+}
+
+impl QuestionCall {
+    fn keys(&self) -> &[Vec<u8>] {
+        match self {
+            Self::Slice(call) => &call.keys,
+            Self::Budget(keys, _) => keys,
+        }
+    }
 }
 
 impl<H: Host> LeaseKeeper<H> {
@@ -78,9 +85,10 @@ impl<H: Host> LeaseKeeper<H> {
         })
     }
 
-    /// The decision of a check, if a slice decides it. `None` where the bucket must be asked:
-    /// without a slice, and for a cost that it never spends at once.
-    pub fn spend(&self, key: &[u8], cost: u64) -> Option<Decision> {
+    /// The decision of a check, if a slice decides it or a budget pays for it. `None` where the bucket
+    /// must be asked: without either, for a cost that a slice never spends at once, and for one that
+    /// the budget has not.
+    pub fn spend(&self, key: &[u8], cost: &Cost) -> Option<Decision> {
         if !self.plan.covers(cost) {
             return None;
         }
@@ -91,42 +99,51 @@ impl<H: Host> LeaseKeeper<H> {
             return None;
         };
         let now = (self.clock)();
-        let mut state = leased.state.lock();
-        let spent = state.slice.spend(now, cost);
-        let is_urgent = !matches!(spent, SpendResult::Allowed { .. }) && state.slice.is_urgent(now);
-        drop(state);
+        let (decision, is_urgent) = leased.state.lock().spend(&self.plan, now, cost);
         if is_urgent {
             self.hurry(leased);
         }
-        self.plan.decision(spent)
+        decision
     }
 
     /// [`spend`](Self::spend) for a caller that waits for its tokens: `None` also where the slice
     /// refuses, because the caller then joins the line of the bucket. A host calls this only while
     /// nobody waits for the key.
-    pub fn acquire(&self, key: &[u8], cost: u64) -> Option<Decision> {
+    pub fn acquire(&self, key: &[u8], cost: &Cost) -> Option<Decision> {
         self.spend(key, cost).filter(|decision| decision.allowed)
     }
 
     /// What [`spend`](Self::spend) would answer. Nothing is spent, and the key does not become one
     /// that is asked for.
-    pub fn peek(&self, key: &[u8], cost: u64) -> Option<Decision> {
+    pub fn peek(&self, key: &[u8], cost: &Cost) -> Option<Decision> {
         if !self.plan.covers(cost) {
             return None;
         }
         let leased = self.slices.read().get(key).map(Arc::clone)?;
-        let spent = leased.state.lock().slice.peek((self.clock)(), cost);
-        self.plan.decision(spent)
+        let state = leased.state.lock();
+        state.peek(&self.plan, (self.clock)(), cost)
     }
 
-    /// Notes the bucket's own answer to a check that no slice decided.
-    pub fn answered_directly(&self, key: &[u8], cost: u64, allowed: bool) {
+    /// Notes the bucket's own answer to a check that no slice decided and no budget paid; `None` if it
+    /// gave none.
+    pub fn answered_directly(&self, key: &[u8], cost: &Cost, answer: Option<&TieredDecision>) {
         if let Some(leased) = self.slices.read().get(key) {
-            leased.state.lock().slice.answered_directly((self.clock)(), cost, allowed);
+            let now = (self.clock)();
+            leased.state.lock().answered_directly(&self.plan, now, cost, answer);
         }
     }
 
-    /// Asks for all slices that are due, and answers when to call this again; `None` while no key
+    /// Drops the budget of a key whose bucket is held or reset by this process, whose tokens were taken
+    /// before. A host calls this before it asks the store for that, and when the store has answered.
+    pub fn discard_budget(&self, key: &[u8]) {
+        if let Some(leased) = self.slices.read().get(key)
+            && let Some(budget) = &mut leased.state.lock().budget
+        {
+            budget.discard();
+        }
+    }
+
+    /// Asks for all slices and budgets that are due, and answers when to call this again; `None` while no key
     /// is watched.
     pub fn renew(self: &Arc<Self>) -> Option<Duration> {
         let now = (self.clock)();
@@ -135,7 +152,11 @@ impl<H: Host> LeaseKeeper<H> {
             self.last_round.store(now, Ordering::Relaxed);
             due = self.slices.read().values().map(Arc::clone).collect();
         }
-        self.send(due.into_iter().filter_map(|leased| self.next(leased, now)));
+        let questions = due.into_iter().flat_map(|leased| {
+            let of_budget = self.next_of_budget(&leased, now);
+            of_budget.into_iter().chain(self.next(leased, now))
+        });
+        self.send(questions);
         self.renew_in()
     }
 
@@ -150,7 +171,7 @@ impl<H: Host> LeaseKeeper<H> {
         Some(Duration::from_nanos(self.next_round().saturating_sub((self.clock)())))
     }
 
-    /// Gives all slices back, and calls `done` when the store has answered or its timeout is over.
+    /// Gives all slices and budgets back, and calls `done` when the store has answered or its timeout is over.
     /// Later checks are not leased.
     pub fn give_back(self: &Arc<Self>, done: impl FnOnce() + Send + Sync + 'static) {
         self.is_closed.store(true, Ordering::Release);
@@ -159,19 +180,26 @@ impl<H: Host> LeaseKeeper<H> {
         let now = (self.clock)();
         let leave = |leased: Arc<Leased>| {
             let mut state = leased.state.lock();
-            if state.slice.is_asking() {
+            let of_budget = state
+                .close_budget(now, &closing)
+                .map(|operation| self.asking(&leased, operation, Some(Arc::clone(&closing))));
+            let of_slice = if state.slice.is_asking() {
                 state.closing = Some(Arc::clone(&closing));
-                return None;
-            }
-            let returned = state.slice.has_asked().then(|| state.slice.leave(now))?;
-            Some(self.leaving(&leased.key, returned, Some(Arc::clone(&closing))))
+                None
+            } else {
+                state.slice.has_asked().then(|| state.slice.leave(now))
+            };
+            drop(state);
+            let of_slice = of_slice
+                .map(|returned| self.leaving(&leased.key, returned, Some(Arc::clone(&closing))));
+            of_budget.into_iter().chain(of_slice)
         };
-        self.send(slices.into_values().filter_map(leave));
+        self.send(slices.into_values().flat_map(leave));
     }
 
     /// Watches a key that was not known and has just been asked for.
     #[cold]
-    fn watch(&self, key: &[u8], cost: u64) {
+    fn watch(&self, key: &[u8], cost: &Cost) {
         let now = (self.clock)();
         let mut slices = self.slices.write();
         let is_full = slices.len() >= LeasePlan::MAX_KEYS && !slices.contains_key(key);
@@ -179,11 +207,9 @@ impl<H: Host> LeaseKeeper<H> {
             return;
         }
         let is_first = slices.is_empty();
-        let leased = slices.entry(key.into()).or_insert_with(|| {
-            let slice = Slice::new(*self.plan.terms(), now);
-            Arc::new(Leased { key: key.into(), state: Mutex::new(State { slice, closing: None }) })
-        });
-        leased.state.lock().slice.spend(now, cost);
+        let new = || Arc::new(Leased::new(key, &self.plan, now));
+        let leased = slices.entry(key.into()).or_insert_with(new);
+        leased.state.lock().spend(&self.plan, now, cost);
         drop(slices);
         if is_first {
             (self.wake)();
@@ -210,15 +236,21 @@ impl<H: Host> LeaseKeeper<H> {
         *self.id.get_or_init(H::random)
     }
 
+    /// The call to send for a budget, if any.
+    fn next_of_budget(&self, leased: &Arc<Leased>, now: u64) -> Option<Question> {
+        let operation = leased.state.lock().next_of_budget(now)?;
+        Some(self.asking(leased, operation, None))
+    }
+
     /// The call to send for a slice, if any.
     fn next(&self, leased: Arc<Leased>, now: u64) -> Option<Question> {
         let mut state = leased.state.lock();
-        match state.slice.next(now) {
+        match state.next(now) {
             Next::Nothing => None,
             Next::Ask => {
                 let ask = state.slice.ask(now);
                 drop(state);
-                let call = self.plan.call(self.id(), &leased.key, &ask);
+                let call = QuestionCall::Slice(self.plan.call(self.id(), &leased.key, &ask));
                 Some(Question { call, leased: Some(leased), closing: None })
             }
             Next::Leave => {
@@ -234,9 +266,20 @@ impl<H: Host> LeaseKeeper<H> {
         }
     }
 
+    fn asking(
+        &self,
+        leased: &Arc<Leased>,
+        operation: Operation,
+        closing: Option<Arc<OnDrop>>,
+    ) -> Question {
+        let call = QuestionCall::Budget(self.plan.stored(&leased.key), operation);
+        Question { call, leased: Some(Arc::clone(leased)), closing }
+    }
+
     fn leaving(&self, key: &[u8], returned: u64, closing: Option<Arc<OnDrop>>) -> Question {
         let ask = LeaseAsk { returned, ..LeaseAsk::default() };
-        Question { call: self.plan.call(self.id(), key, &ask), leased: None, closing }
+        let call = QuestionCall::Slice(self.plan.call(self.id(), key, &ask));
+        Question { call, leased: None, closing }
     }
 
     /// Sends calls, those of one hash slot together: no slot waits for another one's server.
@@ -244,13 +287,13 @@ impl<H: Host> LeaseKeeper<H> {
         let mut by_slot: BTreeMap<u16, Vec<Question>> = BTreeMap::new();
         let route = self.store.store().route();
         for question in questions {
-            let slot =
-                route.as_ref().map_or(0, |route| route.slot(&question.call.keys).unwrap_or(0));
+            let keys = question.call.keys();
+            let slot = route.as_ref().map_or(0, |route| route.slot(keys).unwrap_or(0));
             by_slot.entry(slot).or_default().push(question);
         }
         for (slot, questions) in by_slot {
             let Some(first) = questions.first() else { continue };
-            let round = self.store.attempt_lease(&first.call.keys).map(|attempt| {
+            let round = self.store.attempt_lease(first.call.keys()).map(|attempt| {
                 let (answered, failure) = (AtomicBool::new(false), OnceLock::new());
                 Arc::new(Round {
                     store: self.store.clone(),
@@ -261,18 +304,44 @@ impl<H: Host> LeaseKeeper<H> {
             });
             match (&route, round) {
                 (Ok(route), Ok(round)) => {
-                    let work = |Question { call, leased, closing }| {
-                        let keeper = Arc::downgrade(self);
-                        let asked = Asked { keeper, leased, round: Arc::clone(&round), closing };
-                        let done: GrantDone = Box::new(move |grant| asked.answered(grant));
-                        Addressed { slot, work: Work::Lease { call: Box::new(call), done } }
-                    };
-                    route.send(&mut questions.into_iter().map(work));
+                    let work = |question| self.work(*route, question, &round);
+                    let work = questions.into_iter().filter_map(work);
+                    route.send(&mut work.map(|work| Addressed { slot, work }));
                 }
-                _ => {
-                    let leased = questions.into_iter().filter_map(|question| question.leased);
-                    leased.for_each(|leased| leased.state.lock().slice.failed());
-                }
+                _ => questions.into_iter().for_each(Question::failed),
+            }
+        }
+    }
+
+    /// The work of a question; `None` if it is never sent.
+    fn work(
+        self: &Arc<Self>,
+        route: &dyn Route,
+        Question { call, leased, closing }: Question,
+        round: &Arc<Round<H>>,
+    ) -> Option<Work> {
+        // While the limiter closes, its owner may drop it before the last answer comes.
+        let closing = closing.map(|closing| (closing, Arc::clone(self)));
+        let (keeper, round) = (Arc::downgrade(self), Arc::clone(round));
+        match call {
+            QuestionCall::Slice(call) => {
+                let asked = Asked { keeper, leased, round, closing, failed: Leased::slice_failed };
+                let done: GrantDone = Box::new(move |grant| {
+                    asked.answered(grant, |keeper, leased, grant, _| keeper.take(leased, &grant));
+                });
+                Some(Work::Lease { call: Box::new(call), done })
+            }
+            QuestionCall::Budget(keys, operation) => {
+                let asked = Asked { keeper, leased, round, closing, failed: Leased::budget_failed };
+                let done = move |outcome| {
+                    asked.answered(outcome, |keeper, leased, outcome, closing| {
+                        keeper.take_budget(leased, &outcome, closing);
+                    });
+                };
+                // Dropped uncalled if there is an error, which is a failure.
+                let done = route.server().forgetting(&keys, &operation, done);
+                let request = self.plan.request(keys, operation).ok()?;
+                Some(Work::Operation { request, done })
             }
         }
     }
@@ -292,22 +361,60 @@ impl<H: Host> LeaseKeeper<H> {
             self.send(core::iter::once(self.leaving(&leased.key, returned, Some(closing))));
         }
     }
+
+    /// Takes the answer to a budget's request, and gives back what the budget does not keep.
+    fn take_budget(
+        self: &Arc<Self>,
+        leased: &Leased,
+        outcome: &Result<Outcome, Error>,
+        closing: Option<Arc<OnDrop>>,
+    ) {
+        let now = (self.clock)();
+        let answer = match outcome {
+            Ok(Outcome::Decision(decision)) => Some(decision),
+            _ => None,
+        };
+        let (surplus, closing) = leased.state.lock().take_budget(now, answer, closing);
+        if let Some(tokens) = surplus {
+            let call =
+                QuestionCall::Budget(self.plan.stored(&leased.key), Operation::Credit { tokens });
+            self.send(core::iter::once(Question { call, leased: None, closing }));
+        }
+    }
 }
 
-/// The callback of a lease call. A slice whose call is dropped unanswered counts as failed, so that
-/// it asks again.
+impl Question {
+    /// The question is not sent.
+    fn failed(self) {
+        if let Some(leased) = self.leased {
+            match self.call {
+                QuestionCall::Slice(_) => leased.slice_failed(),
+                QuestionCall::Budget(..) => leased.budget_failed(),
+            }
+        }
+    }
+}
+
+/// The callback of a question. One that is dropped unanswered counts as failed, so that its slice or
+/// budget asks again.
 struct Asked<H: Host> {
     keeper: Weak<LeaseKeeper<H>>,
     leased: Option<Arc<Leased>>,
     round: Arc<Round<H>>,
-    closing: Option<Arc<OnDrop>>,
+    closing: Option<(Arc<OnDrop>, Arc<LeaseKeeper<H>>)>,
+    failed: fn(&Leased),
 }
 
 impl<H: Host> Asked<H> {
-    fn answered(mut self, grant: Result<Grant, Error>) {
-        self.round.note(&grant);
+    fn answered<T>(
+        mut self,
+        answer: Result<T, Error>,
+        take: impl FnOnce(&Arc<LeaseKeeper<H>>, &Leased, Result<T, Error>, Option<Arc<OnDrop>>),
+    ) {
+        self.round.note(&answer);
         if let Some((leased, keeper)) = self.leased.take().zip(self.keeper.upgrade()) {
-            keeper.take(&leased, &grant);
+            let closing = self.closing.as_ref().map(|(closing, _)| Arc::clone(closing));
+            take(&keeper, &leased, answer, closing);
         }
         drop(self.closing.take());
     }
@@ -316,7 +423,7 @@ impl<H: Host> Asked<H> {
 impl<H: Host> Drop for Asked<H> {
     fn drop(&mut self) {
         if let Some(leased) = self.leased.take() {
-            leased.state.lock().slice.failed();
+            (self.failed)(&leased);
         }
     }
 }
@@ -330,9 +437,9 @@ struct Round<H: Host> {
 }
 
 impl<H: Host> Round<H> {
-    fn note(&self, grant: &Result<Grant, Error>) {
+    fn note<T>(&self, answer: &Result<T, Error>) {
         self.answered.store(true, Ordering::Relaxed);
-        if let Err(error @ (Error::Store(_) | Error::StoreTimeout { .. })) = grant {
+        if let Err(error @ (Error::Store(_) | Error::StoreTimeout { .. })) = answer {
             // The first failure stays.
             let _ = self.failure.set(error.clone());
         }
@@ -343,17 +450,6 @@ impl<H: Host> Drop for Round<H> {
     fn drop(&mut self) {
         if let Some(attempt) = self.attempt.take() {
             self.store.leased(attempt, self.failure.get(), self.answered.load(Ordering::Relaxed));
-        }
-    }
-}
-
-/// Runs a callback when the last holder lets go.
-struct OnDrop(Option<Box<dyn FnOnce() + Send + Sync>>);
-
-impl Drop for OnDrop {
-    fn drop(&mut self) {
-        if let Some(done) = self.0.take() {
-            done();
         }
     }
 }

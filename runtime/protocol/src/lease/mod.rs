@@ -1,7 +1,8 @@
-//! Slices of shared buckets: how they are asked for, spent and renewed, in every program.
+//! Slices and budgets of shared buckets: how they are asked for, spent and renewed, in every program.
 
 mod call;
 mod keeper;
+mod leased;
 mod once;
 mod options;
 mod plan;
