@@ -73,6 +73,47 @@ def test_asyncio_needs_no_round_trip_either(redis_server: RedisServer, prefix: s
     asyncio.run(run())
 
 
+def test_a_cost_for_each_limit_is_paid_by_a_budget(redis_server: RedisServer, prefix: str) -> None:
+    """Most calls need no round trip, and at the end the bucket owes what was spent, to the token."""
+    limits = ("50000000/s burst 100000000", "100000000000/100d window")
+    on: dict[str, Any] = {"store": redis_server.url, "prefix": prefix, "store_timeout": PATIENT}
+    spent = 0
+
+    def pay(decision: Decision) -> bool:
+        nonlocal spent
+        assert decision.allowed and decision.retry_after == 0
+        spent += 1
+        return decision.source == "lease"
+
+    with Limiter(*limits, lease={"ttl": 2.0}, **on) as limiter:
+        for wanted in 100, 500:  # budgets are small at first
+            paid = calls = 0
+            end = time.monotonic() + DEADLINE
+            while paid < wanted:
+                assert time.monotonic() < end, f"{paid} of {calls} calls were paid by a budget"
+                paid += pay(limiter.check("k", [1 + spent * 37 % 1000, 1]))
+                calls += 1
+                time.sleep(0.001)
+        assert paid > calls / 2
+        end = time.monotonic() + DEADLINE
+        while not pay(limiter.check_many([("k", [1, 1])])[0]) or not pay(limiter.acquire("k", [1, 1])):
+            assert time.monotonic() < end
+        assert limiter.peek("k", [1, 1]).allowed
+
+    async def run() -> None:
+        async with AsyncLimiter(*limits, lease={"ttl": 2.0}, **on) as limiter:
+            end = time.monotonic() + DEADLINE
+            while not pay(await limiter.check("k", [100, 1])):
+                assert time.monotonic() < end, "no budget paid"
+
+    asyncio.run(run())
+    with Limiter(*limits, **on) as direct:
+        # An event loop does not wait until the budget has been given back.
+        end = time.monotonic() + DEADLINE
+        while (left := direct.peek("k", 0).tiers[1].remaining) != 100_000_000_000 - spent:
+            assert time.monotonic() < end, f"{left} tokens are left, {spent} were spent"
+
+
 def test_a_child_has_no_part_in_its_parents_slice(redis_server: RedisServer, prefix: str) -> None:
     limiter = leased(redis_server, prefix)
     warm(limiter)
