@@ -47,7 +47,7 @@ def main() -> None:
         folder = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tidegate-bench-")))
         empty = folder / "empty.wasm"
         empty.write_bytes(empty_filter.module())
-        service = stack.enter_context(QuotaService(rules=RULES))
+        service = stack.enter_context(QuotaService("--rlqs", rules=RULES))
         envoys = {
             each.name: stack.enter_context(EnvoyProcess(bootstrap=bootstrap(each, service.port, MODULE, empty)))
             for each in chosen
@@ -88,13 +88,13 @@ def load(envoy: EnvoyProcess, seconds: int) -> Sample:
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     used = cpu_seconds(envoy.pid) - before
     requests = int(found(r"(\d+) requests in", output))
-    assert "Non-2xx" not in output, f"a request was refused or failed:\n{output}"
-    p50, p99 = (microseconds(found(rf"{part}%\s+(\S+)", output)) for part in (50, 99))
+    assert "Non-2xx" not in output, f"{envoy.url()}: a request was refused or failed:\n{output}"
+    p50, p99 = (microseconds(found(rf"^ +{part}%\s+(\S+)$", output)) for part in (50, 99))
     return Sample(used / requests * 1e6, p50, p99, requests / (time.monotonic() - began))
 
 
 def found(pattern: str, text: str) -> str:
-    match = re.search(pattern, text)
+    match = re.search(pattern, text, re.MULTILINE)
     assert match, f"no {pattern} in:\n{text}"
     return match[1]
 

@@ -6,6 +6,8 @@ import dataclasses
 import pathlib
 from typing import Any
 
+from rlqs_envoy import HEADER_INPUT, quota_filter
+
 HTTP = "type.googleapis.com/envoy.extensions.filters.http"
 MANAGER = (
     "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
@@ -16,6 +18,12 @@ LIMIT = "10000000/s"
 RULES = f"""
 [[rules]]
 domain = "bench"
+match = ["api_key"]
+limits = ["{LIMIT}"]
+
+# Its own bucket: at first an Envoy is given all that nobody else has asked for by quotas.
+[[rules]]
+domain = "quota"
 match = ["api_key"]
 limits = ["{LIMIT}"]
 """
@@ -61,6 +69,17 @@ VARIANTS = [
         "tidegate",
         {"key": {"header": "x-api-key"}, "local": {"limits": [LIMIT]}},
         beside=("an empty wasm filter", "local_ratelimit, a bucket per header"),
+    ),
+    Variant(
+        "Tidegate, leased",
+        "tidegate",
+        {"key": {"header": "x-api-key"}, "service": SERVICE | {"mode": "leased"}},
+        beside=("an empty wasm filter", "ratelimit, tidegate serve"),
+    ),
+    Variant(
+        "rate_limit_quota, tidegate serve",
+        "quota",
+        beside=("local_ratelimit, one bucket", "local_ratelimit, a bucket per header"),
     ),
     Variant("ratelimit, tidegate serve", "ratelimit", base="no filter, routed", is_routed=True),
     Variant(
@@ -119,6 +138,11 @@ def filters(variant: Variant, module: pathlib.Path, empty: pathlib.Path) -> list
             service = {"transport_api_version": "V3", "grpc_service": {"envoy_grpc": {"cluster_name": "tidegate"}}}
             config = {"domain": "bench", "timeout": "10s", "rate_limit_service": service}
             return [{"name": "ratelimit", "typed_config": {"@type": f"{HTTP}.ratelimit.v3.RateLimit"} | config}]
+        case "quota":
+            # One bucket for each value of the header.
+            matched = {"name": "header", "typed_config": {"@type": HEADER_INPUT, "header_name": "x-api-key"}}
+            bucket = {"api_key": {"custom_value": matched}}
+            return [quota_filter(bucket, domain="quota")]
     raise ValueError(variant.filter)
 
 

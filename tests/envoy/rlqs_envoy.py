@@ -16,7 +16,7 @@ HEADER_INPUT = "type.googleapis.com/envoy.type.matcher.v3.HttpRequestHeaderMatch
 
 
 def quota_filter(
-    bucket: dict[str, Any] | None = None, interval: str = "0.5s", **settings: Any
+    bucket: dict[str, Any] | None = None, interval: str = "0.5s", domain: str = "edge", **settings: Any
 ) -> dict[str, Any]:
     """The filter, with one bucket for all requests unless its id is given."""
     bucket = bucket or {"name": {"string_value": "all"}}
@@ -31,7 +31,7 @@ def quota_filter(
         "typed_config": {
             "@type": f"{EXTENSION}.RateLimitQuotaFilterConfig",
             "rlqs_server": {"envoy_grpc": {"cluster_name": CLUSTER}},
-            "domain": "edge",
+            "domain": domain,
             "bucket_matchers": {
                 "on_no_match": {"action": {"name": "quota", "typed_config": settings}}
             },
