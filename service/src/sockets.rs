@@ -5,6 +5,7 @@ use core::net::SocketAddr;
 use core::pin::Pin;
 use core::task::{Context, Poll};
 use std::io;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -102,8 +103,15 @@ impl Drop for UnixSocket {
     }
 }
 
-/// Removes the file of a socket on which nobody listens.
+/// Removes the file of a socket on which nobody listens. Connections to files of other kinds are refused too,
+/// so the kind is looked at first: such a file is not ours to remove.
 async fn remove_unused(path: &Path) -> io::Result<()> {
+    match std::fs::symlink_metadata(path) {
+        Ok(found) if !found.file_type().is_socket() => {
+            return Err(io::Error::other("there is a file that is no socket"));
+        }
+        _ => {}
+    }
     match UnixStream::connect(path).await {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
             std::fs::remove_file(path)

@@ -74,7 +74,7 @@ fn a_file_has_the_same_names_and_the_command_line_takes_precedence() {
     let path = folder.path().join("plan.toml");
     std::fs::write(
         &path,
-        "vendor = \"10/s\"\njitter = \"50ms\"\nbacklog = 1000\nevent-source = true\njson = true\n",
+        "vendor = \"10/s\"\njitter = \"50ms\"\nbacklog = 1000\nevent-source = true\nlatency = \"1s\"\njson = true\n",
     )
     .unwrap();
     let path = path.to_str().unwrap();
@@ -115,6 +115,7 @@ fn mistakes_name_the_option_and_what_to_write() {
         (&["--vendor", "10/s", "--spike", "50/s"], "write a rate and a time, as in 50/s for 60s"),
         (&["--vendor", "10/s", "--failures", "100%"], "write a share from 0 to below 1"),
         (&["--vendor", "10/s", "--latency", "5"], "write a number and a unit, as in 50ms or 5s"),
+        (&["--vendor", "10/s", "--batch", "2"], "latency: it takes the time of a call"),
         (&["--vendor", "10/s", "--batch", "0"], "batch and concurrency are at least 1"),
     ] {
         let (code, printed, message) = plan(words);

@@ -257,8 +257,11 @@ fn the_queues_settings_outlast_the_call() {
     inputs.host = Some(function.clone());
     let plan = of(&inputs);
     let settings = plan.host.as_ref().unwrap();
+    // 8 s for the longest call, and a tenth for what is not the call's.
     assert_eq!((settings.timeout, settings.visibility, settings.max_receives), (9 * S, 54 * S, 5));
     assert!(ids(&plan).contains(&"lambda-1-not-allowed"));
+    inputs.host = Some(Host { concurrency: None, ..function });
+    assert_eq!(of(&inputs).host.unwrap().concurrency, 2, "an event source takes no less");
 
     (function.timeout, function.visibility, function.max_receives) =
         (Some(5 * S), Some(15 * S), Some(3));
@@ -276,6 +279,44 @@ fn the_queues_settings_outlast_the_call() {
 }
 
 #[test]
+fn calls_of_a_batch_wait_for_one_another() {
+    let mut inputs = vendor(1, S, 10 * MS, 1);
+    inputs.call.typical = S;
+    inputs.host = Some(host(10, Some(Mode::Parallel), 0, None));
+    let plan = of(&inputs);
+    let settings = plan.host.unwrap();
+    // The tenth call has its slot after nine widths of 1.01 s, and takes a second.
+    assert_eq!(rounded(settings.slot_wait, 2), 9.09);
+    assert_eq!(settings.timeout, 12 * S);
+    inputs.host.as_mut().unwrap().timeout = Some(3 * S);
+    assert!(ids(&of(&inputs)).contains(&"average-timeout"));
+}
+
+#[test]
+fn a_host_that_is_slower_than_the_limit_bounds_everything() {
+    let mut inputs = vendor(10, S, 0, 1);
+    (inputs.call.typical, inputs.arrivals, inputs.backlog) = (S, Some(8.0), 1000);
+    inputs.host = Some(host(1, Some(Mode::Parallel), 0, Some(2)));
+    let plan = of(&inputs);
+    assert_eq!((plan.throughput, plan.waits), (2.0, None));
+    assert!(ids(&plan).contains(&"never-drains"));
+    let drain = plan.drain.unwrap();
+    assert_eq!((drain.last_start, drain.drained), (499.5, None));
+}
+
+#[test]
+fn a_spike_is_all_that_arrives_and_failures_make_more_too_old() {
+    let mut inputs = vendor(10, S, 0, 1);
+    (inputs.arrivals, inputs.spike) = (Some(8.0), Some(Spike { rate: 16.0, length: 600 * S }));
+    assert_eq!(of(&inputs).drain.unwrap().backlog.round(), 3600.0);
+
+    let mut inputs = vendor(1, S, 0, 1);
+    (inputs.backlog, inputs.call.failures, inputs.deadline) = (1000, 0.8, Some(500 * S));
+    // 500 slots, of which a fifth succeeds.
+    assert_eq!(of(&inputs).drain.unwrap().stale, 900);
+}
+
+#[test]
 fn inputs_out_of_bounds_are_refused_by_name() {
     let refused = |inputs: &Inputs| plan(inputs).unwrap_err().to_string();
     assert_eq!(plan(&vendor(10, S, 0, 11)).unwrap_err(), Error::Burst { burst: 11, calls: 10 },);
@@ -284,6 +325,9 @@ fn inputs_out_of_bounds_are_refused_by_name() {
     let mut inputs = vendor(10, S, 0, 1);
     inputs.call.failures = 1.0;
     assert!(refused(&inputs).starts_with("failures: found 1; the share is from 0 to below 1"));
+    let mut inputs = vendor(10, S, 0, 1);
+    inputs.host = Some(host(1, None, 0, None));
+    assert!(refused(&inputs).starts_with("latency: "));
     let mut inputs = vendor(10, S, 0, 1);
     inputs.arrivals = Some(f64::NAN);
     assert!(refused(&inputs).starts_with("arrivals"));

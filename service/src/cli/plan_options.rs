@@ -46,7 +46,7 @@ pub(crate) struct PlanOptions {
     #[arg(long, value_name = "RATE", value_parser = rate)]
     pub(crate) arrivals: Option<f64>,
 
-    /// A spike that comes on top, such as "50/s for 60s"
+    /// What arrives at first and for a while, in place of --arrivals, such as "50/s for 60s"
     #[arg(long, value_name = "SPIKE", value_parser = spike)]
     pub(crate) spike: Option<Spike>,
 

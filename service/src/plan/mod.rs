@@ -47,7 +47,8 @@ fn with_file(options: &PlanOptions) -> Result<PlanOptions, Failure> {
     let Some(path) = &options.file else { return Ok(options.clone()) };
     let mut words = words_of(path)?;
     // The command line again, after the words of the file: of an option that is given twice the last counts.
-    words.extend(std::env::args().skip(2));
+    // Clap has read them as text before, but for the path of the file.
+    words.extend(std::env::args_os().skip(2).map(|word| word.to_string_lossy().into_owned()));
     parse(&words)
 }
 

@@ -57,7 +57,10 @@ pub(super) fn text(inputs: &Inputs, plan: &Plan) -> String {
 
 fn settings(line: &mut impl FnMut(&str, String), host: &HostPlan, inputs: &Inputs) {
     let batch = inputs.host.as_ref().map_or(1, |host| host.batch);
-    let batch_time = format!("{:.3} s each", host.batch_time);
+    let batch_time = format!(
+        "{:.3} s each, and up to {:.3} s of waits for slots",
+        host.batch_time, host.slot_wait
+    );
     line("concurrency", format!("{} batches of {batch}, {batch_time}", host.concurrency));
     line("permits", format!("{} calls at a time", host.permits));
     line("timeout", format!("{} for a batch", seconds(host.timeout)));
@@ -116,7 +119,7 @@ pub(super) fn json(plan: &Plan) -> Value {
 
 fn host_json(host: &HostPlan) -> Value {
     json!({
-        "batch_time": host.batch_time, "concurrency": host.concurrency, "throughput": host.throughput,
+        "batch_time": host.batch_time, "slot_wait": host.slot_wait, "concurrency": host.concurrency, "throughput": host.throughput,
         "permits": host.permits, "timeout": host.timeout as f64 / SECOND,
         "visibility_timeout": host.visibility as f64 / SECOND, "max_receives": host.max_receives,
         "without_limit": {

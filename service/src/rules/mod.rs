@@ -7,6 +7,7 @@ mod rule;
 #[cfg(test)]
 mod tests;
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -91,6 +92,7 @@ impl RuleSet {
             rules.push(rule);
         }
         check_replaced_names(&rules)?;
+        check_no_cycle(&rules)?;
         Ok(Self(rules))
     }
 
@@ -158,9 +160,14 @@ impl RuleSet {
 /// The text of a rules file.
 ///
 /// # Errors
-/// A sentence that names the file.
+/// A sentence that names the file. A pipe or a device is refused, because reading it may never end.
 pub(crate) fn read_file(path: &Path) -> Result<String, String> {
-    std::fs::read_to_string(path).map_err(|error| format!("--rules: {}: {error}", path.display()))
+    let is_file = std::fs::metadata(path).map(|found| found.is_file());
+    let text = match is_file {
+        Ok(false) => Err(io::Error::other("it is no regular file")),
+        Ok(true) | Err(_) => std::fs::read_to_string(path),
+    };
+    text.map_err(|error| format!("--rules: {}: {error}", path.display()))
 }
 
 /// Refuses a rule that has the prefix of an earlier one with other limits. The two would share
@@ -191,6 +198,30 @@ fn check_replaced_names(rules: &[Rule]) -> Result<(), String> {
                     rule.place
                 ));
             }
+        }
+    }
+    Ok(())
+}
+
+/// Refuses rules that replace one another: in a request that matches all of them, none would decide.
+fn check_no_cycle(rules: &[Rule]) -> Result<(), String> {
+    for rule in rules {
+        let (mut names, mut next) = (vec![rule.name.as_str()], 0);
+        while let Some(name) = names.get(next).copied() {
+            let replaced = rules.iter().filter(|it| it.name == name).flat_map(|it| &it.replaces);
+            for replaced in replaced {
+                if *replaced == rule.name {
+                    return Err(format!(
+                        "{}.replaces: {name:?} replaces {replaced:?} and is replaced by it in turn, so \
+                         that neither would decide",
+                        rule.place
+                    ));
+                }
+                if !names.contains(&replaced.as_str()) {
+                    names.push(replaced);
+                }
+            }
+            next += 1;
         }
     }
     Ok(())

@@ -48,6 +48,12 @@ async fn grpc_is_served_on_a_socket_of_the_file_system() -> TestResult {
     service.send("TERM")?;
     assert!(service.exited().await?.success());
     assert!(!path.exists(), "the file is removed");
+
+    std::fs::write(&path, "somebody's")?;
+    let other = run(&[&["serve", "--http-listen", "127.0.0.1:0"][..], &arguments].concat(), &[])?;
+    assert_eq!(other.status.code(), Some(1), "a file that is no socket is not replaced");
+    assert!(String::from_utf8(other.stderr)?.contains("there is a file that is no socket"));
+    assert_eq!(std::fs::read_to_string(&path)?, "somebody's");
     Ok(())
 }
 

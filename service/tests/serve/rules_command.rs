@@ -114,6 +114,11 @@ rules[2]: any domain, descriptors that have (tenant = anything)
         ("[[rules]]\nlimits = [\"5/fortnight\"]", "rules[0].limits[0]: invalid limit"),
         ("[[rules]]\nlimits = [\"5/s\"]\nreplaces = [\"x\"]", "rules[0].replaces[0]: no rule has"),
         ("[[rules]]\nname = \"a\"\nlimits = [\"5/s\"]\nreplaces = [\"a\"]", "the rule's own name"),
+        (
+            "[[rules]]\nname = \"a\"\nmatch = [\"x\"]\nlimits = [\"5/s\"]\nreplaces = [\"b\"]\n\
+             [[rules]]\nname = \"b\"\nmatch = [\"y\"]\nlimits = [\"5/s\"]\nreplaces = [\"a\"]",
+            "rules[0].replaces: \"b\" replaces \"a\" and is replaced by it in turn",
+        ),
         ("[[rules]]\nname = \"\"\nlimits = [\"5/s\"]", "rules[0].name: it must be 1 to 64 bytes"),
         (
             "[[rules]]\nmatch = [\"a\"]\nhas = [\"a\"]\nlimits = [\"5/s\"]",

@@ -20,9 +20,11 @@ pub struct Drain {
 }
 
 impl Drain {
-    pub(super) fn of(inputs: &Inputs, limit: &SafeLimit) -> Option<Self> {
-        let failures = inputs.call.failures;
-        let done_per_second = limit.rate * (1.0 - failures);
+    /// `possible` is how many calls a second the limit and the host allow.
+    pub(super) fn of(inputs: &Inputs, limit: &SafeLimit, possible: f64) -> Option<Self> {
+        let arrivals = inputs.arrivals.unwrap_or(0.0);
+        let succeeding = 1.0 - inputs.call.failures;
+        let done_per_second = possible * succeeding;
         let from_spike = inputs.spike.map_or(0.0, |spike| {
             (spike.rate - done_per_second).max(0.0) * spike.length as f64 / SECOND as f64
         });
@@ -33,8 +35,13 @@ impl Drain {
         let at_once = (limit.burst as f64).min(backlog);
         let last_start = (backlog - at_once) / done_per_second;
         let call = inputs.call.typical as f64 / SECOND as f64;
-        let left_over = done_per_second - inputs.arrivals.unwrap_or(0.0);
-        let fresh = |deadline: u64| limit.burst.saturating_add(deadline / limit.width);
+        let left_over = done_per_second - arrivals;
+        // Whole slots, because a call has a slot or none.
+        let fresh = |deadline: u64| {
+            let slots = limit.burst as f64 + (deadline as f64 / SECOND as f64 * possible).floor();
+            // The product of whole slots and a share may fall just short of a whole number.
+            (slots * succeeding + 1e-6).floor() as u64
+        };
         Some(Self {
             backlog,
             last_start,

@@ -7,12 +7,17 @@ use super::inputs::{Call, Host, Mode, Vendor};
 const MIN_RECEIVES: u64 = 5;
 /// The documentation of the event source asks for six times the function's timeout.
 const EVENT_SOURCE_FACTOR: u64 = 6;
+/// The concurrency that an event source takes.
+pub(super) const EVENT_SOURCE_CONCURRENCY: core::ops::RangeInclusive<u64> = 2..=1000;
 
 /// The settings, and what they lead to.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HostPlan {
-    /// How long a batch takes, in seconds.
+    /// How long a batch takes when no call waits for its slot, in seconds.
     pub batch_time: f64,
+    /// How long the last call of a batch may wait for its slot, in seconds: as long as the batches that run at
+    /// the same time need for all their calls.
+    pub slot_wait: f64,
     /// The batches that run at a time: as given, or as many as the limit can use.
     pub concurrency: u64,
     /// Calls in a second that the host can make.
@@ -44,24 +49,35 @@ impl HostPlan {
     pub(super) fn of(host: &Host, call: &Call, vendor: &Vendor, rate: f64) -> Self {
         let longest = call.p999.max(call.p99).max(call.typical);
         let typical = batch_time(host, call.p99.max(call.typical));
-        let needed = (rate * seconds(typical) / host.batch as f64).ceil() as u64;
-        let concurrency = host.concurrency.unwrap_or_else(|| needed.max(1));
+        let needed = ((rate * seconds(typical) / host.batch as f64).ceil() as u64).max(1);
+        let (least, most) = EVENT_SOURCE_CONCURRENCY.into_inner();
+        let possible = if host.is_event_source { needed.clamp(least, most) } else { needed };
+        let concurrency = host.concurrency.unwrap_or(possible);
+        let in_batches = concurrency as f64 * host.batch as f64;
+        // If all batches begin at once, the last call has the slot after those of all others.
+        let slot_wait = (in_batches - vendor.burst as f64).max(0.0) / rate;
+        let lasting = seconds(batch_time(host, longest)) + slot_wait;
         // A margin of a tenth for what is not the call's: the start of the program, the queue's own calls.
-        let timeout =
-            host.timeout.unwrap_or_else(|| whole_seconds(batch_time(host, longest) / 10 * 11));
+        let timeout = host.timeout.unwrap_or_else(|| whole_seconds(lasting * 1.1));
         let factor = if host.is_event_source { EVENT_SOURCE_FACTOR } else { 1 };
-        let visibility = timeout.max(batch_time(host, longest)).saturating_mul(factor);
-        let in_batch = concurrency as f64 * host.batch as f64;
+        let visibility = timeout.max(whole_seconds(lasting)).saturating_mul(factor);
         Self {
             batch_time: seconds(typical),
+            slot_wait,
             concurrency,
-            throughput: per_second(in_batch, typical),
+            throughput: per_second(in_batches, typical),
             permits: (rate * seconds(call.p99.max(call.typical))).ceil().max(1.0) as u64,
             timeout,
             visibility: host.visibility.unwrap_or(visibility),
             max_receives: host.max_receives.unwrap_or(MIN_RECEIVES),
             without_limit: StaticPlan::of(host, call, vendor, concurrency),
         }
+    }
+
+    /// The longest that a batch may take, in nanoseconds.
+    pub(super) fn lasting(&self, host: &Host, call: &Call) -> u64 {
+        let longest = call.p999.max(call.p99).max(call.typical);
+        whole_seconds(seconds(batch_time(host, longest)) + self.slot_wait)
     }
 }
 
@@ -106,6 +122,8 @@ fn seconds(nanos: u64) -> f64 {
     nanos as f64 / SECOND as f64
 }
 
-fn whole_seconds(nanos: u64) -> u64 {
-    nanos.div_ceil(SECOND).max(1) * SECOND
+/// Whole seconds, rounded up, in nanoseconds.
+fn whole_seconds(seconds: f64) -> u64 {
+    // The conversion stops at the largest number.
+    (seconds.ceil().max(1.0) as u64).saturating_mul(SECOND)
 }

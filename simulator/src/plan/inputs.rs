@@ -9,7 +9,7 @@ pub struct Inputs {
     pub vendor: Vendor,
     /// Calls that arrive in a second, on average and at random.
     pub arrivals: Option<f64>,
-    /// Arrivals that come on top for a while.
+    /// What arrives for a while at the beginning, in place of `arrivals`.
     pub spike: Option<Spike>,
     /// Calls that wait at the beginning, such as the messages in a queue.
     pub backlog: u64,
@@ -49,6 +49,9 @@ impl Inputs {
         if self.host.as_ref().is_some_and(|host| host.batch == 0 || host.concurrency == Some(0)) {
             return Err(Error::Host);
         }
+        if self.host.is_some() && self.call.p99.max(self.call.typical) == 0 {
+            return Err(Error::Latency);
+        }
         Ok(())
     }
 }
@@ -69,7 +72,7 @@ pub struct Vendor {
 /// A spike of arrivals.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Spike {
-    /// Calls that arrive in a second while it lasts.
+    /// All calls that arrive in a second while it lasts.
     pub rate: f64,
     /// How long it lasts, in nanoseconds.
     pub length: u64,
@@ -139,6 +142,8 @@ pub enum Error {
     Rate,
     /// A batch of no message, or a concurrency of 0.
     Host,
+    /// A host is planned for, and it is not said how long a call takes.
+    Latency,
     /// The vendor's limit has no limit of Tidegate that keeps it.
     Limit(tidegate_core::Error),
 }
@@ -156,6 +161,9 @@ impl fmt::Display for Error {
                 write!(out, "failures: found {share}; the share is from 0 to below 1")
             }
             Self::Rate => out.write_str("arrivals: a rate is a number of at least 0"),
+            Self::Latency => out.write_str(
+                "latency: it takes the time of a call to plan the program that makes it",
+            ),
             Self::Host => out.write_str("batch and concurrency are at least 1"),
             Self::Limit(error) => write!(out, "the vendor's limit: {error}"),
         }

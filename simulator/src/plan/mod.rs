@@ -22,12 +22,11 @@ const SECOND: u64 = 1_000_000_000;
 pub struct Plan {
     /// The limit that keeps the vendor's.
     pub limit: SafeLimit,
-    /// How many calls a second get through: the least of what arrives (retries included), what the limit
-    /// allows and what the host can make. `None` when neither arrivals nor a host bound it: then it is
-    /// the limit's rate.
+    /// How many calls a second are made: the least of what arrives (retries included), what the limit
+    /// allows and what the host can make.
     pub throughput: f64,
     /// How long a call waits for its slot, when calls arrive at random; `None` without arrivals, and when
-    /// more arrives than the limit allows.
+    /// more arrives than the limit allows or the host can make.
     pub waits: Option<Waits>,
     /// How long the backlog takes; `None` without one.
     pub drain: Option<Drain>,
@@ -51,9 +50,10 @@ pub fn plan(inputs: &Inputs) -> Result<Plan, Error> {
     let sent = inputs.sent_per_second();
     let possible = host.as_ref().map_or(limit.rate, |host| host.throughput.min(limit.rate));
     let throughput = sent.map_or(possible, |sent| sent.min(possible));
-    let waits = sent.and_then(|sent| Waits::of(sent, &limit));
-    let drain = Drain::of(inputs, &limit);
+    // Where the host is slower than the limit, calls wait for the host, and these waits are not known.
+    let waits = sent.filter(|sent| *sent < possible).and_then(|sent| Waits::of(sent, &limit));
+    let drain = Drain::of(inputs, &limit, possible);
     let mut plan = Plan { limit, throughput, waits, drain, host, warnings: Vec::new() };
-    plan.warnings = warnings::of(inputs, &plan);
+    plan.warnings = warnings::of(inputs, &plan, possible);
     Ok(plan)
 }

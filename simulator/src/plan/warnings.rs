@@ -1,5 +1,6 @@
 //! Mistakes that are often made, and what is true instead.
 
+use super::host::EVENT_SOURCE_CONCURRENCY;
 use super::inputs::{Host, Inputs};
 use super::safe_limit::duration;
 use super::{Plan, SECOND};
@@ -69,14 +70,14 @@ impl WarningId {
     }
 }
 
-pub(super) fn of(inputs: &Inputs, plan: &Plan) -> Vec<Warning> {
+pub(super) fn of(inputs: &Inputs, plan: &Plan, possible: f64) -> Vec<Warning> {
     let mut found = Found(Vec::new());
     if let (Some(host), Some(settings)) = (&inputs.host, &plan.host) {
         of_concurrency(&mut found, inputs, host, plan);
         of_queue(&mut found, inputs, host, settings);
     }
     of_limit(&mut found, inputs, plan);
-    of_load(&mut found, inputs, plan);
+    of_load(&mut found, inputs, plan, possible);
     found.0
 }
 
@@ -139,7 +140,8 @@ fn of_queue(found: &mut Found, inputs: &Inputs, host: &Host, settings: &super::H
         );
         found.add(WarningId::ReceiveCountBurns, text);
     }
-    if host.is_event_source && host.concurrency.is_some_and(|given| !(2..=1000).contains(&given)) {
+    let is_possible = |given| EVENT_SOURCE_CONCURRENCY.contains(&given);
+    if host.is_event_source && host.concurrency.is_some_and(|given| !is_possible(given)) {
         let text = "the maximum concurrency of an event source is 2 to 1000".to_owned();
         found.add(WarningId::Lambda1NotAllowed, text);
     }
@@ -148,12 +150,13 @@ fn of_queue(found: &mut Found, inputs: &Inputs, host: &Host, settings: &super::H
             "an event source has either provisioned pollers or a maximum concurrency".to_owned();
         found.add(WarningId::ProvisionedAndMaximum, text);
     }
-    let tail = inputs.call.p999.max(inputs.call.p99);
-    if host.timeout.is_some_and(|timeout| timeout < tail) {
+    let lasting = settings.lasting(host, &inputs.call);
+    if host.timeout.is_some_and(|timeout| timeout < lasting) {
         let text = format!(
-            "the timeout is shorter than calls that succeed: 1 in {} takes {}; plan with the tail, not with the mean",
-            if inputs.call.p999 > 0 { 1000 } else { 100 },
-            duration(tail),
+            "the timeout is shorter than batches that succeed: the longest takes {}, of which its last call waits up to {:.1} s \
+             for its slot; plan with the tail, not with the mean",
+            duration(lasting),
+            settings.slot_wait,
         );
         found.add(WarningId::AverageTimeout, text);
     }
@@ -185,7 +188,7 @@ fn of_limit(found: &mut Found, inputs: &Inputs, plan: &Plan) {
     }
 }
 
-fn of_load(found: &mut Found, inputs: &Inputs, plan: &Plan) {
+fn of_load(found: &mut Found, inputs: &Inputs, plan: &Plan, possible: f64) {
     let failures = inputs.call.failures;
     if failures > 0.0 {
         let text = format!(
@@ -196,11 +199,11 @@ fn of_load(found: &mut Found, inputs: &Inputs, plan: &Plan) {
         );
         found.add(WarningId::RetriesCostTokens, text);
     }
-    if inputs.sent_per_second().is_some_and(|sent| sent >= plan.limit.rate) {
+    if let Some(sent) = inputs.sent_per_second().filter(|sent| *sent >= possible) {
+        let bound =
+            if possible < plan.limit.rate { "the host can make" } else { "the limit allows" };
         let text = format!(
-            "{:.4} calls in a second are sent, retries included, and {:.4} are allowed: what waits grows without end",
-            inputs.sent_per_second().unwrap_or(0.0),
-            plan.limit.rate,
+            "{sent:.4} calls in a second are to be sent, retries included, and {bound} {possible:.4}: what waits grows without end",
         );
         found.add(WarningId::NeverDrains, text);
     }
