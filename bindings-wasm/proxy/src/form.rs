@@ -22,45 +22,63 @@ pub(crate) fn query_parameter<'s>(
 
 /// The value of the one cookie `name` of a `Cookie` header.
 ///
-/// It is decoded, and its quotes are removed, as some upstreams do. A quoted value with escapes, and
-/// a cookie that only some parsers see (`a=1 name=2`, `a=1, name=2`), are malformed: what one parser
-/// does not see would be no key here, while the upstream may use it.
+/// It is decoded, and its quotes are removed, as some upstreams do. Malformed is a cookie that some
+/// parsers see and others do not, or with another value: what one parser does not see would be no key
+/// here, while the upstream may use it. Such are a cookie inside of another (`a=1 name=2`, `a=1, name=2`),
+/// one after a quoted value that escapes or does not end with its quote (`a="1; name=2"`), and one with
+/// bytes at an edge that some parsers trim (a no-break space).
 pub(crate) fn cookie<'s>(
     header: &[u8],
     name: &[u8],
     scratch: &mut Scratch<'s>,
 ) -> Result<&'s [u8], NoKey> {
-    let mut found = None;
+    let (mut found, mut is_unclosed, mut is_malformed) = (None, false, false);
     for crumb in header.split(|&byte| byte == b';') {
-        let crumb = crumb.trim_ascii();
         let (key, value) = split_once(crumb, b'=').unwrap_or((crumb, b""));
-        if key.trim_ascii() == name && found.replace(value.trim_ascii()).is_some() {
-            return Err(NoKey::Repeated);
+        let value = value.trim_ascii();
+        is_unclosed |= begins_unclosed(value);
+        let mut rest = crumb;
+        if key.trim_ascii() == name {
+            if found.replace(value).is_some() {
+                return Err(NoKey::Repeated);
+            }
+            is_malformed |= is_unclosed;
+            rest = value;
         }
-        if is_hidden_in(crumb, name) {
-            return Err(NoKey::Malformed);
-        }
+        is_malformed |= is_hidden_in(rest, name);
     }
-    let value = match found.ok_or(NoKey::Missing)? {
-        [b'"', quoted @ .., b'"'] if quoted.contains(&b'\\') => return Err(NoKey::Malformed),
-        [b'"', quoted @ .., b'"'] => quoted,
-        plain => plain,
+    let value = match found {
+        Some([b'"', quoted @ .., b'"']) => quoted,
+        Some(plain) => plain,
+        None if !is_malformed => return Err(NoKey::Missing),
+        None => b"",
     };
+    let is_blank = |edge: Option<&u8>| edge.is_some_and(|byte| !byte.is_ascii_graphic());
+    if is_malformed || is_blank(value.first()) || is_blank(value.last()) {
+        return Err(NoKey::Malformed);
+    }
     scratch.keep(Decoded(value)).ok_or(NoKey::TooLong)
 }
 
-/// Whether `name=` follows a separator inside `crumb`.
-fn is_hidden_in(crumb: &[u8], name: &[u8]) -> bool {
-    let is_separator = |byte: u8| byte == b',' || byte.is_ascii_whitespace();
-    let mut rest = crumb;
-    while let Some(at) = rest.iter().position(|&byte| is_separator(byte)) {
-        rest = rest.get(at + 1..).unwrap_or_default();
-        let after = rest.strip_prefix(name).map(<[u8]>::trim_ascii_start);
-        if after.is_some_and(|after| after.first() == Some(&b'=')) {
+/// Whether a cookie's value begins with a quote but is no plain text in quotes. Parsers disagree on
+/// where it ends.
+fn begins_unclosed(value: &[u8]) -> bool {
+    let Some(quoted) = value.strip_prefix(b"\"") else { return false };
+    let text = quoted.strip_suffix(b"\"");
+    text.is_none_or(|text| text.iter().any(|byte| b"\"\\".contains(byte)))
+}
+
+/// Whether `name=` stands at the beginning of `crumb`, or after a byte that is a separator to some parser.
+fn is_hidden_in(mut crumb: &[u8], name: &[u8]) -> bool {
+    loop {
+        let mut after = crumb.strip_prefix(name).unwrap_or_default().iter();
+        if after.find(|byte| byte.is_ascii_graphic()) == Some(&b'=') {
             return true;
         }
+        let separator = |byte: &u8| *byte == b',' || !byte.is_ascii_graphic();
+        let Some(at) = crumb.iter().position(separator) else { return false };
+        crumb = crumb.get(at + 1..).unwrap_or_default();
     }
-    false
 }
 
 fn split_once(bytes: &[u8], separator: u8) -> Option<(&[u8], &[u8])> {
@@ -99,10 +117,10 @@ mod tests {
 
     type Read = for<'s> fn(&[u8], &[u8], &mut Scratch<'s>) -> Result<&'s [u8], NoKey>;
 
-    fn read(read: Read, text: &str) -> Result<String, NoKey> {
+    fn read(read: Read, text: impl AsRef<[u8]>) -> Result<String, NoKey> {
         let mut memory = [0; 64];
         let mut scratch = Scratch::new(&mut memory);
-        let value = read(text.as_bytes(), b"user", &mut scratch)?;
+        let value = read(text.as_ref(), b"user", &mut scratch)?;
         Ok(String::from_utf8_lossy(value).into_owned())
     }
 
@@ -143,8 +161,13 @@ mod tests {
             ("user=%61nn", value("ann")),
             ("user={\"a\":1,\"b\":2}", value("{\"a\":1,\"b\":2}")),
             ("user=a b", value("a b")),
-            ("user=\"", value("\"")),
             ("user=", value("")),
+            ("user=\"\"", value("")),
+            ("user=\u{fc}b\u{fc}r", Err(NoKey::Malformed)),
+            ("user=b\u{fc}r", value("b\u{fc}r")),
+            ("a=\u{a0}; user=ann; b=\u{fc}", value("ann")),
+            ("a=\"1\"; user=ann; b=\"x;y\"", value("ann")),
+            ("a={\"b\":\"c\"}; user=ann", value("ann")),
             ("", Err(NoKey::Missing)),
             ("users=1; User=2", Err(NoKey::Missing)),
             ("a=user", Err(NoKey::Missing)),
@@ -153,8 +176,33 @@ mod tests {
             ("a=1 user=ann", Err(NoKey::Malformed)),
             ("a=1,user =ann", Err(NoKey::Malformed)),
             ("user=ann\tuser=b", Err(NoKey::Malformed)),
+            ("user=\"", Err(NoKey::Malformed)),
+            ("a=\"1; user=ann\"", Err(NoKey::Malformed)),
+            ("a=\"1\\\"; user=ann", Err(NoKey::Malformed)),
+            ("user=\"a; b\"", Err(NoKey::Malformed)),
         ] {
             assert_eq!(read(cookie, header), expect, "{header}");
+        }
+    }
+
+    #[test]
+    fn no_byte_that_some_parsers_trim_gives_a_cookie_another_bucket() {
+        for blank in (0..=b' ').chain(0x7F..=0xFF) {
+            for edge in [&[blank][..], &[blank, b' '], &[0xC2, blank], &[b' ', blank, b'\t']] {
+                if edge.trim_ascii().is_empty() {
+                    continue;
+                }
+                let parts: [&[u8]; 5] = [b"a=1;", b"user", b"=", b"ann", b"; b=2"];
+                for place in 1..parts.len() {
+                    let mut header = parts.to_vec();
+                    header.insert(place, edge);
+                    let header = header.concat();
+                    let text = String::from_utf8_lossy(&header);
+                    assert_eq!(read(cookie, &header), Err(NoKey::Malformed), "{text}");
+                }
+                let quoted = [b"user=\"ann", edge, b"\""].concat();
+                assert_eq!(read(cookie, quoted), Err(NoKey::Malformed));
+            }
         }
     }
 }
