@@ -6,7 +6,7 @@ use core::fmt;
 pub(crate) const MAX_NETWORK: usize = 43;
 
 /// Removes the port, which differs from connection to connection, from `192.0.2.1:5000` and
-/// `[2001:db8::1]:5000`. The path of a Unix socket is returned unchanged.
+/// `[2001:db8::1]:5000`. A port may be empty. The path of a Unix socket is returned unchanged.
 pub(crate) fn without_port(address: &[u8]) -> &[u8] {
     if let Some(rest) = address.strip_prefix(b"[") {
         return rest.split(|&byte| byte == b']').next().unwrap_or(rest);
@@ -15,7 +15,7 @@ pub(crate) fn without_port(address: &[u8]) -> &[u8] {
         return address;
     };
     let (host, port) = address.split_at(colon);
-    let is_port = port.len() > 1 && port.iter().skip(1).all(u8::is_ascii_digit);
+    let is_port = port.iter().skip(1).all(u8::is_ascii_digit);
     if is_port && !host.contains(&b':') && !host.contains(&b'/') { host } else { address }
 }
 
@@ -163,6 +163,9 @@ mod tests {
             ("10.0.0.1", "10.0.0.1"),
             ("/run/app.sock", "/run/app.sock"),
             ("/run/a:1", "/run/a:1"),
+            ("/run/a:", "/run/a:"),
+            ("a.com:", "a.com"),
+            ("::", "::"),
             ("", ""),
         ] {
             assert_eq!(without_port(address.as_bytes()), host.as_bytes(), "{address}");

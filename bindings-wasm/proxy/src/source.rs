@@ -26,7 +26,7 @@ pub(crate) enum Source {
     Path,
     /// The method.
     Method,
-    /// The host that the client asks for, in lower case, without a port or a final dot.
+    /// The host that the client asks for, in lower case, without a port or a final dot; it may be empty.
     HostName,
     /// A parameter of the query.
     Query(Name),
@@ -71,8 +71,8 @@ pub(crate) fn header_property(name: &str) -> Option<Text<96>> {
 }
 
 impl Source {
-    /// The value in the current request. Any value is a key, also the empty one of a header, a cookie or
-    /// a parameter: a client gains nothing by the form of what it sends.
+    /// The value in the current request. Any value is a key, also the empty one of a header, a cookie, a
+    /// parameter or the host: a client gains nothing by the form of what it sends.
     #[inline]
     pub(crate) fn read<'s>(
         &self,
@@ -113,7 +113,6 @@ impl Source {
             Self::HostName => {
                 let name = without_port(property(host, b"request\0host")?);
                 let name = name.strip_suffix(b".").unwrap_or(name);
-                not_empty(name)?;
                 scratch.keep(name.iter().map(u8::to_ascii_lowercase)).ok_or(NoKey::TooLong)
             }
             Self::Query(name) => {
