@@ -103,7 +103,7 @@ pub struct Service {
 pub(crate) enum OnCold {
     /// It waits for the service.
     Wait,
-    /// It passes, and the service is told afterwards.
+    /// It passes, and the service is told afterwards. Once the service has answered about the key, it waits.
     Allow,
     /// It is refused.
     Deny,

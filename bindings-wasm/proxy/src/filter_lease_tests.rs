@@ -169,6 +169,55 @@ fn a_cold_request_waits_or_passes_or_is_refused() {
     refusing.assert_counted(&[("ok", 1), ("limited_service", 1), ("lease_calls", 1)]);
 }
 
+/// A refusal that is forgotten after a millisecond must not let the requests until the next one pass.
+#[test]
+fn cold_requests_pass_only_until_the_first_answer_about_their_key() {
+    // Refused for 1 ms, and allowed.
+    let status = b"\x08\x02\x22\x04\x10\xc0\x84\x3d";
+    let mut refusal = vec![8, 2, 0x12, status.len() as u8];
+    refusal.extend(status);
+    let allowed = &b"\x08\x01"[..];
+    for answers in [[&refusal[..]; 2], [allowed; 2], [allowed, &refusal]] {
+        let mut world = leased(r#","on_cold":"allow""#);
+        let mut passed = 0;
+        for round in 0..50 {
+            // Two requests come within each round trip.
+            for call in [round * 2, round * 2 + 1] {
+                world.host.call.set(Ok(call));
+                let (_, action) = world.request_under(ROOT, b"a");
+                passed += u32::from(action == Action::Continue);
+            }
+            for (call, answer) in [round * 2, round * 2 + 1].into_iter().zip(answers) {
+                world.answer(call, answer);
+            }
+            world.host.advance(SECOND);
+        }
+        assert_eq!(passed, 2, "the requests before the first answer");
+        world.host.call.set(Ok(1000));
+        assert_eq!(world.request_under(ROOT, b"b").1, Action::Continue, "another key is cold");
+    }
+
+    // A call that fails is no answer.
+    let mut world = leased(r#","on_cold":"allow""#);
+    world.request();
+    world.filter.call_failed(&world.host, 1, UNAVAILABLE);
+    world.host.call.set(Ok(2));
+    assert_eq!(world.request().1, Action::Continue);
+
+    // A request of several descriptors waits for the one that is known.
+    let mut world = World::new(
+        r#"{"descriptors":[
+            {"actions":[{"generic_key":{"descriptor_value":"all"}}]},
+            {"actions":[{"request_headers":{"header_name":"k","descriptor_key":"k"}}]}],
+            "service":{"cluster":"c","mode":"leased","on_cold":"allow"}}"#,
+    );
+    world.host.call.set(Ok(1));
+    assert_eq!(world.request_under(ROOT, b"a").1, Action::Continue);
+    world.answer(1, b"\x08\x01");
+    world.host.call.set(Ok(2));
+    assert_eq!(world.request_under(ROOT, b"b").1, Action::Pause);
+}
+
 #[test]
 fn a_refusal_by_one_descriptor_gives_back_the_tokens_of_another() {
     let mut world = World::new(

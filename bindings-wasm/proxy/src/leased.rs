@@ -19,6 +19,8 @@ pub(crate) struct Left {
     pub(crate) refused: Option<Action>,
     /// A bit for each descriptor whose tokens the service must still be asked for.
     pub(crate) unpaid: u8,
+    /// Whether the request waits for the answer about those.
+    pub(crate) waits: bool,
     /// What to take ahead, by the places of the descriptors.
     pub(crate) ahead: [Option<Ask>; MAX_DESCRIPTORS],
 }
@@ -59,26 +61,30 @@ pub(crate) fn spend(
             let found = slice.spend(now, cost, &terms);
             let is_refused_cold = found == QuotaSpend::Nothing && on_cold == OnCold::Deny;
             let ahead = ask(slice, if is_refused_cold { cost } else { 0 });
-            (Some((found, slice.limit())), ahead)
+            let waits = on_cold != OnCold::Allow || slice.is_known();
+            (Some((found, slice.limit(), waits)), ahead)
         })
         .unwrap_or((None, None));
         if let Some(free) = left.ahead.get_mut(place) {
             *free = ahead;
         }
         match found {
-            Some((QuotaSpend::Spent, _)) => {
+            Some((QuotaSpend::Spent, ..)) => {
                 if let Some(free) = spent.get_mut(place) {
                     *free = Some((fingerprint, cost));
                 }
             }
-            Some((QuotaSpend::Denied { retry_after }, limit)) => {
+            Some((QuotaSpend::Denied { retry_after }, limit, _)) => {
                 refused = Some((limit, retry_after));
                 break;
             }
-            Some((QuotaSpend::Nothing, limit)) if on_cold == OnCold::Deny => {
+            Some((QuotaSpend::Nothing, limit, _)) if on_cold == OnCold::Deny => {
                 refused = Some((limit, HORIZON));
             }
-            Some((QuotaSpend::Nothing, _)) | None => left.unpaid |= 1 << place,
+            nothing => {
+                left.unpaid |= 1 << place;
+                left.waits |= nothing.is_none_or(|(.., waits)| waits);
+            }
         }
     }
     let Some((limit, retry_after)) = refused else { return left };

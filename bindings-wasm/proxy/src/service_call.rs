@@ -2,7 +2,7 @@
 
 use tidegate_core::Attempt;
 
-use crate::config::{OnCold, Policy};
+use crate::config::Policy;
 use crate::cost::Costs;
 use crate::filter::{Action, Request};
 use crate::host::{GrpcCall, Host};
@@ -32,7 +32,7 @@ struct Purpose<'p> {
 
 impl Caller<'_> {
     /// Asks the service about the descriptors of the request that need it. The request waits for the
-    /// answer.
+    /// answer, unless it may pass before.
     pub(crate) fn ask(
         &mut self,
         request: &Request<'_, impl Host>,
@@ -43,8 +43,7 @@ impl Caller<'_> {
         let descriptors = &plugin.config.descriptors;
         let mut asks = NO_ASKS;
         let mut free = asks.iter_mut();
-        let (mut asked, mut position, mut waits) = (0, 0, false);
-        let may_pass = plugin.config.service.as_ref().map(|it| it.on_cold) == Some(OnCold::Allow);
+        let (mut asked, mut position, mut waits) = (0, 0, left.waits);
         for (place, descriptor) in request.keys.applying(descriptors) {
             if !descriptor.is_shared || (descriptor.is_leased && !left.is_unpaid(place)) {
                 continue;
@@ -52,7 +51,6 @@ impl Caller<'_> {
             if !descriptor.is_leased {
                 waits = true;
             } else if let Some(ask) = free.next() {
-                waits |= !may_pass;
                 let seed = plugin.seeds.get(place).copied().unwrap_or_default();
                 let fingerprint = request.keys.fingerprint(descriptors, descriptor, seed);
                 let tokens = request.costs.get(place).copied().unwrap_or(1);

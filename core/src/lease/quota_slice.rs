@@ -69,6 +69,8 @@ pub struct QuotaSlice {
     /// Until when requests of `denied_cost` tokens or more are refused.
     denied_until: u64,
     denied_cost: u32,
+    /// Whether the service has answered about the key.
+    is_known: bool,
     /// Until when an answer is awaited.
     asking_until: u64,
 }
@@ -100,6 +102,7 @@ impl QuotaSlice {
         lapses_at: 0,
         denied_until: 0,
         denied_cost: 0,
+        is_known: false,
         asking_until: 0,
     };
 
@@ -186,8 +189,15 @@ impl QuotaSlice {
         self.asking_until = 0;
     }
 
-    /// Records the limit, if the service tells it.
+    /// Whether the service has answered about the key, so that the host need not guess whether it would allow
+    /// a request. What passes before the first answer may exceed the limit.
+    pub const fn is_known(&self) -> bool {
+        self.is_known
+    }
+
+    /// Records that the service has answered about the key, and the limit, if it tells it.
     pub const fn tell_limit(&mut self, limit: Option<u32>) {
+        self.is_known = true;
         if let Some(limit) = limit {
             self.limit = limit;
         }
@@ -276,7 +286,9 @@ mod tests {
     fn a_client_takes_at_most_a_quarter_of_its_share_ahead() {
         let mut slice = QuotaSlice::EMPTY;
         slice.spend(0, 1_000_000, &TERMS);
+        assert!(!slice.is_known());
         slice.tell_limit(Some(800));
+        assert!(slice.is_known());
         assert_eq!(slice.ask(0, 0, &TERMS), Some(100));
     }
 
