@@ -192,7 +192,11 @@ class Reader:
         elif re.search(r"[:.]violated-policies$", name):
             self.take(2, "violated", "auto", "", source, value)
         elif re.search(r"[:.](type|code|error|message)$", name) and reason_of(value)[0]:
-            self.take(2, "reason", "auto", "", source, value)
+            # Sentences count with two statuses, and words after a success only as the error of the call itself.
+            is_text = name.endswith("message") or " " in value.strip()
+            is_error = re.fullmatch(r"body:(error|(error|errors|errors\.extensions)\.[^.]*)", name)
+            if self.status in (403, 429) if is_text else self.status >= 400 or is_error:
+                self.take(2, "reason", "auto", "", source, value)
 
     def usual(self, rest: str, source: str, value: str) -> None:
         if rest in ("", "-policy"):
@@ -380,13 +384,13 @@ def kind_of(status: int) -> str:
 
 
 def flatten(value: object, path: str = "") -> Iterator[tuple[str, str]]:
-    """The fields of a body with their paths; those of the elements of a list have the list's."""
+    """The fields of a body with their paths; those of the elements of a list have the list's, or `[]` if it is all."""
     if isinstance(value, dict):
         for name, inner in value.items():
             yield from flatten(inner, f"{path}.{name}" if path else name)
     elif isinstance(value, list):
         for inner in value:
-            yield from flatten(inner, path)
+            yield from flatten(inner, path or "[]")
     elif value is not None:
         yield path, str(value).lower() if isinstance(value, bool) else str(value)
 

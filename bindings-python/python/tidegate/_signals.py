@@ -119,7 +119,7 @@ def field_pairs(body: Any) -> Iterator[tuple[bytes, bytes]]:
 
 
 def fields(value: Any, path: str, depth: int) -> Iterator[tuple[str, Any]]:
-    """The fields of a body, each with its path; the elements of a list have the list's."""
+    """The fields of a body, each with its path; the elements of a list have the list's, or `[]` if it is the body."""
     if isinstance(value, Mapping):
         if depth < MAX_DEPTH:
             for name, inner in value.items():
@@ -127,7 +127,7 @@ def fields(value: Any, path: str, depth: int) -> Iterator[tuple[str, Any]]:
     elif isinstance(value, (list, tuple)):
         if depth < MAX_DEPTH:
             for inner in value:
-                yield from fields(inner, path, depth + 1)
+                yield from fields(inner, path or "[]", depth + 1)
     elif value is not None:
         yield path, value
 

@@ -98,14 +98,14 @@ function textOfBody(body) {
   return texts.join('');
 }
 
-// The elements of an array have the path of the array.
+// The elements of an array have the path of the array, or `[]` if it is the whole body.
 function addFields(value, path, depth, texts) {
   if (typeof value !== 'object' || value === null) {
     if (texts.length < MAX_FIELDS) texts.push(ended(path, value));
     return;
   }
   if (depth === MAX_DEPTH) return;
-  const entries = Array.isArray(value) ? value.map((each) => [path, each]) : Object.entries(value).map(([name, each]) => [path === '' ? name : `${path}.${name}`, each]);
+  const entries = Array.isArray(value) ? value.map((each) => [path || '[]', each]) : Object.entries(value).map(([name, each]) => [path === '' ? name : `${path}.${name}`, each]);
   for (const [inner, each] of entries) {
     if (texts.length >= MAX_FIELDS) return;
     addFields(each, inner, depth + 1, texts);

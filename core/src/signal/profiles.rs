@@ -23,13 +23,16 @@ pub(super) const USUAL: &[Row<'_>] = &[
 /// The mark of a name that no limit's name follows.
 const ALONE: &str = "-";
 
+/// The field of a body that is a text for people.
+pub(super) const MESSAGE: &str = "body.message";
+
 /// Fields of bodies that every profile reads.
 pub(super) const STANDARD_BODY: &[Row<'_>] = &[
     Row::new("body.retry_after", Meaning::RetryAfter),
     Row::new("body.type", Meaning::Reason),
     Row::new("body.code", Meaning::Reason),
     Row::new("body.error", Meaning::Reason),
-    Row::new("body.message", Meaning::Reason),
+    Row::new(MESSAGE, Meaning::Reason),
     Row::new("body.violated-policies", Meaning::Violated),
 ];
 

@@ -2,7 +2,7 @@
 
 use super::fields::{Number, Time, items, strip_prefix, time, trim, without_parameters};
 use super::profile::{Meaning, Profile, Row, Unit};
-use super::profiles::{STANDARD_BODY, USUAL};
+use super::profiles::{MESSAGE, STANDARD_BODY, USUAL};
 use super::reasons::reason;
 use super::windows::{Rank, Times, Windows};
 use super::{HoldScope, SignalKind, dates, structured};
@@ -84,18 +84,32 @@ impl<'a> SignalReader<'a> {
     }
 
     /// Reads a field of the body: its path, which is its name after those of the objects that it is
-    /// in, with dots; and its value, a number or a text. What is no limit is ignored.
+    /// in, with dots; and its value, a number or a text. The elements of a list have the path of the
+    /// list, and `[]` stands for a list that is the whole body. What is no limit is ignored.
     pub fn body(&mut self, path: &'a [u8], value: &'a [u8]) {
         let source = core::str::from_utf8(path).unwrap_or_default();
         let is_it = |row: &&Row<'_>| is_field(row.header.as_bytes(), path);
         if let Some(row) = self.profile.rows.iter().find(is_it) {
             self.take(Rank::Profile, row, source, value);
-        } else if let Some(row) = STANDARD_BODY.iter().find(is_it) {
-            // A field with the name `type` says many things, so only a kind of refusal counts.
-            if row.meaning != Meaning::Reason || matches!(reason(value), Some((Some(_), _))) {
-                self.take(Rank::Usual, row, source, value);
-            }
+        } else if let Some(row) = STANDARD_BODY.iter().find(is_it)
+            && (row.meaning != Meaning::Reason || self.is_refusal(row, path, value))
+        {
+            self.take(Rank::Usual, row, source, value);
         }
+    }
+
+    /// Whether a field of the body, which the profile does not know, tells a kind of refusal. A success
+    /// carries what was asked for, such as a list of jobs with their errors, so its words count only
+    /// where APIs put the error of the call itself. A text may quote what the call sent, so it counts
+    /// only with the statuses of GitHub's secondary limit.
+    fn is_refusal(&self, row: &Row<'_>, path: &[u8], value: &[u8]) -> bool {
+        let is_text = row.header == MESSAGE || trim(value).contains(&b' ');
+        let counts = if is_text {
+            matches!(self.status, 403 | 429)
+        } else {
+            self.status >= 400 || is_error_of_call(path)
+        };
+        counts && matches!(reason(value), Some((Some(_), _)))
     }
 
     /// Reads one of the names with `RateLimit`, which so many vendors use, without that prefix.
@@ -291,6 +305,15 @@ fn is_field(row: &[u8], path: &[u8]) -> bool {
     let Some(start) = path.len().checked_sub(wanted.len()) else { return false };
     let (before, end) = path.split_at(start);
     end.eq_ignore_ascii_case(wanted) && matches!(before, [] | [.., b'.'])
+}
+
+/// Whether APIs that answer errors with the status of a success put the error of the call here:
+/// `error`, or a field of `error`, of `errors` or of GraphQL's `errors.extensions`.
+fn is_error_of_call(path: &[u8]) -> bool {
+    let end = path.iter().rposition(|&byte| byte == b'.').unwrap_or(path.len());
+    let place = path.get(..end).unwrap_or(path);
+    let places: [&[u8]; 3] = [b"error", b"errors", b"errors.extensions"];
+    places.iter().any(|known| known.eq_ignore_ascii_case(place))
 }
 
 fn add_times<'a>(times: &mut Times<'a>, source: &'a str, value: &[u8], unit: Unit) {

@@ -122,7 +122,8 @@ impl WrittenProfile {
     }
 }
 
-/// The fields of a body, each with its path; the elements of a list have the list's.
+/// The fields of a body, each with its path; the elements of a list have the list's, or `[]` if the
+/// list is the whole body.
 pub fn fields(body: &Value) -> Vec<(String, String)> {
     let mut fields = Vec::new();
     add_fields(body, String::new(), &mut fields);
@@ -138,6 +139,7 @@ fn add_fields(value: &Value, path: String, fields: &mut Vec<(String, String)>) {
             }
         }
         Value::Array(elements) => {
+            let path = if path.is_empty() { "[]".to_owned() } else { path };
             elements.iter().for_each(|value| add_fields(value, path.clone(), fields));
         }
         Value::Null => {}
