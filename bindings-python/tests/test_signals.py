@@ -115,6 +115,16 @@ def test_a_body_is_read_within_bounds() -> None:
     assert read_signal(429, {}, body=endless).kind == "rate"
 
 
+@pytest.mark.parametrize("text", ["\ud83d", "cut \ud83d", "\ude00 cut", "\udcff and \ud83d"], ids=ascii)
+def test_half_of_a_pair_of_surrogates_is_read_as_in_javascript(text: str) -> None:
+    body = {"message": text, text: text, "error": {text: [text]}, "retry_after": 3}
+    assert read_signal(429, {}, body=body).hold == 3.0
+    assert read_signal(429, {}, body=json.loads(json.dumps(body))).hold == 3.0
+    signal = read_signal(429, {"Retry-After": "4", "X-Title": text, text: "1", "X-RateLimit-Bucket": text})
+    assert signal.hold == 4.0
+    assert signal.bucket == text.replace("\ud83d", "\ufffd").replace("\ude00", "\ufffd").replace("\udcff", "\ufffd")
+
+
 def test_signals_are_values() -> None:
     first, second = (read_signal(429, {"Retry-After": "1"}) for _ in range(2))
     assert first == second and hash(first) == hash(second)

@@ -139,7 +139,11 @@ def encoded(value: Any) -> bytes:
         return b"true" if value else b"false"
     # The shortest text of a float may have an exponent, which headers do not have.
     text = f"{Decimal(repr(value)):f}" if isinstance(value, float) and isfinite(value) else str(value)
-    return text.encode("utf-8", "surrogateescape")
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        # JSON may have half of a pair of surrogates, which UTF-8 has no bytes for. As in JavaScript it becomes U+FFFD.
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace").encode()
 
 
 def profile_of(profile: str | Sequence[ProfileRow] | None) -> tuple[str, list[tuple[str, str, str, str]]]:
