@@ -28,6 +28,10 @@ const NAMES: &[&str] = &[
     "X-RateLimit-Remaining",
     "X-RateLimit-Reset",
     "X-RateLimit-Reset-After",
+    "X-RateLimit-Reset-Ms",
+    "X-RateLimit-Tokens-Reset-ms",
+    "-Ms",
+    "RateLimit-Ms",
     "x-rate-limit-reset",
     "x-ratelimit-remaining-tokens",
     "x-ratelimit-limit-tokens",
@@ -44,6 +48,8 @@ const NAMES: &[&str] = &[
 /// Paths of fields.
 const PATHS: &[&str] = &[
     "retry_after",
+    "retry_after_ms",
+    "[].error",
     "global",
     "error.code",
     "type",

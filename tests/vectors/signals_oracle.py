@@ -55,7 +55,7 @@ VENDOR_NAMES = {
 }  # fmt: skip
 USUAL = re.compile(r"(?:x-)?rate-?limit(?P<rest>.*)")
 USUAL_ALONE = {
-    "-reset-after": ("reset", "seconds"), "-resettime": ("reset", "auto"), "-retry-after": ("retry_after", "auto"),
+    "-reset-after": ("reset", "seconds"), "-reset-in": ("reset", "seconds"), "-resettime": ("reset", "auto"), "-retry-after": ("retry_after", "auto"),
     "-next": ("retry_after", "auto"), "-bucket": ("bucket", "auto"), "-resource": ("bucket", "auto"),
     "-global": ("global", "auto"), "-scope": ("reason", "auto"), "-reason": ("reason", "auto"),
 }  # fmt: skip
@@ -189,6 +189,8 @@ class Reader:
             self.take(1, *vendor, source, value)
         elif re.search(r"[:.]retry_after$", name):
             self.take(2, "retry_after", "auto", "", source, value)
+        elif re.search(r"[:.]retry_after_ms$", name):
+            self.take(2, "retry_after", "milliseconds", "", source, value)
         elif re.search(r"[:.]violated-policies$", name):
             self.take(2, "violated", "auto", "", source, value)
         elif re.search(r"[:.](type|code|error|message)$", name) and reason_of(value)[0]:
@@ -212,15 +214,23 @@ class Reader:
                     window.add_limit(min(MOST, max(0, floor(number))))
                 elif parameter == "w":
                     window.length = max(window.length or 0, capped(number * SECOND))
-        elif rest in USUAL_ALONE:
-            self.take(2, *USUAL_ALONE[rest], "", source, value)
+            return
+        if re.fullmatch(r".*-(reset|retry-after|next)(-.*)?-ms", rest) and not re.match("-(limit|remaining)", rest):
+            # A time in milliseconds, from now unless its first number is too large for that.
+            first = next((number for number in map(number_of, items(value)) if number is not None), 0)
+            unit, rest = "epoch_milliseconds" if first >= 10**11 else "milliseconds", rest.removesuffix("-ms")
+        else:
+            unit = None
+        if rest in USUAL_ALONE:
+            meaning, own_unit = USUAL_ALONE[rest]
+            self.take(2, meaning, unit or own_unit, "", source, value)
         else:
             behind = re.fullmatch(rf"-({GROUPED})(?:-(.+))?", rest)
             before = re.fullmatch(rf"-(.+)-({GROUPED})", rest)
             if behind:
-                self.take(2, behind[1], "auto", behind[2] or "", source, value)
+                self.take(2, behind[1], unit or "auto", behind[2] or "", source, value)
             elif before:
-                self.take(2, before[2], "auto", before[1], source, value)
+                self.take(2, before[2], unit or "auto", before[1], source, value)
 
     def standard(self, name: str, source: str, value: str) -> None:
         if name == "date":

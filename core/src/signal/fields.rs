@@ -162,6 +162,21 @@ pub(super) fn strip_prefix<'a>(text: &'a [u8], prefix: &[u8]) -> Option<&'a [u8]
     start.eq_ignore_ascii_case(prefix).then_some(rest)
 }
 
+/// What comes before the suffix, compared without case.
+pub(super) fn strip_suffix<'a>(text: &'a [u8], suffix: &[u8]) -> Option<&'a [u8]> {
+    let (start, end) = text.split_at_checked(text.len().checked_sub(suffix.len())?)?;
+    end.eq_ignore_ascii_case(suffix).then_some(start)
+}
+
+/// The unit of a time in milliseconds: since 1970 if its first number is as large as that, and else
+/// from now.
+pub(super) fn milliseconds(value: &[u8]) -> Unit {
+    match items(value).find_map(Number::parse).map(|number| number.floor()) {
+        Some(EPOCH_MILLISECONDS..) => Unit::EpochMilliseconds,
+        _ => Unit::Milliseconds,
+    }
+}
+
 /// Divides, rounding up; the largest number if the quotient is larger.
 pub(super) fn divide_up(dividend: u128, divisor: u64) -> u64 {
     let quotient = dividend.div_ceil(u128::from(divisor.max(1)));

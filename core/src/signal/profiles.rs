@@ -4,11 +4,13 @@ use super::profile::{Meaning, Profile, Row, Unit};
 use super::{HoldScope, SECOND};
 
 /// What follows `RateLimit`, `X-RateLimit` or `X-Rate-Limit` in a header's name. The name of a limit
-/// may come behind these (`-limit-minute`) or before the last of them (`-requests-reset`).
+/// may come behind these (`-limit-minute`) or before the last of them (`-requests-reset`), and `-ms`
+/// behind a time that is in milliseconds.
 pub(super) const USUAL: &[Row<'_>] = &[
     Row::new("-limit", Meaning::Limit),
     Row::new("-remaining", Meaning::Remaining),
     Row::new("-reset-after", Meaning::Reset).unit(Unit::Seconds).group(ALONE),
+    Row::new("-reset-in", Meaning::Reset).unit(Unit::Seconds).group(ALONE),
     Row::new("-resettime", Meaning::Reset).group(ALONE),
     Row::new("-reset", Meaning::Reset),
     Row::new("-retry-after", Meaning::RetryAfter).group(ALONE),
@@ -29,6 +31,7 @@ pub(super) const MESSAGE: &str = "body.message";
 /// Fields of bodies that every profile reads.
 pub(super) const STANDARD_BODY: &[Row<'_>] = &[
     Row::new("body.retry_after", Meaning::RetryAfter),
+    Row::new("body.retry_after_ms", Meaning::RetryAfter).unit(Unit::Milliseconds),
     Row::new("body.type", Meaning::Reason),
     Row::new("body.code", Meaning::Reason),
     Row::new("body.error", Meaning::Reason),

@@ -1,6 +1,8 @@
 //! Reads headers and body fields one by one, in any order.
 
-use super::fields::{Number, Time, items, strip_prefix, time, trim, without_parameters};
+use super::fields::{
+    Number, Time, items, milliseconds, strip_prefix, strip_suffix, time, trim, without_parameters,
+};
 use super::profile::{Meaning, Profile, Row, Unit};
 use super::profiles::{MESSAGE, STANDARD_BODY, USUAL};
 use super::reasons::reason;
@@ -118,26 +120,14 @@ impl<'a> SignalReader<'a> {
             self.take_structured(source, value);
             return;
         }
-        let found = USUAL.iter().find_map(|row| {
-            let rest = strip_prefix(suffix, row.header.as_bytes())?;
-            let group = match rest {
-                [] => rest,
-                [b'-', group @ ..] => group,
-                _ => return None,
-            };
-            (group.is_empty() || row.group.is_empty()).then_some((row, group))
-        });
-        let by_group = || {
-            // Some put the limit's name first: `X-RateLimit-Requests-Reset`.
-            let end = suffix.iter().rposition(|&byte| byte == b'-')?;
-            let (group, last) = suffix.split_at_checked(end)?;
-            let row = USUAL.iter().find(|row| {
-                row.group.is_empty() && row.header.as_bytes().eq_ignore_ascii_case(last)
-            })?;
-            Some((row, group.strip_prefix(b"-")?))
+        let is_time = |row: &Row<'_>| matches!(row.meaning, Meaning::Reset | Meaning::RetryAfter);
+        let in_milliseconds = || {
+            let (row, group) = usual_row(strip_suffix(suffix, b"-ms")?)?;
+            is_time(row).then_some((row.unit(milliseconds(value)), group))
         };
-        if let Some((row, group)) = found.or_else(by_group) {
-            self.take_in_group(Rank::Usual, row, group, source, value);
+        let as_it_is = || usual_row(suffix).map(|(row, group)| (*row, group));
+        if let Some((row, group)) = in_milliseconds().or_else(as_it_is) {
+            self.take_in_group(Rank::Usual, &row, group, source, value);
         }
     }
 
@@ -297,6 +287,29 @@ const STANDARD: &[(&str, Standard)] = &[
 fn usual_suffix(name: &[u8]) -> Option<&[u8]> {
     let name = strip_prefix(name, b"x-").unwrap_or(name);
     strip_prefix(name, b"ratelimit").or_else(|| strip_prefix(name, b"rate-limit"))
+}
+
+/// The meaning of a usual name after its prefix, and the name of the limit in it.
+fn usual_row(suffix: &[u8]) -> Option<(&'static Row<'static>, &[u8])> {
+    let found = USUAL.iter().find_map(|row| {
+        let rest = strip_prefix(suffix, row.header.as_bytes())?;
+        let group = match rest {
+            [] => rest,
+            [b'-', group @ ..] => group,
+            _ => return None,
+        };
+        (group.is_empty() || row.group.is_empty()).then_some((row, group))
+    });
+    let by_group = || {
+        // Some put the limit's name first: `X-RateLimit-Requests-Reset`.
+        let end = suffix.iter().rposition(|&byte| byte == b'-')?;
+        let (group, last) = suffix.split_at_checked(end)?;
+        let row = USUAL
+            .iter()
+            .find(|row| row.group.is_empty() && row.header.as_bytes().eq_ignore_ascii_case(last))?;
+        Some((row, group.strip_prefix(b"-")?))
+    };
+    found.or_else(by_group)
 }
 
 /// Whether the row is about the field of this path, or of one that ends with the row's.
