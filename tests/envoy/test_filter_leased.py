@@ -123,8 +123,8 @@ def test_requests_pass_while_the_service_is_silent_as_long_as_there_are_tokens(s
         wait_until(lambda: statuses(envoy, 10, headers=HEADERS) == [200] * 10, "the service is back")
 
 
-def test_a_client_that_goes_does_not_take_the_tokens_with_it(start):
-    """The call for tokens belongs to the filter: it survives the request that caused it."""
+def test_tokens_that_ended_requests_have_taken_ahead_serve_later_ones(start):
+    """The call for tokens belongs to the filter, and not to the request that caused it."""
     with RlsServer(Bucket(10**6)) as server:
         envoy = start(config(max_lease_ttl="60s"), rls_port=server.port)
         statuses(envoy, 200, headers=HEADERS)
@@ -165,8 +165,8 @@ def test_descriptors_of_all_modes_in_one_request(start):
         assert 1 <= len(asked) - 90 < 90
 
 
-def test_many_keys_of_an_attacker_take_no_more_memory(start):
-    """Their tokens lapse, and the honest key has its own."""
+def test_more_keys_than_there_are_places_leave_an_honest_key_its_tokens(start):
+    """200 keys in 16 places: their tokens lapse, and the honest key has its own."""
     with RlsServer(Bucket(10**6)) as server:
         envoy = start({**config(), "local": {"limits": ["1000/s"], "max_keys": 16}}, rls_port=server.port)
         for number in range(200):
