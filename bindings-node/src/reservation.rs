@@ -46,7 +46,7 @@ impl NativeReservation {
     #[napi]
     pub fn settle(&self, actual: TokensInput, completions: &Completions, id: u32) {
         let ticket = completions.ticket(id);
-        // Not locked any more when the answer comes, which may be at once and on this thread.
+        // The lock is released first, because the answer may come at once and on this thread.
         let made = self.0.lock().take();
         match made {
             None => ticket.settle(Err(Error::Store("the reservation is over".into()))),
@@ -65,7 +65,7 @@ impl NativeReservation {
     #[napi]
     pub fn cancel(&self, completions: &Completions, id: u32) {
         let ticket = completions.ticket(id);
-        // Not locked any more when the answer comes, which may be at once and on this thread.
+        // The lock is released first, because the answer may come at once and on this thread.
         let made = self.0.lock().take();
         match made {
             None => ticket.settle(Ok(Reply::Cancelled(false))),

@@ -1,4 +1,4 @@
-/** Compiled and never run: the types accept the clients of other packages, and refuse anything else. */
+/** The types accept the clients of other packages, and refuse anything else. This file is compiled and never run. */
 import { Redis as Upstash } from '@upstash/redis';
 import { Cluster, Redis as Ioredis } from 'ioredis';
 import { createClient, createCluster } from 'redis';

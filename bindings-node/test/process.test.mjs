@@ -11,7 +11,7 @@ import { fileURLToPath } from 'node:url';
 import { RedisServer } from './redis-server.mjs';
 
 const HERE = fileURLToPath(new URL('.', import.meta.url));
-// Long, because the machine may be busy. A process that hangs never ends.
+// This is long, because the machine may be busy. A process that hangs never ends.
 const EXIT_WITHIN_MS = 60_000;
 
 let redis;

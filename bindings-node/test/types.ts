@@ -1,4 +1,4 @@
-/** Compiled and never run: what the type declarations must accept and refuse. */
+/** What the type declarations must accept and refuse. This file is compiled and never run. */
 import { FakeClock, Limiter, RateLimited, StoreTimeout, createLimiter } from 'tidegate';
 import type { Decision, MemoryLimiter, MemoryReservation, Reservation, Waiting } from 'tidegate';
 

@@ -406,8 +406,8 @@ pub(crate) fn lease(object: &Bound<'_, PyAny>) -> PyResult<Option<LeaseOptions>>
         }
     }
     let Some(ttl) = ttl else { return refused("it needs a \"ttl\", in seconds".to_owned()) };
-    // Rounded to the nearest nanosecond, 0.3 is the whole number of milliseconds that it must be.
-    // The limiter refuses zero, as it does what a Duration cannot hold.
+    // The conversion rounds to the nearest nanosecond, so that 0.3 is the whole number of milliseconds
+    // that it must be. The limiter refuses zero, which also stands for what a Duration cannot hold.
     let ttl = Duration::try_from_secs_f64(ttl).unwrap_or_default();
     Ok(Some(LeaseOptions::new(ttl).max_share(max_share)))
 }

@@ -56,9 +56,9 @@ struct Queue {
 
 /// The two ends of a socket pair: a byte in it wakes the event loop.
 struct Bell {
-    /// Written to by the I/O thread; never blocks.
+    /// The end to which the I/O thread writes; never blocks.
     wake: UnixStream,
-    /// Watched by the event loop; never blocks.
+    /// The end that the event loop watches; never blocks.
     woken: UnixStream,
 }
 
@@ -282,8 +282,8 @@ impl Completions {
 
     /// Completes the futures whose answers have come; the event loop or the transport calls it.
     fn deliver(&self, py: Python<'_>) {
-        // Read before the answers are taken: an answer that comes later wakes the loop anew. Bytes
-        // that do not fit into the buffer keep the socket readable, and the loop calls again.
+        // The socket is read before the answers are taken, so that an answer that comes later wakes the
+        // loop anew. Bytes that do not fit into the buffer keep the socket readable, and the loop calls again.
         if let Some(bell) = &self.0.bell {
             let _ = (&bell.woken).read(&mut [0; 64]);
         }

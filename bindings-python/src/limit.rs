@@ -14,7 +14,7 @@ use crate::seconds::{exact_nanos, from_nanos};
 
 /// How many tokens per period, and how many may be spent at once.
 ///
-/// Written as text, `Limit("100/min burst 20")`, or as numbers,
+/// It is written as text, `Limit("100/min burst 20")`, or as numbers,
 /// `Limit(100, per=60, burst=20)` with `per` in seconds (a whole number of
 /// nanoseconds). The burst is the count per period unless given. `name` is what
 /// decisions call the limit; unless given, the text as written, or the

@@ -169,7 +169,7 @@ impl Reservation {
         let allowed = made.allowed();
         let nanos = u64::try_from(made.delay().as_nanos()).unwrap_or(u64::MAX);
         let decided = *made.tiers();
-        // Read after the slot was taken, so that this time is never before the slot.
+        // The clock is read after the slot was taken, so that this time is never before the slot.
         let fake_slot = limiter.get().fake_clock().filter(|_| allowed).map(|clock| {
             use tidegate::Clock as _;
             clock.now().saturating_add(nanos)

@@ -40,7 +40,7 @@ pub(crate) fn start() {
 
 fn drain(log: &Mutex<Log>) {
     while let Some(change) = next(log) {
-        // None: the interpreter is at its end.
+        // This is `None` when the interpreter is at its end.
         let logged = Python::try_attach(|py| write(py, &change));
         if let Some(Err(error)) = logged {
             _ = Python::try_attach(|py| error.write_unraisable(py, None));

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import redis
 
-# Long enough for a busy machine; whoever waits goes on as soon as the condition holds.
+# The deadlines suit a busy machine; whoever waits goes on as soon as the condition holds.
 START_DEADLINE = 60.0
 CHILD_DEADLINE = 60
 # A busy machine answers late; most tests are not about how fast Redis answers.

@@ -279,7 +279,7 @@ def test_loops_leave_no_files_open(redis_server: RedisServer, prefix: str) -> No
 
 def test_a_loop_that_cannot_watch_sockets(redis_server: RedisServer, prefix: str) -> None:
     class Loop(asyncio.SelectorEventLoop):
-        """Cannot watch sockets, as the Proactor loop of Windows cannot."""
+        """A loop that cannot watch sockets, like the Proactor loop of Windows."""
 
         def add_reader(self, *arguments: Any) -> None:  # type: ignore[override]
             raise NotImplementedError

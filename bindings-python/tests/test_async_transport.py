@@ -19,7 +19,7 @@ from conftest import RedisServer
 from tidegate import AsyncLimiter, Decision, Limiter, StoreError, StoreTimeout
 from tidegate._async_transport import AsyncTransport, Sender
 
-# Far longer than any answer takes, so that a test that reaches it has lost a wake-up.
+# No answer takes nearly this long, so a test that reaches it has lost a wake-up.
 PATIENT = 30.0
 LONG_ALONE = 50  # calls of a lone caller, after which it sends its requests itself
 
@@ -239,7 +239,7 @@ async def test_a_lone_caller_that_times_out_is_no_cancelled_task(
 
 
 async def test_a_task_cancelled_before_its_first_step(gated: GatedClient, prefix: str) -> None:
-    """As by a program that cancels all tasks of its loop, and goes on."""
+    """A program may cancel all tasks of its loop and go on."""
     limiter = limiter_on(gated, prefix, timeout=0.3)
     before = asyncio.all_tasks()
     check = asyncio.create_task(limiter.check("k"))

@@ -15,7 +15,7 @@ from tidegate import AsyncLimiter, Limiter, StoreError
 
 # When children shared their parent's locks, one of the first ten hung.
 CHILDREN = 20
-# So many calls that fail together keep the I/O thread at the locks for a while.
+# The number of calls that fail together: enough to keep the I/O thread at the locks for a while.
 CALLS = 2000
 
 

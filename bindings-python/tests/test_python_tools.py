@@ -107,7 +107,7 @@ async def test_durations_of_an_async_limiter_may_be_timedeltas() -> None:
 
 @pytest.mark.parametrize("store", ["memory://", "redis://127.0.0.1:1"])
 def test_without_an_asyncio_loop_the_error_names_what_to_do(store: str) -> None:
-    """As in trio, which runs coroutines in a loop of its own."""
+    """Trio, for example, runs coroutines in a loop of its own."""
     limiter = AsyncLimiter("1/d", store=store)
     calls = [limiter.acquire("k", timeout=60) for _ in range(2)]
     with pytest.raises(RuntimeError, match=r"needs a running asyncio loop.*trio\.to_thread"):

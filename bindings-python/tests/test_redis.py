@@ -29,7 +29,7 @@ from tidegate import (
 
 # Slow enough that no token comes back while a test runs.
 SLOW = "20/d"
-# Long enough for a busy machine; tests that are about time set their own.
+# This timeout suits a busy machine; tests that are about time set their own.
 PATIENT = 30.0
 # A check ends by a timer of the store timeout, so that the rest is only the machine's delay in
 # running this process. A check that waited for the server, or for a reconnection, would not end.

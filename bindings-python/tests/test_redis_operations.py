@@ -212,7 +212,7 @@ def test_a_slot_whose_loop_is_closed_is_given_back(own_redis: RedisServer, prefi
 
 def test_a_loop_that_cannot_watch_sockets(redis_server: RedisServer, prefix: str) -> None:
     class Loop(asyncio.SelectorEventLoop):
-        """Cannot watch sockets, as the Proactor loop of Windows cannot."""
+        """A loop that cannot watch sockets, like the Proactor loop of Windows."""
 
         def add_reader(self, *arguments: Any) -> None:  # type: ignore[override]
             raise NotImplementedError

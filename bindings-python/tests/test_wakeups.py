@@ -16,7 +16,7 @@ from conftest import RedisServer
 
 from tidegate import AsyncLimiter, _completions
 
-# Far longer than any answer takes, so that a test that reaches it has lost a wake-up.
+# No answer takes nearly this long, so a test that reaches it has lost a wake-up.
 PATIENT = 30.0
 
 

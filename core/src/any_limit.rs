@@ -121,7 +121,7 @@ impl fmt::Display for AnyLimit {
 
 /// The limits of a limiter that have buckets: each is a tier of the engine.
 ///
-/// They are its rates, or none of them if its answers are [`Fixed`].
+/// The tiers are the limiter's rates, or none of them if its answers are [`Fixed`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BucketTiers {
     /// The place of each tier's limit among all limits.

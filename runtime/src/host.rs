@@ -45,7 +45,7 @@ impl Host for NativeHost {
 
 type Hook = Box<dyn Fn(&StoreChange) + Send + Sync>;
 
-/// Not behind a lock, so that a forked child can use what it inherits.
+/// The process's hook. It is not behind a lock, so that a forked child can use what it inherits.
 static HOOK: ArcSwapOption<Hook> = ArcSwapOption::const_empty();
 
 /// See [`Store::on_change`](crate::Store::on_change).

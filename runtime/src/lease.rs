@@ -29,7 +29,7 @@ pub(crate) struct Leases {
 /// A keeper and the wake-up of the task that drives it, which ends with it.
 struct Driven {
     keeper: Arc<LeaseKeeper<NativeHost>>,
-    /// Dropped after the keeper, so that the task finds it gone.
+    /// Wakes the task when it is dropped, after the keeper, so that the task finds the keeper gone.
     _end: WakeOnDrop,
 }
 

@@ -10,7 +10,7 @@ use crate::{Error, NamedLimit};
 /// One to four limits that all must allow, such as a customer's plan, for
 /// [`Limiter::with_limits`](crate::Limiter::with_limits).
 ///
-/// They are parsed once and cheap to clone. Equal limits have the same numbers, shapes and names.
+/// Limits are parsed once and cheap to clone. Equal limits have the same numbers, shapes and names.
 ///
 /// ```
 /// use tidegate::Limits;

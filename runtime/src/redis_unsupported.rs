@@ -1,4 +1,4 @@
-//! Stands for stores in Redis that are named by URL, in builds without the feature `redis`.
+//! The substitute for stores in Redis that are named by URL, in builds without the feature `redis`.
 
 use core::time::Duration;
 use std::sync::Arc;

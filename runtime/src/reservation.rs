@@ -17,7 +17,7 @@ use crate::limiter::Limiter;
 ///
 /// If it is not [`allowed`](Self::allowed), the slot was too far away and nothing was charged.
 ///
-/// Made by [`Limiter::reserve`]. Dropping it gives nothing back: the tokens count as spent.
+/// [`Limiter::reserve`] makes it. Dropping it gives nothing back: the tokens count as spent.
 ///
 /// ```
 /// use tidegate::Limiter;

@@ -1,4 +1,4 @@
-//! Stands for `shm://` on systems that do not have it, and in builds without the feature `shm`.
+//! The substitute for `shm://` on systems that do not have it, and in builds without the feature `shm`.
 
 use core::fmt;
 
@@ -14,7 +14,7 @@ use crate::tables::KeyedTables;
 #[derive(Clone, Debug)]
 pub(crate) struct ShmOptions;
 
-/// Cannot be.
+/// The tables of a store that there is not, so that no value of this type exists.
 #[derive(Debug)]
 pub(crate) enum SharedTables {}
 

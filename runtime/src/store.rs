@@ -112,7 +112,7 @@ impl Store {
             scheme if Address::has_scheme(scheme) => {
                 Ok(Self(Backend::Redis(redis::open(url, timeout, runtime)?)))
             }
-            // Not repeated: what stands there may be a misplaced password.
+            // The message does not repeat the scheme, because a misplaced password may stand there.
             _ => Err(unknown_url("its scheme is not known")),
         }
     }

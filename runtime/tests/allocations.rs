@@ -1,6 +1,6 @@
-//! What the limiter's calls allocate, in memory and in a shared file: nothing, once it is warm.
+//! A warm limiter's calls allocate nothing, neither in memory nor in a shared file.
 //!
-//! One test, in a process of its own: whatever else ran here would be counted too.
+//! There is one test, in a process of its own, because the allocations of another one would count too.
 
 #![allow(clippy::panic, reason = "how a test fails")]
 
@@ -25,28 +25,28 @@ fn count() {
 }
 
 #[allow(unsafe_code, reason = "an allocator")]
-// SAFETY: every call goes to the system's allocator as it came.
+// SAFETY: Every call goes to the system's allocator unchanged.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count();
-        // SAFETY: as above.
+        // SAFETY: The caller keeps the contract of the system's allocator.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         count();
-        // SAFETY: as above.
+        // SAFETY: The caller keeps the contract of the system's allocator.
         unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         count();
-        // SAFETY: as above.
+        // SAFETY: The caller keeps the contract of the system's allocator.
         unsafe { System.realloc(memory, layout, size) }
     }
 
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        // SAFETY: as above.
+        // SAFETY: The caller keeps the contract of the system's allocator.
         unsafe { System.dealloc(memory, layout) }
     }
 }
@@ -62,7 +62,7 @@ fn allocations<R>(call: impl FnOnce() -> R) -> (usize, R) {
 
 type Tested = Result<(), Box<dyn Error>>;
 
-/// Room for so many keys comes in several segments: see `runtime/src/memory/levels.rs`.
+/// The room for this number of keys comes in several segments; see `runtime/src/memory/levels.rs`.
 const MAX_KEYS: usize = 20_000;
 
 #[test]
@@ -90,7 +90,7 @@ fn a_warm_limiter_allocates_nothing() -> Tested {
     Ok(())
 }
 
-/// Calls on keys that are there.
+/// Calls on keys that have a bucket already.
 fn calls_allocate_nothing(limiter: &Limiter, limits: &[&str]) -> Tested {
     limiter.check("key", 1)?;
     let none = |what: &str, counted: usize| assert_eq!(counted, 0, "{what}, limits: {limits:?}");
@@ -132,7 +132,7 @@ fn calls_allocate_nothing(limiter: &Limiter, limits: &[&str]) -> Tested {
     Ok(())
 }
 
-/// Ten thousand new keys: memory is asked for by the segment at most, for each limit.
+/// Ten thousand new keys, whose room comes in mapped segments and not from the allocator.
 fn new_keys_allocate_nothing(limiter: &Limiter) -> Tested {
     let keys: Vec<String> = (0..10_000).map(|number| format!("new {number}")).collect();
     limiter.check("first", 1)?;

@@ -1,5 +1,5 @@
-//! The limiter's operations in memory, as a program uses them. What each of them answers is
-//! in `tests/vectors/operations.json`; this is about keys, waiting and giving back.
+//! The limiter's operations in memory, as a program uses them: keys, waiting and giving back. The
+//! answers of each operation are in `tests/vectors/operations.json`.
 
 #![allow(clippy::panic, reason = "how a test fails")]
 
@@ -16,7 +16,7 @@ type Tested = Result<(), Error>;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// On a clock that stands still.
+/// A limiter on a clock that stands still.
 fn limiter(limits: &[&str]) -> Result<Limiter, Error> {
     let builder = Limiter::builder().clock(Arc::new(ManualClock::new(7_000_000_000)));
     limits.iter().fold(builder, |builder, text| builder.limit(text)).build()
@@ -193,7 +193,7 @@ fn a_reservation_that_nobody_took_is_given_back() -> Tested {
     drop(limiter.reserve_async("k", 1, None));
     drop(limiter.acquire_async("k", 1, None));
     assert_eq!(limiter.check("k", 0)?.remaining, 1);
-    // One that somebody took and dropped is not: its tokens may have been spent.
+    // A reservation that somebody took and dropped stays charged: its tokens may have been spent.
     drop(limiter.reserve("k", 1, None)?);
     assert_eq!(limiter.check("k", 0)?.remaining, 0);
     Ok(())
@@ -221,11 +221,11 @@ fn one_call_makes_at_most_ten_thousand_checks() -> Tested {
         let refused = limiter.check_many(checks(10_001)).map(|decisions| decisions.len());
         let message = "invalid checks: there may be at most 10000 in one call; make several calls";
         assert_eq!(refused.map_err(|error| error.to_string()), Err(message.to_owned()));
-        // Not one of them was charged.
+        // None of the refused checks was charged.
         assert!(limiter.check_many(checks(10_000))?.iter().all(|decision| decision.allowed));
     }
     let remote = Limiter::builder().limit("1/d").store_url("redis://127.0.0.1:1").build()?;
-    // An iterator without an end is not read on.
+    // An endless iterator is read only up to the bound.
     let endless = block_on(remote.check_many_async(core::iter::repeat(("key", 1))));
     assert!(matches!(endless, Err(Error::InvalidArgument { name: "checks", .. })));
     Ok(())

@@ -19,7 +19,7 @@ use std::time::Instant;
 
 use tidegate::{Limiter, Store};
 
-/// Far longer than any of this takes on a busy machine.
+/// No call takes nearly this long, also on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Whether names that end in `.silent` are left without an answer.

@@ -12,9 +12,9 @@ const MOST: u64 = 1 << 53;
 /// What a descriptor asks of its bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Hits {
-    /// To be spent if all of them are there.
+    /// Tokens to spend, if all of them are there.
     Spend(u64),
-    /// To be given back.
+    /// Tokens to give back.
     GiveBack(u64),
 }
 

@@ -66,7 +66,7 @@ impl Overrides {
             2 => "min",
             3 => "h",
             4 => "d",
-            // Longer than a smooth limit can be; a calendar has no months of one length.
+            // A smooth limit cannot be this long, and the months of a calendar have several lengths.
             5 => "30d window",
             6 => "365d window",
             7 => "w",

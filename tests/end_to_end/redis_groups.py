@@ -53,7 +53,7 @@ class Node:
         self._process.send_signal(number)
 
     def cli(self, *words: str) -> str:
-        """Its answer, or an empty text if there is none: a server may be down or hang."""
+        """The server's answer, or an empty text if there is none: a server may be down or hang."""
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 2) as link:
             parts = [word.encode() for word in words]
             link.sendall(b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(p), p) for p in parts))

@@ -213,7 +213,7 @@ def test_some_are_killed() -> None:
         run.finish()
         admissions = run.admissions()
         assert most_in_a_second(admissions) <= 1.05 * rate
-        # Their slices lapse after a ttl, and the others notice within another quarter of one.
+        # The slices of the killed lapse after a ttl, and the others notice within another quarter of one.
         again = killed + int((TTL * 1.5) * 1e9)
         use = used(admissions, again, run.end, rate)
         print(f"{use:.3f} of the limit after three of ten were killed")

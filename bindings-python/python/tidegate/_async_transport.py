@@ -144,7 +144,7 @@ class _LoopSender:
         if self.state is Sender.NOBODY:
             self._start_task()
         elif self.state is not Sender.CALLER_ASKING:
-            # Their deadlines may come before the replies to the present batch.
+            # The deadlines of the requests in the queue may come before the replies to the present batch.
             self._deadlines.watch_queue()
 
     def _is_alone(self) -> bool:

@@ -64,8 +64,8 @@ class _Estimate:
     def _end_block(self, exc_type: type[BaseException] | None, on_error: str) -> bool:
         """Ends the charge with its block, and says whether its tokens are to be given back.
 
-        They are not after a correction that the store may have carried out: tokens must not come
-        back twice.
+        Nothing comes back after a correction that the store may have carried out: tokens must not
+        come back twice.
         """
         return self._end() and exc_type is not None and on_error == "cancel" and not self._in_doubt
 
@@ -76,7 +76,7 @@ class _Estimate:
 class Charge(_Estimate):
     """Tokens that are charged at an estimate while a block runs. `Limiter.reserving` makes it.
 
-    Its `settle` or `cancel` corrects the charge, once, before the block ends. Otherwise the
+    A call of `settle` or `cancel` corrects the charge, once, before the block ends. Otherwise the
     estimate stays charged, or is given back if an exception leaves the block.
 
     >>> limiter = Limiter("60000/min", clock=FakeClock())

@@ -30,7 +30,7 @@ def running_loop() -> asyncio.AbstractEventLoop:
 def completions_of(loop: asyncio.AbstractEventLoop) -> _Completions | None:
     """The completions of an event loop, or None where the loop cannot watch a socket."""
     global _latest
-    # Read once: another thread may replace it between two reads.
+    # The variable is read once, because another thread may replace it between two reads.
     latest = _latest
     if latest is not None and latest[0]() is loop:
         completions = latest[1]()

@@ -83,7 +83,7 @@ export class Alarm {
     nextTurn(() => nextTurn(() => this.#ring()));
   }
 
-  /** To be called when nobody waits any more. */
+  /** Lets the alarm rest. The owner calls it when nobody waits any more. */
   rest() {
     this.#grantedMs = 0;
     this.#excusedUntil = 0;

@@ -3,7 +3,7 @@
 import { checkTokens, invalid } from './arguments.js';
 import { StoreError } from './errors.js';
 
-// They reach into a charge, and are not for users.
+// These functions reach into a charge, and are not for users.
 let end;
 let isInDoubt;
 

@@ -78,7 +78,7 @@ export class Limiter {
 
   /** Spends `cost` tokens of `key` if every limit allows; never waits for tokens. */
   check(key, options, surplus) {
-    // Not async, because that would make two more promises for each one that the buckets give.
+    // This is not async, because that would make two more promises for each one that the buckets give.
     try {
       refuseSurplus(surplus);
       if (bringsLimits(options)) return this.withLimits(options.limits).check(key, withoutLimits(options));
@@ -138,7 +138,7 @@ export class Limiter {
 
   /** Waits in line until `cost` tokens may be spent, and spends them. */
   acquire(key, options) {
-    // Not async, for the reason that `check` gives.
+    // This is not async, for the reason that `check` gives.
     try {
       if (bringsLimits(options)) return this.withLimits(options.limits).acquire(key, withoutLimits(options));
       const { cost, timeoutMs, signal } = options === undefined ? ACQUIRE_DEFAULTS : readAcquire(options, this.limits.length);

@@ -93,7 +93,7 @@ export class MemoryBuckets {
     return new StoreHealth('closed', 0, 0);
   }
 
-  // Written out without the helpers of the other methods, because this is the hot path.
+  // The hot path is written out without the helpers of the other methods, whose calls would cost time.
   check(key, cost) {
     if (!this.#started) this.#start();
     // The clock is read before the key is written: a clock of the caller's may call this limiter,

@@ -22,7 +22,7 @@ use crate::room::Room;
 /// A bucket that is full again gives its slot to the next new key that wants it, so memory is
 /// bounded by the buckets that owe something, and by the largest number of keys.
 ///
-/// They are in tables until a call brings limits of its own. From then on they are in a map, where
+/// The buckets are in tables until a call brings limits of its own. From then on they are in a map, where
 /// each bucket knows its limits. The first call on a key moves what the tables have of it.
 pub(crate) struct Buckets {
     limits: Arc<[Limit]>,

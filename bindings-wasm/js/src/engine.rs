@@ -58,7 +58,7 @@ pub struct Engine {
 
 /// The numbers of a decision on buckets in memory, as JavaScript reads them.
 ///
-/// They leave out the limit and the source, which are known for buckets in memory.
+/// The limit and the source are left out, because they are known for buckets in memory.
 #[repr(C)]
 #[derive(Default)]
 pub(crate) struct Answer {
@@ -524,7 +524,7 @@ impl Engine {
         }
     }
 
-    // Not inlined and not used by `check` with one key, to keep that hot path small.
+    // This is not inlined, and `check` with one key does not use it, to keep that hot path small.
     #[inline(never)]
     fn run(&mut self, key_length: usize, now: u64, operation: Operation) -> u32 {
         let outcome = match self.fixed {

@@ -10,7 +10,7 @@ const FIRST: usize = 64;
 /// takes at most 46 bytes, right after the growth. A smaller one becomes four times as large, which
 /// keeps the number of segments small in which a key must be looked for.
 const LARGE: usize = 16 * 1024;
-/// Enough for 100,000,000 keys.
+/// The number of segments with which a table has room for 100,000,000 keys.
 const MAX_SEGMENTS: usize = 24;
 /// The percentage of slots that can be taken before the first key finds no room in either of its
 /// windows.

@@ -10,7 +10,7 @@ const CLIENTS = 60;
 const CALLERS = 6;
 const CALLS = 8;
 const TIMEOUT_MS = 100;
-// Long, because the machine may be busy. A call that is not sent or not settled stays pending for ever.
+// This is long, because the machine may be busy. A call that is not sent or not settled stays pending for ever.
 const DEADLINE_MS = 30_000;
 // The timeouts of two limiters over one client, by their prefix.
 const TIMEOUTS = { impatient: TIMEOUT_MS, patient: 2 * DEADLINE_MS };

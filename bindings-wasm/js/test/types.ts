@@ -1,4 +1,4 @@
-/** Compiled and never run: what the type declarations must accept and refuse. */
+/** What the type declarations must accept and refuse. This file is compiled and never run. */
 import { CostTooLarge, FakeClock, InvalidLimit, RateLimited, TidegateError } from 'tidegate-wasm';
 import { Charge, Limit, Limiter, Limits, Reservation, createLimiter, limit } from 'tidegate-wasm';
 import { Signal, readSignal } from 'tidegate-wasm';

@@ -256,7 +256,7 @@ fn write_out(
     };
     let cost = short.cost.unwrap_or_default();
     let descriptor = Descriptor { end: 1, limits: short.limits, cost, ..Descriptor::default() };
-    // They are the first ones, so there is room.
+    // The descriptor and its entry are the first ones, so there is room.
     let _ = descriptors.add_entry(Action { key: name(key), source, skip_if_absent: false });
     let _ = descriptors.add(descriptor);
     Ok(())

@@ -29,7 +29,7 @@ pub struct Descriptor {
     /// The places of its entries: `first..end`.
     pub(crate) first: u8,
     pub(crate) end: u8,
-    /// Its buckets in this worker's memory.
+    /// The limits of its buckets in this worker's memory.
     pub limits: Option<Limits>,
     /// Whether the service is asked about it.
     pub(crate) is_shared: bool,
@@ -44,7 +44,7 @@ pub struct Descriptor {
 /// One entry of a descriptor.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Entry {
-    /// Its key in requests to the service.
+    /// The key of the entry in requests to the service.
     pub(crate) key: Name,
     /// The place of its source.
     pub(crate) source: u8,

@@ -87,7 +87,7 @@ impl HeaderMatch {
         }
         let value = match source::header(host, path) {
             Ok(value) => value,
-            // As in Envoy, a header that is absent matches no form, and neither does it match inverted.
+            // An absent header matches no form, inverted or not, as in Envoy: the caller inverts this answer.
             Err(NoKey::Missing) => return Ok(self.inverted),
             Err(bad) => return Err(bad),
         };

@@ -114,7 +114,7 @@ impl<'a> SignalReader<'a> {
 const fn may_succeed(kind: SignalKind, status: u16, asked: u64) -> bool {
     match kind {
         SignalKind::Rate | SignalKind::Concurrency | SignalKind::Overload => true,
-        // Not implemented, and a version of HTTP that is not supported.
+        // 501 says "not implemented", and 505 that the version of HTTP is not supported.
         SignalKind::Fault => !matches!(status, 501 | 505),
         SignalKind::Quota | SignalKind::Abuse => asked > 0,
         SignalKind::Ok | SignalKind::Auth | SignalKind::Refused => false,

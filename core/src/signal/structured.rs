@@ -8,7 +8,7 @@ use super::fields::{Number, trim};
 pub(super) struct Parameter<'a> {
     pub(super) policy: &'a [u8],
     pub(super) name: &'a [u8],
-    /// Its text, which is a number.
+    /// The text of the value, which is a number.
     pub(super) number: Number<'a>,
 }
 

@@ -9,9 +9,9 @@ use crate::sync::{Ordering, fence};
 enum Taking {
     /// It belongs to no key.
     Vacant,
-    /// Its bucket is full, so that forgetting it loses nothing.
+    /// The bucket of the slot is full, so that forgetting it loses nothing.
     Reclaim,
-    /// Its bucket owes something and is dropped.
+    /// The bucket of the slot owes something and is dropped.
     Evict,
 }
 

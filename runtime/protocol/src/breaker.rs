@@ -9,18 +9,19 @@ use crate::error::Error;
 use crate::lock::Mutex;
 use crate::nanos::nanos;
 
-/// Failures in a row after which calls are no longer made to wait for the next. Few, as each
-/// may have taken the whole store timeout; more than one, as one may be an accident.
+/// The number of failures in a row that open the breaker. It is small, because each of them may have
+/// taken the whole store timeout, and above one, because a single failure may be an accident.
 const FAILURES: u32 = 3;
 const MILLI: u64 = 1_000_000;
 const FIRST_WAIT: u64 = 100 * MILLI;
-/// Short of a second, so that within one all is as before once the store is back.
+/// The longest wait between two probes. It is less than a second, so that calls reach the store within
+/// a second of its return.
 const LONGEST_WAIT: u64 = 500 * MILLI;
 
 /// What is known of a server's failures, by a clock that does not step back.
 pub struct StoreBreaker {
-    /// The generation of attempts while the breaker is sound, which is nearly always: calls
-    /// then take no lock. [`TROUBLED`] otherwise.
+    /// The generation of attempts while the breaker is sound, which is nearly always, so that calls take
+    /// no lock. [`TROUBLED`] otherwise.
     sound: AtomicU64,
     troubles: Mutex<Troubles>,
     /// The node of a cluster whose breaker it is; `None` for a store's.
@@ -32,7 +33,7 @@ struct Troubles {
     last: String,
     /// Whether the breaker has opened and not closed since: half-open is a part of that.
     is_down: bool,
-    /// When that changed last; 0 if it never has.
+    /// When `is_down` changed last; 0 if it never has.
     changed: u64,
 }
 
@@ -43,11 +44,11 @@ pub struct Outage {
     pub began: u64,
     /// The present.
     pub now: u64,
-    /// Until the server is asked again.
+    /// The time until the server is asked again.
     pub retry_in: u64,
 }
 
-/// No generation: those have 32 bits.
+/// The value of `sound` that is no generation, because generations have 32 bits.
 const TROUBLED: u64 = u64::MAX;
 
 impl StoreBreaker {
@@ -62,8 +63,8 @@ impl StoreBreaker {
             failures: FAILURES,
             first_wait: FIRST_WAIT,
             longest_wait: LONGEST_WAIT,
-            // Every call ends within its timeout. A probe that has not by then is given up, and
-            // another call may find out.
+            // Every call ends within its timeout. A probe without an outcome by then is given up, and
+            // another call becomes the probe.
             patience: nanos(timeout).saturating_add(LONGEST_WAIT),
         });
         let this = Self {
@@ -96,7 +97,7 @@ impl StoreBreaker {
     fn attempt_in_trouble(&self, now: u64) -> Result<Attempt, Error> {
         let mut troubles = self.troubles.lock();
         troubles.breaker.attempt(now).map_err(|until| {
-            // Rounded up, as a wait that is too short is worse.
+            // The wait is rounded up, because one that is too short is worse.
             let wait = until.saturating_sub(now).div_ceil(MILLI);
             let last = &troubles.last;
             let why = format!("not asked, as it keeps failing ({last}); again in {wait} ms");
@@ -104,8 +105,8 @@ impl StoreBreaker {
         })
     }
 
-    /// The call was answered. If that closes the breaker, this answers for how many nanoseconds it
-    /// was not closed.
+    /// Notes that the call was answered. If that closes the breaker, answers for how many nanoseconds
+    /// it was not closed.
     #[inline]
     pub fn succeeded(&self, attempt: Attempt, now: impl FnOnce() -> u64) -> Option<u64> {
         if self.sound.load(Ordering::Acquire) == u64::from(attempt.generation) {
@@ -124,13 +125,13 @@ impl StoreBreaker {
             .then(|| now.saturating_sub(core::mem::replace(&mut troubles.changed, now)))
     }
 
-    /// The call was not made after all.
+    /// Notes that the call was not made after all.
     pub fn abandoned(&self, attempt: Attempt) {
         self.ended(attempt, Breaker::abandoned);
     }
 
-    /// The call failed: `now`, and `random` moves the time of the next a little.
-    /// Answers whether that has opened a breaker that was closed.
+    /// Notes that the call failed at `now`. `random` spreads the time of the next probe. Answers whether
+    /// the failure has opened a breaker that was closed.
     pub fn failed(&self, attempt: Attempt, error: &Error, now: u64, random: u64) -> bool {
         let mut troubles = self.troubles.lock();
         troubles.last = match error {
@@ -152,12 +153,12 @@ impl StoreBreaker {
         self.node.as_deref()
     }
 
-    /// What becomes of calls.
+    /// The breaker's state.
     pub fn state(&self) -> BreakerState {
         self.troubles.lock().breaker.state()
     }
 
-    /// What becomes of calls, and when the breaker opened, or closed again, last; 0 if it never has.
+    /// The breaker's state, and when it last opened or closed again; 0 if it never has.
     pub(crate) fn state_and_change(&self) -> (BreakerState, u64) {
         let troubles = self.troubles.lock();
         (troubles.breaker.state(), troubles.changed)
@@ -173,7 +174,7 @@ impl StoreBreaker {
     pub fn outage(&self, now: u64) -> Outage {
         let troubles = self.troubles.lock();
         let began = troubles.breaker.failing_since().unwrap_or(now);
-        // Before it opens, the next call would ask: but not this one again at once.
+        // Before the breaker opens the next call would be sent, but a caller should not try again at once.
         let retry_in = troubles.breaker.retry_at().map_or(FIRST_WAIT, |at| at.saturating_sub(now));
         Outage { began, now, retry_in: retry_in.max(1) }
     }

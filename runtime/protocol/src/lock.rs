@@ -1,6 +1,6 @@
 //! Locks that are not poisoned by a panic and that work in a forked child.
 //!
-//! They are the standard library's, which keep nothing outside of themselves on the systems that
+//! The locks are the standard library's, which keep nothing outside of themselves on the systems that
 //! fork. A lock that queues its waiters in a table of the process, as `parking_lot` does, cannot
 //! be used after a fork: the child inherits the queues of threads that it does not have, in
 //! memory that its own threads then use. A lock that was held during the fork stays held, so

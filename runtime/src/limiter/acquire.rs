@@ -222,7 +222,7 @@ impl Waiter {
     pub fn leave(&self) {
         if self.id != 0 {
             let left = self.limiter.feed_line(&self.keys, |line, now| line.leave(now, self.id));
-            // Dropped here, without a lock.
+            // What the line has left is dropped here, without its lock.
             drop(left);
         }
     }

@@ -75,7 +75,7 @@ impl Limiter {
         match &self.0.buckets {
             Buckets::Memory(memory) => memory.check_affordable(key, cost),
             Buckets::Shm(shared) => shared.tables().check_affordable(key, cost),
-            // Left out: with a slow path in this match, every answer would go through memory.
+            // The slow paths are not in this match, because every answer would go through memory then.
             Buckets::Plan(_)
             | Buckets::Redis(_)
             | Buckets::Fixed(_)

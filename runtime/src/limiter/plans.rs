@@ -22,8 +22,8 @@ const MAX_KEPT: usize = 1024;
 
 /// The limiters for limits of calls, by those limits.
 ///
-/// They are made when they are first needed, and kept while they have a waiting line, owe the store
-/// something, or are among the latest.
+/// A limiter is made when it is first needed, and kept while it has a waiting line, owes the store
+/// something, or is among the latest.
 pub(super) struct Plans {
     /// Whether there has been any, so that a limiter without plans need not look.
     is_used: AtomicBool,
@@ -96,7 +96,7 @@ impl Limiter {
         if let Some(limiter) = plans.lock().by_limits.get(limits) {
             return Ok(limiter.clone());
         }
-        // Made without the lock: it may need another one of these.
+        // The limiter is made without the lock, because that may need another limiter of these.
         let made = base.make_plan(limits)?;
         let mut kept = plans.lock();
         if kept.by_limits.len() >= kept.most.max(MAX_KEPT) {

@@ -16,7 +16,7 @@ use crate::{Error, Keys};
 
 /// The buckets of a limiter in memory.
 ///
-/// They are in tables until a call brings limits of its own. From then on they are in a map, where
+/// The buckets are in tables until a call brings limits of its own. From then on they are in a map, where
 /// each bucket knows its limits. The first call on a key moves what the tables have of it. A call
 /// that another thread makes while the very first limits are brought may still be decided by the
 /// tables.

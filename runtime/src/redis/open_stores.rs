@@ -13,8 +13,8 @@ use crate::Error;
 use crate::host::{GuardedStore, NativeHost};
 use crate::shared_store::SharedStore;
 
-/// Not behind a lock, so that a forked child can use what it inherits: its new limiters share the
-/// stores of those that it inherits.
+/// The open stores of the process. They are not behind a lock, so that a forked child can use what it
+/// inherits: its new limiters share the stores of the inherited ones.
 static OPEN: ArcSwapOption<OpenStores> = ArcSwapOption::const_empty();
 
 type OpenStores = HashMap<Opened, Weak<SharedStore>>;

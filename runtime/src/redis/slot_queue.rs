@@ -238,7 +238,7 @@ impl Drop for QueueTask {
         }
         let mut state = self.queue.0.state.lock();
         let lost = core::mem::take(&mut *state);
-        // Dropped without the lock: the callers may ask again.
+        // The requests are dropped without the lock, because their callers may ask again.
         drop(state);
         drop(lost);
     }

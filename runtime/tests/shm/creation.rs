@@ -15,7 +15,7 @@ pub(crate) fn open_and_spend_one(role: &Role) {
     let limiter = role.limiter();
     let spent = limiter.as_ref().map(|limiter| limiter.check("key", 1).unwrap().allowed);
     role.report(&format!("{spent:?}"));
-    // Until everyone has: else a file might be closed and opened again.
+    // The store stays open until all have opened it, because its file could be closed and opened again otherwise.
     while host_nanos() < role.until {
         thread::sleep(Duration::from_millis(1));
     }
@@ -51,7 +51,7 @@ fn a_killed_maker_is_in_nobodys_way() {
     let directory = Directory::in_memory();
     let mut unfinished = 0;
     for round in 0..40u64 {
-        // Large enough that making it takes a while.
+        // The file is so large that making it takes a while.
         let url = directory.url(&format!("n{round}"), "&max_keys=1500000");
         let results = directory.0.join("results");
         let role =

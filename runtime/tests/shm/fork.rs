@@ -6,10 +6,10 @@ use tidegate::Limiter;
 
 use crate::processes::{Directory, Role, eventually};
 
-/// Forks; the child does what it is told and ends with the number that comes of it.
+/// Forks. The child runs `work` and exits with its result.
 fn fork(work: impl FnOnce() -> i32) -> i32 {
-    // SAFETY: The child only does what a child of a threaded process may: `work` neither
-    // allocates nor locks, and `_exit` runs nothing else.
+    // SAFETY: The child does only what the child of a process with threads may do: `work` neither
+    // allocates nor locks, and `_exit` runs no destructor.
     unsafe {
         match libc::fork() {
             0 => libc::_exit(work()),
@@ -42,11 +42,11 @@ fn a_forked_child_spends_from_the_same_bucket() {
     assert_eq!(spend(&limiter, 1), 0);
 }
 
-/// The role: opens the store and leaves it to a forked child, which does nothing. Not in the
-/// test's own process, whose other tests have files open that the child would keep so.
+/// The role: opens the store and leaves it to a forked child, which does nothing. It is a process of its
+/// own, because a child of the test's process would also keep the files of other tests open.
 pub(crate) fn leave_to_a_child(role: &Role) {
     let _limiter = role.limiter().unwrap();
-    // SAFETY: Both only wait; the alarm ends the child should nobody else.
+    // SAFETY: Both are async-signal-safe. The alarm ends the child if nothing else does.
     let child = fork(|| unsafe {
         libc::alarm(60);
         libc::pause()
@@ -64,7 +64,7 @@ fn a_file_that_only_a_child_has_open_is_in_use() {
     let refused = directory.open("&max_keys=7", &["10/d"]).map(|_| "opened");
 
     let child: i32 = fs::read_to_string(&role.results).unwrap().parse().unwrap();
-    // SAFETY: A number and a signal; the child waits for just this.
+    // SAFETY: The arguments are the number of a child that waits for this signal, and the signal.
     assert_eq!(unsafe { libc::kill(child, libc::SIGKILL) }, 0);
     let refused = refused.unwrap_err().to_string();
     assert!(refused.contains("it is in use"), "{refused}");

@@ -10,7 +10,7 @@ use tidegate::Limiter;
 use crate::processes::{Directory, Process, Role, eventually, host_nanos};
 use crate::sharing::{Admissions, note};
 
-/// In so small a table slots change hands all the time.
+/// The table is so small that its slots pass from key to key all the time.
 const QUERY: &str = "&max_keys=24&on_full=deny";
 const LIMITS: &str = "10000/s burst 5000;20000/s burst 10000";
 const COLD_KEYS: u64 = 200;
@@ -41,7 +41,7 @@ fn next(random: u64) -> u64 {
     random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407)
 }
 
-/// `TIDEGATE_TEST_KILLS=1000` for a longer search.
+/// `TIDEGATE_TEST_KILLS=1000` makes the search longer.
 #[test]
 fn kills_at_any_moment_leave_nothing_locked_and_mint_nothing() {
     let kills = std::env::var("TIDEGATE_TEST_KILLS");
@@ -57,7 +57,7 @@ fn kills_at_any_moment_leave_nothing_locked_and_mint_nothing() {
     for kill in 0..kills {
         random = next(random);
         let (number, process) = running.remove((random >> 32) as usize % running.len());
-        // It has begun, so the kill is in the midst of its calls.
+        // The child has begun, so the kill comes in the middle of its calls.
         let log = directory.0.join(format!("{number}.log"));
         eventually("a child admits", || log.metadata().is_ok_and(|found| found.len() > 0));
         thread::sleep(Duration::from_nanos(random >> 42));

@@ -12,7 +12,7 @@ use std::{env, thread};
 use rustix::time::{ClockId, clock_gettime};
 use tidegate::{Error, Limiter};
 
-/// A directory of its own for each test, gone when the test ends.
+/// A directory for one test, which is removed when the test ends.
 pub(crate) struct Directory(pub(crate) PathBuf);
 
 impl Directory {
@@ -20,8 +20,8 @@ impl Directory {
         Self::inside(&env::temp_dir())
     }
 
-    /// In memory where the platform has such a place, so that making a large file takes long
-    /// enough to be killed in.
+    /// A directory in memory, if the platform has such a place, so that making a large file takes long
+    /// enough for a kill to interrupt it.
     pub(crate) fn in_memory() -> Self {
         let shm = Path::new("/dev/shm");
         if shm.is_dir() { Self::inside(shm) } else { Self::new() }
@@ -74,13 +74,13 @@ pub(crate) fn open(url: &str, limits: &[&str]) -> Result<Limiter, Error> {
     builder.store_url(url).build()
 }
 
-/// Nanoseconds that every process of the host counts alike.
+/// The nanoseconds of a clock that all processes of the host share.
 pub(crate) fn host_nanos() -> u64 {
     let time = clock_gettime(ClockId::Monotonic);
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
-/// Looks again until it is so.
+/// Polls until `is_so` is true, and fails after 20 s.
 pub(crate) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(20);
     while !is_so() {
@@ -95,12 +95,12 @@ pub(crate) struct Role {
     pub(crate) name: &'static str,
     pub(crate) url: String,
     pub(crate) limits: &'static str,
-    /// The file that it leaves its results in.
+    /// The file to which it writes its results.
     pub(crate) results: PathBuf,
-    /// On the host's clock, when it begins and ends its work.
+    /// When it begins and ends its work, on the host's clock.
     pub(crate) from: u64,
     pub(crate) until: u64,
-    /// Shell commands to run before, in the same process.
+    /// Shell commands that the same process runs first.
     pub(crate) shell: &'static str,
 }
 
@@ -160,7 +160,7 @@ impl Process {
         assert!(status.success(), "{status}");
     }
 
-    /// `kill -9`
+    /// Kills the process as `kill -9` does.
     pub(crate) fn kill(mut self) {
         self.0.kill().unwrap();
         self.0.wait().unwrap();
@@ -169,13 +169,13 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Fails when it has ended already.
+        // The kill fails if the process has ended already.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-/// Not a test by itself: the work of the processes that tests start.
+/// The work of the processes that tests start. It tests nothing by itself.
 #[test]
 fn role_of_a_child() {
     let Ok(name) = env::var("TIDEGATE_TEST_ROLE") else { return };

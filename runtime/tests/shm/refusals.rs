@@ -10,8 +10,7 @@ use crate::processes::{Directory, Role};
 
 const LIMITS: [&str; 1] = ["10/d"];
 
-/// Lets a change be made to a closed file, and gives the error of opening it then. A file that
-/// is refused is left as it is.
+/// Changes a closed file, and returns the error of opening it. A refused file stays as it is.
 fn refusal_of(change: impl FnOnce(&Path, &File)) -> String {
     let directory = Directory::new();
     drop(directory.open("", &LIMITS).unwrap());
@@ -94,7 +93,7 @@ fn what_is_not_a_regular_file() {
 #[test]
 fn other_settings_than_those_in_use() {
     let directory = Directory::new();
-    // Held by one who found it there: as good as by its maker.
+    // The second limiter holds the file that the first one has made, which is as good as making it.
     drop(directory.open("", &LIMITS).unwrap());
     let held = directory.open("", &LIMITS).unwrap();
     for (query, why) in [
@@ -115,8 +114,8 @@ fn a_directory_that_is_not_there() {
     assert_says(&refused, "cannot be opened");
 }
 
-/// Room is taken for the whole file at once: none left is an error now, not a fault later. The
-/// limit on the length of files stands for a full file system.
+/// Opening takes the room of the whole file at once, so that a full file system is an error then and
+/// not a fault later. A limit on the length of files stands for a full file system here.
 #[test]
 fn no_room_for_the_whole_file() {
     let directory = Directory::in_memory();

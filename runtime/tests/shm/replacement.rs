@@ -18,8 +18,8 @@ fn a_file_nobody_uses_makes_way_for_other_settings() {
     directory.only_file();
 }
 
-/// Threads open, close and so replace the file all the time; who has it open at one time
-/// must share it, never hold one that has lost its path meanwhile.
+/// Threads open and close the file all the time, which replaces it. All that have it open at one time
+/// share it, and none holds a file that has lost its path.
 #[test]
 fn whoever_has_the_file_open_shares_it_while_others_replace_it() {
     let directory = Directory::new();
@@ -34,7 +34,7 @@ fn whoever_has_the_file_open_shares_it_while_others_replace_it() {
                     if Instant::now() >= end {
                         return;
                     }
-                    // Refused while the others' settings are in use.
+                    // The call is refused while the other settings are in use.
                     let Ok(one) = directory.open(&query, &["1/d"]) else { continue };
                     let key = format!("{number}.{round}");
                     assert!(one.check(&key, 1).unwrap().allowed);
@@ -69,7 +69,7 @@ fn other_limits_and_prefixes_have_other_files() {
     for limiter in &held {
         assert!(limiter.check("key", 10).unwrap().allowed);
     }
-    // The same limit in other words is the same.
+    // The same limit in other words has the same file.
     let same = directory.open("", &["20/2d burst 10"]).unwrap();
     assert!(!same.check("key", 1).unwrap().allowed);
 }

@@ -9,7 +9,7 @@ use crate::processes::{Directory, Process, Role, host_nanos};
 
 const SECOND: u64 = 1_000_000_000;
 pub(crate) const RATE: u64 = 10_000;
-/// Half a second's worth: as long as no process may get to run on a busy machine.
+/// The tokens of half a second, because on a busy machine no process may run for that long.
 pub(crate) const BURST: u64 = 5_000;
 const LIMITS: &str = "10000/s burst 5000";
 
@@ -43,17 +43,17 @@ impl Admissions {
         self.before.len() as u64
     }
 
-    /// What the bucket could have given between the first and the last.
+    /// The tokens that the bucket could give between the first admission and the last.
     pub(crate) fn possible(&self) -> u64 {
         let length = self.after.last().unwrap() - self.before.first().unwrap();
         BURST + RATE * length / SECOND
     }
 
-    /// In every window from one admission to another, no more than burst + rate * length. One
-    /// token is allowed for what the clocks of two processes may differ by, 100 microseconds.
+    /// Asserts that every window from one admission to another holds at most burst + rate * length
+    /// admissions. One more is allowed, because the clocks of two processes may differ by 100
+    /// microseconds.
     ///
-    /// A window holds at least as many admissions as ended by its end, less those that began
-    /// before it.
+    /// A window holds at least the admissions that ended by its end, less the ones that began before it.
     pub(crate) fn assert_bound(&self) {
         let mut earlier = 0;
         let mut best_start = i128::MAX;
@@ -70,7 +70,7 @@ impl Admissions {
     }
 }
 
-/// Writes down an admission. One write, so that a kill loses one record at most.
+/// Records an admission with a single write, so that a kill loses one record at most.
 pub(crate) fn note(log: &mut File, before: u64, after: u64) {
     let mut record = [0; 16];
     record[..8].copy_from_slice(&before.to_ne_bytes());
@@ -97,7 +97,7 @@ pub(crate) fn spend(role: &Role) {
 }
 
 fn spenders(directory: &Directory, count: usize, millis: u64) -> Vec<Process> {
-    // Together, once all have come up.
+    // All processes begin together, once they have started.
     let from = host_nanos() + 500_000_000;
     let until = from + millis * 1_000_000;
     let start = |number| {
@@ -141,7 +141,7 @@ fn assert_shared_and_used(directory: &Directory) {
     assert!(possible > BURST + 2 * RATE, "{possible}");
 }
 
-/// The check of the bound is one that can fail.
+/// The check of the bound can fail.
 #[test]
 fn two_buckets_are_found_out() {
     let directory = Directory::new();

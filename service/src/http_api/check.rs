@@ -146,7 +146,7 @@ fn limit(ruling: &Ruling, tier: &TierDecision) -> Value {
     })
 }
 
-/// Rounded up, so that whoever waits that long is not too early.
+/// The milliseconds of a wait, rounded up, so that whoever waits for them is not too early.
 fn milliseconds(nanos: u64) -> u64 {
     nanos.div_ceil(NANOS_PER_MILLISECOND)
 }

@@ -105,7 +105,7 @@ async fn probes_of_readiness_ask_the_store_only_now_and_then() -> TestResult {
     let service = on(&redis, &[]).await?;
     redis.command("CONFIG RESETSTAT")?;
     let began = Instant::now();
-    // Long enough that the answer of the start's ping is no longer kept.
+    // After this time the answer of the start's ping is no longer kept.
     while began.elapsed() < Duration::from_millis(1200) {
         assert_eq!(service.get("/readyz")?, (200, "ready".to_owned()));
     }

@@ -50,7 +50,7 @@ pub struct Timed {
 pub enum Event {
     /// Callers come one after the other.
     Arrive {
-        /// Their names.
+        /// The callers' names.
         ids: Vec<String>,
         /// The tokens that each wants.
         cost: u64,
@@ -59,7 +59,7 @@ pub enum Event {
     },
     /// Callers leave one after the other. Those that have been answered change nothing.
     Leave {
-        /// Their names.
+        /// The callers' names.
         ids: Vec<String>,
     },
     /// Somebody looks who waits.
@@ -94,7 +94,7 @@ pub enum Event {
     },
     /// A reservation is given up.
     Cancel {
-        /// Its name.
+        /// The name of the reservation.
         name: String,
     },
     /// Somebody checks, and does not wait.
@@ -115,7 +115,7 @@ pub enum Fate {
         /// When.
         served: String,
     },
-    /// Its tokens would come too late, or too many wait.
+    /// The tokens would come too late, or too many callers wait.
     Refused {
         /// When it is told.
         refused: String,

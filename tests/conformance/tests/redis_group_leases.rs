@@ -9,7 +9,7 @@ use tidegate_conformance::redis_group::{Node, RedisCluster, SentinelGroup, wait_
 const TTL: Duration = Duration::from_millis(400);
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// Longer than slices live: a process that waits this long has none any more.
+/// The store timeout, which is above a slice's life: a process that waits this long has no slice any more.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
 fn leased(url: &str) -> Limiter {

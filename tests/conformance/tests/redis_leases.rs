@@ -52,7 +52,7 @@ fn holders(connection: &mut redis::Connection, key: &str) -> usize {
 
 #[test]
 fn a_warm_key_needs_hardly_any_round_trips() {
-    // So long that a busy machine renews the slice in time.
+    // With this ttl a busy machine renews the slice in time.
     const LONG_TTL: Duration = Duration::from_secs(2);
     let server = RedisServer::start();
     let limiter = leased_for(LONG_TTL, &server, "1000000/s");
@@ -371,7 +371,7 @@ fn an_acquire_spends_the_slice_first_and_is_never_refused_by_it() {
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         let deadline = Instant::now() + DEADLINE;
         let mut sources = [0, 0];
-        // So many at once are more than the slice spends at once.
+        // A hundred calls at once are more than the slice spends at once.
         while sources.contains(&0) {
             assert!(Instant::now() < deadline, "paid by slice and bucket: {sources:?}");
             let calls: Vec<_> = (0..100).map(|_| limiter.acquire_async(key, 1, None)).collect();

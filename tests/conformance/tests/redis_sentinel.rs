@@ -15,7 +15,7 @@ const SLACK: Duration = Duration::from_secs(4);
 
 fn limiter(url: &str) -> Limiter {
     let builder = Limiter::builder().store_url(url).store_timeout(TIMEOUT);
-    // So slow that time pays no charge off while a test runs, and more tokens than it takes.
+    // The limit is so slow that time pays no charge off during a test, and has more tokens than a test takes.
     builder.limit("1/min burst 100000").build().expect("a limiter")
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tidegate::{BreakerState, Error, Limiter, LimiterBuilder, Store};
 use tidegate_conformance::redis_server::RedisServer;
 
-/// Longer than any call takes on a busy machine.
+/// No call takes this long, also on a busy machine.
 const PATIENT: Duration = Duration::from_secs(10);
 
 fn limiter(url: &str) -> LimiterBuilder {

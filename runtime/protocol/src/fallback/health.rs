@@ -48,7 +48,7 @@ pub struct StoreChange {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StoreNotice {
-    /// Its URL says `verify=none`: connections are encrypted, but may lead to anybody.
+    /// The store's URL says `verify=none`: connections are encrypted, but may lead to anybody.
     Unverified,
     /// It evicts keys by this `maxmemory-policy`, so that a flood of keys can evict a bucket that owes,
     /// which is then full again. Found by a ping.

@@ -338,7 +338,7 @@ impl<H: Host> LeaseKeeper<H> {
                         keeper.take_budget(leased, &outcome, closing);
                     });
                 };
-                // Dropped uncalled if there is an error, which is a failure.
+                // An error drops it without a call, which counts as a failure.
                 let done = route.server().forgetting(&keys, &operation, done);
                 let request = self.plan.request(keys, operation).ok()?;
                 Some(Work::Operation { request, done })

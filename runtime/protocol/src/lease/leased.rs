@@ -17,10 +17,10 @@ pub(super) struct State {
     pub(super) slice: Slice,
     /// `None` until a call has a cost for each limit, and again when such calls have stopped.
     pub(super) budget: Option<Box<Budget>>,
-    /// Held while the limiter is closing and a request of the slice is still unanswered. The grant
-    /// goes straight back then.
+    /// A guard of the closing limiter, as long as a request of the slice is still unanswered. The grant
+    /// then goes straight back.
     pub(super) closing: Option<Arc<OnDrop>>,
-    /// Held while the limiter is closing and a request of the budget is still unanswered.
+    /// The same guard, as long as a request of the budget is still unanswered.
     closing_budget: Option<Arc<OnDrop>>,
 }
 
@@ -44,7 +44,7 @@ impl Leased {
         }
         let closing = state.closing_budget.take();
         drop(state);
-        // Its callback runs without the lock.
+        // The callback of `closing` runs without the lock.
         drop(closing);
     }
 }

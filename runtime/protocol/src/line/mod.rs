@@ -137,7 +137,7 @@ impl Line {
         let is_full = self.waiters.len() >= self.options.max_waiting
             || self.wanted.plus(cost).most() > MAX_SPAN;
         if is_full {
-            // Not known while all reservations are under way; a refusal never says "at once".
+            // The wait is not known while all reservations are under way; a refusal never says "at once".
             let wait = self.slots.last().map_or(0, |last| last.at.saturating_sub(now)).max(1);
             self.refuse(id, wait, wait);
             return id;
@@ -147,7 +147,7 @@ impl Line {
         self.wanted = self.wanted.plus(cost);
         let missing = self.missing();
         if self.is_mixed && self.is_asking() {
-            // Its slot comes after that of the reservation under way.
+            // This caller's slot comes after that of the reservation under way.
             self.is_unsure = true;
         } else if !missing.is_none() {
             self.ask(now, id, missing);
@@ -197,7 +197,7 @@ impl Line {
                 self.is_unsure |= !self.slots.insert(own);
                 if starts_at < self.held_until {
                     if sent < self.held_since {
-                        // Made before the hold, and answered after it.
+                        // The reservation was made before the hold, and answered after it.
                         self.hold_until(now, self.held_until);
                     } else {
                         // Tokens that came back have shortened the hold, or a reset has ended it.

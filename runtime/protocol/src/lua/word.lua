@@ -1,6 +1,6 @@
 -- What is written. A bucket lives until it is full, which is the same as no bucket.
 
--- Longer than any server runs, in milliseconds.
+-- A time in milliseconds that no server runs for.
 local FOREVER = 1000000000000000
 
 -- The word of a tier with this debt, and the milliseconds until it owes nothing.

@@ -209,7 +209,7 @@ impl Cluster {
         let mut nodes = self.0.topology.load().nodes().to_vec();
         let known = nodes.len();
         nodes.extend_from_slice(&self.0.seeds);
-        // They are chosen at random, because a node that is cut off would give its answer each time.
+        // The nodes are chosen at random, because a node that is cut off would give its answer each time.
         let chance =
             |most| between([Duration::ZERO, Duration::from_secs(1)]).as_nanos() as usize % most;
         if known > 0 {

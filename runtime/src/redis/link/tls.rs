@@ -25,8 +25,8 @@ pub(super) struct Tls(Arc<Inner>);
 struct Inner {
     trust: Trust,
     client: Option<ClientCertificate>,
-    /// Made at the first connection, because to read the system's authorities takes a while. All
-    /// further connections share it.
+    /// The configuration of all connections. The first one makes it, because reading the system's
+    /// authorities takes a while.
     config: OnceBox<Arc<ClientConfig>>,
 }
 
