@@ -21,7 +21,9 @@ mod hold;
 mod lease;
 mod limit;
 mod operation;
+mod outbound;
 mod reservation;
+mod retry;
 mod settle;
 mod sha256;
 mod share;
@@ -53,7 +55,9 @@ pub use lease::{
 };
 pub use limit::{Limit, Shape};
 pub use operation::{Operation, Outcome, apply};
+pub use outbound::{CallEvent, CallStep, CallTerms, OutboundCall, TransportFailure};
 pub use reservation::{Charge, Reservation, Reserved, cancel, reserve};
+pub use retry::{Failure, GiveUp, Retry, RetryBudget, RetryPolicy};
 pub use settle::settle;
 pub use signal::{
     DEFAULT_MAX_HOLD, HoldScope, Meaning, Profile, Row, Signal, SignalKind, SignalReader, Unit,

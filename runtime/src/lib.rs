@@ -55,9 +55,10 @@ pub use pressure::Pressure;
 pub use reservation::Reservation;
 pub use store::Store;
 pub use tidegate_core::{
-    AnyLimit, BreakerState, Clock, Cost, Decision, HoldScope, Limit, ManualClock, Meaning, OnFull,
-    Operation, Outcome, Profile, Reserved, Row, Shape, Signal, SignalKind, SignalReader, Source,
-    StoredKey, TierDecision, TieredDecision, Unit,
+    AnyLimit, BreakerState, CallEvent, CallStep, CallTerms, Clock, Cost, Decision, Failure, GiveUp,
+    HoldScope, Limit, ManualClock, Meaning, OnFull, Operation, OutboundCall, Outcome, Profile,
+    Reserved, Retry, RetryBudget, RetryPolicy, Row, Shape, Signal, SignalKind, SignalReader,
+    Source, StoredKey, TierDecision, TieredDecision, TransportFailure, Unit,
 };
 use tidegate_protocol::lock;
 #[doc(inline)]

@@ -1,4 +1,4 @@
-"""Writes decide.json, operations.json, fixed.json, waiting.json and signals.json.
+"""Writes decide.json, operations.json, fixed.json, waiting.json, signals.json and retries.json.
 
 The traces are by hand or random, and the answers those of the oracles.
 
@@ -16,6 +16,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 import operations
+import retries
 import signals
 import waiting
 from oracle import SECOND, Bucket, Tiers
@@ -201,6 +202,7 @@ def documents() -> dict[str, str]:
         "fixed": document("fixed", operations.fixed_traces(LIMITS)),
         "waiting": document("waiting", waiting.scenarios(LIMITS), scenario_text, "scenarios"),
         "signals": document("signals", signals.cases(), lambda case: json.dumps(case, ensure_ascii=False), "cases"),
+        "retries": document("retries", retries.traces(), retry_text),
     }
 
 
@@ -214,6 +216,12 @@ def document(name: str, traces: list[dict[str, object]], text_of=None, field: st
 
 def trace_text(trace: dict[str, object]) -> str:
     head = json.dumps({key: trace[key] for key in ("name", "limits")}, ensure_ascii=False)
+    steps = ",\n".join(f"      {json.dumps(step, ensure_ascii=False)}" for step in trace["steps"])
+    return f'{head[:-1]}, "steps": [\n{steps}\n    ]}}'
+
+
+def retry_text(trace: dict[str, object]) -> str:
+    head = json.dumps({key: trace[key] for key in trace if key != "steps"}, ensure_ascii=False)
     steps = ",\n".join(f"      {json.dumps(step, ensure_ascii=False)}" for step in trace["steps"])
     return f'{head[:-1]}, "steps": [\n{steps}\n    ]}}'
 
