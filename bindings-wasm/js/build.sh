@@ -28,13 +28,40 @@ main() {
     "$bindgen" --target web --omit-default-module-path --no-typescript --remove-name-section \
         --remove-producers-section --out-dir dist "$(wasm_artifact "$PACKAGE")"
     embed "dist/${NAME}_bg.wasm" >dist/module-bytes.js
+    echo "export const bytes = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));" >>dist/module-bytes.js
     cp lib/*.js lib/index.d.ts dist/
     cp lib/index.d.ts dist/index.d.cts
     bundle_as_commonjs dist/index.js dist/index.cjs
     wrap_for_import dist/index.cjs >dist/node.js
+    build_memory "$bindgen"
     cp ../../LICENSE-* .
     mv "$STAMP.begun" "$STAMP"
     say "dist is built ($(wc -c <"dist/${NAME}_bg.wasm") bytes of WebAssembly)"
+}
+
+# Builds dist/memory: the engine without Redis and signals, as small as it gets. All of it is one file, which bundlers
+# leave out as a whole if nothing of it is used.
+build_memory() {
+    local bindgen=$1 parts
+    say "compiling the engine for memory alone to WebAssembly"
+    wasm_cargo_build "$PACKAGE" std,panic_abort --locked --no-default-features --config 'profile.wasm.opt-level="z"'
+    parts=$(mktemp -d dist/.parts.XXXXXX)
+    cp lib/*.js "$parts/"
+    cp -r lib/memory "$parts/"
+    "$bindgen" --target web --omit-default-module-path --no-typescript --remove-name-section \
+        --remove-producers-section --out-dir "$parts" "$(wasm_artifact "$PACKAGE")"
+    echo "export { runtime } from '#memory-runtime';" >"$parts/runtime.js"
+    mkdir dist/memory
+    mv "$parts/${NAME}_bg.wasm" dist/memory/
+    cp lib/memory/runtime-*.js lib/memory/index.d.ts dist/memory/
+    sed 's#\.\./index\.js#../index.cjs#' lib/memory/index.d.ts >dist/memory/index.d.cts
+    embed "dist/memory/${NAME}_bg.wasm" >dist/memory/module-bytes.js
+    echo "export const bytes = () => Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));" >>dist/memory/module-bytes.js
+    node_modules/.bin/esbuild "$parts/memory/api.js" --bundle --format=esm --target=es2022 --log-level=warning \
+        --external:'#memory-runtime' --outfile=dist/memory/index.js
+    bundle_as_commonjs dist/memory/index.js dist/memory/index.cjs
+    wrap_for_import dist/memory/index.cjs >dist/memory/node.js
+    rm -r "$parts"
 }
 
 up_to_date() {
@@ -61,7 +88,6 @@ wasm_bindgen() {
 embed() {
     printf "const base64 =\n  '%s';\n" "$(base64 <"$1" | tr -d '\n')"
     echo
-    echo "export const bytes = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));"
 }
 
 say() {

@@ -59,6 +59,22 @@ for (const name of ['tidegate', 'tidegate-wasm']) {
       assert.equal(printed, 'true\ntrue\ntrue 2000000000n\n');
     });
 
+    test('import and require of every other entry give the same classes', () => {
+      const { exports } = JSON.parse(readFileSync(inProjects(`node_modules/${name}/package.json`), 'utf8'));
+      const entries = Object.keys(exports).filter((entry) => entry !== '.' && !entry.endsWith('.json')).map((entry) => `${name}/${entry.slice(2)}`);
+      assert.deepEqual(entries, name === 'tidegate-wasm' ? ['tidegate-wasm/memory'] : []);
+      for (const entry of entries) {
+        const program = `
+          import * as imported from '${entry}';
+          import { createRequire } from 'node:module';
+          const required = createRequire(import.meta.url)('${entry}');
+          const names = Object.keys(required);
+          console.log(names.length > 10 && names.every((each) => imported[each] === required[each]));`;
+        const printed = execFileSync(process.execPath, ['--input-type=module', '--eval', program], { cwd: inProjects('.'), encoding: 'utf8' });
+        assert.equal(printed, 'true\n');
+      }
+    });
+
     test('the public names are those of the declarations', () => {
       const declared = [];
       for (const file of name === 'tidegate' ? ['index.d.ts', 'memory/index.d.ts'] : ['index.d.ts']) {

@@ -62,7 +62,7 @@ export class Workerd {
       loader: { '.wasm': 'copy' },
       logLevel: 'error',
     });
-    const [wasm] = readdirSync(this.#folder).filter((name) => name.endsWith('.wasm'));
+    const modules = readdirSync(this.#folder).filter((name) => name.endsWith('.wasm'));
     this.port = await freePort();
     const config = `using Workerd = import "/workerd/workerd.capnp";
       const config :Workerd.Config = (
@@ -70,7 +70,10 @@ export class Workerd {
         sockets = [(name = "http", address = "127.0.0.1:${this.port}", http = (), service = "main")],
       );
       const worker :Workerd.Worker = (
-        modules = [(name = "worker.js", esModule = embed "worker.js"), (name = "${wasm}", wasm = embed "${wasm}")],
+        modules = [
+          (name = "worker.js", esModule = embed "worker.js"),
+          ${modules.map((name) => `(name = "${name}", wasm = embed "${name}")`).join(', ')},
+        ],
         compatibilityDate = "${compatibilityDate}",
         globalOutbound = "outbound",
       );`;

@@ -41,7 +41,7 @@ for (const date of COMPATIBILITY_DATES) {
 
     after(() => worker.stop());
 
-    for (const limiter of ['shared', 'allowing', 'leased', 'memory']) {
+    for (const limiter of ['shared', 'allowing', 'leased', 'memory', 'small']) {
       test(`${limiter}: requests that overlap, and then one by one, are all answered`, async () => {
         all200(await atOnce(2, `/${limiter}/check`));
         all200(await atOnce(12, `/${limiter}/check`));
@@ -63,7 +63,7 @@ for (const date of COMPATIBILITY_DATES) {
       assert.equal(calls() - before, 1);
     });
 
-    for (const limiter of ['slow', 'slowMemory']) {
+    for (const limiter of ['slow', 'slowMemory', 'slowSmall']) {
       test(`${limiter}: each request that waits in acquire gets its slot`, async () => {
         const started = performance.now();
         all200(await atOnce(12, `/${limiter}/acquire`));

@@ -5,7 +5,7 @@ import { readLimits } from './limit.js';
 import { Limiter } from './limiter.js';
 import { MemoryBuckets } from './memory-buckets.js';
 import { SharedBuckets } from './shared-buckets.js';
-import { ROOM_OPTIONS, STORE_OPTIONS, checkMaxWaiting, checkRoom, checkStoreOptions } from './store-options.js';
+import { MEMORY, OPTIONS, checkMaxWaiting, checkRoom, checkStoreOptions } from './store-options.js';
 
 export { Charge } from './charge.js';
 export { FakeClock } from './clock.js';
@@ -17,9 +17,6 @@ export { Reservation } from './reservation.js';
 export { Signal, readSignal } from './signal.js';
 export { StoreHealth } from './store-health.js';
 export { Limiter };
-
-const OPTIONS = ['limits', 'store', 'prefix', 'storeTimeoutMs', 'clock', 'maxWaiting', ...ROOM_OPTIONS, ...STORE_OPTIONS];
-const MEMORY = 'memory://';
 
 /** Builds a limiter whose buckets are in this runtime's memory, or in a Redis that a client reaches. */
 export function createLimiter(options) {

@@ -3,6 +3,7 @@
 import { has_memory as hasMemory, initSync, seed } from './tidegate_wasm.js';
 import { StoreError, errorFrom } from './errors.js';
 import { MAX_KEY } from './keys.js';
+import { runtime } from './runtime.js';
 
 /** The status of a call or answer of the engine that is a failure. */
 export const FAILED = 0xffff_ffff;
@@ -31,7 +32,7 @@ export const border = {
   slot: new BigUint64Array(0),
 };
 
-/** Starts the engine's module. The entry point calls it once, before anything of the module is used. */
+/** Starts the engine's module, once, before anything of it is used. */
 export function start(module) {
   memory = initSync({ module }).memory;
 }
@@ -65,9 +66,10 @@ export function seedOnce() {
 
 /**
  * Throws a StoreError if the module's memory has no room for another limiter or call. It is asked before one
- * is made, because a module that runs out of memory traps.
+ * is made, because a module that runs out of memory traps. It starts a module that has not been started.
  */
 export function requireMemory() {
+  if (memory === undefined) start(runtime.loadModule());
   if (!hasMemory()) throw new StoreError('store error: the memory of the WebAssembly module is used up; close limiters, or give them a smaller maxKeys');
 }
 

@@ -6,4 +6,6 @@ export const runtime = {
    * of the network belongs to the request that has asked for it, and is gone with that request.
    */
   isolatesRequests: false,
+  /** Gives the engine's module at its first use; undefined if the entry point starts it. */
+  loadModule: undefined,
 };

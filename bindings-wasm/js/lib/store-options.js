@@ -17,6 +17,12 @@ export const DEFAULT_MAX_KEYS = 1_000_000;
 const MAX_KEYS = 100_000_000;
 const ON_FULL = ['evict_idlest', 'deny'];
 
+/** The store in memory. */
+export const MEMORY = 'memory://';
+
+/** The names of all options of `createLimiter`. */
+export const OPTIONS = ['limits', 'store', 'prefix', 'storeTimeoutMs', 'clock', 'maxWaiting', ...ROOM_OPTIONS, ...STORE_OPTIONS];
+
 const POLICIES = ['raise', 'allow', 'deny', 'local'];
 const MAX_PEERS = 1_000_000;
 const MAX_DENY_CACHE_MS = 60_000;

@@ -4,8 +4,8 @@ use core::cell::{Cell, RefCell};
 
 use tidegate_core::{MAX_KEY, MAX_TIERS};
 
-use crate::buckets::Seed;
 use crate::engine::{Answer, Slot, Tiers};
+use crate::seed::Seed;
 
 /// The memory that JavaScript reads and writes around a call of any engine.
 ///

@@ -1,12 +1,9 @@
 //! Buckets by key, in the memory of the module: a table of the core for each limit.
 
 use core::cell::OnceCell;
-use core::hash::Hasher as _;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use foldhash::SharedSeed;
-use foldhash::quality::FoldHasher;
 use tidegate_core::{
     Cells, Clock, Cost, Decision, Error, Limit, MAX_TIERS, OnFull, Operation, Outcome, Table,
     apply_tables, check_table,
@@ -39,13 +36,6 @@ struct Tables {
     max_keys: usize,
     on_full: OnFull,
     border: &'static Border,
-}
-
-/// The random key of the hash. Bucket keys come from outside, and the hash is keyed so that nobody
-/// can choose keys that share a bucket or crowd a window.
-pub(crate) struct Seed {
-    shared: SharedSeed,
-    own: u64,
 }
 
 /// The time of a call, as a clock.
@@ -105,12 +95,7 @@ impl Buckets {
         operation: Operation,
     ) -> Result<Outcome, Error> {
         let Tables { rooms, map, border, .. } = &*self.tables;
-        let seed = border.seed.borrow();
-        let fingerprints = match keys {
-            Keys::One(key) => [seed.fingerprint(key); MAX_TIERS],
-            // The rotation keeps these buckets apart from those under one key.
-            Keys::Each(keys) => keys.map(|key| seed.fingerprint(key).rotate_left(32)),
-        };
+        let fingerprints = border.seed.borrow().fingerprints(keys);
         if let Some(map) = map.get() {
             let (is_each, count) = match keys {
                 Keys::One(_) => (false, 1),
@@ -153,25 +138,6 @@ impl Tables {
     #[inline]
     fn table<'r>(&self, room: &'r Room) -> Table<'r, Room> {
         Table::new(room).on_full(self.on_full)
-    }
-}
-
-impl Seed {
-    pub(crate) fn new(shared: u64, own: u64) -> Self {
-        Self { shared: SharedSeed::from_u64(shared), own }
-    }
-
-    #[inline]
-    fn fingerprint(&self, key: &[u8]) -> u64 {
-        let mut hasher = FoldHasher::with_seed(self.own, &self.shared);
-        hasher.write(key);
-        hasher.finish()
-    }
-}
-
-impl Default for Seed {
-    fn default() -> Self {
-        Self::new(0, 0)
     }
 }
 

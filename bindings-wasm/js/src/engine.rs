@@ -10,13 +10,14 @@ use tidegate_protocol::{Host as _, Line, LineOptions, Waiting};
 use wasm_bindgen::prelude::wasm_bindgen;
 
 use crate::border::Border;
-use crate::buckets::{Buckets, Seed};
+use crate::buckets::Buckets;
 use crate::cost_room::CostRoom;
 use crate::failure::Failure;
 use crate::host::JavaScript;
 use crate::key_room::{KeyRoom, Keys, ONE_FOR_EACH};
 use crate::line::{LineNumber, Lines, Step};
-use crate::room;
+use crate::seed::Seed;
+use crate::spare_memory;
 
 const NANOS_PER_MILLI: u64 = 1_000_000;
 /// The status of a call that has a failure instead of an answer.
@@ -147,6 +148,7 @@ impl From<Reservation> for Slot {
 
 impl Slot {
     /// The delay in nanoseconds.
+    #[cfg(feature = "shared")]
     pub(crate) fn delay(&self) -> u64 {
         self.delay
     }
@@ -165,6 +167,7 @@ impl Slot {
 
     /// Reads a reservation from the words that JavaScript has kept; `None` for words of another
     /// form.
+    #[cfg(feature = "shared")]
     pub(crate) fn read(words: &[u64]) -> Option<Self> {
         let (&[delay, source, costs], rest) = words.split_first_chunk()?;
         let (&cost, cells) = rest.split_first_chunk()?;
@@ -490,7 +493,7 @@ pub fn seed(shared: u64, own: u64) {
 #[wasm_bindgen]
 #[allow(unreachable_pub, reason = "an export of the module")]
 pub fn has_memory() -> bool {
-    room::has_memory()
+    spare_memory::has_memory()
 }
 
 impl Engine {

@@ -1,7 +1,5 @@
 //! The JavaScript host: its monotonic clock, its random numbers, and the protocol's types over them.
 
-use core::time::Duration;
-
 use tidegate_protocol::{Host, StoreChange};
 use wasm_bindgen::prelude::wasm_bindgen;
 
@@ -45,15 +43,19 @@ impl Host for JavaScript {
 }
 
 /// The store behind a client, with the circuit breaker that guards it.
+#[cfg(feature = "shared")]
 pub(crate) type GuardedStore = tidegate_protocol::GuardedStore<JavaScript>;
 
 /// The buckets of one limiter in such a store.
+#[cfg(feature = "shared")]
 pub(crate) type Guarded = tidegate_protocol::Guarded<JavaScript>;
 
 /// The leases of one limiter.
+#[cfg(feature = "shared")]
 pub(crate) type LeaseKeeper = tidegate_protocol::LeaseKeeper<JavaScript>;
 
 /// The wait in milliseconds, rounded up, so that a timer that is set for it is never early.
-pub(crate) fn in_millis(wait: Duration) -> f64 {
+#[cfg(feature = "shared")]
+pub(crate) fn in_millis(wait: core::time::Duration) -> f64 {
     (wait.as_secs_f64() * 1e3).ceil()
 }

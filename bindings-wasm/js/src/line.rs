@@ -65,12 +65,14 @@ impl Lines {
     }
 
     /// Whether somebody waits for these keys.
+    #[cfg(feature = "shared")]
     pub(crate) fn has_waiters(&self, keys: &RedisKeys) -> bool {
         let line = self.find(keys).and_then(|number| self.lines.get(number as usize)?.as_ref());
         line.is_some_and(|line| line.line.has_waiters())
     }
 
     /// All lines.
+    #[cfg(feature = "shared")]
     pub(crate) fn all(&self) -> Vec<LineNumber> {
         self.by_keys.clone()
     }
@@ -114,6 +116,7 @@ impl Lines {
     }
 
     /// Whether the caller is the one to take the steps of the line. If not, somebody is doing so.
+    #[cfg(feature = "shared")]
     pub(crate) fn begin_steps(&mut self, number: LineNumber) -> bool {
         self.feed(number, |key_line| !core::mem::replace(&mut key_line.is_acting, true))
     }

@@ -47,14 +47,19 @@ function changes({ steps }) {
  * @param {string[]} options the options of `createLimiter`, by their names in surface.json
  */
 export function testVectors(api, options) {
+  testVectorsOfMemory(api);
+  testSignals(api);
+  testSurface(api, options);
+}
+
+/** Adds the tests of the vector files that concern memory. */
+export function testVectorsOfMemory(api) {
   testDecisions(api);
   testOperations(api);
   testLimitsOfCalls(api);
   testFixed(api);
   testGrammar(api);
-  testSignals(api);
   testErrors(api);
-  testSurface(api, options);
 }
 
 function testDecisions(api) {

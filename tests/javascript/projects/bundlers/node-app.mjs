@@ -1,6 +1,7 @@
 /** A program for Node, to be bundled together with the package. */
 
 import { StoreError, createLimiter } from 'tidegate';
+import { createLimiter as createSmall } from 'tidegate-wasm/memory';
 
 async function main() {
   const { remaining } = await createLimiter({ limits: '2/d' }).check('key');
@@ -10,7 +11,8 @@ async function main() {
   } catch (error) {
     failure = { isStoreError: error instanceof StoreError, code: error.code, message: error.message };
   }
-  console.log(JSON.stringify({ remaining, failure }));
+  const small = createSmall({ limits: '2/d' }).checkSync('key').remaining;
+  console.log(JSON.stringify({ remaining, small, failure }));
 }
 
 main().catch((error) => {

@@ -2,6 +2,7 @@
 
 import { Redis } from '@upstash/redis/cloudflare';
 import { RateLimited, createLimiter } from 'tidegate-wasm';
+import { createLimiter as createSmall } from 'tidegate-wasm/memory';
 
 // The client and limiters are made outside of requests, as the documentation of Upstash shows.
 const url = new URL('http://upstash.local');
@@ -15,6 +16,8 @@ const LIMITERS = {
   slow: createLimiter({ limits: '50/s burst 1', store, prefix: 'slow', storeTimeoutMs: 5000 }),
   tight: createLimiter({ limits: '1/h', store, prefix: 'tight', storeTimeoutMs: 5000 }),
   memory: createLimiter({ limits }),
+  small: createSmall({ limits }),
+  slowSmall: createSmall({ limits: '50/s burst 1' }),
   slowMemory: createLimiter({ limits: '50/s burst 1' }),
   tightMemory: createLimiter({ limits: '1/h' }),
 };
