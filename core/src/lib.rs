@@ -13,6 +13,7 @@ mod clock;
 mod cost;
 mod credit;
 mod decision;
+mod egress;
 mod error;
 mod fixed;
 mod gcra;
@@ -44,6 +45,10 @@ pub use clock::{Clock, ManualClock};
 pub use cost::Cost;
 pub use credit::{credit, reset};
 pub use decision::{Decision, Source, TierDecision, TieredDecision};
+pub use egress::{
+    Admission, DeadReason, Egress, EgressAction, EgressCounts, EgressGauges, EgressMessage,
+    EgressOrder, EgressPartition, EgressResponse, EgressTerms, HeldMessage,
+};
 pub use error::{Error, Field};
 pub use fixed::Fixed;
 pub use gcra::decide;

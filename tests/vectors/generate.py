@@ -1,4 +1,4 @@
-"""Writes decide.json, operations.json, fixed.json, waiting.json, signals.json and retries.json.
+"""Writes decide.json, operations.json, fixed.json, waiting.json, signals.json, retries.json and egress.json.
 
 The traces are by hand or random, and the answers those of the oracles.
 
@@ -15,6 +15,7 @@ import sys
 from datetime import datetime, timezone
 from pathlib import Path
 
+import egress
 import operations
 import retries
 import signals
@@ -202,7 +203,8 @@ def documents() -> dict[str, str]:
         "fixed": document("fixed", operations.fixed_traces(LIMITS)),
         "waiting": document("waiting", waiting.scenarios(LIMITS), scenario_text, "scenarios"),
         "signals": document("signals", signals.cases(), lambda case: json.dumps(case, ensure_ascii=False), "cases"),
-        "retries": document("retries", retries.traces(), retry_text),
+        "retries": document("retries", retries.traces(), trace_of_steps_text),
+        "egress": document("egress", egress.traces(), trace_of_steps_text),
     }
 
 
@@ -220,7 +222,7 @@ def trace_text(trace: dict[str, object]) -> str:
     return f'{head[:-1]}, "steps": [\n{steps}\n    ]}}'
 
 
-def retry_text(trace: dict[str, object]) -> str:
+def trace_of_steps_text(trace: dict[str, object]) -> str:
     head = json.dumps({key: trace[key] for key in trace if key != "steps"}, ensure_ascii=False)
     steps = ",\n".join(f"      {json.dumps(step, ensure_ascii=False)}" for step in trace["steps"])
     return f'{head[:-1]}, "steps": [\n{steps}\n    ]}}'

@@ -2,6 +2,7 @@
 //! twin in this process.
 
 pub mod case;
+pub mod egress_vectors;
 pub mod forgetful_proxy;
 pub mod lease_twin;
 pub mod lua_twin;
