@@ -12,6 +12,7 @@ mod errors;
 mod limit;
 mod limiter;
 mod limits;
+mod outbound;
 mod outcome;
 mod pressure;
 mod reservation;
@@ -56,6 +57,14 @@ mod _tidegate {
     use crate::limiter::Limiter;
     #[pymodule_export]
     use crate::limits::Limits;
+    #[pymodule_export]
+    use crate::outbound::OutboundCall;
+    #[pymodule_export]
+    use crate::outbound::RetryBudget;
+    #[pymodule_export]
+    use crate::outbound::is_idempotent;
+    #[pymodule_export]
+    use crate::outbound::profile_of_host;
     #[pymodule_export]
     use crate::pressure::Pressure;
     #[pymodule_export]

@@ -2,7 +2,7 @@
 
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
-use tidegate::{Meaning, Profile, Row, SignalReader, Unit};
+use tidegate::{HoldScope, Meaning, Profile, Row, SignalKind, SignalReader, Unit};
 
 use crate::errors::invalid_argument;
 use crate::seconds::from_nanos;
@@ -21,11 +21,7 @@ use crate::seconds::from_nanos;
 pub(crate) struct Signal {
     hold: u64,
     asked: u64,
-    /// What the hold is about: "vendor", every call to it; "credential", the calls with the same
-    /// credential; "bucket", the calls that the vendor counts together with this one, which are
-    /// those of the same `bucket` where it names one, or else of the same endpoint.
-    #[pyo3(get)]
-    scope: &'static str,
+    scope: HoldScope,
     /// The vendor's own name of the bucket that counted the call, such as the value of Discord's
     /// X-RateLimit-Bucket; empty when the response names none.
     #[pyo3(get)]
@@ -46,11 +42,7 @@ pub(crate) struct Signal {
     /// Whether the same call may succeed when it is made again, after the hold.
     #[pyo3(get)]
     should_retry: bool,
-    /// Why the vendor refused: "rate", "concurrency" (the rate may stay as it is), "quota" (without
-    /// a hold it does not come back by itself), "overload" (whoever calls), "abuse", "auth",
-    /// "fault" (the vendor failed) or "refused" (the call itself is wrong); "ok" if it did not.
-    #[pyo3(get)]
-    kind: &'static str,
+    kind: SignalKind,
     /// The name of the header, or the path of the body's field, that the hold was read from, in
     /// lower case; empty when there is no hold, or when the profile gives it.
     #[pyo3(get)]
@@ -73,6 +65,22 @@ impl Signal {
         from_nanos(self.asked)
     }
 
+    /// What the hold is about: "vendor", every call to it; "credential", the calls with the same
+    /// credential; "bucket", the calls that the vendor counts together with this one, which are
+    /// those of the same `bucket` where it names one, or else of the same endpoint.
+    #[getter]
+    fn scope(&self) -> &'static str {
+        self.scope.as_str()
+    }
+
+    /// Why the vendor refused: "rate", "concurrency" (the rate may stay as it is), "quota" (without
+    /// a hold it does not come back by itself), "overload" (whoever calls), "abuse", "auth",
+    /// "fault" (the vendor failed) or "refused" (the call itself is wrong); "ok" if it did not.
+    #[getter]
+    fn kind(&self) -> &'static str {
+        self.kind.as_str()
+    }
+
     /// The length of the limit's window in seconds; None when the response does not say.
     #[getter]
     fn window(&self) -> Option<f64> {
@@ -87,8 +95,28 @@ impl Signal {
 
     fn __repr__(&self) -> String {
         let (hold, retry) = (self.hold(), if self.should_retry { "True" } else { "False" });
-        let (kind, scope) = (self.kind, self.scope);
+        let (kind, scope) = (self.kind(), self.scope());
         format!("Signal(kind='{kind}', hold={hold:?}, scope='{scope}', should_retry={retry})")
+    }
+}
+
+impl Signal {
+    /// The signal of the core.
+    pub(crate) fn of_core(&self) -> tidegate::Signal<'_> {
+        tidegate::Signal {
+            hold: self.hold,
+            asked: self.asked,
+            scope: self.scope,
+            bucket: self.bucket.as_bytes(),
+            remaining: self.remaining,
+            limit: self.limit,
+            limit_name: self.limit_name.as_bytes(),
+            window: self.window,
+            reset: self.reset,
+            should_retry: self.should_retry,
+            kind: self.kind,
+            source: &self.source,
+        }
     }
 }
 
@@ -129,7 +157,7 @@ pub(crate) fn read_signal(
     Ok(Signal {
         hold: signal.hold,
         asked: signal.asked,
-        scope: signal.scope.as_str(),
+        scope: signal.scope,
         bucket: text(signal.bucket),
         remaining: signal.remaining,
         limit: signal.limit,
@@ -137,7 +165,7 @@ pub(crate) fn read_signal(
         window: signal.window,
         reset: signal.reset,
         should_retry: signal.should_retry,
-        kind: signal.kind.as_str(),
+        kind: signal.kind,
         source: signal.source.to_ascii_lowercase(),
     })
 }

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 import traceback
 import uuid
@@ -15,6 +16,9 @@ from typing import Any
 
 import pytest
 import redis
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
+from vendor.process import VendorProcess  # noqa: F401 (the tests of outbound calls share it)
 
 # The deadlines suit a busy machine; whoever waits goes on as soon as the condition holds.
 START_DEADLINE = 60.0

@@ -41,7 +41,9 @@ EXAMPLES = examples()
 def test_there_are_examples() -> None:
     assert {test.name for test in EXAMPLES} >= {
         "tidegate", "Limit", "Limiter", "AsyncLimiter", "Decision", "FakeClock", "InvalidLimit",
-        "AsyncCharge", "AsyncLimiter.acquire", "AsyncLimiter.reserving", "AsyncReservation", "Charge", "Charge.cancel",
+        "AsyncCharge", "AsyncOutbound", "AsyncOutbound.send", "Outbound", "Outbound.at", "Outbound.call",
+        "Outbound.send", "Call.settle", "Retry",
+        "AsyncLimiter.acquire", "AsyncLimiter.reserving", "AsyncReservation", "Charge", "Charge.cancel",
         "Limiter.acquire", "Limiter.reserving", "Limiter.check_many",
         "Limiter.reserve", "RateLimited", "Reservation", "Reservation.cancel", "Signal", "read_signal",
     }  # fmt: skip

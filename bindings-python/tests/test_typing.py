@@ -19,6 +19,7 @@ from typing import Literal
 from typing_extensions import assert_type
 
 from tidegate import AsyncLimiter, AsyncReservation, Decision, FakeClock, Limit, Limiter, Reservation
+from tidegate import AsyncOutbound, Outbound, Retry, Signal
 from tidegate import AsyncCharge, Charge, CostTooLarge, InvalidLimit, Pressure, RateLimited, StoreHealth
 import redis
 import redis.asyncio
@@ -37,6 +38,13 @@ assert_type(limiter.reserve("k").settle(3), Decision)
 assert_type(limiter.acquire(("a", "b"), timeout=None), Decision)
 assert_type(limiter.settle("k", charged=4, actual=3), Decision)
 assert_type(limiter.credit("k", 1), Decision)
+outbound = Outbound("10/s", store="redis://h", timeout=5, retry=Retry(3), hosts={"h": {"limits": "1/s"}})
+assert_type(outbound.send(lambda attempt: attempt.timeout), float | None)
+with outbound.call("k") as call:
+    assert_type(call.response(200, {}), Signal)
+async def asynchronous() -> None:
+    async with AsyncOutbound("10/s").call("k") as call:
+        assert_type(await call.response(200, {}), Signal)
 assert_type(limiter.hold("k", 1.5), Decision)
 assert_type(limiter.reset("k"), Decision)
 assert_type(Limiter("1/s", max_keys=5, on_full="deny").pressure.denied, int)

@@ -33,6 +33,19 @@ impl CallTerms {
         is_repeatable: true,
         is_idempotent: true,
     };
+
+    /// Whether a request with this method may take effect twice: by what the method means (RFC 9110),
+    /// or because it has a key by which the vendor tells repetitions, such as `Idempotency-Key`.
+    pub const fn is_idempotent_method(method: &str, has_key: bool) -> bool {
+        has_key
+            || method.eq_ignore_ascii_case("GET")
+            || method.eq_ignore_ascii_case("HEAD")
+            || method.eq_ignore_ascii_case("OPTIONS")
+            || method.eq_ignore_ascii_case("TRACE")
+            || method.eq_ignore_ascii_case("PUT")
+            || method.eq_ignore_ascii_case("DELETE")
+            || method.eq_ignore_ascii_case("QUERY")
+    }
 }
 
 /// What became of the last step of an [`OutboundCall`].
@@ -40,7 +53,7 @@ impl CallTerms {
 pub enum CallEvent<'a> {
     /// The tokens, or the permit, are there.
     Granted,
-    /// They will not be there within the wait of the step.
+    /// The tokens, or the permit, will not be there within the wait of the step.
     Denied,
     /// The vendor responded.
     Response(&'a Signal<'a>),

@@ -100,9 +100,9 @@ pub enum GiveUp {
     Deadline,
     /// Too many of the calls of late were retries.
     Budget,
-    /// Its tokens, or its permit, would come after its deadline.
+    /// The tokens, or the permit, would come after the deadline.
     Slot,
-    /// Its caller left.
+    /// The caller left.
     Cancelled,
 }
 

@@ -309,3 +309,14 @@ fn a_stale_call_takes_no_tokens() {
     let mut call = OutboundCall::new(CallTerms { deadline: 5, ..CallTerms::DEFAULT });
     assert_eq!(call.start(5), CallStep::GiveUp(GiveUp::Deadline));
 }
+
+#[test]
+fn a_method_tells_whether_a_call_may_happen_twice() {
+    for method in ["GET", "head", "Put", "DELETE", "OPTIONS", "TRACE", "QUERY"] {
+        assert!(CallTerms::is_idempotent_method(method, false), "{method}");
+    }
+    for method in ["POST", "PATCH", "CONNECT", "", "GETS"] {
+        assert!(!CallTerms::is_idempotent_method(method, false), "{method}");
+        assert!(CallTerms::is_idempotent_method(method, true), "{method}");
+    }
+}

@@ -243,6 +243,48 @@ fn profiles_are_found_by_their_names_alone() {
 }
 
 #[test]
+fn a_vendor_is_known_by_its_host() {
+    let name = |host| Profile::of_host(host).map(|profile| profile.name);
+    assert_eq!(name("api.github.com"), Some("github"));
+    assert_eq!(name("API.OpenAI.com."), Some("openai"));
+    assert_eq!(name("shop.myshopify.com"), Some("shopify"));
+    assert_eq!(name("sqs.eu-west-1.amazonaws.com"), Some("aws"));
+    assert_eq!(name("evilmyshopify.com"), None);
+    assert_eq!(name("api.github.com.example.org"), None);
+    assert_eq!(name("github.com"), None);
+    assert_eq!(name("é"), None);
+    assert_eq!(name(""), None);
+    // What everybody's software or no host of its own tells is chosen by name.
+    let vendors = ["generic", "kong"];
+    let hosts = [
+        "a.akamaiapis.net",
+        "api.anthropic.com",
+        "a.amazonaws.com",
+        "management.azure.com",
+        "discord.com",
+        "registry-1.docker.io",
+        "api.github.com",
+        "gitlab.com",
+        "api.groq.com",
+        "api.hubapi.com",
+        "a.atlassian.net",
+        "api.linear.app",
+        "connect.mailerlite.com",
+        "a.okta.com",
+        "api.openai.com",
+        "oauth.reddit.com",
+        "a.myshopify.com",
+        "slack.com",
+        "api.stripe.com",
+        "api.vimeo.com",
+        "api.x.com",
+    ];
+    let known: std::collections::BTreeSet<_> =
+        hosts.into_iter().filter_map(name).chain(vendors).collect();
+    assert_eq!(known, Profile::BUILT_IN.iter().map(|profile| profile.name).collect());
+}
+
+#[test]
 fn a_row_replaces_what_a_header_usually_means() {
     let rows = [Row::new("retry-after", Meaning::RetryAfter).unit(Unit::Milliseconds)];
     let profile = Profile { rows: &rows, scope: HoldScope::Vendor, ..Profile::GENERIC };

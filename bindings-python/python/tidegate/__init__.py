@@ -8,6 +8,7 @@
 """
 
 from tidegate._async import AsyncLimiter, AsyncReservation
+from tidegate._async_outbound import AsyncCall, AsyncOutbound
 from tidegate._charge import AsyncCharge, Charge
 from tidegate._errors import (
     CorruptBucket,
@@ -19,6 +20,7 @@ from tidegate._errors import (
     StoreTimeout,
     TidegateError,
 )
+from tidegate._outbound import Attempt, Call, Outbound, Retry
 from tidegate._signals import ProfileRow, read_signal
 from tidegate._tidegate import (
     Decision,
@@ -36,9 +38,13 @@ from tidegate._tidegate import (
 )
 
 __all__ = [
+    "AsyncCall",
     "AsyncCharge",
     "AsyncLimiter",
+    "AsyncOutbound",
     "AsyncReservation",
+    "Attempt",
+    "Call",
     "Charge",
     "CorruptBucket",
     "CostTooLarge",
@@ -49,10 +55,12 @@ __all__ = [
     "Limit",
     "Limiter",
     "Limits",
+    "Outbound",
     "Pressure",
     "ProfileRow",
     "RateLimited",
     "Reservation",
+    "Retry",
     "Signal",
     "StoreError",
     "StoreHealth",

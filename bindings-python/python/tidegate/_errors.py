@@ -79,7 +79,9 @@ class CostTooLarge(TidegateError, ValueError):
 
 
 class RateLimited(TidegateError):
-    """The slot is later than the caller would wait; nothing was charged. Only `acquire` raises it.
+    """The slot is later than the caller would wait; nothing was charged.
+
+    Only `acquire` raises it, and the calls of an `Outbound`, which wait in the same line.
 
     `decision` is the refusal; its `retry_after` is the least wait after which the same call, with
     the same `timeout`, would get a slot if nobody else came. `key` is the key that was asked for;

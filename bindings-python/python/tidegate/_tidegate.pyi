@@ -27,9 +27,13 @@ __all__ = [
     "_ClientConnection",
     "_Completions",
     "_DecisionOfTiers",
+    "_OutboundCall",
     "_PendingQueue",
+    "_RetryBudget",
     "_Waiter",
     "__version__",
+    "_is_idempotent",
+    "_profile_of_host",
     "_read_signal",
     "_restore",
     "_restore_tier",
@@ -41,6 +45,7 @@ _Key: TypeAlias = _OneKey | Sequence[_OneKey]
 _Cost: TypeAlias = SupportsIndex | Sequence[SupportsIndex]
 _Limits: TypeAlias = Limits | Limit | str | list[Limit | str] | tuple[Limit | str, ...]
 _Kind: TypeAlias = Literal["ok", "rate", "concurrency", "quota", "overload", "abuse", "auth", "fault", "refused"]
+_Step: TypeAlias = tuple[str, int, str]
 _Check: TypeAlias = _Key | tuple[_Key, _Cost]
 
 class _Client(Protocol):
@@ -54,6 +59,25 @@ class _AsyncClient(Protocol):
 
     def execute_command(self, *args: Any, **options: Any) -> Awaitable[Any]: ...
     def pipeline(self, transaction: bool = ..., shard_hint: Any = ...) -> Any: ...
+
+class _CommonOptions(TypedDict, total=False):
+    prefix: str | None
+    store_timeout: _Seconds
+    clock: FakeClock | None
+    max_keys: SupportsIndex | None
+    on_full: Literal["evict_idlest", "deny"] | None
+    on_store_error: Literal["raise", "allow", "deny", "local"] | None
+    peers: SupportsIndex | None
+    deny_cache: _Seconds | None
+    lease: _Lease | None
+    max_waiting: SupportsIndex | None
+    per_key_calls: bool
+
+class _LimiterOptions(_CommonOptions, total=False):
+    store: str | _Client
+
+class _AsyncLimiterOptions(_CommonOptions, total=False):
+    store: str | _AsyncClient
 
 class _Lease(TypedDict):
     ttl: _Seconds
@@ -933,6 +957,28 @@ class _Batch:
     def abandon(self) -> None: ...
     def expire(self) -> float | None: ...
 
+@final
+class _RetryBudget:
+    def __new__(cls, percent: int, reserve: int) -> Self: ...
+    def retries(self) -> int: ...
+
+@final
+class _OutboundCall:
+    def __new__(
+        cls,
+        budget: _RetryBudget,
+        policy: tuple[int, int, int],
+        deadline: int,
+        attempt_timeout: int,
+        needs: tuple[bool, bool, bool],
+    ) -> Self: ...
+    def start(self, now: int) -> _Step: ...
+    def next(self, event: str, now: int) -> _Step: ...
+    def responded(self, signal: Signal, now: int, random: int) -> _Step: ...
+    def failed(self, kind: str, now: int, random: int) -> _Step: ...
+
+def _is_idempotent(method: str, has_key: bool) -> bool: ...
+def _profile_of_host(host: str) -> str: ...
 def _read_signal(
     status: int,
     headers: list[tuple[bytes, bytes]],

@@ -1,6 +1,7 @@
 //! A vendor's profile: what its headers and body fields mean, as data.
 
 use super::HoldScope;
+use super::profiles::HOSTS;
 
 /// What a vendor's headers and body fields mean, beyond the standard ones and the usual names
 /// (`X-RateLimit-*` and the like), which every profile reads.
@@ -37,6 +38,25 @@ impl Profile<'static> {
     /// The built-in profile of this name; `None` if there is none.
     pub fn named(name: &str) -> Option<&'static Self> {
         Self::BUILT_IN.iter().find(|profile| profile.name == name)
+    }
+
+    /// The built-in profile of the vendor whose API has this host, in any case and without a port;
+    /// `None` if it is not known. A name below a vendor's domain counts too.
+    ///
+    /// ```
+    /// use tidegate_core::Profile;
+    /// assert_eq!(Profile::of_host("API.GitHub.com").map(|profile| profile.name), Some("github"));
+    /// assert!(Profile::of_host("api.notgithub.com").is_none());
+    /// ```
+    pub fn of_host(host: &str) -> Option<&'static Self> {
+        let host = host.strip_suffix('.').unwrap_or(host).as_bytes();
+        let is_in = |domain: &[u8]| {
+            let Some(before) = host.len().checked_sub(domain.len()) else { return false };
+            let (front, end) = host.split_at(before);
+            end.eq_ignore_ascii_case(domain) && (front.is_empty() || front.ends_with(b"."))
+        };
+        let (_, name) = HOSTS.iter().find(|(domain, _)| is_in(domain.as_bytes()))?;
+        Self::named(name)
     }
 }
 

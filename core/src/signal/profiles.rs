@@ -39,6 +39,38 @@ pub(super) const STANDARD_BODY: &[Row<'_>] = &[
     Row::new("body.violated-policies", Meaning::Violated),
 ];
 
+/// The domains of the vendors' APIs, and the profiles' names. A vendor whose software others run too
+/// (GitLab, Kong) has only its own host here.
+pub(super) const HOSTS: &[(&str, &str)] = &[
+    ("akamaiapis.net", "akamai"),
+    ("amazonaws.com", "aws"),
+    ("api.anthropic.com", "anthropic"),
+    ("api.github.com", "github"),
+    ("uploads.github.com", "github"),
+    ("api.groq.com", "groq"),
+    ("api.hubapi.com", "hubspot"),
+    ("api.linear.app", "linear"),
+    ("api.mailerlite.com", "mailerlite"),
+    ("connect.mailerlite.com", "mailerlite"),
+    ("api.openai.com", "openai"),
+    ("api.stripe.com", "stripe"),
+    ("files.stripe.com", "stripe"),
+    ("api.twitter.com", "x"),
+    ("api.vimeo.com", "vimeo"),
+    ("api.x.com", "x"),
+    ("atlassian.net", "jira"),
+    ("discord.com", "discord"),
+    ("discordapp.com", "discord"),
+    ("docker.io", "docker"),
+    ("gitlab.com", "gitlab"),
+    ("management.azure.com", "azure"),
+    ("myshopify.com", "shopify"),
+    ("oauth.reddit.com", "reddit"),
+    ("okta.com", "okta"),
+    ("openai.azure.com", "azure"),
+    ("slack.com", "slack"),
+];
+
 /// A profile that only has a name.
 const fn plain(name: &'static str) -> Profile<'static> {
     Profile {

@@ -176,6 +176,7 @@ const RUST_ONLY: &[(&str, &str, &[&str])] = &[
             "attempt_timeout",
             "deadline",
             "is_idempotent",
+            "is_idempotent_method",
             "is_repeatable",
             "needs_permit",
             "policy",
@@ -219,7 +220,7 @@ const RUST_ONLY: &[(&str, &str, &[&str])] = &[
     (
         "Profile",
         "a name or a list of rows in other languages",
-        &["named", "margin", "name", "refills", "rows", "scope", "unstated_hold"],
+        &["named", "margin", "name", "of_host", "refills", "rows", "scope", "unstated_hold"],
     ),
     ("Reserved", "the outcome of Operation::Reserve", &[]),
     (

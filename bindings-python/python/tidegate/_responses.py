@@ -1,0 +1,113 @@
+"""What the responses, requests and errors of HTTP clients say, whichever client they are of."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from typing import Any
+from urllib.parse import urlsplit
+
+from tidegate._tidegate import _is_idempotent
+
+# The names of the clients' own errors, and what they mean. A class counts by its own name and those of its bases.
+# An error of a connection that was being made comes before one of a connection that was there.
+FAILURES = {
+    # httpx, httpcore
+    "ConnectError": "not_sent", "ConnectTimeout": "not_sent", "PoolTimeout": "not_sent",
+    "ReadTimeout": "timed_out", "WriteTimeout": "timed_out", "TimeoutException": "timed_out",
+    "NetworkError": "broken", "RemoteProtocolError": "broken",
+    "UnsupportedProtocol": "permanent", "LocalProtocolError": "permanent",
+    # requests, urllib3
+    "NewConnectionError": "not_sent", "ConnectTimeoutError": "not_sent",
+    "ReadTimeoutError": "timed_out", "Timeout": "timed_out",
+    "ChunkedEncodingError": "broken", "ProtocolError": "broken",
+    "InvalidURL": "permanent", "InvalidSchema": "permanent", "MissingSchema": "permanent",
+    # aiohttp
+    "ClientConnectorCertificateError": "permanent", "ClientConnectorError": "not_sent",
+    "ConnectionTimeoutError": "not_sent", "ServerTimeoutError": "timed_out",
+    "ServerDisconnectedError": "broken", "ClientOSError": "broken", "ClientPayloadError": "broken",
+}  # fmt: skip
+
+
+def failure_of(error: BaseException) -> str | None:
+    """The kind of failure that an error of a client is; None if it is none, but a mistake of the program, say."""
+    if not isinstance(error, Exception):
+        return None
+    causes = list(chain_of(error))
+    if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes):
+        return "permanent"
+    if any(type(cause).__name__ in ("NewConnectionError", "ConnectTimeoutError") for cause in causes):
+        # requests raises its ConnectionError for these too, and carries them inside.
+        return "not_sent"
+    for base in type(error).__mro__:
+        kind = FAILURES.get(base.__name__)
+        if kind is not None:
+            return kind
+    if isinstance(error, (ConnectionRefusedError, socket.gaierror)):
+        return "not_sent"
+    # asyncio has a TimeoutError of its own before Python 3.11.
+    if isinstance(error, TimeoutError) or type(error).__name__ == "TimeoutError":
+        return "timed_out"
+    return "broken" if isinstance(error, OSError) else None
+
+
+def chain_of(error: BaseException) -> list[BaseException]:
+    """An error and those inside it: its arguments', causes' and contexts', at most eight deep."""
+    found: list[BaseException] = []
+    level = [error]
+    for _ in range(8):
+        found += level
+        inner = [
+            part
+            for each in level
+            for part in (*each.args, each.__cause__, each.__context__, getattr(each, "reason", None))
+            if isinstance(part, BaseException) and all(part is not other for other in found)
+        ]
+        if not inner:
+            break
+        level = inner
+    return found
+
+
+def response_of(response: Any) -> tuple[Any, Any, Any] | None:
+    """The status and headers of a client's response; None if it has none."""
+    status = getattr(response, "status_code", None)
+    if status is None:
+        status = getattr(response, "status", None)
+    headers = getattr(response, "headers", None)
+    return None if status is None or headers is None else (status, headers, body_of(response))
+
+
+def parts_of(error: BaseException) -> tuple[Any, Any, Any] | None:
+    """The response that an error carries, as of `raise_for_status`; None if it carries none."""
+    response = getattr(error, "response", None)
+    return response_of(error if response is None else response) if isinstance(error, Exception) else None
+
+
+def body_of(response: Any) -> Any:
+    """The JSON of a response that has been read already; None if there is none."""
+    if getattr(response, "is_stream_consumed", True) is False or getattr(response, "_content", None) in (None, False):
+        return None
+    if "json" not in str(response.headers.get("content-type", "")).lower():
+        return None
+    try:
+        parsed = response.json()
+    except Exception:  # noqa: BLE001 (nothing in a response may raise)
+        return None
+    return parsed if isinstance(parsed, (dict, list)) else None
+
+
+def host_of(request: Any) -> str | None:
+    """The host of a URL, of a request of any client, or of a text that is a host already."""
+    url = request if isinstance(request, str) else getattr(request, "url", request)
+    host = getattr(url, "host", None)
+    if host is None:
+        text = str(url)
+        host = urlsplit(text if "//" in text else f"//{text}").hostname
+    return host.lower() if isinstance(host, str) and host else None
+
+
+def is_idempotent(method: str, headers: Any) -> bool:
+    """Whether a request may take effect twice: by its method, or by a key that the vendor tells repetitions by."""
+    names = {str(name).lower() for name in headers}
+    return _is_idempotent(method, "idempotency-key" in names or "x-idempotency-key" in names)

@@ -1,0 +1,484 @@
+"""`Outbound` and `AsyncOutbound` by any client: slots, holds, retries, deadlines, permits and the table of hosts."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tidegate import (
+    AsyncLimiter,
+    AsyncOutbound,
+    Attempt,
+    FakeClock,
+    InvalidArgument,
+    Limiter,
+    Outbound,
+    RateLimited,
+    Retry,
+)
+
+SECOND = 10**9
+HOST = "api.example.com"
+# No jitter, so that times are exact.
+PROMPT = Retry(base=0)
+
+
+class Response:
+    """The response of a client."""
+
+    def __init__(self, status: int, headers: dict[str, str] | None = None) -> None:
+        self.status_code, self.headers = status, headers or {}
+        self.content = b'{"used": 7}'
+
+
+class Both:
+    """An Outbound and an AsyncOutbound with one way to use them."""
+
+    def __init__(self, is_async: bool) -> None:
+        self.is_async = is_async
+        self.clock = FakeClock()
+
+    def make(self, *limits: str, **options: Any) -> Any:
+        kind = AsyncOutbound if self.is_async else Outbound
+        options.setdefault("clock", self.clock)
+        return kind(*limits, **options)
+
+    def send(self, outbound: Any, function: Callable[[Attempt], Any], key: str | None = HOST, **options: Any) -> Any:
+        if not self.is_async:
+            return outbound.send(function, key=key, **options)
+
+        async def awaited(attempt: Attempt) -> Any:
+            return function(attempt)
+
+        return asyncio.run(outbound.send(awaited, key=key, **options))
+
+    def call(self, outbound: Any, status: int, headers: dict[str, str], key: str = HOST, **options: Any) -> Any:
+        if not self.is_async:
+            with outbound.call(key, **options) as call:
+                return call.response(status, headers)
+
+        async def main() -> Any:
+            async with outbound.call(key, **options) as call:
+                return await call.response(status, headers)
+
+        return asyncio.run(main())
+
+    def left(self, outbound: Any, key: str = HOST) -> Any:
+        limiter = outbound.limiter
+        return asyncio.run(limiter.peek(key, 0)) if self.is_async else limiter.peek(key, 0)
+
+
+@pytest.fixture(params=[False, True], ids=["sync", "async"])
+def both(request: pytest.FixtureRequest) -> Both:
+    return Both(request.param)
+
+
+def answers(*outcomes: Any) -> Callable[[Attempt], Any]:
+    """A function that answers these, one after the other; errors are raised."""
+    given: Iterator[Any] = iter(outcomes)
+
+    def function(_: Attempt) -> Any:
+        outcome = next(given)
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
+
+    return function
+
+
+def refused(**headers: str) -> Response:
+    return Response(429, {name.replace("_", "-"): value for name, value in headers.items()})
+
+
+def test_a_call_takes_its_slot(both: Both) -> None:
+    outbound = both.make("2/s burst 1")
+    for _ in range(5):
+        assert both.send(outbound, answers(Response(200))).status_code == 200
+    assert both.clock.now() == 2 * SECOND
+
+
+def test_a_refused_call_holds_all_and_is_repeated_after_the_hold(both: Both) -> None:
+    outbound = both.make("10/s", retry=PROMPT)
+    seen = []
+
+    def function(attempt: Attempt) -> Response:
+        seen.append((attempt.number, both.clock.now()))
+        return refused(retry_after="2") if attempt.number == 1 else Response(200)
+
+    assert both.send(outbound, function).status_code == 200
+    assert seen == [(1, 0), (2, 2 * SECOND)]
+    # A smooth limit has one token at the end of a hold, and the retry has taken it.
+    assert both.left(outbound).remaining == 0
+
+
+def test_a_hold_is_stored_before_the_wait(both: Both) -> None:
+    outbound = both.make("10/s", retry=Retry(attempts=1))
+    assert both.send(outbound, answers(refused(retry_after="30"))).status_code == 429
+    assert both.clock.now() == 0
+    assert both.left(outbound).reset_after > 30
+
+
+def test_a_success_that_spent_the_limit_holds_too(both: Both) -> None:
+    outbound = both.make("10/s")
+    spent = {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "7"}
+    assert both.call(outbound, 200, spent).hold == 7.0
+    assert both.left(outbound).reset_after > 7
+
+
+def test_the_last_response_is_returned_whatever_its_status(both: Both) -> None:
+    outbound = both.make("10/s", retry=Retry(attempts=2, base=0))
+    assert both.send(outbound, answers(Response(503), Response(500))).status_code == 500
+    assert both.send(outbound, answers(Response(404), Response(200))).status_code == 404
+
+
+def test_the_last_error_is_raised(both: Both) -> None:
+    outbound = both.make("10/s", retry=Retry(attempts=2, base=0))
+    first, second = ConnectionRefusedError("a"), ConnectionResetError("b")
+    with pytest.raises(ConnectionResetError, match="b"):
+        both.send(outbound, answers(first, second))
+    assert both.send(outbound, answers(socket.gaierror("x"), Response(200))).status_code == 200
+
+
+def test_errors_that_are_no_failure_of_the_vendor_are_raised_at_once(both: Both) -> None:
+    outbound = both.make("10/s", retry=PROMPT)
+    for error in (ValueError("mine"), KeyboardInterrupt(), ssl.SSLCertVerificationError("no")):
+        with pytest.raises(type(error)):
+            both.send(outbound, answers(error, Response(200)))
+    with pytest.raises(TypeError, match="a status and headers"):
+        both.send(outbound, answers("text", Response(200)))
+
+
+def test_an_error_with_a_response_counts_as_the_response(both: Both) -> None:
+    outbound = both.make("10/s", retry=Retry(attempts=2, base=0))
+
+    class StatusError(Exception):
+        response = refused(retry_after="3")
+
+    assert both.send(outbound, answers(StatusError(), Response(200))).status_code == 200
+    assert both.clock.now() >= 3 * SECOND
+    with pytest.raises(StatusError):
+        both.send(outbound, answers(StatusError(), StatusError()))
+
+
+def test_what_may_have_had_an_effect_is_not_repeated(both: Both) -> None:
+    outbound = both.make("10/s", retry=PROMPT)
+    assert both.send(outbound, answers(Response(500)), idempotent=False).status_code == 500
+    with pytest.raises(ConnectionResetError):
+        both.send(outbound, answers(ConnectionResetError()), idempotent=False)
+    assert both.send(outbound, answers(Response(429), Response(200)), idempotent=False).status_code == 200
+
+
+def test_nothing_happens_beyond_the_deadline(both: Both) -> None:
+    outbound = both.make("1/s burst 1", retry=PROMPT)
+    times: list[tuple[int, float | None]] = []
+
+    def function(attempt: Attempt) -> Response:
+        times.append((both.clock.now(), attempt.timeout))
+        return Response(503)
+
+    assert both.send(outbound, function, timeout=2.5).status_code == 503
+    assert times == [(0, 2.5), (SECOND, 1.5), (2 * SECOND, 0.5)]
+    # The slot would come later: nothing is charged.
+    with pytest.raises(RateLimited) as caught:
+        both.send(outbound, function, timeout=0.5)
+    assert caught.value.code == "rate_limited"
+    assert both.clock.now() == 2 * SECOND
+    with pytest.raises(RateLimited, match="before it was made: deadline"):
+        both.send(outbound, function, timeout=0)
+    # A hold that ends after the deadline is stored, and the call returns at once.
+    both.clock.advance(10)
+    assert both.send(outbound, answers(refused(retry_after="9")), timeout=5).status_code == 429
+    assert both.clock.now() == 12 * SECOND
+
+
+def test_total_failure_offers_at_most_1_1_requests_for_each_call(both: Both) -> None:
+    outbound = both.make("unlimited", retry=Retry(base=0))
+    sent = 0
+
+    def function(_: Attempt) -> Response:
+        nonlocal sent
+        sent += 1
+        return Response(503)
+
+    for _ in range(500):
+        both.send(outbound, function)
+    assert 545 <= sent <= 550
+
+
+def test_a_block_has_one_attempt(both: Both) -> None:
+    outbound = both.make("10/s")
+    signal = both.call(outbound, 429, {"Retry-After": "4"})
+    assert (signal.hold, signal.should_retry) == (4.0, True)
+    with pytest.raises(RateLimited):
+        both.call(outbound, 200, {}, timeout=1)
+
+
+def test_a_block_that_raises_gives_the_permit_back(both: Both) -> None:
+    outbound = both.make("10/s", concurrency=1)
+
+    def main() -> None:
+        with outbound.call(HOST):
+            raise ValueError("mine")
+
+    async def amain() -> None:
+        async with outbound.call(HOST):
+            raise ValueError("mine")
+
+    for _ in range(3):
+        with pytest.raises(ValueError, match="mine"):
+            asyncio.run(amain()) if both.is_async else main()
+
+
+def test_a_block_is_used_once_and_told_once(both: Both) -> None:
+    outbound = both.make("10/s")
+
+    async def amain() -> None:
+        call = outbound.call(HOST)
+        with pytest.raises(InvalidArgument, match="has not begun"):
+            await call.response(200, {})
+        async with call:
+            await call.response(200, {})
+            with pytest.raises(InvalidArgument, match="told before"):
+                await call.response(200, {})
+            assert call.timeout is None
+            assert call.decision.allowed
+        with pytest.raises(InvalidArgument, match="entered before"):
+            async with call:
+                pass
+
+    def main() -> None:
+        call = outbound.call(HOST)
+        with pytest.raises(InvalidArgument, match="has not begun"):
+            call.response(200, {})
+        with call:
+            call.response(200, {})
+            with pytest.raises(InvalidArgument, match="told before"):
+                call.response(200, {})
+            assert call.timeout is None
+            assert call.decision.allowed
+        with pytest.raises(InvalidArgument, match="entered before"), call:
+            pass
+
+    asyncio.run(amain()) if both.is_async else main()
+
+
+def test_usage_corrects_the_estimate(both: Both) -> None:
+    outbound = both.make("60000/min", cost=len, usage=lambda body: int(body[9:10]))
+    both.send(outbound, answers(Response(200)), request="x" * 100)
+    assert both.left(outbound).remaining == 60_000 - 7
+    # A body of another form leaves the estimate.
+    outbound = both.make("60000/min", cost=50, usage=lambda body: {}[body])
+    both.send(outbound, answers(Response(200)))
+    assert both.left(outbound).remaining == 60_000 - 50
+
+
+def test_a_block_settles_what_was_used(both: Both) -> None:
+    outbound = both.make("60000/min")
+
+    async def amain() -> int:
+        async with outbound.call("model", cost=4_000) as call:
+            return (await call.settle(1_500)).remaining
+
+    def main() -> int:
+        with outbound.call("model", cost=4_000) as call:
+            return call.settle(1_500).remaining
+
+    assert (asyncio.run(amain()) if both.is_async else main()) == 58_500
+
+
+def test_the_key_is_the_host_or_what_the_program_says(both: Both) -> None:
+    outbound = both.make("10/s")
+    both.send(outbound, answers(Response(200)), None, request="https://API.example.com:8443/v1?x=1")
+    assert both.left(outbound).remaining == 9
+    with pytest.raises(InvalidArgument, match="invalid key"):
+        both.send(outbound, answers(Response(200)), None)
+    outbound = both.make("10/s", key=lambda request: request.rsplit("/", 1)[1])
+    both.send(outbound, answers(Response(200)), None, request="https://api.example.com/tenant")
+    assert both.left(outbound, "tenant").remaining == 9
+
+
+def test_a_profile_is_known_by_its_host(both: Both) -> None:
+    # GitHub's secondary limit says nothing but 403 with a message; its profile knows the reset's margin.
+    headers = {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "30"}
+    assert both.call(both.make("10/s"), 403, headers, "api.github.com").hold == 31.0
+    assert both.call(both.make("10/s"), 403, headers, HOST).hold == 30.0
+    assert both.call(both.make("10/s", profile="github"), 403, headers, HOST).hold == 31.0
+    rows = [{"header": "Acme-Wait", "meaning": "retry_after", "unit": "milliseconds"}]
+    assert both.call(both.make("10/s", profile=rows), 429, {"acme-wait": "1500"}).hold == 1.5
+    assert both.call(both.make("10/s", max_hold=5), 429, {"Retry-After": "60"}).hold == 5.0
+
+
+def test_hosts_have_options_of_their_own(both: Both) -> None:
+    outbound = both.make(
+        "10/s",
+        profile="github",
+        hosts={"api.one.example": {"limits": "1/min"}, "*.two.example": {"limits": ["5/s", "100/h"], "profile": None}},
+    )
+    assert outbound.at("API.one.example") is not outbound
+    assert [limit.name for limit in outbound.at("a.b.two.example").limiter.limits] == ["5/s", "100/h"]
+    assert outbound.at("two.example") is outbound
+    assert outbound.at("one.example") is outbound
+    headers = {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "30"}
+    assert both.call(outbound, 429, headers, "api.one.example").hold == 31.0
+    assert both.call(outbound, 429, headers, "x.two.example").hold == 30.0
+    both.send(outbound, answers(Response(200)), None, request="https://x.two.example/")
+    assert both.clock.now() == 30 * SECOND
+    # Without limits of its own, other hosts pass freely.
+    free = both.make(hosts={"api.one.example": {"limits": "1/min"}})
+    for _ in range(100):
+        both.send(free, answers(Response(200)))
+    assert both.clock.now() == 30 * SECOND
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"hosts": {"a": {"limts": "1/s"}}}, "invalid hosts: 'a' has wrong options"),
+        ({"hosts": {"a": "1/s"}}, "invalid hosts: each is a dict"),
+        ({"profile": "githbu"}, "invalid profile"),
+        ({"timeout": -1}, "invalid timeout"),
+        ({"attempt_timeout": "1"}, "invalid attempt_timeout"),
+        ({"max_hold": -1}, "invalid max_hold"),
+        ({"concurrency": 0}, "invalid concurrency: it must be 1 to"),
+        ({"concurrency": True}, "invalid concurrency"),
+        ({"limiter": Limiter("1/s")}, "invalid limiter: it has limits"),
+    ],
+)
+def test_wrong_options_are_named(both: Both, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidArgument, match=message):
+        both.make("10/s", **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"attempts": 0}, "invalid attempts: it must be 1 to"),
+        ({"attempts": 1.5}, "invalid attempts: it must be a whole number"),
+        ({"base": -1}, "invalid base"),
+        ({"longest": "x"}, "invalid longest"),
+        ({"percent": 101}, "invalid percent: it must be 0 to 100"),
+        ({"reserve": -1}, "invalid reserve"),
+    ],
+)
+def test_wrong_retries_are_named(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidArgument, match=message):
+        Retry(**options)
+
+
+def test_a_limiter_that_there_is_is_shared() -> None:
+    clock = FakeClock()
+    limiter = Limiter("10/d", clock=clock)
+    with Outbound(limiter=limiter) as outbound:
+        outbound.send(lambda _: Response(200), key="k")
+    # It stays open, because it was given.
+    assert limiter.peek("k", 0).remaining == 9
+    asyncio.run(AsyncOutbound(limiter=limiter).send(lambda _: asyncio.sleep(0, Response(200)), key="k"))
+    assert limiter.peek("k", 0).remaining == 8
+    side = AsyncLimiter.of(limiter)
+    assert AsyncOutbound(limiter=side).limiter is side
+    with pytest.raises(TypeError, match="limiter must be a Limiter"):
+        Outbound(limiter="10/s")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="retry must be a Retry"):
+        Outbound("10/s", retry=3)  # type: ignore[arg-type]
+
+
+def test_concurrency_bounds_the_calls_at_a_time() -> None:
+    outbound = Outbound("unlimited", concurrency=2)
+    together = threading.Barrier(2)
+    most = now = 0
+    lock = threading.Lock()
+
+    def function(_: Attempt) -> Response:
+        nonlocal most, now
+        with lock:
+            now += 1
+            most = max(most, now)
+        together.wait(30)  # the second comes while the first is there
+        with lock:
+            now -= 1
+        return Response(200)
+
+    threads = [threading.Thread(target=lambda: outbound.send(function, key="k")) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert most == 2
+
+
+def test_a_permit_of_an_object_is_given_back_before_a_wait_and_at_the_end(both: Both) -> None:
+    events: list[Any] = []
+
+    class Permit:
+        def release(self) -> None:
+            events.append(("release", both.clock.now() // SECOND))
+
+    class Permits:
+        def acquire(self, timeout: float | None = None) -> Permit:
+            events.append("acquire")
+            return Permit()
+
+    class Awaited(Permits):
+        async def acquire(self) -> Permit:  # type: ignore[override]
+            return Permits.acquire(self)
+
+    permits = Awaited() if both.is_async else Permits()
+    outbound = both.make("10/s", retry=PROMPT, concurrency=lambda key: permits)
+    both.send(outbound, answers(refused(retry_after="3"), Response(200)))
+    assert events == ["acquire", ("release", 0), "acquire", ("release", 3)]
+
+
+def test_a_full_permit_is_refused_by_the_deadline(both: Both) -> None:
+    limit: Any = asyncio.Semaphore(1) if both.is_async else threading.Semaphore(1)
+    if both.is_async:
+        asyncio.run(limit.acquire())
+    else:
+        limit.acquire()
+    outbound = both.make("10/s", concurrency=limit)
+    with pytest.raises(RateLimited, match="before it was made: slot"):
+        both.send(outbound, answers(Response(200)), timeout=0.01)
+    assert both.left(outbound).remaining == 10
+
+
+def test_a_cancelled_call_gives_its_permit_back() -> None:
+    async def main() -> None:
+        outbound = AsyncOutbound("unlimited", concurrency=1)
+        entered = asyncio.Event()
+
+        async def hangs(_: Attempt) -> Response:
+            entered.set()
+            await asyncio.Event().wait()
+            raise AssertionError
+
+        task = asyncio.create_task(outbound.send(hangs, key="k"))
+        await asyncio.wait_for(entered.wait(), 30)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        response = await asyncio.wait_for(outbound.send(lambda _: asyncio.sleep(0, Response(200)), key="k"), 30)
+        assert response.status_code == 200
+
+    asyncio.run(main())
+
+
+def test_an_attempt_is_cancelled_when_its_time_is_over() -> None:
+    async def main() -> None:
+        outbound = AsyncOutbound("unlimited", attempt_timeout=0.01, retry=PROMPT)
+        numbers = []
+
+        async def slow_once(attempt: Attempt) -> Response:
+            numbers.append(attempt.number)
+            if attempt.number == 1:
+                await asyncio.Event().wait()
+            return Response(200)
+
+        assert (await asyncio.wait_for(outbound.send(slow_once, key="k"), 30)).status_code == 200
+        assert numbers == [1, 2]
+
+    asyncio.run(main())
