@@ -1,7 +1,7 @@
 /** The types of the package: the types of `tidegate-wasm`, and the options of the stores that only Node has. */
 
 import type {
-  ClientOptions, Clock, LimitsInput, Limiter, LimiterOptions, MemoryLimiter, OnFull, ReadLimits, RedisOptions,
+  ClientOptions, Clock, LimitsInput, Limiter, LimiterOptions, MemoryLimiter, OnFull, Outbound, OutboundOptions, ReadLimits, RedisOptions,
 } from './memory/index.js';
 
 export * from './memory/index.js';
@@ -71,3 +71,14 @@ export function createLimiter<const Given extends LimitsInput = LimitsInput>(
   options: MemoryOptions<Given> | SharedMemoryOptions<Given>,
 ): MemoryLimiter;
 export function createLimiter<const Given extends LimitsInput = LimitsInput>(options: StoreOptions<Given> | ClientOptions<Given>): Limiter;
+
+/**
+ * Makes calls to vendors within their limits. `createOutbound({ limits: '10 in any 1s' })` suffices to begin; with
+ * `store: 'redis://…'` a whole fleet shares the limits and the holds.
+ *
+ * @throws {InvalidLimit} for a limit that cannot be kept
+ * @throws {InvalidArgument} for any other mistake
+ */
+export function createOutbound<const Given extends LimitsInput = LimitsInput>(
+  options: OutboundOptions & (Partial<MemoryOptions<Given>> | Partial<SharedMemoryOptions<Given>> | Partial<StoreOptions<Given>> | Partial<ClientOptions<Given>>),
+): Outbound;

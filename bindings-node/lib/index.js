@@ -4,6 +4,7 @@ import { checkOptions, checkPrefix, checkStoreIsGiven, checkTimeout, describe, i
 import { readLimits } from './memory/limit.js';
 import { Limiter } from './memory/limiter.js';
 import { MemoryBuckets } from './memory/memory-buckets.js';
+import { Outbound } from './memory/outbound.js';
 import { SharedBuckets } from './memory/shared-buckets.js';
 import { ROOM_OPTIONS, STORE_OPTIONS, checkMaxWaiting, checkRoom, checkStoreOptions } from './memory/store-options.js';
 import { StoreBuckets } from './store-buckets.js';
@@ -32,4 +33,9 @@ export function createLimiter(options) {
   if (typeof store === 'object') return new Limiter(read, new SharedBuckets(read, { ...options, client: store }));
   const { onStoreError, peers, denyCacheMs, lease } = options;
   return new Limiter(read, new StoreBuckets(read, { store, prefix, storeTimeoutMs, maxWaiting, onStoreError, peers, denyCacheMs, lease }));
+}
+
+/** Makes calls to vendors within their limits, with a limiter that it builds of the other options, or a given one. */
+export function createOutbound(options) {
+  return new Outbound(options, createLimiter);
 }

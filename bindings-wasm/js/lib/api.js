@@ -4,6 +4,7 @@ import { checkOptions, checkPrefix, checkStoreIsGiven, checkTimeout, invalid } f
 import { readLimits } from './limit.js';
 import { Limiter } from './limiter.js';
 import { MemoryBuckets } from './memory-buckets.js';
+import { Outbound } from './outbound.js';
 import { SharedBuckets } from './shared-buckets.js';
 import { MEMORY, OPTIONS, checkMaxWaiting, checkRoom, checkStoreOptions } from './store-options.js';
 
@@ -16,7 +17,7 @@ export { Pressure } from './pressure.js';
 export { Reservation } from './reservation.js';
 export { Signal, readSignal } from './signal.js';
 export { StoreHealth } from './store-health.js';
-export { Limiter };
+export { Limiter, Outbound };
 
 /** Builds a limiter whose buckets are in this runtime's memory, or in a Redis that a client reaches. */
 export function createLimiter(options) {
@@ -35,4 +36,9 @@ export function createLimiter(options) {
     throw invalid('store', 'this package opens no connections: give it a client of ioredis, node-redis or Upstash');
   }
   return new Limiter(read, new SharedBuckets(read, { ...options, client: store }));
+}
+
+/** Makes calls to vendors within their limits, with a limiter that it builds of the other options, or a given one. */
+export function createOutbound(options) {
+  return new Outbound(options, createLimiter);
 }

@@ -852,6 +852,165 @@ export function createLimiter<const Given extends LimitsInput = LimitsInput>(opt
 /** Builds a limiter whose buckets are in Redis, reached over a client that the program has made. */
 export function createLimiter<const Given extends LimitsInput = LimitsInput>(options: ClientOptions<Given>): Limiter;
 
+/** How often a failed call is made again, and how long it waits before. */
+export interface RetryOptions {
+  /** The attempts of a call, the first included: a whole number, 1 to 2^32 - 1, default 4. 1 repeats nothing. */
+  readonly attempts?: number;
+  /**
+   * The bound of the random wait before the first retry, in milliseconds, default 500. It doubles with each further one. The
+   * wait that the vendor asks for comes before it.
+   */
+  readonly baseMs?: number;
+  /** The most that the bound grows to, in milliseconds, default 20,000. */
+  readonly longestMs?: number;
+  /** How many of a hundred calls may be repeated: 0 to 100, default 10. Retries that the vendor asked for, by refusing with a wait, do not count. */
+  readonly percent?: number;
+  /** The retries that are lent at first, default 10. */
+  readonly reserve?: number;
+}
+
+/** What gives the places of calls at a time. */
+export interface Places {
+  /** Resolves to a place, or to nothing if none is free in time. */
+  acquire(options: { timeoutMs: number; signal: AbortSignalLike | undefined }): Promise<{ release(): unknown } | undefined>;
+}
+
+/** What the key, the cost and the host of a call are read from: a URL, a `Request`, or an object with a `url`. */
+export type OutboundRequest = string | URL | { readonly url: string };
+
+/** What one call says of itself. */
+export interface OutboundCallOptions {
+  /** The bucket of the call; the host of `request` unless this or the option `key` is given. */
+  readonly key?: Keys;
+  readonly request?: OutboundRequest;
+  /** The tokens of the call, in place of the option `cost`. */
+  readonly cost?: Tokens;
+  /** The longest time for the call in milliseconds, waits and retries included. */
+  readonly timeoutMs?: number;
+  /** Ends the call when it aborts. */
+  readonly signal?: AbortSignalLike | null;
+  /** Whether `work` can send the same request again; true unless given. A body that is a stream can't. */
+  readonly repeatable?: boolean;
+  /**
+   * Whether the call may take effect twice; true unless given. Otherwise it is not repeated after a fault or a broken connection,
+   * but it is after a refusal.
+   */
+  readonly idempotent?: boolean;
+}
+
+/** One attempt of a call, frozen. */
+export interface OutboundAttempt {
+  /** 1 for the first, 2 for its first retry. */
+  readonly number: number;
+  /** The milliseconds that are left for it; Infinity for any time. */
+  readonly timeoutMs: number;
+  /** Aborts when that time is over, or when the caller's signal aborts. */
+  readonly signal: AbortSignal;
+  /** The buckets after its tokens were taken. */
+  readonly decision: Decision;
+  /** Corrects the charge to the tokens that the call has used, as `Limiter.settle` does. */
+  settle(actual: Tokens): Promise<Decision>;
+}
+
+/** Options for calls to vendors. Those of a limiter may stand beside them. */
+export interface OutboundOptions {
+  /** A limiter that there is, in place of limits and a store. */
+  readonly limiter?: Limiter;
+  /** The bucket of a call, or a function of the request. It is the request's host unless given. A hold is kept under this key. */
+  readonly key?: Keys | ((request: any) => Keys);
+  /** The tokens of a call, or a function of the request; 1 unless given. */
+  readonly cost?: Tokens | ((request: any) => Tokens);
+  /**
+   * What a call has used, from the last MiB of its body, for `fetch` and the adapter of axios. The charge is then corrected when the
+   * body has ended; undefined leaves it as it is.
+   */
+  readonly usage?: (text: string) => Tokens | undefined;
+  /** How responses are read: a name or rows for `readSignal`, or `"auto"` (the default), which knows the hosts of the built-in vendors. */
+  readonly profile?: string | readonly ProfileRow[];
+  readonly retry?: RetryOptions;
+  /** The longest time for a call in milliseconds, from its wait for a slot to the headers of its last response; any time unless given. */
+  readonly timeoutMs?: number;
+  /** The longest time for one attempt in milliseconds, up to the headers of its response; any time unless given. */
+  readonly attemptTimeoutMs?: number;
+  /**
+   * The calls at a time: a number for this process, an object that gives places, or a function of the key that returns one. The
+   * place is taken before the tokens, and given back when the response's body has ended, so read or cancel it.
+   */
+  readonly concurrency?: number | Places | ((key: Keys) => Places);
+  /** The longest hold in milliseconds; 15 minutes unless given. */
+  readonly maxHoldMs?: number;
+  /**
+   * Other options by host, `*.example.com` for the hosts of a domain. What an entry leaves out is as given beside it, but for the
+   * limits; each has buckets of its own.
+   */
+  readonly hosts?: Readonly<Record<string, Outbound | OutboundHostOptions>>;
+  /** The `fetch` that sends requests; the runtime's own unless given. */
+  readonly fetch?: (input: any, init?: any) => Promise<any>;
+}
+
+/** Options of one host. */
+export interface OutboundHostOptions extends OutboundOptions, RedisOptions {
+  readonly limits?: LimitsInput;
+  readonly prefix?: string;
+}
+
+/**
+ * Makes calls to vendors within their limits: each waits for its slot, is made, and is read for what the vendor says. A hold reaches
+ * all who share the store, and what failed is repeated within a budget.
+ */
+export interface Outbound {
+  /** The limiter whose tokens the calls take, except those to `hosts`. */
+  readonly limiter: Limiter;
+  /** The Outbound of a host: that of the table `hosts`, or this one. */
+  at(host: string): Outbound;
+  /**
+   * The standard `fetch` within the limits; it may be passed on as it is. A body that is a stream, and the body of a `Request`, is sent
+   * once. Another method than GET, HEAD, OPTIONS, TRACE, PUT and DELETE is not repeated after a fault, unless it has an `Idempotency-Key`.
+   *
+   * @throws {RateLimited} when no slot comes within the time
+   * @throws {StoreError} by the limiter's policy
+   * @throws what `fetch` throws, when the last attempt had no response
+   */
+  fetch(input: any, init?: any): Promise<any>;
+  /**
+   * Makes a call with any client. `work` sends the request, and resolves to a response with `status` or `statusCode` and `headers`; its
+   * `data` is read for what it says of limits. An error that carries such a `response` counts as it.
+   *
+   * ```js
+   * const outbound = createOutbound({ limits: '10 in any 1s' });
+   * const response = await outbound.send(async () => ({ status: 200, headers: {} }), { key: 'vendor' });
+   * ```
+   *
+   * @throws {RateLimited} when no slot comes within the time
+   * @throws {InvalidArgument} for a key, cost or response that is none
+   * @throws what `work` throws, when the last attempt had no response
+   */
+  send<Response>(work: (attempt: OutboundAttempt) => Promise<Response> | Response, options?: OutboundCallOptions): Promise<Response>;
+  /** An adapter for `axios.create({ adapter })` over `axios.getAdapter(axios.defaults.adapter)`. */
+  axiosAdapter(adapter: (config: any) => Promise<any>): (config: any) => Promise<any>;
+  /** Closes the limiters that it has built: later calls throw StoreError. */
+  close(): void;
+  [Symbol.dispose](): void;
+}
+
+export const Outbound: { readonly prototype: Outbound; [Symbol.hasInstance](value: unknown): boolean };
+
+/**
+ * Makes calls to vendors within their limits. `createOutbound({ limits: '10 in any 1s' })` suffices to begin.
+ *
+ * ```js
+ * const outbound = createOutbound({ limits: '10 in any 1s', timeoutMs: 30_000, key: 'vendor' });
+ * const response = await outbound.fetch('data:,hello');
+ * console.log(await response.text()); // hello
+ * ```
+ *
+ * @throws {InvalidLimit} for a limit that cannot be kept
+ * @throws {InvalidArgument} for any other mistake
+ */
+export function createOutbound<const Given extends LimitsInput = LimitsInput>(
+  options: OutboundOptions & (Partial<LimiterOptions<Given>> | Partial<ClientOptions<Given>>),
+): Outbound;
+
 /**
  * The base of Tidegate's errors. A refusal is not an error.
  *

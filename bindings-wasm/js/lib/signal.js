@@ -8,7 +8,7 @@ import { ReadSignal } from './tidegate_wasm.js';
 
 const OPTIONS = ['profile', 'body', 'now', 'maxHoldMs'];
 const ROW_FIELDS = ['header', 'meaning', 'unit', 'group'];
-const DEFAULT_MAX_HOLD_MS = 900_000;
+export const DEFAULT_MAX_HOLD_MS = 900_000;
 const MAX_STATUS = 999;
 // A body without end would be read without end.
 const MAX_DEPTH = 8;
@@ -41,13 +41,21 @@ brand(Signal, 'Signal');
 /** Reads what a response with this status and these headers says about its vendor's limits. */
 export function readSignal(status, headers, options = {}) {
   checkFields('options', options, OPTIONS);
-  const { profile = 'generic', body, now = Date.now(), maxHoldMs = DEFAULT_MAX_HOLD_MS } = options;
+  const response = responseParts(status, headers, options);
+  requireMemory();
+  return signalOf(new ReadSignal(...response));
+}
+
+/** A response as the engine reads it: status, headers, fields of the body, profile, wall clock and longest hold. */
+export function responseParts(status, headers, { profile = 'generic', body, now = Date.now(), maxHoldMs = DEFAULT_MAX_HOLD_MS }) {
   if (!Number.isInteger(status) || status < 0 || status > MAX_STATUS) {
     throw invalid('status', `it must be a whole number from 0 to ${MAX_STATUS}, but is ${describe(status)}`);
   }
-  const given = [textOfHeaders(headers), textOfBody(body), textOfProfile(profile)];
-  requireMemory();
-  const read = new ReadSignal(status, ...given, nanos('now', now), nanos('maxHoldMs', maxHoldMs));
+  return [status, textOfHeaders(headers), textOfBody(body), textOfProfile(profile), nanos('now', now), nanos('maxHoldMs', maxHoldMs)];
+}
+
+/** The signal that the engine has read, which is freed. */
+export function signalOf(read) {
   raise(read);
   const { text } = read;
   read.free();
@@ -65,7 +73,8 @@ function count(text) {
   return BigInt(text) === MOST ? Infinity : Number(text);
 }
 
-function nanos(name, ms) {
+/** The nanoseconds of milliseconds or a Date, at most 2^64 - 1. */
+export function nanos(name, ms) {
   const number = ms instanceof Date ? ms.getTime() : ms;
   if (typeof number !== 'number' || !(number >= 0)) {
     throw invalid(name, `it must be a number of milliseconds, at least 0, but is ${describe(ms)}`);

@@ -22,6 +22,8 @@ mod failure;
 mod host;
 mod key_room;
 mod line;
+#[cfg(feature = "signals")]
+mod outbound;
 #[cfg(feature = "shared")]
 mod packed_commands;
 mod parsed_limit;
@@ -42,6 +44,8 @@ pub use batch::Batch;
 pub use client::Client;
 pub use engine::Engine;
 pub use failure::Failure;
+#[cfg(feature = "signals")]
+pub use outbound::{OutboundCall, RetryBudget, is_idempotent, profile_of_host};
 pub use parsed_limit::ParsedLimit;
 #[cfg(feature = "shared")]
 pub use shared_buckets::{SharedBuckets, SharedOptions};

@@ -30,13 +30,7 @@ impl ReadSignal {
         now: u64,
         max_hold: u64,
     ) -> Self {
-        match read(status, headers, fields, profile, now, max_hold) {
-            Ok(text) => Self { text, failure: None },
-            Err(message) => {
-                let error = tidegate_protocol::Error::InvalidArgument { name: "profile", message };
-                Self { text: String::new(), failure: Some(error.into()) }
-            }
-        }
+        Response { status, headers, fields, profile, now, max_hold }.read(|_| ())
     }
 
     /// The failure to understand the profile.
@@ -52,28 +46,47 @@ impl ReadSignal {
     }
 }
 
-fn read(
-    status: u16,
-    headers: &str,
-    fields: &str,
-    profile: &str,
-    now: u64,
-    max_hold: u64,
-) -> Result<String, String> {
-    let rows = rows(profile)?;
-    let own = Profile { rows: &rows, ..Profile::GENERIC };
-    let profile = match profile.contains(END) {
-        true => &own,
-        false => Profile::named(profile).ok_or_else(|| unknown_profile(profile))?,
-    };
-    let mut reader = SignalReader::new(status, profile);
-    for (name, value) in pairs(headers) {
-        reader.header(name.as_bytes(), value.as_bytes());
+/// A response as JavaScript writes it; see [`ReadSignal::new`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Response<'a> {
+    pub status: u16,
+    pub headers: &'a str,
+    pub fields: &'a str,
+    pub profile: &'a str,
+    pub now: u64,
+    pub max_hold: u64,
+}
+
+impl Response<'_> {
+    /// Reads the response, and shows the signal to `observe` unless the profile is not understood.
+    pub(crate) fn read(self, observe: impl FnOnce(&Signal<'_>)) -> ReadSignal {
+        match self.text(observe) {
+            Ok(text) => ReadSignal { text, failure: None },
+            Err(message) => {
+                let error = tidegate_protocol::Error::InvalidArgument { name: "profile", message };
+                ReadSignal { text: String::new(), failure: Some(error.into()) }
+            }
+        }
     }
-    for (path, value) in pairs(fields) {
-        reader.body(path.as_bytes(), value.as_bytes());
+
+    fn text(self, observe: impl FnOnce(&Signal<'_>)) -> Result<String, String> {
+        let rows = rows(self.profile)?;
+        let own = Profile { rows: &rows, ..Profile::GENERIC };
+        let profile = match self.profile.contains(END) {
+            true => &own,
+            false => Profile::named(self.profile).ok_or_else(|| unknown_profile(self.profile))?,
+        };
+        let mut reader = SignalReader::new(self.status, profile);
+        for (name, value) in pairs(self.headers) {
+            reader.header(name.as_bytes(), value.as_bytes());
+        }
+        for (path, value) in pairs(self.fields) {
+            reader.body(path.as_bytes(), value.as_bytes());
+        }
+        let signal = reader.finish(self.now, self.max_hold);
+        observe(&signal);
+        Ok(written(&signal))
     }
-    Ok(written(&reader.finish(now, max_hold)))
 }
 
 fn rows(profile: &str) -> Result<Vec<Row<'_>>, String> {

@@ -11,7 +11,7 @@ import { nonEmpty } from './conformance.mjs';
 const HERE = fileURLToPath(new URL('.', import.meta.url));
 // The lines that an example needs before it, if it does not have its own.
 const GIVEN = {
-  import: "import { Limits, createLimiter, readSignal } from 'tidegate-wasm';\n",
+  import: "import { Limits, createLimiter, createOutbound, readSignal } from 'tidegate-wasm';\n",
   limiter: "const limiter = createLimiter({ limits: '60000/min' });\n",
 };
 

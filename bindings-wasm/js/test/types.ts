@@ -1,7 +1,7 @@
 /** What the type declarations must accept and refuse. This file is compiled and never run. */
 import { CostTooLarge, FakeClock, InvalidLimit, RateLimited, TidegateError } from 'tidegate-wasm';
 import { Charge, Limit, Limiter, Limits, Reservation, createLimiter, limit } from 'tidegate-wasm';
-import { Signal, readSignal } from 'tidegate-wasm';
+import { Outbound, Signal, createOutbound, readSignal } from 'tidegate-wasm';
 import type { CheckInput, Decision, Keys, LimitInput, LimiterOptions, LeaseOptions, MemoryLimiter, MemoryReservation, OnStoreError, ProfileRow, StoreError, UpstashClient, Waiting } from 'tidegate-wasm';
 
 const stepped: LimitInput = { tokens: 5, periodMs: 60_000, shape: 'stepped' };
@@ -170,3 +170,14 @@ readSignal(429, [], { profile: [{ header: 'a', meaning: 'wait' }] });
 readSignal(429, 'a: b');
 // @ts-expect-error a signal does not change
 said.holdMs = 5;
+
+const outbound: Outbound = createOutbound({ limits: '10 in any 1s', retry: { attempts: 3 }, timeoutMs: 30_000, hosts: { 'api.github.com': { limits: '80/min', profile: 'github' } } });
+const fetched: Promise<Response> = outbound.fetch('https://api.github.com/zen', { method: 'GET' });
+const sent: Promise<{ status: number; headers: Headers }> = outbound.send(async ({ signal, number }) => ({ status: number, headers: new Headers(), signal }), { key: 'k' });
+const overLimiter: Outbound = createOutbound({ limiter: general, cost: (request: Request) => request.url.length, usage: (text) => text.length });
+const given: typeof fetch = overLimiter.fetch;
+console.log(fetched, sent, given, outbound.at('api.github.com').limiter.limits);
+// @ts-expect-error an unknown option
+createOutbound({ limits: '10/s', speed: 5 });
+// @ts-expect-error a limit outside the grammar
+createOutbound({ limits: '10/fortnight' });
