@@ -15,7 +15,7 @@ set -euo pipefail
 . "$SCRIPTS/supervise.sh"
 adopt_orphans "$SCRIPT_PATH" "$@"
 
-ALL_TARGETS="grammar steps operations value signal filter_config"
+ALL_TARGETS="grammar steps operations value signal filter_config usage"
 WORK="$PROJECT_ROOT/.build/fuzz"
 # The ordinary builds have another directory, because here everything is built with coverage.
 TARGET_DIR="$CARGO_TARGET_DIR/fuzz"

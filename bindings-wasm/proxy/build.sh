@@ -16,8 +16,10 @@ module="$here/dist/tidegate_proxy.wasm"
 mkdir -p "$here/dist"
 if command -v wasm-opt >/dev/null; then
     # These are the features that the compiler uses and that every proxy has.
-    wasm-opt -Oz --converge --enable-bulk-memory --enable-sign-ext --enable-mutable-globals \
-        --enable-nontrapping-float-to-int "$(wasm_artifact tidegate-proxy)" -o "$module"
+    # Nothing is at the lowest addresses but the end of the stack.
+    wasm-opt --low-memory-unused --merge-similar-functions -Oz --converge \
+        --enable-bulk-memory --enable-sign-ext --enable-mutable-globals --enable-nontrapping-float-to-int \
+        "$(wasm_artifact tidegate-proxy)" -o "$module"
     python3 "$here/check_module.py" "$module"
 else
     cp "$(wasm_artifact tidegate-proxy)" "$module"

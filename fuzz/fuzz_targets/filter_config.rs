@@ -21,6 +21,10 @@ const SOURCES: &[u8] = br#"{"descriptors": [{"actions": [
     {"masked_remote_address": {}}, {"host": {}}]}],
     "missing_key": "deny", "service": {"cluster": "c", "on_error": "deny"}}"#;
 
+/// What the service answers is the response, too.
+const SETTLES: &[u8] = br#"{"key": {"header": "k"}, "missing_key": "deny",
+    "cost": {"estimate": 5, "settle": {"json": "a.b"}}, "service": {"cluster": "c", "on_error": "deny"}}"#;
+
 fuzz_target!(|bytes: &[u8]| {
     reads_only_json(bytes);
     any_bytes_may_be_the_configuration(bytes);
@@ -63,7 +67,7 @@ fn any_bytes_may_be_the_configuration(bytes: &[u8]) {
 
 /// A request is answered or resumed, once.
 fn any_bytes_may_be_the_key_and_the_response(bytes: &[u8]) {
-    for configuration in [SERVICE, SOURCES] {
+    for configuration in [SERVICE, SOURCES, SETTLES] {
         let host = FuzzHost::new(configuration, bytes, bytes);
         let mut filter = filter();
         assert!(filter.configure(&host, ROOT));
@@ -79,7 +83,9 @@ fn request(filter: &mut Filter<64>, host: &FuzzHost<'_>) -> Action {
     if host.called.get() {
         filter.call_answered(host, CALL);
     }
-    filter.context_done(STREAM);
+    filter.response_headers(host, STREAM, false);
+    filter.response_body(host, STREAM, host.response.len(), true);
+    filter.context_done(host, STREAM);
     action
 }
 
@@ -112,6 +118,15 @@ impl Host for FuzzHost<'_> {
 
     fn property(&self, _path: &[u8]) -> Result<&[u8], Status> {
         Ok(self.key)
+    }
+
+    fn keep(&self, _name: &str, _bytes: &[u8]) -> Result<(), Status> {
+        Ok(())
+    }
+
+    fn response_body(&self, _size: usize, read: &mut dyn FnMut(&[u8])) -> Result<(), Status> {
+        read(self.response);
+        Ok(())
     }
 
     fn first_header(&self, _name: &[u8]) -> Result<&[u8], Status> {

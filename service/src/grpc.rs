@@ -31,6 +31,10 @@ use crate::quota_service::QuotaService;
 
 const SHOULD_RATE_LIMIT: &str = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit";
 
+/// The metadata of a request whose hits have been used already, as Tidegate's filter sends it once a response has
+/// told more than was reserved. Another service charges the hits if they fit.
+const REPORT: &str = "tidegate-report";
+
 /// The server of [`QuotaService`].
 #[derive(Clone)]
 pub(crate) struct QuotaServer {
@@ -109,7 +113,8 @@ impl UnaryService<RateLimitRequest> for Method {
     fn call(&mut self, request: Request<RateLimitRequest>) -> Self::Future {
         self.is_decoded.store(true, Ordering::Relaxed);
         let service = Arc::clone(&self.service);
-        Box::pin(async move { service.should_rate_limit(request.into_inner()).await })
+        let is_report = request.metadata().contains_key(REPORT);
+        Box::pin(async move { service.should_rate_limit(request.into_inner(), is_report).await })
     }
 }
 

@@ -67,12 +67,14 @@ impl QuotaService {
         Self { shadow, ..self }
     }
 
-    /// Answers a request over gRPC.
+    /// Answers a request over gRPC. The hits of a report are charged also when they do not fit.
     pub(crate) async fn should_rate_limit(
         &self,
         request: RateLimitRequest,
+        is_report: bool,
     ) -> Result<Response<RateLimitResponse>, Status> {
-        Ok(Response::new(self.answer(&request).await?.to_response()))
+        let call = Call { request: &request, is_report };
+        Ok(Response::new(self.answer_call(call).await?.to_response()))
     }
 
     /// Answers a request.
@@ -80,7 +82,11 @@ impl QuotaService {
     /// # Errors
     /// The error of a request that cannot be decided, with its stable code in the metadata.
     pub(crate) async fn answer(&self, request: &RateLimitRequest) -> Result<Answer, Status> {
-        let answer = self.respond(request).await;
+        self.answer_call(Call { request, is_report: false }).await
+    }
+
+    async fn answer_call(&self, call: Call<'_>) -> Result<Answer, Status> {
+        let answer = self.respond(call).await;
         match &answer {
             Ok(answer) if answer.is_over => self.counters.over_limit.increment(),
             Ok(_) => self.counters.ok.increment(),
@@ -108,7 +114,8 @@ impl QuotaService {
 
     /// Decides each descriptor by itself: one that cannot be decided neither keeps the others from
     /// being charged nor hides that one of them is over its limit.
-    async fn respond(&self, request: &RateLimitRequest) -> Result<Answer, Status> {
+    async fn respond(&self, call: Call<'_>) -> Result<Answer, Status> {
+        let request = call.request;
         if request.domain.is_empty() {
             return Err(self.invalid("domain", "it must not be empty"));
         }
@@ -120,10 +127,11 @@ impl QuotaService {
         let rules = self.rules.get();
         let deciding = DecidingRules::of_request(&rules, request);
         let descriptors = request.descriptors.iter().zip(&deciding).enumerate();
-        let answers = join_all(descriptors.map(|(index, (descriptor, deciding))| {
-            self.decide(deciding, request, index, descriptor)
-        }))
-        .await;
+        let answers =
+            join_all(descriptors.map(|(index, (descriptor, deciding))| {
+                self.decide(deciding, call, index, descriptor)
+            }))
+            .await;
         Answer::new(answers)
     }
 
@@ -131,7 +139,7 @@ impl QuotaService {
     async fn decide(
         &self,
         deciding: &DecidingRules<'_>,
-        request: &RateLimitRequest,
+        call: Call<'_>,
         index: usize,
         descriptor: &RateLimitDescriptor,
     ) -> Vec<Result<Ruling, Status>> {
@@ -141,9 +149,9 @@ impl QuotaService {
         }
         if !deciding.is_matched {
             self.counters.unmatched.increment();
-            debug!(domain = request.domain, descriptor = index, "no rule matches");
+            debug!(domain = call.request.domain, descriptor = index, "no rule matches");
         }
-        let decide = |decider| self.decide_by(decider, request, index, descriptor);
+        let decide = |decider| self.decide_by(decider, call, index, descriptor);
         match (&descriptor.limit, deciding.rules.as_slice()) {
             (Some(asked), rules) => {
                 vec![decide(Decider::Limit { asked, rule: rules.first().copied() }).await]
@@ -158,10 +166,11 @@ impl QuotaService {
     async fn decide_by(
         &self,
         decider: Decider<'_>,
-        request: &RateLimitRequest,
+        call: Call<'_>,
         index: usize,
         descriptor: &RateLimitDescriptor,
     ) -> Result<Ruling, Status> {
+        let Call { request, is_report } = call;
         let field = |name| format!("descriptors[{index}].{name}");
         let (domain, entries) = (&request.domain, &descriptor.entries);
         let every_hit = Costs::default();
@@ -184,7 +193,8 @@ impl QuotaService {
             counters.descriptors.increment();
         }
         let key = rule.map_or_else(|| unmatched_key(entries), |rule| rule.bucket_key(entries));
-        let answer = Hits::of(request, descriptor).apply(&limiter, &key, costs, of_rule.reports);
+        let reports = of_rule.reports || is_report;
+        let answer = Hits::of(request, descriptor).apply(&limiter, &key, costs, reports);
         let (decision, place) = match tokio::time::timeout(self.request_timeout, answer).await {
             Ok(decision) => (decision, format!("descriptors[{index}]")),
             Err(_) => (Err(Error::timeout(self.request_timeout)), "--request-timeout".to_owned()),
@@ -284,6 +294,13 @@ impl QuotaService {
             }
         }
     }
+}
+
+/// One request, and whether its hits have been used already.
+#[derive(Clone, Copy)]
+struct Call<'r> {
+    request: &'r RateLimitRequest,
+    is_report: bool,
 }
 
 /// What decides a descriptor.

@@ -21,6 +21,7 @@ OK, OVER_LIMIT = 1, 2
 class Descriptor:
     entries: list[tuple[str, str]]
     hits_addend: int | None = None
+    """Negative hits are given back."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Request:
     """The entries of all descriptors."""
     hits_addend: int
     descriptors: list[Descriptor] = dataclasses.field(default_factory=list, compare=False)
+    is_report: bool = False
 
 
 @dataclasses.dataclass
@@ -75,7 +77,8 @@ class RlsServer:
         self._server.stop(grace=None).wait()
 
     def _answer(self, message: bytes, context: grpc.ServicerContext) -> bytes:
-        request = _read_request(message)
+        metadata = dict(context.invocation_metadata())
+        request = dataclasses.replace(_read_request(message), is_report="tidegate-report" in metadata)
         self.requests.append(request)
         try:
             return _write_response(self.respond(request))
@@ -112,14 +115,16 @@ def _read_request(message: bytes) -> Request:
 
 
 def _read_descriptor(message: bytes) -> Descriptor:
-    entries, hits = [], None
+    entries, hits, is_negative = [], None, False
     for field, value in _fields(message):
         if field == 1:
             parts = {number: part.decode() for number, part in _fields(value)}
             entries.append((parts[1], parts[2]))
         elif field == 3:
             hits = dict(_fields(value)).get(1, 0)
-    return Descriptor(entries, hits)
+        elif field == 4:
+            is_negative = bool(value)
+    return Descriptor(entries, -hits if is_negative and hits else hits)
 
 
 def _write_response(response: Response) -> bytes:

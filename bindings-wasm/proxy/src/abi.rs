@@ -20,6 +20,10 @@ use crate::text::Text;
 use crate::upstream;
 
 const ARENA: usize = 64 * 1024;
+/// The most bytes of a body that are read at once.
+const PIECE: usize = 16 * 1024;
+/// The metadata of a call that reports what has been used: `tidegate-report: 1`, as [`pairs`] writes it.
+const REPORT: &[u8] = b"\x01\0\0\0\x0f\0\0\0\x01\0\0\0tidegate-report\x001\0";
 /// The bytes reserved for the headers of a reply; enough for any that the filter sends.
 const REPLY_HEADERS: usize = 8 * 1024;
 
@@ -27,6 +31,7 @@ const COUNTER: u32 = 0;
 const LOG_ERROR: u32 = 4;
 const GRPC_MESSAGE: u32 = 5;
 const PLUGIN_CONFIGURATION: u32 = 7;
+const RESPONSE_BODY: u32 = 1;
 const REQUEST_STREAM: u32 = 0;
 const REQUEST_HEADERS: u32 = 0;
 const CLOCK_REALTIME: u32 = 0;
@@ -48,6 +53,7 @@ unsafe extern "C" {
         data: *mut *const u8,
         size: *mut usize,
     ) -> u32;
+    fn proxy_set_property(path: *const u8, path_size: usize, data: *const u8, size: usize) -> u32;
     fn proxy_get_header_map_value(
         map: u32,
         name: *const u8,
@@ -183,6 +189,24 @@ extern "C" fn proxy_on_request_headers(stream: u32, _count: usize, end_of_stream
 }
 
 #[unsafe(no_mangle)]
+extern "C" fn proxy_on_response_headers(stream: u32, _count: usize, end_of_stream: u32) -> u32 {
+    enter(|filter, host| filter.response_headers(host, stream, end_of_stream != 0));
+    0
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn proxy_on_response_body(stream: u32, size: usize, end_of_stream: u32) -> u32 {
+    enter(|filter, host| filter.response_body(host, stream, size, end_of_stream != 0));
+    0
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn proxy_on_response_trailers(stream: u32, _count: usize) -> u32 {
+    enter(|filter, _| filter.response_ended(stream));
+    0
+}
+
+#[unsafe(no_mangle)]
 extern "C" fn proxy_on_grpc_receive(_context: u32, call: u32, _size: usize) {
     enter(|filter, host| filter.call_answered(host, call));
 }
@@ -196,7 +220,7 @@ extern "C" fn proxy_on_grpc_close(_context: u32, call: u32, status: u32) {
 
 #[unsafe(no_mangle)]
 extern "C" fn proxy_on_done(context: u32) -> u32 {
-    enter(|filter, _| filter.context_done(context));
+    enter(|filter, host| filter.context_done(host, context));
     1
 }
 
@@ -221,9 +245,13 @@ impl WasmHost {
     }
 
     fn buffer(&self, buffer: u32, max_size: usize) -> Result<&[u8], Status> {
+        self.buffer_from(buffer, 0, max_size)
+    }
+
+    fn buffer_from(&self, buffer: u32, start: usize, max_size: usize) -> Result<&[u8], Status> {
         self.returned(|data, size| {
             // SAFETY: both pointers are valid for writing.
-            unsafe { proxy_get_buffer_bytes(buffer, 0, max_size, data, size) }
+            unsafe { proxy_get_buffer_bytes(buffer, start, max_size, data, size) }
         })
     }
 
@@ -249,6 +277,27 @@ impl Host for WasmHost {
             // SAFETY: the path is readable, and both pointers are valid for writing.
             unsafe { proxy_get_property(path.as_ptr(), path.len(), data, size) }
         })
+    }
+
+    fn keep(&self, name: &str, bytes: &[u8]) -> Result<(), Status> {
+        // SAFETY: both slices are readable.
+        ok(unsafe { proxy_set_property(name.as_ptr(), name.len(), bytes.as_ptr(), bytes.len()) })
+    }
+
+    fn response_body(&self, size: usize, read: &mut dyn FnMut(&[u8])) -> Result<(), Status> {
+        let used = USED.cell().get();
+        let mut start = 0;
+        while start < size {
+            let piece = self.buffer_from(RESPONSE_BODY, start, PIECE.min(size - start))?;
+            if piece.is_empty() {
+                break;
+            }
+            start += piece.len();
+            read(piece);
+            // The piece is no longer borrowed, and what was returned before it stays.
+            USED.cell().set(used);
+        }
+        Ok(())
     }
 
     fn first_header(&self, name: &[u8]) -> Result<&[u8], Status> {
@@ -299,6 +348,7 @@ impl Host for WasmHost {
         let mut room = [0; upstream::GRPC_SERVICE];
         let upstream = upstream::grpc_service(call.cluster, &mut room);
         let upstream = upstream.ok_or(Status::INTERNAL_FAILURE)?;
+        let metadata = if call.is_report { REPORT } else { b"" };
         let mut id = 0;
         CLOSED_EARLY.cell().set(0);
         self.act_for(root)?;
@@ -311,8 +361,8 @@ impl Host for WasmHost {
                 call.service.len(),
                 call.method.as_ptr(),
                 call.method.len(),
-                ptr::null(),
-                0,
+                metadata.as_ptr(),
+                metadata.len(),
                 call.message.as_ptr(),
                 call.message.len(),
                 call.timeout_ms,

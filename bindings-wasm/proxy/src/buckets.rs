@@ -6,7 +6,7 @@
 //! the memory; so each slot records when its buckets are full ([`Slot::full_at`]). A VM has one
 //! thread, so the slots need no atomics either.
 
-use tidegate_core::{Cells, Decision, Limit, decide, decide_tiers};
+use tidegate_core::{Cells, Decision, Limit, decide, decide_tiers, settle as core_settle};
 
 /// The number of consecutive slots in which a key may be found.
 const REACH: usize = 8;
@@ -23,6 +23,15 @@ pub(crate) struct Slot {
 
 impl Slot {
     pub(crate) const EMPTY: Self = Self { fingerprint: 0, full_at: 0, cells: [0; 4] };
+
+    /// Notes when all buckets are full.
+    fn tell_full(&mut self, limits: &[Limit], now: u64) {
+        let full_in = limits.iter().zip(self.cells).map(|(limit, cell)| {
+            let timeline = limit.timeline();
+            timeline.until(now, cell.saturating_sub(timeline.position(now)))
+        });
+        self.full_at = now.saturating_add(full_in.max().unwrap_or(0));
+    }
 }
 
 /// A decision, and what it did to the table.
@@ -72,12 +81,32 @@ pub(crate) fn check(
         Ok(decision) => decision,
         Err(_) => never(limits, slot, now, cost)?,
     };
-    let full_in = limits.iter().zip(slot.cells).map(|(limit, cell)| {
-        let timeline = limit.timeline();
-        timeline.until(now, cell.saturating_sub(timeline.position(now)))
-    });
-    slot.full_at = now.saturating_add(full_in.max().unwrap_or(0));
+    slot.tell_full(limits, now);
     Some(Checked { decision, evicted, undo })
+}
+
+/// Corrects a charge of `charged` tokens once it is known that `actual` were used. What was used beyond the
+/// charge is owed in any case.
+pub(crate) fn settle(
+    slots: &mut [Slot],
+    limits: &[Limit],
+    fingerprint: u64,
+    now: u64,
+    (charged, actual): (u32, u32),
+) {
+    let place = place_of(slots, |slot| (slot.fingerprint, slot.full_at), fingerprint, now);
+    let Some(place) = place else { return };
+    // The bucket of a key that is not there is full.
+    if !place.is_known && actual <= charged {
+        return;
+    }
+    let Some(slot) = slots.get_mut(place.index) else { return };
+    if !place.is_known {
+        *slot = Slot { fingerprint, ..Slot::EMPTY };
+    }
+    // There are as many costs as limits: one for all.
+    let _ = core_settle(limits, &mut slot.cells, now, u64::from(charged), u64::from(actual));
+    slot.tell_full(limits, now);
 }
 
 /// The refusal of a cost above the burst of a limit.

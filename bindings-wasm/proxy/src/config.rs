@@ -7,7 +7,7 @@ use crate::config_descriptors::{SOURCES, read_cost, read_descriptors, read_key};
 pub use crate::config_error::ConfigError;
 use crate::config_error::{FieldPath, Problem};
 use crate::config_fields::{ConfigReader, Field, Kind, NAME, Read, Refused, field, name};
-use crate::cost::Cost;
+use crate::cost::{Cost, Settle};
 use crate::descriptors::{Descriptor, Descriptors, Mode};
 use crate::in_flight::MAX_ASKS;
 use crate::json::MAX_STRING;
@@ -50,6 +50,8 @@ pub struct Config {
     pub headers: bool,
     /// The form of refusals.
     pub(crate) refusals: Refusals,
+    /// How responses tell what has been used, for descriptors that settle.
+    pub(crate) settle: Option<Settle>,
     /// The share of requests that are limited at all, in percent.
     pub(crate) enabled: u32,
     /// The share of refusals that are enforced, in percent.
@@ -164,7 +166,8 @@ struct ShortForm {
     source: Option<Source>,
     entry: Option<u32>,
     limits: Option<Limits>,
-    cost: Option<Cost>,
+    /// The cost, and whether it is settled.
+    cost: Option<(Cost, bool)>,
 }
 
 #[inline(never)]
@@ -220,6 +223,7 @@ fn read_config(reader: &mut ConfigReader<'_>) -> Read<Config> {
             content_type: content_type.map(name),
             grpc_status: grpc_status.unwrap_or(GRPC_RESOURCE_EXHAUSTED),
         },
+        settle: reader.settle,
         enabled: enabled.unwrap_or(100),
         enforced: enforced.unwrap_or(100),
     })
@@ -254,8 +258,9 @@ fn write_out(
         Some(entry) => entry,
         None => reader.keep(&root, DEFAULT_ENTRY)?,
     };
-    let cost = short.cost.unwrap_or_default();
-    let descriptor = Descriptor { end: 1, limits: short.limits, cost, ..Descriptor::default() };
+    let (cost, settles) = short.cost.unwrap_or_default();
+    let limits = short.limits;
+    let descriptor = Descriptor { end: 1, limits, cost, settles, ..Descriptor::default() };
     // The descriptor and its entry are the first ones, so there is room.
     let _ = descriptors.add_entry(Action { key: name(key), source, skip_if_absent: false });
     let _ = descriptors.add(descriptor);

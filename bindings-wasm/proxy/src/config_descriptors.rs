@@ -3,18 +3,20 @@
 use crate::config_actions::read_action;
 use crate::config_error::{FieldPath, Problem};
 use crate::config_fields::{ConfigReader, Field, Kind, Read, field, name};
-use crate::cost::{Cost, MAX_COST};
+use crate::cost::{Cost, MAX_COST, Settle};
 use crate::descriptors::{Descriptor, Descriptors, MAX_DESCRIPTORS, MAX_ENTRIES, Mode};
 use crate::json::ValueKind;
 use crate::limits::{LIMITS, Limits, read_limits};
-use crate::source::Source;
+use crate::source::{HEADERS, Source};
+use crate::text::Text;
 
 pub(crate) const SOURCES: &str =
     "{\"header\": \"x-api-key\"}, {\"client_address\": {}} or {\"path\": {}}";
 const DESCRIPTORS: &str = "a list of 1 to 8 descriptors";
 const ACTIONS: &str = "a list of actions, such as [{\"remote_address\": {}}]";
-const COST: &str = "a number of tokens, {\"header\": {\"name\": \"x-cost\", \"max\": 100}} or \
-                    {\"body_bytes\": {\"per\": 1024}}";
+const COST: &str = "a number of tokens, {\"header\": {\"name\": \"x-cost\", \"max\": 100}}, \
+                    {\"body_bytes\": {\"per\": 1024}} or {\"estimate\": 500, \"settle\": {\"header\": \"x-used\"}}";
+const SETTLE: &str = "{\"header\": \"x-used\"} or {\"json\": \"usage.total_tokens\"}";
 
 static KEY: [Field; 3] = [
     field("header", Kind::Header),
@@ -58,7 +60,7 @@ pub(crate) fn read_descriptors<'a>(
                     (descriptor.first, descriptor.end) = (first, end);
                 }
                 1 => descriptor.limits = Some(read_local(reader, path)?),
-                _ => descriptor.cost = read_cost(reader, path)?,
+                _ => (descriptor.cost, descriptor.settles) = read_cost(reader, path)?,
             }
             Ok(0)
         };
@@ -112,32 +114,91 @@ fn read_local<'a>(reader: &mut ConfigReader<'a>, path: &FieldPath<'_, 'a>) -> Re
 }
 
 const TOKENS: Kind = Kind::Number(1, MAX_COST);
-static COSTS: [Field; 2] = [field("header", Kind::Other), field("body_bytes", Kind::Other)];
+static COSTS: [Field; 4] = [
+    field("header", Kind::Other),
+    field("body_bytes", Kind::Other),
+    field("estimate", Kind::Other),
+    field("settle", Kind::Other),
+];
 static COST_HEADER: [Field; 3] =
     [field("name", Kind::Header), field("max", TOKENS), field("absent", TOKENS)];
 static COST_BODY: [Field; 2] = [field("per", TOKENS), field("unknown", TOKENS)];
+static SETTLES: [Field; 2] = [field("header", Kind::Header), field("json", Kind::Path)];
 
-/// Reads the cost of a request.
+/// Reads the cost of a request; answers also whether it is settled by the response.
 #[inline(never)]
-pub(crate) fn read_cost<'a>(reader: &mut ConfigReader<'a>, path: &FieldPath<'_, 'a>) -> Read<Cost> {
+pub(crate) fn read_cost<'a>(
+    reader: &mut ConfigReader<'a>,
+    path: &FieldPath<'_, 'a>,
+) -> Read<(Cost, bool)> {
     if reader.json.kind()? == ValueKind::Number {
-        return Ok(Cost::Fixed(reader.value(path, TOKENS)?));
+        return Ok((Cost::Fixed(reader.value(path, TOKENS)?), false));
     }
-    let mut cost = Cost::ONE;
-    reader.choice(path, COST, &COSTS, &mut |reader, path, place| {
-        let other = &mut |_: &mut ConfigReader<'a>, _: &FieldPath<'_, 'a>, _| Ok(0);
-        cost = if place == 0 {
-            let [property, most, absent] = reader.object(path, COST, &COST_HEADER, other)?;
-            let (Some(property), Some(most)) = (property, most) else {
-                let lacking = if property.is_none() { "name" } else { "max" };
-                return Err(reader.missing(path, lacking, COST));
+    let mut cost = None;
+    let mut settles = false;
+    let [_, _, estimate, settle] =
+        reader.object(path, COST, &COSTS, &mut |reader, path, place| {
+            if place == 3 {
+                settles = true;
+                return read_settle(reader, path);
+            }
+            let read = if place == 2 {
+                let (estimate, is_nested) = read_cost(reader, path)?;
+                if is_nested {
+                    return Err(reader.refuse(path, Problem::Excluded { by: "settle" }));
+                }
+                estimate
+            } else {
+                read_cost_of_request(reader, path, place == 0)?
             };
-            Cost::Header { property: name(property), most, absent: absent.unwrap_or(1) }
-        } else {
-            let [per, unknown] = reader.object(path, COST, &COST_BODY, other)?;
-            Cost::BodyBytes { per: per.unwrap_or(1), unknown }
-        };
-        Ok(0)
-    })?;
-    Ok(cost)
+            if cost.replace(read).is_some() {
+                return Err(reader.refuse(path, Problem::SecondSource));
+            }
+            Ok(0)
+        })?;
+    match (cost, estimate, settle) {
+        (Some(cost), None, None) | (Some(cost), Some(_), Some(_)) => Ok((cost, settles)),
+        (_, None, _) if !settles => Err(reader.refuse(path, Problem::Missing { wanted: COST })),
+        (_, None, _) => Err(reader.missing(path, "estimate", COST)),
+        (_, Some(_), _) => Err(reader.missing(path, "settle", SETTLE)),
+    }
+}
+
+/// Reads a cost that the request tells: by a header, or by its body.
+#[inline(never)]
+fn read_cost_of_request<'a>(
+    reader: &mut ConfigReader<'a>,
+    path: &FieldPath<'_, 'a>,
+    is_header: bool,
+) -> Read<Cost> {
+    let other = &mut |_: &mut ConfigReader<'a>, _: &FieldPath<'_, 'a>, _| Ok(0);
+    if !is_header {
+        let [per, unknown] = reader.object(path, COST, &COST_BODY, other)?;
+        return Ok(Cost::BodyBytes { per: per.unwrap_or(1), unknown });
+    }
+    let [property, most, absent] = reader.object(path, COST, &COST_HEADER, other)?;
+    let (Some(property), Some(most)) = (property, most) else {
+        let lacking = if property.is_none() { "name" } else { "max" };
+        return Err(reader.missing(path, lacking, COST));
+    };
+    Ok(Cost::Header { property: name(property), most, absent: absent.unwrap_or(1) })
+}
+
+/// Reads how a response tells what has been used. It is the same for all descriptors, because a response is
+/// scanned once.
+#[inline(never)]
+fn read_settle<'a>(reader: &mut ConfigReader<'a>, path: &FieldPath<'_, 'a>) -> Read<u32> {
+    let (place, bits) = reader.choice(path, SETTLE, &SETTLES, &mut |_, _, _| Ok(0))?;
+    let settle = if place == 0 {
+        let header = reader.names.text(name(bits)).strip_prefix(HEADERS).unwrap_or_default();
+        let property = Text::<96>::format(format_args!("response\0headers\0{header}"));
+        Settle::Header { property: name(reader.keep(path, property.as_bytes())?) }
+    } else {
+        Settle::Json { path: name(bits) }
+    };
+    if reader.settle.is_some_and(|other| other != settle) {
+        return Err(reader.refuse(path, Problem::TooMany { what: "ways to settle", most: 1 }));
+    }
+    reader.settle = Some(settle);
+    Ok(0)
 }

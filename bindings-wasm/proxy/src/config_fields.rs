@@ -4,10 +4,12 @@
 //! field, with errors of a hundred bytes, made the module half as large again.
 
 use crate::config_error::{ConfigError, FieldPath, Problem};
+use crate::cost::Settle;
 use crate::json::{MAX_STRING, Reader, Syntax, ValueKind};
 use crate::names::{Name, Names};
 use crate::source;
 use crate::text::Text;
+use crate::usage;
 
 pub(crate) const NAME: &str = "a string of 1 to 255 bytes";
 const HEADER: &str = "the name of a header, 1 to 64 of the characters that HTTP allows";
@@ -15,6 +17,7 @@ const TIME: &str = "a whole number of ms or s from \"1ms\" to \"60s\"";
 const MOST_MS: u64 = 60_000;
 const PREFIX: &str = "1 to 64 of the characters a-z, A-Z, 0-9, \"_\", \"-\" and \".\"";
 const MAX_PREFIX: usize = 64;
+const PATH: &str = "1 to 8 names, separated by dots";
 
 /// A field that an object may have.
 #[derive(Clone, Copy, Debug)]
@@ -38,6 +41,8 @@ pub(crate) enum Kind {
     Header,
     /// The prefix of the counters' names, as the bits of its name.
     Prefix,
+    /// Names of nested fields, separated by dots, as the bits of their name.
+    Path,
     /// One of these words, by its place.
     Word(&'static [&'static str], &'static str),
     /// An object without fields.
@@ -73,6 +78,8 @@ pub(crate) struct ConfigReader<'a> {
     pub(crate) json: Reader<'a>,
     pub(crate) names: Names,
     pub(crate) error: Option<ConfigError<'a>>,
+    /// How responses tell what has been used, once a cost has said it.
+    pub(crate) settle: Option<Settle>,
 }
 
 /// Reads the value of a field of the kind [`Kind::Other`], by its place in the table.
@@ -81,7 +88,7 @@ type Other<'o, 'a> =
 
 impl<'a> ConfigReader<'a> {
     pub(crate) fn new(text: &'a str) -> Self {
-        Self { json: Reader::new(text), names: Names::EMPTY, error: None }
+        Self { json: Reader::new(text), names: Names::EMPTY, error: None, settle: None }
     }
 
     /// Keeps the error; an earlier one would have ended the reading.
@@ -268,6 +275,13 @@ impl<'a> ConfigReader<'a> {
                         self.keep(path, prefix)
                     }
                     _ => Err(self.mismatch(path, found, PREFIX)),
+                }
+            }
+            Kind::Path => {
+                let (text, found) = self.text(path, PATH)?;
+                match text.as_bytes() {
+                    names if usage::is_path(names) => self.keep(path, names),
+                    _ => Err(self.mismatch(path, found, PATH)),
                 }
             }
             Kind::Empty => {

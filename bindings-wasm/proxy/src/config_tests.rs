@@ -241,7 +241,11 @@ fn errors_of_descriptors_name_every_step_of_their_path() {
         let list = vec![one; count].join(",");
         format!(r#"{{"descriptors":[{list}],"service":{{"cluster":"c"}}}}"#)
     };
+    let settled = |cost: &str| {
+        format!(r#"{{"key":{{"path":{{}}}},"local":{{"limits":["1/s"]}},"cost":{cost}}}"#)
+    };
     parsed(&actions(&many(16)));
+    parsed(&settled(r#"{"estimate":{"body_bytes":{"per":4}},"settle":{"header":"x-used"}}"#));
     parsed(&leased(4));
     for (json, expect) in [
         (of("{}"), "descriptors: found an object, wanted a list of 1 to 8 descriptors"),
@@ -311,7 +315,45 @@ fn errors_of_descriptors_name_every_step_of_their_path() {
         (
             r#"{"key":{"path":{}},"local":{"limits":["1/s"]},"cost":{"header":{"name":"x"}}}"#
                 .to_owned(),
-            "cost.header.max: missing; wanted a number of tokens, {\"header\": {\"name\": \"x-cost\", \"max\": 100}} or {\"body_bytes\": {\"per\": 1024}}",
+            "cost.header.max: missing; wanted a number of tokens, {\"header\": {\"name\": \"x-cost\", \"max\": 100}}, {\"body_bytes\": {\"per\": 1024}} or {\"estimate\": 500, \"settle\": {\"header\": \"x-used\"}}",
+        ),
+        (
+            settled("{}"),
+            "cost: missing; wanted a number of tokens, {\"header\": {\"name\": \"x-cost\", \"max\": 100}}, {\"body_bytes\": {\"per\": 1024}} or {\"estimate\": 500, \"settle\": {\"header\": \"x-used\"}}",
+        ),
+        (
+            settled(r#"{"estimate":5}"#),
+            r#"cost.settle: missing; wanted {"header": "x-used"} or {"json": "usage.total_tokens"}"#,
+        ),
+        (
+            settled(r#"{"settle":{"json":"n"}}"#),
+            "cost.estimate: missing; wanted a number of tokens, {\"header\": {\"name\": \"x-cost\", \"max\": 100}}, {\"body_bytes\": {\"per\": 1024}} or {\"estimate\": 500, \"settle\": {\"header\": \"x-used\"}}",
+        ),
+        (
+            settled(r#"{"estimate":5,"settle":{"json":"a..b"}}"#),
+            "cost.settle.json: found \"a..b\", wanted 1 to 8 names, separated by dots",
+        ),
+        (
+            settled(r#"{"estimate":5,"settle":{"json":"a","header":"b"}}"#),
+            "cost.settle.header: a second source; give exactly one",
+        ),
+        (
+            settled(r#"{"body_bytes":{},"settle":{"json":"a"}}"#),
+            "cost.estimate: missing; wanted a number of tokens, {\"header\": {\"name\": \"x-cost\", \"max\": 100}}, {\"body_bytes\": {\"per\": 1024}} or {\"estimate\": 500, \"settle\": {\"header\": \"x-used\"}}",
+        ),
+        (
+            settled(r#"{"header":{"name":"x","max":5},"estimate":5,"settle":{"json":"a"}}"#),
+            "cost.estimate: a second source; give exactly one",
+        ),
+        (
+            settled(r#"{"estimate":{"estimate":5,"settle":{"json":"a"}},"settle":{"json":"a"}}"#),
+            "cost.estimate: not together with settle",
+        ),
+        (
+            of(
+                r#"[{"actions":[{"path":{}}],"local":{"limits":["1/s"]},"cost":{"estimate":1,"settle":{"json":"a"}}},{"actions":[{"host":{}}],"local":{"limits":["1/s"]},"cost":{"estimate":1,"settle":{"json":"b"}}}]"#,
+            ),
+            "descriptors[1].cost.settle: more than 1 ways to settle",
         ),
     ] {
         assert_eq!(parse(&json).err().as_deref(), Some(expect), "{json}");

@@ -28,6 +28,15 @@ pub(crate) enum Cost {
     },
 }
 
+/// How a response tells what has been used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Settle {
+    /// A header; `property` is the path of its property.
+    Header { property: Name },
+    /// The number at this path of its JSON.
+    Json { path: Name },
+}
+
 /// Why a request has no cost: it is refused, because no cost that the filter could choose for it would
 /// be safe from clients that leave the true one out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

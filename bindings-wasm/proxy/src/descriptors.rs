@@ -39,6 +39,8 @@ pub struct Descriptor {
     pub(crate) mode: Option<Mode>,
     /// The tokens that a request takes.
     pub(crate) cost: Cost,
+    /// Whether these are an estimate, corrected by what the response tells.
+    pub(crate) settles: bool,
 }
 
 /// One entry of a descriptor.

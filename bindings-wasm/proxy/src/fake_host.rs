@@ -15,6 +15,7 @@ pub(crate) struct Called {
     pub(crate) cluster: String,
     pub(crate) message: Vec<u8>,
     pub(crate) timeout_ms: u32,
+    pub(crate) is_report: bool,
 }
 
 /// A reply that the filter has sent.
@@ -42,6 +43,8 @@ pub(crate) struct FakeHost {
     /// The result of gRPC calls.
     pub(crate) call: Cell<Result<u32, Status>>,
     pub(crate) calls: RefCell<Vec<Called>>,
+    /// The piece of the response's body that has arrived, and how many bytes of it are read at once.
+    pub(crate) body: Cell<(&'static [u8], usize)>,
     pub(crate) grpc_message: Cell<Bytes>,
     /// The largest body of a reply that the host takes.
     pub(crate) max_body: Cell<Option<usize>>,
@@ -64,6 +67,7 @@ impl Default for FakeHost {
             log: RefCell::default(),
             call: Cell::new(Ok(1)),
             calls: RefCell::default(),
+            body: Cell::new((b"", 1)),
             grpc_message: Cell::new(Err(Status::NOT_FOUND)),
             max_body: Cell::new(Some(usize::MAX)),
             replies: RefCell::default(),
@@ -111,6 +115,17 @@ impl Host for FakeHost {
         self.properties.borrow().get(path).copied().unwrap_or(Err(Status::NOT_FOUND))
     }
 
+    fn keep(&self, name: &str, bytes: &[u8]) -> Result<(), Status> {
+        self.set_property(name.as_bytes(), Ok(bytes));
+        Ok(())
+    }
+
+    fn response_body(&self, size: usize, read: &mut dyn FnMut(&[u8])) -> Result<(), Status> {
+        let (body, at_once) = self.body.get();
+        body.get(..size).unwrap_or_default().chunks(at_once).for_each(read);
+        Ok(())
+    }
+
     fn first_header(&self, name: &[u8]) -> Result<&[u8], Status> {
         self.headers.borrow().get(name).copied().unwrap_or(Err(Status::NOT_FOUND))
     }
@@ -153,7 +168,9 @@ impl Host for FakeHost {
     fn call(&self, root: u32, stream: u32, call: &GrpcCall<'_>) -> Result<u32, Status> {
         let cluster = String::from_utf8_lossy(call.cluster).into_owned();
         let (message, timeout_ms) = (call.message.to_vec(), call.timeout_ms);
-        self.calls.borrow_mut().push(Called { root, stream, cluster, message, timeout_ms });
+        let is_report = call.is_report;
+        let called = Called { root, stream, cluster, message, timeout_ms, is_report };
+        self.calls.borrow_mut().push(called);
         self.call.get()
     }
 

@@ -19,6 +19,7 @@ use crate::request_keys::RequestKeys;
 use crate::rls::{self, MAX_REQUEST, Response};
 use crate::scratch::Scratch;
 use crate::service_call::{Caller, resume, service_error};
+use crate::settling::Settling;
 use crate::text::Text;
 
 /// The most that is read of a service's response: what the filter has memory for, less the headers
@@ -43,6 +44,7 @@ pub struct Filter<const SLOTS: usize> {
     slots: [Slot; SLOTS],
     leases: [LeaseSlot; SLOTS],
     in_flight: InFlight,
+    settling: Settling,
     /// The newest stream, and the root context of its plugin.
     newest: (u32, u32),
     seed: Seed,
@@ -75,6 +77,7 @@ impl<const SLOTS: usize> Filter<SLOTS> {
             slots: [Slot::EMPTY; SLOTS],
             leases: [LeaseSlot::EMPTY; SLOTS],
             in_flight: InFlight::EMPTY,
+            settling: Settling::EMPTY,
             newest: (0, 0),
             seed: (0, 0),
             since_epoch: 0,
@@ -188,7 +191,16 @@ impl<const SLOTS: usize> Filter<SLOTS> {
         if left.ahead.iter().any(Option::is_some) {
             caller.take_ahead(&request, plugin, &mut self.leases, &left);
         }
-        left.refused.unwrap_or_else(|| caller.ask(&request, plugin, &left))
+        if let Some(action) = left.refused {
+            return action;
+        }
+        if plugin.config.settle.is_some() {
+            self.settling.begin(&request, plugin, caller.message);
+        }
+        caller.ask(&request, plugin, &left).unwrap_or_else(|action| {
+            self.settling.not_charged(stream);
+            action
+        })
     }
 
     /// The service has answered a call.
@@ -198,11 +210,16 @@ impl<const SLOTS: usize> Filter<SLOTS> {
         let message = host.grpc_message(MAX_RESPONSE);
         let is_cut = message.is_ok_and(|message| message.len() == MAX_RESPONSE);
         let now = || now(host, self.since_epoch);
+        let is_report = call.is_report();
         let EndedCall { stream, attempt, asks, has_request, .. } = call;
         let Ok(Ok(response)) = message.map(|message| Response::parse(message, is_cut)) else {
             let now = now();
             plugin.call_failed(host, attempt, now);
+            if is_report {
+                plugin.count(host, Counter::SettleError);
+            }
             leased::settle(plugin, &mut self.leases, &asks, now, None);
+            stream.into_iter().for_each(|stream| self.settling.not_charged(stream));
             if has_request {
                 service_error(host, plugin, stream);
             }
@@ -220,6 +237,7 @@ impl<const SLOTS: usize> Filter<SLOTS> {
             resume(host, plugin, stream);
             return;
         }
+        stream.into_iter().for_each(|stream| self.settling.forget(stream));
         plugin.count(host, Counter::LimitedService);
         if !plugin.enforces(host) {
             resume(host, plugin, stream);
@@ -240,6 +258,9 @@ impl<const SLOTS: usize> Filter<SLOTS> {
         let Some(call) = self.in_flight.end(call) else { return };
         let Some(plugin) = self.plugins.get_mut(call.root) else { return };
         let now = now(host, self.since_epoch);
+        if call.is_report() {
+            plugin.count(host, Counter::SettleError);
+        }
         if rls::is_about_the_request(status) {
             // The service is well. It would otherwise be left alone because of what one client sends.
             plugin.breaker.succeeded(call.attempt);
@@ -247,14 +268,50 @@ impl<const SLOTS: usize> Filter<SLOTS> {
             plugin.call_failed(host, call.attempt, now);
         }
         leased::settle(plugin, &mut self.leases, &call.asks, now, None);
+        call.stream.into_iter().for_each(|stream| self.settling.not_charged(stream));
         if call.has_request {
             service_error(host, plugin, call.stream);
         }
     }
 
+    /// The headers of a response have arrived, and nothing follows if `is_end`.
+    pub fn response_headers(&mut self, host: &impl Host, stream: u32, is_end: bool) {
+        if let Some(root) = self.settling.root_of(stream)
+            && let Some(plugin) = self.plugins.get_mut(root)
+        {
+            self.settling.headers(host, stream, plugin, is_end);
+        }
+    }
+
+    /// A piece of a response's body has arrived, of `size` bytes, and nothing follows if `is_end`.
+    pub fn response_body(&mut self, host: &impl Host, stream: u32, size: usize, is_end: bool) {
+        if let Some(root) = self.settling.root_of(stream)
+            && let Some(plugin) = self.plugins.get_mut(root)
+        {
+            self.settling.body(host, stream, plugin, size, is_end);
+        }
+    }
+
+    /// A response has ended with trailers.
+    pub fn response_ended(&mut self, stream: u32) {
+        self.settling.ended(stream);
+    }
+
     /// A request is over, or a plugin is removed.
-    pub fn context_done(&mut self, context: u32) {
+    pub fn context_done(&mut self, host: &impl Host, context: u32) {
         self.in_flight.stream_gone(context);
+        if let Some(root) = self.settling.root_of(context) {
+            match self.plugins.get_mut(root) {
+                Some(plugin) => {
+                    let now = now(host, self.since_epoch);
+                    let in_flight = &mut self.in_flight;
+                    let mut caller = Caller { in_flight, message: &mut self.message };
+                    let slots = &mut self.slots;
+                    self.settling.finish(host, context, plugin, slots, &mut caller, now);
+                }
+                None => self.settling.forget(context),
+            }
+        }
         if self.plugins.remove(context) {
             self.in_flight.root_gone(context);
         }
@@ -315,6 +372,9 @@ mod lease_tests;
 #[cfg(test)]
 #[path = "filter_reply_tests.rs"]
 mod reply_tests;
+#[cfg(test)]
+#[path = "filter_settle_tests.rs"]
+mod settle_tests;
 #[cfg(test)]
 #[path = "filter_tests.rs"]
 mod tests;

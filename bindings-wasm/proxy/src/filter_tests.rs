@@ -199,6 +199,7 @@ fn the_service_decides_when_it_answers() {
         cluster: "c".to_owned(),
         message: b"\x0a\x01d\x12\x0a\x0a\x08\x0a\x03key\x12\x01a\x18\x01".to_vec(),
         timeout_ms: 100,
+        is_report: false,
     };
     assert_eq!(*world.host.calls.borrow(), [call]);
     world.answer(1, b"\x08\x01");
@@ -278,7 +279,7 @@ fn failed_calls_count_for_the_breaker_also_when_the_client_has_gone() {
     for call in 0..3 {
         world.host.call.set(Ok(call));
         let (stream, _) = world.request();
-        world.filter.context_done(stream);
+        world.filter.context_done(&world.host, stream);
         world.filter.call_failed(&world.host, call, UNAVAILABLE);
     }
     assert!(world.host.resumed.borrow().is_empty() && world.host.replies.borrow().is_empty());
@@ -500,7 +501,7 @@ fn a_host_that_lacks_a_needed_call_is_refused_when_configured() {
     );
 
     let mut world = World::new(LOCAL);
-    assert_eq!(world.host.defined(), 11);
+    assert_eq!(world.host.defined(), 14);
     world.host.set_property(KEY, Err(no));
     world.filter.context_created(50, ROOT);
     assert_eq!(world.filter.request_headers(&world.host, 50, false), Action::Continue);
@@ -536,12 +537,12 @@ fn plugins_of_one_vm_have_their_own_buckets_and_make_room_when_they_are_removed(
             .join("")
             .ends_with("256 filters already; give this one another vm_id")
     );
-    world.filter.context_done(2);
+    world.filter.context_done(&world.host, 2);
     assert!(world.configure(1000, LOCAL));
     assert_eq!(world.request_under(1000, b"new").1, Action::Continue);
     assert_eq!(world.request_under(2, b"a").1, Action::Pause, "not configured");
     for root in 2..=1000 {
-        world.filter.context_done(root);
+        world.filter.context_done(&world.host, root);
     }
     // With one plugin left it is known.
     assert_eq!(world.filter.request_headers(&world.host, 98, false), Action::Pause);

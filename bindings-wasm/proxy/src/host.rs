@@ -28,6 +28,8 @@ pub struct GrpcCall<'a> {
     pub message: &'a [u8],
     /// How long the host waits for the response, in milliseconds.
     pub timeout_ms: u32,
+    /// Whether the call tells what has been used already, so that it is to be charged in any case.
+    pub is_report: bool,
 }
 
 /// A response that the filter sends in place of the upstream's.
@@ -58,6 +60,16 @@ pub trait Host {
     /// # Errors
     /// [`Status::NOT_FOUND`] when the request has none; otherwise the host's status.
     fn property(&self, path: &[u8]) -> Result<&[u8], Status>;
+    /// Keeps bytes for the current stream, until it ends: they are the property of this name.
+    ///
+    /// # Errors
+    /// The host's status.
+    fn keep(&self, name: &str, bytes: &[u8]) -> Result<(), Status>;
+    /// Reads the piece of the response's body that has just arrived, of `size` bytes, in parts.
+    ///
+    /// # Errors
+    /// The host's status.
+    fn response_body(&self, size: usize, read: &mut dyn FnMut(&[u8])) -> Result<(), Status>;
     /// The value of a request header; the first one, if the header is repeated. The name is in lower
     /// case.
     ///

@@ -2,10 +2,10 @@
 
 use tidegate_core::Attempt;
 
+use crate::id_map::{IdMap, MAX_IDS};
+
 /// The most calls of one worker that may be in flight at once.
-pub(crate) const MAX_IN_FLIGHT: usize = 4096;
-/// Twice as many places as calls keep probe sequences short.
-const PLACES: usize = 2 * MAX_IN_FLIGHT;
+pub(crate) const MAX_IN_FLIGHT: usize = MAX_IDS;
 
 /// The most descriptors of one call whose tokens are leased.
 pub(crate) const MAX_ASKS: usize = 4;
@@ -40,6 +40,13 @@ pub(crate) struct EndedCall {
     pub(crate) has_request: bool,
 }
 
+impl EndedCall {
+    /// Whether the call told what was used: it was made for no request, and asked for nothing.
+    pub(crate) fn is_report(&self) -> bool {
+        !self.has_request && self.asks == NO_ASKS
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct PendingCall {
     stream: u32,
@@ -72,7 +79,7 @@ impl InFlight {
     };
 
     pub(crate) fn is_full(&self) -> bool {
-        self.calls.len >= MAX_IN_FLIGHT
+        self.calls.len() >= MAX_IN_FLIGHT
     }
 
     /// Adds the call `call`, which the plugin of `root` has made for `stream`, or for no request.
@@ -109,7 +116,7 @@ impl InFlight {
 
     /// Forgets that a stream waits; its call stays in flight.
     pub(crate) fn stream_gone(&mut self, stream: u32) {
-        if self.waiting.len > 0 {
+        if self.waiting.len() > 0 {
             self.waiting.remove(stream);
         }
     }
@@ -124,93 +131,11 @@ impl InFlight {
     }
 }
 
-/// A hash map from ids to small values: open addressing with linear probing, at most
-/// half full. A map of zero bytes is empty.
-struct IdMap<V> {
-    len: usize,
-    /// The id plus one, so that zero is no id, and its value.
-    places: [(u32, V); PLACES],
-}
-
-impl<V: Copy> IdMap<V> {
-    const fn empty(filler: V) -> Self {
-        Self { len: 0, places: [(0, filler); PLACES] }
-    }
-
-    /// Returns `false` when the map is full or contains the id.
-    fn insert(&mut self, id: u32, value: V) -> bool {
-        let Some(mark) = id.checked_add(1).filter(|_| self.len < MAX_IN_FLIGHT) else {
-            return false;
-        };
-        let mut at = home(mark);
-        loop {
-            match self.places.get_mut(at) {
-                Some(place) if place.0 == 0 => {
-                    *place = (mark, value);
-                    self.len += 1;
-                    return true;
-                }
-                Some(place) if place.0 == mark => return false,
-                _ => at = (at + 1) % PLACES,
-            }
-        }
-    }
-
-    fn remove(&mut self, id: u32) -> Option<V> {
-        let mark = id.checked_add(1)?;
-        let mut hole = home(mark);
-        let value = loop {
-            match self.places.get(hole) {
-                Some(&(found, value)) if found == mark => break value,
-                Some(&(0, _)) => return None,
-                _ => hole = (hole + 1) % PLACES,
-            }
-        };
-        // Backward-shift deletion: move every entry that the hole would cut off from its home.
-        let mut at = hole;
-        loop {
-            at = (at + 1) % PLACES;
-            let moved = *self.places.get(at)?;
-            if moved.0 == 0 {
-                break;
-            }
-            if distance(home(moved.0), at) >= distance(hole, at) {
-                *self.places.get_mut(hole)? = moved;
-                hole = at;
-            }
-        }
-        self.places.get_mut(hole)?.0 = 0;
-        self.len -= 1;
-        Some(value)
-    }
-
-    fn find(&self, wanted: impl Fn(&V) -> bool) -> Option<(u32, V)> {
-        if self.len == 0 {
-            return None;
-        }
-        self.places
-            .iter()
-            .find(|(mark, value)| *mark != 0 && wanted(value))
-            .map(|(m, v)| (m - 1, *v))
-    }
-}
-
-fn home(mark: u32) -> usize {
-    // Fibonacci hashing: ids are consecutive, and some hosts use only every other one.
-    mark.wrapping_mul(0x9E37_79B9) as usize >> 19 & (PLACES - 1)
-}
-
-fn distance(from: usize, to: usize) -> usize {
-    (to + PLACES - from) % PLACES
-}
-
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
-
     use tidegate_core::Attempt;
 
-    use super::{EndedCall, IdMap, InFlight, MAX_IN_FLIGHT, NO_ASKS, PendingCall};
+    use super::{EndedCall, InFlight, MAX_IN_FLIGHT, NO_ASKS, PendingCall};
 
     fn attempt(generation: u32) -> Attempt {
         Attempt { generation, is_probe: false }
@@ -218,32 +143,6 @@ mod tests {
 
     fn add(calls: &mut InFlight, call: u32, root: u32, stream: u32) -> bool {
         calls.add(call, root, stream, attempt(call + 100), NO_ASKS).is_ok()
-    }
-
-    #[test]
-    fn agrees_with_a_hash_map() {
-        let mut map = Box::new(IdMap::empty(0_u64));
-        let mut model = HashMap::new();
-        let mut random: u64 = 1;
-        for step in 0..200_000 {
-            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            let id = (random >> 40) as u32 % 6000;
-            if random >> 63 == 0 {
-                let fits = model.len() < MAX_IN_FLIGHT && !model.contains_key(&id);
-                assert_eq!(map.insert(id, step), fits);
-                if fits {
-                    model.insert(id, step);
-                }
-            } else {
-                assert_eq!(map.remove(id), model.remove(&id));
-            }
-            assert_eq!(map.len, model.len());
-        }
-        assert!(model.len() > 1000, "the map was in use");
-        for (id, value) in model {
-            assert_eq!(map.remove(id), Some(value));
-        }
-        assert!(map.find(|_| true).is_none());
     }
 
     #[test]

@@ -19,6 +19,7 @@ pub mod filter;
 mod form;
 mod header_match;
 pub mod host;
+mod id_map;
 mod in_flight;
 mod json;
 mod leased;
@@ -36,10 +37,12 @@ mod request_keys;
 mod rls;
 mod scratch;
 mod service_call;
+mod settling;
 mod source;
 pub mod text;
 #[cfg(any(test, target_arch = "wasm32"))]
 mod upstream;
+pub mod usage;
 
 #[cfg(test)]
 mod fake_host;

@@ -37,11 +37,17 @@ pub enum Counter {
     LeaseCalls,
     /// Refusals that were not enforced.
     Shadow,
+    /// Requests that were settled by what their response told.
+    Settled,
+    /// Requests that keep their estimate, because their response told nothing, or there was no memory for them.
+    Unsettled,
+    /// Settlements that did not reach the service.
+    SettleError,
 }
 
 impl Counter {
     /// All counters, with their names after the configured prefix.
-    pub const ALL: [(Self, &str); 11] = [
+    pub const ALL: [(Self, &str); 14] = [
         (Self::Ok, "ok"),
         (Self::LimitedLocal, "limited_local"),
         (Self::LimitedService, "limited_service"),
@@ -53,6 +59,9 @@ impl Counter {
         (Self::Evicted, "evicted"),
         (Self::LeaseCalls, "lease_calls"),
         (Self::Shadow, "shadow"),
+        (Self::Settled, "settled"),
+        (Self::Unsettled, "unsettled"),
+        (Self::SettleError, "settle_error"),
     ];
 }
 

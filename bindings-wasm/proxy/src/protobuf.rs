@@ -132,7 +132,8 @@ impl<'b> Message<'b> {
         self.append(&[number as u8])
     }
 
-    fn append(&mut self, bytes: &[u8]) -> Option<()> {
+    /// Appends bytes as they are; returns `None` when they do not fit.
+    pub(crate) fn append(&mut self, bytes: &[u8]) -> Option<()> {
         append(self.bytes, &mut self.len, bytes)
     }
 }

@@ -23,25 +23,25 @@ pub(crate) const MAX_REQUEST: usize =
     MAX_NAME + MAX_ENTRIES * (MAX_NAME + MAX_KEY + 24) + MAX_DESCRIPTORS * 24 + 24;
 
 /// Writes a `RateLimitRequest` for those descriptors of a request that `asked` has a bit for, which take
-/// these costs; returns `None` when it does not fit.
+/// these costs, or without hits; returns `None` when it does not fit.
 pub(crate) fn request<'b>(
     room: &'b mut [u8],
     domain: &[u8],
     descriptors: &Descriptors,
     asked: u8,
     keys: &RequestKeys<'_>,
-    costs: &Costs,
+    costs: Option<&Costs>,
 ) -> Option<&'b [u8]> {
     let asked = keys.applying(descriptors).filter(|(place, _)| asked >> place & 1 == 1);
-    let cost_of = |place: usize| costs.get(place).copied().unwrap_or(1);
-    let mut asked_costs = asked.clone().map(|(place, _)| cost_of(place));
+    let cost_of = |place: usize| costs?.get(place).copied();
+    let mut asked_costs = asked.clone().filter_map(|(place, _)| cost_of(place));
     // Every service knows the cost of a whole request, and not every one that of a descriptor.
-    let first = asked_costs.next().unwrap_or(1);
-    let is_same = asked_costs.all(|cost| cost == first);
+    let first = asked_costs.next();
+    let is_same = asked_costs.all(|cost| Some(cost) == first);
     let mut message = Message::new(room);
     message.bytes(1, domain)?;
     for (place, descriptor) in asked {
-        let cost = u64::from(cost_of(place));
+        let cost = u64::from(cost_of(place).unwrap_or(1));
         let entries = keys.entries(descriptors, descriptor);
         let sizes = entries.clone().map(|(key, value)| field_size(entry_size(key, value)));
         let hits = if is_same { 0 } else { field_size(1 + varint_size(cost)) };
@@ -57,8 +57,53 @@ pub(crate) fn request<'b>(
             message.number(1, cost)?;
         }
     }
-    message.number(3, if is_same { u64::from(first) } else { 1 })?;
+    if costs.is_some() {
+        message.number(3, first.filter(|_| is_same).map_or(1, u64::from))?;
+    }
     Some(message.finish())
+}
+
+/// The difference between what a request was charged and what it used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Correction {
+    pub(crate) hits: u32,
+    /// Whether the hits are given back.
+    pub(crate) is_credit: bool,
+}
+
+/// Writes a request that was kept without hits again, with a correction for each of its descriptors in turn;
+/// those of 0 hits are left out. Returns `None` when it does not fit, or nothing is left.
+pub(crate) fn correction<'b>(
+    room: &'b mut [u8],
+    kept: &[u8],
+    corrections: impl IntoIterator<Item = Correction>,
+) -> Option<&'b [u8]> {
+    let mut message = Message::new(room);
+    let mut corrections = corrections.into_iter();
+    let mut fields = Fields::new(kept);
+    let mut is_empty = true;
+    while let Some((field, Value::Bytes(bytes))) = fields.next().ok()? {
+        if field != 2 {
+            message.bytes(field, bytes)?;
+            continue;
+        }
+        let Correction { hits, is_credit } = corrections.next()?;
+        if hits == 0 {
+            continue;
+        }
+        is_empty = false;
+        let hits = u64::from(hits);
+        let addend = 1 + varint_size(hits);
+        message.begin(2, bytes.len() + field_size(addend) + if is_credit { 2 } else { 0 })?;
+        message.append(bytes)?;
+        message.begin(3, addend)?;
+        message.number(1, hits)?;
+        if is_credit {
+            // `is_negative_hits`.
+            message.number(4, 1)?;
+        }
+    }
+    (!is_empty).then(|| message.finish())
 }
 
 fn entry_size(key: &[u8], value: &[u8]) -> usize {

@@ -11,7 +11,7 @@ use crate::leased::{self, Left};
 use crate::leases::LeaseSlot;
 use crate::plugin::{Counter, Plugin};
 use crate::reply;
-use crate::rls;
+use crate::rls::{self, Correction};
 
 /// What a call needs beside its request.
 pub(crate) struct Caller<'c> {
@@ -33,12 +33,15 @@ struct Purpose<'p> {
 impl Caller<'_> {
     /// Asks the service about the descriptors of the request that need it. The request waits for the
     /// answer, unless it may pass before.
+    ///
+    /// # Errors
+    /// What becomes of a request about which the service cannot be asked.
     pub(crate) fn ask(
         &mut self,
         request: &Request<'_, impl Host>,
         plugin: &mut Plugin,
         left: &Left,
-    ) -> Action {
+    ) -> Result<Action, Action> {
         let Request { host, stream, now, .. } = *request;
         let descriptors = &plugin.config.descriptors;
         let mut asks = NO_ASKS;
@@ -61,25 +64,25 @@ impl Caller<'_> {
         }
         if asked == 0 {
             plugin.count(host, Counter::Ok);
-            return Action::Continue;
+            return Ok(Action::Continue);
         }
         // The breaker is not told of a full table: it is no failure of the service.
         if self.in_flight.is_full() {
-            return not_answered(host, plugin, stream, Counter::ServiceError);
+            return Err(not_answered(host, plugin, stream, Counter::ServiceError));
         }
         let Ok(attempt) = plugin.breaker.attempt(now) else {
-            return not_answered(host, plugin, stream, Counter::BreakerOpen);
+            return Err(not_answered(host, plugin, stream, Counter::BreakerOpen));
         };
         let purpose = Purpose { asked, costs: &request.costs, asks, waits };
         if let Err(attempt) = self.start(request, plugin, &purpose, attempt) {
             plugin.call_failed(host, attempt, now);
-            return not_answered(host, plugin, stream, Counter::ServiceError);
+            return Err(not_answered(host, plugin, stream, Counter::ServiceError));
         }
         if waits {
-            return Action::Pause;
+            return Ok(Action::Pause);
         }
         plugin.count(host, Counter::Ok);
-        Action::Continue
+        Ok(Action::Continue)
     }
 
     /// Takes tokens ahead, with a call for each descriptor that wants some.
@@ -116,6 +119,44 @@ impl Caller<'_> {
         }
     }
 
+    /// Tells the service, while a callback of `stream` runs, what has been used; answers whether the call was
+    /// made.
+    pub(crate) fn report(
+        &mut self,
+        host: &impl Host,
+        plugin: &mut Plugin,
+        stream: u32,
+        kept: &[u8],
+        corrections: impl IntoIterator<Item = Correction>,
+        now: u64,
+    ) -> bool {
+        let Some(message) = rls::correction(&mut *self.message, kept, corrections) else {
+            return false;
+        };
+        let Some(service) = &plugin.config.service else { return false };
+        if self.in_flight.is_full() {
+            return false;
+        }
+        let Ok(attempt) = plugin.breaker.attempt(now) else { return false };
+        let call = GrpcCall {
+            cluster: plugin.config.descriptors.names.get(service.cluster),
+            service: rls::SERVICE.as_bytes(),
+            method: rls::METHOD.as_bytes(),
+            message,
+            timeout_ms: service.timeout_ms,
+            is_report: true,
+        };
+        let added = match host.call(plugin.root, stream, &call) {
+            Ok(call) => self.in_flight.add(call, plugin.root, NO_STREAM, attempt, NO_ASKS),
+            Err(_) => Err(attempt),
+        };
+        if let Err(attempt) = added {
+            plugin.call_failed(host, attempt, now);
+            return false;
+        }
+        true
+    }
+
     /// Starts the call of an attempt; gives the attempt back when it cannot be started.
     fn start(
         &mut self,
@@ -130,7 +171,8 @@ impl Caller<'_> {
         let names = &descriptors.names;
         let domain = names.get(service.domain);
         let room = &mut *self.message;
-        let message = rls::request(room, domain, descriptors, purpose.asked, keys, purpose.costs);
+        let message =
+            rls::request(room, domain, descriptors, purpose.asked, keys, Some(purpose.costs));
         let Some(message) = message else { return Err(attempt) };
         let call = GrpcCall {
             cluster: names.get(service.cluster),
@@ -138,6 +180,7 @@ impl Caller<'_> {
             method: rls::METHOD.as_bytes(),
             message,
             timeout_ms: service.timeout_ms,
+            is_report: false,
         };
         let waiting = if purpose.waits { stream } else { NO_STREAM };
         match host.call(plugin.root, stream, &call) {

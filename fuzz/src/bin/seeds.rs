@@ -26,7 +26,15 @@ fn main() -> io::Result<()> {
     write_all(&folder, "operations", &operations())?;
     write_all(&folder, "value", &values())?;
     write_all(&folder, "signal", &signals())?;
-    write_all(&folder, "filter_config", &configurations())
+    write_all(&folder, "filter_config", &configurations())?;
+    write_all(&folder, "usage", &responses())
+}
+
+/// Responses that tell what was used, after eight sizes of pieces.
+fn responses() -> Vec<Vec<u8>> {
+    let json = r#"{"choices":[{"text":"a\"{"}],"usage":{"prompt_tokens":5,"total_tokens":12}}"#;
+    let events = format!("event: x\r\ndata: {json}\r\n\r\ndata: [DONE]\n\n");
+    [json, &events].map(|body| [&[3, 1, 7, 40, 2, 9, 1, 5], body.as_bytes()].concat()).to_vec()
 }
 
 fn write_all(folder: &Path, target: &str, seeds: &[Vec<u8>]) -> io::Result<()> {
