@@ -14,6 +14,7 @@ MAX_BYTES = 112 * 1024
 MAX_BYTES_NOT_OPTIMIZED = 128 * 1024
 IMPORTS = {
     "env": {
+        "proxy_add_header_map_value",
         "proxy_continue_stream",
         "proxy_define_metric",
         "proxy_get_buffer_bytes",
@@ -22,6 +23,7 @@ IMPORTS = {
         "proxy_grpc_call",
         "proxy_increment_metric",
         "proxy_log",
+        "proxy_replace_header_map_value",
         "proxy_send_local_response",
         "proxy_set_effective_context",
         "proxy_set_property",

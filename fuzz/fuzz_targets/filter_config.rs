@@ -8,6 +8,7 @@ use libfuzzer_sys::fuzz_target;
 use tidegate_proxy::config::{Config, KEYS};
 use tidegate_proxy::filter::{Action, Filter};
 use tidegate_proxy::host::{GrpcCall, Host, LocalReply, Status};
+use tidegate_proxy::pairs::Pair;
 
 const ROOT: u32 = 1;
 const STREAM: u32 = 2;
@@ -23,7 +24,7 @@ const SOURCES: &[u8] = br#"{"descriptors": [{"actions": [
 
 /// What the service answers is the response, too.
 const SETTLES: &[u8] = br#"{"key": {"header": "k"}, "missing_key": "deny",
-    "cost": {"estimate": 5, "settle": {"json": "a.b"}}, "service": {"cluster": "c", "on_error": "deny"}}"#;
+    "cost": {"estimate": 5, "settle": {"json": "a.b"}}, "allowed_headers": true, "service": {"cluster": "c", "on_error": "deny"}}"#;
 
 fuzz_target!(|bytes: &[u8]| {
     reads_only_json(bytes);
@@ -120,12 +121,16 @@ impl Host for FuzzHost<'_> {
         Ok(self.key)
     }
 
-    fn keep(&self, _name: &str, _bytes: &[u8]) -> Result<(), Status> {
+    fn keep(&self, _stream: u32, _name: &str, _bytes: &[u8]) -> Result<(), Status> {
         Ok(())
     }
 
     fn response_body(&self, _size: usize, read: &mut dyn FnMut(&[u8])) -> Result<(), Status> {
         read(self.response);
+        Ok(())
+    }
+
+    fn set_response_header(&self, _header: Pair<'_>, _replaces: bool) -> Result<(), Status> {
         Ok(())
     }
 

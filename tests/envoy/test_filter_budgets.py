@@ -140,8 +140,7 @@ def test_the_shared_bucket_has_what_all_responses_have_used(start, mode):
             status = fetch(envoy, headers=HEADERS).status
             if status == 200:
                 reports += 1
-                settled = lambda: sum(it.counters()["settled"] for it in envoys) == reports
-                wait_until(settled, "it is settled")
+                wait_until(lambda: settled(envoys) == reports, "it is settled")
                 wait_until(lambda: requests(quotas) >= before + 2, "the service is told")
             return status
 
@@ -152,6 +151,10 @@ def test_the_shared_bucket_has_what_all_responses_have_used(start, mode):
         # 500 are left: they are reserved, and 3000 are used. The bucket owes 2500.
         assert use(envoys[0], 3000) == 200
         assert [use(envoy, 1) for envoy in envoys] == [429] * 2
+
+
+def settled(envoys) -> int:
+    return sum(envoy.counters()["settled"] for envoy in envoys)
 
 
 def requests(service: QuotaService) -> int:

@@ -15,7 +15,7 @@ use core::{ptr, slice};
 use crate::config::KEYS;
 use crate::filter::{Action, Filter};
 use crate::host::{GrpcCall, Host, LocalReply, Status};
-use crate::pairs;
+use crate::pairs::{self, Pair};
 use crate::text::Text;
 use crate::upstream;
 
@@ -34,6 +34,7 @@ const PLUGIN_CONFIGURATION: u32 = 7;
 const RESPONSE_BODY: u32 = 1;
 const REQUEST_STREAM: u32 = 0;
 const REQUEST_HEADERS: u32 = 0;
+const RESPONSE_HEADERS: u32 = 2;
 const CLOCK_REALTIME: u32 = 0;
 const CLOCK_MONOTONIC: u32 = 1;
 
@@ -60,6 +61,20 @@ unsafe extern "C" {
         name_size: usize,
         data: *mut *const u8,
         size: *mut usize,
+    ) -> u32;
+    fn proxy_add_header_map_value(
+        map: u32,
+        name: *const u8,
+        name_size: usize,
+        value: *const u8,
+        value_size: usize,
+    ) -> u32;
+    fn proxy_replace_header_map_value(
+        map: u32,
+        name: *const u8,
+        name_size: usize,
+        value: *const u8,
+        value_size: usize,
     ) -> u32;
     fn proxy_define_metric(kind: u32, name: *const u8, name_size: usize, id: *mut u32) -> u32;
     fn proxy_increment_metric(id: u32, offset: i64) -> u32;
@@ -279,7 +294,8 @@ impl Host for WasmHost {
         })
     }
 
-    fn keep(&self, name: &str, bytes: &[u8]) -> Result<(), Status> {
+    fn keep(&self, stream: u32, name: &str, bytes: &[u8]) -> Result<(), Status> {
+        self.act_for(stream)?;
         // SAFETY: both slices are readable.
         ok(unsafe { proxy_set_property(name.as_ptr(), name.len(), bytes.as_ptr(), bytes.len()) })
     }
@@ -399,6 +415,14 @@ impl Host for WasmHost {
                 reply.grpc_status,
             )
         })
+    }
+
+    fn set_response_header(&self, header: Pair<'_>, replaces: bool) -> Result<(), Status> {
+        let (name, value) = header;
+        let set =
+            if replaces { proxy_replace_header_map_value } else { proxy_add_header_map_value };
+        // SAFETY: both slices are readable.
+        ok(unsafe { set(RESPONSE_HEADERS, name.as_ptr(), name.len(), value.as_ptr(), value.len()) })
     }
 
     fn resume(&self, stream: u32) -> Result<(), Status> {

@@ -65,6 +65,8 @@ pub(crate) struct Refusals {
     pub(crate) has_x_headers: bool,
     /// Whether they have `RateLimit` and `RateLimit-Policy`.
     pub(crate) has_ietf_headers: bool,
+    /// Whether responses to allowed requests have the headers of a limit, too.
+    pub(crate) on_allowed: bool,
     pub(crate) body: Option<Name>,
     pub(crate) content_type: Option<Name>,
     pub(crate) grpc_status: u32,
@@ -139,7 +141,7 @@ impl Config {
 
 const PERCENT: Kind = Kind::Number(0, 100);
 const POLICY: Kind = Kind::Word(&["allow", "deny"], "\"allow\" or \"deny\"");
-static CONFIG: [Field; 15] = [
+static CONFIG: [Field; 16] = [
     field("key", Kind::Other),
     field("descriptors", Kind::Other),
     field("missing_key", POLICY),
@@ -158,6 +160,7 @@ static CONFIG: [Field; 15] = [
     field("grpc_status", Kind::Number(1, 16)),
     field("enabled", PERCENT),
     field("enforced", PERCENT),
+    field("allowed_headers", Kind::Flag),
 ];
 
 /// What `key`, `local`, `service` and `cost` say of the one descriptor that they describe.
@@ -190,7 +193,7 @@ fn read_config(reader: &mut ConfigReader<'_>) -> Read<Config> {
         Ok(0)
     })?;
     let [_, listed, missing_key, local, _, _, status, stat_prefix, headers, ..] = values;
-    let [.., header_form, body, content_type, grpc_status, enabled, enforced] = values;
+    let [.., header_form, body, content_type, grpc_status, enabled, enforced, allowed] = values;
     if listed.is_some() {
         refuse_short_form(reader, &short)?;
     } else {
@@ -219,6 +222,7 @@ fn read_config(reader: &mut ConfigReader<'_>) -> Read<Config> {
         refusals: Refusals {
             has_x_headers: header_form != Some(1),
             has_ietf_headers: matches!(header_form, Some(1 | 2)),
+            on_allowed: allowed == Some(1),
             body: body.map(name),
             content_type: content_type.map(name),
             grpc_status: grpc_status.unwrap_or(GRPC_RESOURCE_EXHAUSTED),

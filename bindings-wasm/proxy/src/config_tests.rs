@@ -87,7 +87,7 @@ fn every_error_names_the_field_the_value_found_and_the_bound() {
         ),
         (
             &format!("{{{path},{local},\"limit\":1}}"),
-            "limit: unknown field; known here: key, descriptors, missing_key, local, service, cost, status, stat_prefix, headers, header_form, body, content_type, grpc_status, enabled and enforced",
+            "limit: unknown field; known here: key, descriptors, missing_key, local, service, cost, status, stat_prefix, headers, header_form, body, content_type, grpc_status, enabled, enforced and allowed_headers",
         ),
         (&format!("{{{path},{local},{local}}}"), "local: given twice"),
         (&format!("{{{path},{local}}} x"), "configuration: not JSON at byte 47: expected the end"),

@@ -4,6 +4,7 @@ use core::cell::{Cell, RefCell};
 use std::collections::HashMap;
 
 use crate::host::{GrpcCall, Host, LocalReply, Status};
+use crate::pairs::Pair;
 
 type Bytes = Result<&'static [u8], Status>;
 
@@ -49,6 +50,8 @@ pub(crate) struct FakeHost {
     /// The largest body of a reply that the host takes.
     pub(crate) max_body: Cell<Option<usize>>,
     pub(crate) replies: RefCell<Vec<Replied>>,
+    /// The headers that were set on responses of the upstream.
+    pub(crate) response_headers: RefCell<Vec<(String, String)>>,
     pub(crate) resumed: RefCell<Vec<u32>>,
     pub(crate) resume: Cell<Result<(), Status>>,
 }
@@ -71,6 +74,7 @@ impl Default for FakeHost {
             grpc_message: Cell::new(Err(Status::NOT_FOUND)),
             max_body: Cell::new(Some(usize::MAX)),
             replies: RefCell::default(),
+            response_headers: RefCell::default(),
             resumed: RefCell::default(),
             resume: Cell::new(Ok(())),
         }
@@ -115,7 +119,7 @@ impl Host for FakeHost {
         self.properties.borrow().get(path).copied().unwrap_or(Err(Status::NOT_FOUND))
     }
 
-    fn keep(&self, name: &str, bytes: &[u8]) -> Result<(), Status> {
+    fn keep(&self, _stream: u32, name: &str, bytes: &[u8]) -> Result<(), Status> {
         self.set_property(name.as_bytes(), Ok(bytes));
         Ok(())
     }
@@ -191,6 +195,16 @@ impl Host for FakeHost {
             headers: reply.headers.iter().map(|(name, value)| (text(name), text(value))).collect(),
             grpc_status: reply.grpc_status,
         });
+        Ok(())
+    }
+
+    fn set_response_header(&self, header: Pair<'_>, replaces: bool) -> Result<(), Status> {
+        let [name, value] = [header.0, header.1].map(|it| String::from_utf8_lossy(it).into_owned());
+        let mut headers = self.response_headers.borrow_mut();
+        if replaces {
+            headers.retain(|(known, _)| *known != name);
+        }
+        headers.push((name, value));
         Ok(())
     }
 

@@ -2,6 +2,7 @@
 
 use core::fmt::Display;
 
+use crate::allowed::Allowed;
 use crate::buckets::{Seed, Slot};
 use crate::config::{Config, Policy};
 use crate::cost::Costs;
@@ -14,7 +15,7 @@ use crate::local_limits::refuse_locally;
 use crate::plugin::{Counter, Plugin};
 use crate::plugins::Plugins;
 use crate::proto_struct::{self, NotJson};
-use crate::reply;
+use crate::reply::{self, Quota};
 use crate::request_keys::RequestKeys;
 use crate::rls::{self, MAX_REQUEST, Response};
 use crate::scratch::Scratch;
@@ -45,6 +46,7 @@ pub struct Filter<const SLOTS: usize> {
     leases: [LeaseSlot; SLOTS],
     in_flight: InFlight,
     settling: Settling,
+    allowed: Allowed,
     /// The newest stream, and the root context of its plugin.
     newest: (u32, u32),
     seed: Seed,
@@ -78,6 +80,7 @@ impl<const SLOTS: usize> Filter<SLOTS> {
             leases: [LeaseSlot::EMPTY; SLOTS],
             in_flight: InFlight::EMPTY,
             settling: Settling::EMPTY,
+            allowed: Allowed::EMPTY,
             newest: (0, 0),
             seed: (0, 0),
             since_epoch: 0,
@@ -183,16 +186,20 @@ impl<const SLOTS: usize> Filter<SLOTS> {
             }
         };
         let request = Request { host, stream, keys: &keys, costs, now };
-        if let Some(action) = refuse_locally(&request, plugin, &mut self.slots) {
+        let mut shown = Quota::NONE;
+        if let Some(action) = refuse_locally(&request, plugin, &mut self.slots, &mut shown) {
             return action;
         }
-        let left = leased::spend(&request, plugin, &mut self.leases);
+        let left = leased::spend(&request, plugin, &mut self.leases, &mut shown);
         let mut caller = Caller { in_flight: &mut self.in_flight, message: &mut self.message };
         if left.ahead.iter().any(Option::is_some) {
             caller.take_ahead(&request, plugin, &mut self.leases, &left);
         }
         if let Some(action) = left.refused {
             return action;
+        }
+        if plugin.config.refusals.on_allowed {
+            self.allowed.add(stream, plugin, shown);
         }
         if plugin.config.settle.is_some() {
             self.settling.begin(&request, plugin, caller.message);
@@ -233,11 +240,17 @@ impl<const SLOTS: usize> Filter<SLOTS> {
             return;
         }
         if response.allowed {
+            if let Some(stream) = stream {
+                self.allowed.answered(host, stream, plugin, &response);
+            }
             plugin.count(host, Counter::Ok);
             resume(host, plugin, stream);
             return;
         }
-        stream.into_iter().for_each(|stream| self.settling.forget(stream));
+        if let Some(stream) = stream {
+            self.settling.forget(stream);
+            self.allowed.forget(stream);
+        }
         plugin.count(host, Counter::LimitedService);
         if !plugin.enforces(host) {
             resume(host, plugin, stream);
@@ -276,6 +289,11 @@ impl<const SLOTS: usize> Filter<SLOTS> {
 
     /// The headers of a response have arrived, and nothing follows if `is_end`.
     pub fn response_headers(&mut self, host: &impl Host, stream: u32, is_end: bool) {
+        if let Some(root) = self.allowed.root_of(stream)
+            && let Some(plugin) = self.plugins.get_mut(root)
+        {
+            self.allowed.headers(host, stream, plugin);
+        }
         if let Some(root) = self.settling.root_of(stream)
             && let Some(plugin) = self.plugins.get_mut(root)
         {
@@ -300,6 +318,7 @@ impl<const SLOTS: usize> Filter<SLOTS> {
     /// A request is over, or a plugin is removed.
     pub fn context_done(&mut self, host: &impl Host, context: u32) {
         self.in_flight.stream_gone(context);
+        self.allowed.forget(context);
         if let Some(root) = self.settling.root_of(context) {
             match self.plugins.get_mut(root) {
                 Some(plugin) => {

@@ -25,8 +25,8 @@ fn headers_have_the_form_of_the_option() {
     let ietf = [r#"ratelimit-policy: "default";q=2;w=60"#, r#"ratelimit: "default";r=0;t=30"#];
     let (retry, envoy) = (["retry-after: 30"], ["x-envoy-ratelimited: true"]);
     assert_eq!(headers(""), [&x[..], &retry, &envoy].concat());
-    assert_eq!(headers(r#","header_form":"ietf""#), [&retry[..], &ietf, &envoy].concat());
-    assert_eq!(headers(r#","header_form":"both""#), [&x[..], &retry, &ietf, &envoy].concat());
+    assert_eq!(headers(r#","header_form":"ietf""#), [&ietf[..], &retry, &envoy].concat());
+    assert_eq!(headers(r#","header_form":"both""#), [&x[..], &ietf, &retry, &envoy].concat());
     assert_eq!(headers(r#","headers":false,"header_form":"both""#), [""; 0]);
 }
 
@@ -94,4 +94,101 @@ fn a_percentage_is_drawn_for_each_request() {
         half.host.random.set(Ok((bits, 0)));
         assert_eq!(half.request_under(ROOT, b"a").1, action, "{bits}");
     }
+}
+
+/// The headers that were added to the response of an allowed request.
+fn added(world: &mut World, stream: u32) -> Vec<(String, String)> {
+    world.host.response_headers.borrow_mut().clear();
+    world.filter.response_headers(&world.host, stream, true);
+    world.filter.context_done(&world.host, stream);
+    let headers = world.host.response_headers.borrow();
+    headers.clone()
+}
+
+fn pairs(of: &[(&str, &str)]) -> Vec<(String, String)> {
+    of.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+/// OK, 7 of 50 left of a minute for 3 s, and 9 of 10 of another limit.
+const OK_OF_TWO: &[u8] =
+    b"\x08\x01\x12\x0e\x08\x01\x12\x04\x08\x0a\x10\x01\x18\x09\x22\x02\x08\x01\
+      \x12\x0e\x08\x01\x12\x04\x08\x32\x10\x02\x18\x07\x22\x02\x08\x03";
+
+#[test]
+fn allowed_answers_have_the_headers_of_the_limit_of_which_least_remains() {
+    let local = r#""key":{"header":"k"},"local":{"limits":["100/min burst 9","5/s"]}"#;
+    let mut world = World::new(&format!(r#"{{{local},"allowed_headers":true}}"#));
+    let (stream, _) = world.request();
+    let expect =
+        [("x-ratelimit-limit", "5"), ("x-ratelimit-remaining", "4"), ("x-ratelimit-reset", "1")];
+    assert_eq!(added(&mut world, stream), pairs(&expect));
+    assert_eq!(added(&mut world, stream), [], "once");
+    let mut world = World::new(&format!("{{{local}}}"));
+    let (stream, _) = world.request();
+    assert_eq!(added(&mut world, stream), [], "unless configured");
+
+    let service = r#""service":{"cluster":"c","domain":"d"},"allowed_headers":true"#;
+    let mut world = World::new(&format!(r#"{{"key":{{"header":"k"}},{service}}}"#));
+    let (stream, _) = world.request();
+    world.answer(1, OK_OF_TWO);
+    let of_service =
+        [("x-ratelimit-limit", "50"), ("x-ratelimit-remaining", "7"), ("x-ratelimit-reset", "3")];
+    assert_eq!(added(&mut world, stream), pairs(&of_service));
+    // Both, in the other form.
+    let mut world = World::new(&format!(r#"{{{local},{service},"header_form":"ietf"}}"#));
+    let (stream, _) = world.request();
+    world.answer(1, OK_OF_TWO);
+    let expect =
+        [("ratelimit-policy", "\"default\";q=5;w=1"), ("ratelimit", "\"default\";r=4;t=1")];
+    assert_eq!(added(&mut world, stream), pairs(&expect));
+    // A request that is refused has the headers of the refusal.
+    let (stream, _) = world.request();
+    world.answer(1, b"\x08\x02");
+    assert_eq!(added(&mut world, stream), []);
+}
+
+#[test]
+fn the_services_headers_are_passed_on_with_its_ok() {
+    let headers = [OK_OF_TWO, b"\x1a\x06\x0a\x01a\x12\x01b\x1a\x06\x0a\x01a\x12\x01c"].concat();
+    let mut world = World::new(r#"{"key":{"header":"k"},"service":{"cluster":"c"}}"#);
+    let (stream, _) = world.request();
+    world.answer(1, &headers);
+    assert_eq!(added(&mut world, stream), pairs(&[("a", "b"), ("a", "c")]));
+    // Its own take precedence, and what HTTP does not allow is left out.
+    let mut world =
+        World::new(r#"{"key":{"header":"k"},"service":{"cluster":"c"},"allowed_headers":true}"#);
+    let own = b"\x1a\x18\x0a\x11X-RateLimit-Limit\x12\x03x y\x1a\x07\x0a\x02b \x12\x01b";
+    let (stream, _) = world.request();
+    world.answer(1, &[OK_OF_TWO, own].concat());
+    let expect = [
+        ("x-ratelimit-limit", "50"),
+        ("x-ratelimit-remaining", "7"),
+        ("x-ratelimit-reset", "3"),
+        ("X-RateLimit-Limit", "x y"),
+    ];
+    assert_eq!(added(&mut world, stream), pairs(&expect));
+}
+
+#[test]
+fn tokens_taken_ahead_are_shown_as_what_remains() {
+    let mut world = World::new(
+        r#"{"key":{"header":"k"},"service":{"cluster":"c","mode":"leased"},"allowed_headers":true}"#,
+    );
+    // 7 of 800 left.
+    let ok = b"\x08\x01\x12\x0b\x08\x01\x12\x05\x08\xa0\x06\x10\x01\x18\x07";
+    for call in 0..3 {
+        world.host.call.set(Ok(call));
+        let (stream, action) = world.request();
+        assert_eq!(action, Action::Pause);
+        world.answer(call, ok);
+        world.filter.context_done(&world.host, stream);
+    }
+    world.host.call.set(Ok(10));
+    world.request();
+    world.answer(10, ok);
+    let (stream, action) = world.request();
+    assert_eq!(action, Action::Continue);
+    let found = added(&mut world, stream);
+    let remaining = pairs(&[("x-ratelimit-limit", "800"), ("x-ratelimit-remaining", "3")]);
+    assert_eq!(found, remaining);
 }

@@ -60,11 +60,11 @@ pub trait Host {
     /// # Errors
     /// [`Status::NOT_FOUND`] when the request has none; otherwise the host's status.
     fn property(&self, path: &[u8]) -> Result<&[u8], Status>;
-    /// Keeps bytes for the current stream, until it ends: they are the property of this name.
+    /// Keeps bytes with `stream`, until it ends: they are its property of this name.
     ///
     /// # Errors
     /// The host's status.
-    fn keep(&self, name: &str, bytes: &[u8]) -> Result<(), Status>;
+    fn keep(&self, stream: u32, name: &str, bytes: &[u8]) -> Result<(), Status>;
     /// Reads the piece of the response's body that has just arrived, of `size` bytes, in parts.
     ///
     /// # Errors
@@ -119,6 +119,11 @@ pub trait Host {
     /// # Errors
     /// The host's status.
     fn reply(&self, stream: u32, reply: &LocalReply<'_>) -> Result<(), Status>;
+    /// Adds a header to the current stream's response, or replaces those of the same name.
+    ///
+    /// # Errors
+    /// The host's status.
+    fn set_response_header(&self, header: Pair<'_>, replaces: bool) -> Result<(), Status>;
     /// Resumes the paused request of `stream`.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ use crate::host::Host;
 use crate::in_flight::{Ask, Asks};
 use crate::leases::{LeaseSlot, with_slice};
 use crate::plugin::{Counter, HORIZON, Plugin};
-use crate::reply;
+use crate::reply::{self, Quota};
 use crate::rls::Response;
 
 /// What is left to do for a request after its tokens were spent.
@@ -31,11 +31,13 @@ impl Left {
     }
 }
 
-/// Spends the request's tokens of all leased descriptors, or of none if one of them refuses.
+/// Spends the request's tokens of all leased descriptors, or of none if one of them refuses. `shown` is told what
+/// is left.
 pub(crate) fn spend(
     request: &Request<'_, impl Host>,
     plugin: &Plugin,
     slots: &mut [LeaseSlot],
+    shown: &mut Quota,
 ) -> Left {
     let Request { host, stream, keys, costs, now } = *request;
     let descriptors = &plugin.config.descriptors;
@@ -62,6 +64,9 @@ pub(crate) fn spend(
             let is_refused_cold = found == QuotaSpend::Nothing && on_cold == OnCold::Deny;
             let ahead = ask(slice, if is_refused_cold { cost } else { 0 });
             let waits = on_cold != OnCold::Allow || slice.is_known();
+            if found == QuotaSpend::Spent && plugin.config.refusals.on_allowed {
+                shown.merge(Quota::ahead(slice.limit(), slice.held(now)));
+            }
             (Some((found, slice.limit(), waits)), ahead)
         })
         .unwrap_or((None, None));

@@ -7,6 +7,7 @@
 #[cfg(target_arch = "wasm32")]
 mod abi;
 mod address;
+mod allowed;
 mod buckets;
 pub mod config;
 mod config_actions;

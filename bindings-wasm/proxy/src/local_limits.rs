@@ -6,14 +6,15 @@ use crate::descriptors::MAX_DESCRIPTORS;
 use crate::filter::{Action, Request};
 use crate::host::Host;
 use crate::plugin::{Counter, Plugin};
-use crate::reply;
+use crate::reply::{self, Quota};
 
 /// Refuses the request if one of its local buckets does, and answers what then becomes of it. No bucket is
-/// charged then.
+/// charged then. Otherwise `shown` has the numbers of the bucket of which least remains.
 pub(crate) fn refuse_locally(
     request: &Request<'_, impl Host>,
     plugin: &Plugin,
     slots: &mut [Slot],
+    shown: &mut Quota,
 ) -> Option<Action> {
     let Request { host, stream, keys, costs, now } = *request;
     let Config { descriptors, max_keys, .. } = &plugin.config;
@@ -36,6 +37,10 @@ pub(crate) fn refuse_locally(
                 plugin.count(host, Counter::Evicted);
             }
             *undo = Some(checked.undo);
+            if plugin.config.refusals.on_allowed {
+                let limit = limits.as_slice().get(usize::from(checked.decision.tier));
+                shown.merge(Quota::local(limit, &checked.decision));
+            }
             checked.decision
         };
         if !decision.allowed {

@@ -119,6 +119,12 @@ impl Plugin {
         }
     }
 
+    /// The name under which the host keeps what belongs to a stream: one for each filter, of any VM.
+    pub(crate) fn kept_name(&self) -> Text<64> {
+        let seed = self.seeds.first().map_or(0, |seed| seed.0);
+        Text::format(format_args!("tidegate.{seed}.{}", self.root))
+    }
+
     /// Whether a request is limited at all.
     pub(crate) fn is_enabled(&self, host: &impl Host) -> bool {
         is_drawn(host, self.config.enabled)

@@ -2,12 +2,12 @@
 
 use tidegate_core::{Decision, Limit};
 
-use crate::config::Config;
+use crate::config::{Config, Refusals};
 use crate::cost::BadCost;
 use crate::host::{Host, LocalReply, Status};
 use crate::names::Names;
 use crate::pairs::Pair;
-use crate::rls::Response;
+use crate::rls::{DescriptorStatus, Response};
 use crate::source::{Described, HEADERS, is_token_byte};
 use crate::text::Text;
 
@@ -23,9 +23,9 @@ const GRPC_UNAVAILABLE: u32 = 14;
 
 const REFUSED: &[u8] = b"too many requests\n";
 
-/// The numbers that a refusal shows of its limit; times are whole seconds, rounded up.
+/// The numbers that an answer shows of its limit; times are whole seconds, rounded up.
 #[derive(Clone, Copy, Debug, Default)]
-struct Quota {
+pub(crate) struct Quota {
     /// The tokens of the limit's period.
     limit: Option<u64>,
     /// The limit's period.
@@ -33,6 +33,56 @@ struct Quota {
     remaining: Option<u64>,
     reset_after: Option<u64>,
     retry_after: Option<u64>,
+}
+
+impl Quota {
+    /// No numbers. All its bytes may be zero.
+    pub(crate) const NONE: Self =
+        Self { limit: None, period: None, remaining: None, reset_after: None, retry_after: None };
+
+    /// The numbers of a local bucket; `limit` is the one that binds, unless it is `none` or `unlimited`.
+    pub(crate) fn local(limit: Option<&Limit>, decision: &Decision) -> Self {
+        // Never has no number, and the header is left out.
+        let seconds = |nanos: u64| (nanos != u64::MAX).then(|| nanos.div_ceil(NANOS_PER_SECOND));
+        Self {
+            limit: Some(limit.map_or(decision.limit, Limit::tokens)),
+            period: limit.map(|limit| limit.period().div_ceil(NANOS_PER_SECOND)),
+            remaining: Some(decision.remaining),
+            reset_after: seconds(decision.reset_after),
+            retry_after: seconds(decision.retry_after),
+        }
+    }
+
+    /// The numbers that the service has answered.
+    pub(crate) fn service(status: Option<DescriptorStatus>) -> Self {
+        status.map_or(Self::NONE, |status| Self {
+            limit: status.limit,
+            period: status.period,
+            remaining: Some(status.remaining),
+            reset_after: status.retry_or_reset,
+            retry_after: status.retry_or_reset,
+        })
+    }
+
+    /// The numbers of tokens that were taken ahead.
+    pub(crate) const fn ahead(limit: Option<u32>, remaining: u32) -> Self {
+        let limit = match limit {
+            Some(limit) => Some(limit as u64),
+            None => None,
+        };
+        Self { limit, remaining: Some(remaining as u64), ..Self::NONE }
+    }
+
+    /// Takes the place of one of which more remains, or of none.
+    pub(crate) fn merge(&mut self, other: Self) {
+        let is_less = match (self.remaining, other.remaining) {
+            (Some(known), Some(other)) => other < known,
+            (known, other) => known.is_none() && other.is_some(),
+        };
+        if is_less {
+            *self = other;
+        }
+    }
 }
 
 /// A refusal by a limit.
@@ -51,15 +101,7 @@ pub(crate) fn refused_locally(
     limit: Option<&Limit>,
     decision: &Decision,
 ) -> Result<(), Status> {
-    // Never has no number, and the header is left out.
-    let seconds = |nanos: u64| (nanos != u64::MAX).then(|| nanos.div_ceil(NANOS_PER_SECOND));
-    let quota = Quota {
-        limit: Some(limit.map_or(decision.limit, Limit::tokens)),
-        period: limit.map(|limit| limit.period().div_ceil(NANOS_PER_SECOND)),
-        remaining: Some(decision.remaining),
-        reset_after: seconds(decision.reset_after),
-        retry_after: seconds(decision.retry_after),
-    };
+    let quota = Quota::local(limit, decision);
     let details = "tidegate_limited_local";
     refused(host, stream, config, &Refusal { details, quota, response: None })
 }
@@ -71,13 +113,7 @@ pub(crate) fn refused_by_service(
     config: &Config,
     response: &Response<'_>,
 ) -> Result<(), Status> {
-    let quota = response.status.map_or_else(Quota::default, |status| Quota {
-        limit: status.limit,
-        period: status.period,
-        remaining: Some(status.remaining),
-        reset_after: status.retry_or_reset,
-        retry_after: status.retry_or_reset,
-    });
+    let quota = Quota::service(response.status);
     let details = "tidegate_limited_service";
     refused(host, stream, config, &Refusal { details, quota, response: Some(response) })
 }
@@ -91,13 +127,7 @@ pub(crate) fn refused_ahead(
     retry_after: u64,
 ) -> Result<(), Status> {
     let seconds = Some(retry_after.div_ceil(NANOS_PER_SECOND));
-    let quota = Quota {
-        limit: limit.map(u64::from),
-        period: None,
-        remaining: Some(0),
-        reset_after: seconds,
-        retry_after: seconds,
-    };
+    let quota = Quota { reset_after: seconds, retry_after: seconds, ..Quota::ahead(limit, 0) };
     let details = "tidegate_limited_service";
     refused(host, stream, config, &Refusal { details, quota, response: None })
 }
@@ -187,21 +217,15 @@ fn refused(
     let form = &config.refusals;
     let names = &config.descriptors.names;
     let shown = config.headers;
-    let x = shown && form.has_x_headers;
-    let [policy, state] = ietf(&quota).map(|text| text.filter(|_| shown && form.has_ietf_headers));
     let content_type = form.content_type.filter(|_| form.body.is_some()).map(|it| names.get(it));
-    let number = |shown: bool, number: Option<u64>| number.filter(|_| shown).map(decimal);
-    let numbers = [
-        ("x-ratelimit-limit", number(x, quota.limit)),
-        ("x-ratelimit-remaining", number(x, quota.remaining)),
-        ("x-ratelimit-reset", number(x, quota.reset_after)),
-        ("retry-after", number(shown, quota.retry_after)),
-        ("ratelimit-policy", policy),
-        ("ratelimit", state),
+    let numbers = numbers(form, &quota, shown);
+    let more = [
+        ("retry-after", quota.retry_after.filter(|_| shown).map(decimal)),
         ("x-envoy-ratelimited", shown.then(|| Text::literal("true"))),
     ];
     let ours = numbers
         .iter()
+        .chain(&more)
         .filter_map(|(name, value)| Some((name.as_bytes(), value.as_ref()?.as_bytes())));
     let ours = ours.chain(content_type.map(|value| (&b"content-type"[..], value)));
 
@@ -231,6 +255,44 @@ fn refused(
     let headers = headers.get(..count).unwrap_or_default();
     let (status, grpc_status) = (config.status, form.grpc_status);
     host.reply(stream, &LocalReply { status, details, body, headers, grpc_status })
+}
+
+/// The headers of a limit, in the configured form; none unless they are shown.
+#[inline(never)]
+fn numbers(form: &Refusals, quota: &Quota, shown: bool) -> [(&'static str, Option<Text<64>>); 5] {
+    let [policy, state] = ietf(quota).map(|text| text.filter(|_| shown && form.has_ietf_headers));
+    let number = |number: Option<u64>| number.filter(|_| shown && form.has_x_headers).map(decimal);
+    [
+        ("x-ratelimit-limit", number(quota.limit)),
+        ("x-ratelimit-remaining", number(quota.remaining)),
+        ("x-ratelimit-reset", number(quota.reset_after)),
+        ("ratelimit-policy", policy),
+        ("ratelimit", state),
+    ]
+}
+
+/// Adds to the current stream's response what is known of its limit, and the headers of the service.
+pub(crate) fn add_to_allowed(
+    host: &impl Host,
+    config: &Config,
+    quota: &Quota,
+    response: Option<&Response<'_>>,
+) -> Result<(), Status> {
+    let mut result = Ok(());
+    let numbers = numbers(&config.refusals, quota, config.refusals.on_allowed);
+    for (name, value) in &numbers {
+        if let Some(value) = value {
+            let set = host.set_response_header((name.as_bytes(), value.as_bytes()), true);
+            result = result.and(set);
+        }
+    }
+    for header in response.into_iter().flat_map(service_headers) {
+        // It takes precedence over the filter's own, and the service may give several of another name.
+        let is_ours =
+            numbers.iter().any(|(name, _)| header.0.eq_ignore_ascii_case(name.as_bytes()));
+        result = result.and(host.set_response_header(header, is_ours));
+    }
+    result
 }
 
 /// `RateLimit-Policy` and `RateLimit` of the IETF's draft 10, of a limit whose numbers are known.

@@ -114,7 +114,7 @@ fn entry_size(key: &[u8], value: &[u8]) -> usize {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Response<'a> {
     pub(crate) allowed: bool,
-    /// The first status that is over its limit, or the first of all.
+    /// The first status that is over its limit, or else the first one of which least remains.
     pub(crate) status: Option<DescriptorStatus>,
     /// The body for a refused client; empty when the service gives none.
     pub(crate) body: &'a [u8],
@@ -166,7 +166,13 @@ impl<'a> Response<'a> {
                 (1, Value::Varint(number)) => code = number,
                 (2, Value::Bytes(bytes)) => {
                     let status = descriptor_status(bytes)?;
-                    if response.status.is_none_or(|first| status.over_limit && !first.over_limit) {
+                    let least =
+                        |known: DescriptorStatus| match (status.over_limit, known.over_limit) {
+                            (true, true) => false,
+                            (false, false) => status.remaining < known.remaining,
+                            (is_over, _) => is_over,
+                        };
+                    if response.status.is_none_or(least) {
                         response.status = Some(status);
                     }
                 }
@@ -180,6 +186,11 @@ impl<'a> Response<'a> {
             OVER_LIMIT => Ok(response),
             _ => Err(Malformed),
         }
+    }
+
+    /// The message itself.
+    pub(crate) fn message(&self) -> &'a [u8] {
+        self.message
     }
 
     /// The status of the descriptor at this place of the request.

@@ -10,7 +10,6 @@ use crate::limits::Limits;
 use crate::plugin::{Counter, Plugin};
 use crate::rls::{self, Correction};
 use crate::service_call::Caller;
-use crate::text::Text;
 use crate::usage::{Form, Scanner};
 
 /// The streams whose responses are read.
@@ -74,7 +73,8 @@ impl Settling {
         if let Some(service) = plugin.config.service.as_ref().filter(|_| shared != 0) {
             let domain = descriptors.names.get(service.domain);
             let message = rls::request(room, domain, descriptors, shared, keys, None);
-            let kept = message.map(|message| host.keep(kept_name(plugin).as_str(), message));
+            let kept =
+                message.map(|message| host.keep(stream, plugin.kept_name().as_str(), message));
             if !matches!(kept, Some(Ok(()))) {
                 plugin.count(host, Counter::HostcallError);
                 shared = 0;
@@ -197,17 +197,11 @@ impl Settling {
         if corrections.clone().all(|correction| correction.hits == 0) {
             return;
         }
-        let kept = host.property(kept_name(plugin).as_bytes());
+        let kept = host.property(plugin.kept_name().as_bytes());
         let is_made =
             kept.is_ok_and(|kept| caller.report(host, plugin, stream, kept, corrections, now));
         if !is_made {
             plugin.count(host, Counter::SettleError);
         }
     }
-}
-
-/// The name under which the host keeps a stream's request to the service: one for each filter, of any VM.
-fn kept_name(plugin: &Plugin) -> Text<64> {
-    let seed = plugin.seeds.first().map_or(0, |seed| seed.0);
-    Text::format(format_args!("tidegate.{seed}.{}", plugin.root))
 }
