@@ -122,35 +122,51 @@ def test_a_refused_request_is_not_settled(start):
         assert len(server.requests) == 3
 
 
-@pytest.mark.parametrize("mode", ["exact", "leased"])
-def test_the_shared_bucket_has_what_all_responses_have_used(start, mode):
-    """Two Envoys on one budget of 10,000 tokens: a use above the budget is owed, and the rest is given back."""
+class Budget:
+    """A budget of 10,000 tokens a day that Envoys share, and an upstream that uses of it what it is told to."""
+
+    def __init__(self, start, quotas: QuotaService, upstream: Upstream, envoys: int, **service) -> None:
+        service = {"cluster": "tidegate", "timeout": "30s", **service}
+        ports = {"rls_port": quotas.port, "upstream_port": upstream.port}
+        self.envoys = [start(config(service=service), **ports) for _ in range(envoys)]
+        self._quotas, self._upstream = quotas, upstream
+        self._uses = 0
+
+    def use(self, tokens: int) -> int:
+        """Sends a request to the next Envoy, whose response uses this many tokens."""
+        envoy = self.envoys[self._uses % len(self.envoys)]
+        self._upstream.answer = Answer(events(tokens), {"content-type": "text/event-stream"}, piece=100)
+        before = requests(self._quotas)
+        status = fetch(envoy, headers=HEADERS).status
+        if status == 200:
+            self._uses += 1
+            wait_until(lambda: settled(self.envoys) == self._uses, "it is settled")
+            wait_until(lambda: requests(self._quotas) > before, "the service is told")
+        return status
+
+
+def test_a_shared_bucket_has_what_all_responses_have_used(start):
+    """Two Envoys: what is not used is given back, and a use above the budget is owed."""
     with QuotaService("--limit", "10_000/d") as quotas, Upstream() as upstream:
-        service = {"cluster": "tidegate", "timeout": "30s", "mode": mode, "max_lease_ttl": "1ms"}
-        envoys = [
-            start(config(service=service), rls_port=quotas.port, upstream_port=upstream.port)
-            for _ in range(2)
-        ]
-        reports = 0
-
-        def use(envoy, tokens: int) -> int:
-            nonlocal reports
-            upstream.answer = Answer(events(tokens), {"content-type": "text/event-stream"}, piece=100)
-            before = requests(quotas)
-            status = fetch(envoy, headers=HEADERS).status
-            if status == 200:
-                reports += 1
-                wait_until(lambda: settled(envoys) == reports, "it is settled")
-                wait_until(lambda: requests(quotas) >= before + 2, "the service is told")
-            return status
-
+        budget = Budget(start, quotas, upstream, envoys=2, mode="exact")
         # 8 times 1000, although only 500 are reserved each time.
-        assert [use(envoys[number % 2], 1000) for number in range(8)] == [200] * 8
+        assert [budget.use(1000) for _ in range(8)] == [200] * 8
         # 2000 are left. 30 uses of 50 fit, although 500 are reserved each time.
-        assert [use(envoys[number % 2], 50) for number in range(30)] == [200] * 30
+        assert [budget.use(50) for _ in range(30)] == [200] * 30
         # 500 are left: they are reserved, and 3000 are used. The bucket owes 2500.
-        assert use(envoys[0], 3000) == 200
-        assert [use(envoy, 1) for envoy in envoys] == [429] * 2
+        assert budget.use(3000) == 200
+        assert [fetch(envoy, headers=HEADERS).status for envoy in budget.envoys] == [429] * 2
+
+
+def test_tokens_taken_ahead_are_settled_too(start):
+    with QuotaService("--limit", "10_000/d") as quotas, Upstream() as upstream:
+        budget = Budget(start, quotas, upstream, envoys=1, mode="leased", max_lease_ttl="60s")
+        assert [budget.use(1000) for _ in range(7)] == [200] * 7
+        # At least 2375 are left beside what was taken ahead: at most 625, a quarter of the share of four workers.
+        assert [budget.use(50) for _ in range(30)] == [200] * 30
+        assert budget.use(8000) == 200
+        # Only what was taken ahead is left.
+        assert [fetch(budget.envoys[0], headers=HEADERS).status for _ in range(4)][-2:] == [429] * 2
 
 
 def settled(envoys) -> int:

@@ -20,7 +20,7 @@ LOCAL = {"limits": ["2/h"]}
             (
                 "burst: unknown field; known here: key, descriptors, missing_key, local, service, "
                 "cost, status, stat_prefix, headers, header_form, body, content_type, grpc_status, "
-                "enabled and enforced"
+                "enabled, enforced and allowed_headers"
             ),
         ),
         (

@@ -13,6 +13,7 @@ NO_COUNTS = dict.fromkeys(
     (
         "ok", "limited_local", "limited_service", "missing_key", "bad_key",
         "service_error", "breaker_open", "hostcall_error", "evicted", "lease_calls", "shadow",
+        "settled", "unsettled", "settle_error",
     ),
     0,
 )  # fmt: skip

@@ -290,7 +290,8 @@ pub(crate) fn add_to_allowed(
         // It takes precedence over the filter's own, and the service may give several of another name.
         let is_ours =
             numbers.iter().any(|(name, _)| header.0.eq_ignore_ascii_case(name.as_bytes()));
-        result = result.and(host.set_response_header(header, is_ours));
+        let set = host.set_response_header(header, is_ours);
+        result = result.and(set);
     }
     result
 }
