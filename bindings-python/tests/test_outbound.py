@@ -8,6 +8,7 @@ import ssl
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
+from urllib.error import URLError
 
 import pytest
 
@@ -171,6 +172,14 @@ def test_what_may_have_had_an_effect_is_not_repeated(both: Both) -> None:
     assert both.send(outbound, answers(Response(500)), idempotent=False).status_code == 500
     with pytest.raises(ConnectionResetError):
         both.send(outbound, answers(ConnectionResetError()), idempotent=False)
+    unsent = URLError(ConnectionRefusedError())
+    assert both.send(outbound, answers(unsent, Response(200)), idempotent=False).status_code == 200
+    try:
+        raise ConnectionRefusedError
+    except ConnectionRefusedError:
+        # What the program was handling has nothing to do with the call.
+        with pytest.raises(URLError):
+            both.send(outbound, answers(URLError(ConnectionResetError())), idempotent=False)
     assert both.send(outbound, answers(Response(429), Response(200)), idempotent=False).status_code == 200
 
 

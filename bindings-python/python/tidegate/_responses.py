@@ -28,6 +28,10 @@ FAILURES = {
     "ServerDisconnectedError": "broken", "ClientOSError": "broken", "ClientPayloadError": "broken",
 }  # fmt: skip
 
+# No connection could be made.
+NOT_SENT = (ConnectionRefusedError, socket.gaierror)
+NOT_SENT_NAMES = ("NewConnectionError", "ConnectTimeoutError")
+
 
 def failure_of(error: BaseException) -> str | None:
     """The kind of failure that an error of a client is; None if it is none, but a mistake of the program, say."""
@@ -36,15 +40,13 @@ def failure_of(error: BaseException) -> str | None:
     causes = list(chain_of(error))
     if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes):
         return "permanent"
-    if any(type(cause).__name__ in ("NewConnectionError", "ConnectTimeoutError") for cause in causes):
-        # requests raises its ConnectionError for these too, and carries them inside.
+    # requests and urllib raise an error of their own for these too, and carry them inside.
+    if any(isinstance(cause, NOT_SENT) or type(cause).__name__ in NOT_SENT_NAMES for cause in causes):
         return "not_sent"
     for base in type(error).__mro__:
         kind = FAILURES.get(base.__name__)
         if kind is not None:
             return kind
-    if isinstance(error, (ConnectionRefusedError, socket.gaierror)):
-        return "not_sent"
     # asyncio has a TimeoutError of its own before Python 3.11.
     if isinstance(error, TimeoutError) or type(error).__name__ == "TimeoutError":
         return "timed_out"
@@ -52,7 +54,10 @@ def failure_of(error: BaseException) -> str | None:
 
 
 def chain_of(error: BaseException) -> list[BaseException]:
-    """An error and those inside it: its arguments', causes' and contexts', at most eight deep."""
+    """An error and those that it was raised for, at most eight deep.
+
+    The `__context__` may be an error of the program's own that has nothing to do with the call.
+    """
     found: list[BaseException] = []
     level = [error]
     for _ in range(8):
@@ -60,7 +65,7 @@ def chain_of(error: BaseException) -> list[BaseException]:
         inner = [
             part
             for each in level
-            for part in (*each.args, each.__cause__, each.__context__, getattr(each, "reason", None))
+            for part in (*each.args, each.__cause__, getattr(each, "reason", None))
             if isinstance(part, BaseException) and all(part is not other for other in found)
         ]
         if not inner:
