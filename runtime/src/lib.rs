@@ -55,10 +55,11 @@ pub use pressure::Pressure;
 pub use reservation::Reservation;
 pub use store::Store;
 pub use tidegate_core::{
-    AnyLimit, BreakerState, CallEvent, CallStep, CallTerms, Clock, Cost, Decision, Failure, GiveUp,
-    HoldScope, Limit, ManualClock, Meaning, OnFull, Operation, OutboundCall, Outcome, Profile,
-    Reserved, Retry, RetryBudget, RetryPolicy, Row, Shape, Signal, SignalKind, SignalReader,
-    Source, StoredKey, TierDecision, TieredDecision, TransportFailure, Unit,
+    AnyLimit, BreakerState, CallEvent, CallOutcome, CallStep, CallTerms, Clock, ControlPolicy,
+    ControlReport, Controller, Cost, Decision, Failure, Gate, GateAnswer, GatePolicy, GateReport,
+    GiveUp, HoldScope, Limit, ManualClock, Meaning, OnFull, Operation, OutboundCall, Outcome,
+    Profile, Reserved, Retry, RetryBudget, RetryPolicy, Row, Shape, Signal, SignalKind,
+    SignalReader, Source, StoredKey, TierDecision, TieredDecision, TransportFailure, Unit,
 };
 use tidegate_protocol::lock;
 #[doc(inline)]

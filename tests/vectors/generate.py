@@ -1,4 +1,5 @@
-"""Writes decide.json, operations.json, fixed.json, waiting.json, signals.json, retries.json and egress.json.
+"""Writes decide.json, operations.json, fixed.json, waiting.json, signals.json, retries.json, egress.json,
+gate.json and controller.json.
 
 The traces are by hand or random, and the answers those of the oracles.
 
@@ -16,6 +17,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 import egress
+import gates
 import operations
 import retries
 import signals
@@ -205,6 +207,8 @@ def documents() -> dict[str, str]:
         "signals": document("signals", signals.cases(), lambda case: json.dumps(case, ensure_ascii=False), "cases"),
         "retries": document("retries", retries.traces(), trace_of_steps_text),
         "egress": document("egress", egress.traces(), trace_of_steps_text),
+        "gate": document("gate", gates.gate_traces(), gates.text_of),
+        "controller": document("controller", gates.control_traces(), gates.text_of),
     }
 
 
