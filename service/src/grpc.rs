@@ -1,14 +1,11 @@
-//! The gRPC method of Envoy's rate limit service, with a codec that takes what Envoy sends.
+//! The gRPC method of Envoy's rate limit service, which takes what Envoy sends.
 //!
 //! Envoy puts the bytes of headers into fields that the protocol declares as text. The generated
 //! codec refuses a message in which such a field is not UTF-8, so that one header of a client would
 //! fail the whole request, and Envoy would let it pass all limits.
 
-use core::convert::Infallible;
 use core::future::ready;
-use core::pin::Pin;
 use core::sync::atomic::{AtomicBool, Ordering};
-use core::task::{Context, Poll};
 use std::sync::Arc;
 
 use envoy_types::pb::envoy::extensions::common::ratelimit::v3::RateLimitDescriptor;
@@ -20,22 +17,21 @@ use envoy_types::pb::google::protobuf::UInt64Value;
 use prost::Message;
 use tidegate::StoredKey;
 use tokio::sync::Semaphore;
-use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
-use tonic::codegen::{Body, BoxFuture, Service, StdError, http};
-use tonic::server::{Grpc, NamedService, UnaryService};
+use tonic::codegen::{Body, BoxFuture, StdError, http};
+use tonic::server::{Grpc, UnaryService};
 use tonic::{Request, Response, Status};
 
+use crate::grpc_server::{OneMethod, Responding};
 use crate::http_api::HttpApi;
+use crate::messages_codec::MessagesCodec;
 use crate::open_responses::CountedBody;
 use crate::quota_service::QuotaService;
-
-const SHOULD_RATE_LIMIT: &str = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit";
 
 /// The metadata of a request whose hits have been used already, as Tidegate's filter sends it once a response has
 /// told more than was reserved. Another service charges the hits if they fit.
 const REPORT: &str = "tidegate-report";
 
-/// The server of [`QuotaService`].
+/// The gRPC method of [`QuotaService`].
 #[derive(Clone)]
 pub(crate) struct QuotaServer {
     service: Arc<QuotaService>,
@@ -59,33 +55,22 @@ impl QuotaServer {
     }
 }
 
-impl NamedService for QuotaServer {
-    const NAME: &'static str = "envoy.service.ratelimit.v3.RateLimitService";
-}
+impl OneMethod for QuotaServer {
+    const SERVICE: &'static str = "envoy.service.ratelimit.v3.RateLimitService";
+    const PATH: &'static str = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit";
 
-impl<B> Service<http::Request<B>> for QuotaServer
-where
-    B: Body + Send + 'static,
-    B::Error: Into<StdError> + Send + 'static,
-{
-    type Response = http::Response<tonic::body::Body>;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: http::Request<B>) -> Self::Future {
-        if request.uri().path() != SHOULD_RATE_LIMIT {
-            return Box::pin(ready(Ok(Status::unimplemented("").into_http())));
-        }
+    fn respond<B>(&self, request: http::Request<B>) -> Responding
+    where
+        B: Body + Send + 'static,
+        B::Error: Into<StdError> + Send + 'static,
+    {
         let service = Arc::clone(&self.service);
         let Ok(permit) = Arc::clone(&self.free).try_acquire_owned() else {
             let status = service.too_many_pending();
             return Box::pin(ready(Ok(status.into_http())));
         };
-        let mut grpc = Grpc::new(EnvoyCodec).max_decoding_message_size(self.max_message_size);
+        let codec = MessagesCodec::<BytesRequest, RateLimitResponse>::new();
+        let mut grpc = Grpc::new(codec).max_decoding_message_size(self.max_message_size);
         Box::pin(async move {
             let is_decoded = Arc::new(AtomicBool::new(false));
             let method =
@@ -106,53 +91,15 @@ struct Method {
     is_decoded: Arc<AtomicBool>,
 }
 
-impl UnaryService<RateLimitRequest> for Method {
+impl UnaryService<BytesRequest> for Method {
     type Response = RateLimitResponse;
     type Future = BoxFuture<Response<RateLimitResponse>, Status>;
 
-    fn call(&mut self, request: Request<RateLimitRequest>) -> Self::Future {
+    fn call(&mut self, request: Request<BytesRequest>) -> Self::Future {
         self.is_decoded.store(true, Ordering::Relaxed);
         let service = Arc::clone(&self.service);
         let is_report = request.metadata().contains_key(REPORT);
-        Box::pin(async move { service.should_rate_limit(request.into_inner(), is_report).await })
-    }
-}
-
-struct EnvoyCodec;
-
-impl Codec for EnvoyCodec {
-    type Encode = RateLimitResponse;
-    type Decode = RateLimitRequest;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        Self
-    }
-
-    fn decoder(&mut self) -> Self {
-        Self
-    }
-}
-
-impl Encoder for EnvoyCodec {
-    type Item = RateLimitResponse;
-    type Error = Status;
-
-    fn encode(&mut self, item: RateLimitResponse, room: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        item.encode(room).map_err(|error| Status::internal(error.to_string()))
-    }
-}
-
-impl Decoder for EnvoyCodec {
-    type Item = RateLimitRequest;
-    type Error = Status;
-
-    fn decode(&mut self, bytes: &mut DecodeBuf<'_>) -> Result<Option<RateLimitRequest>, Status> {
-        match BytesRequest::decode(bytes) {
-            Ok(request) => Ok(Some(request.into_text())),
-            Err(error) => Err(Status::invalid_argument(error.to_string())),
-        }
+        Box::pin(async move { service.should_rate_limit(request.into_inner().into_text(), is_report).await })
     }
 }
 

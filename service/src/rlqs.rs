@@ -3,29 +3,24 @@
 //! Each stream is one proxy, and each of its buckets takes a slice of a bucket of the service, as programs with
 //! leases do. So the shares are max-min fair, and the tokens of all of them are debited from one bucket.
 
-use core::convert::Infallible;
-use core::future::ready;
-use core::pin::Pin;
-use core::task::{Context, Poll};
 use std::sync::Arc;
 use std::time::Instant;
 
 use futures_util::stream::{BoxStream, unfold};
 use tokio::sync::{Semaphore, mpsc, watch};
-use tonic::codegen::{Body, BoxFuture, Service, StdError, http};
-use tonic::server::{Grpc, NamedService, StreamingService};
+use tonic::codegen::{Body, BoxFuture, StdError, http};
+use tonic::server::{Grpc, StreamingService};
 use tonic::{Request, Response, Status, Streaming};
 use tracing::warn;
 
 use crate::counters::Counters;
 use crate::current_rules::CurrentRules;
+use crate::grpc_server::{OneMethod, Responding};
+use crate::messages_codec::MessagesCodec;
 use crate::rlqs_counters::RlqsCounters;
-use crate::rlqs_messages::{Actions, Reports, RlqsCodec};
+use crate::rlqs_messages::{Actions, Reports};
 use crate::rlqs_peers::Hub;
 use crate::rlqs_stream::RlqsStream;
-
-const STREAM: &str =
-    "/envoy.service.rate_limit_quota.v3.RateLimitQuotaService/StreamRateLimitQuotas";
 
 /// The most streams, and the most buckets of all of them.
 const MAX_STREAMS: usize = 1024;
@@ -98,7 +93,7 @@ impl Rlqs {
     }
 }
 
-/// The server of [`Rlqs`].
+/// The gRPC method of [`Rlqs`].
 #[derive(Clone)]
 pub(crate) struct RlqsServer {
     service: Arc<Rlqs>,
@@ -112,29 +107,19 @@ impl RlqsServer {
     }
 }
 
-impl NamedService for RlqsServer {
-    const NAME: &'static str = "envoy.service.rate_limit_quota.v3.RateLimitQuotaService";
-}
+impl OneMethod for RlqsServer {
+    const SERVICE: &'static str = "envoy.service.rate_limit_quota.v3.RateLimitQuotaService";
+    const PATH: &'static str =
+        "/envoy.service.rate_limit_quota.v3.RateLimitQuotaService/StreamRateLimitQuotas";
 
-impl<B> Service<http::Request<B>> for RlqsServer
-where
-    B: Body + Send + 'static,
-    B::Error: Into<StdError> + Send + 'static,
-{
-    type Response = http::Response<tonic::body::Body>;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: http::Request<B>) -> Self::Future {
-        if request.uri().path() != STREAM {
-            return Box::pin(ready(Ok(Status::unimplemented("").into_http())));
-        }
+    fn respond<B>(&self, request: http::Request<B>) -> Responding
+    where
+        B: Body + Send + 'static,
+        B::Error: Into<StdError> + Send + 'static,
+    {
         let method = Method(Arc::clone(&self.service));
-        let mut grpc = Grpc::new(RlqsCodec).max_decoding_message_size(self.max_message_size);
+        let codec = MessagesCodec::<Reports, Actions>::new();
+        let mut grpc = Grpc::new(codec).max_decoding_message_size(self.max_message_size);
         Box::pin(async move { Ok(grpc.streaming(method, request).await) })
     }
 }

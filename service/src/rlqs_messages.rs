@@ -13,8 +13,6 @@ use envoy_types::pb::envoy::r#type::v3::{RateLimitStrategy, TokenBucket};
 use envoy_types::pb::google::protobuf::{Duration, UInt32Value};
 use prost::{Message, Oneof};
 use tidegate::quota::{Quota, RefillRate};
-use tonic::Status;
-use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 
 use crate::grpc::into_text;
 
@@ -155,44 +153,6 @@ impl Action {
 /// Envoy takes whole seconds only.
 fn whole(seconds: u64) -> Duration {
     Duration { seconds: i64::try_from(seconds).unwrap_or(i64::MAX), nanos: 0 }
-}
-
-/// Reads reports, writes actions.
-pub(crate) struct RlqsCodec;
-
-impl Codec for RlqsCodec {
-    type Encode = Actions;
-    type Decode = Reports;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        Self
-    }
-
-    fn decoder(&mut self) -> Self {
-        Self
-    }
-}
-
-impl Encoder for RlqsCodec {
-    type Item = Actions;
-    type Error = Status;
-
-    fn encode(&mut self, item: Actions, room: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        item.encode(room).map_err(|error| Status::internal(error.to_string()))
-    }
-}
-
-impl Decoder for RlqsCodec {
-    type Item = Reports;
-    type Error = Status;
-
-    fn decode(&mut self, bytes: &mut DecodeBuf<'_>) -> Result<Option<Reports>, Status> {
-        Reports::decode(bytes)
-            .map(Some)
-            .map_err(|error| Status::invalid_argument(error.to_string()))
-    }
 }
 
 #[cfg(test)]

@@ -11,7 +11,6 @@ use tidegate::{Limiter, Store};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tonic::server::NamedService as _;
 use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
@@ -23,6 +22,7 @@ use crate::counters::Counters;
 use crate::current_rules::CurrentRules;
 use crate::failure::Failure;
 use crate::grpc::QuotaServer;
+use crate::grpc_server::{GrpcServer, OneMethod as _};
 use crate::health::{self, Readiness};
 use crate::http_api;
 use crate::listeners::{Listeners, PortsFile};
@@ -96,8 +96,8 @@ async fn serve(options: &ServeOptions) -> Result<(), Failure> {
     let mut grpc = tokio::spawn(
         grpc_server
             .clone()
-            .add_service(service)
-            .add_optional_service(rlqs)
+            .add_service(GrpcServer(service))
+            .add_optional_service(rlqs.map(GrpcServer))
             .add_service(grpc_health)
             .serve_with_incoming_shutdown(
                 incoming(Listener::new(listeners.grpc, Protocol::Grpc, options.max_connections)),
@@ -205,7 +205,7 @@ fn first_rules(
 /// Reports the state under every name by which clients ask for it: the server as a whole, the service of
 /// the protocol, and the name of envoyproxy/ratelimit.
 async fn report_health(reporter: &HealthReporter, status: ServingStatus) {
-    for name in ["", QuotaServer::NAME, "ratelimit"] {
+    for name in ["", QuotaServer::SERVICE, "ratelimit"] {
         reporter.set_service_status(name, status).await;
     }
 }
