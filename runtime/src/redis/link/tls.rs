@@ -113,9 +113,13 @@ impl Inner {
                     roots.add(certificate.clone()).map_err(io::Error::other)?;
                 }
                 let vouched = vouched(&provider, roots)?;
-                Arc::new(VouchedOrGiven { vouched, given: given.clone() })
+                let accepted = Accepted::VouchedOrGiven { vouched, given: given.clone() };
+                Arc::new(Verifier { accepted, provider: Arc::clone(&provider) })
             }
-            Trust::Anybody => Arc::new(AnyServer(Arc::clone(&provider))),
+            Trust::Anybody => {
+                let accepted = Accepted::Anybody;
+                Arc::new(Verifier { accepted, provider: Arc::clone(&provider) })
+            }
         };
         let builder = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -168,19 +172,29 @@ fn certificates(option: &str, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>
     }
 }
 
-/// Accepts what the given certificates vouch for, and a server whose own certificate is byte for byte
-/// one of them.
-///
-/// A server's own certificate may be made as an authority's (`openssl req -x509` does so), or for
-/// another name; the usual rules then refuse it as a server's. An operator who names that certificate
-/// trusts its key, and only the server has that. Its dates still count.
+/// Verifies servers where the usual rules do not fit. That a server has the key of its certificate is
+/// verified in any case.
 #[derive(Debug)]
-struct VouchedOrGiven {
-    vouched: Arc<WebPkiServerVerifier>,
-    given: Vec<CertificateDer<'static>>,
+struct Verifier {
+    accepted: Accepted,
+    provider: Arc<CryptoProvider>,
 }
 
-impl ServerCertVerifier for VouchedOrGiven {
+/// Which certificates a [`Verifier`] accepts.
+#[derive(Debug)]
+enum Accepted {
+    /// What the given certificates vouch for, and a server whose own certificate is byte for byte one
+    /// of them.
+    ///
+    /// A server's own certificate may be made as an authority's (`openssl req -x509` does so), or for
+    /// another name; the usual rules then refuse it as a server's. An operator who names that
+    /// certificate trusts its key, and only the server has that. Its dates still count.
+    VouchedOrGiven { vouched: Arc<WebPkiServerVerifier>, given: Vec<CertificateDer<'static>> },
+    /// Every certificate.
+    Anybody,
+}
+
+impl ServerCertVerifier for Verifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -189,7 +203,10 @@ impl ServerCertVerifier for VouchedOrGiven {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, TlsError> {
-        let verified = self.vouched.verify_server_cert(
+        let Accepted::VouchedOrGiven { vouched, given } = &self.accepted else {
+            return Ok(ServerCertVerified::assertion());
+        };
+        let verified = vouched.verify_server_cert(
             end_entity,
             intermediates,
             server_name,
@@ -199,7 +216,7 @@ impl ServerCertVerifier for VouchedOrGiven {
         match verified {
             // webpki looks at the dates before it finds one of these.
             Err(error)
-                if self.given.iter().any(|given| given == end_entity)
+                if given.iter().any(|given| given == end_entity)
                     && (is_about_authority(&error) || is_about_name(&error)) =>
             {
                 Ok(ServerCertVerified::assertion())
@@ -214,7 +231,8 @@ impl ServerCertVerifier for VouchedOrGiven {
         cert: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, TlsError> {
-        self.vouched.verify_tls12_signature(message, cert, signature)
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls12_signature(message, cert, signature, algorithms)
     }
 
     fn verify_tls13_signature(
@@ -223,11 +241,12 @@ impl ServerCertVerifier for VouchedOrGiven {
         cert: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, TlsError> {
-        self.vouched.verify_tls13_signature(message, cert, signature)
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, cert, signature, algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.vouched.supported_verify_schemes()
+        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }
 
@@ -240,43 +259,4 @@ fn is_about_authority(error: &TlsError) -> bool {
 fn is_about_name(error: &TlsError) -> bool {
     use CertificateError::{NotValidForName, NotValidForNameContext};
     matches!(error, TlsError::InvalidCertificate(NotValidForName | NotValidForNameContext { .. }))
-}
-
-/// Accepts every certificate, of a server that has its key.
-#[derive(Debug)]
-struct AnyServer(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for AnyServer {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, TlsError> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, TlsError> {
-        verify_tls12_signature(message, cert, signature, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, TlsError> {
-        verify_tls13_signature(message, cert, signature, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
 }
