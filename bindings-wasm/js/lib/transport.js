@@ -1,15 +1,13 @@
 /** Sends the requests of limiters in batches over a Redis client that the program has made. */
 
 import { Alarm } from './alarm.js';
-import { isCluster, isTextOnly, placeOf, senderOf } from './clients.js';
+import { Callers } from './callers.js';
 import { monotonicMillis } from './clock.js';
-import { because, exchange } from './exchange.js';
+import { exchange } from './exchange.js';
 import { runtime } from './runtime.js';
-import { Batch, Client } from './tidegate_wasm.js';
+import { Batch } from './tidegate_wasm.js';
 import { TurnTransport } from './turn-transport.js';
 
-// The most requests in one batch.
-const MAX_REQUESTS = 8192;
 // The most batch objects that are kept for later use, because making one costs more than a batch takes.
 const MAX_SPARE = 16;
 // Runs a function after the other callbacks of this turn of the event loop, if the runtime can do
@@ -31,14 +29,7 @@ export function transportOf(client) {
  * come while it is in flight share the next one. The engine decides what is sent, and what follows
  * from the replies.
  */
-class Transport {
-  /** The engine's part of the transport: the queues of requests and answers. */
-  engine;
-  #send;
-  #maxRequests;
-  #lastId = 0;
-  // The callers by the id of their call.
-  #callers = new Map();
+class Transport extends Callers {
   // The batches that somebody waits for.
   #inFlight = new Set();
   // The batches that were in flight when some caller's timeout was over. Callers of such a batch may
@@ -52,50 +43,21 @@ class Transport {
   #alarm = new Alarm(() => this.#expire());
   #watchers = new Set();
 
-  constructor(client) {
-    this.engine = new Client(placeOf(client));
-    this.#send = senderOf(client);
-    this.#maxRequests = isCluster(client) ? 1 : MAX_REQUESTS;
-    /** Whether the client can send text only, and no other bytes. */
-    this.textOnly = isTextOnly(client);
-  }
-
   /** Promises what `read` makes of the answer to the call that `start` makes under an id. */
   call(start, read, timeoutMs) {
     return new Promise((resolve, reject) => {
       this.enter({ read, resolve, reject }, start);
-      this.#settle();
-      if (this.#callers.size > 0) this.#alarm.ringWithin(timeoutMs);
+      this.takeAnswers();
+      if (this.count > 0) this.#alarm.ringWithin(timeoutMs);
       this.#schedule();
     });
   }
 
-  /**
-   * Registers a caller, who gets the answer to the call that `start` makes under an id. Returns the
-   * id. It is to be followed by `takeAnswers` and `flush`.
-   */
-  enter(caller, start) {
-    const id = (this.#lastId + 1) >>> 0;
-    this.#lastId = id;
-    this.#callers.set(id, caller);
-    try {
-      start(id);
-    } catch (error) {
-      // No answer will come, and a caller that stays registered would keep the alarm set.
-      this.#callers.delete(id);
-      throw error;
-    }
-    return id;
-  }
-
-  /** Forgets a caller that will get no answer. */
-  forget(id) {
-    this.#callers.delete(id);
-  }
-
-  /** Hands over the answers that have come. */
-  takeAnswers() {
-    this.#settle();
+  /** Hands over the answers that have come. A store's error gets `cause` as its cause. */
+  takeAnswers(cause) {
+    super.takeAnswers(cause);
+    for (const look of this.#watchers) look();
+    this.#restIfIdle();
   }
 
   /** Calls `look` whenever answers may have come, until `unwatch`. */
@@ -132,8 +94,8 @@ class Transport {
 
   #nextBatch() {
     const batch = this.#spare.pop() ?? new Batch();
-    const hasRequests = this.engine.next_batch(batch, this.#maxRequests, this.#alarm.isExcused);
-    this.#settle();
+    const hasRequests = this.engine.next_batch(batch, this.maxRequests, this.#alarm.isExcused);
+    this.takeAnswers();
     if (hasRequests) return batch;
     this.#spare.push(batch);
     return undefined;
@@ -142,8 +104,8 @@ class Transport {
   #start(batch) {
     this.#inFlight.add(batch);
     exchange(batch, {
-      send: this.#send,
-      settle: (cause) => this.#settle(cause),
+      send: this.send,
+      settle: (cause) => this.takeAnswers(cause),
       waits: () => {
         if (this.#overdue.has(batch)) this.#leaveIfUnawaited(batch);
       },
@@ -163,7 +125,7 @@ class Transport {
   // out, because it may be set for the later deadline of a caller that is answered already.
   #leaveIfUnawaited(batch) {
     const left = batch.expire();
-    this.#settle();
+    this.takeAnswers();
     if (left !== undefined) return;
     this.#leave(batch);
     this.#restIfIdle();
@@ -175,23 +137,8 @@ class Transport {
     this.#overdue.delete(batch);
   }
 
-  /** Settles the promises whose answers have come. A store's error gets `cause` as its cause. */
-  #settle(cause) {
-    for (let id = this.engine.take_answer(); id !== undefined; id = this.engine.take_answer()) {
-      const { read, resolve, reject } = this.#callers.get(id);
-      this.#callers.delete(id);
-      try {
-        resolve(read(this.engine));
-      } catch (error) {
-        reject(because(error, cause));
-      }
-    }
-    for (const look of this.#watchers) look();
-    this.#restIfIdle();
-  }
-
   #restIfIdle() {
-    if (this.#callers.size === 0 && this.#inFlight.size === 0) this.#alarm.rest();
+    if (this.count === 0 && this.#inFlight.size === 0) this.#alarm.rest();
   }
 
   // Answers the callers whose timeout is over. A batch for which nobody waits any more is not waited
@@ -204,7 +151,7 @@ class Transport {
       if (left === undefined) this.#leave(batch);
       else next = Math.min(next, left);
     }
-    this.#settle();
+    this.takeAnswers();
     this.#schedule();
     if (next < Infinity) this.#alarm.ringWithin(next);
   }

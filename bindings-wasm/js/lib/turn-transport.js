@@ -1,11 +1,10 @@
 /** Sends the requests of limiters over a Redis client, in runtimes where no request may wait for another one. */
 
-import { because, exchange } from './exchange.js';
-import { isCluster, isTextOnly, placeOf, senderOf } from './clients.js';
+import { Callers } from './callers.js';
 import { monotonicMillis } from './clock.js';
-import { Batch, Client } from './tidegate_wasm.js';
+import { exchange } from './exchange.js';
+import { Batch } from './tidegate_wasm.js';
 
-const MAX_REQUESTS = 8192;
 // How long after its deadline a turn is forgotten. Until then, the timer of a request that still runs has
 // answered the callers. A request that the runtime has ended has no timer any more.
 const GRACE_MS = 5000;
@@ -14,61 +13,19 @@ const GRACE_MS = 5000;
  * Gathers the calls of one turn of the event loop, which belong to one request of the runtime, and sends them in
  * one batch at once. Each turn has a timer of its own, which that request sets.
  */
-export class TurnTransport {
-  /** The engine's part of the transport: the queues of requests and answers. */
-  engine;
-  #send;
-  #maxRequests;
-  #lastId = 0;
-  // The callers by the id of their call.
-  #callers = new Map();
+export class TurnTransport extends Callers {
   #turn = new Turn();
   // The turns that were sent and are not over, in the order in which they were sent.
   #sent = new Set();
-
-  constructor(client) {
-    this.engine = new Client(placeOf(client));
-    this.#send = senderOf(client);
-    this.#maxRequests = isCluster(client) ? 1 : MAX_REQUESTS;
-    /** Whether the client can send text only, and no other bytes. */
-    this.textOnly = isTextOnly(client);
-  }
 
   /** Promises what `read` makes of the answer to the call that `start` makes under an id. */
   call(start, read, timeoutMs) {
     return new Promise((resolve, reject) => {
       const id = this.enter({ read, resolve, reject }, start);
-      this.#settle();
-      if (this.#callers.has(id)) this.#turn.ids.push(id);
+      this.takeAnswers();
+      if (this.isWaiting(id)) this.#turn.ids.push(id);
       this.#schedule(timeoutMs);
     });
-  }
-
-  /**
-   * Registers a caller, who gets the answer to the call that `start` makes under an id. Returns the id. It is to be
-   * followed by `takeAnswers` or `forget` in the same turn.
-   */
-  enter(caller, start) {
-    const id = (this.#lastId + 1) >>> 0;
-    this.#lastId = id;
-    this.#callers.set(id, caller);
-    try {
-      start(id);
-    } catch (error) {
-      this.#callers.delete(id);
-      throw error;
-    }
-    return id;
-  }
-
-  /** Forgets a caller that will get no answer. */
-  forget(id) {
-    this.#callers.delete(id);
-  }
-
-  /** Hands over the answers that have come. */
-  takeAnswers() {
-    this.#settle();
   }
 
   /** Sends the requests that the engine has made by itself, and promises their end; undefined if there are none. */
@@ -102,8 +59,8 @@ export class TurnTransport {
 
   #nextBatch() {
     const batch = new Batch();
-    const hasRequests = this.engine.next_batch(batch, this.#maxRequests, false);
-    this.#settle();
+    const hasRequests = this.engine.next_batch(batch, this.maxRequests, false);
+    this.takeAnswers();
     if (hasRequests) return batch;
     batch.free();
     return undefined;
@@ -111,8 +68,8 @@ export class TurnTransport {
 
   #start(batch, turn) {
     exchange(batch, {
-      send: this.#send,
-      settle: (cause) => this.#settle(cause),
+      send: this.send,
+      settle: (cause) => this.takeAnswers(cause),
       isGone: () => !turn.batches.has(batch),
       done: () => {
         turn.batches.delete(batch);
@@ -131,7 +88,7 @@ export class TurnTransport {
   // Answers the callers of the turn whose timeout is over.
   #expire(turn) {
     const lefts = [...turn.batches].map((batch) => batch.expire()).filter((left) => left !== undefined);
-    this.#settle();
+    this.takeAnswers();
     // A clock of the runtime may be a little behind its timers.
     if (lefts.length > 0) turn.timer = setTimeout(() => this.#expire(turn), Math.max(Math.min(...lefts), 1));
     else turn.finish();
@@ -145,21 +102,8 @@ export class TurnTransport {
       const batches = [...turn.batches];
       turn.batches.clear();
       for (const batch of batches) batch.free();
-      for (const id of turn.ids) this.#callers.delete(id);
+      for (const id of turn.ids) this.forget(id);
       this.#sent.delete(turn);
-    }
-  }
-
-  // Settles the promises whose answers have come. A store's error gets `cause` as its cause.
-  #settle(cause) {
-    for (let id = this.engine.take_answer(); id !== undefined; id = this.engine.take_answer()) {
-      const caller = this.#callers.get(id);
-      this.#callers.delete(id);
-      try {
-        caller?.resolve(caller.read(this.engine));
-      } catch (error) {
-        caller.reject(because(error, cause));
-      }
     }
   }
 }
