@@ -131,11 +131,7 @@ impl<S: Segments, C: Clock> KeyedTables<S, C> {
         let tables = self.segments.iter().zip(&self.limits).enumerate();
         for (tier, (segments, limit)) in tables.skip(tiers.start).take(tiers.len()) {
             let position = limit.timeline().position(now);
-            // A key that has no cell needs no slot for a full one.
-            _ = self.table(segments).update(fingerprint, position, |cell| {
-                cells[tier] = cell;
-                (cell > position).then_some(position)
-            });
+            cells[tier] = self.table(segments).take(fingerprint, position);
             owes |= cells[tier] > position;
         }
         owes.then_some(cells)

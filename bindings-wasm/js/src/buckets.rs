@@ -124,11 +124,7 @@ impl Tables {
         for (place, (room, limit)) in tiers.filter(|(place, _)| tier.is_none_or(|of| of == *place))
         {
             let position = limit.timeline().position(now);
-            // A key that has no cell needs no slot for a full one.
-            _ = self.table(room).update(fingerprint, position, |cell| {
-                cells[place] = cell;
-                (cell > position).then_some(position)
-            });
+            cells[place] = self.table(room).take(fingerprint, position);
             owes |= cells[place] > position;
         }
         let tier = tier.and_then(|tier| u8::try_from(tier).ok());

@@ -166,6 +166,18 @@ impl<'s, S: Segments + ?Sized> Table<'s, S> {
         self.charge(fingerprint, position, step).map(|charged| charged.before)
     }
 
+    /// Takes what a key owes out of the table: answers its cell, and leaves a full bucket. `position` is
+    /// that of now.
+    pub fn take(&self, fingerprint: u64, position: u64) -> u64 {
+        let mut taken = 0;
+        // A key that has no cell needs no slot for a full one.
+        _ = self.update(fingerprint, position, |cell| {
+            taken = cell;
+            (cell > position).then_some(position)
+        });
+        taken
+    }
+
     /// The key's cell, 0 when it has none.
     pub fn cell(&self, fingerprint: u64) -> u64 {
         match self.read_live(fingerprint) {
