@@ -154,29 +154,15 @@ export class StoreBuckets {
     return this.#call((queue, id) => native.cancel(queue, id), (all) => all);
   }
 
-  settle(given, charged, actual) {
+  /** Makes one of `CORRECTIONS`. */
+  correct(given, correction, first = 0, second = 0, waitMs = 0) {
     const key = readKeys(given, this.#limits.length);
-    return this.#decision((queue, id) => this.#native.settle(key, charged, actual, queue, id));
+    return this.#decision((queue, id) => this.#native.correct(key, correction, first, second, waitMs, queue, id));
   }
 
   /** Corrects the charge of a slot to `actual` tokens. */
   settleSlot({ native }, actual) {
     return this.#decision((queue, id) => native.settle(actual, queue, id));
-  }
-
-  credit(given, tokens) {
-    const key = readKeys(given, this.#limits.length);
-    return this.#decision((queue, id) => this.#native.credit(key, tokens, queue, id));
-  }
-
-  hold(given, waitMs) {
-    const key = readKeys(given, this.#limits.length);
-    return this.#decision((queue, id) => this.#native.hold(key, waitMs, queue, id));
-  }
-
-  reset(given) {
-    const key = readKeys(given, this.#limits.length);
-    return this.#decision((queue, id) => this.#native.reset(key, queue, id));
   }
 
   /** Asks the store once whether it serves this limiter. */

@@ -349,42 +349,29 @@ impl NativeLimiter {
         self.0.reserve_then(&KeyBytes::from(&key), tokens(&cost), Some(max_wait), done);
     }
 
+    /// Makes a correction: its number, and what it is given, as [`Operation::correction`] has them.
     /// Answers with a decision.
     #[napi]
-    pub fn settle(
+    #[allow(clippy::too_many_arguments, reason = "they only cross the border")]
+    pub fn correct(
         &self,
         key: KeyOrKeys,
-        charged: TokensInput,
-        actual: TokensInput,
+        correction: u32,
+        first: TokensInput,
+        second: TokensInput,
+        wait_ms: f64,
         completions: &Completions,
         id: u32,
     ) {
-        let operation = Operation::Settle { charged: tokens(&charged), actual: tokens(&actual) };
-        self.run(&key, operation, completions, id);
-    }
-
-    /// Answers with a decision.
-    #[napi]
-    pub fn credit(
-        &self,
-        key: KeyOrKeys,
-        returned: TokensInput,
-        completions: &Completions,
-        id: u32,
-    ) {
-        self.run(&key, Operation::Credit { tokens: tokens(&returned) }, completions, id);
-    }
-
-    /// Answers with a decision.
-    #[napi]
-    pub fn hold(&self, key: KeyOrKeys, wait_ms: f64, completions: &Completions, id: u32) {
-        self.run(&key, Operation::Hold { wait: in_nanos(wait_ms) }, completions, id);
-    }
-
-    /// Answers with a decision.
-    #[napi]
-    pub fn reset(&self, key: KeyOrKeys, completions: &Completions, id: u32) {
-        self.run(&key, Operation::Reset, completions, id);
+        let ticket = completions.ticket(id);
+        let (first, second) = (tokens(&first), tokens(&second));
+        match Operation::correction(correction, first, second, in_nanos(wait_ms)) {
+            Some(operation) => {
+                let done = move |outcome| ticket.settle(tiered(outcome).map(Reply::Decision));
+                self.0.run(&KeyBytes::from(&key), operation, done);
+            }
+            None => ticket.settle(Err(Error::Store("there is no such correction".into()))),
+        }
     }
 
     /// Asks the store whether it serves this limiter.
@@ -412,11 +399,5 @@ impl NativeLimiter {
     /// Whether an answer has more to say than what its binding limit says.
     fn has_tiers(&self) -> bool {
         self.0.limits().len() > 1
-    }
-
-    fn run(&self, key: &KeyOrKeys, operation: Operation, completions: &Completions, id: u32) {
-        let ticket = completions.ticket(id);
-        let done = move |outcome| ticket.settle(tiered(outcome).map(Reply::Decision));
-        self.0.run(&KeyBytes::from(key), operation, done);
     }
 }

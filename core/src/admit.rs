@@ -2,8 +2,8 @@
 
 use crate::error::Error;
 use crate::limit::Limit;
-use crate::operation::Operation;
-use crate::tiers::{check_cost, check_costs_count, check_count};
+use crate::operation::{Operation, OperationKind};
+use crate::tiers::{check_cost, check_count};
 
 /// Refuses calls for which no bucket needs to be asked: those of a limiter without limits or with
 /// too many, or with another number of costs, and checks, peeks and reservations whose cost is above
@@ -25,12 +25,13 @@ use crate::tiers::{check_cost, check_costs_count, check_count};
 /// # Ok::<(), tidegate_core::Error>(())
 /// ```
 pub fn admit(limits: &[Limit], operation: &Operation) -> Result<(), Error> {
-    match operation {
-        Operation::Check { cost } | Operation::Peek { cost } | Operation::Reserve { cost, .. } => {
-            check_cost(limits, cost)
+    match operation.kind() {
+        OperationKind::Check(cost)
+        | OperationKind::Peek(cost)
+        | OperationKind::Reserve { cost, .. } => check_cost(limits, &cost),
+        OperationKind::Cancel(_) | OperationKind::Correction(_) => {
+            check_count(limits)?;
+            operation.check_costs(limits.len())
         }
-        Operation::Settle { charged, actual } => check_costs_count(limits, &[charged, actual]),
-        Operation::Credit { tokens } => check_costs_count(limits, &[tokens]),
-        Operation::Cancel(_) | Operation::Hold { .. } | Operation::Reset => check_count(limits),
     }
 }

@@ -3,7 +3,7 @@
 use crate::any_limit::AnyLimit;
 use crate::cost::Cost;
 use crate::decision::{Decision, Source, TierDecision, TieredDecision};
-use crate::operation::{Operation, Outcome};
+use crate::operation::{Operation, OperationKind, Outcome};
 use crate::reservation::{Charge, Reservation, Reserved};
 
 /// The answers of limits that decide without a bucket, so that no store is asked: `none` among
@@ -58,11 +58,11 @@ impl Fixed {
 
     /// The answer to any operation. Its source is [`Source::Memory`].
     pub fn answer(&self, operation: &Operation) -> Outcome {
-        match *operation {
-            Operation::Check { cost } | Operation::Peek { cost } => {
+        match operation.kind() {
+            OperationKind::Check(cost) | OperationKind::Peek(cost) => {
                 Outcome::Decision(self.check_tiers(&cost))
             }
-            Operation::Reserve { cost, .. } => {
+            OperationKind::Reserve { cost, .. } => {
                 let decision = self.check_tiers(&cost);
                 Outcome::Reserved(if decision.allowed {
                     let charge =
@@ -73,11 +73,8 @@ impl Fixed {
                 })
             }
             // Nothing was charged, so all of it is back.
-            Operation::Cancel(_) => Outcome::Cancelled(true),
-            Operation::Settle { .. }
-            | Operation::Credit { .. }
-            | Operation::Hold { .. }
-            | Operation::Reset => Outcome::Decision(self.check_tiers(&Cost::same(0))),
+            OperationKind::Cancel(_) => Outcome::Cancelled(true),
+            OperationKind::Correction(_) => Outcome::Decision(self.check_tiers(&Cost::same(0))),
         }
     }
 

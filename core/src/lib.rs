@@ -63,7 +63,7 @@ pub use lease::{
     ShareKind, Slice, SpendResult, grant_lease,
 };
 pub use limit::{Limit, Shape};
-pub use operation::{Operation, Outcome, apply};
+pub use operation::{Correction, Operation, OperationKind, Outcome, apply};
 pub use outbound::{CallEvent, CallStep, CallTerms, OutboundCall, TransportFailure};
 pub use reservation::{Charge, Reservation, Reserved, cancel, reserve};
 pub use retry::{Failure, GiveUp, Retry, RetryBudget, RetryPolicy};

@@ -1,16 +1,18 @@
 //! Every operation on a bucket as a value, and the one function that runs them all.
 
 use crate::cost::Cost;
-use crate::credit::{credit, reset};
+use crate::credit::{credit, credit_bucket, reset};
 use crate::decision::{Source, TieredDecision};
 use crate::error::Error;
-use crate::hold::hold;
+use crate::hold::{hold, hold_bucket};
 use crate::limit::Limit;
 use crate::reservation::{Charge, Reserved, cancel_at, reserve_within};
-use crate::settle::settle;
+use crate::settle::{settle, settle_bucket};
 use crate::tiers::{Cells, check_count, decide_each_tier, describe_tiers, look};
 
 /// What can be done to a bucket, as a value that can be sent to the store that has the bucket.
+///
+/// Most code handles all corrections alike, and matches [`kind`](Self::kind).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Operation {
     /// [`decide_tiers`](crate::decide_tiers).
@@ -56,7 +58,127 @@ pub enum Operation {
     Reset,
 }
 
+/// The way in which an [`Operation`] works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OperationKind {
+    /// [`Operation::Check`].
+    Check(Cost),
+    /// [`Operation::Peek`].
+    Peek(Cost),
+    /// [`Operation::Reserve`].
+    Reserve {
+        /// Tokens to spend once the slot has come.
+        cost: Cost,
+        /// The longest acceptable delay, in nanoseconds.
+        max_wait: u64,
+        /// The shortest useful delay, in nanoseconds.
+        min_wait: u64,
+    },
+    /// [`Operation::Cancel`].
+    Cancel(Charge),
+    /// Any other operation.
+    Correction(Correction),
+}
+
+/// An [`Operation`] that changes each limit's bucket by itself, whatever the others hold, and answers
+/// with what the buckets hold afterwards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Correction(Operation);
+
+impl Correction {
+    /// The cell of a limit's bucket after the correction.
+    pub(crate) fn cell(&self, tier: usize, limit: &Limit, cell: u64, now: u64) -> u64 {
+        match self.0 {
+            Operation::Settle { charged, actual } => {
+                settle_bucket(limit, cell, now, charged.of_tier(tier), actual.of_tier(tier))
+            }
+            Operation::Credit { tokens } => credit_bucket(limit, cell, now, tokens.of_tier(tier)),
+            Operation::Hold { wait } => hold_bucket(limit, cell, now, wait),
+            // This is the cell of a bucket never used, which owes nothing even after the clock has
+            // stepped back.
+            Operation::Reset => 0,
+            Operation::Check { .. }
+            | Operation::Peek { .. }
+            | Operation::Reserve { .. }
+            | Operation::Cancel(_) => cell,
+        }
+    }
+}
+
 impl Operation {
+    /// The way in which the operation works.
+    pub const fn kind(&self) -> OperationKind {
+        match self {
+            Self::Check { cost } => OperationKind::Check(*cost),
+            Self::Peek { cost } => OperationKind::Peek(*cost),
+            Self::Reserve { cost, max_wait, min_wait } => {
+                OperationKind::Reserve { cost: *cost, max_wait: *max_wait, min_wait: *min_wait }
+            }
+            Self::Cancel(charge) => OperationKind::Cancel(*charge),
+            Self::Settle { .. } | Self::Credit { .. } | Self::Hold { .. } | Self::Reset => {
+                OperationKind::Correction(Correction(*self))
+            }
+        }
+    }
+
+    /// The correction of this number, for bindings in which numbers cross the border of a language: 0
+    /// settles a charge of `first` to `second` tokens, 1 credits `first`, 2 holds for `wait`
+    /// nanoseconds, and 3 resets. `None` for any other number.
+    pub const fn correction(number: u32, first: Cost, second: Cost, wait: u64) -> Option<Self> {
+        match number {
+            0 => Some(Self::Settle { charged: first, actual: second }),
+            1 => Some(Self::Credit { tokens: first }),
+            2 => Some(Self::Hold { wait }),
+            3 => Some(Self::Reset),
+            _ => None,
+        }
+    }
+
+    /// Whether the operation begins or ends a hold, of which those who wait for the bucket have to hear.
+    pub const fn changes_hold(&self) -> bool {
+        match self {
+            Self::Hold { .. } | Self::Reset => true,
+            Self::Check { .. }
+            | Self::Peek { .. }
+            | Self::Reserve { .. }
+            | Self::Cancel(_)
+            | Self::Settle { .. }
+            | Self::Credit { .. } => false,
+        }
+    }
+
+    /// The tokens that the operation gives back, of which those who wait for the bucket can have some
+    /// instead. None for a cancel, whose slot is given on as a whole.
+    pub fn returned(&self) -> Cost {
+        match self {
+            Self::Settle { charged, actual } => charged.saturating_sub(actual),
+            Self::Credit { tokens } => *tokens,
+            Self::Check { .. }
+            | Self::Peek { .. }
+            | Self::Reserve { .. }
+            | Self::Cancel(_)
+            | Self::Hold { .. }
+            | Self::Reset => Cost::default(),
+        }
+    }
+
+    /// The operation that gives `taken` tokens less back, of those that it [returns](Self::returned).
+    #[must_use]
+    pub fn returning_less(self, taken: &Cost) -> Self {
+        match self {
+            Self::Settle { charged, actual } => {
+                Self::Settle { charged: charged.saturating_sub(taken), actual }
+            }
+            Self::Credit { tokens } => Self::Credit { tokens: tokens.saturating_sub(taken) },
+            Self::Check { .. }
+            | Self::Peek { .. }
+            | Self::Reserve { .. }
+            | Self::Cancel(_)
+            | Self::Hold { .. }
+            | Self::Reset => self,
+        }
+    }
+
     /// Fails unless it has one cost, or as many as there are limits.
     ///
     /// # Errors

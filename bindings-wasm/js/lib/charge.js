@@ -1,6 +1,7 @@
 /** What `reserving` gives: a charge at an estimate, with the methods that settle or cancel it. */
 
 import { checkTokens, invalid } from './arguments.js';
+import { CORRECTIONS } from './engine.js';
 import { StoreError } from './errors.js';
 
 // These functions reach into a charge, and are not for users.
@@ -54,7 +55,7 @@ export class Charge {
   async #correct(actual) {
     this.#hasEnded = true;
     try {
-      return await this.#buckets.settle(this.#key, this.cost, actual);
+      return await this.#buckets.correct(this.#key, CORRECTIONS.settle, this.cost, actual);
     } catch (error) {
       this.#hasEnded = false;
       this.#inDoubt ||= error instanceof StoreError;

@@ -15,6 +15,11 @@ export const SLOT_WORDS = 15;
 /** The places for the costs of a call: four, and four for what was used beside what was charged. */
 export const COST_PLACES = 8;
 export const ACTUAL_PLACE = 4;
+/**
+ * The operations that change each limit's bucket by itself, by the numbers that `Operation::correction` of the core
+ * has for them. What they are given beside the key: the charge and the tokens used, tokens, a wait, nothing.
+ */
+export const CORRECTIONS = { settle: 0, credit: 1, hold: 2, reset: 3 };
 const MAX_TIERS = 4;
 
 let memory;

@@ -2,6 +2,7 @@
 
 import { checkFields, checkSignal, checkTokens, checkWait, describe, invalid } from './arguments.js';
 import { Charge, holdDuring } from './charge.js';
+import { CORRECTIONS } from './engine.js';
 import { ownKeys } from './keys.js';
 import { Limits, checkCount, keyOf, readLimits } from './limit.js';
 import { Reservation } from './reservation.js';
@@ -171,49 +172,54 @@ export class Limiter {
   /** Corrects a charge of `charged` tokens to `actual` tokens, which may exceed the burst. */
   async settle(key, charged, actual, surplus) {
     refuseSurplus(surplus);
-    return this.#buckets.settle(key, checkTokens('charged', charged, this.limits.length), checkTokens('actual', actual, this.limits.length));
+    return this.#settle(this.#buckets, key, charged, actual);
   }
 
   /** `settle` without a promise, for buckets in memory. */
   settleSync(key, charged, actual, surplus) {
     refuseSurplus(surplus);
-    return this.#buckets.synchronous.settle(key, checkTokens('charged', charged, this.limits.length), checkTokens('actual', actual, this.limits.length));
+    return this.#settle(this.#buckets.synchronous, key, charged, actual);
+  }
+
+  #settle(buckets, key, charged, actual) {
+    const count = this.limits.length;
+    return buckets.correct(key, CORRECTIONS.settle, checkTokens('charged', charged, count), checkTokens('actual', actual, count));
   }
 
   /** Gives `tokens` back to every bucket of `key`. No bucket becomes more than full. */
   async credit(key, tokens, surplus) {
     refuseSurplus(surplus);
-    return this.#buckets.credit(key, checkTokens('tokens', tokens, this.limits.length));
+    return this.#buckets.correct(key, CORRECTIONS.credit, checkTokens('tokens', tokens, this.limits.length));
   }
 
   /** `credit` without a promise, for buckets in memory. */
   creditSync(key, tokens, surplus) {
     refuseSurplus(surplus);
-    return this.#buckets.synchronous.credit(key, checkTokens('tokens', tokens, this.limits.length));
+    return this.#buckets.synchronous.correct(key, CORRECTIONS.credit, checkTokens('tokens', tokens, this.limits.length));
   }
 
   /** Pauses `key` for `waitMs`, as a server demands that answers with `Retry-After`. */
   async hold(key, waitMs, surplus) {
     refuseSurplus(surplus);
-    return this.#buckets.hold(key, checkWait('waitMs', waitMs));
+    return this.#buckets.correct(key, CORRECTIONS.hold, 0, 0, checkWait('waitMs', waitMs));
   }
 
   /** `hold` without a promise, for buckets in memory. */
   holdSync(key, waitMs, surplus) {
     refuseSurplus(surplus);
-    return this.#buckets.synchronous.hold(key, checkWait('waitMs', waitMs));
+    return this.#buckets.synchronous.correct(key, CORRECTIONS.hold, 0, 0, checkWait('waitMs', waitMs));
   }
 
   /** Fills the buckets of `key`: its debts and holds are forgotten. */
   async reset(key, surplus) {
     refuseSurplus(surplus);
-    return this.#buckets.reset(key);
+    return this.#buckets.correct(key, CORRECTIONS.reset);
   }
 
   /** `reset` without a promise, for buckets in memory. */
   resetSync(key, surplus) {
     refuseSurplus(surplus);
-    return this.#buckets.synchronous.reset(key);
+    return this.#buckets.synchronous.correct(key, CORRECTIONS.reset);
   }
 
   /** Asks the store once whether it serves this limiter, and rejects if not; for readiness probes. */

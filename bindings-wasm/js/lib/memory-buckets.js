@@ -15,7 +15,7 @@ import {
   splitNanos,
 } from './clock.js';
 import { Decision, readTiers } from './decision.js';
-import { ACTUAL_PLACE, FAILED, border, raise, requireMemory, seedOnce, viewBorder } from './engine.js';
+import { ACTUAL_PLACE, CORRECTIONS, FAILED, border, raise, requireMemory, seedOnce, viewBorder } from './engine.js';
 import { StoreError } from './errors.js';
 import { MAX_KEY, checkIsBytes, checkWellFormed, ownKeys, readKeys } from './keys.js';
 import { LineTimer } from './line-timer.js';
@@ -197,39 +197,24 @@ export class MemoryBuckets {
 
   /** Corrects the charge of a slot to `actual` tokens. */
   settleSlot({ key, cost }, actual) {
-    return this.settle(key, cost, actual);
+    return this.correct(key, CORRECTIONS.settle, cost, actual);
   }
 
-  settle(key, charged, actual) {
-    const now = this.#now();
-    const length = this.#write(key);
-    const costs = [this.#pass(charged), this.#pass(actual, ACTUAL_PLACE)];
-    return this.#decisionAfterLines(now, this.#engine.settle(length, ...now, ...costs));
-  }
-
-  credit(key, tokens) {
-    const now = this.#now();
-    return this.#decisionAfterLines(now, this.#engine.credit(this.#write(key), ...now, this.#pass(tokens)));
-  }
-
-  hold(key, waitMs) {
+  /** Makes one of `CORRECTIONS`. */
+  correct(key, correction, first = 0, second = 0, waitMs = 0) {
     const now = this.#now();
     const wait = splitMillis(waitMs);
-    const decision = this.#decisionAfterLines(now, this.#engine.hold(this.#write(key), ...now, ...wait));
-    this.#tellOthers(key, now, (other) => other.#engine.tell_hold(other.#write(key), ...now, ...wait));
-    return decision;
-  }
-
-  reset(key) {
-    const now = this.#now();
-    const decision = this.#decisionAfterLines(now, this.#engine.reset(this.#write(key), ...now));
-    this.#tellOthers(key, now, (other) => other.#engine.tell_reset(other.#write(key), ...now));
+    const length = this.#write(key);
+    const costs = [this.#pass(first), this.#pass(second, ACTUAL_PLACE)];
+    const decision = this.#decisionAfterLines(now, this.#engine.correct(length, ...now, correction, ...costs, ...wait));
+    this.#tellOthers(key, now, (other) => other.#engine.tell(other.#write(key), ...now, correction, ...wait));
     return decision;
   }
 
   // Tells those who wait under other limits, whose buckets are the same.
   #tellOthers(key, now, tell) {
     const base = this.#base ?? this;
+    if (base.#plans === undefined) return;
     for (const other of [base, ...(base.#plans ?? [])]) {
       if (other === this || other.isIdle || (Array.isArray(key) && key.length !== other.#limits.length)) continue;
       tell(other);

@@ -161,10 +161,12 @@ export class SharedBuckets {
     return this.#call((id) => this.#engine.cancel(...keys, words, id), (answer) => statusOf(answer) === 1);
   }
 
-  settle(key, charged, actual) {
+  /** Makes one of `CORRECTIONS`. */
+  correct(key, correction, first = 0, second = 0, waitMs = 0) {
     const keys = this.#encode(key);
+    const wait = splitMillis(waitMs);
     return this.#decide((id) =>
-      this.#engine.settle(...keys, this.#pass(charged), this.#pass(actual, ACTUAL_PLACE), id),
+      this.#engine.correct(...keys, correction, this.#pass(first), this.#pass(second, ACTUAL_PLACE), ...wait, id),
     );
   }
 
@@ -172,22 +174,6 @@ export class SharedBuckets {
   settleSlot(slot, actual) {
     const keys = this.#encode(slot.key);
     return this.#decide((id) => this.#engine.settle_slot(...keys, slot.words, this.#pass(actual, ACTUAL_PLACE), id));
-  }
-
-  credit(key, tokens) {
-    const keys = this.#encode(key);
-    return this.#decide((id) => this.#engine.credit(...keys, this.#pass(tokens), id));
-  }
-
-  hold(key, waitMs) {
-    const keys = this.#encode(key);
-    const [millis, nanos] = splitMillis(waitMs);
-    return this.#decide((id) => this.#engine.hold(...keys, millis, nanos, id));
-  }
-
-  reset(key) {
-    const keys = this.#encode(key);
-    return this.#decide((id) => this.#engine.reset(...keys, id));
   }
 
   /** Asks the store once whether it serves this limiter. */

@@ -220,25 +220,21 @@ impl Engine {
         Self::with_buckets(&all, buckets, max_waiting, self.waits_in_real_time, failure)
     }
 
-    /// Tells those who wait that a call under other limits has held the key.
-    pub fn tell_hold(
+    /// Tells those who wait that a call under other limits has made this correction of the key.
+    pub fn tell(
         &mut self,
         key_length: usize,
         millis: f64,
         nanos: u32,
+        correction: u32,
         wait_millis: f64,
         wait_nanos: u32,
     ) {
-        if let Some(number) = self.line_of(key_length) {
-            let wait = in_nanos(wait_millis, wait_nanos);
-            self.tell_line(number, in_nanos(millis, nanos), Operation::Hold { wait });
-        }
-    }
-
-    /// Tells those who wait that a call under other limits has reset the key.
-    pub fn tell_reset(&mut self, key_length: usize, millis: f64, nanos: u32) {
-        if let Some(number) = self.line_of(key_length) {
-            self.tell_line(number, in_nanos(millis, nanos), Operation::Reset);
+        let (none, wait) = (Cost::default(), in_nanos(wait_millis, wait_nanos));
+        if let Some(operation) = Operation::correction(correction, none, none, wait)
+            && let Some(number) = self.line_of(key_length)
+        {
+            self.tell_line(number, in_nanos(millis, nanos), operation);
         }
     }
 
@@ -344,44 +340,25 @@ impl Engine {
         self.run(key_length, now, Operation::Cancel(charge))
     }
 
-    /// Corrects a charge of `charged` tokens to `actual` tokens.
-    pub fn settle(
+    /// Makes a correction: its number, and what it is given, as [`Operation::correction`] has them.
+    #[allow(clippy::too_many_arguments, reason = "numbers only cross the border")]
+    pub fn correct(
         &mut self,
         key_length: usize,
         millis: f64,
         nanos: u32,
-        charged: f64,
-        actual: f64,
-    ) -> u32 {
-        let operation = Operation::Settle {
-            charged: self.costs.cost(charged),
-            actual: self.costs.actual(actual),
-        };
-        self.run(key_length, in_nanos(millis, nanos), operation)
-    }
-
-    /// Gives `tokens` back.
-    pub fn credit(&mut self, key_length: usize, millis: f64, nanos: u32, tokens: f64) -> u32 {
-        let operation = Operation::Credit { tokens: self.costs.cost(tokens) };
-        self.run(key_length, in_nanos(millis, nanos), operation)
-    }
-
-    /// Pauses the key for the given wait.
-    pub fn hold(
-        &mut self,
-        key_length: usize,
-        millis: f64,
-        nanos: u32,
+        correction: u32,
+        first: f64,
+        second: f64,
         wait_millis: f64,
         wait_nanos: u32,
     ) -> u32 {
-        let operation = Operation::Hold { wait: in_nanos(wait_millis, wait_nanos) };
-        self.run(key_length, in_nanos(millis, nanos), operation)
-    }
-
-    /// Fills the buckets: their debts and holds are forgotten.
-    pub fn reset(&mut self, key_length: usize, millis: f64, nanos: u32) -> u32 {
-        self.run(key_length, in_nanos(millis, nanos), Operation::Reset)
+        let (first, second) = (self.costs.cost(first), self.costs.actual(second));
+        let wait = in_nanos(wait_millis, wait_nanos);
+        match Operation::correction(correction, first, second, wait) {
+            Some(operation) => self.run(key_length, in_nanos(millis, nanos), operation),
+            None => self.fail(no_such_correction().into()),
+        }
     }
 
     /// A caller wants `cost` tokens, at least 1, within the given wait. Returns the number of its
@@ -581,22 +558,18 @@ impl Engine {
 
     /// Lets those who wait have tokens that come back. Returns the operation that is left.
     fn share_returned(&mut self, number: LineNumber, now: u64, operation: Operation) -> Operation {
-        let tokens = returned_by(operation);
+        let tokens = operation.returned();
         if tokens.is_zero() {
             return operation;
         }
         let taken = self.feed(number, now, |line, at| line.returned(at, tokens));
-        less(operation, &taken)
+        operation.returning_less(&taken)
     }
 
     /// Tells those who wait that the bucket was held or reset.
     fn tell_line(&mut self, number: LineNumber, now: u64, operation: Operation) {
-        match operation {
-            Operation::Hold { wait } => {
-                self.feed(number, now, |line, at| line.held(at, at.saturating_add(wait)));
-            }
-            Operation::Reset => self.feed(number, now, |line, at| line.restarted(at)),
-            _ => {}
+        if operation.changes_hold() {
+            self.feed(number, now, |line, at| line.told(at, at, &operation));
         }
     }
 
@@ -653,24 +626,9 @@ impl Engine {
     }
 }
 
-/// The tokens that an operation gives back.
-pub(crate) fn returned_by(operation: Operation) -> Cost {
-    match operation {
-        Operation::Settle { charged, actual } => charged.saturating_sub(&actual),
-        Operation::Credit { tokens } => tokens,
-        _ => Cost::default(),
-    }
-}
-
-/// The operation that gives back `taken` tokens less.
-pub(crate) fn less(operation: Operation, taken: &Cost) -> Operation {
-    match operation {
-        Operation::Settle { charged, actual } => {
-            Operation::Settle { charged: charged.saturating_sub(taken), actual }
-        }
-        Operation::Credit { tokens } => Operation::Credit { tokens: tokens.saturating_sub(taken) },
-        other => other,
-    }
+/// The error for a number that is no correction's, which this package never passes.
+pub(crate) fn no_such_correction() -> tidegate_protocol::Error {
+    tidegate_protocol::Error::Store("there is no such correction".into())
 }
 
 /// The limits as a line takes them.

@@ -15,7 +15,9 @@ use wasm_bindgen::prelude::wasm_bindgen;
 use crate::client::{Client, LimiterAnswers};
 use crate::completion::{Completion, LeasedCheck};
 use crate::cost_room::CostRoom;
-use crate::engine::{FAILED, Slot, in_nanos, numbers_of, parse_lines, rates_of};
+use crate::engine::{
+    FAILED, Slot, in_nanos, no_such_correction, numbers_of, parse_lines, rates_of,
+};
 use crate::failure::Failure;
 use crate::host::{Guarded, GuardedStore, JavaScript, LeaseKeeper, in_millis};
 use crate::shared_lines::SharedLines;
@@ -283,10 +285,28 @@ impl SharedBuckets {
         self.run(keys, lengths, operation, id);
     }
 
-    /// Corrects a charge of `charged` tokens to `actual` tokens.
-    pub fn settle(&self, keys: &[u8], lengths: &[u32], charged: f64, actual: f64, id: u32) {
-        let (charged, actual) = (self.costs.cost(charged), self.costs.actual(actual));
-        self.run(keys, lengths, Operation::Settle { charged, actual }, id);
+    /// Makes a correction: its number, and what it is given, as [`Operation::correction`] has them.
+    #[allow(clippy::too_many_arguments, reason = "numbers only cross the border")]
+    pub fn correct(
+        &self,
+        keys: &[u8],
+        lengths: &[u32],
+        correction: u32,
+        first: f64,
+        second: f64,
+        wait_millis: f64,
+        wait_nanos: u32,
+        id: u32,
+    ) {
+        let (first, second) = (self.costs.cost(first), self.costs.actual(second));
+        let wait = in_nanos(wait_millis, wait_nanos);
+        match Operation::correction(correction, first, second, wait) {
+            Some(operation) if operation.changes_hold() => {
+                self.run_for_lines(keys, lengths, operation, id);
+            }
+            Some(operation) => self.run(keys, lengths, operation, id),
+            None => self.answers.put(id, Err(no_such_correction())),
+        }
     }
 
     /// Corrects the charge of a reservation to `actual` tokens. `words` are those that were at
@@ -295,22 +315,6 @@ impl SharedBuckets {
         let charged = Slot::read(words).unwrap_or_default().charge().cost;
         let actual = self.costs.actual(actual);
         self.run(keys, lengths, Operation::Settle { charged, actual }, id);
-    }
-
-    /// Gives `tokens` back.
-    pub fn credit(&self, keys: &[u8], lengths: &[u32], tokens: f64, id: u32) {
-        self.run(keys, lengths, Operation::Credit { tokens: self.costs.cost(tokens) }, id);
-    }
-
-    /// Pauses the key for the given wait.
-    pub fn hold(&self, keys: &[u8], lengths: &[u32], wait_millis: f64, wait_nanos: u32, id: u32) {
-        let wait = in_nanos(wait_millis, wait_nanos);
-        self.run_for_lines(keys, lengths, Operation::Hold { wait }, id);
-    }
-
-    /// Fills the buckets: their debts and holds are forgotten.
-    pub fn reset(&self, keys: &[u8], lengths: &[u32], id: u32) {
-        self.run_for_lines(keys, lengths, Operation::Reset, id);
     }
 
     /// A caller wants `cost` tokens, at least 1, within the given wait: a leased slice gives them if

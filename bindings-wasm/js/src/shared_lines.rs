@@ -8,7 +8,6 @@ use tidegate_protocol::{Action, Error, Host as _, LineOptions, RedisKeys, Waitin
 
 use crate::client::LimiterAnswers;
 use crate::completion::Completion;
-use crate::engine::{less, returned_by};
 use crate::host::{Guarded, JavaScript};
 use crate::line::{LineNumber, Lines, Step};
 
@@ -158,14 +157,14 @@ impl SharedLines {
         keys: &RedisKeys,
         operation: Operation,
     ) -> Operation {
-        let tokens = returned_by(operation);
+        let tokens = operation.returned();
         let Some(number) = self.lines().find(keys).filter(|_| !tokens.is_zero()) else {
             return operation;
         };
         let now = JavaScript::now();
         let taken = self.lines().tell(number, |line| line.returned(now, tokens));
         self.take_steps(number);
-        less(operation, &taken)
+        operation.returning_less(&taken)
     }
 
     /// Holds or resets a bucket, then its marker, by which other processes see that it is held. Then
@@ -201,11 +200,7 @@ impl SharedLines {
         }
         let Some(number) = self.lines().find(keys) else { return };
         let now = JavaScript::now();
-        self.lines().tell(number, |line| match operation {
-            Operation::Hold { wait } => line.held(now, sent.saturating_add(wait)),
-            Operation::Reset => line.restarted(now),
-            _ => {}
-        });
+        self.lines().tell(number, |line| line.told(now, sent, &operation));
         self.take_steps(number);
     }
 

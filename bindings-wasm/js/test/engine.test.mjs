@@ -131,10 +131,10 @@ const operations = {
     engine.reserve(length, ...at, pass(engine, cost), ...split(BigInt(maxWait))),
   cancel: (engine, length, at) => engine.cancel(length, ...at),
   settle: (engine, length, at, { charged, actual }) =>
-    engine.settle(length, ...at, pass(engine, charged), pass(engine, actual, 4)),
-  credit: (engine, length, at, { tokens }) => engine.credit(length, ...at, pass(engine, tokens)),
-  hold: (engine, length, at, { wait }) => engine.hold(length, ...at, ...split(BigInt(wait))),
-  reset: (engine, length, at) => engine.reset(length, ...at),
+    engine.correct(length, ...at, 0, pass(engine, charged), pass(engine, actual, 4), 0, 0),
+  credit: (engine, length, at, { tokens }) => engine.correct(length, ...at, 1, pass(engine, tokens), 0, 0, 0),
+  hold: (engine, length, at, { wait }) => engine.correct(length, ...at, 2, 0, 0, ...split(BigInt(wait))),
+  reset: (engine, length, at) => engine.correct(length, ...at, 3, 0, 0, 0, 0),
 };
 
 // Tokens as the engine takes them: a number, or the negated count of those that have been written.

@@ -7,19 +7,14 @@ use super::{Segments, Table, TableFull, check_each_table};
 use crate::bounds::MAX_TIERS;
 use crate::clock::Clock;
 use crate::cost::Cost;
-use crate::credit::credit_bucket;
 use crate::decision::{Decision, TierDecision, TieredDecision};
 use crate::error::Error;
 use crate::gcra::decide_affordable;
-use crate::hold::hold_bucket;
 use crate::limit::Limit;
-use crate::operation::{Operation, Outcome};
+use crate::operation::{Correction, Operation, OperationKind, Outcome};
 use crate::reservation::{Charge, Reservation, Reserved, is_paid, reserve_within};
-use crate::settle::settle_bucket;
 use crate::sync::spin_loop;
-use crate::tiers::{
-    Cells, binds_over, check_cost, check_costs_count, check_count, decide_each_tier, describe_tiers,
-};
+use crate::tiers::{Cells, binds_over, check_cost, check_count, decide_each_tier, describe_tiers};
 
 /// [`apply`](crate::apply) on tables, one for each limit in the same order, as
 /// [`check_tables`](crate::check_tables) does it for checks.
@@ -44,32 +39,19 @@ pub fn apply_tables<S: Segments + ?Sized>(
 ) -> Result<Outcome, Error> {
     let now = clock.now();
     let call = Call::new(tables, limits, fingerprints, now)?;
-    let decision = match operation {
-        Operation::Check { cost } => check_each_table(tables, limits, fingerprints, clock, cost),
-        Operation::Peek { cost } => call.peek(&cost),
-        Operation::Reserve { cost, max_wait, min_wait } => {
+    let decision = match operation.kind() {
+        OperationKind::Check(cost) => check_each_table(tables, limits, fingerprints, clock, cost),
+        OperationKind::Peek(cost) => call.peek(&cost),
+        OperationKind::Reserve { cost, max_wait, min_wait } => {
             return call.reserve(&cost, min_wait..=max_wait).map(Outcome::Reserved);
         }
-        Operation::Cancel(charge) => {
+        OperationKind::Cancel(charge) => {
             return Ok(Outcome::Cancelled(call.put_back(&charge)));
         }
-        Operation::Settle { charged, actual } => {
-            check_costs_count(limits, &[&charged, &actual])?;
-            call.change_each(&|tier, limit, cell| {
-                settle_bucket(limit, cell, now, charged.of_tier(tier), actual.of_tier(tier))
-            })
+        OperationKind::Correction(correction) => {
+            operation.check_costs(limits.len())?;
+            call.change_each(&correction)
         }
-        Operation::Credit { tokens } => {
-            check_costs_count(limits, &[&tokens])?;
-            call.change_each(&|tier, limit, cell| {
-                credit_bucket(limit, cell, now, tokens.of_tier(tier))
-            })
-        }
-        Operation::Hold { wait } => {
-            call.change_each(&|_, limit, cell| hold_bucket(limit, cell, now, wait))
-        }
-        // As a bucket never used, which owes nothing even after the clock has stepped back.
-        Operation::Reset => call.change_each(&|_, _, _| 0),
     };
     decision.map(Outcome::Decision)
 }
@@ -117,22 +99,18 @@ impl<'a, 's, S: Segments + ?Sized> Call<'a, 's, S> {
 
 impl<S: Segments + ?Sized> Call<'_, '_, S> {
     /// Replaces each bucket's cell, and answers what the buckets hold afterwards.
-    // One copy serves four operations, which keeps a WebAssembly module small.
-    fn change_each(
-        &self,
-        next: &dyn Fn(usize, &Limit, u64) -> u64,
-    ) -> Result<TieredDecision, Error> {
+    fn change_each(&self, correction: &Correction) -> Result<TieredDecision, Error> {
         let mut binding: Option<Decision> = None;
         let mut each = [TierDecision::default(); MAX_TIERS];
         for (index, tier) in self.tiers() {
             let position = tier.limit.timeline().position(self.now);
             let changed = tier.table.update(tier.fingerprint, position, |cell| {
-                let next = next(usize::from(index), tier.limit, cell);
+                let next = correction.cell(usize::from(index), tier.limit, cell, self.now);
                 (next != cell).then_some(next)
             });
             let decision = match changed {
                 Ok(cell) => {
-                    let cell = next(usize::from(index), tier.limit, cell);
+                    let cell = correction.cell(usize::from(index), tier.limit, cell, self.now);
                     decide_affordable(tier.limit, cell, self.now, 0).0
                 }
                 Err(full) => without_room(tier.limit, full, self.now),

@@ -3,7 +3,7 @@
 use core::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 
-use tidegate_core::{Operation, Outcome};
+use tidegate_core::{Operation, OperationKind, Outcome};
 
 use crate::deny_cache::DenyCache;
 use crate::error::Error;
@@ -90,15 +90,12 @@ impl ServerState {
 
 /// Whether an operation may change what a bucket owes that refuses checks.
 const fn changes_buckets(operation: &Operation) -> bool {
-    match operation {
+    match operation.kind() {
         // A check that such a bucket allows is of a smaller cost. Its answer is not kept, and the refusal
         // is then too short by that cost at most until the key is asked for again.
-        Operation::Check { .. } | Operation::Peek { .. } => false,
-        Operation::Reserve { .. }
-        | Operation::Hold { .. }
-        | Operation::Settle { .. }
-        | Operation::Cancel(_)
-        | Operation::Credit { .. }
-        | Operation::Reset => true,
+        OperationKind::Check(_) | OperationKind::Peek(_) => false,
+        OperationKind::Reserve { .. } | OperationKind::Cancel(_) | OperationKind::Correction(_) => {
+            true
+        }
     }
 }

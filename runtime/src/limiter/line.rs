@@ -110,11 +110,7 @@ impl Limiter {
     /// Lets those who wait have tokens that come back. Answers the operation that is left for the
     /// store.
     pub(super) fn share_returned(&self, keys: Keys<'_>, operation: Operation) -> Operation {
-        let returned = match operation {
-            Operation::Settle { charged, actual } => charged.saturating_sub(&actual),
-            Operation::Credit { tokens } => tokens,
-            _ => return operation,
-        };
+        let returned = operation.returned();
         if returned.is_zero() || self.0.lines.is_empty() {
             return operation;
         }
@@ -123,15 +119,7 @@ impl Limiter {
             return operation;
         }
         let taken = self.feed_line(&keys, |line, now| line.line.returned(now, returned));
-        match operation {
-            Operation::Settle { charged, actual } => {
-                Operation::Settle { charged: charged.saturating_sub(&taken), actual }
-            }
-            Operation::Credit { tokens } => {
-                Operation::Credit { tokens: tokens.saturating_sub(&taken) }
-            }
-            other => other,
-        }
+        operation.returning_less(&taken)
     }
 
     /// Gives a slot that is `delay` away to those who wait for it. Answers whether somebody does.
@@ -144,14 +132,9 @@ impl Limiter {
         self.feed_line(&keys, |line, now| line.line.adopt(now, delay, charge.cost, charge))
     }
 
-    /// Whether what an operation does to a bucket concerns those who wait for it.
-    pub(super) const fn moves_line(operation: &Operation) -> bool {
-        matches!(operation, Operation::Hold { .. } | Operation::Reset)
-    }
-
     /// The time now, if an operation that is about to be run concerns somebody who waits.
     pub(super) fn time_for_line(&self, operation: &Operation) -> u64 {
-        let concerns = Self::moves_line(operation) && self.has_lines();
+        let concerns = operation.changes_hold() && self.has_lines();
         if concerns { NativeHost::now() } else { 0 }
     }
 
@@ -164,7 +147,7 @@ impl Limiter {
         operation: Operation,
         outcome: &Result<Outcome, Error>,
     ) {
-        if !Self::moves_line(&operation) || !self.has_lines() {
+        if !operation.changes_hold() || !self.has_lines() {
             return;
         }
         let Ok(Outcome::Decision(decision)) = outcome else { return };
@@ -176,11 +159,7 @@ impl Limiter {
         }
         for limiter in self.relatives() {
             if limiter.0.lines.has_line(&keys) {
-                limiter.feed_line(&keys, |line, now| match operation {
-                    Operation::Hold { wait } => line.line.held(now, sent.saturating_add(wait)),
-                    Operation::Reset => line.line.restarted(now),
-                    _ => {}
-                });
+                limiter.feed_line(&keys, |line, now| line.line.told(now, sent, &operation));
             }
         }
     }

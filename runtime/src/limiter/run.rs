@@ -40,7 +40,7 @@ impl Limiter {
             Ok(keys) => keys,
             Err(error) => return done(Err(error)),
         };
-        if Self::moves_line(&operation) {
+        if operation.changes_hold() {
             return self.run_with_marker(keys, operation, done);
         }
         self.dispatch(keys, self.share_returned(keys, operation), done);
@@ -169,7 +169,7 @@ impl Limiter {
                 let keys = self.admit(keys.into(), &operation)?;
                 let sent = self.time_for_line(&operation);
                 let outcome = shared.tables().run(keys, self.share_returned(keys, operation));
-                if Self::moves_line(&operation) {
+                if operation.changes_hold() {
                     // It has the errors of the operation itself.
                     _ = shared.tables().run_on_marker(keys, operation);
                 }

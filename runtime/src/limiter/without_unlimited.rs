@@ -1,7 +1,8 @@
 //! Limiters with `unlimited` among other limits, which is as if it were not there.
 
 use tidegate_core::{
-    BucketTiers, Cost, Decision, MAX_TIERS, Operation, Outcome, Reserved, TieredDecision,
+    BucketTiers, Cost, Decision, MAX_TIERS, Operation, OperationKind, Outcome, Reserved,
+    TieredDecision,
 };
 
 use super::Limiter;
@@ -39,16 +40,14 @@ impl WithoutUnlimited {
     /// [`Limiter::dispatch`] of the other limits. The lines are those of the limiter of all.
     pub(super) fn dispatch(&self, keys: Keys<'_>, operation: Operation, done: Done<Outcome>) {
         let (limiter, done) = (&self.limiter, self.placing(&operation, done));
-        self.with_keys(keys, |keys| match self.pick_costs(operation) {
+        let operation = self.pick_costs(operation);
+        self.with_keys(keys, |keys| match operation.kind() {
             // A lease may decide these.
-            Operation::Check { cost } => limiter.start_check(keys, cost, decided(done)),
-            Operation::Peek { cost } => limiter.start_peek(keys, cost, decided(done)),
-            Operation::Reserve { .. }
-            | Operation::Cancel(_)
-            | Operation::Settle { .. }
-            | Operation::Credit { .. }
-            | Operation::Hold { .. }
-            | Operation::Reset => limiter.dispatch(keys, self.pick_costs(operation), done),
+            OperationKind::Check(cost) => limiter.start_check(keys, cost, decided(done)),
+            OperationKind::Peek(cost) => limiter.start_peek(keys, cost, decided(done)),
+            OperationKind::Reserve { .. }
+            | OperationKind::Cancel(_)
+            | OperationKind::Correction(_) => limiter.dispatch(keys, operation, done),
         });
     }
 

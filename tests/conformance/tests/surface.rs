@@ -268,7 +268,15 @@ const RUST_ONLY: &[(&str, &str, &[&str])] = &[
     (
         "Operation",
         "the engine's operations, for hosts that store buckets themselves",
-        &["check_costs", "map_costs"],
+        &[
+            "changes_hold",
+            "check_costs",
+            "correction",
+            "kind",
+            "map_costs",
+            "returned",
+            "returning_less",
+        ],
     ),
     ("Outcome", "the outcome of an Operation", &["from_source", "map_decision"]),
     (

@@ -9,7 +9,7 @@ mod tokens;
 
 use std::collections::VecDeque;
 
-use tidegate_core::{Charge, Cost, Decision, MAX_SPAN, Reserved, TieredDecision};
+use tidegate_core::{Charge, Cost, Decision, MAX_SPAN, Operation, Reserved, TieredDecision};
 
 use crate::error::Error;
 use slots::{Brought, Slot, Slots};
@@ -265,6 +265,16 @@ impl Line {
         self.slots.clear();
         self.is_unsure |= self.is_asking();
         self.ask_for_missing(now);
+    }
+
+    /// An operation that was sent at the time `sent` has been done to the bucket.
+    pub fn told(&mut self, now: u64, sent: u64, operation: &Operation) {
+        match operation {
+            Operation::Hold { wait } => self.held(now, sent.saturating_add(*wait)),
+            Operation::Reset => self.restarted(now),
+            // See `Operation::changes_hold`.
+            _ => {}
+        }
     }
 
     /// Tokens of a charge that were not used come back. Answers how many of them the line hands to
