@@ -265,7 +265,7 @@ pub enum Window {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Refusal {
-    /// Not at all: what is above the limit is only counted.
+    /// The calls above the limit are only counted.
     #[default]
     Never,
     /// With the status 429.
@@ -286,7 +286,7 @@ pub struct Fault {
     /// The store cannot be reached.
     #[serde(default)]
     pub store_down: bool,
-    /// So many batches end at once, the oldest first, and their messages come back in time.
+    /// This many batches end at once, the oldest first, and their messages come back in time.
     #[serde(default)]
     pub crash: u32,
     /// The vendor's limit becomes this.

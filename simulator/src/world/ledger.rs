@@ -3,7 +3,7 @@
 /// Where a message is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum State {
-    /// Not produced yet.
+    /// The message is not produced yet.
     #[default]
     Unborn,
     /// It waits: in the queue, or until it is offered again.

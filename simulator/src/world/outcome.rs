@@ -95,7 +95,7 @@ fn steady(times: &[u64]) -> u128 {
     rate((to - from) as u64, time)
 }
 
-/// So many in a time, in thousandths of one in a second, rounded to the nearest.
+/// The number of events in a time, in thousandths of one in a second, rounded to the nearest.
 fn rate(count: u64, time: u64) -> u128 {
     let thousandths = u128::from(count) * 1000 * u128::from(SECOND) + u128::from(time / 2);
     thousandths.checked_div(u128::from(time)).unwrap_or(0)
