@@ -99,7 +99,9 @@ impl UnaryService<BytesRequest> for Method {
         self.is_decoded.store(true, Ordering::Relaxed);
         let service = Arc::clone(&self.service);
         let is_report = request.metadata().contains_key(REPORT);
-        Box::pin(async move { service.should_rate_limit(request.into_inner().into_text(), is_report).await })
+        Box::pin(async move {
+            service.should_rate_limit(request.into_inner().into_text(), is_report).await
+        })
     }
 }
 

@@ -206,13 +206,8 @@ impl ServerCertVerifier for Verifier {
         let Accepted::VouchedOrGiven { vouched, given } = &self.accepted else {
             return Ok(ServerCertVerified::assertion());
         };
-        let verified = vouched.verify_server_cert(
-            end_entity,
-            intermediates,
-            server_name,
-            ocsp_response,
-            now,
-        );
+        let verified =
+            vouched.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
         match verified {
             // webpki looks at the dates before it finds one of these.
             Err(error)
