@@ -8,6 +8,7 @@ mod clients;
 mod clock;
 mod completions;
 mod decision;
+mod egress;
 mod errors;
 mod limit;
 mod limiter;
@@ -51,6 +52,8 @@ mod _tidegate {
     use crate::decision::restore;
     #[pymodule_export]
     use crate::decision::restore_tier;
+    #[pymodule_export]
+    use crate::egress::Egress;
     #[pymodule_export]
     use crate::limit::Limit;
     #[pymodule_export]

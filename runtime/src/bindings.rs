@@ -19,6 +19,10 @@ pub use crate::generation::generation;
 pub use crate::limiter::{Granted, Waiter};
 pub use crate::oneshot::{OneshotReceiver, OneshotSender, oneshot};
 pub use crate::reservation::CancelOnDrop;
+pub use tidegate_core::{
+    Admission, DeadReason, Egress, EgressAction, EgressCounts, EgressGauges, EgressMessage,
+    EgressOrder, EgressPartition, EgressResponse, EgressTerms, HeldMessage,
+};
 pub use tidegate_protocol::{
     Batch, CANCEL, CHECK, CHECK_EACH, Call, ClientConnection, ClientStore, HOLD, LEASE, LeaseCall,
     MAX_KEYS, PendingQueue, PendingRequest, PerProcess, RESERVE, RESET, Refusal, Reply, ReplyPart,

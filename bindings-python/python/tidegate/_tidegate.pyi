@@ -27,6 +27,7 @@ __all__ = [
     "_ClientConnection",
     "_Completions",
     "_DecisionOfTiers",
+    "_Egress",
     "_OutboundCall",
     "_PendingQueue",
     "_RetryBudget",
@@ -40,6 +41,7 @@ __all__ = [
 ]
 
 _Seconds: TypeAlias = float | timedelta
+_Reason: TypeAlias = Literal["stale", "permanent", "exhausted"]
 _OneKey: TypeAlias = str | bytes
 _Key: TypeAlias = _OneKey | Sequence[_OneKey]
 _Cost: TypeAlias = SupportsIndex | Sequence[SupportsIndex]
@@ -991,3 +993,61 @@ def _restore(parts: tuple[Any, ...], tiers: tuple[Any, ...] | None = None) -> De
 def _restore_tier(
     limit: int, remaining: int, retry_after: int, reset_after: int, limit_name: str
 ) -> TierDecision: ...
+
+@final
+class _Egress:
+    def __new__(
+        cls,
+        *,
+        concurrency: int,
+        batch: int,
+        ahead: int,
+        max_attempts: int,
+        visibility: int,
+        max_visibility: int,
+        keep: int,
+        jitter: int,
+        blind_hold: int,
+        back_off: int,
+        max_back_off: int,
+        interval: int,
+        order: str,
+        slots: int,
+        partitions: int,
+    ) -> Self: ...
+    def permits_granted(self, now: int, count: int) -> None: ...
+    def permits_lost(self, now: int, count: int, asked: bool) -> None: ...
+    def message(
+        self,
+        now: int,
+        id: int,
+        *,
+        received_at: int,
+        sent_at: int,
+        deadline: int | None,
+        attempts: int,
+        key: int,
+        random: int,
+        partition: int = 0,
+        offset: int = 0,
+        generation: int = 0,
+    ) -> str: ...
+    def received(self, now: int, count: int) -> None: ...
+    def granted(self, now: int, id: int) -> bool: ...
+    def response(self, now: int, id: int, name: str, hold: int = 0, retry: int | None = None) -> None: ...
+    @staticmethod
+    def meaning(kind: str, hold: int, should_retry: bool) -> str: ...
+    def dead_lettered(self, now: int, id: int, is_there: bool) -> None: ...
+    def held(self, now: int, until: int) -> None: ...
+    def breaker(self, now: int, probes: int | None) -> None: ...
+    def store(self, now: int, is_up: bool) -> None: ...
+    def assign(self, now: int, partition: int, generation: int, position: int) -> bool: ...
+    def revoke(self, now: int, partition: int) -> None: ...
+    def stop(self, now: int) -> None: ...
+    def set_interval(self, interval: int) -> None: ...
+    def poll(self, now: int) -> list[tuple[Any, ...]]: ...
+    def wake_at(self) -> int | None: ...
+    def is_idle(self) -> bool: ...
+    def drain_time(self, backlog: int) -> int: ...
+    def counts(self) -> dict[str, int]: ...
+    def gauges(self) -> dict[str, Any]: ...
