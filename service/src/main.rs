@@ -1,6 +1,6 @@
 //! The `tidegate` command. `tidegate serve` is the quota service: it answers Envoy's rate limit
 //! service protocol from the buckets that the whole fleet shares. `tidegate rules` checks and imports its
-//! rules, and `tidegate plan` makes plans for calls under a vendor's limit.
+//! rules, `tidegate plan` makes plans for calls under a vendor's limit, and `tidegate simulate` shows what comes of them.
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), warn(clippy::disallowed_methods, clippy::disallowed_types))]
 
@@ -40,6 +40,7 @@ mod rules_status;
 mod rules_watch;
 mod ruling;
 mod serve;
+mod simulate;
 mod sockets;
 mod store_options;
 mod store_watch;
@@ -58,6 +59,7 @@ fn main() -> ExitCode {
             serve::run(&options)
         }
         Command::Plan(options) => plan::run(&options),
+        Command::Simulate(options) => simulate::run(&options),
         Command::Rules(RulesCommand::Check(options)) => rules_check::run(&options),
         Command::Rules(RulesCommand::Import(options)) => import::run(&options),
     };

@@ -3,6 +3,7 @@
 mod plan_options;
 mod rules_options;
 mod serve_options;
+mod simulate_options;
 #[cfg(test)]
 mod tests;
 
@@ -11,6 +12,7 @@ use clap::{Parser, Subcommand};
 pub(crate) use self::plan_options::PlanOptions;
 pub(crate) use self::rules_options::{CheckOptions, ImportOptions, Project, RulesCommand};
 pub(crate) use self::serve_options::{LogFormat, ServeOptions};
+pub(crate) use self::simulate_options::{SimulateCommand, SimulateOptions};
 
 /// One rate limiter for every runtime a fleet is made of.
 #[derive(Debug, Parser)]
@@ -27,6 +29,8 @@ pub(crate) enum Command {
     Serve(Box<ServeOptions>),
     /// Plans the settings for calls under a vendor's limit, and says what they lead to.
     Plan(Box<PlanOptions>),
+    /// Simulates scenarios of queues, functions and vendors, with the engine itself as the limit.
+    Simulate(Box<SimulateOptions>),
     /// Checks rules files, and writes them from the configuration of other services.
     #[command(subcommand)]
     Rules(RulesCommand),
@@ -38,7 +42,9 @@ impl ServeOptions {
     pub(crate) fn parse_words(words: &[&str]) -> Result<Self, String> {
         match Cli::try_parse_from(words).map_err(|error| error.to_string())?.command {
             Command::Serve(options) => Ok(*options),
-            Command::Plan(_) | Command::Rules(_) => Err("it is another command".to_owned()),
+            Command::Plan(_) | Command::Simulate(_) | Command::Rules(_) => {
+                Err("it is another command".to_owned())
+            }
         }
     }
 }

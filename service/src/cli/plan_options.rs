@@ -114,6 +114,10 @@ pub(crate) struct PlanOptions {
     #[arg(long)]
     pub(crate) provisioned: bool,
 
+    /// Runs the settings in the simulator, and prints what comes of them beside the plan
+    #[arg(long)]
+    pub(crate) simulate: bool,
+
     /// Prints the plan as JSON
     #[arg(long)]
     pub(crate) json: bool,

@@ -2,6 +2,7 @@
 
 mod questions;
 mod report;
+mod simulated;
 
 use std::io::{IsTerminal, stdin, stdout};
 use std::path::Path;
@@ -25,10 +26,18 @@ pub(crate) fn run(options: &PlanOptions) -> Result<(), Failure> {
     };
     let plan = tidegate_sim::plan::plan(&inputs)
         .map_err(|error| Failure::Configuration(error.to_string()))?;
+    let simulated = options.simulate.then(|| simulated::report(&inputs, &plan)).transpose()?;
     if options.json {
-        println!("{}", report::json(&plan));
+        let mut json = report::json(&plan);
+        if let Some(report) = &simulated {
+            json["simulated"] = simulated::json(report);
+        }
+        println!("{json}");
     } else {
         print!("{}", report::text(&inputs, &plan));
+        if let Some(report) = &simulated {
+            print!("{}", simulated::text(&inputs, &plan, report));
+        }
     }
     if options.strict && !plan.warnings.is_empty() {
         return Err(Failure::System(format!("{} warnings, and --strict", plan.warnings.len())));
@@ -57,7 +66,7 @@ fn parse(words: &[String]) -> Result<PlanOptions, Failure> {
     let parsed = Cli::try_parse_from(command.iter().chain(words));
     match parsed.map_err(|error| Failure::Configuration(error.to_string()))?.command {
         Command::Plan(options) => Ok(*options),
-        Command::Serve(_) | Command::Rules(_) => Err(no_vendor()),
+        Command::Serve(_) | Command::Simulate(_) | Command::Rules(_) => Err(no_vendor()),
     }
 }
 

@@ -4,6 +4,7 @@ mod backlog;
 mod host;
 mod inputs;
 mod safe_limit;
+mod simulation;
 mod waits;
 mod warnings;
 
@@ -11,6 +12,7 @@ pub use backlog::Drain;
 pub use host::{HostPlan, StaticPlan};
 pub use inputs::{Call, Error, Host, Inputs, Mode, Spike, Vendor};
 pub use safe_limit::SafeLimit;
+pub use simulation::scenario_text;
 pub use waits::Waits;
 pub use warnings::{Warning, WarningId};
 

@@ -11,8 +11,11 @@ use crate::world::fnv1a;
 const MOST_EXTENDS: u32 = 8;
 const MOST_IN_MATRIX: usize = 1000;
 
-pub(super) fn parse(text: &str) -> Result<Vec<Scenario>, String> {
+pub(super) fn parse(text: &str, changes: &[(String, String)]) -> Result<Vec<Scenario>, String> {
     let mut table = extended(table(text)?, 0)?;
+    for (path, value) in changes {
+        set(&mut table, path, &value_of(value))?;
+    }
     let matrix = match table.remove("matrix") {
         None => Vec::new(),
         Some(Value::Table(matrix)) => axes(matrix)?,
@@ -97,16 +100,32 @@ fn chosen(table: Table, axes: &[(String, Vec<Value>)]) -> Result<Vec<Table>, Str
     Ok(tables)
 }
 
+/// A value as TOML writes it; what TOML cannot read is a text, so that `10s` needs no quotes.
+fn value_of(text: &str) -> Value {
+    let table: Option<Table> = format!("value = {text}").parse().ok();
+    let value = table.and_then(|mut table| table.remove("value"));
+    match value {
+        // A clock time or a number with a point is meant as a text.
+        Some(Value::Datetime(_) | Value::Float(_)) | None => Value::String(text.to_owned()),
+        Some(value) => value,
+    }
+}
+
 fn set(table: &mut Table, path: &str, value: &Value) -> Result<(), String> {
     match path.split_once('.') {
         None => {
-            table.insert(path.to_owned(), value.clone());
+            let mut over = Table::new();
+            over.insert(path.to_owned(), value.clone());
+            merge(table, over);
             Ok(())
         }
-        Some((first, rest)) => match table.get_mut(first) {
-            Some(Value::Table(below)) => set(below, rest, value),
-            _ => Err(format!("matrix: there is no table {first:?} to set {rest:?} in")),
-        },
+        Some((first, rest)) => {
+            let below = table.entry(first).or_insert_with(|| Value::Table(Table::new()));
+            let Value::Table(below) = below else {
+                return Err(format!("{path}: {first} is no table"));
+            };
+            set(below, rest, value)
+        }
     }
 }
 

@@ -80,7 +80,24 @@ impl Scenario {
     /// assert!(error.contains("did you mean `visibility`?"), "{error}");
     /// ```
     pub fn parse(text: &str) -> Result<Vec<Self>, String> {
-        file::parse(text)
+        file::parse(text, &[])
+    }
+
+    /// [`parse`](Self::parse), with values changed before the matrix is looked at: a path such as
+    /// `queue.visibility`, and a value such as `10s`.
+    ///
+    /// # Errors
+    /// Those of [`parse`](Self::parse).
+    ///
+    /// ```
+    /// use tidegate_sim::scenario::{Scenario, Span, shipped};
+    /// let changes = [("queue.visibility".to_owned(), "60s".to_owned())];
+    /// let text = shipped().iter().find(|each| each.name == "seed001-s3").unwrap().text;
+    /// let changed = Scenario::parse_with(text, &changes).unwrap();
+    /// assert_eq!(changed[0].queue.as_ref().unwrap().visibility, Span(60_000_000_000));
+    /// ```
+    pub fn parse_with(text: &str, changes: &[(String, String)]) -> Result<Vec<Self>, String> {
+        file::parse(text, changes)
     }
 
     fn check(&self) -> Result<(), String> {
