@@ -47,14 +47,25 @@ fn every_option_of_serve_has_an_environment_variable_and_stands_in_the_readme() 
 }
 
 #[test]
-fn every_option_of_plan_stands_in_its_page() {
-    let page = include_str!("../../../docs/planning.md");
-    for subcommand in Cli::command().get_subcommands().filter(|each| each.get_name() == "plan") {
-        for argument in subcommand.get_arguments().filter(|each| each.get_id() != "help") {
-            let option = format!("`--{}", argument.get_long().unwrap_or_default());
+fn every_option_of_plan_and_simulate_stands_in_its_page() {
+    let pages = [
+        ("plan", include_str!("../../../docs/planning.md")),
+        ("simulate", include_str!("../../../docs/simulator.md")),
+    ];
+    for (name, page) in pages {
+        let cli = Cli::command();
+        let subcommand = cli.find_subcommand(name);
+        let options = subcommand.into_iter().flat_map(clap::Command::get_arguments);
+        let named =
+            options.filter(|each| each.get_id() != "help").filter_map(|each| each.get_long());
+        let mut count = 0;
+        for long in named {
+            let option = format!("`--{long}");
             let in_page = [" ", "`"].map(|end| page.contains(&format!("{option}{end}")));
-            assert!(in_page.contains(&true), "{option} is not in the page");
+            assert!(in_page.contains(&true), "{option} is not in the page of {name}");
+            count += 1;
         }
+        assert!(count > 5, "{name} has {count} options");
     }
 }
 

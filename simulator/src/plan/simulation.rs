@@ -9,8 +9,8 @@ use super::safe_limit::duration;
 
 /// The calls of a plan that says neither how many wait nor how many arrive.
 const ENOUGH: u64 = 2000;
-/// The calls that arrive at random: enough for the 1 wait in 100 to be known to a few percent.
-const ARRIVING: u64 = 50_000;
+/// The calls that arrive at random: enough for the wait of 1 in 100 to be known to 3 %.
+const ARRIVING: u64 = 200_000;
 /// The most messages of a scenario.
 const MOST: u64 = 1_000_000;
 

@@ -18,15 +18,15 @@ const MOST_COLUMNS: usize = 360;
 const STYLE: &str = "\
 :root{color-scheme:light dark;--paper:#fff;--ink:#1c2330;--soft:#5a6577;--line:#d5dbe4;--calls:#2563a8;--refused:#c2410c;--ideal:#0f7b52;--waiting:#7c5cbf}
 @media(prefers-color-scheme:dark){:root{--paper:#12161d;--ink:#e6eaf0;--soft:#9aa6b8;--line:#303846;--calls:#6aa9ec;--refused:#fb8c55;--ideal:#4cc994;--waiting:#b9a2f0}}
-body{background:var(--paper);color:var(--ink);font:15px/1.5 system-ui,sans-serif;max-width:52rem;margin:2rem auto;padding:0 1rem}
+body{background:var(--paper);color:var(--ink);font:15px/1.5 system-ui,sans-serif;max-width:58rem;margin:2rem auto;padding:0 1rem}
 h1{font-size:1.4rem}h2{font-size:1.15rem;margin:2.5rem 0 .2rem;border-top:1px solid var(--line);padding-top:1.2rem}
 p{margin:.3rem 0}.soft,figcaption{color:var(--soft);font-size:.87rem}figure{margin:1rem 0}
 svg{width:100%;height:auto;display:block}svg text{fill:var(--soft);font-size:11px}
-.calls{fill:var(--calls)}.refused{fill:var(--refused)}.waiting{fill:var(--waiting)}
+.calls{fill:var(--calls)}.busiest{fill:var(--calls);opacity:.3}.refused{fill:var(--refused)}.waiting{fill:var(--waiting)}
 .ideal{fill:none;stroke:var(--ideal);stroke-width:1.5}.axis{stroke:var(--line);fill:none}
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
 td,th{padding:.16rem .5rem;border-bottom:1px solid var(--line);text-align:right;white-space:nowrap}
-td:first-child,th:first-child{text-align:left}td:last-child,th:last-child{text-align:left;white-space:normal;color:var(--soft);font-size:.87rem}
+td:first-child,th:first-child{text-align:left}td:last-child,th:last-child{text-align:left;white-space:normal;width:40%;color:var(--soft);font-size:.87rem}
 .missed{color:var(--refused);font-weight:600}.key{display:inline-block;width:.7em;height:.7em;margin:0 .25em 0 .8em}
 @media print{:root{--paper:#fff;--ink:#000;--soft:#333;--line:#bbb;--calls:#2563a8;--refused:#c2410c;--ideal:#0f7b52;--waiting:#7c5cbf}
 body{max-width:none;margin:0;font-size:10pt}figure,tr{break-inside:avoid}h2{break-after:avoid}*{print-color-adjust:exact;-webkit-print-color-adjust:exact}}";
@@ -64,18 +64,30 @@ fn section(report: &Report, length: usize) -> String {
         };
         let (calls, refused) = (column(|second| second.calls), column(|second| second.refused));
         let ideal = column(|second| second.ideal);
+        let are_merged = length > MOST_COLUMNS;
+        let busiest = if are_merged {
+            "; the light columns are the busiest second of each column, the others its mean"
+        } else {
+            ""
+        };
         let caption = format!(
             "<span class=\"key\" style=\"background:var(--calls)\"></span>calls that reach the vendor in a second\
              <span class=\"key\" style=\"background:var(--refused)\"></span>refused\
-             <span class=\"key\" style=\"background:var(--ideal)\"></span>done in the ideal{}",
-            if length > MOST_COLUMNS { "; a column is the busiest of several seconds" } else { "" }
+             <span class=\"key\" style=\"background:var(--ideal)\"></span>done in the ideal{busiest}"
         );
-        out += &figure(&caption, &[("calls", &calls), ("refused", &refused)], Some(&ideal));
+        let series = [
+            ("busiest", largest_of(&calls, MOST_COLUMNS).into_iter().map(thousandths).collect()),
+            ("calls", means(&calls)),
+            ("refused", means(&refused)),
+        ];
+        out += &figure(&caption, length, &series, &means(&ideal));
         let queued = column(|second| second.queued);
+        let queued = largest_of(&queued, MOST_COLUMNS).into_iter().map(thousandths).collect();
         out += &figure(
             "<span class=\"key\" style=\"background:var(--waiting)\"></span>messages that wait",
-            &[("waiting", &queued)],
-            None,
+            length,
+            &[("waiting", queued)],
+            &[],
         );
     }
     out += &figures(report);
@@ -127,17 +139,16 @@ fn figures(report: &Report) -> String {
     out + "</table>\n"
 }
 
-/// A drawing of columns, one series in front of the other, and a line.
-fn figure(caption: &str, series: &[(&str, &[u32])], line: Option<&[u32]>) -> String {
-    let seconds = series.first().map_or(0, |(_, values)| values.len());
-    let all = series.iter().map(|(_, values)| *values).chain(line);
-    let most = all.flatten().max().copied().unwrap_or(0).max(1);
+/// A drawing of columns, one series in front of the other, and a line. Values are in thousandths.
+fn figure(caption: &str, seconds: usize, series: &[(&str, Vec<u64>)], line: &[u64]) -> String {
+    let all = series.iter().flat_map(|(_, values)| values).chain(line);
+    let most = all.max().copied().unwrap_or(0).div_ceil(1000).max(1);
     let mut svg = String::new();
     for (class, values) in series {
         let _ = write!(svg, "<path class=\"{class}\" d=\"{}\"/>", columns(values, most));
     }
-    if let Some(values) = line {
-        let _ = write!(svg, "<path class=\"ideal\" d=\"{}\"/>", outline(values, most));
+    if !line.is_empty() {
+        let _ = write!(svg, "<path class=\"ideal\" d=\"{}\"/>", outline(line, most));
     }
     let (right, bottom) = (LEFT + WIDTH, HEIGHT + 10);
     let _ = write!(
@@ -169,32 +180,39 @@ fn figure(caption: &str, series: &[(&str, &[u32])], line: Option<&[u32]>) -> Str
     )
 }
 
+fn thousandths(value: u32) -> u64 {
+    u64::from(value) * 1000
+}
+
+/// The mean of each of at most so many stretches, in thousandths.
+fn means(values: &[u32]) -> Vec<u64> {
+    let columns = values.len().min(MOST_COLUMNS);
+    let start = |column: usize| column * values.len() / columns.max(1);
+    (0..columns)
+        .map(|column| {
+            let part = &values[start(column)..start(column + 1)];
+            part.iter().copied().map(thousandths).sum::<u64>() / part.len().max(1) as u64
+        })
+        .collect()
+}
+
 /// A path of filled columns. Places are in hundredths of a unit, from integers.
-fn columns(values: &[u32], most: u32) -> String {
-    let drawn = largest_of(values, MOST_COLUMNS);
+fn columns(values: &[u64], most: u64) -> String {
+    let bottom = HEIGHT + 10;
     let mut path = String::new();
-    for (at, value) in drawn.iter().enumerate().filter(|(_, value)| **value > 0) {
-        let (from, to) = (x(at, drawn.len()), x(at + 1, drawn.len()));
-        let top = y(*value, most);
-        let _ = write!(
-            path,
-            "M{} {}V{}H{}V{}Z",
-            hundredths(from),
-            HEIGHT + 10,
-            hundredths(top),
-            hundredths(to),
-            HEIGHT + 10
-        );
+    for (at, value) in values.iter().enumerate().filter(|(_, value)| **value > 0) {
+        let (from, to) = (x(at, values.len()), x(at + 1, values.len()));
+        let (from, to, top) = (hundredths(from), hundredths(to), hundredths(y(*value, most)));
+        let _ = write!(path, "M{from} {bottom}V{top}H{to}V{bottom}Z");
     }
     path
 }
 
-fn outline(values: &[u32], most: u32) -> String {
-    let drawn = largest_of(values, MOST_COLUMNS);
+fn outline(values: &[u64], most: u64) -> String {
     let mut path = String::new();
-    for (at, value) in drawn.iter().enumerate() {
+    for (at, value) in values.iter().enumerate() {
         let command = if at == 0 { 'M' } else { 'L' };
-        let middle = (x(at, drawn.len()) + x(at + 1, drawn.len())) / 2;
+        let middle = (x(at, values.len()) + x(at + 1, values.len())) / 2;
         let _ = write!(path, "{command}{} {}", hundredths(middle), hundredths(y(*value, most)));
     }
     path
@@ -204,9 +222,10 @@ fn x(at: usize, count: usize) -> u64 {
     (LEFT * 100 + WIDTH * 100 * at / count.max(1)) as u64
 }
 
-fn y(value: u32, most: u32) -> u64 {
+/// The place of a value in thousandths, on an axis up to a whole number.
+fn y(value: u64, most: u64) -> u64 {
     let height = (HEIGHT * 100) as u64;
-    1000 + height - height * u64::from(value) / u64::from(most)
+    1000 + height - height * value / (most * 1000)
 }
 
 fn hundredths(value: u64) -> String {
