@@ -18,6 +18,7 @@ import { Decision, readTiers } from './decision.js';
 import { ACTUAL_PLACE, CORRECTIONS, FAILED, border, raise, requireMemory, seedOnce, viewBorder } from './engine.js';
 import { StoreError } from './errors.js';
 import { MAX_KEY, checkIsBytes, checkWellFormed, ownKeys, readKeys } from './keys.js';
+import { checkCount } from './limit.js';
 import { LineTimer } from './line-timer.js';
 import { Pressure } from './pressure.js';
 import { runtime } from './runtime.js';
@@ -33,7 +34,9 @@ const encoder = new TextEncoder();
 /** The buckets of one limiter. Every method answers before it returns. */
 export class MemoryBuckets {
   #limits;
+  // Made at the first call: a limiter that is never used, of a customer who does not come, takes a third of the memory.
   #engine;
+  #isClosed = false;
   #clock;
   #monotonic;
   #started = false;
@@ -42,6 +45,8 @@ export class MemoryBuckets {
   // The callers that wait; nothing before the first.
   #lines;
   #maxWaiting;
+  #maxKeys;
+  #onFull;
   // The buckets whose limits these are not, if they are those of another limiter.
   #base;
   // The buckets under the limits of calls: those with callers that wait.
@@ -51,15 +56,11 @@ export class MemoryBuckets {
     this.#limits = limits;
     this.#clock = clock === undefined ? undefined : checkClock(clock);
     this.#maxWaiting = maxWaiting;
+    this.#maxKeys = maxKeys;
+    this.#onFull = onFull;
     this.#base = base;
-    requireMemory();
-    const texts = limits.join('\n');
-    // A clock of the caller's may go at any pace, and timers cannot follow it.
-    this.#engine =
-      base === undefined
-        ? new Engine(texts, maxWaiting, clock !== undefined, maxKeys, onFull === 'deny')
-        : base.#engineForPlans().under(texts, maxWaiting);
-    raise(this.#engine);
+    if (base?.#isClosed) throw closedError();
+    checkCount(limits);
   }
 
   /** The same buckets under other limits: those of a call. */
@@ -67,8 +68,21 @@ export class MemoryBuckets {
     return new MemoryBuckets(limits, { clock: this.#clock, maxWaiting: this.#maxWaiting }, this.#base ?? this);
   }
 
+  #makeEngine() {
+    if (this.#isClosed) throw closedError();
+    requireMemory();
+    const texts = this.#limits.join('\n');
+    // A clock of the caller's may go at any pace, and timers cannot follow it.
+    const engine =
+      this.#base === undefined
+        ? new Engine(texts, this.#maxWaiting, this.#clock !== undefined, this.#maxKeys, this.#onFull === 'deny')
+        : this.#base.#engineForPlans().under(texts, this.#maxWaiting);
+    raise(engine);
+    this.#engine = engine;
+  }
+
   #engineForPlans() {
-    if (this.#engine === undefined) throw closedError();
+    if (this.#engine === undefined) this.#makeEngine();
     return this.#engine;
   }
 
@@ -85,7 +99,7 @@ export class MemoryBuckets {
   /** What memory could not keep, because more keys owed something than there is room for. */
   get pressure() {
     if (this.#engine !== undefined) this.#pressure = new Pressure(this.#engine.evicted(), this.#engine.denied());
-    return this.#pressure;
+    return this.#pressure ?? new Pressure(0, 0);
   }
 
   /** Always closed and zero, because memory does not fail. */
@@ -228,6 +242,8 @@ export class MemoryBuckets {
   }
 
   close() {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
     if (this.#engine === undefined) return;
     this.#pressure = this.pressure;
     this.#engine.free();
@@ -318,9 +334,9 @@ export class MemoryBuckets {
     return decision;
   }
 
-  // Seeds the hash and starts the clock, at the first call.
+  // Makes the engine, seeds the hash and starts the clock, at the first call.
   #start() {
-    if (this.#engine === undefined) throw closedError();
+    if (this.#engine === undefined) this.#makeEngine();
     seedOnce();
     if (border.key.length === 0) viewBorder(this.#engine);
     this.#monotonic = this.#base === undefined ? new MonotonicClock() : this.#base.#startedClock();

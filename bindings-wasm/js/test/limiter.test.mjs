@@ -238,3 +238,16 @@ test('import and require give the same classes', () => {
   assert.equal(required.createLimiter, createLimiter);
   assert.ok(required.createLimiter({ limits: '1/s' }) instanceof Limiter);
 });
+
+test('a limiter takes memory of the module only once it is used', () => {
+  const make = () => Array.from({ length: 20_000 }, () => createLimiter({ limits: '10/s' }));
+  const before = process.memoryUsage().external;
+  const unused = make();
+  const taken = process.memoryUsage().external - before;
+  assert.ok(taken < 1 << 20, `limiters that nobody uses took ${taken} bytes`);
+  assert.deepEqual({ ...unused[0].pressure }, { evicted: 0, denied: 0 });
+  assert.equal(unused[0].checkSync('key').allowed, true);
+  for (const limiter of unused) limiter.close();
+  for (const call of [() => unused[1].checkSync('key'), () => unused[1].withLimits('1/s')]) assert.throws(call, { code: 'store_error' });
+  assert.throws(() => createLimiter({ limits: [] }), { code: 'invalid_limit', reason: 'tier_count' });
+});

@@ -132,23 +132,25 @@ for (const onFull of ['evict_idlest', 'deny']) {
       const limiter = createLimiter({ limits: '1/d', onFull: '${onFull}' });
       const other = createLimiter({ limits: '1/d' });
       limiter.checkSync('held');
+      other.peekSync('held', 0);
       useUpMemory();
       let allowed = 0;
       for (let number = 0; number < 200_000; number++) if (limiter.checkSync('key ' + number).allowed) allowed++;
       const { evicted, denied } = limiter.pressure;
       const held = limiter.checkSync('held', 0).remaining;
-      // Small things eat what a growing table has left, until a limiter cannot be made.
+      // Small things eat what a growing table has left, until a limiter cannot be used.
       const limiters = [];
       let refused;
       while (refused === undefined && limiters.length < 1_000_000) {
         try {
           limiters.push(createLimiter({ limits: '1/d' }));
+          limiters.at(-1).peekSync('key', 0);
         } catch (error) {
           refused = [error.name, error.code, error.message];
         }
       }
-      const waited = await limiter.acquire('key 1').catch((error) => [error.name, error.code]);
       limiter.checkSync('key 1');
+      const waited = await limiter.acquire('key 1').catch((error) => [error.name, error.code]);
       other.checkSync('key 1');
       for (const each of limiters) each.close();
       createLimiter({ limits: '1/d' }).checkSync('key 1');
