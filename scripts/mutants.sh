@@ -4,6 +4,8 @@
 # is in the lock-free table, a loom model must fail, because some errors need a second thread.
 #
 #   scripts/mutants.sh [arguments of cargo mutants...]     such as --file core/src/gcra.rs
+#   SHARD=0/8 scripts/mutants.sh                           the first of eight equal parts, k/n from 0/n on
+#   CRATE=tidegate-protocol SHARD=0/8 scripts/mutants.sh   of another crate
 #
 # .cargo/mutants.toml lists the mutants that no test can tell apart, with the reasons. The results are
 # in .build/mutants.out, those of the models in .build/models. A run takes an hour on two cores that do
@@ -34,7 +36,7 @@ main() {
     fi
     say "the loom models, on the mutants of the table that are left"
     mkdir -p .build/models
-    mutate --output .build/models --test-package tidegate-loom --timeout 900 \
+    SHARD='' mutate --output .build/models --test-package tidegate-loom --timeout 900 \
         --file 'core/src/table/*.rs' --re "$(any_of <"$missed")" -- --lib
 }
 
@@ -43,9 +45,10 @@ main() {
 # longer; run-time checks such as overflow checks stay on.
 mutate() {
     local status=0
+    [ -z "${SHARD:-}" ] || set -- --shard "$SHARD" "$@"
     env -u CARGO_TARGET_DIR PROPTEST_MAX_SHRINK_ITERS=0 CARGO_PROFILE_DEV_OPT_LEVEL=1 \
         CARGO_PROFILE_DEV_DEBUG=false "$ROOT/bin/cargo-mutants" mutants \
-        --package tidegate-core --jobs "$(getconf _NPROCESSORS_ONLN)" --colors never \
+        --package "${CRATE:-tidegate-core}" --jobs "$(getconf _NPROCESSORS_ONLN)" --colors never \
         --cargo-arg=--locked "$@" || status=$?
     [ "$status" -eq 0 ] || [ "$status" -eq "$STATUS_TIMEOUTS" ]
 }
