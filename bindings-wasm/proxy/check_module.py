@@ -15,6 +15,7 @@ MAX_BYTES_NOT_OPTIMIZED = 128 * 1024
 IMPORTS = {
     "env": {
         "proxy_add_header_map_value",
+        "proxy_close_stream",
         "proxy_continue_stream",
         "proxy_define_metric",
         "proxy_get_buffer_bytes",
@@ -40,6 +41,7 @@ EXPORTS = {
     "proxy_on_grpc_close",
     "proxy_on_grpc_receive",
     "proxy_on_memory_allocate",
+    "proxy_on_new_connection",
     "proxy_on_request_headers",
     "proxy_on_response_body",
     "proxy_on_response_headers",

@@ -64,6 +64,7 @@ class EnvoyProcess:
     manager_fields more fields of the HTTP connection manager
     reconfigurable whether `configure` can be used; with a bad configuration Envoy then runs
                    without a listener instead of ending, and entering times out
+    network_filter whether the module stands in front of the HTTP connection manager, too, as a network filter
     logs_access    whether there is an access log; see `access_log`
     """
 
@@ -85,6 +86,7 @@ class EnvoyProcess:
         manager_fields: dict[str, Any] | None = None,
         reconfigurable: bool = False,
         logs_access: bool = True,
+        network_filter: bool = False,
     ) -> None:
         if not module.is_file():
             raise FileNotFoundError(f"{module} is missing: bindings-wasm/proxy/build.sh builds it")
@@ -104,6 +106,7 @@ class EnvoyProcess:
         self._manager_fields = manager_fields or {}
         self._reconfigurable = reconfigurable
         self._logs_access = logs_access
+        self._network_filter = network_filter
         self._admin = ""
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -295,12 +298,14 @@ class EnvoyProcess:
         }  # fmt: skip
         if not self._logs_access:
             del manager["access_log"]
+        filters = [{"name": "http_connection_manager", "typed_config": manager}]
+        if self._network_filter:
+            module = self._filter() | {"@type": _type("filters.network.wasm.v3.Wasm")}
+            filters.insert(0, {"name": "tidegate", "typed_config": module})
         return {
             "name": "http",
             "address": _address(self._listen_port),
-            "filter_chains": [
-                {"filters": [{"name": "http_connection_manager", "typed_config": manager}]}
-            ],
+            "filter_chains": [{"filters": filters}],
         }
 
     def _route(self) -> dict[str, Any]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 
 import pytest
-from conftest import statuses, wait_until
+from conftest import fetch, statuses, wait_until
 from envoy_process import EnvoyFailed, EnvoyProcess
 
 PATH = {"path": {}}
@@ -110,3 +111,13 @@ def test_updates_faster_than_old_listeners_drain(start):
         envoy.configure({"key": PATH, "local": LOCAL, "status": status})
         wait_until(lambda status=status: statuses(envoy, 1) == [status], "the update")
     assert envoy.stats("lds.update_rejected") == {"listener_manager.lds.update_rejected": 0}
+
+
+def test_as_a_network_filter_it_closes_connections_and_says_where_it_belongs(start):
+    envoy = start({"key": PATH, "local": LOCAL}, network_filter=True)
+    for _ in range(2):
+        with pytest.raises((http.client.RemoteDisconnected, ConnectionResetError)):
+            fetch(envoy)
+    wait_until(lambda: "configured as a network filter" in envoy.log(), "the log names the mistake")
+    assert "put it into http_filters" in envoy.log()
+    assert "unreachable" not in envoy.log()

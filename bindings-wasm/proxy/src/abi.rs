@@ -33,6 +33,7 @@ const GRPC_MESSAGE: u32 = 5;
 const PLUGIN_CONFIGURATION: u32 = 7;
 const RESPONSE_BODY: u32 = 1;
 const REQUEST_STREAM: u32 = 0;
+const DOWNSTREAM: u32 = 2;
 const REQUEST_HEADERS: u32 = 0;
 const RESPONSE_HEADERS: u32 = 2;
 const CLOCK_REALTIME: u32 = 0;
@@ -103,6 +104,7 @@ unsafe extern "C" {
         grpc_status: u32,
     ) -> u32;
     fn proxy_continue_stream(kind: u32) -> u32;
+    fn proxy_close_stream(kind: u32) -> u32;
     fn proxy_set_effective_context(context: u32) -> u32;
 }
 
@@ -201,6 +203,18 @@ extern "C" fn proxy_on_request_headers(stream: u32, _count: usize, end_of_stream
         Some(Action::Pause) => 1,
         Some(Action::Continue) | None => 0,
     }
+}
+
+/// Only a network filter is told of connections. As one, the module sees no requests, so that nothing would be
+/// limited and nothing would say so: it closes each connection, and names what is wrong.
+#[unsafe(no_mangle)]
+extern "C" fn proxy_on_new_connection(_stream: u32) -> u32 {
+    log_error(
+        "tidegate: an HTTP filter, configured as a network filter: put it into http_filters; the connection is closed",
+    );
+    // SAFETY: no memory is passed.
+    unsafe { proxy_close_stream(DOWNSTREAM) };
+    1
 }
 
 #[unsafe(no_mangle)]

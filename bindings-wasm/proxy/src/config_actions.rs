@@ -40,7 +40,7 @@ const SKIP: Field = field("skip_if_absent", Kind::Flag);
 static PLAIN: [Field; 1] = [DESCRIPTOR_KEY];
 static HEADER: [Field; 3] = [field("header_name", Kind::Header), DESCRIPTOR_KEY, SKIP];
 static QUERY: [Field; 3] = [field("query_parameter_name", Kind::Text), DESCRIPTOR_KEY, SKIP];
-static COOKIE: [Field; 3] = [field("name", Kind::Text), DESCRIPTOR_KEY, SKIP];
+static COOKIE: [Field; 3] = [field("name", Kind::Cookie), DESCRIPTOR_KEY, SKIP];
 static NETWORK: [Field; 3] = [
     DESCRIPTOR_KEY,
     field("v4_prefix_mask_len", Kind::Number(0, 32)),

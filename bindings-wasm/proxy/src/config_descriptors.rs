@@ -181,7 +181,11 @@ fn read_cost_of_request<'a>(
         let lacking = if property.is_none() { "name" } else { "max" };
         return Err(reader.missing(path, lacking, COST));
     };
-    Ok(Cost::Header { property: name(property), most, absent: absent.unwrap_or(1) })
+    let absent = absent.unwrap_or(1);
+    if absent > most {
+        return Err(reader.mismatch(&path.field("absent"), "a number above max", "at most max"));
+    }
+    Ok(Cost::Header { property: name(property), most, absent })
 }
 
 /// Reads how a response tells what has been used. It is the same for all descriptors, because a response is

@@ -13,6 +13,7 @@ use crate::usage;
 
 pub(crate) const NAME: &str = "a string of 1 to 255 bytes";
 const HEADER: &str = "the name of a header, 1 to 64 of the characters that HTTP allows";
+const COOKIE: &str = "the name of a cookie, without spaces, quotes, \"=\", \";\" and \",\"";
 const TIME: &str = "a whole number of ms or s from \"1ms\" to \"60s\"";
 const MOST_MS: u64 = 60_000;
 const PREFIX: &str = "1 to 64 of the characters a-z, A-Z, 0-9, \"_\", \"-\" and \".\"";
@@ -39,6 +40,8 @@ pub(crate) enum Kind {
     Text,
     /// The name of a header, as the bits of the name of its property.
     Header,
+    /// The name of a cookie, as the bits of its name.
+    Cookie,
     /// The prefix of the counters' names, as the bits of its name.
     Prefix,
     /// Names of nested fields, separated by dots, as the bits of their name.
@@ -263,6 +266,15 @@ impl<'a> ConfigReader<'a> {
                 match source::header_property(name.as_str()) {
                     Some(property) => self.keep(path, property.as_bytes()),
                     None => Err(self.mismatch(path, found, HEADER)),
+                }
+            }
+            Kind::Cookie => {
+                let (text, found) = self.text(path, COOKIE)?;
+                // No cookie of a request has such a name, so that its limit would hold for nobody.
+                let allowed = |byte: &u8| byte.is_ascii_graphic() && !b"=;,\"".contains(byte);
+                match text.as_bytes() {
+                    name @ [_, ..] if name.iter().all(allowed) => self.keep(path, name),
+                    _ => Err(self.mismatch(path, found, COOKIE)),
                 }
             }
             Kind::Prefix => {

@@ -281,6 +281,10 @@ fn errors_of_descriptors_name_every_step_of_their_path() {
             "descriptors[0].actions[0].cookie.descriptor_key: missing; wanted a string of 1 to 255 bytes",
         ),
         (
+            actions(r#"{"cookie":{"name":"a=b","descriptor_key":"c"}}"#),
+            "descriptors[0].actions[0].cookie.name: found \"a=b\", wanted the name of a cookie, without spaces, quotes, \"=\", \";\" and \",\"",
+        ),
+        (
             actions(r#"{"masked_remote_address":{"v6_prefix_mask_len":129}}"#),
             "descriptors[0].actions[0].masked_remote_address.v6_prefix_mask_len: found 129, wanted a whole number from 0 to 128",
         ),
@@ -311,6 +315,11 @@ fn errors_of_descriptors_name_every_step_of_their_path() {
         (
             r#"{"key":{"path":{}},"local":{"limits":["1/s"]},"cost":0}"#.to_owned(),
             "cost: found 0, wanted a whole number from 1 to 4294967295",
+        ),
+        (
+            r#"{"key":{"path":{}},"local":{"limits":["1/s"]},"cost":{"header":{"name":"x","max":5,"absent":6}}}"#
+                .to_owned(),
+            "cost.header.absent: found a number above max, wanted at most max",
         ),
         (
             r#"{"key":{"path":{}},"local":{"limits":["1/s"]},"cost":{"header":{"name":"x"}}}"#
