@@ -15,9 +15,9 @@ use serde_json::{Map, Value, json};
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RequestBody {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     domain: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     descriptors: Vec<DescriptorBody>,
     #[serde(default, alias = "hitsAddend", deserialize_with = "number")]
     hits_addend: Option<u64>,
@@ -26,21 +26,21 @@ struct RequestBody {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct DescriptorBody {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     entries: Vec<EntryBody>,
     limit: Option<OverrideBody>,
     #[serde(default, alias = "hitsAddend", deserialize_with = "number")]
     hits_addend: Option<u64>,
-    #[serde(default, alias = "isNegativeHits")]
+    #[serde(default, alias = "isNegativeHits", deserialize_with = "or_default")]
     is_negative_hits: bool,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct EntryBody {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     key: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     value: String,
 }
 
@@ -49,7 +49,7 @@ struct EntryBody {
 struct OverrideBody {
     #[serde(default, alias = "requestsPerUnit", deserialize_with = "number")]
     requests_per_unit: Option<u64>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     unit: UnitBody,
 }
 
@@ -68,16 +68,28 @@ impl<'de> Deserialize<'de> for UnitBody {
     }
 }
 
-/// A whole number, which JavaScript writes as a text if it is large.
+/// A value; `null` is the default of its field, as in the JSON form of every message.
+fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
+}
+
+/// A whole number, which JavaScript writes as a text if it is large, and other languages as `1.0`.
 fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
     let value = Value::deserialize(deserializer)?;
     let number = match &value {
         Value::Null => return Ok(None),
         Value::String(text) => text.parse().ok(),
-        number => number.as_u64(),
+        number => number.as_u64().or_else(|| whole(number.as_f64()?)),
     };
     let wrong = || D::Error::custom(format!("{value} is not a whole number of 0 or more"));
     number.map(Some).ok_or_else(wrong)
+}
+
+fn whole(number: f64) -> Option<u64> {
+    const MOST_EXACT: f64 = 9_007_199_254_740_992.0;
+    (number.fract() == 0.0 && (0.0..=MOST_EXACT).contains(&number)).then_some(number as u64)
 }
 
 /// The request of a body. Fields have the names of the protocol or those of its JSON form.
@@ -166,11 +178,27 @@ mod tests {
     }
 
     #[test]
+    fn null_is_the_default_and_a_whole_number_may_have_a_fraction_of_zero()
+    -> Result<(), serde_json::Error> {
+        let nulls =
+            br#"{"domain":null,"descriptors":[{"entries":[{"key":"k","value":null}],"limit":null,
+            "hitsAddend":null,"isNegativeHits":null}],"hitsAddend":null}"#;
+        assert_eq!(read(nulls)?, read(br#"{"descriptors":[{"entries":[{"key":"k"}]}]}"#)?);
+        assert_eq!(read(br#"{"descriptors":null}"#)?, read(b"{}")?);
+        assert_eq!(read(br#"{"hitsAddend":3.0}"#)?.hits_addend, 3);
+        assert_eq!(read(br#"{"hitsAddend":2e1}"#)?.hits_addend, 20);
+        Ok(())
+    }
+
+    #[test]
     fn wrong_requests_are_refused() {
         for (body, said) in [
             (r#"{"domain":1}"#, "invalid type"),
             (r#"{"other":1}"#, "unknown field `other`"),
             (r#"{"hitsAddend":-1}"#, "-1 is not a whole number"),
+            (r#"{"hitsAddend":1.5}"#, "1.5 is not a whole number"),
+            (r#"{"hitsAddend":1e300}"#, "is not a whole number"),
+            (r#"{"descriptors":[null]}"#, "invalid type: null"),
             (r#"{"hitsAddend":4294967296}"#, "above 4294967295"),
             (r#"{"descriptors":[{"limit":{"unit":"EON"}}]}"#, "is not a unit of time"),
             ("[", "EOF"),

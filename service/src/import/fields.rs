@@ -56,7 +56,13 @@ impl<'v> Fields<'v> {
     pub(super) fn number(&mut self, name: &str) -> Result<Option<u64>, String> {
         let Some(value) = self.take(name) else { return Ok(None) };
         let number = match &value.kind {
-            Kind::Text(text) => text.parse().ok(),
+            // Some readers of YAML take it as octal, others as decimal.
+            Kind::Text(text) if text.starts_with('0') && text.len() > 1 => {
+                return Err(self.wrong(name, value, "a whole number, without a zero in front"));
+            }
+            Kind::Text(text) if text.bytes().all(|digit| digit.is_ascii_digit()) => {
+                text.parse().ok()
+            }
             _ => None,
         };
         number.map(Some).ok_or_else(|| self.wrong(name, value, "a whole number of 0 or more"))
@@ -103,5 +109,38 @@ impl<'v> Fields<'v> {
 
     fn wrong(&self, name: &str, value: &Value, expected: &str) -> String {
         format!("line {}: {}: it must be {expected}", value.line, self.at(name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::yaml;
+    use super::*;
+
+    #[test]
+    fn numbers_and_switches_that_readers_of_yaml_take_for_different_things_are_refused_by_name()
+    -> Result<(), String> {
+        for (text, said) in [
+            ("n: 010", "line 1: a.n: it must be a whole number, without a zero in front"),
+            ("n: 0x10", "line 1: a.n: it must be a whole number, without a zero in front"),
+            ("n: 0o10", "line 1: a.n: it must be a whole number, without a zero in front"),
+            ("n: +5", "line 1: a.n: it must be a whole number of 0 or more"),
+            ("n: 1_000", "line 1: a.n: it must be a whole number of 0 or more"),
+            ("n: 1.0", "line 1: a.n: it must be a whole number of 0 or more"),
+            ("f: yes", "line 1: a.f: it must be true or false"),
+            ("f: True", "line 1: a.f: it must be true or false"),
+        ] {
+            let documents = yaml::read(text)?;
+            let mut fields = Fields::of("a".to_owned(), &documents[0])?;
+            let read = fields.number("n").and_then(|_| fields.flag("f"));
+            assert_eq!(read.err().as_deref(), Some(said), "{text}");
+        }
+        let documents = yaml::read("n: 10\nz: 0\nf: true")?;
+        let mut fields = Fields::of("a".to_owned(), &documents[0])?;
+        assert_eq!(
+            (fields.number("n")?, fields.number("z")?, fields.flag("f")?),
+            (Some(10), Some(0), true)
+        );
+        Ok(())
     }
 }

@@ -51,6 +51,12 @@ fn value(node: MarkedYaml<'_>) -> Result<Value, String> {
         }
         YamlData::Mapping(entries) => {
             let entry = |(key, content): (MarkedYaml<'_>, _)| match key.data {
+                YamlData::Representation(text, ScalarStyle::Plain, _) if text == "<<" => {
+                    let line = key.span.start.line();
+                    Err(format!(
+                        "line {line}: merge keys (`<<`) are not read: write the fields out"
+                    ))
+                }
                 YamlData::Representation(text, ..) => Ok((text.into_owned(), value(content)?)),
                 _ => Err(format!("line {line}: the key of a map must be a text")),
             };
@@ -81,6 +87,13 @@ mod tests {
         let Kind::Map(second) = &second.kind else { return Err(format!("{second:?}")) };
         assert!(matches!(&second[1].1.kind, Kind::Map(inner) if inner.len() == 1));
         Ok(())
+    }
+
+    #[test]
+    fn a_merge_key_is_refused_by_name_unless_it_is_a_text() {
+        let message = read("a: &x {d: 1}\nb:\n  <<: *x\n").err().unwrap_or_default();
+        assert_eq!(message, "line 3: merge keys (`<<`) are not read: write the fields out");
+        assert!(read("b:\n  '<<': 1\n").is_ok());
     }
 
     #[test]

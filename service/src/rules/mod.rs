@@ -25,6 +25,22 @@ use crate::store_options::{StoreOptions, option_of};
 /// The most rules in a file. They are tried one after the other.
 const MAX_RULES: usize = 1000;
 
+/// The place and the reason of an error of TOML, in one line. The line of the file is left out, because the
+/// sentence is logged, and the file may be another one, with a password.
+fn told(text: &str, error: &toml::de::Error) -> String {
+    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().map_or(0, |start| start.chars().count()) + 1;
+    let mut reason = error.message().lines().collect::<Vec<_>>().join(", ");
+    // A value of another type is quoted.
+    if let (Some(start), Some(end)) = (reason.find("string \""), reason.rfind("\", expected"))
+        && start < end
+    {
+        reason.replace_range(start + "string".len()..=end, "");
+    }
+    format!("TOML parse error at line {line}, column {column}: {reason}")
+}
+
 /// All rules, in order: the first that matches a descriptor decides.
 #[derive(Debug)]
 pub(crate) struct RuleSet(Vec<Rule>);
@@ -76,8 +92,7 @@ impl RuleSet {
     /// # Errors
     /// A sentence that names the field and its bound.
     pub(crate) fn parse(text: &str, store_options: &StoreOptions) -> Result<Self, String> {
-        let file: RulesFile =
-            toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())?;
+        let file: RulesFile = toml::from_str(text).map_err(|error| told(text, &error))?;
         if !(1..=MAX_RULES).contains(&file.rules.len()) {
             let count = file.rules.len();
             return Err(format!("rules: there must be 1 to {MAX_RULES}, but there are {count}"));

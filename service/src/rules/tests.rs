@@ -266,3 +266,21 @@ fn errors_name_the_field_and_the_bound() {
         assert!(message.contains(said), "{text:?} said {message:?}, not {said:?}");
     }
 }
+
+#[test]
+fn an_error_of_toml_is_one_line_that_names_the_place_and_repeats_no_line_of_the_file() {
+    for (text, place) in [
+        ("hunter2", "line 1, column "),
+        ("password: hunter2", "line 1, column "),
+        ("[[rules]]\nmatch = [\"hunter2", "line 2, column "),
+        (
+            "[[rules]]\nlimits = [\"1/s\"]\nburst = \"hunter2\"",
+            "line 3, column 1: unknown field `burst`",
+        ),
+        ("rules = \"hunter2\"", "line 1, column 9: invalid type: string, expected a sequence"),
+    ] {
+        let message = parse(text).err().unwrap_or_default();
+        assert!(message.starts_with(&format!("TOML parse error at {place}")), "{message}");
+        assert!(!message.contains("hunter2") && !message.contains('\n'), "{message}");
+    }
+}
