@@ -34,7 +34,7 @@ const encoder = new TextEncoder();
 /** The buckets of one limiter. Every method answers before it returns. */
 export class MemoryBuckets {
   #limits;
-  // Made at the first call: a limiter that is never used, of a customer who does not come, takes a third of the memory.
+  // The engine is made at the first call: without it, the limiter of a customer who does not come takes a third of the memory.
   #engine;
   #isClosed = false;
   #clock;

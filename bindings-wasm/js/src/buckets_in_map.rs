@@ -11,8 +11,8 @@ use crate::key_room::Keys;
 
 /// The buckets of one limiter, by key.
 ///
-/// They decide as those in tables do. A check takes longer and a key more memory, and the module is a
-/// fraction of the size.
+/// The map decides as the tables do. A check takes longer and a key more memory, and the module is a fraction
+/// of the size.
 pub(crate) struct Buckets {
     limits: Arc<[Limit]>,
     map: Rc<BucketMap>,
