@@ -181,6 +181,28 @@ fn refusals_for_limits_and_wrong_calls_are_no_faults() {
     assert_eq!(gate.admit(&POLICY, START), GateAnswer::Pass);
 }
 
+#[test]
+fn a_state_is_kept_until_it_says_nothing() {
+    let mut gate = Gate::new();
+    // The longest time that the breaker may open for, after the end of the latest hold.
+    gate.report(&POLICY, START, &hold(5 * SECOND));
+    let end = START + 5 * SECOND;
+    assert_eq!(gate.forgotten_at(&POLICY, START), end + POLICY.longest_open);
+    // Two windows, if they are longer; or the ramp.
+    let window = GatePolicy { longest_open: 0, ..POLICY };
+    assert_eq!(gate.forgotten_at(&window, START), end + 2 * POLICY.window);
+    let ramp = GatePolicy { longest_open: 0, ramp: 60 * SECOND, ..POLICY };
+    assert_eq!(gate.forgotten_at(&ramp, START), end + 60 * SECOND);
+    // Later than what is behind: now; and the probe under way.
+    assert_eq!(gate.forgotten_at(&window, end + SECOND), end + SECOND + 2 * POLICY.window);
+    let mut gate = opened(&window);
+    let until = START + POLICY.open_for;
+    assert_eq!(gate.forgotten_at(&window, START), until + 2 * POLICY.window);
+    probe(&mut gate, &window, until);
+    let given_up = until + POLICY.probe_timeout;
+    assert_eq!(gate.forgotten_at(&window, until), given_up + 2 * POLICY.window);
+}
+
 fn outcomes() -> impl Strategy<Value = CallOutcome> {
     prop_oneof![
         Just(CallOutcome::Ok),
