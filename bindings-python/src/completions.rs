@@ -18,6 +18,7 @@ use std::os::fd::AsRawFd as _;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
+use pyo3::IntoPyObjectExt as _;
 use pyo3::intern;
 use pyo3::prelude::*;
 use tidegate::bindings::{
@@ -28,6 +29,7 @@ use tidegate::{Cost, Error, Operation};
 
 use crate::arguments::{Checks, Keys, actual, charged, cost, max_wait, timeout, tokens, wait};
 use crate::clients::interruptible;
+use crate::concurrency::{Concurrency, Permit, given_key, key_bytes};
 use crate::errors::exception;
 use crate::limiter::Limiter;
 use crate::outcome::Outcome;
@@ -69,10 +71,22 @@ struct Gathered {
     ticket: Ticket,
 }
 
+/// An answer for a future.
 struct Answer {
-    limiter: Py<Limiter>,
     future: Py<PyAny>,
-    outcome: Result<Outcome, Error>,
+    outcome: Result<Answered, Error>,
+}
+
+#[allow(clippy::large_enum_variant, reason = "nearly every answer is that of an operation")]
+enum Answered {
+    /// By a limiter.
+    Operation(Py<Limiter>, Outcome),
+    /// A permit of this key.
+    Entered(tidegate::Permit, Py<PyAny>),
+    /// A number of permits.
+    InFlight(u64),
+    /// The store has heard that a permit was given back.
+    Released,
 }
 
 #[pymethods]
@@ -280,6 +294,52 @@ impl Completions {
         })
     }
 
+    /// Waits for a permit; the waiter can leave the line.
+    fn enter(
+        &self,
+        future: Py<PyAny>,
+        concurrency: &Concurrency,
+        key: Bound<'_, PyAny>,
+        #[pyo3(from_py_with = timeout)] timeout: Option<Duration>,
+    ) -> PyResult<PermitWaiter> {
+        let (bytes, given) = (key_bytes(&key)?, key.clone().unbind());
+        let asked = concurrency.0.clone();
+        let ticket = PermitTicket::new(&self.0, future);
+        let mut waiter = None;
+        interruptible(|| {
+            waiter = Some(concurrency.0.acquire_then(bytes, timeout, move |answer| {
+                ticket.complete(match answer {
+                    Ok(Some(permit)) => Ok(Answered::Entered(permit, given)),
+                    Ok(None) => Err(asked.no_permit(timeout)),
+                    Err(error) => Err(error),
+                });
+            }));
+        })?;
+        Ok(PermitWaiter(waiter))
+    }
+
+    fn in_flight(
+        &self,
+        py: Python<'_>,
+        future: Py<PyAny>,
+        concurrency: &Concurrency,
+        key: Py<PyAny>,
+    ) -> PyResult<()> {
+        let key = given_key(py, Some(key));
+        let bytes = key_bytes(key.bind(py))?;
+        let ticket = PermitTicket::new(&self.0, future);
+        interruptible(|| {
+            concurrency
+                .0
+                .in_flight_then(bytes, |live| ticket.complete(live.map(Answered::InFlight)));
+        })
+    }
+
+    fn release(&self, future: Py<PyAny>, permit: &Permit) -> PyResult<()> {
+        let ticket = PermitTicket::new(&self.0, future);
+        interruptible(|| permit.permit().release_then(|| ticket.complete(Ok(Answered::Released))))
+    }
+
     /// Completes the futures whose answers have come; the event loop or the transport calls it.
     fn deliver(&self, py: Python<'_>) {
         // The socket is read before the answers are taken, so that an answer that comes later wakes the
@@ -310,6 +370,20 @@ impl Waiter {
     fn leave(&self, py: Python<'_>, claimed: bool) {
         let Some(waiter) = &self.0 else { return };
         py.detach(|| if claimed { waiter.hand_on() } else { waiter.leave() });
+    }
+}
+
+/// A caller that waits for a permit, by which it can leave.
+#[pyclass(frozen, module = "tidegate._tidegate", name = "_PermitWaiter")]
+pub(crate) struct PermitWaiter(Option<tidegate::bindings::PermitWaiter>);
+
+#[pymethods]
+impl PermitWaiter {
+    /// Stops waiting. Does nothing once the caller has been answered.
+    fn leave(&self, py: Python<'_>) {
+        if let Some(waiter) = &self.0 {
+            py.detach(|| waiter.leave());
+        }
     }
 }
 
@@ -383,13 +457,8 @@ impl Ticket {
 
     fn put(&mut self, outcome: Result<Outcome, Error>) {
         let Some((queue, limiter, future)) = self.0.take() else { return };
-        match queue.answers().push(Answer { limiter, future, outcome }) {
-            // One wake-up for all answers of one batch.
-            Pushed::First => after_batch(move || queue.wake()),
-            Pushed::Behind => {}
-            // Dropping a reservation gives it back, which asks the store.
-            Pushed::Closed(answer) => drop(answer),
-        }
+        let outcome = outcome.map(|outcome| Answered::Operation(limiter, outcome));
+        queue.put(Answer { future, outcome });
     }
 }
 
@@ -401,7 +470,43 @@ impl Drop for Ticket {
     }
 }
 
+/// The right to complete one future with an answer about permits; it fails the future if it is lost.
+struct PermitTicket(Option<(Arc<Queue>, Py<PyAny>)>);
+
+impl PermitTicket {
+    fn new(queue: &Arc<Queue>, future: Py<PyAny>) -> Self {
+        queue.pending.fetch_add(1, Ordering::Relaxed);
+        Self(Some((Arc::clone(queue), future)))
+    }
+
+    fn complete(mut self, outcome: Result<Answered, Error>) {
+        self.put(outcome);
+    }
+
+    fn put(&mut self, outcome: Result<Answered, Error>) {
+        if let Some((queue, future)) = self.0.take() {
+            queue.put(Answer { future, outcome });
+        }
+    }
+}
+
+impl Drop for PermitTicket {
+    fn drop(&mut self) {
+        self.put(Err(Error::Store("the answer was lost".into())));
+    }
+}
+
 impl Queue {
+    fn put(self: Arc<Self>, answer: Answer) {
+        match self.answers().push(answer) {
+            // One wake-up for all answers of one batch.
+            Pushed::First => after_batch(move || self.wake()),
+            Pushed::Behind => {}
+            // Dropping a reservation or a permit gives it back, which asks the store.
+            Pushed::Closed(answer) => drop(answer),
+        }
+    }
+
     fn answers(&self) -> &AnswerQueue<Answer> {
         self.answers.get_or_init(AnswerQueue::new)
     }
@@ -439,7 +544,12 @@ impl Answer {
             return Ok(());
         }
         let answer = match self.outcome {
-            Ok(outcome) => outcome.into_python(py, &self.limiter),
+            Ok(Answered::Operation(limiter, outcome)) => outcome.into_python(py, &limiter),
+            Ok(Answered::Entered(permit, key)) => {
+                Py::new(py, Permit::new(permit, key)).map(Py::into_any)
+            }
+            Ok(Answered::InFlight(live)) => live.into_py_any(py),
+            Ok(Answered::Released) => Ok(py.None()),
             Err(error) => Err(exception(py, &error)),
         };
         match answer {

@@ -27,6 +27,7 @@ fn of_class(py: Python<'_>, error: &Error) -> PyErr {
         }
         Error::InvalidArgument { .. } => raise(py, "InvalidArgument", (message,)),
         Error::CostTooLarge { cost, burst } => raise(py, "CostTooLarge", (message, *cost, *burst)),
+        Error::NoPermit { limit, .. } => raise(py, "NoPermit", (message, *limit)),
         Error::StoreTimeout { .. } => raise(py, "StoreTimeout", (message,)),
         Error::CorruptBucket { .. } => raise(py, "CorruptBucket", (message,)),
         _ => raise(py, "StoreError", (message,)),

@@ -7,6 +7,7 @@ mod arguments;
 mod clients;
 mod clock;
 mod completions;
+mod concurrency;
 mod decision;
 mod egress;
 mod errors;
@@ -41,7 +42,13 @@ mod _tidegate {
     #[pymodule_export]
     use crate::completions::Completions;
     #[pymodule_export]
+    use crate::completions::PermitWaiter;
+    #[pymodule_export]
     use crate::completions::Waiter;
+    #[pymodule_export]
+    use crate::concurrency::Concurrency;
+    #[pymodule_export]
+    use crate::concurrency::Permit;
     #[pymodule_export]
     use crate::decision::Decision;
     #[pymodule_export]

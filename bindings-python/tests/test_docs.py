@@ -14,9 +14,10 @@ import tidegate
 README = Path(__file__).resolve().parents[1] / "README.md"
 OUTBOUND = README.parents[1] / "docs" / "outbound.md"
 EGRESS = README.parents[1] / "docs" / "egress.md"
+CONCURRENCY = OUTBOUND.with_name("concurrency.md")
 BLOCKS = [
     block
-    for file in (README, OUTBOUND, EGRESS)
+    for file in (README, OUTBOUND, EGRESS, CONCURRENCY)
     for block in re.findall(r"^```python\n(.*?)^```", file.read_text(encoding="utf-8"), re.M | re.S)
     # test_egress_sqs.py has a server for these.
     if "import boto3" not in block

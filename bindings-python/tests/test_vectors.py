@@ -42,7 +42,11 @@ for _trace in load("operations.json")["traces"]:
 FIXED = load("fixed.json")["traces"]
 GRAMMAR = load("grammar.json")
 ERRORS = load("errors.json")["errors"]
-SURFACE = load("surface.json")["classes"] | load("surface.json")["python_only"]
+SURFACE = {
+    name: described
+    for name, described in load("surface.json")["classes"].items()
+    if "python" in described.get("languages", ["python"])
+} | load("surface.json")["python_only"]
 FUNCTIONS = load("surface.json")["functions"]
 # The methods that Python has beyond surface.json: it holds what a `with` block needs.
 METHODS_BEYOND = {"Limiter": {"reserving"}}

@@ -25,6 +25,7 @@ mod lease;
 mod limit;
 mod operation;
 mod outbound;
+mod permits;
 mod reservation;
 mod retry;
 mod settle;
@@ -65,6 +66,9 @@ pub use lease::{
 pub use limit::{Limit, Shape};
 pub use operation::{Correction, Operation, OperationKind, Outcome, apply};
 pub use outbound::{CallEvent, CallStep, CallTerms, OutboundCall, TransportFailure};
+pub use permits::{
+    PermitAnswer, PermitAsk, PermitHolder, PermitStanding, PermitState, PermitWaiter, decide_permit,
+};
 pub use reservation::{Charge, Reservation, Reserved, cancel, reserve};
 pub use retry::{Failure, GiveUp, Retry, RetryBudget, RetryPolicy};
 pub use settle::settle;

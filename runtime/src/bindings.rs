@@ -15,6 +15,7 @@ pub use crate::bounds::{
     MAX_CHECKS, invalid_deny_cache, invalid_max_keys, invalid_max_waiting, invalid_store_timeout,
     too_many_checks,
 };
+pub use crate::concurrency::PermitWaiter;
 pub use crate::generation::generation;
 pub use crate::limiter::{Granted, Waiter};
 pub use crate::oneshot::{OneshotReceiver, OneshotSender, oneshot};
@@ -25,9 +26,10 @@ pub use tidegate_core::{
 };
 pub use tidegate_protocol::{
     Batch, CANCEL, CHECK, CHECK_EACH, Call, ClientConnection, ClientStore, HOLD, LEASE, LeaseCall,
-    MAX_KEYS, PendingQueue, PendingRequest, PerProcess, RESERVE, RESET, Refusal, Reply, ReplyPart,
-    Request, SCRIPTS, SETTLE, Script, ScriptCall, ServerHandle, Snapshot, Transport, lock, plan,
-    step, value,
+    MAX_KEYS, PERMITS, PendingQueue, PendingRequest, PerProcess, PermitCall, PermitReply,
+    PermitSet, PermitStep, PermitTerms, RESERVE, RESET, Refusal, Reply, ReplyPart, Request,
+    SCRIPTS, SETTLE, Script, ScriptCall, ServerHandle, Snapshot, Transport, lock, plan, step,
+    value,
 };
 
 /// The clock of deadlines, in nanoseconds.

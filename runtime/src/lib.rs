@@ -16,6 +16,7 @@ pub mod bindings;
 mod bounds;
 mod bucket;
 mod clock;
+mod concurrency;
 mod default_prefix;
 mod fingerprint;
 mod generation;
@@ -48,6 +49,7 @@ mod tables;
 
 pub use bucket::Bucket;
 pub use clock::{FastClock, MonotonicClock, WallClock};
+pub use concurrency::{Concurrency, ConcurrencyBuilder, Permit};
 use generation::generation;
 pub use limiter::{Limiter, LimiterBuilder, NamedLimit};
 pub use limits::Limits;

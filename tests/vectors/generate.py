@@ -1,4 +1,4 @@
-"""Writes decide.json, operations.json, fixed.json, waiting.json, signals.json, retries.json, egress.json,
+"""Writes decide.json, operations.json, fixed.json, permits.json, waiting.json, signals.json, retries.json, egress.json,
 gate.json and controller.json.
 
 The traces are by hand or random, and the answers those of the oracles.
@@ -19,6 +19,7 @@ from pathlib import Path
 import egress
 import gates
 import operations
+import permits
 import retries
 import signals
 import waiting
@@ -203,6 +204,7 @@ def documents() -> dict[str, str]:
         "decide": document("decide", decide),
         "operations": document("operations", operations.traces(LIMITS)),
         "fixed": document("fixed", operations.fixed_traces(LIMITS)),
+        "permits": document("permits", permits.traces(), trace_of_steps_text),
         "waiting": document("waiting", waiting.scenarios(LIMITS), scenario_text, "scenarios"),
         "signals": document("signals", signals.cases(), lambda case: json.dumps(case, ensure_ascii=False), "cases"),
         "retries": document("retries", retries.traces(), trace_of_steps_text),

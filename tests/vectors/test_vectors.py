@@ -15,7 +15,7 @@ FILES = sorted(HERE.glob("*.json"))
 
 def test_every_vector_file_is_seen() -> None:
     assert [path.name for path in FILES] == [
-        "controller.json", "decide.json", "egress.json", "errors.json", "fixed.json", "gate.json", "grammar.json", "keys.json", "operations.json", "redis.json", "retries.json", "signals.json", "surface.json", "waiting.json",
+        "controller.json", "decide.json", "egress.json", "errors.json", "fixed.json", "gate.json", "grammar.json", "keys.json", "operations.json", "permits.json", "redis.json", "retries.json", "signals.json", "surface.json", "waiting.json",
     ]
 
 
@@ -31,7 +31,7 @@ def test_traces_are_what_the_oracle_says() -> None:
     subprocess.run([sys.executable, HERE / "generate.py", "--check"], check=True)
 
 
-@pytest.mark.parametrize("name", ["decide.json", "egress.json", "operations.json", "fixed.json", "retries.json", "gate.json", "controller.json"])
+@pytest.mark.parametrize("name", ["decide.json", "egress.json", "operations.json", "permits.json", "fixed.json", "retries.json", "gate.json", "controller.json"])
 def test_names_are_unique(name: str) -> None:
     names = [trace["name"] for trace in json.loads((HERE / name).read_text())["traces"]]
     assert len(names) == len(set(names))

@@ -10,11 +10,13 @@
 from tidegate._async import AsyncLimiter, AsyncReservation
 from tidegate._async_outbound import AsyncCall, AsyncOutbound
 from tidegate._charge import AsyncCharge, Charge
+from tidegate._concurrency import AsyncConcurrency, AsyncPermit
 from tidegate._errors import (
     CorruptBucket,
     CostTooLarge,
     InvalidArgument,
     InvalidLimit,
+    NoPermit,
     RateLimited,
     StoreError,
     StoreTimeout,
@@ -23,11 +25,13 @@ from tidegate._errors import (
 from tidegate._outbound import Attempt, Call, Outbound, Retry
 from tidegate._signals import ProfileRow, read_signal
 from tidegate._tidegate import (
+    Concurrency,
     Decision,
     FakeClock,
     Limit,
     Limiter,
     Limits,
+    Permit,
     Pressure,
     Reservation,
     Signal,
@@ -40,12 +44,15 @@ from tidegate._tidegate import (
 __all__ = [
     "AsyncCall",
     "AsyncCharge",
+    "AsyncConcurrency",
     "AsyncLimiter",
     "AsyncOutbound",
+    "AsyncPermit",
     "AsyncReservation",
     "Attempt",
     "Call",
     "Charge",
+    "Concurrency",
     "CorruptBucket",
     "CostTooLarge",
     "Decision",
@@ -55,7 +62,9 @@ __all__ = [
     "Limit",
     "Limiter",
     "Limits",
+    "NoPermit",
     "Outbound",
+    "Permit",
     "Pressure",
     "ProfileRow",
     "RateLimited",

@@ -12,6 +12,7 @@ __all__ = [
     "CostTooLarge",
     "InvalidArgument",
     "InvalidLimit",
+    "NoPermit",
     "RateLimited",
     "StoreError",
     "StoreTimeout",
@@ -109,6 +110,32 @@ class RateLimited(TidegateError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (str(self), self.decision, self.key)
+
+
+class NoPermit(TidegateError, TimeoutError):
+    """No concurrency permit came free within the timeout. Only `Concurrency.acquire` raises it.
+
+    `limit` is the number of permits.
+
+    >>> from tidegate import Concurrency
+    >>> vendor = Concurrency(1)
+    >>> permit = vendor.acquire()
+    >>> try:
+    ...     vendor.acquire(timeout=0)
+    ... except NoPermit as error:
+    ...     print(error.limit)
+    1
+    """
+
+    code: ClassVar[str] = "no_permit"
+    limit: int
+
+    def __init__(self, message: str, limit: int) -> None:
+        super().__init__(message)
+        self.limit = limit
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (str(self), self.limit)
 
 
 class StoreError(TidegateError):

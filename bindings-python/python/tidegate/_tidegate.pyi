@@ -12,11 +12,13 @@ from tidegate._charge import Reserving
 from tidegate._errors import StoreError
 
 __all__ = [
+    "Concurrency",
     "Decision",
     "FakeClock",
     "Limit",
     "Limiter",
     "Limits",
+    "Permit",
     "Pressure",
     "Reservation",
     "Signal",
@@ -30,6 +32,7 @@ __all__ = [
     "_Egress",
     "_OutboundCall",
     "_PendingQueue",
+    "_PermitWaiter",
     "_RetryBudget",
     "_Waiter",
     "__version__",
@@ -807,6 +810,156 @@ class StoreHealth:
     def __hash__(self) -> int: ...
 
 @final
+class Concurrency:
+    """Lets `limit` callers run at the same time, over all processes that use the same store, prefix and key.
+    Others wait in one line, first come, first served.
+
+    A permit lasts `ttl` seconds, 0.1 to 86,400, and the process that holds it renews it in the
+    background every third of that. The permits of a process that dies come free within `ttl`. So do
+    those of one that cannot reach the store for that long: its `Permit.lost` says so, and until it looks
+    it may run beside its successor.
+
+    `limit` is 1 to 1,000,000. `store` is "memory://" (this object has permits of its own) or the URL of
+    the Redis that a fleet shares, in the same forms as for Limiter; a client of the program's own and
+    "shm://" are refused. Whoever has the same `prefix` (1 to 256 bytes, "tidegate" unless given) and the
+    same key shares permits. `store_timeout` bounds each call, in seconds: 0.001 to 60.
+
+    `on_store_error` says what callers get while Redis fails: "raise" (unless given) raises a StoreError,
+    "allow" lets everybody in with a permit that is not counted (its `source` is "fallback"), and "deny"
+    lets nobody in. `max_waiting` is how many callers may wait for the permits of a key: 1 to 1,000,000,
+    10,000 unless given; in Redis over all processes. With a FakeClock as `clock`, for memory only, permits
+    expire by it, and nobody waits.
+
+    Use it from any thread, and in forked children, which inherit no permit. As a context manager it closes
+    at the end.
+
+    Raises InvalidArgument.
+
+    >>> from tidegate import Concurrency
+    >>> vendor = Concurrency(2, ttl=30)
+    >>> with vendor.acquire(timeout=5):
+    ...     vendor.in_flight()
+    1
+    >>> vendor.in_flight()
+    0
+    """
+
+    def __new__(
+        cls,
+        limit: SupportsIndex,
+        *,
+        ttl: _Seconds = 30,
+        store: str = "memory://",
+        prefix: str | None = None,
+        store_timeout: _Seconds = 0.05,
+        clock: FakeClock | None = None,
+        on_store_error: Literal["raise", "allow", "deny"] | None = None,
+        max_waiting: SupportsIndex | None = None,
+    ) -> Self: ...
+    @property
+    def limit(self) -> int:
+        """The number of permits of each key."""
+    @property
+    def ttl(self) -> float:
+        """How many seconds a permit lasts unless it is renewed."""
+    def acquire(self, key: _OneKey = "", *, timeout: _Seconds | None = None) -> Permit:
+        """Waits until the caller holds a permit of `key` (str or bytes), at most for `timeout` seconds; None
+        waits however long it takes. The permit is a context manager that gives itself back at the end of
+        its block. It also does so when it is garbage collected.
+
+        Callers stand in one line over all processes. One that dies in it is passed over after 5 s. An
+        interrupted caller (Ctrl-C) leaves the line.
+
+        Raises NoPermit if none comes free in time or if `max_waiting` callers wait already, StoreError,
+        StoreTimeout or CorruptBucket as `on_store_error` says, and InvalidArgument.
+
+        >>> vendor = Concurrency(1)
+        >>> with vendor.acquire("tenant:7") as permit:
+        ...     vendor.acquire("tenant:7", timeout=0.01)
+        Traceback (most recent call last):
+        tidegate.NoPermit: no permit: none of 1 came free within 10ms
+        """
+    def try_acquire(self, key: _OneKey = "") -> Permit | None:
+        """A permit of `key` if one is free and nobody waits for it, and otherwise None. Never waits for
+        others, only for the store.
+
+        Raises the errors of acquire, except NoPermit.
+
+        >>> vendor = Concurrency(1)
+        >>> first = vendor.try_acquire()
+        >>> vendor.try_acquire() is None
+        True
+        >>> first.release()
+        """
+    def in_flight(self, key: _OneKey = "") -> int:
+        """The number of permits of `key` that are held, over all processes.
+
+        Raises StoreError, StoreTimeout or CorruptBucket, whatever `on_store_error` says.
+        """
+    def waiting(self, key: _OneKey = "") -> int:
+        """The number of callers of this process that wait for a permit of `key`."""
+    def set_limit(self, limit: SupportsIndex) -> None:
+        """Changes the number of permits of each key, for this object: 0, which lets nobody in, to 1,000,000. A
+        lower number takes no permit away; nobody enters until enough have left.
+
+        Raises InvalidArgument.
+        """
+    def close(self) -> None:
+        """Closes it: later calls raise StoreError, and so do those that wait. The permits of this
+        process are given back.
+        """
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...
+    def __reduce__(self) -> Never: ...
+    @property
+    def _is_remote(self) -> bool: ...
+
+@final
+class Permit:
+    """The right to run that a Concurrency has given. As a context manager it gives itself back at the end
+    of its block.
+
+    >>> from tidegate import Concurrency
+    >>> permit = Concurrency(1).acquire("tenant:7")
+    >>> permit
+    Permit(key='tenant:7', lost=False, source='memory')
+    >>> permit.release()
+    """
+
+    @property
+    def key(self) -> _OneKey:
+        """The key that was asked for."""
+    @property
+    def lost(self) -> bool:
+        """Whether the permit has expired before it could be renewed, because the store or this process stood
+        still for a ttl. Somebody else may hold it by now, and it does not come back. Long work looks here
+        before each step that must not overlap.
+        """
+    @property
+    def source(self) -> Literal["memory", "redis", "fallback"]:
+        """Where the permit was counted: "memory" or "redis", or "fallback" if the store failed and the caller
+        was let in uncounted.
+        """
+    def release(self) -> None:
+        """Gives the permit back, and waits until the store has heard of it, at most for the store timeout; the
+        store's failure raises nothing, because the permit then expires. Does nothing the second time.
+        """
+    def _abandon(self) -> None: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...
+    def __reduce__(self) -> Never: ...
+
+@final
 class Waiting:
     """The callers that wait for a key in `acquire`."""
 
@@ -914,6 +1067,15 @@ class _Completions:
         cost: _Cost,
         timeout: _Seconds | None,
     ) -> _Waiter: ...
+    def enter(
+        self,
+        future: Future[Permit],
+        concurrency: Concurrency,
+        key: _OneKey,
+        timeout: _Seconds | None,
+    ) -> _PermitWaiter: ...
+    def in_flight(self, future: Future[int], concurrency: Concurrency, key: _OneKey) -> None: ...
+    def release(self, future: Future[None], permit: Permit) -> None: ...
     def settle(
         self,
         future: Future[Decision],
@@ -938,6 +1100,10 @@ class _Completions:
 @final
 class _Waiter:
     def leave(self, *, claimed: bool) -> None: ...
+
+@final
+class _PermitWaiter:
+    def leave(self) -> None: ...
 
 @final
 class _ClientConnection:

@@ -61,6 +61,11 @@ export class RateLimited extends TidegateError {
   }
 }
 
+/** No concurrency permit came free within the timeout. */
+export class NoPermit extends TidegateError {
+  code = 'no_permit';
+}
+
 /** The store could not be reached or refused the operation. */
 export class StoreError extends TidegateError {
   code = 'store_error';
@@ -90,13 +95,14 @@ const classes = {
   invalid_argument: InvalidArgument,
   cost_too_large: CostTooLarge,
   rate_limited: RateLimited,
+  no_permit: NoPermit,
   store_error: StoreError,
   store_timeout: StoreTimeout,
   corrupt_bucket: CorruptBucket,
 };
 
 // The names are written out, because a bundler may shorten those of the classes.
-const names = { TidegateError, InvalidLimit, InvalidArgument, CostTooLarge, RateLimited, StoreError, StoreTimeout, CorruptBucket };
+const names = { TidegateError, InvalidLimit, InvalidArgument, CostTooLarge, RateLimited, NoPermit, StoreError, StoreTimeout, CorruptBucket };
 
 for (const [name, errorClass] of Object.entries(names)) {
   Object.defineProperty(errorClass.prototype, 'name', { value: name, configurable: true, writable: true });

@@ -1051,6 +1051,10 @@ export class RateLimited extends TidegateError {
   /** The key of the call. If there was one key per limit, the key of the limit that bound the decision. */
   readonly key: Key;
 }
+/** No concurrency permit came free within the timeout. */
+export class NoPermit extends TidegateError {
+  readonly code: 'no_permit';
+}
 /** The store could not be reached or refused the operation. */
 export class StoreError extends TidegateError {
   readonly code: 'store_error' | 'store_timeout' | 'corrupt_bucket';

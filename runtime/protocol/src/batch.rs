@@ -12,6 +12,7 @@ use crate::call::{Call, Learned};
 use crate::error::{Cause, Error};
 use crate::lease::LeaseCall;
 use crate::pending::{Caller, PendingRequest, Unanswered};
+use crate::permits::PermitCall;
 use crate::pipeline::{Pipeline, Reply};
 use crate::plan::Planner;
 use crate::script::{Script, ScriptCall};
@@ -33,6 +34,8 @@ enum BatchCall {
     Operations(Call),
     /// A lease call, and the place of its caller.
     Lease(usize, Box<LeaseCall>),
+    /// A call about permits, and the place of its caller.
+    Permits(usize, Box<PermitCall>),
 }
 
 impl Batch {
@@ -45,7 +48,7 @@ impl Batch {
     ) -> Self {
         let requests = requests.into_iter();
         let mut callers = Vec::with_capacity(requests.size_hint().0);
-        let mut leases = Vec::new();
+        let mut others = Vec::new();
         let mut planner = Planner::new(server.together());
         let mut due = u64::MAX;
         for request in requests {
@@ -57,12 +60,13 @@ impl Batch {
             due = due.min(caller.deadline);
             match work {
                 Unanswered::Operation(request) => planner.add(callers.len(), request),
-                Unanswered::Lease(call) => leases.push(BatchCall::Lease(callers.len(), call)),
+                Unanswered::Lease(call) => others.push(BatchCall::Lease(callers.len(), call)),
+                Unanswered::Permits(call) => others.push(BatchCall::Permits(callers.len(), call)),
             }
             callers.push(caller);
         }
         let operations = planner.into_calls().into_iter().map(BatchCall::Operations);
-        let pipeline = Pipeline::new(operations.chain(leases), &server.known);
+        let pipeline = Pipeline::new(operations.chain(others), &server.known);
         Self { pipeline, callers, sent: now, due, server: Arc::clone(server) }
     }
 
@@ -99,6 +103,7 @@ impl Batch {
         };
         match call {
             BatchCall::Lease(place, _) => self.callers[place].grant(reply.grant()),
+            BatchCall::Permits(place, call) => self.callers[place].permit(reply.permits(&call)),
             BatchCall::Operations(call) => {
                 if reply.is_of_several_slots()
                     && let parts = call.split()
@@ -161,6 +166,7 @@ impl ScriptCall for BatchCall {
         match self {
             Self::Operations(call) => call.script(),
             Self::Lease(_, call) => call.script(),
+            Self::Permits(_, call) => call.script(),
         }
     }
 
@@ -168,6 +174,7 @@ impl ScriptCall for BatchCall {
         match self {
             Self::Operations(call) => call.keys(),
             Self::Lease(_, call) => call.keys(),
+            Self::Permits(_, call) => call.keys(),
         }
     }
 
@@ -175,6 +182,7 @@ impl ScriptCall for BatchCall {
         match self {
             Self::Operations(call) => call.arguments(),
             Self::Lease(_, call) => call.arguments(),
+            Self::Permits(_, call) => call.arguments(),
         }
     }
 
@@ -182,6 +190,7 @@ impl ScriptCall for BatchCall {
         match self {
             Self::Operations(call) => call.is_repeatable(),
             Self::Lease(_, call) => call.is_repeatable(),
+            Self::Permits(_, call) => call.is_repeatable(),
         }
     }
 }

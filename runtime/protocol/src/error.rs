@@ -44,6 +44,14 @@ pub enum Error {
         /// message does not repeat it.
         key: String,
     },
+    /// No concurrency permit came free in time. Only `Concurrency::acquire` and its other form answer
+    /// this.
+    NoPermit {
+        /// The number of permits.
+        limit: u64,
+        /// How long the caller would wait.
+        timeout: Duration,
+    },
     /// The store could not be reached, or refused the operation.
     Store(StoreFailure),
     /// The store did not answer in time. The cost may or may not have been charged.
@@ -68,6 +76,7 @@ impl Error {
             Self::InvalidArgument { .. } => "invalid_argument",
             Self::CostTooLarge { .. } => "cost_too_large",
             Self::RateLimited { .. } => "rate_limited",
+            Self::NoPermit { .. } => "no_permit",
             Self::Store(_) => "store_error",
             Self::StoreTimeout { .. } => "store_timeout",
             Self::CorruptBucket { .. } => "corrupt_bucket",
@@ -123,6 +132,9 @@ impl fmt::Display for Error {
             Self::RateLimited { decision, .. } => {
                 let wait = Duration::from_nanos(decision.retry_after);
                 write!(f, "rate limited: no slot within the timeout; try again in {wait:?}")
+            }
+            Self::NoPermit { limit, timeout } => {
+                write!(f, "no permit: none of {limit} came free within {timeout:?}")
             }
             Self::Store(failure) => write!(f, "store error: {failure}"),
             Self::StoreTimeout { after, cause } => {

@@ -19,6 +19,7 @@ pub mod lock;
 mod nanos;
 mod pending;
 mod per_process;
+mod permits;
 mod pipeline;
 mod plan;
 mod replay;
@@ -48,16 +49,21 @@ pub use lease::{LeaseCall, LeaseKeeper, LeaseOptions, LeasePlan, lease_once};
 pub use line::{Action, Asked, Cancelled, LOOK_INTERVAL, Line, LineOptions, Waiting};
 pub use pending::{PendingQueue, PendingRequest};
 pub use per_process::PerProcess;
+pub use permits::{
+    DeskOptions, PermitAction, PermitCall, PermitDesk, PermitReply, PermitSet, PermitStep,
+    PermitTerms, call_permits,
+};
 pub use pipeline::Reply;
 pub use plan::{MAX_KEYS, plan};
 pub use replay::step;
 pub use request::Request;
 pub use script::{
-    CANCEL, CHECK, CHECK_EACH, HOLD, LEASE, RESERVE, RESET, SCRIPTS, SETTLE, Script, ScriptCall,
+    CANCEL, CHECK, CHECK_EACH, HOLD, LEASE, PERMITS, RESERVE, RESET, SCRIPTS, SETTLE, Script,
+    ScriptCall,
 };
 pub use server_state::{ServerHandle, ServerState};
 pub use slot::{SLOTS, slot};
 pub use snapshot::{ReplyPart, Snapshot};
 pub use store::{Host, Route, Store};
 pub use transport::{ClientConnection, Transport};
-pub use work::{Addressed, Done, GrantDone, Work};
+pub use work::{Addressed, Done, GrantDone, PermitsDone, Work};

@@ -8,8 +8,9 @@ use tidegate_core::{Grant, Outcome};
 use crate::error::{Cause, Error};
 use crate::lease::LeaseCall;
 use crate::nanos::nanos;
+use crate::permits::{PermitCall, PermitReply};
 use crate::request::Request;
-use crate::work::{Done, GrantDone, Work};
+use crate::work::{Done, GrantDone, PermitsDone, Work};
 
 /// Work for a server, and the time by which its caller is told that no answer came.
 pub struct PendingRequest {
@@ -38,6 +39,7 @@ impl PendingRequest {
                 (Unanswered::Operation(request), Callback::Operation(done))
             }
             Work::Lease { call, done } => (Unanswered::Lease(call), Callback::Lease(done)),
+            Work::Permits { call, done } => (Unanswered::Permits(call), Callback::Permits(done)),
         };
         (unanswered, Caller { deadline, timeout, callback: Some(callback) })
     }
@@ -47,6 +49,7 @@ impl PendingRequest {
 pub(crate) enum Unanswered {
     Operation(Request),
     Lease(Box<LeaseCall>),
+    Permits(Box<PermitCall>),
 }
 
 /// Waits for one answer, and hears it once.
@@ -59,6 +62,17 @@ pub(crate) struct Caller {
 enum Callback {
     Operation(Done),
     Lease(GrantDone),
+    Permits(PermitsDone),
+}
+
+impl Callback {
+    fn fail(self, error: Error) {
+        match self {
+            Self::Operation(done) => done(Err(error)),
+            Self::Lease(done) => done(Err(error)),
+            Self::Permits(done) => done(Err(error)),
+        }
+    }
 }
 
 impl Caller {
@@ -72,9 +86,9 @@ impl Caller {
             (Some(Callback::Operation(done)), outcome) => {
                 done(outcome.map_err(|error| self.own_timeout(error)));
             }
-            (Some(Callback::Lease(done)), Err(error)) => done(Err(self.own_timeout(error))),
-            // Nobody waits any more. An outcome never answers a lease call.
-            (None | Some(Callback::Lease(_)), _) => {}
+            (Some(callback), Err(error)) => callback.fail(self.own_timeout(error)),
+            // Nobody waits any more, or another kind of answer is waited for.
+            (_, Ok(_)) | (None, Err(_)) => {}
         }
     }
 
@@ -83,8 +97,18 @@ impl Caller {
             (Some(Callback::Lease(done)), grant) => {
                 done(grant.map_err(|error| self.own_timeout(error)));
             }
-            (Some(Callback::Operation(done)), Err(error)) => done(Err(self.own_timeout(error))),
-            (None | Some(Callback::Operation(_)), _) => {}
+            (Some(callback), Err(error)) => callback.fail(self.own_timeout(error)),
+            (_, Ok(_)) | (None, Err(_)) => {}
+        }
+    }
+
+    pub(crate) fn permit(&mut self, reply: Result<PermitReply, Error>) {
+        match (self.callback.take(), reply) {
+            (Some(Callback::Permits(done)), reply) => {
+                done(reply.map_err(|error| self.own_timeout(error)));
+            }
+            (Some(callback), Err(error)) => callback.fail(self.own_timeout(error)),
+            (_, Ok(_)) | (None, Err(_)) => {}
         }
     }
 

@@ -7,6 +7,7 @@ use tidegate_core::Grant;
 use crate::call::Call;
 use crate::error::{Error, StoreFailure};
 use crate::lease::LeaseCall;
+use crate::permits::{PermitCall, PermitReply};
 use crate::script::{KnownScripts, ScriptCall};
 use crate::snapshot::{ReplyPart, Snapshot};
 
@@ -171,6 +172,21 @@ impl Reply {
                 _ => LeaseCall::grant(b""),
             },
             Self::Refusal(failure) => Err(refused(failure)),
+            Self::Unsent(error) | Self::Broken(error) | Self::Failure(error) => Err(error),
+        }
+    }
+
+    /// The answer to a call about permits.
+    ///
+    /// # Errors
+    /// The failure that came instead.
+    pub(crate) fn permits(self, call: &PermitCall) -> Result<PermitReply, Error> {
+        match self {
+            Self::Parts(parts) => call.reply(&parts),
+            Self::Refusal(failure) => Err(match failure.message.strip_prefix("CORRUPT ") {
+                Some(detail) => call.corrupt(detail),
+                None => refused(failure),
+            }),
             Self::Unsent(error) | Self::Broken(error) | Self::Failure(error) => Err(error),
         }
     }

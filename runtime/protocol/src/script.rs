@@ -51,6 +51,9 @@ pub static LEASE: Script = Script::new(
     ],
 );
 
+/// The twin of [`decide_permit`](tidegate_core::decide_permit), for the callers of one process.
+pub static PERMITS: Script = Script::new("permits", &[include_str!("lua/permits.lua")]);
+
 /// The scripts of the operations.
 pub static SCRIPTS: [&Script; 7] = [&CHECK, &CHECK_EACH, &RESERVE, &CANCEL, &SETTLE, &HOLD, &RESET];
 
@@ -165,8 +168,9 @@ impl ScriptSet {
     }
 }
 
-/// The bit of a script: the operations' in order, then the lease's.
+/// The bit of a script: the operations' in order, then the lease's and that of permits.
 fn bit(script: &Script) -> usize {
     let place = SCRIPTS.iter().position(|known| core::ptr::eq(*known, script));
-    1 << place.unwrap_or(SCRIPTS.len())
+    let is_last = core::ptr::eq(&PERMITS, script);
+    1 << place.unwrap_or_else(|| SCRIPTS.len() + usize::from(is_last))
 }

@@ -4,6 +4,7 @@ use tidegate_core::{Grant, Outcome};
 
 use crate::error::Error;
 use crate::lease::LeaseCall;
+use crate::permits::{PermitCall, PermitReply};
 use crate::request::Request;
 
 /// A callback for the outcome of an operation. Whoever drops it uncalled leaves its caller to
@@ -12,6 +13,9 @@ pub type Done = Box<dyn FnOnce(Result<Outcome, Error>) + Send>;
 
 /// A callback for the grant that answers a lease call.
 pub type GrantDone = Box<dyn FnOnce(Result<Grant, Error>) + Send>;
+
+/// A callback for the answer to a call about permits.
+pub type PermitsDone = Box<dyn FnOnce(Result<PermitReply, Error>) + Send>;
 
 /// What a server is asked to do, and the callback for its answer.
 pub enum Work {
@@ -28,6 +32,13 @@ pub enum Work {
         call: Box<LeaseCall>,
         /// Gets the grant.
         done: GrantDone,
+    },
+    /// Callers take, renew or leave permits of one key.
+    Permits {
+        /// The script call.
+        call: Box<PermitCall>,
+        /// Gets the answer.
+        done: PermitsDone,
     },
 }
 

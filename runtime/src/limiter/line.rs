@@ -53,7 +53,8 @@ impl Limiter {
         match task {
             Task::Tell(answered, answer) => answered(answer),
             Task::WakeAt(at) => {
-                if let Err(error) = timer::wake_at(at, self.downgrade(), Arc::clone(keys)) {
+                let (limiter, own) = (self.downgrade(), Arc::clone(keys));
+                if let Err(error) = timer::wake_at(at, move || limiter.wake_line(own)) {
                     self.feed_line(keys, |line, now| line.line.close(now, &error));
                 }
             }

@@ -37,7 +37,6 @@ use without_unlimited::WithoutUnlimited;
 
 pub use acquire::{Granted, Waiter};
 pub use builder::LimiterBuilder;
-pub(crate) use line::WeakLimiter;
 
 /// Decides whether keys may spend tokens, over one to four limits that all must allow.
 ///

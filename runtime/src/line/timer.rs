@@ -1,4 +1,4 @@
-//! The thread that wakes waiting lines when tokens come.
+//! The thread that wakes waiting lines when tokens come, and renews permits.
 //!
 //! It is a thread of its own, because slots may be less than a millisecond apart, and the timers of
 //! the I/O thread count in milliseconds.
@@ -10,10 +10,9 @@ use std::collections::BinaryHeap;
 use std::sync::Arc;
 use std::thread;
 
-use tidegate_protocol::{Host as _, OwnedKeys, PerProcess};
+use tidegate_protocol::{Host as _, PerProcess};
 
 use crate::host::NativeHost;
-use crate::limiter::WeakLimiter;
 use crate::lock::{Condvar, Mutex};
 use crate::{Error, StoreFailure};
 
@@ -27,18 +26,17 @@ struct Timer {
     has_started: AtomicBool,
 }
 
-/// When to wake which line.
+/// When to call whom.
 struct Alarm {
     at: u64,
-    limiter: WeakLimiter,
-    keys: Arc<OwnedKeys>,
+    wake: Box<dyn FnOnce() + Send>,
 }
 
-/// Wakes the line of `keys` at the time `at`.
+/// Calls `wake` at the time `at`. It must not wait.
 ///
 /// # Errors
 /// [`Error::Store`] if the thread cannot be started.
-pub(crate) fn wake_at(at: u64, limiter: WeakLimiter, keys: Arc<OwnedKeys>) -> Result<(), Error> {
+pub(crate) fn wake_at(at: u64, wake: impl FnOnce() + Send + 'static) -> Result<(), Error> {
     let timer = TIMER.get_or_default();
     if !timer.has_started.swap(true, AcqRel) {
         let own = Arc::clone(timer);
@@ -51,7 +49,7 @@ pub(crate) fn wake_at(at: u64, limiter: WeakLimiter, keys: Arc<OwnedKeys>) -> Re
     }
     let mut alarms = timer.alarms.lock();
     let is_next = alarms.peek().is_none_or(|next| at < next.at);
-    alarms.push(Alarm { at, limiter, keys });
+    alarms.push(Alarm { at, wake: Box::new(wake) });
     drop(alarms);
     if is_next {
         timer.changed.notify_one();
@@ -72,8 +70,8 @@ impl Timer {
                 Some(_) => {
                     let alarm = alarms.pop();
                     drop(alarms);
-                    if let Some(Alarm { limiter, keys, .. }) = alarm {
-                        limiter.wake_line(keys);
+                    if let Some(Alarm { wake, .. }) = alarm {
+                        wake();
                     }
                     alarms = self.alarms.lock();
                 }

@@ -1,6 +1,6 @@
 //! Flow control of the batches to a server. Each queue has two batches in flight at most; requests
 //! that arrive meanwhile share its next one (group commit). A server has one queue for operations
-//! and one for lease calls, and in a cluster both for each hash slot.
+//! one for lease calls and one for calls about permits, and in a cluster all for each hash slot.
 
 use core::future::poll_fn;
 use core::pin::{Pin, pin};
@@ -31,7 +31,8 @@ const MAX_REQUESTS: usize = 8192;
 const MAX_IN_FLIGHT: usize = 2;
 
 /// The queues of a store: in a cluster one for each hash slot, because only keys of one slot can
-/// share a call, and everywhere one more for lease calls, which must not keep checks waiting.
+/// share a call, and everywhere more for lease calls and calls about permits, which must not keep
+/// checks waiting.
 pub(super) struct SlotQueues {
     io: Handle,
     shared: Arc<Shared>,
@@ -44,6 +45,7 @@ pub(super) struct SlotQueues {
 enum Kind {
     Operations,
     Leases,
+    Permits,
 }
 
 /// The parts that all queues of a store share.
@@ -89,6 +91,7 @@ impl SlotQueues {
                 let kind = match work {
                     Work::Operation { .. } => Kind::Operations,
                     Work::Lease { .. } => Kind::Leases,
+                    Work::Permits { .. } => Kind::Permits,
                 };
                 ((slot, kind), PendingRequest::new(work, self.shared.timeout, now))
             })

@@ -45,6 +45,26 @@ const SAME: InRust = InRust {
 
 const CLASSES: &[InRust] = &[
     InRust {
+        class: "Concurrency",
+        type_name: "Concurrency",
+        has_futures: true,
+        additional: &[
+            ("builder", &[], "the constructor"),
+            ("is_remote", &[], "whether a blocking call crosses a network"),
+        ],
+        ..SAME
+    },
+    InRust {
+        class: "Concurrency",
+        type_name: "ConcurrencyBuilder",
+        is_builder: true,
+        additional: &[
+            ("store_url", &[], "a store by its URL; store takes an open one"),
+            ("build", &[], "ends the builder"),
+        ],
+        ..SAME
+    },
+    InRust {
         class: "Decision",
         type_name: "Decision",
         absent: &[
@@ -135,6 +155,14 @@ const CLASSES: &[InRust] = &[
         type_name: "TierDecision",
         absent: &[("limit_name", "Limiter::limits, because a TierDecision is Copy")],
         additional: &[("tier", &[], "the index of the limit")],
+        ..SAME
+    },
+    InRust {
+        class: "Permit",
+        type_name: "Permit",
+        has_futures: true,
+        absent: &[("lost", "is_lost, a question")],
+        additional: &[("is_lost", &[], "lost in other languages")],
         ..SAME
     },
     InRust { class: "Pressure", type_name: "Pressure", ..SAME },
@@ -418,7 +446,7 @@ fn expected_members(in_rust: &InRust, class: &Class) -> Members {
             let parameters: Vec<_> =
                 parameters.iter().map(|name| name_in_rust(in_rust, method, name)).collect();
             // These are no operations on a bucket.
-            let is_local = ["close", "waiting"].contains(&&**method);
+            let is_local = ["close", "waiting", "set_limit"].contains(&&**method);
             if in_rust.has_futures && !is_local {
                 members.insert(format!("{method}_async"), parameters.clone());
             }

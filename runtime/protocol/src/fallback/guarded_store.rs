@@ -37,8 +37,8 @@ struct Known {
 /// The breaker of the cluster's server that a call goes to; `None` where the store is one server.
 pub(super) type NodeBreaker = Option<Arc<StoreBreaker>>;
 
-/// A call for leases that the breaker has let through.
-pub(crate) struct LeaseAttempt {
+/// A call for leases or permits that the breaker has let through.
+pub(crate) struct CallAttempt {
     node: NodeBreaker,
     attempt: Attempt,
 }
@@ -152,7 +152,7 @@ impl<H: Host> GuardedStore<H> {
     ///
     /// # Errors
     /// [`Error::Store`] if not; nothing is then to be sent.
-    pub(crate) fn attempt_lease(&self, keys: &[Vec<u8>]) -> Result<LeaseAttempt, Error> {
+    pub(crate) fn attempt_lease(&self, keys: &[Vec<u8>]) -> Result<CallAttempt, Error> {
         let node = self.store.route()?.node_breaker(keys);
         let breaker = self.breaker(&node);
         let attempt = breaker.attempt(H::now)?;
@@ -160,13 +160,24 @@ impl<H: Host> GuardedStore<H> {
             breaker.abandoned(attempt);
             return Err(Error::Store("not asked before a call has found it well".into()));
         }
-        Ok(LeaseAttempt { node, attempt })
+        Ok(CallAttempt { node, attempt })
     }
 
-    /// Tells the breaker how lease calls that were sent together ended: with the first failure
+    /// Whether the permits of these keys may be asked for now. Unlike a lease call it may be the probe,
+    /// because a caller waits for it.
+    ///
+    /// # Errors
+    /// [`Error::Store`] if not; nothing is then to be sent.
+    pub(crate) fn attempt_call(&self, keys: &[Vec<u8>]) -> Result<CallAttempt, Error> {
+        let node = self.store.route()?.node_breaker(keys);
+        let attempt = self.breaker(&node).attempt(H::now)?;
+        Ok(CallAttempt { node, attempt })
+    }
+
+    /// Tells the breaker how calls that were sent together ended: with the first failure
     /// among them, with an answer, or unanswered.
-    pub(crate) fn leased(&self, lease: LeaseAttempt, failure: Option<&Error>, answered: bool) {
-        let LeaseAttempt { node, attempt } = lease;
+    pub(crate) fn ended(&self, call: CallAttempt, failure: Option<&Error>, answered: bool) {
+        let CallAttempt { node, attempt } = call;
         match failure {
             Some(error) => self.failed(&node, attempt, error),
             None if answered => self.succeeded(&node, attempt),

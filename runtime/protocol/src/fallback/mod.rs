@@ -4,6 +4,7 @@
 mod fixed;
 mod guarded_store;
 mod health;
+mod open_call;
 mod policy;
 mod share;
 #[cfg(test)]
@@ -20,10 +21,11 @@ use crate::keys::RedisKeys;
 use crate::request::Request;
 use crate::store::{Host, Route, Store};
 use crate::work::{Addressed, Work};
+pub(crate) use guarded_store::CallAttempt;
 pub use guarded_store::GuardedStore;
-pub(crate) use guarded_store::LeaseAttempt;
 use guarded_store::NodeBreaker;
 pub use health::{StoreChange, StoreHealth, StoreNotice};
+pub(crate) use open_call::OpenCall;
 pub use policy::OnStoreError;
 use share::LocalShare;
 

@@ -11,7 +11,7 @@ use tidegate_core::{Cost, Decision, Grant, LeaseAsk, Next, Operation, Outcome, T
 use super::leased::{Leased, OnDrop};
 use super::{LeaseCall, LeasePlan};
 use crate::error::Error;
-use crate::fallback::{GuardedStore, LeaseAttempt};
+use crate::fallback::{CallAttempt, GuardedStore};
 use crate::keys::RedisKeys;
 use crate::lock::{Mutex, RwLock};
 use crate::store::{Host, Route};
@@ -431,7 +431,7 @@ impl<H: Host> Drop for Asked<H> {
 /// Calls that were sent together: the breaker is told once how they ended.
 struct Round<H: Host> {
     store: GuardedStore<H>,
-    attempt: Option<LeaseAttempt>,
+    attempt: Option<CallAttempt>,
     answered: AtomicBool,
     failure: OnceLock<Error>,
 }
@@ -449,7 +449,7 @@ impl<H: Host> Round<H> {
 impl<H: Host> Drop for Round<H> {
     fn drop(&mut self) {
         if let Some(attempt) = self.attempt.take() {
-            self.store.leased(attempt, self.failure.get(), self.answered.load(Ordering::Relaxed));
+            self.store.ended(attempt, self.failure.get(), self.answered.load(Ordering::Relaxed));
         }
     }
 }

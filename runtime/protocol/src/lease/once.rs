@@ -4,7 +4,7 @@ use tidegate_core::Grant;
 
 use super::LeaseCall;
 use crate::error::Error;
-use crate::fallback::{GuardedStore, LeaseAttempt};
+use crate::fallback::{GuardedStore, OpenCall};
 use crate::store::Host;
 use crate::work::{Addressed, GrantDone, Work};
 
@@ -18,37 +18,14 @@ pub fn lease_once<H: Host>(
     call: LeaseCall,
     done: impl FnOnce(Result<Grant, Error>) + Send + 'static,
 ) -> Result<(), Error> {
-    let attempt = store.attempt_lease(&call.keys)?;
-    let mut attempt = Attempt { store: store.clone(), attempt: Some(attempt) };
+    let mut open = OpenCall::new(store, store.attempt_lease(&call.keys)?);
     let route = store.store().route()?;
     let slot = route.slot(&call.keys)?;
     let done: GrantDone = Box::new(move |grant| {
-        attempt.end(grant.as_ref().err(), true);
+        open.end(grant.as_ref().err());
         done(grant);
     });
     let work = Addressed { slot, work: Work::Lease { call: Box::new(call), done } };
     route.send(&mut core::iter::once(work));
     Ok(())
-}
-
-/// Tells the breaker how the call has ended.
-struct Attempt<H: Host> {
-    store: GuardedStore<H>,
-    attempt: Option<LeaseAttempt>,
-}
-
-impl<H: Host> Attempt<H> {
-    fn end(&mut self, error: Option<&Error>, answered: bool) {
-        let failure =
-            error.filter(|error| matches!(error, Error::Store(_) | Error::StoreTimeout { .. }));
-        if let Some(attempt) = self.attempt.take() {
-            self.store.leased(attempt, failure, answered);
-        }
-    }
-}
-
-impl<H: Host> Drop for Attempt<H> {
-    fn drop(&mut self) {
-        self.end(None, false);
-    }
 }
