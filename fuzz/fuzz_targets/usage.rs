@@ -24,7 +24,8 @@ fuzz_target!(|bytes: &[u8]| {
     if let Ok(value @ Value::Object(_)) = serde_json::from_slice::<Value>(body) {
         let written = value.to_string();
         let found = value.get("usage").and_then(|usage| usage.get("total_tokens"));
-        let expect = found.and_then(Value::as_u64).map(|used| u32::try_from(used).unwrap_or(u32::MAX));
+        let expect =
+            found.and_then(Value::as_u64).map(|used| u32::try_from(used).unwrap_or(u32::MAX));
         assert_eq!(used(Form::Json, PATH, [written.as_bytes()]), expect, "{written}");
         let event = format!("data: {written}\n\n");
         assert_eq!(used(Form::Events, PATH, [event.as_bytes()]), expect, "{event}");
