@@ -40,7 +40,7 @@ pub struct Scanner {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 enum Line {
-    /// So many bytes of `data:` have been read.
+    /// The number of bytes of `data:` that have been read.
     Name(u8),
     /// The line is no data.
     Other,
