@@ -9,7 +9,7 @@ import { MEMORY, OPTIONS, checkMaxWaiting, checkRoom, checkStoreOptions } from '
 export { Charge } from '../charge.js';
 export { FakeClock } from '../clock.js';
 export { Decision, TierDecision } from '../decision.js';
-export { CorruptBucket, CostTooLarge, InvalidArgument, InvalidLimit, RateLimited, StoreError, StoreTimeout, TidegateError } from '../errors.js';
+export { CorruptBucket, CostTooLarge, InvalidArgument, InvalidLimit, NoPermit, RateLimited, StoreError, StoreTimeout, TidegateError } from '../errors.js';
 export { Limit, Limits, limit } from '../limit.js';
 export { Pressure } from '../pressure.js';
 export { Reservation } from '../reservation.js';

@@ -7,7 +7,7 @@
 import type { LimiterOptions, LimitsInput, MemoryLimiter } from '../index.js';
 
 export {
-  Charge, CorruptBucket, CostTooLarge, Decision, FakeClock, InvalidArgument, InvalidLimit, Limit, Limiter, Limits, Pressure,
+  Charge, CorruptBucket, CostTooLarge, Decision, FakeClock, InvalidArgument, InvalidLimit, Limit, Limiter, Limits, NoPermit, Pressure,
   RateLimited, Reservation, StoreError, StoreHealth, StoreTimeout, TidegateError, TierDecision, limit,
 } from '../index.js';
 export type {
