@@ -3,9 +3,9 @@
     python scripts/check_comments.py [--counts] [file...]     all source files unless named
 
 A comment, a paragraph of one, or a docstring may not begin with one of BANNED: such a comment is
-the end of a sentence that began somewhere else, or a sentence without its subject. The first line of a file is a comment or docstring
-that says what the file is for. Prints each finding, or with --counts how many each folder has; the
-status is 1 if there is one.
+the end of a sentence that began somewhere else, or a sentence without its subject. The first line
+of a file is a comment or docstring that says what the file is for. Prints each finding, or with
+--counts how many each folder has; the status is 1 if there is one.
 """
 
 from __future__ import annotations
