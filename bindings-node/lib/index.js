@@ -9,6 +9,7 @@ import { SharedBuckets } from './memory/shared-buckets.js';
 import { ROOM_OPTIONS, STORE_OPTIONS, checkMaxWaiting, checkRoom, checkStoreOptions } from './memory/store-options.js';
 import { StoreBuckets } from './store-buckets.js';
 
+export { Concurrency, Permit, createConcurrency } from './concurrency.js';
 export * from './memory/index.js';
 
 const OPTIONS = ['limits', 'store', 'prefix', 'storeTimeoutMs', 'clock', 'maxWaiting', ...ROOM_OPTIONS, ...STORE_OPTIONS];

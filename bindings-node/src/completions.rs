@@ -6,14 +6,15 @@
 
 use std::sync::Arc;
 
-use napi::bindgen_prelude::{Either3, Float64ArraySlice, Function};
+use napi::bindgen_prelude::{Either4, Float64ArraySlice, Function};
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use napi::{Env, Status};
 use napi_derive::napi;
 use tidegate::bindings::{AnswerQueue, CancelOnDrop, Granted, Pushed, after_batch};
-use tidegate::{Error, TieredDecision};
+use tidegate::{Error, Permit, TieredDecision};
 
 use crate::answer::{Failure, RECORD, record, record_of};
+use crate::concurrency::Entered;
 use crate::reservation::Reserved;
 
 /// Wakes the event loop. It is weak, which means that it does not keep the loop alive: the
@@ -40,8 +41,12 @@ pub(crate) enum Reply {
     Granted(Granted),
     /// Whether all of a reservation was given back.
     Cancelled(bool),
-    /// The store has answered a ping.
+    /// The store has answered a ping, or heard that a permit was given back.
     Served,
+    /// A permit, which is given back if it never reaches JavaScript.
+    Permit(Permit),
+    /// A number of permits.
+    InFlight(u64),
 }
 
 /// All answers that had come in when they were taken.
@@ -58,8 +63,9 @@ pub struct Answers<'env> {
 pub struct Completion {
     /// The id of the call.
     pub id: u32,
-    /// The records of decisions, or a reservation, or whether all of one was given back.
-    pub answer: Option<Either3<Vec<f64>, Reserved, bool>>,
+    /// The records of decisions or a number of permits, or a reservation, or whether all of one was given
+    /// back, or a permit.
+    pub answer: Option<Either4<Vec<f64>, Reserved, bool, Entered>>,
     /// The reason why there is no answer.
     pub failure: Option<Failure>,
 }
@@ -102,16 +108,18 @@ impl Completion {
     fn new(id: u32, outcome: Result<Reply, Error>) -> Self {
         let answer = outcome.and_then(|reply| {
             Ok(match reply {
-                Reply::Decision(decision) => Either3::A(record_of(&decision)),
+                Reply::Decision(decision) => Either4::A(record_of(&decision)),
                 Reply::Decisions(decisions) => {
                     let mut numbers = Vec::with_capacity(decisions.len() * RECORD);
                     decisions.iter().for_each(|decision| record(decision, &mut numbers));
-                    Either3::A(numbers)
+                    Either4::A(numbers)
                 }
-                Reply::Reservation(reservation) => Either3::B(reservation.claim()?.into()),
-                Reply::Granted(granted) => Either3::A(record_of(&granted.claim())),
-                Reply::Cancelled(all) => Either3::C(all),
-                Reply::Served => Either3::C(true),
+                Reply::Reservation(reservation) => Either4::B(reservation.claim()?.into()),
+                Reply::Granted(granted) => Either4::A(record_of(&granted.claim())),
+                Reply::Cancelled(all) => Either4::C(all),
+                Reply::Served => Either4::C(true),
+                Reply::Permit(permit) => Either4::D(permit.into()),
+                Reply::InFlight(live) => Either4::A(vec![live as f64]),
             })
         });
         match answer {

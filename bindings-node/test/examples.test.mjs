@@ -1,4 +1,4 @@
-/** The examples of the README run as they are written, on a Redis of their own. */
+/** The examples of the README and of docs/concurrency.md run as they are written, on a Redis of their own. */
 
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
@@ -19,12 +19,16 @@ before(async () => {
 
 after(() => redis.remove());
 
-const readme = readFileSync(new URL('../README.md', import.meta.url), 'utf8');
-const programs = [...readme.matchAll(/^```js\n(.*?)^```$/gms)].map(([, program]) => program);
-assert.ok(programs.some((program) => program.includes(URL_IN_EXAMPLES)), 'no example uses a server');
+const programs = ['../README.md', '../../docs/concurrency.md'].flatMap((file) => {
+  const text = readFileSync(new URL(file, import.meta.url), 'utf8');
+  const found = [...text.matchAll(/^```js\n(.*?)^```$/gms)].map(([, program]) => ({ file: file.replaceAll('../', ''), program }));
+  assert.ok(found.length > 0, file);
+  return found;
+});
+assert.ok(programs.some(({ program }) => program.includes(URL_IN_EXAMPLES)), 'no example uses a server');
 
-programs.forEach((program, number) => {
-  test(`example ${number + 1} of README.md runs`, () => {
+programs.forEach(({ file, program }, number) => {
+  test(`example ${number + 1}, of ${file}, runs`, () => {
     const options = { cwd: HERE, encoding: 'utf8', timeout: 20_000 };
     // The default timeout is for servers, not for machines that are busy with tests.
     const input = program.replaceAll(`'${URL_IN_EXAMPLES}'`, `'${redis.url}', storeTimeoutMs: 5000`);

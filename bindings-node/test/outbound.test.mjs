@@ -49,12 +49,23 @@ async function callsOf({ vendor: flags, worker }) {
   });
 }
 
+test('a fleet makes as many calls at a time as a Concurrency has permits', async () => {
+  await withVendor(['--limit', '1000', '--latency', '0.2', '--style', 'none'], async ({ url, counts }) => {
+    const workers = Array.from({ length: WORKERS }, () => startWorker({ url, store: redis.url, key: 'permits', limits: '1000/s', calls: 6, permits: 3 }));
+    const statuses = (await Promise.all(workers)).flat();
+    assert.deepEqual(statuses, Array(WORKERS * 6).fill(200));
+    const { most_in_flight: most } = await counts();
+    assert.ok(most >= 2 && most <= 3, `${most} at a time`);
+  });
+});
+
 async function withVendor(flags, work) {
   const vendor = spawn(process.env.PYTHON ?? 'python3', ['-m', 'vendor', ...flags], { cwd: TESTS, stdio: ['pipe', 'pipe', 'inherit'] });
   try {
     const [line] = await once(vendor.stdout, 'data');
     const { url } = JSON.parse(line);
-    return await work({ url, log: async () => (await fetch(`${url}/_log`)).json() });
+    const ask = async (path) => (await fetch(`${url}${path}`)).json();
+    return await work({ url, log: () => ask('/_log'), counts: () => ask('/_counts') });
   } finally {
     vendor.stdin.end();
     await once(vendor, 'exit');

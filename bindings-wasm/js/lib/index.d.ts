@@ -875,6 +875,12 @@ export interface Places {
   acquire(options: { timeoutMs: number; signal: AbortSignalLike | undefined }): Promise<{ release(): unknown } | undefined>;
 }
 
+/** Permits of several keys, as `createConcurrency` of `tidegate` makes them for a fleet. Calls take those of the key `''`. */
+export interface PermitsOfKeys {
+  acquire(key: string, options: { timeoutMs: number; signal: any }): Promise<{ release(): unknown }>;
+  tryAcquire(key: string): Promise<{ release(): unknown } | undefined>;
+}
+
 /** What the key, the cost and the host of a call are read from: a URL, a `Request`, or an object with a `url`. */
 export type OutboundRequest = string | URL | { readonly url: string };
 
@@ -933,10 +939,10 @@ export interface OutboundOptions {
   /** The longest time for one attempt in milliseconds, up to the headers of its response; any time unless given. */
   readonly attemptTimeoutMs?: number;
   /**
-   * The calls at a time: a number for this process, an object that gives places, or a function of the key that returns one. The
-   * place is taken before the tokens, and given back when the response's body has ended, so read or cancel it.
+   * The calls at a time: a number for this process, a `Concurrency` of `tidegate` for a fleet, another object that gives places, or
+   * a function of the key that returns one. The place is taken before the tokens, and given back when the response's body has ended, so read or cancel it.
    */
-  readonly concurrency?: number | Places | ((key: Keys) => Places);
+  readonly concurrency?: number | Places | PermitsOfKeys | ((key: Keys) => Places | PermitsOfKeys);
   /** The longest hold in milliseconds; 15 minutes unless given. */
   readonly maxHoldMs?: number;
   /**

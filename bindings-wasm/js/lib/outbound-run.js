@@ -5,7 +5,7 @@ import { invalid } from './arguments.js';
 import { NANOS_PER_MILLI, monotonicMillis } from './clock.js';
 import { Decision } from './decision.js';
 import { requireMemory } from './engine.js';
-import { RateLimited, StoreError } from './errors.js';
+import { NoPermit, RateLimited, StoreError } from './errors.js';
 import { failureOf, partsOf, partsOfError } from './responses.js';
 import { nanos, responseParts, signalOf } from './signal.js';
 import { OutboundCall } from './tidegate_wasm.js';
@@ -176,7 +176,8 @@ export class OutboundRun {
       const place = await places(key).acquire({ timeoutMs, signal });
       this.#place = place || undefined;
     } catch (error) {
-      if (!(error instanceof RateLimited) && error?.name !== 'TimeoutError') throw error;
+      const isRefusal = error instanceof RateLimited || error instanceof NoPermit || error?.name === 'TimeoutError';
+      if (!isRefusal) throw error;
       this.#refusal = error instanceof RateLimited ? error : undefined;
     }
     return this.#place !== undefined;

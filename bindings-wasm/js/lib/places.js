@@ -10,13 +10,22 @@ const MAX_TIMER_MS = 2 ** 31 - 1;
 /** What gives places: an object with `acquire`, a count for this process, or a function of the key; undefined for any number. */
 export function placesOf(concurrency) {
   if (concurrency === undefined) return undefined;
-  if (typeof concurrency === 'function') return (key) => concurrency(key);
-  if (typeof concurrency?.acquire === 'function') return () => concurrency;
+  if (typeof concurrency === 'function') return (key) => withOptionsAlone(concurrency(key));
+  if (typeof concurrency?.acquire === 'function') {
+    const places = withOptionsAlone(concurrency);
+    return () => places;
+  }
   if (!Number.isInteger(concurrency) || concurrency < 1 || concurrency > MAX_PLACES) {
     throw invalid('concurrency', `it must be a whole number from 1 to ${MAX_PLACES}, an object with acquire or a function of the key, but is ${describe(concurrency)}`);
   }
   const places = new Places(concurrency);
   return () => places;
+}
+
+// A Concurrency has permits of several keys. Those of a call have the key '', as its `acquire` has by itself.
+function withOptionsAlone(places) {
+  if (typeof places?.tryAcquire !== 'function') return places;
+  return { acquire: (options) => places.acquire('', options) };
 }
 
 /** Places of this process, given in the order in which they were asked for. */

@@ -1,0 +1,72 @@
+"""`Outbound` under the permits of a `Concurrency`, and of its asyncio form."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from tidegate import AsyncConcurrency, AsyncOutbound, Concurrency, Outbound, RateLimited
+
+PERMITS = 2
+CALLS = 8
+RESPONSE = SimpleNamespace(status_code=200, headers={})
+
+
+class Vendor:
+    """Counts the calls that are under way, and answers none before as many as there are permits have come."""
+
+    def __init__(self) -> None:
+        self.calls = self.now = self.most = 0
+
+    def begin(self) -> None:
+        self.calls += 1
+        self.now += 1
+        self.most = max(self.most, self.now)
+
+
+def test_threads_make_as_many_calls_at_a_time_as_there_are_permits() -> None:
+    vendor, lock, together = Vendor(), threading.Lock(), threading.Barrier(PERMITS)
+
+    def work(attempt: Any) -> Any:
+        with lock:
+            vendor.begin()
+        together.wait(30)
+        with lock:
+            vendor.now -= 1
+        return RESPONSE
+
+    with Concurrency(PERMITS) as permits, Outbound("unlimited", concurrency=permits, timeout=60) as outbound:
+        with ThreadPoolExecutor(CALLS) as threads:
+            list(threads.map(lambda _: outbound.send(work, key="k"), range(CALLS)))
+        assert (vendor.calls, vendor.most, permits.in_flight()) == (CALLS, PERMITS, 0)
+        with permits.acquire(), permits.acquire(), pytest.raises(RateLimited):
+            outbound.send(work, key="k", timeout=0.01)
+    assert vendor.calls == CALLS
+
+
+def test_tasks_make_as_many_calls_at_a_time_as_there_are_permits() -> None:
+    vendor = Vendor()
+
+    async def work(attempt: Any) -> Any:
+        vendor.begin()
+        while vendor.now < PERMITS and vendor.calls < CALLS:
+            await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        vendor.now -= 1
+        return RESPONSE
+
+    async def main() -> None:
+        async with AsyncConcurrency(PERMITS) as permits:
+            outbound = AsyncOutbound("unlimited", concurrency=permits, timeout=60)
+            await asyncio.gather(*(outbound.send(work, key="k") for _ in range(CALLS)))
+            assert (vendor.calls, vendor.most, await permits.in_flight()) == (CALLS, PERMITS, 0)
+            async with permits.acquire(), permits.acquire():
+                with pytest.raises(RateLimited):
+                    await outbound.send(work, key="k", timeout=0.01)
+
+    asyncio.run(main())
+    assert vendor.calls == CALLS
