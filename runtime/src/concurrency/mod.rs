@@ -1,5 +1,7 @@
 //! `Concurrency`: a limited number of permits that expire, for a process or a whole fleet.
 
+#[cfg(feature = "__bindings")]
+mod bindings;
 mod builder;
 mod desks;
 mod permit;
@@ -19,8 +21,11 @@ use crate::oneshot::oneshot;
 use crate::shared_store::StoreUse;
 use crate::{Clock, Error, Source};
 use desks::Desks;
+#[cfg(not(feature = "__bindings"))]
+use desks::PermitWaiter;
 
 pub use builder::ConcurrencyBuilder;
+#[cfg(feature = "__bindings")]
 pub use desks::PermitWaiter;
 pub use permit::Permit;
 
@@ -102,7 +107,7 @@ impl Concurrency {
         key: impl AsRef<[u8]>,
         timeout: Option<Duration>,
     ) -> Result<Permit, Error> {
-        self.wait_for(key.as_ref(), timeout)?.ok_or_else(|| self.no_permit(timeout))
+        self.wait_for(key.as_ref(), timeout)?.ok_or_else(|| self.refusal(timeout))
     }
 
     /// [`acquire`](Self::acquire) as a future. A caller that drops it leaves the line.
@@ -115,7 +120,7 @@ impl Concurrency {
         timeout: Option<Duration>,
     ) -> impl Future<Output = Result<Permit, Error>> + Send + 'static {
         let (this, entered) = (self.clone(), self.start(key.as_ref(), timeout));
-        async move { entered.await?.ok_or_else(|| this.no_permit(timeout)) }
+        async move { entered.await?.ok_or_else(|| this.refusal(timeout)) }
     }
 
     /// A permit of `key` if one is free and nobody waits for it, and otherwise none.
@@ -206,14 +211,12 @@ impl Concurrency {
     }
 
     /// The error of a caller that got none.
-    #[doc(hidden)]
-    pub fn no_permit(&self, timeout: Option<Duration>) -> Error {
+    fn refusal(&self, timeout: Option<Duration>) -> Error {
         Error::NoPermit { limit: self.limit(), timeout: timeout.unwrap_or(Duration::MAX) }
     }
 
-    /// Asks for a permit, and calls `done` once, at once or on any thread. It should do little.
-    #[doc(hidden)]
-    pub fn acquire_then(
+    /// Asks for a permit, and calls `done` once, at once or on any thread.
+    fn enter(
         &self,
         key: &[u8],
         timeout: Option<Duration>,
@@ -221,16 +224,6 @@ impl Concurrency {
     ) -> PermitWaiter {
         let max_wait = timeout.map_or(u64::MAX, saturating_nanos);
         desks::enter(&self.0, key, max_wait, Box::new(done))
-    }
-
-    /// [`in_flight`](Self::in_flight) with a callback.
-    #[doc(hidden)]
-    pub fn in_flight_then(
-        &self,
-        key: &[u8],
-        done: impl FnOnce(Result<u64, Error>) + Send + 'static,
-    ) {
-        self.look(key, |reply| done(reply.map(|reply| reply.live)));
     }
 
     fn look(&self, key: &[u8], done: impl FnOnce(Result<PermitReply, Error>) + Send + 'static) {
@@ -242,7 +235,7 @@ impl Concurrency {
 
     fn wait_for(&self, key: &[u8], timeout: Option<Duration>) -> Result<Option<Permit>, Error> {
         let (sender, receiver) = oneshot();
-        let waiter = self.acquire_then(key, timeout, |answer| sender.send(answer));
+        let waiter = self.enter(key, timeout, |answer| sender.send(answer));
         let Some(bound) = self.longest_wait() else { return receiver.wait() };
         // Nobody knows whether the program's own runtime still does its I/O.
         loop {
@@ -272,7 +265,7 @@ impl Concurrency {
     ) -> impl Future<Output = Result<Option<Permit>, Error>> + Send + 'static + use<> {
         let (sender, receiver) = future::channel();
         // A permit that nobody receives is dropped, which gives it back.
-        let waiter = self.acquire_then(key, timeout, |answer| _ = sender.send(answer));
+        let waiter = self.enter(key, timeout, |answer| _ = sender.send(answer));
         async move {
             let _waiter = LeaveOnDrop(waiter);
             receiver.await.unwrap_or_else(|_| Err(lost()))

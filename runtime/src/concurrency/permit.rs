@@ -69,7 +69,7 @@ impl Permit {
     /// [`release_async`](Self::release_async) does.
     pub fn release(self) {
         let (sender, receiver) = oneshot();
-        self.release_then(move || sender.send(Ok(())));
+        self.leave_then(move || sender.send(Ok(())));
         if tokio::runtime::Handle::try_current().is_err() {
             _ = receiver.wait();
         }
@@ -78,13 +78,12 @@ impl Permit {
     /// [`release`](Self::release) as a future.
     pub fn release_async(self) -> impl Future<Output = ()> + Send + 'static {
         let (sender, receiver) = future::channel();
-        self.release_then(move || _ = sender.send(()));
+        self.leave_then(move || _ = sender.send(()));
         async move { _ = receiver.await }
     }
 
     /// Gives the permit back once, and calls `done` when the store has heard of it.
-    #[doc(hidden)]
-    pub fn release_then(&self, done: impl FnOnce() + Send + 'static) {
+    pub(super) fn leave_then(&self, done: impl FnOnce() + Send + 'static) {
         let first = !self.is_released.swap(true, Ordering::AcqRel);
         match self.id.filter(|_| first && self.process == generation()) {
             Some(id) => desks::leave(&self.inner, &self.key, id, Some(Box::new(done))),
