@@ -20,7 +20,7 @@ import redis
 import redis.asyncio
 from conftest import RedisServer
 
-from tidegate import AsyncLimiter, InvalidArgument, Limiter
+from tidegate import AsyncConcurrency, AsyncLimiter, InvalidArgument, Limiter
 from tidegate.egress import Egress, EgressGauges, Message, Outcome, PermanentFailure, RedisStreamsQueue, RetryLater
 
 WORKER = Path(__file__).with_name("egress_worker.py")
@@ -341,3 +341,95 @@ def test_arguments_are_checked(redis_server: RedisServer) -> None:
     queue = RedisStreamsQueue(redis_server.client(), "s")
     with pytest.raises(InvalidArgument, match="concurrency"):
         Egress(queue, print, limiter="1/s", concurrency=0)
+
+
+async def test_permits_bound_the_calls_of_the_fleet(redis_server: RedisServer, prefix: str) -> None:
+    client = redis_server.client()
+    fill(client, prefix, 60)
+    now = most = 0
+
+    async def call(message: Message) -> None:
+        nonlocal now, most
+        now += 1
+        most = max(most, now)
+        await asyncio.sleep(0.01)
+        now -= 1
+
+    def permits() -> AsyncConcurrency:
+        return AsyncConcurrency(3, ttl=30, store=redis_server.url, prefix=prefix, store_timeout=10)
+
+    async with permits() as one, permits() as two:
+        runs = [Run(redis_server, prefix, call, concurrency=5, permits=each) for each in (one, two)]
+
+        def is_done() -> bool:
+            return sum(run.ends()["done"] for run in runs) == 60
+
+        await asyncio.gather(*(run.until(is_done) for run in runs))
+        assert 2 <= most <= 3
+        assert await one.in_flight() == 0, "a worker that has stopped keeps no permit"
+    assert left(client, prefix) == (0, 0, 0)
+
+
+async def test_a_worker_stops_while_others_hold_all_permits(redis_server: RedisServer, prefix: str) -> None:
+    fill(redis_server.client(), prefix, 1)
+
+    async def call(message: Message) -> None:
+        raise AssertionError("there is no permit for it")
+
+    async with AsyncConcurrency(1, store=redis_server.url, prefix=prefix, store_timeout=10) as permits:
+        async with permits.acquire():
+            run = Run(redis_server, prefix, call, permits=permits)
+            await run.until(lambda: permits.waiting() >= 1)
+        assert await permits.in_flight() == 0
+    assert run.receives == 0, "a permit comes before the receive"
+
+
+@pytest.mark.parametrize("wrong", ["key", "type of key", "order_key", "deadline", "deadline that is none"])
+async def test_functions_of_the_program_that_fail_lose_no_message(
+    redis_server: RedisServer, prefix: str, wrong: str
+) -> None:
+    client = redis_server.client()
+    fill(client, prefix, 4)
+
+    def failing(message: Message) -> Any:
+        if message.body["n"] == "2":
+            if wrong in ("type of key", "deadline that is none"):
+                return float("nan")
+            raise KeyError("n")
+        return {"deadline": None, "deadline that is none": None}.get(wrong, "key")
+
+    async def call(message: Message) -> None: ...
+
+    name = {"type of key": "key", "deadline that is none": "deadline"}.get(wrong, wrong)
+    limiter = Limiter("10/d")
+    run = Run(redis_server, prefix, call, limiter=limiter, max_attempts=2, **{name: failing})
+    await run.until(lambda: run.ends()["done"] + run.ends()["dead_lettered"] == 4)
+    assert run.ends() == {"done": 3, "dead_lettered": 1, "returned": 1}
+    ((_, dead),) = client.xrange(run.queue.dead_letters)
+    assert (dead[b"n"], dead[b"tidegate-reason"]) == (b"2", b"exhausted")
+    bucket = "egress" if name != "key" else "key"
+    assert limiter.peek(bucket, cost=0).remaining == 7, "it costs no token"
+    assert left(client, prefix) == (0, 0, 0)
+
+
+async def test_observers_that_fail_end_nothing(redis_server: RedisServer, prefix: str) -> None:
+    client = redis_server.client()
+    fill(client, prefix, 3)
+    seen: list[Outcome] = []
+
+    def failing(*_: object) -> Any:
+        raise RuntimeError("mine")
+
+    async def call(message: Message) -> None:
+        if message.attempts == 1 and message.body["n"] == "1":
+            raise ConnectionError
+
+    run = Run(redis_server, prefix, call, retry=failing, observer=failing, observe_every=0.01)
+
+    def observed(outcome: Outcome) -> None:
+        seen.append(outcome)
+        raise RuntimeError("mine")
+
+    run.egress._on_outcome = observed
+    await run.until(lambda: sum(outcome.end == "done" for outcome in seen) == 3)
+    assert left(client, prefix) == (0, 0, 0)

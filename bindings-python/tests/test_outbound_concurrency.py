@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+
 from tidegate import AsyncConcurrency, AsyncOutbound, Concurrency, Outbound, RateLimited
 
 PERMITS = 2
@@ -51,15 +52,20 @@ def test_threads_make_as_many_calls_at_a_time_as_there_are_permits() -> None:
 def test_tasks_make_as_many_calls_at_a_time_as_there_are_permits() -> None:
     vendor = Vendor()
 
-    async def work(attempt: Any) -> Any:
-        vendor.begin()
-        while vendor.now < PERMITS and vendor.calls < CALLS:
-            await asyncio.sleep(0)
-        await asyncio.sleep(0)
-        vendor.now -= 1
-        return RESPONSE
-
     async def main() -> None:
+        together = asyncio.Event()
+
+        async def work(attempt: Any) -> Any:
+            nonlocal together
+            vendor.begin()
+            mine = together
+            if vendor.now == PERMITS:
+                together = asyncio.Event()
+                mine.set()
+            await mine.wait()
+            vendor.now -= 1
+            return RESPONSE
+
         async with AsyncConcurrency(PERMITS) as permits:
             outbound = AsyncOutbound("unlimited", concurrency=permits, timeout=60)
             await asyncio.gather(*(outbound.send(work, key="k") for _ in range(CALLS)))

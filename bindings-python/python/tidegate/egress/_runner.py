@@ -19,8 +19,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from tidegate._async import AsyncLimiter
-from tidegate._errors import InvalidArgument, RateLimited, StoreError
-from tidegate._tidegate import Limiter, _Egress
+from tidegate._concurrency import AsyncConcurrency, AsyncPermit
+from tidegate._errors import InvalidArgument, NoPermit, RateLimited, StoreError, TidegateError
+from tidegate._tidegate import Concurrency, Limiter, _Egress
 from tidegate.egress._message import Message, Queue
 from tidegate.egress._outcome import nanos, outcome_of_error, outcome_of_result
 
@@ -96,6 +97,8 @@ class Egress:
     - `key`: the limiter's key, or a function of the message for limits per tenant or endpoint.
     - `concurrency`: the most messages in hand, 1 or more: those that are called and those that wait
       for a token.
+    - `permits`: a `Concurrency` or an `AsyncConcurrency` that bounds the messages in hand over the
+      fleet; each holds a permit of the key `permits_key`. A worker whose queue is empty keeps one.
     - `max_age`: the seconds after which a message is stale; `deadline`, a function of the message,
       gives a time in seconds since 1970, or None.
     - `order_key`: a function of the message; messages of one key leave one after the other.
@@ -119,6 +122,8 @@ class Egress:
         limiter: Limiter | AsyncLimiter | str,
         key: str | Callable[[Message], str] = "egress",
         concurrency: int = 10,
+        permits: Concurrency | AsyncConcurrency | None = None,
+        permits_key: str | bytes = "",
         max_age: float | None = None,
         deadline: Callable[[Message], float | None] | None = None,
         order_key: Callable[[Message], str | None] | None = None,
@@ -140,6 +145,10 @@ class Egress:
         self._handler = handler
         self._is_async_handler = inspect.iscoroutinefunction(handler)
         self._limiter = _async_limiter(limiter)
+        self._permits = AsyncConcurrency.of(permits) if isinstance(permits, Concurrency) else permits
+        if self._permits is not None and not isinstance(self._permits, AsyncConcurrency):
+            raise TypeError(f"permits must be a Concurrency or an AsyncConcurrency, not {type(permits).__name__}")
+        self._permits_key = permits_key
         self._key = key
         self._max_age = max_age
         self._deadline = deadline
@@ -173,10 +182,15 @@ class Egress:
         )
         self._next_id = 0
         self._messages: dict[int, Message] = {}
+        self._keys: dict[int, str] = {}
+        # The errors of the program's own functions of a message, which count as a call that failed.
+        self._errors: dict[int, Exception] = {}
         self._attempts: dict[int, int] = {}
         self._latencies: dict[int, float] = {}
         self._tokens: dict[int, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._held: list[AsyncPermit] = []
+        self._entering: set[asyncio.Task[None]] = set()
         self._acks: list[Message] = []
         # Messages of a group return in their order, or a later one could be the first to come again.
         self._returning = asyncio.Lock()
@@ -213,6 +227,9 @@ class Egress:
                 await self._drive()
                 raise
         finally:
+            for permit in self._held:
+                await permit.release()
+            self._held.clear()
             if observing is not None:
                 # A client may lose a cancellation, so the task is told instead.
                 self._is_over.set()
@@ -298,6 +315,8 @@ class Egress:
     def _stop_now(self) -> None:
         self._is_stopping = True
         self._stopped.set()
+        for task in self._entering:
+            task.cancel()
         self._machine.stop(time.monotonic_ns())
         self._wake_up()
 
@@ -320,11 +339,18 @@ class Egress:
     # --- what the machine says --------------------------------------------------------------------
 
     def _do_acquire_permits(self, count: int) -> None:
-        self._machine.permits_granted(time.monotonic_ns(), count)
-        self._wake_up()
+        if self._permits is None:
+            self._machine.permits_granted(time.monotonic_ns(), count)
+            self._wake_up()
+            return
+        for _ in range(count):
+            task = self._start(self._enter(self._permits))
+            self._entering.add(task)
+            task.add_done_callback(self._entering.discard)
 
     def _do_release_permits(self, count: int) -> None:
-        """Permits of this process cost nothing."""
+        for _ in range(min(count, len(self._held))):
+            self._start(self._held.pop().release())
 
     def _do_receive(self, count: int) -> None:
         self._start(self._receive(count))
@@ -336,8 +362,8 @@ class Egress:
         task = self._tokens.pop(id, None)
         if task is not None and not task.done():
             task.cancel()
-        elif task is not None:
-            self._start(self._credit(self._messages[id]))
+        elif task is not None and id not in self._errors:
+            self._start(self._credit(self._keys[id]))
 
     def _do_dispatch(self, id: int) -> None:
         self._tokens.pop(id, None)
@@ -369,6 +395,26 @@ class Egress:
 
     # --- tasks ------------------------------------------------------------------------------------
 
+    async def _enter(self, permits: AsyncConcurrency) -> None:
+        try:
+            permit = await permits.acquire(self._permits_key)
+        except (NoPermit, StoreError) as error:
+            log.warning("no permit: %s", error)
+            await self._pause()
+            self._machine.permits_lost(time.monotonic_ns(), 1, True)
+            return
+        self._held.append(permit)
+        self._machine.permits_granted(time.monotonic_ns(), 1)
+
+    def _drop_lost_permits(self) -> None:
+        kept = [permit for permit in self._held if not permit.lost]
+        lost = len(self._held) - len(kept)
+        if lost > 0:
+            log.warning("%d permits are lost, because they could not be renewed", lost)
+            self._held = kept
+            self._machine.permits_lost(time.monotonic_ns(), lost, False)
+            self._wake_up()
+
     async def _receive(self, count: int) -> None:
         received = 0
         try:
@@ -385,11 +431,15 @@ class Egress:
         id = self._next_id = self._next_id + 1
         now, wall = time.monotonic_ns(), time.time()
         sent_at = wall if message.sent_at is None else message.sent_at
-        deadline = None if self._max_age is None else sent_at + self._max_age
-        if self._deadline is not None and (given := self._deadline(message)) is not None:
-            deadline = given if deadline is None else min(deadline, given)
+        deadline, key = None, 0
         self._messages[id] = message
         self._attempts[id] = message.attempts
+        try:
+            self._keys[id] = self._key if isinstance(self._key, str) else _text("key", self._key(message))
+            deadline = self._deadline_of(message, sent_at)
+            key = self._hashed_key(message)
+        except Exception as error:  # noqa: BLE001 (the functions of a program raise what they like)
+            self._errors[id] = error
         taken = self._machine.message(
             now,
             id,
@@ -397,22 +447,33 @@ class Egress:
             sent_at=max(0, now - nanos(wall - sent_at)),
             deadline=None if deadline is None else max(0, now + round((deadline - wall) * 1e9)),
             attempts=message.attempts,
-            key=self._hashed_key(message),
+            key=key,
             random=random.getrandbits(64),
         )
         if taken != "held":
             self._start(self._give_back(self._forget(id), 0.0, False))
 
+    def _deadline_of(self, message: Message, sent_at: float) -> float | None:
+        deadline = None if self._max_age is None else sent_at + self._max_age
+        if self._deadline is not None and (given := self._deadline(message)) is not None:
+            given = float(given)
+            if math.isnan(given) or math.isinf(given):
+                raise InvalidArgument(f"invalid deadline: it must be seconds since 1970 or None, but is {given}")
+            deadline = given if deadline is None else min(deadline, given)
+        return deadline
+
     def _hashed_key(self, message: Message) -> int:
         key = message.group if self._order_key is None else self._order_key(message)
         if key is None:
             return 0
-        return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "big") or 1
+        digest = hashlib.blake2b(_text("order_key", key).encode(errors="surrogatepass"), digest_size=8).digest()
+        return int.from_bytes(digest, "big") or 1
 
     async def _acquire(self, id: int) -> None:
-        message = self._messages[id]
         try:
-            await self._limiter.acquire(self._limiter_key(message))
+            # A message that cannot be called costs no token.
+            if id not in self._errors:
+                await self._limiter.acquire(self._keys[id])
         except (RateLimited, StoreError) as error:
             log.warning("no tokens: %s", error)
             self._machine.store(time.monotonic_ns(), False)
@@ -421,12 +482,16 @@ class Egress:
             await self._pause()
             self._machine.store(time.monotonic_ns(), True)
             return
-        if not self._machine.granted(time.monotonic_ns(), id):
-            await self._credit(message)
+        except TidegateError as error:
+            # The limiter refuses this key, and would do so again.
+            self._errors[id] = error
+        key = None if id in self._errors else self._keys[id]
+        if not self._machine.granted(time.monotonic_ns(), id) and key is not None:
+            await self._credit(key)
 
-    async def _credit(self, message: Message) -> None:
+    async def _credit(self, key: str) -> None:
         try:
-            await self._limiter.credit(self._limiter_key(message), 1)
+            await self._limiter.credit(key, 1)
         except StoreError as error:
             log.warning("a token is lost: %s", error)
 
@@ -439,22 +504,39 @@ class Egress:
     async def _call(self, id: int) -> None:
         message = self._messages[id]
         began = time.monotonic()
+        key = self._keys.get(id)
         try:
-            result = await self._handle(message)
+            if (wrong := self._errors.get(id)) is not None:
+                raise wrong
+            name, hold = outcome_of_result(await self._handle(message), self._profile)
         except Exception as error:  # noqa: BLE001 (a handler raises what it likes)
-            name, hold = outcome_of_error(error, self._profile)
+            name, hold = self._outcome_of(error)
             log.info("message %s: %s: %r", message.id, name, error)
-        else:
-            name, hold = outcome_of_result(result, self._profile)
         self._latencies[id] = time.monotonic() - began
-        retry = None
-        if name == "failed" and self._retry is not None:
+        retry = self._retry_of(message, id) if name == "failed" else None
+        self._machine.response(time.monotonic_ns(), id, name, hold, retry)
+        if hold and key is not None and not isinstance(self._key, str):
+            await self._hold(key, hold / 1e9)
+
+    def _outcome_of(self, error: Exception) -> tuple[str, int]:
+        try:
+            return outcome_of_error(error, self._profile)
+        except Exception:
+            log.exception("what a handler raised cannot be read")
+            return "failed", 0
+
+    def _retry_of(self, message: Message, id: int) -> int | None:
+        """The nanoseconds after which the call is made again in hand; None if it is not."""
+        if self._retry is None:
+            return None
+        try:
             wait = self._retry(message, self._attempts[id])
             retry = None if wait is None else nanos(wait)
-            self._attempts[id] += 1
-        self._machine.response(time.monotonic_ns(), id, name, hold, retry)
-        if hold and not isinstance(self._key, str):
-            await self._hold(self._key(message), hold / 1e9)
+        except Exception:
+            log.exception("retry failed, so message %s returns", message.id)
+            return None
+        self._attempts[id] += 1
+        return retry
 
     async def _handle(self, message: Message) -> Any:
         if self._is_async_handler:
@@ -529,18 +611,19 @@ class Egress:
 
     async def _observe(self) -> None:
         while not self._is_over.is_set():
+            self._drop_lost_permits()
             try:
                 self._lag = await self._queue.backlog()
             except Exception as error:  # noqa: BLE001 (gauges are not worth an end)
                 log.info("the queue does not say its lag: %s", error)
                 self._lag = None
             if self._observer is not None:
-                self._observer(self.gauges())
+                try:
+                    self._observer(self.gauges())
+                except Exception:
+                    log.exception("observer failed")
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._is_over.wait(), self._observe_every)
-
-    def _limiter_key(self, message: Message) -> str:
-        return self._key if isinstance(self._key, str) else self._key(message)
 
     def _tell(
         self,
@@ -551,10 +634,15 @@ class Egress:
     ) -> None:
         if self._on_outcome is not None:
             message, latency = self._messages[id], self._latencies.get(id)
-            self._on_outcome(Outcome(message, end, reason, self._attempts[id], latency, delay))
+            try:
+                self._on_outcome(Outcome(message, end, reason, self._attempts[id], latency, delay))
+            except Exception:
+                log.exception("on_outcome failed")
 
     def _forget(self, id: int) -> Message:
         self._attempts.pop(id, None)
+        self._keys.pop(id, None)
+        self._errors.pop(id, None)
         self._latencies.pop(id, None)
         self._tokens.pop(id, None)
         return self._messages.pop(id)
@@ -571,3 +659,9 @@ def _interval(limiter: AsyncLimiter) -> float:
     paces = [limit.period / limit.tokens for limit in limiter.limits if limit.tokens]
     finite = [pace for pace in paces if math.isfinite(pace)]
     return max(finite, default=0.0)
+
+
+def _text(name: str, value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    raise InvalidArgument(f"invalid {name}: it must give a str, but gave {type(value).__name__}")
