@@ -41,6 +41,28 @@ fn what_the_page_shows_is_what_the_command_prints() {
 }
 
 #[test]
+fn the_lambda_example_has_the_plans_concurrency() {
+    let template = include_str!("../../examples/lambda/template.yaml");
+    let (_, after) = template.split_once("# The settings are those of: tidegate ").unwrap();
+    let (first, second) = after.split_once('\n').unwrap();
+    let command = format!("{first} {}", second.lines().next().unwrap().trim_start_matches('#'));
+    let words = words_of(&command);
+    let output = tidegate(&words.iter().map(String::as_str).collect::<Vec<_>>());
+    let printed = String::from_utf8(output.stdout).unwrap();
+    let planned = |name: &str, unit: &str| -> u32 {
+        let (_, after) = printed.split_once(name).unwrap();
+        after.split_once(unit).unwrap().0.trim().parse().unwrap()
+    };
+    let set = |name: &str| -> u32 {
+        let (_, after) = template.split_once(&format!("{name}: ")).unwrap();
+        after.lines().next().unwrap().trim().parse().unwrap()
+    };
+    assert_eq!(set("MaximumConcurrency"), planned("concurrency", "batches"));
+    assert!(set("Timeout") >= planned("timeout", "s for a batch"), "{printed}");
+    assert!(template.contains("Default: 10 in any 1s jitter 50ms"));
+}
+
+#[test]
 fn json_has_a_version_and_all_figures() {
     let words = [
         "--vendor",
