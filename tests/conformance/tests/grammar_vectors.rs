@@ -58,6 +58,7 @@ fn errors_are_those_of_the_table() {
         Error::InvalidArgument { name: "key", message: String::new() },
         Error::CostTooLarge { cost: 2, burst: 1 },
         Error::RateLimited { decision, key: String::new() },
+        Error::NoPermit { limit: 1, timeout: Duration::ZERO },
         Error::Store(String::new().into()),
         Error::timeout(Duration::ZERO),
         Error::CorruptBucket { key: String::new() },
