@@ -55,6 +55,14 @@ for (const source of ['memory', 'redis']) {
       assert.equal(await vendor.inFlight('k'), 0);
     });
 
+    test('a permit that closing gave back is lost', async () => {
+      const vendor = make(1);
+      const permit = await vendor.acquire();
+      assert.equal(permit.lost, false);
+      vendor.close();
+      assert.equal(permit.lost, true);
+    });
+
     test('callers are served in order, and one whose signal aborts leaves the line', async () => {
       const vendor = make(1);
       const held = await vendor.acquire();

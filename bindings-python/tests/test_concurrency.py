@@ -146,7 +146,9 @@ def test_closing_ends_waits_and_gives_permits_back(options: dict[str, Any]) -> N
     thread = threading.Thread(target=run)
     thread.start()
     eventually(lambda: vendor.waiting("b") == 1)
+    assert not kept.lost
     vendor.close()
+    assert kept.lost, "somebody else may hold it by now"
     thread.join(DEADLINE)
     assert "closed" in str(failures[0])
     with pytest.raises(StoreError, match="closed"):

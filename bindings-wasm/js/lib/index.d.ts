@@ -898,8 +898,8 @@ export interface OutboundCallOptions {
   /** Whether `work` can send the same request again; true unless given. A body that is a stream can't. */
   readonly repeatable?: boolean;
   /**
-   * Whether the call may take effect twice; true unless given. Otherwise it is not repeated after a fault or a broken connection,
-   * but it is after a refusal.
+   * Whether the call may take effect twice. Unless given, the method and the `Idempotency-Key` of `request` decide, and it may if
+   * that tells no method. Otherwise it is not repeated after a fault or a broken connection, but it is after a refusal.
    */
   readonly idempotent?: boolean;
 }
@@ -972,6 +972,7 @@ export interface Outbound {
   /**
    * The standard `fetch` within the limits; it may be passed on as it is. A body that is a stream, and the body of a `Request`, is sent
    * once. Another method than GET, HEAD, OPTIONS, TRACE, PUT and DELETE is not repeated after a fault, unless it has an `Idempotency-Key`.
+   * Each redirect is a call with a slot of its own, but in browsers, which follow redirects themselves.
    *
    * @throws {RateLimited} when no slot comes within the time
    * @throws {StoreError} by the limiter's policy

@@ -1,9 +1,7 @@
 /** `Outbound.axiosAdapter`: the requests of axios within the limits. */
 
 import { describe, invalid } from './arguments.js';
-import { is_idempotent as isIdempotent } from './tidegate_wasm.js';
-
-const KEYS_OF_REPETITION = ['Idempotency-Key', 'X-Idempotency-Key'];
+import { mayTakeEffectTwice } from './responses.js';
 
 /** An adapter for `axios.create({ adapter })` over one that sends requests, as `axios.getAdapter('http')` gives. */
 export function adapterWith(outbound, adapter) {
@@ -16,10 +14,12 @@ export function adapterWith(outbound, adapter) {
       request: { url: baseURL === undefined ? url : new URL(url, baseURL).href },
       signal: signal ?? undefined,
       repeatable: isRepeatable(data),
-      idempotent: isIdempotent(method.toUpperCase(), KEYS_OF_REPETITION.some((name) => headers?.get(name))),
+      idempotent: mayTakeEffectTwice({ method, headers }),
     });
     const response = await run.exchange(({ signal: inTime }) => adapter({ ...config, signal: inTime }));
-    await run.finish(typeof response.data === 'string' ? response.data : undefined);
+    const { data: body } = response;
+    if (typeof body?.once === 'function') for (const event of ['end', 'close']) body.once(event, () => run.finish());
+    else await run.finish(typeof body === 'string' ? body : undefined);
     return response;
   };
 }

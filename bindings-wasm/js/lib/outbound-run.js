@@ -36,6 +36,7 @@ export class OutboundRun {
   #call;
   #machine;
   #place;
+  #timer;
   #refusal;
   #sends = 0;
   #isEnded = false;
@@ -56,9 +57,14 @@ export class OutboundRun {
     return this.#call.usage;
   }
 
+  /** The longest time for the call. */
+  get timeoutMs() {
+    return this.#call.timeoutMs;
+  }
+
   /** Whether something is to be done when the body of the response has ended. */
   get waitsForBody() {
-    return this.#call.usage !== undefined || this.#place !== undefined;
+    return this.#call.usage !== undefined || this.#place !== undefined || this.#call.signal !== undefined;
   }
 
   /** Makes the call, again if need be, and resolves to the last response. `partsIn` reads a response. */
@@ -69,6 +75,7 @@ export class OutboundRun {
       throwIfAborted(this.#call.signal);
       this.#machine.start(this.#now());
       for (await this.#carry(); this.#machine.step === 'send'; await this.#carry()) {
+        discard(response);
         ({ response, error } = await this.#attempt(work, partsIn));
       }
     } catch (thrown) {
@@ -105,7 +112,9 @@ export class OutboundRun {
   async #attempt(work, partsIn) {
     const { signal } = this.#call;
     const timeoutMs = millisOf(this.#machine.amount);
+    this.#timer?.release();
     const timer = new AttemptTimer(timeoutMs, signal);
+    this.#timer = timer;
     let response;
     let error;
     let parts;
@@ -120,7 +129,7 @@ export class OutboundRun {
       error = thrown;
       parts = partsOfError(thrown);
     } finally {
-      timer.end();
+      timer.stop();
     }
     if (parts !== undefined) {
       this.#responded(parts);
@@ -145,6 +154,8 @@ export class OutboundRun {
       const { step, amount } = this.#machine;
       if (step === 'acquire' || step === 'permit') {
         const isGranted = step === 'acquire' ? await this.#acquire(millisOf(amount)) : await this.#enter(millisOf(amount));
+        // The caller may have left at the very moment.
+        throwIfAborted(signal);
         if (isGranted) this.#machine.granted(this.#now(), budget);
         else this.#machine.denied(this.#now(), budget);
         continue;
@@ -173,8 +184,11 @@ export class OutboundRun {
   async #enter(timeoutMs) {
     const { places, key, signal } = this.#call;
     try {
-      const place = await places(key).acquire({ timeoutMs, signal });
-      this.#place = place || undefined;
+      const from = places(key);
+      const place = await from.acquire({ timeoutMs, signal });
+      // A semaphore of another library may give no place, and take it back itself.
+      if (typeof place?.release === 'function') this.#place = place;
+      else if (place !== false && place !== null && typeof from.release === 'function') this.#place = from;
     } catch (error) {
       const isRefusal = error instanceof RateLimited || error instanceof NoPermit || error?.name === 'TimeoutError';
       if (!isRefusal) throw error;
@@ -208,6 +222,7 @@ export class OutboundRun {
     if (this.#isEnded) return false;
     this.#isEnded = true;
     this.#machine.free();
+    this.#timer?.release();
     this.#leave();
     return true;
   }
@@ -215,7 +230,9 @@ export class OutboundRun {
   #leave() {
     const place = this.#place;
     this.#place = undefined;
-    place?.release();
+    if (place === undefined) return;
+    // A place that cannot be given back is no error of the call.
+    Promise.resolve().then(() => place.release()).catch(() => {});
   }
 
   #now() {
@@ -228,18 +245,21 @@ export class OutboundRun {
 class AttemptTimer {
   #controller = new AbortController();
   #timer;
+  #outer;
   #abort;
   #rejection;
   isOver = false;
 
   constructor(ms, outer) {
+    this.#outer = outer;
     this.#abort = () => this.#controller.abort(outer.reason);
-    if (outer !== undefined) onAbort(outer, this.#abort);
     this.#rejection = new Promise((_, reject) => {
       this.#controller.signal.addEventListener('abort', () => reject(this.#controller.signal.reason), { once: true });
     });
     // Nobody may be listening when it comes.
     this.#rejection.catch(() => {});
+    if (outer?.aborted) this.#abort();
+    else if (outer !== undefined) onAbort(outer, this.#abort);
     if (ms > MAX_TIMER_MS) return;
     this.#timer = setTimeout(() => {
       this.isOver = true;
@@ -256,9 +276,15 @@ class AttemptTimer {
     return Promise.race([work, this.#rejection]);
   }
 
-  /** The caller's signal stays connected, so that it aborts a body too. */
-  end() {
+  /** Lets the response take any time from here on. The caller's signal stays connected, so that it aborts a body too. */
+  stop() {
     clearTimeout(this.#timer);
+  }
+
+  /** Forgets the caller's signal, which may outlive many calls. */
+  release() {
+    clearTimeout(this.#timer);
+    if (this.#outer !== undefined) offAbort(this.#outer, this.#abort);
   }
 }
 
@@ -275,6 +301,12 @@ function sleep(ms, signal) {
     }, Math.min(ms, MAX_TIMER_MS));
     if (signal !== undefined) onAbort(signal, abort);
   });
+}
+
+// Frees the connection of a response that is made again and that nobody reads.
+function discard(response) {
+  const body = response?.body;
+  if (typeof body?.cancel === 'function' && !body.locked) Promise.resolve(body.cancel()).catch(() => {});
 }
 
 const warned = new WeakSet();

@@ -7,7 +7,7 @@ import { adapterWith } from './outbound-axios.js';
 import { fetchWith } from './outbound-fetch.js';
 import { OutboundRun } from './outbound-run.js';
 import { placesOf } from './places.js';
-import { hostOf } from './responses.js';
+import { hostOf, mayTakeEffectTwice } from './responses.js';
 import { DEFAULT_MAX_HOLD_MS, readSignal } from './signal.js';
 import { RetryBudget, profile_of_host as profileOfHost } from './tidegate_wasm.js';
 
@@ -89,7 +89,7 @@ export class Outbound {
     return at.#run(call, host);
   }
 
-  #run({ key, request, cost, timeoutMs, signal, repeatable = true, idempotent = true }, host) {
+  #run({ key, request, cost, timeoutMs, signal, repeatable = true, idempotent = mayTakeEffectTwice(request) }, host) {
     const options = this.#options;
     checkSignal(signal ?? undefined);
     const given = key ?? (typeof options.key === 'function' ? options.key(request) : options.key) ?? host;
@@ -118,6 +118,7 @@ export class Outbound {
     checkFields('hosts', hosts, Object.keys(hosts));
     const table = new Map();
     for (const [host, entry] of Object.entries(hosts)) {
+      checkHost(host);
       if (entry instanceof Outbound) {
         table.set(host.toLowerCase(), entry);
         continue;
@@ -139,6 +140,13 @@ if (typeof Symbol.dispose === 'symbol') {
     this.close();
   };
   Object.defineProperty(Outbound.prototype, Symbol.dispose, { value, writable: true, configurable: true });
+}
+
+// A key that matches no request would leave its vendor without a limit.
+function checkHost(host) {
+  const name = host.startsWith('*.') ? host.slice(2) : host;
+  if (name !== '' && !name.endsWith('.') && hostOf(name) === name.toLowerCase()) return;
+  throw invalid('hosts', `its names are hosts, such as "api.example.com" or "*.example.com", and not ${describe(host)}`);
 }
 
 function readOptions(own, clock) {

@@ -1,5 +1,8 @@
 /** What the responses, requests and errors of HTTP clients say, whichever client they are of. */
 
+import { is_idempotent as isIdempotent } from './tidegate_wasm.js';
+
+const KEYS_OF_REPETITION = ['idempotency-key', 'x-idempotency-key'];
 // The codes of the errors of Node, undici and axios. A call whose request never left may be repeated whatever it does.
 const FAILURES = new Map([
   ...['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'EHOSTUNREACH', 'ENETUNREACH', 'EADDRNOTAVAIL', 'UND_ERR_CONNECT_TIMEOUT'].map((code) => [code, 'not_sent']),
@@ -67,10 +70,20 @@ export function hostOf(request) {
   const text = String(url ?? '');
   try {
     const { hostname } = new URL(text.includes('//') ? text : `http://${text}`);
-    return hostname === '' ? undefined : hostname.toLowerCase();
+    // The final dot of a full name tells no other host.
+    const host = hostname.toLowerCase().replace(/\.$/, '');
+    return host === '' ? undefined : host;
   } catch {
     return undefined;
   }
+}
+
+/** Whether a request may take effect twice, by its method or a key that vendors tell repetitions by. One that tells no method may. */
+export function mayTakeEffectTwice(request) {
+  const { method, headers } = typeof request === 'object' && request !== null ? request : {};
+  if (typeof method !== 'string') return true;
+  const has = (name) => (typeof headers?.has === 'function' ? headers.has(name) : Object.keys(headers ?? {}).some((given) => given.toLowerCase() === name));
+  return isIdempotent(method.toUpperCase(), KEYS_OF_REPETITION.some(has));
 }
 
 // A body that is a stream or bytes is no JSON.

@@ -241,3 +241,126 @@ test('mistakes are told by name', async () => {
   await assert.rejects(outbound.fetch('no url'), TypeError);
   assert.equal(outbound.limiter.peekSync('no url', 0).remaining, 10);
 });
+
+test('a signal that aborts at any moment ends the call', async () => {
+  const address = serve('/never', () => {});
+  for (let turns = 0; turns < 30; turns++) {
+    const outbound = createOutbound({ limits: '1000/s', concurrency: 1 });
+    const controller = new AbortController();
+    const call = outbound.fetch(address, { signal: controller.signal });
+    for (let turn = 0; turn < turns; turn++) await undefined;
+    controller.abort(new Error('left'));
+    await assert.rejects(call, /left/);
+    await outbound.send(() => ({ status: 200, headers: {} }), { key: 'k', timeoutMs: 20_000 });
+  }
+});
+
+test('each redirect takes a token of its host, and keeps the rules of fetch', async () => {
+  const outbound = createOutbound({ limits: '4/h', timeoutMs: 20_000, retry: { attempts: 1 } });
+  requests.length = 0;
+  const last = serve('/last', (response) => response.end('there'));
+  const first = serve('/first', (response) => response.writeHead(302, { location: '/second' }).end('gone'));
+  serve('/second', (response) => response.writeHead(307, { location: '/last' }).end());
+  const response = await outbound.fetch(first, { method: 'POST', body: 'a', headers: { 'content-type': 'text/plain' } });
+  assert.deepEqual([await response.text(), response.url, response.redirected, response.status], ['there', last, true, 200]);
+  const seen = (...paths) => requests.filter(({ path }) => paths.includes(path)).map(({ method, body }) => [method, body]);
+  assert.deepEqual(seen('/first', '/second', '/last'), [['POST', 'a'], ['GET', ''], ['GET', '']]);
+  assert.equal(outbound.limiter.peekSync('127.0.0.1', 0).remaining, 1);
+  assert.equal((await outbound.fetch(first, { redirect: 'manual' })).status, 302);
+  await assert.rejects(outbound.fetch(last), RateLimited);
+
+  const kept = createOutbound({ limits: 'unlimited' });
+  requests.length = 0;
+  const moved = serve('/moved', (response) => response.writeHead(308, { location: '/last' }).end());
+  await (await kept.fetch(moved, { method: 'PUT', body: 'whole' })).text();
+  assert.deepEqual(seen('/moved', '/last'), [['PUT', 'whole'], ['PUT', 'whole']]);
+  const round = serve('/round', (answer) => answer.writeHead(302, { location: '/round' }).end());
+  requests.length = 0;
+  await assert.rejects(kept.fetch(round), /redirects/);
+  assert.equal(sentTo('/round').length, 21);
+  await assert.rejects(kept.fetch(round, { redirect: 'error' }), TypeError);
+});
+
+test('a request shows whether it may be sent twice', async () => {
+  const outbound = createOutbound({ limits: 'unlimited', retry: SOON });
+  const sends = async (request, idempotent) => {
+    let count = 0;
+    await outbound.send(() => {
+      count += 1;
+      return { status: 500, headers: {} };
+    }, { request, idempotent });
+    return count;
+  };
+  assert.equal(await sends(new Request('http://a.example', { method: 'POST' })), 1);
+  assert.equal(await sends({ url: 'http://a.example', method: 'post', headers: { 'idempotency-Key': '1' } }), 4);
+  assert.equal(await sends(new Request('http://a.example', { method: 'POST' }), true), 4);
+  assert.equal(await sends('http://a.example'), 4);
+});
+
+test('a place comes back when the signal aborts after the headers, and where a body is no stream', async () => {
+  const outbound = createOutbound({ limits: 'unlimited', concurrency: 1, retry: { attempts: 1 } });
+  const address = serve('/slow-body', (response) => response.write('begun'));
+  const controller = new AbortController();
+  const response = await outbound.fetch(address, { signal: controller.signal });
+  controller.abort(new Error('left'));
+  await assert.rejects(response.text());
+  const mocked = createOutbound({ limits: 'unlimited', concurrency: 1, fetch: async () => ({ status: 200, headers: new Headers(), body: { on() {} } }) });
+  await mocked.fetch('http://a.example');
+  await mocked.fetch('http://a.example');
+  assert.equal(await outbound.send(() => ({ status: 200, headers: {} }), { key: 'k' }).then(({ status }) => status), 200);
+});
+
+test('a signal that lives for many calls is forgotten after each', async () => {
+  const outbound = createOutbound({ limits: 'unlimited', fetch: async () => new Response('body') });
+  let listeners = 0;
+  const signal = new AbortController().signal;
+  const { addEventListener, removeEventListener } = signal;
+  signal.addEventListener = (...listener) => {
+    listeners += 1;
+    addEventListener.apply(signal, listener);
+  };
+  signal.removeEventListener = (...listener) => {
+    listeners -= 1;
+    removeEventListener.apply(signal, listener);
+  };
+  for (let call = 0; call < 20; call++) {
+    await (await outbound.fetch('http://a.example', { signal })).text();
+    await outbound.send(() => ({ status: 200, headers: {} }), { key: 'k', signal });
+  }
+  assert.equal(listeners, 0);
+});
+
+test('the body of a response that is made again is cancelled', async () => {
+  let cancelled = 0;
+  let sends = 0;
+  const fetchOnce = async () => {
+    sends += 1;
+    if (sends === 3) return new Response('well');
+    return new Response(new ReadableStream({ cancel: () => { cancelled += 1; } }), { status: 503 });
+  };
+  const outbound = createOutbound({ limits: 'unlimited', retry: SOON, fetch: fetchOnce });
+  assert.equal(await (await outbound.fetch('http://a.example')).text(), 'well');
+  assert.equal(cancelled, 2);
+});
+
+test('semaphores of other libraries fit', async () => {
+  let taken = 0;
+  const semaphore = { acquire: async () => { taken += 1; }, release: async () => { taken -= 1; throw new Error('mine'); } };
+  const outbound = createOutbound({ limits: 'unlimited', concurrency: semaphore });
+  await outbound.send(() => {
+    assert.equal(taken, 1);
+    return { status: 200, headers: {} };
+  }, { key: 'k' });
+  await new Promise((resolve) => setImmediate(resolve));
+  assert.equal(taken, 0);
+  const full = createOutbound({ limits: 'unlimited', concurrency: { acquire: async () => false, release() {} } });
+  await assert.rejects(full.send(() => 1, { key: 'k' }), RateLimited);
+});
+
+test('hosts that match nothing are refused, and a final dot tells no other host', () => {
+  for (const host of ['https://a.example', 'a.example:443', '', '*.', 'a b', 'a.example.']) {
+    assert.throws(() => createOutbound({ hosts: { [host]: { limits: '1/s' } } }), InvalidArgument, host);
+  }
+  const outbound = createOutbound({ hosts: { 'a.example': { limits: '1/h' } } });
+  assert.equal(outbound.at('a.example').limiter.limits[0].name, '1/h');
+});

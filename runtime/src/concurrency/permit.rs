@@ -43,12 +43,14 @@ impl Permit {
     }
 
     /// Whether the permit has expired before it could be renewed, because the store or this process
-    /// stood still for a ttl. Somebody else may hold it by now. It does not come back.
+    /// stood still for a ttl, or was given back by [`Concurrency::close`](super::Concurrency::close). Somebody else may hold it
+    /// by now. It does not come back.
     pub fn is_lost(&self) -> bool {
         if self.id.is_none() || self.is_released.load(Ordering::Acquire) {
             return false;
         }
-        if self.process != generation() {
+        // Closing gives every permit back.
+        if self.process != generation() || self.inner.is_closed.load(Ordering::Acquire) {
             return true;
         }
         let until = self.term.until.load(Ordering::Acquire);
