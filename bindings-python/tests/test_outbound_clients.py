@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import json
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import aiohttp
@@ -212,6 +213,74 @@ def test_an_async_streamed_response_keeps_its_place_until_it_ends(vendor: Vendor
 
     asyncio.run(by_httpx(AsyncOutbound("100/s", concurrency=1, timeout=0.05)))
     asyncio.run(by_aiohttp(AsyncOutbound("100/s", concurrency=1, timeout=30)))
+
+
+class HalfVendor:
+    """A vendor that sends the first half of a body, and then closes the connection or leaves it open."""
+
+    def __init__(self, *, closes: bool = False) -> None:
+        self._closes = closes
+        self._answers: list[Any] = []
+
+    async def __aenter__(self) -> str:
+        self._server = await asyncio.start_server(self._answer, HOST, 0)
+        return f"http://{HOST}:{self._server.sockets[0].getsockname()[1]}/"
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        await asyncio.gather(*self._answers)
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._answers.append(asyncio.current_task())
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf ")
+        await writer.drain()
+        if not self._closes:
+            with suppress(ConnectionError):
+                await reader.read()
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+
+
+async def leave_unread(response: aiohttp.ClientResponse) -> None:
+    async with response:
+        assert response.status == 200
+
+
+async def close_unread(response: aiohttp.ClientResponse) -> None:
+    response.close()
+
+
+async def release_unread(response: aiohttp.ClientResponse) -> None:
+    response.release()
+
+
+@pytest.mark.parametrize("leave", [leave_unread, close_unread, release_unread])
+def test_an_aiohttp_response_that_is_not_read_gives_its_place_back(leave: Callable[..., Any]) -> None:
+    async def main() -> None:
+        held = []
+        middlewares = (outbound_middleware(AsyncOutbound(concurrency=1, timeout=30)),)
+        async with HalfVendor() as url, aiohttp.ClientSession(middlewares=middlewares) as session:
+            for _ in range(3):
+                # It is kept, so that the garbage collector cannot be what ends it.
+                held.append(await session.get(url))
+                await leave(held[-1])
+
+    asyncio.run(main())
+
+
+def test_an_aiohttp_response_that_is_cut_gives_its_place_back() -> None:
+    async def main() -> None:
+        held = []
+        middlewares = (outbound_middleware(AsyncOutbound(concurrency=1, timeout=30)),)
+        async with HalfVendor(closes=True) as url, aiohttp.ClientSession(middlewares=middlewares) as session:
+            for _ in range(3):
+                held.append(await session.get(url))
+                with pytest.raises(aiohttp.ClientPayloadError):
+                    await held[-1].read()
+
+    asyncio.run(main())
 
 
 def test_a_compressed_body_is_read_for_its_usage() -> None:

@@ -85,7 +85,7 @@ async def parts_of(response: aiohttp.ClientResponse) -> tuple[Any, Any, Any]:
 
 
 def at_end_of(response: aiohttp.ClientResponse, run: AsyncRun) -> None:
-    """Ends the call when the body has ended, or the response is forgotten."""
+    """Ends the call when the body has ended, or the response is released, closed or forgotten."""
     loop = asyncio.get_running_loop()
     ending: set[asyncio.Task[None]] = set()
 
@@ -95,5 +95,11 @@ def at_end_of(response: aiohttp.ClientResponse, run: AsyncRun) -> None:
             ending.add(task)
             task.add_done_callback(ending.discard)
 
+    connection = response.connection
+    if connection is None:
+        end()
+        return
     response.content.on_eof(end)
+    # A response gives its connection back however it ends. A body that is not read, or is cut, has no end.
+    connection.add_callback(end)
     weakref.finalize(response, lambda: None if loop.is_closed() else loop.call_soon_threadsafe(end)).atexit = False
