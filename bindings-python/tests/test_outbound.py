@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.error import URLError
+from urllib.request import Request as UrllibRequest
 
 import pytest
 
@@ -181,6 +182,41 @@ def test_what_may_have_had_an_effect_is_not_repeated(both: Both) -> None:
         with pytest.raises(URLError):
             both.send(outbound, answers(URLError(ConnectionResetError())), idempotent=False)
     assert both.send(outbound, answers(Response(429), Response(200)), idempotent=False).status_code == 200
+
+
+class Request:
+    """The request of a client."""
+
+    def __init__(self, method: Any, headers: Any = None) -> None:
+        self.method, self.url, self.headers = method, f"https://{HOST}/", headers
+
+
+@pytest.mark.parametrize(
+    ("request_of_client", "repeats"),
+    [
+        (Request("POST"), False),
+        (Request("patch", {"X-Other": "1"}), False),
+        (Request("POST", 5), False),
+        (Request("POST", {"idempotency-key": "1"}), True),
+        (Request("POST", [(b"X-Idempotency-Key", b"1")]), True),
+        (Request("PUT"), True),
+        (Request(None), True),
+        (UrllibRequest(f"https://{HOST}/", data=b"x"), False),
+        (UrllibRequest(f"https://{HOST}/"), True),
+        (f"https://{HOST}/", True),
+        (None, True),
+    ],
+)
+def test_what_the_request_shows_decides_if_it_is_repeated(both: Both, request_of_client: Any, repeats: bool) -> None:
+    outbound = both.make("100/s", retry=PROMPT)
+
+    def status(**options: Any) -> Any:
+        made = both.send(outbound, answers(Response(500), Response(200)), request=request_of_client, **options)
+        return made.status_code
+
+    assert status() == (200 if repeats else 500)
+    # What the program says goes before it.
+    assert (status(idempotent=True), status(idempotent=False)) == (200, 500)
 
 
 def test_nothing_happens_beyond_the_deadline(both: Both) -> None:

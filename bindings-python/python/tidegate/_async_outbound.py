@@ -120,7 +120,7 @@ class AsyncOutbound:
         request: Any = None,
         cost: _Cost | None = None,
         timeout: _Seconds | None = None,
-        idempotent: bool = True,
+        idempotent: bool | None = None,
     ) -> _T:
         """Awaits `function` when there is a slot, and again as `retry` and the vendor say; see `Outbound.send`.
 

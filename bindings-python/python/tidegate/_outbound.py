@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from tidegate._errors import InvalidArgument, RateLimited, StoreError
-from tidegate._responses import failure_of, host_of, parts_of, response_of
+from tidegate._responses import failure_of, host_of, parts_of, response_of, shows_idempotent
 from tidegate._signals import nanos, read_signal
 from tidegate._tidegate import (
     Decision,
@@ -201,7 +201,7 @@ class CallOptions:
         cost: _Cost | None = None,
         timeout: _Seconds | None = None,
         repeatable: bool = True,
-        idempotent: bool = True,
+        idempotent: bool | None = None,
     ) -> None:
         self.key = key
         self.request = request
@@ -209,7 +209,7 @@ class CallOptions:
         self.cost = cost
         self.timeout = timeout
         self.repeatable = repeatable
-        self.idempotent = idempotent
+        self.idempotent = shows_idempotent(request) if idempotent is None else bool(idempotent)
 
 
 class Options(Generic[_LimiterOf]):
@@ -392,15 +392,18 @@ class Outbound:
         request: Any = None,
         cost: _Cost | None = None,
         timeout: _Seconds | None = None,
-        idempotent: bool = True,
+        idempotent: bool | None = None,
     ) -> _T:
         """Calls `function` when there is a slot, and again as `retry` and the vendor say, and returns its response.
 
         The function makes one attempt and returns the response of any client that has a status and headers; it
-        is given an `Attempt`, whose `timeout` is the seconds that are left. With `idempotent=False` it is called
-        again only where its call cannot have had an effect, such as after a 429. The last response is returned,
+        is given an `Attempt`, whose `timeout` is the seconds that are left. The last response is returned,
         whatever its status, and the last error of the client is raised. An error with a `response`, as of
         `raise_for_status`, counts as this response.
+
+        With `idempotent=False` the function is called again only where its call cannot have had an effect, such as
+        after a 429. Unless given, the method and the Idempotency-Key of `request` decide; a call whose `request` is
+        a URL, or shows no method, counts as idempotent.
 
         Raises RateLimited if the slot would come after the `timeout`, and the errors of `Limiter.acquire`.
 

@@ -7,6 +7,7 @@ import ssl
 from typing import Any
 from urllib.parse import urlsplit
 
+from tidegate._signals import header_pairs
 from tidegate._tidegate import _is_idempotent
 
 # The names of the clients' own errors, and what they mean. A class counts by its own name and those of its bases.
@@ -110,6 +111,21 @@ def host_of(request: Any) -> str | None:
         text = str(url)
         host = urlsplit(text if "//" in text else f"//{text}").hostname
     return host.lower() if isinstance(host, str) and host else None
+
+
+def shows_idempotent(request: Any) -> bool:
+    """Whether a request may take effect twice; True where it shows no method, such as a URL."""
+    try:
+        method = request.get_method() if hasattr(request, "get_method") else getattr(request, "method", None)
+        if not isinstance(method, str):
+            return True
+    except Exception:  # noqa: BLE001 (a request that cannot be asked shows nothing)
+        return True
+    try:
+        names = [name.decode("latin-1") for name, _ in header_pairs(getattr(request, "headers", None) or ())]
+    except Exception:  # noqa: BLE001 (headers that cannot be read have no key)
+        names = []
+    return is_idempotent(method, names)
 
 
 def is_idempotent(method: str, headers: Any) -> bool:
