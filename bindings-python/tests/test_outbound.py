@@ -280,6 +280,73 @@ def test_a_block_that_raises_gives_the_permit_back(both: Both) -> None:
             asyncio.run(amain()) if both.is_async else main()
 
 
+class StatusOfAJob(Exception):
+    """An error of a program whose `status` is no status of HTTP."""
+
+    status, headers = "pending", {}
+
+
+class OddHeaders(Exception):
+    """An error of a program whose `headers` are none."""
+
+    status, headers = 500, 7
+
+
+class Raises(Exception):
+    """An error whose attributes cannot be read."""
+
+    @property
+    def response(self) -> Any:
+        raise RuntimeError("no response")
+
+    @property
+    def reason(self) -> Any:
+        raise RuntimeError("no reason")
+
+    @property
+    def args(self) -> Any:  # type: ignore[override]
+        raise RuntimeError("no args")
+
+
+class StatusRaises(Exception):
+    """An error whose response cannot be read."""
+
+    class Response:
+        @property
+        def status_code(self) -> int:
+            raise RuntimeError("not ready")
+
+    response = Response()
+
+
+@pytest.mark.parametrize("kind", [StatusOfAJob, OddHeaders, Raises, StatusRaises])
+def test_an_error_with_odd_attributes_is_raised_and_gives_the_place_back(both: Both, kind: type[Exception]) -> None:
+    outbound = both.make("unlimited", concurrency=1, timeout=0.05)
+    error = kind()
+
+    def main() -> None:
+        with outbound.call(HOST):
+            raise error
+
+    async def amain() -> None:
+        async with outbound.call(HOST):
+            raise error
+
+    # Each can only come once the one before has given its place back.
+    for _ in range(2):
+        with pytest.raises(kind):
+            asyncio.run(amain()) if both.is_async else main()
+        with pytest.raises(kind):
+            both.send(outbound, answers(error, Response(200)))
+
+
+def test_a_failure_is_one_also_if_its_attributes_are_odd(both: Both) -> None:
+    class Broken(StatusOfAJob, ConnectionResetError):
+        pass
+
+    assert both.send(both.make("10/s", retry=PROMPT), answers(Broken(), Response(200))).status_code == 200
+
+
 def test_a_block_is_used_once_and_told_once(both: Both) -> None:
     outbound = both.make("10/s")
 

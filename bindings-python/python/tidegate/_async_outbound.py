@@ -26,7 +26,7 @@ from tidegate._outbound import (
     table_of,
     whole,
 )
-from tidegate._responses import failure_of, parts_of, response_of
+from tidegate._responses import response_of
 from tidegate._tidegate import Decision, Limiter, Signal
 
 if TYPE_CHECKING:
@@ -220,19 +220,19 @@ class AsyncRun(Run):
                     told = await reading(response)
             except Exception as raised:  # noqa: BLE001 (what is no failure of a client is raised below)
                 error = raised
-                told = parts_of(raised)
             except BaseException:
                 await self.cancel()
                 raise
             try:
-                if told is not None:
-                    step = self.told(self.read(*told))
-                elif error is None:
+                if error is not None:
+                    after = self.raised(error)
+                    if after is None:
+                        raise error
+                    step = after
+                elif told is None:
                     raise TypeError("the function must return a response that has a status and headers")
-                elif (kind := failure_of(error)) is not None:
-                    step = self.failed(kind)
                 else:
-                    raise error
+                    step = self.told(self.read(*told))
             except BaseException:
                 await self.cancel()
                 raise
@@ -353,15 +353,13 @@ class AsyncCall:
         traceback: TracebackType | None,
     ) -> None:
         run = self._run
-        if run.signal is None:
-            told = None if exc_value is None else parts_of(exc_value)
-            if told is not None:
-                await run.carry(run.told(run.read(*told)))
-            else:
-                kind = None if exc_value is None else failure_of(exc_value)
-                await run.carry(run.next("cancelled") if kind is None else run.failed(kind))
-        run.end()
-        await run.leave()
+        try:
+            if run.signal is None:
+                step = None if exc_value is None else run.raised(exc_value)
+                await run.carry(run.next("cancelled") if step is None else step)
+        finally:
+            run.end()
+            await run.leave()
 
 
 async def within(timeout: float | None, awaitable: Awaitable[_T]) -> _T:

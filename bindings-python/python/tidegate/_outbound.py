@@ -157,6 +157,22 @@ class Run:
     def failed(self, kind: str) -> _Step:
         return self._machine.failed(kind, self.now(), random.getrandbits(64))
 
+    def raised(self, error: BaseException) -> _Step | None:
+        """The step after an error in place of a response; None if it is no failure of the call.
+
+        Nothing that is read from the error raises, because the program is to get its own error.
+        """
+        signal = None
+        parts = parts_of(error)
+        if parts is not None:
+            # The `status` of a program's own error may be no status of HTTP.
+            with suppress(Exception):
+                signal = self.read(*parts)
+        if signal is not None:
+            return self.told(signal)
+        kind = failure_of(error)
+        return None if kind is None else self.failed(kind)
+
     def attempt(self, timeout: int) -> Attempt:
         self.sends += 1
         return Attempt(self.sends, seconds_or_none(timeout), self.decision)
@@ -496,19 +512,19 @@ class SyncRun(Run):
                 told = parts(response)
             except Exception as raised:  # noqa: BLE001 (what is no failure of a client is raised below)
                 error = raised
-                told = parts_of(raised)
             except BaseException:
                 self.cancel()
                 raise
             try:
-                if told is not None:
-                    step = self.told(self.read(*told))
-                elif error is None:
+                if error is not None:
+                    after = self.raised(error)
+                    if after is None:
+                        raise error
+                    step = after
+                elif told is None:
                     raise TypeError("the function must return a response that has a status and headers")
-                elif (kind := failure_of(error)) is not None:
-                    step = self.failed(kind)
                 else:
-                    raise error
+                    step = self.told(self.read(*told))
             except BaseException:
                 self.cancel()
                 raise
@@ -637,15 +653,13 @@ class Call:
         traceback: TracebackType | None,
     ) -> None:
         run = self._run
-        if run.signal is None:
-            told = None if exc_value is None else parts_of(exc_value)
-            if told is not None:
-                run.carry(run.told(run.read(*told)))
-            else:
-                kind = None if exc_value is None else failure_of(exc_value)
-                run.carry(run.next("cancelled") if kind is None else run.failed(kind))
-        run.end()
-        run.leave()
+        try:
+            if run.signal is None:
+                step = None if exc_value is None else run.raised(exc_value)
+                run.carry(run.next("cancelled") if step is None else step)
+        finally:
+            run.end()
+            run.leave()
 
 
 def open_run(run: _T, attempt: Attempt | None) -> _T:

@@ -66,13 +66,26 @@ def chain_of(error: BaseException) -> list[BaseException]:
         inner = [
             part
             for each in level
-            for part in (*each.args, each.__cause__, getattr(each, "reason", None))
+            for part in (*parts_in(each), each.__cause__, attribute(each, "reason"))
             if isinstance(part, BaseException) and all(part is not other for other in found)
         ]
         if not inner:
             break
         level = inner
     return found
+
+
+def attribute(error: BaseException, name: str) -> Any:
+    """An attribute of an error; None where it has none, or where reading it raises."""
+    try:
+        return getattr(error, name, None)
+    except Exception:  # noqa: BLE001 (the program is to get its own error, and no other)
+        return None
+
+
+def parts_in(error: BaseException) -> tuple[Any, ...]:
+    parts = attribute(error, "args")
+    return parts if isinstance(parts, tuple) else ()
 
 
 def response_of(response: Any) -> tuple[Any, Any, Any] | None:
@@ -85,18 +98,25 @@ def response_of(response: Any) -> tuple[Any, Any, Any] | None:
 
 
 def parts_of(error: BaseException) -> tuple[Any, Any, Any] | None:
-    """The response that an error carries, as of `raise_for_status`; None if it carries none."""
-    response = getattr(error, "response", None)
-    return response_of(error if response is None else response) if isinstance(error, Exception) else None
+    """The response that an error carries, as of `raise_for_status`; None if it carries none that can be read."""
+    if not isinstance(error, Exception):
+        return None
+    response = attribute(error, "response")
+    try:
+        return response_of(error if response is None else response)
+    except Exception:  # noqa: BLE001 (the program is to get its own error, and no other)
+        return None
 
 
 def body_of(response: Any) -> Any:
     """The JSON of a response that has been read already; None if there is none."""
-    if getattr(response, "is_stream_consumed", True) is False or getattr(response, "_content", None) in (None, False):
-        return None
-    if "json" not in str(response.headers.get("content-type", "")).lower():
-        return None
     try:
+        if getattr(response, "is_stream_consumed", True) is False:
+            return None
+        if getattr(response, "_content", None) in (None, False):
+            return None
+        if "json" not in str(response.headers.get("content-type", "")).lower():
+            return None
         parsed = response.json()
     except Exception:  # noqa: BLE001 (nothing in a response may raise)
         return None
