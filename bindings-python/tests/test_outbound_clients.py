@@ -215,6 +215,45 @@ def test_an_async_streamed_response_keeps_its_place_until_it_ends(vendor: Vendor
     asyncio.run(by_aiohttp(AsyncOutbound("100/s", concurrency=1, timeout=30)))
 
 
+def usage_of(body: bytes) -> int:
+    return int(json.loads(body)["usage"]["total"])
+
+
+def test_send_returns_a_stream_that_was_not_read(vendor: VendorProcess) -> None:
+    outbound = Outbound("1000/d", cost=100, usage=usage_of, concurrency=1, timeout=30)
+    with httpx.Client() as client, requests.Session() as session:
+        for number, read in enumerate((httpx.Response.read, httpx.Response.close)):
+            request = client.build_request("GET", f"{vendor.url}/stream")
+            response = outbound.send(lambda _: client.send(request, stream=True), request=request)  # noqa: B023
+            read(response)
+            assert outbound.limiter.peek(HOST, 0).remaining == 900 - 100 * number
+        with outbound.send(lambda _: session.get(f"{vendor.url}/stream", stream=True), key=HOST) as streamed:
+            assert streamed.raw.read() == b'{"usage": {"total": 7}}'
+        assert outbound.limiter.peek(HOST, 0).remaining == 700
+        outbound.send(lambda _: client.get(f"{vendor.url}/stream"), key=HOST)
+    assert outbound.limiter.peek(HOST, 0).remaining == 693
+
+
+def test_async_send_returns_a_stream_that_was_not_read(vendor: VendorProcess) -> None:
+    async def main() -> None:
+        outbound = AsyncOutbound("1000/d", cost=100, usage=usage_of, concurrency=1, timeout=30)
+        async with httpx.AsyncClient() as client, aiohttp.ClientSession() as session, HalfVendor(closes=True) as half:
+            for _ in range(2):
+                request = client.build_request("GET", f"{vendor.url}/stream")
+                response = await outbound.send(lambda _: client.send(request, stream=True), request=request)  # noqa: B023
+                assert json.loads(await response.aread()) == {"usage": {"total": 7}}
+            assert (await outbound.limiter.peek(HOST, 0)).remaining == 800
+            # The body is cut, which is told to who reads it.
+            cut = await outbound.send(lambda _: session.get(half), key=HOST)
+            with pytest.raises(aiohttp.ClientPayloadError):
+                await cut.read()
+            assert (await outbound.limiter.peek(HOST, 0)).remaining == 700
+            await outbound.send(lambda _: client.get(f"{vendor.url}/stream"), key=HOST)
+            assert (await outbound.limiter.peek(HOST, 0)).remaining == 693
+
+    asyncio.run(main())
+
+
 class HalfVendor:
     """A vendor that sends the first half of a body, and then closes the connection or leaves it open."""
 

@@ -370,11 +370,15 @@ async def within(timeout: float | None, awaitable: Awaitable[_T]) -> _T:
 
 
 async def read_body(response: Any) -> bytes | None:
-    content = getattr(response, "content", None)
-    if isinstance(content, bytes):
-        return content
-    body = response.read() if hasattr(response, "read") else None
-    body = await body if inspect.isawaitable(body) else body
+    """The body of a response; None if it is a stream that cannot be read here."""
+    try:
+        content = getattr(response, "content", None)
+        if isinstance(content, bytes):
+            return content
+        body = response.read() if hasattr(response, "read") else None
+        body = await body if inspect.isawaitable(body) else body
+    except Exception:  # noqa: BLE001 (the program is to get the response, and its own error when it reads it)
+        return None
     return body if isinstance(body, bytes) else None
 
 

@@ -295,7 +295,8 @@ class Outbound:
     `key` names the bucket of a call: a text, or a function of the request; the request's host unless given. A hold
     is kept under this key, so let it be what the vendor counts by. `cost` is the tokens of a call, or a function
     of the request; `usage` a function of the response's body (its last MiB) that says what the call has used, or
-    None, and the charge is corrected when the body has ended.
+    None, and the charge is corrected when the body has ended. Of a stream that `send` returns unread, the estimate
+    stays charged.
 
     `profile` says how responses are read: a name or rows for `read_signal`, or "auto" (unless given), which knows
     the hosts of the built-in vendors. A hold is at most `max_hold` seconds. `retry` is a `Retry`; four attempts
@@ -437,7 +438,11 @@ class Outbound:
         options = CallOptions(key, request, cost=cost, timeout=timeout, idempotent=idempotent)
         run = SyncRun(self._of(options)._options, options)
         response, body = run.exchange(function, response_of, body_of_sync)
-        run.finish(body() if run.wants_body else None)
+        read = None
+        try:
+            read = body() if run.wants_body else None
+        finally:
+            run.finish(read)
         return response
 
     def close(self) -> None:
@@ -676,7 +681,14 @@ def concurrency_of(concurrency: Any, key: _Key) -> Any:
 
 
 def body_of_sync(response: Any) -> bytes | None:
-    content = getattr(response, "content", None)
+    """The body of a response; None if it is a stream that was not read, because it may have no end."""
+    try:
+        if getattr(response, "_content", None) is False:
+            # requests would read it here.
+            return None
+        content = getattr(response, "content", None)
+    except Exception:  # noqa: BLE001 (the program is to get the response, whatever its body is)
+        return None
     return content if isinstance(content, bytes) else None
 
 
