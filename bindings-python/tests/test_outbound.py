@@ -390,6 +390,19 @@ def test_usage_corrects_the_estimate(both: Both) -> None:
     assert both.left(outbound).remaining == 60_000 - 50
 
 
+@pytest.mark.parametrize("used", [(None,), -1, 1.5, "x", True, [], (1, 2), 2**80])
+def test_a_usage_that_is_no_number_of_tokens_leaves_the_estimate(
+    both: Both, used: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    outbound = both.make("60000/min", cost=50, usage=lambda body: used, concurrency=1, timeout=0.05)
+    for number in (1, 2):
+        assert both.send(outbound, answers(Response(200))).status_code == 200
+        assert both.left(outbound).remaining == 60_000 - 50 * number
+    assert [record.getMessage() for record in caplog.records] == [
+        "usage could not read a response; the estimate stays charged"
+    ] * 2
+
+
 def test_a_block_settles_what_was_used(both: Both) -> None:
     outbound = both.make("60000/min")
 

@@ -252,9 +252,14 @@ class AsyncRun(Run):
             return
         await self.leave()
         actual = self.actual_of(body)
-        if actual is not None:
-            with suppress(StoreError):
-                await self._limiter.settle(self.key, self.cost, actual)
+        if actual is None:
+            return
+        try:
+            await self._limiter.settle(self.key, self.cost, actual)
+        except StoreError:
+            pass
+        except Exception:  # noqa: BLE001 (what the hook returns ends no call)
+            self.warn_of_usage()
 
     async def cancel(self) -> None:
         self.next("cancelled")

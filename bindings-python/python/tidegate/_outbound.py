@@ -196,8 +196,12 @@ class Run:
         try:
             return self._usage(body)
         except Exception:  # noqa: BLE001 (a body of another form ends no call)
-            _log.warning("usage could not read a response; the estimate stays charged", exc_info=True)
+            self.warn_of_usage()
             return None
+
+    def warn_of_usage(self) -> None:
+        """Logs the error that is being handled, of the `usage` hook or of what it returned."""
+        _log.warning("usage could not read a response; the estimate stays charged", exc_info=True)
 
     @property
     def wants_body(self) -> bool:
@@ -548,9 +552,14 @@ class SyncRun(Run):
             return
         self.leave()
         actual = self.actual_of(body)
-        if actual is not None:
-            with suppress(StoreError):
-                self._limiter.settle(self.key, self.cost, actual)
+        if actual is None:
+            return
+        try:
+            self._limiter.settle(self.key, self.cost, actual)
+        except StoreError:
+            pass
+        except Exception:  # noqa: BLE001 (what the hook returns ends no call)
+            self.warn_of_usage()
 
     def cancel(self) -> None:
         self.next("cancelled")
