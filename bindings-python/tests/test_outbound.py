@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 import ssl
 import threading
@@ -345,6 +346,28 @@ def test_a_failure_is_one_also_if_its_attributes_are_odd(both: Both) -> None:
         pass
 
     assert both.send(both.make("10/s", retry=PROMPT), answers(Broken(), Response(200))).status_code == 200
+
+
+def test_an_entered_block_that_is_forgotten_gives_its_place_back(both: Both) -> None:
+    outbound = both.make("60000/min", concurrency=1, timeout=30, clock=None)
+
+    def main() -> None:
+        for _ in range(3):
+            call = outbound.call(HOST)
+            call.__enter__()
+            call.settle(0)
+            del call
+            gc.collect()
+
+    async def amain() -> None:
+        for _ in range(3):
+            call = outbound.call(HOST)
+            await call.__aenter__()
+            await call.settle(0)
+            del call
+            gc.collect()
+
+    asyncio.run(amain()) if both.is_async else main()
 
 
 def test_a_block_is_used_once_and_told_once(both: Both) -> None:

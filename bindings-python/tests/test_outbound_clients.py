@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import gzip
+import io
 import json
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -13,7 +15,9 @@ import aiohttp
 import httpx
 import pytest
 import requests
+import urllib3
 from conftest import VendorProcess
+from requests.adapters import BaseAdapter
 
 from tidegate import AsyncOutbound, Outbound, RateLimited, Retry
 from tidegate.aiohttp import outbound_middleware
@@ -318,6 +322,43 @@ def test_an_aiohttp_response_that_is_cut_gives_its_place_back() -> None:
                 held.append(await session.get(url))
                 with pytest.raises(aiohttp.ClientPayloadError):
                     await held[-1].read()
+
+    asyncio.run(main())
+
+
+class MemoryAdapter(BaseAdapter):
+    """An adapter of requests that answers a stream without a socket."""
+
+    def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
+        response = requests.Response()
+        response.status_code = 200
+        response.raw = urllib3.HTTPResponse(io.BytesIO(b"{}"), preload_content=False)
+        return response
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_forgotten_response_gives_its_place_back(vendor: VendorProcess) -> None:
+    outbound = Outbound(concurrency=1, timeout=30)
+    with httpx.Client(transport=OutboundTransport(outbound)) as client, requests.Session() as session:
+        session.mount("http://", OutboundAdapter(outbound, MemoryAdapter()))
+        for _ in range(2):
+            request = client.build_request("GET", f"{vendor.url}/forgotten")
+            assert client.send(request, stream=True).status_code == 200
+            gc.collect()
+            assert session.get("http://api.example.com/", stream=True).status_code == 200
+            gc.collect()
+
+
+def test_an_async_forgotten_response_gives_its_place_back(vendor: VendorProcess) -> None:
+    async def main() -> None:
+        transport = AsyncOutboundTransport(AsyncOutbound(concurrency=1, timeout=30))
+        async with httpx.AsyncClient(transport=transport) as client:
+            for _ in range(3):
+                request = client.build_request("GET", f"{vendor.url}/forgotten")
+                assert (await client.send(request, stream=True)).status_code == 200
+                gc.collect()
 
     asyncio.run(main())
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Mapping
+import weakref
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -265,6 +266,20 @@ class AsyncRun(Run):
         self.next("cancelled")
         await self.leave()
 
+    async def drop(self) -> None:
+        """What the call belongs to was forgotten: the permit is given back."""
+        self.end()
+        await self.leave()
+
+    def end_with(self, owner: Any) -> None:
+        """Gives the permit back when the garbage collector takes `owner`, unless it was given back before."""
+        if self.permit is None:
+            return
+        loop = asyncio.get_running_loop()
+        end = task_of(loop, self.drop)
+        # The garbage collector may run in any thread.
+        weakref.finalize(owner, lambda: None if loop.is_closed() else loop.call_soon_threadsafe(end)).atexit = False
+
     async def leave(self) -> None:
         permit, self.permit = self.permit, None
         if permit is not None:
@@ -305,7 +320,7 @@ class AsyncRun(Run):
 class AsyncCall:
     """`Call` for asyncio: the same fields, and methods that are awaitable. `AsyncOutbound.call` makes it."""
 
-    __slots__ = ("_attempt", "_run")
+    __slots__ = ("__weakref__", "_attempt", "_run")
 
     def __init__(self, options: Options[AsyncLimiter], call: CallOptions) -> None:
         self._run = AsyncRun(options, call, attempts=1)
@@ -349,6 +364,7 @@ class AsyncCall:
         if do != "send":
             raise run.gave_up(reason)
         self._attempt = run.attempt(timeout)
+        run.end_with(self)
         return self
 
     async def __aexit__(
@@ -365,6 +381,19 @@ class AsyncCall:
         finally:
             run.end()
             await run.leave()
+
+
+def task_of(loop: asyncio.AbstractEventLoop, work: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:
+    """A callback of the loop's thread that does the work in a task, and nothing once the loop is closed."""
+    tasks: set[asyncio.Task[None]] = set()
+
+    def start() -> None:
+        if not loop.is_closed():
+            task = loop.create_task(work())
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+
+    return start
 
 
 async def within(timeout: float | None, awaitable: Awaitable[_T]) -> _T:

@@ -5,10 +5,12 @@ The native machine decides what a call does next; the classes here carry it out.
 
 from __future__ import annotations
 
+import _thread
 import logging
 import random
 import threading
 import time
+import weakref
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import timedelta
@@ -565,6 +567,16 @@ class SyncRun(Run):
         self.next("cancelled")
         self.leave()
 
+    def drop(self) -> None:
+        """What the call belongs to was forgotten: the permit is given back."""
+        self.end()
+        self.leave()
+
+    def end_with(self, owner: Any) -> None:
+        """Gives the permit back when the garbage collector takes `owner`, unless it was given back before."""
+        if self.permit is not None:
+            weakref.finalize(owner, apart, self.drop)
+
     def leave(self) -> None:
         permit, self.permit = self.permit, None
         if permit is not None:
@@ -602,7 +614,7 @@ class SyncRun(Run):
 class Call:
     """One attempt of a call by any client. `Outbound.call` makes it, and it is entered once."""
 
-    __slots__ = ("_attempt", "_run")
+    __slots__ = ("__weakref__", "_attempt", "_run")
 
     def __init__(self, options: Options[Limiter], call: CallOptions) -> None:
         self._run = SyncRun(options, call, attempts=1)
@@ -658,6 +670,7 @@ class Call:
         if do != "send":
             raise run.gave_up(reason)
         self._attempt = run.attempt(timeout)
+        run.end_with(self)
         return self
 
     def __exit__(
@@ -682,6 +695,18 @@ def open_run(run: _T, attempt: Attempt | None) -> _T:
     if run.signal is not None:  # type: ignore[attr-defined]
         raise InvalidArgument("invalid call: its response has been told before")
     return run
+
+
+def apart(work: Callable[[], None]) -> None:
+    """Does the work of a finalizer in a thread of its own.
+
+    The garbage collector may run while this thread holds the lock that the work takes, such as that of a semaphore.
+    """
+    if threading.main_thread().is_alive():
+        _thread.start_new_thread(work, ())
+    else:
+        # The process ends, and a thread that begins now would not be waited for.
+        work()
 
 
 def concurrency_of(concurrency: Any, key: _Key) -> Any:

@@ -13,13 +13,12 @@
 from __future__ import annotations
 
 import asyncio
-import weakref
 from typing import Any
 
 import aiohttp
 from aiohttp.payload import BytesPayload
 
-from tidegate._async_outbound import AsyncOutbound, AsyncRun
+from tidegate._async_outbound import AsyncOutbound, AsyncRun, task_of
 from tidegate._outbound import MAX_USAGE_BODY, Attempt, CallOptions
 from tidegate._responses import is_idempotent
 
@@ -86,15 +85,7 @@ async def parts_of(response: aiohttp.ClientResponse) -> tuple[Any, Any, Any]:
 
 def at_end_of(response: aiohttp.ClientResponse, run: AsyncRun) -> None:
     """Ends the call when the body has ended, or the response is released, closed or forgotten."""
-    loop = asyncio.get_running_loop()
-    ending: set[asyncio.Task[None]] = set()
-
-    def end() -> None:
-        if not loop.is_closed():
-            task = loop.create_task(run.finish(None))
-            ending.add(task)
-            task.add_done_callback(ending.discard)
-
+    end = task_of(asyncio.get_running_loop(), lambda: run.finish(None))
     connection = response.connection
     if connection is None:
         end()
@@ -102,4 +93,4 @@ def at_end_of(response: aiohttp.ClientResponse, run: AsyncRun) -> None:
     response.content.on_eof(end)
     # A response gives its connection back however it ends. A body that is not read, or is cut, has no end.
     connection.add_callback(end)
-    weakref.finalize(response, lambda: None if loop.is_closed() else loop.call_soon_threadsafe(end)).atexit = False
+    run.end_with(response)

@@ -124,11 +124,12 @@ class Tail:
 
 
 class Body(httpx.SyncByteStream):
-    """A response's body, at whose end the call ends."""
+    """A response's body. The call ends when it is closed or forgotten."""
 
     def __init__(self, response: httpx.Response, stream: httpx.SyncByteStream, run: SyncRun) -> None:
         self._stream, self._run, self._tail = stream, run, Tail(response, run)
         self._is_whole = False
+        run.end_with(self)
 
     def __iter__(self) -> Iterator[bytes]:
         for chunk in self._stream:
@@ -144,11 +145,12 @@ class Body(httpx.SyncByteStream):
 
 
 class AsyncBody(httpx.AsyncByteStream):
-    """A response's body, at whose end the call ends."""
+    """A response's body. The call ends when it is closed or forgotten."""
 
     def __init__(self, response: httpx.Response, stream: httpx.AsyncByteStream, run: AsyncRun) -> None:
         self._stream, self._run, self._tail = stream, run, Tail(response, run)
         self._is_whole = False
+        run.end_with(self)
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         async for chunk in self._stream:

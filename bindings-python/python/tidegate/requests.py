@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Mapping
 from typing import Any
 
@@ -104,7 +103,7 @@ def at_end_of(response: requests.Response, run: SyncRun) -> None:
             run.finish(None)
 
     raw.release_conn = released
-    weakref.finalize(response, run.finish, None)
+    run.end_with(response)
 
 
 def bounded(timeout: Any, left: float | None) -> Any:
