@@ -485,6 +485,45 @@ def test_hosts_have_options_of_their_own(both: Both) -> None:
 
 
 @pytest.mark.parametrize(
+    "key",
+    [
+        "", ".", "*", "*.", "https://api.github.com", "api.github.com:443", "api.github.com/v3", "api.*.com", "a b.com",
+        ".github.com", "a..b", "*.*.com", "me@github.com", "[::1]", 1, None, b"api.github.com",
+    ],
+)  # fmt: skip
+def test_a_key_of_hosts_that_can_match_nothing_is_refused(both: Both, key: Any) -> None:
+    for entry in ({"limits": "1/s"}, both.make("1/s")):
+        with pytest.raises(InvalidArgument, match=r"a key is a host .*'api.example.com', or '\*.example.com'"):
+            both.make(hosts={key: entry})
+
+
+@pytest.mark.parametrize(
+    ("key", "host"),
+    [
+        ("API.github.com", "api.github.com."),
+        ("api.github.com.", "api.github.com"),
+        ("*.github.com", "api.github.com."),
+        ("localhost", "localhost"),
+        ("127.0.0.1", "127.0.0.1"),
+        ("::1", "::1"),
+        ("2001:DB8::1", "2001:db8::1"),
+        ("b\u00fccher.example", "B\u00fccher.example"),
+        ("my_host", "my_host"),
+    ],
+)
+def test_a_key_of_hosts_matches_its_host(both: Both, key: str, host: str) -> None:
+    outbound = both.make(hosts={key: {"limits": "1/s"}})
+    assert outbound.at(host) is not outbound
+
+
+def test_a_host_with_a_dot_at_its_end_is_the_same_host(both: Both) -> None:
+    outbound = both.make("10/s")
+    for host in (HOST, f"{HOST}."):
+        both.send(outbound, answers(Response(200)), None, request=f"https://{host}/")
+    assert both.left(outbound).remaining == 8
+
+
+@pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"hosts": {"a": {"limts": "1/s"}}}, "invalid hosts: 'a' has wrong options"),

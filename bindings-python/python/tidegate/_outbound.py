@@ -8,17 +8,19 @@ from __future__ import annotations
 import _thread
 import logging
 import random
+import re
 import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import timedelta
+from ipaddress import ip_address
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from tidegate._errors import InvalidArgument, RateLimited, StoreError
-from tidegate._responses import failure_of, host_of, parts_of, response_of, shows_idempotent
+from tidegate._responses import failure_of, host_of, parts_of, plain_host, response_of, shows_idempotent
 from tidegate._signals import nanos, read_signal
 from tidegate._tidegate import (
     Decision,
@@ -44,6 +46,8 @@ SECOND = 10**9
 MAX_U32 = 2**32 - 1
 # How much of the end of a body the `usage` hook sees.
 MAX_USAGE_BODY = 1 << 20
+# A key of the table `hosts`: labels with dots between them, after `*.` if it is for the hosts of a domain.
+HOST_KEY = re.compile(r"(\*\.)?[^][\s./:@?#*,]+(\.[^][\s./:@?#*,]+)*")
 
 _T = TypeVar("_T")
 _LimiterOf = TypeVar("_LimiterOf")
@@ -314,9 +318,9 @@ class Outbound:
     response has ended.
 
     `hosts` is a table of other options by host, such as `{"api.github.com": {"limits": "80/min"}}`; `*.example.com`
-    stands for the hosts of a domain. A dict has the options of Outbound (`limits` is a text or a list), and what it
-    leaves out is as given here; each has a bucket of its own. Without `limits` of its own an Outbound lets other
-    hosts pass freely.
+    stands for the hosts of a domain. A key has no scheme, port or path. A dict has the options of Outbound (`limits`
+    is a text or a list), and what it leaves out is as given here; each has a bucket of its own. Without `limits` of
+    its own an Outbound lets other hosts pass freely.
 
     Use it from any thread. As a context manager it closes its limiters at the end.
 
@@ -735,26 +739,42 @@ def table_of(
     """The table `hosts`, each with an Outbound of its own and a bucket that no other shares."""
     table: dict[str, _T] = {}
     for host, entry in (hosts or {}).items():
+        name = host_key(host)
         if isinstance(entry, kind):
-            table[host.lower()] = entry
+            table[name] = entry
             continue
         if not isinstance(entry, Mapping):
             raise InvalidArgument(f"invalid hosts: each is a dict of options, but {host!r} is {entry!r:.80}")
         options = {**given, **entry}
         limits = options.pop("limits", ())
         if "limiter" not in entry:
-            prefix = f"{store.get('prefix') or 'tidegate'}:{host.lower()}"
+            prefix = f"{store.get('prefix') or 'tidegate'}:{name}"
             options = {**store, "prefix": prefix, **options}
         try:
-            table[host.lower()] = kind(*((limits,) if not isinstance(limits, (list, tuple)) else limits), **options)
+            table[name] = kind(*((limits,) if not isinstance(limits, (list, tuple)) else limits), **options)
         except TypeError as error:
             raise InvalidArgument(f"invalid hosts: {host!r} has wrong options: {error}") from None
     return table
 
 
+def host_key(host: Any) -> str:
+    """A key of the table `hosts`, in the form that hosts are looked up by."""
+    if isinstance(host, str):
+        name = plain_host(host)
+        with suppress(ValueError):
+            ip_address(name)
+            return name
+        if HOST_KEY.fullmatch(name):
+            return name
+    raise InvalidArgument(
+        "invalid hosts: a key is a host without scheme, port and path, such as 'api.example.com', "
+        f"or '*.example.com' for the hosts of a domain, but one is {host!r:.80}"
+    )
+
+
 def found_in(table: Mapping[str, _T], host: str) -> _T | None:
     """The entry of a host: its own, or that of the closest domain (`*.example.com`)."""
-    host = host.lower()
+    host = plain_host(host)
     while (found := table.get(host)) is None:
         dot = host.find(".", 2 if host.startswith("*.") else 0)
         if dot < 0:

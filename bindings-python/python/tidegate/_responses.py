@@ -130,7 +130,12 @@ def host_of(request: Any) -> str | None:
     if host is None:
         text = str(url)
         host = urlsplit(text if "//" in text else f"//{text}").hostname
-    return host.lower() if isinstance(host, str) and host else None
+    return plain_host(host) if isinstance(host, str) and host else None
+
+
+def plain_host(host: str) -> str:
+    """A host as it is compared: with small letters, and without the dot that may end a full domain name."""
+    return host.lower().removesuffix(".")
 
 
 def shows_idempotent(request: Any) -> bool:
