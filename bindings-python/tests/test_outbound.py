@@ -13,6 +13,7 @@ from urllib.error import URLError
 from urllib.request import Request as UrllibRequest
 
 import pytest
+import requests
 
 from tidegate import (
     AsyncLimiter,
@@ -155,6 +156,34 @@ def test_errors_that_are_no_failure_of_the_vendor_are_raised_at_once(both: Both)
             both.send(outbound, answers(error, Response(200)))
     with pytest.raises(TypeError, match="a status and headers"):
         both.send(outbound, answers("text", Response(200)))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        FileNotFoundError(2, "no such file"),
+        PermissionError(13, "not permitted"),
+        IsADirectoryError(21, "is a directory"),
+        OSError(28, "no space", "/tmp/upload"),
+        requests.JSONDecodeError("not JSON", "x", 0),
+        requests.exceptions.InvalidHeader("a line break"),
+        requests.TooManyRedirects("30"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_mistake_of_the_program_is_not_repeated(both: Both, error: Exception) -> None:
+    with pytest.raises(type(error)) as caught:
+        both.send(both.make("10/s", retry=PROMPT), answers(error, Response(200)))
+    assert caught.value is error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [OSError(113, "no route to host"), requests.ConnectionError("aborted"), BrokenPipeError(), requests.Timeout()],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_failure_of_the_connection_is_repeated(both: Both, error: Exception) -> None:
+    assert both.send(both.make("10/s", retry=PROMPT), answers(error, Response(200))).status_code == 200
 
 
 def test_an_error_with_a_response_counts_as_the_response(both: Both) -> None:

@@ -22,6 +22,7 @@ FAILURES = {
     "NewConnectionError": "not_sent", "ConnectTimeoutError": "not_sent",
     "ReadTimeoutError": "timed_out", "Timeout": "timed_out",
     "ChunkedEncodingError": "broken", "ProtocolError": "broken",
+    "TooManyRedirects": "permanent", "ContentDecodingError": "permanent",
     "InvalidURL": "permanent", "InvalidSchema": "permanent", "MissingSchema": "permanent",
     # aiohttp
     "ClientConnectorCertificateError": "permanent", "ClientConnectorError": "not_sent",
@@ -32,6 +33,12 @@ FAILURES = {
 # No connection could be made.
 NOT_SENT = (ConnectionRefusedError, socket.gaierror)
 NOT_SENT_NAMES = ("NewConnectionError", "ConnectTimeoutError")
+
+# The program has made a mistake, as with a file that is not there. requests has errors that are OSError and ValueError.
+MISTAKES = (
+    ValueError, TypeError, FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError,
+    ProcessLookupError, ChildProcessError,
+)  # fmt: skip
 
 
 def failure_of(error: BaseException) -> str | None:
@@ -51,7 +58,12 @@ def failure_of(error: BaseException) -> str | None:
     # asyncio has a TimeoutError of its own before Python 3.11.
     if isinstance(error, TimeoutError) or type(error).__name__ == "TimeoutError":
         return "timed_out"
-    return "broken" if isinstance(error, OSError) else None
+    return "broken" if isinstance(error, OSError) and not is_mistake(error) else None
+
+
+def is_mistake(error: OSError) -> bool:
+    """Whether an error of the system is one of a file or a value, and not of a connection."""
+    return isinstance(error, MISTAKES) or attribute(error, "filename") is not None
 
 
 def chain_of(error: BaseException) -> list[BaseException]:
