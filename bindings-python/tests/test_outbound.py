@@ -25,6 +25,7 @@ from tidegate import (
     Outbound,
     RateLimited,
     Retry,
+    _async_outbound,
 )
 
 SECOND = 10**9
@@ -679,6 +680,58 @@ def test_a_cancelled_call_gives_its_permit_back() -> None:
             await task
         response = await asyncio.wait_for(outbound.send(lambda _: asyncio.sleep(0, Response(200)), key="k"), 30)
         assert response.status_code == 200
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("options", [{"attempt_timeout": 30}, {"timeout": 30}, {}])
+@pytest.mark.parametrize("by_timer", [False, True])
+def test_a_cancellation_that_comes_with_the_response_is_kept(
+    options: dict[str, Any], by_timer: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if by_timer:
+        # What Python 3.10 uses.
+        async def within(timeout: float | None, awaitable: Any) -> Any:
+            return await (awaitable if timeout is None else _async_outbound.within_by_timer(timeout, awaitable))
+
+        monkeypatch.setattr(_async_outbound, "within", within)
+
+    async def cancelled_after(turns: int) -> None:
+        outbound = AsyncOutbound("unlimited", concurrency=1, **options)
+        response = asyncio.get_running_loop().create_future()
+        began = asyncio.Event()
+
+        async def function(_: Attempt) -> Any:
+            began.set()
+            return await response
+
+        async def program() -> None:
+            await outbound.send(function, key="k")
+            await asyncio.Event().wait()
+
+        task = asyncio.create_task(program())
+        await began.wait()
+        response.set_result(Response(200))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        done, _ = await asyncio.wait([task], timeout=1)
+        assert done and task.cancelled(), f"{turns} turns"
+        await asyncio.wait_for(outbound.send(lambda _: asyncio.sleep(0, Response(200)), key="k"), 30)
+
+    async def main() -> None:
+        for turns in range(6):
+            await cancelled_after(turns)
+
+    asyncio.run(main())
+
+
+def test_the_timer_of_an_attempt_raises_a_timeout_and_ends_with_it() -> None:
+    async def main() -> None:
+        with pytest.raises(asyncio.TimeoutError):
+            await _async_outbound.within_by_timer(0.01, asyncio.Event().wait())
+        assert await _async_outbound.within_by_timer(0.01, asyncio.sleep(0, 5)) == 5
+        await asyncio.sleep(0.02)
 
     asyncio.run(main())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import sys
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
@@ -397,10 +398,38 @@ def task_of(loop: asyncio.AbstractEventLoop, work: Callable[[], Coroutine[Any, A
 
 
 async def within(timeout: float | None, awaitable: Awaitable[_T]) -> _T:
-    """Awaits something for at most `timeout` seconds, or raises TimeoutError."""
+    """Awaits something for at most `timeout` seconds, or raises asyncio.TimeoutError.
+
+    `asyncio.wait_for` is not used, because before Python 3.12 it loses a cancellation that comes with the result.
+    """
     if timeout is None:
         return await awaitable
-    return await asyncio.wait_for(awaitable, timeout)
+    if sys.version_info >= (3, 11):
+        async with asyncio.timeout(timeout):
+            return await awaitable
+    return await within_by_timer(timeout, awaitable)
+
+
+async def within_by_timer(timeout: float, awaitable: Awaitable[_T]) -> _T:
+    """`within` for Python 3.10, which has no `asyncio.timeout`."""
+    task = asyncio.current_task()
+    is_over = False
+
+    def cancel() -> None:
+        nonlocal is_over
+        is_over = True
+        if task is not None:
+            task.cancel()
+
+    timer = asyncio.get_running_loop().call_later(timeout, cancel)
+    try:
+        return await awaitable
+    except asyncio.CancelledError:
+        if is_over:
+            raise asyncio.TimeoutError from None
+        raise
+    finally:
+        timer.cancel()
 
 
 async def read_body(response: Any) -> bytes | None:
