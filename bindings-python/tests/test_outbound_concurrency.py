@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tidegate import AsyncConcurrency, AsyncOutbound, Concurrency, Outbound, RateLimited
+from tidegate import AsyncConcurrency, AsyncOutbound, Concurrency, InvalidArgument, Outbound, RateLimited
 
 PERMITS = 2
 CALLS = 8
@@ -76,3 +76,57 @@ def test_tasks_make_as_many_calls_at_a_time_as_there_are_permits() -> None:
 
     asyncio.run(main())
     assert vendor.calls == CALLS
+
+
+def test_a_number_bounds_the_calls_of_each_event_loop() -> None:
+    outbound = AsyncOutbound("unlimited", concurrency=1, timeout=30)
+
+    async def main() -> None:
+        now = most = 0
+
+        async def work(attempt: Any) -> Any:
+            nonlocal now, most
+            now += 1
+            most = max(most, now)
+            await asyncio.sleep(0)
+            now -= 1
+            return RESPONSE
+
+        await asyncio.gather(*(outbound.send(work, key="k") for _ in range(3)))
+        assert most == 1
+
+    for _ in range(3):
+        asyncio.run(main())
+
+
+@pytest.mark.parametrize("kind", [threading.Lock, threading.Semaphore, threading.BoundedSemaphore])
+@pytest.mark.parametrize("timeout", [None, 30, 1e10])
+def test_a_lock_of_threads_gives_places(kind: Any, timeout: float | None) -> None:
+    lock = kind()
+    outbound = Outbound("unlimited", concurrency=lock, timeout=timeout)
+    for _ in range(2):
+        assert outbound.send(lambda _: RESPONSE, key="k") is RESPONSE
+    with lock, pytest.raises(RateLimited):
+        outbound.send(lambda _: RESPONSE, key="k", timeout=0.01)
+
+
+@pytest.mark.parametrize("make", [threading.Lock, threading.RLock, threading.Semaphore, lambda: Concurrency(1)])
+def test_places_of_threads_are_refused_by_asyncio(make: Any) -> None:
+    with pytest.raises(InvalidArgument, match="invalid concurrency: its acquire must be awaitable"):
+        AsyncOutbound(concurrency=make())
+
+    async def main() -> None:
+        places = make()
+        outbound = AsyncOutbound(concurrency=lambda key: places)
+        for _ in range(2):
+            with pytest.raises(InvalidArgument, match="invalid concurrency: its acquire must be awaitable"):
+                await outbound.send(lambda _: asyncio.sleep(0, RESPONSE), key="k")
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("make", [lambda: asyncio.Semaphore(1), lambda: AsyncConcurrency(1)])
+def test_places_of_asyncio_are_refused_by_threads(make: Any) -> None:
+    for concurrency in (make(), lambda key: make()):
+        with pytest.raises(InvalidArgument, match="invalid concurrency: its acquire is for asyncio"):
+            Outbound(concurrency=concurrency).send(lambda _: RESPONSE, key="k")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import sys
+import threading
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
@@ -29,7 +30,7 @@ from tidegate._outbound import (
     whole,
 )
 from tidegate._responses import response_of
-from tidegate._tidegate import Decision, Limiter, Signal
+from tidegate._tidegate import Concurrency, Decision, Limiter, Signal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,7 +47,7 @@ class AsyncOutbound:
     """`Outbound` for asyncio: the same options and methods, awaitable.
 
     `limiter` is an `AsyncLimiter`, or a `Limiter` whose asyncio side is then used. `concurrency` is a number for
-    this process, an object whose `acquire` may be awaited, such as an asyncio.Semaphore, or a function of the key
+    each event loop, an object whose `acquire` may be awaited, such as an asyncio.Semaphore, or a function of the key
     that returns one. An attempt is cancelled when its time is over.
 
     >>> import asyncio
@@ -81,7 +82,10 @@ class AsyncOutbound:
         self._hosts = table_of(type(self), hosts, given, dict(limiter_options))
         self._is_own = limiter is None
         if isinstance(concurrency, int):
-            given["concurrency"] = asyncio.Semaphore(whole("concurrency", concurrency, 1, MAX_U32))
+            given["concurrency"] = LoopPlaces(whole("concurrency", concurrency, 1, MAX_U32))
+        elif not awaits(concurrency):
+            message = "its acquire must be awaitable, as of asyncio.Semaphore or AsyncConcurrency"
+            raise InvalidArgument(f"invalid concurrency: {message}, but it is {concurrency!r:.80}")
         made = self._limiter_of(limits, limiter, limiter_options)
         self._options = Options(made, clock=limiter_options.get("clock"), **given)
 
@@ -299,7 +303,11 @@ class AsyncRun(Run):
     async def _enter(self, max_wait: int) -> str:
         concurrency = concurrency_of(self._concurrency, self.key)
         try:
-            permit = await within(seconds_or_none(max_wait), concurrency.acquire())
+            # A lock of threads would stop the event loop.
+            acquired = concurrency.acquire() if awaits(concurrency) else None
+            if not inspect.isawaitable(acquired):
+                raise InvalidArgument("invalid concurrency: its acquire must be awaitable for an AsyncOutbound")
+            permit = await within(seconds_or_none(max_wait), acquired)
         except RateLimited as refusal:
             self.refusal = refusal
             return "denied"
@@ -382,6 +390,34 @@ class AsyncCall:
         finally:
             run.end()
             await run.leave()
+
+
+class LoopPlaces:
+    """The places of `concurrency` as a number. A semaphore belongs to one event loop, so each loop has its own."""
+
+    __slots__ = ("_limit", "_lock", "_of_loops")
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._of_loops: dict[asyncio.AbstractEventLoop, asyncio.Semaphore] = {}
+        self._lock = threading.Lock()
+
+    async def acquire(self) -> asyncio.Semaphore:
+        loop = asyncio.get_running_loop()
+        with self._lock:
+            places = self._of_loops.get(loop)
+            if places is None:
+                # A loop that is closed gives out no places.
+                self._of_loops = {each: kept for each, kept in self._of_loops.items() if not each.is_closed()}
+                places = self._of_loops[loop] = asyncio.Semaphore(self._limit)
+        await places.acquire()
+        return places
+
+
+def awaits(concurrency: Any) -> bool:
+    """Whether an asyncio program can take places of this object, as far as its type tells."""
+    kinds = (threading.Semaphore, threading.Condition, type(threading.Lock()), type(threading.RLock()), Concurrency)
+    return not isinstance(concurrency, kinds)
 
 
 def task_of(loop: asyncio.AbstractEventLoop, work: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:

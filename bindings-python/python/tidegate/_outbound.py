@@ -6,6 +6,7 @@ The native machine decides what a call does next; the classes here carry it out.
 from __future__ import annotations
 
 import _thread
+import inspect
 import logging
 import random
 import re
@@ -357,6 +358,9 @@ class Outbound:
         self._is_own = limiter is None
         if isinstance(concurrency, int):
             given["concurrency"] = threading.BoundedSemaphore(whole("concurrency", concurrency, 1, MAX_U32))
+        elif inspect.iscoroutinefunction(getattr(concurrency, "acquire", None)):
+            message = "its acquire is for asyncio, so give it to an AsyncOutbound"
+            raise InvalidArgument(f"invalid concurrency: {message}, but it is {concurrency!r:.80}")
         made = self._limiter_of(limits, limiter, limiter_options)
         self._options = Options(made, clock=limiter_options.get("clock"), **given)
 
@@ -597,7 +601,10 @@ class SyncRun(Run):
     def _enter(self, max_wait: int) -> str:
         concurrency = concurrency_of(self._concurrency, self.key)
         try:
-            permit = concurrency.acquire(timeout=seconds_or_none(max_wait))
+            seconds = seconds_or_none(max_wait)
+            # A threading.Lock takes no None, and no more than TIMEOUT_MAX.
+            bound = {} if seconds is None else {"timeout": min(seconds, threading.TIMEOUT_MAX)}
+            permit = concurrency.acquire(**bound)
         except RateLimited as refusal:
             self.refusal = refusal
             return "denied"
@@ -605,6 +612,10 @@ class SyncRun(Run):
             return "denied"
         if permit is False:
             return "denied"
+        if inspect.isawaitable(permit):
+            if inspect.iscoroutine(permit):
+                permit.close()
+            raise InvalidArgument("invalid concurrency: its acquire is for asyncio, so give it to an AsyncOutbound")
         self.permit = permit.release if hasattr(permit, "release") else concurrency.release
         return "granted"
 
