@@ -218,8 +218,8 @@ def test_what_may_have_had_an_effect_is_not_repeated(both: Both) -> None:
 class Request:
     """The request of a client."""
 
-    def __init__(self, method: Any, headers: Any = None) -> None:
-        self.method, self.url, self.headers = method, f"https://{HOST}/", headers
+    def __init__(self, method: Any, headers: Any = None, url: str = f"https://{HOST}/") -> None:
+        self.method, self.url, self.headers = method, url, headers
 
 
 @pytest.mark.parametrize(
@@ -564,12 +564,31 @@ def test_a_host_with_a_dot_at_its_end_is_the_same_host(both: Both) -> None:
         ({"max_hold": -1}, "invalid max_hold"),
         ({"concurrency": 0}, "invalid concurrency: it must be 1 to"),
         ({"concurrency": True}, "invalid concurrency"),
+        ({"concurrency": "5"}, "invalid concurrency: it must be a number, an object"),
+        ({"concurrency": 5.0}, "invalid concurrency: it must be a number, an object"),
+        ({"cost": -1}, "invalid cost: it must be 0 to"),
+        ({"cost": (1, None)}, "invalid cost: it must be a whole number"),
+        ({"cost": "1"}, "invalid cost: it must be a whole number"),
+        ({"cost": []}, "invalid cost: it must be one number for each limit"),
+        ({"usage": 5}, "invalid usage: it must be a function"),
+        ({"hosts": [1]}, "invalid hosts: it must be a dict of options by host"),
+        ({"hosts": ""}, "invalid hosts: it must be a dict of options by host"),
+        ({"hosts": {"a": {"cost": -1}}}, "invalid cost"),
         ({"limiter": Limiter("1/s")}, "invalid limiter: it has limits"),
     ],
 )
 def test_wrong_options_are_named(both: Both, options: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidArgument, match=message):
         both.make("10/s", **options)
+
+
+@pytest.mark.parametrize("request_of_client", ["http://[bad", Request("GET", url="http://[bad/")])
+def test_a_request_that_has_no_url_is_named(both: Both, request_of_client: Any) -> None:
+    outbound = both.make("10/s")
+    with pytest.raises(InvalidArgument, match="invalid request: its URL cannot be read"):
+        both.send(outbound, answers(Response(200)), request=request_of_client)
+    with pytest.raises(InvalidArgument, match="invalid request: its URL cannot be read"):
+        outbound.call(request=request_of_client)
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 NEVER = 2**64 - 1
 SECOND = 10**9
 MAX_U32 = 2**32 - 1
+MAX_COST = 2**63 - 1
 # How much of the end of a body the `usage` hook sees.
 MAX_USAGE_BODY = 1 << 20
 # A key of the table `hosts`: labels with dots between them, after `*.` if it is for the hosts of a domain.
@@ -259,6 +260,13 @@ class Options(Generic[_LimiterOf]):
     ) -> None:
         if retry is not None and not isinstance(retry, Retry):
             raise TypeError(f"retry must be a Retry, not {type(retry).__name__}")
+        if usage is not None and not callable(usage):
+            raise InvalidArgument(f"invalid usage: it must be a function of the body, but is {usage!r:.80}")
+        if concurrency is not None and not hasattr(concurrency, "acquire") and not callable(concurrency):
+            message = "it must be a number, an object with acquire and release, or a function of the key"
+            raise InvalidArgument(f"invalid concurrency: {message}, but is {concurrency!r:.80}")
+        if not callable(cost):
+            check_cost(cost)
         self.limiter = limiter
         self.clock = clock
         self.key = key
@@ -748,6 +756,8 @@ def table_of(
     store: Mapping[str, Any],
 ) -> dict[str, _T]:
     """The table `hosts`, each with an Outbound of its own and a bucket that no other shares."""
+    if hosts is not None and not isinstance(hosts, Mapping):
+        raise InvalidArgument(f"invalid hosts: it must be a dict of options by host, but is {hosts!r:.80}")
     table: dict[str, _T] = {}
     for host, entry in (hosts or {}).items():
         name = host_key(host)
@@ -766,6 +776,15 @@ def table_of(
         except TypeError as error:
             raise InvalidArgument(f"invalid hosts: {host!r} has wrong options: {error}") from None
     return table
+
+
+def check_cost(cost: Any) -> None:
+    """Refuses what is neither a number of tokens nor a sequence of such numbers."""
+    several = tuple(cost) if hasattr(cost, "__iter__") and not isinstance(cost, (str, bytes)) else (cost,)
+    if not several:
+        raise InvalidArgument("invalid cost: it must be one number for each limit, but has 0")
+    for each in several:
+        whole("cost", each, 0, MAX_COST)
 
 
 def host_key(host: Any) -> str:

@@ -7,6 +7,7 @@ import ssl
 from typing import Any
 from urllib.parse import urlsplit
 
+from tidegate._errors import InvalidArgument
 from tidegate._signals import header_pairs
 from tidegate._tidegate import _is_idempotent
 
@@ -136,12 +137,18 @@ def body_of(response: Any) -> Any:
 
 
 def host_of(request: Any) -> str | None:
-    """The host of a URL, of a request of any client, or of a text that is a host already."""
+    """The host of a URL, of a request of any client, or of a text that is a host already.
+
+    Raises InvalidArgument for a text that is no URL.
+    """
     url = request if isinstance(request, str) else getattr(request, "url", request)
     host = getattr(url, "host", None)
     if host is None:
         text = str(url)
-        host = urlsplit(text if "//" in text else f"//{text}").hostname
+        try:
+            host = urlsplit(text if "//" in text else f"//{text}").hostname
+        except ValueError as error:
+            raise InvalidArgument(f"invalid request: its URL cannot be read: {error}") from None
     return plain_host(host) if isinstance(host, str) and host else None
 
 
