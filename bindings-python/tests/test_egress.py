@@ -10,6 +10,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -433,3 +434,169 @@ async def test_observers_that_fail_end_nothing(redis_server: RedisServer, prefix
     run.egress._on_outcome = observed
     await run.until(lambda: sum(outcome.end == "done" for outcome in seen) == 3)
     assert left(client, prefix) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("fields", [1, 6_000])
+async def test_a_dead_letter_that_cannot_be_written_stays_pending(
+    redis_server: RedisServer, prefix: str, fields: int
+) -> None:
+    client = redis_server.client()
+    client.xadd(prefix, {f"f{number}": "x" for number in range(fields)})
+
+    async def call(message: Message) -> None:
+        raise PermanentFailure
+
+    run = Run(redis_server, prefix, call)
+    client.set(run.queue.dead_letters, "a value of somebody else")
+    failed: list[str] = []
+    bury = run.queue.dead_letter
+
+    async def tried(message: Message, reason: Any) -> None:
+        try:
+            await bury(message, reason)
+        except Exception as error:
+            failed.append(str(error))
+            raise
+
+    run.queue.dead_letter = tried  # type: ignore[method-assign]
+    await run.until(lambda: len(failed) > 0)
+    assert client.xpending(prefix, "egress")["pending"] == 1
+    client.delete(run.queue.dead_letters)
+    again = Run(redis_server, prefix, call, visibility=0.1)
+    await again.until(lambda: again.ends()["dead_lettered"] == 1)
+    ((_, dead),) = client.xrange(again.queue.dead_letters)
+    assert len(dead) == fields + 3
+    assert left(client, prefix) == (0, 0, 0)
+
+
+async def test_an_entry_that_is_no_text_stops_nobody(redis_server: RedisServer, prefix: str) -> None:
+    client = redis_server.client()
+    fill(client, prefix, 3)
+    client.xadd(prefix, {b"n": b"\xff\xfe"})
+    fill(client, prefix, 3)
+    seen: list[Any] = []
+
+    async def call(message: Message) -> None:
+        seen.append(message.body["n"])
+
+    run = Run(redis_server, prefix, call)
+    await run.until(lambda: run.ends()["done"] == 7)
+    assert sorted(map(str, seen)) == sorted(["0", "1", "2", "0", "1", "2", str(b"\xff\xfe")])
+    assert left(client, prefix) == (0, 0, 0)
+
+
+async def test_a_group_that_redis_has_lost_is_made_again(redis_server: RedisServer, prefix: str) -> None:
+    client = redis_server.client()
+    fill(client, prefix, 1)
+
+    async def call(message: Message) -> None: ...
+
+    run = Run(redis_server, prefix, call)
+    lost = False
+
+    def is_done() -> bool:
+        nonlocal lost
+        if run.ends()["done"] == 1 and not lost:
+            lost = True
+            client.delete(prefix)
+            fill(client, prefix, 2)
+        return run.ends()["done"] == 3
+
+    await run.until(is_done)
+
+
+@pytest.mark.parametrize("wrong", [StopIteration, SystemExit, KeyboardInterrupt, asyncio.CancelledError, GeneratorExit])
+async def test_whatever_a_handler_raises_ends_its_message(
+    redis_server: RedisServer, prefix: str, wrong: type[BaseException]
+) -> None:
+    client = redis_server.client()
+    fill(client, prefix, 2)
+
+    def call(message: Message) -> None:
+        if message.body["n"] == "1":
+            raise wrong
+
+    run = Run(redis_server, prefix, call, max_attempts=2)
+    await run.until(lambda: run.ends()["done"] + run.ends()["dead_lettered"] == 2)
+    assert run.ends() == {"done": 1, "returned": 1, "dead_lettered": 1}
+
+
+async def test_a_coroutine_that_cancels_itself_ends_its_message(redis_server: RedisServer, prefix: str) -> None:
+    fill(redis_server.client(), prefix, 1)
+
+    async def call(message: Message) -> None:
+        raise asyncio.CancelledError
+
+    run = Run(redis_server, prefix, call, max_attempts=1)
+    await run.until(lambda: run.ends()["dead_lettered"] == 1)
+
+
+@pytest.mark.parametrize("wait", ["5", float("nan"), float("inf"), -1, None])
+async def test_a_wrong_wait_is_a_failure(redis_server: RedisServer, prefix: str, wait: Any) -> None:
+    fill(redis_server.client(), prefix, 1)
+
+    async def call(message: Message) -> None:
+        raise RetryLater(wait)
+
+    run = Run(redis_server, prefix, call, max_attempts=1)
+    await run.until(lambda: run.ends()["dead_lettered"] == 1)
+
+
+def test_a_wait_may_be_a_timedelta() -> None:
+    assert RetryLater(timedelta(milliseconds=1500)).wait == 1.5
+
+
+async def test_responses_that_cannot_be_read_are_failures(redis_server: RedisServer, prefix: str) -> None:
+    fill(redis_server.client(), prefix, 1)
+
+    async def call(message: Message) -> Any:
+        return SimpleNamespace(status_code=429, headers="Retry-After: 1")
+
+    run = Run(redis_server, prefix, call, max_attempts=1)
+    await run.until(lambda: run.ends()["dead_lettered"] == 1)
+
+
+async def test_ids_that_are_no_times_have_no_age(redis_server: RedisServer, prefix: str) -> None:
+    client = redis_server.client()
+    client.xadd(prefix, {"n": 0}, id="1-0")
+    client.xadd(prefix, {"n": 1})
+    client.xadd(prefix, {"n": 2}, id="9999999999999999-1")
+    ages: list[float | None] = []
+
+    async def call(message: Message) -> None:
+        ages.append(None if message.sent_at is None else time.time() - message.sent_at)
+
+    run = Run(redis_server, prefix, call, max_age=60)
+    await run.until(lambda: run.ends()["done"] == 3)
+    known = [age for age in ages if age is not None]
+    assert len(known) == 1
+    assert -1 < known[0] < 60
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"max_age": "60"}, {"max_age": -1}, {"max_age": float("nan")}, {"deadline": 5}, {"order_key": "x"}, {"key": 5},
+        {"key": None}, {"profile": "nonesuch"}, {"back_off": -1}, {"jitter": float("inf")}, {"observe_every": 0},
+        {"concurrency": 0}, {"concurrency": 1.5}, {"limiter": None}, {"limiter": 50}, {"retry": 3}, {"handler": None},
+    ],
+    ids=repr,
+)  # fmt: skip
+def test_wrong_options_are_refused_by_name(wrong: dict[str, Any]) -> None:
+    client = redis.Redis(port=1)
+    (name,) = wrong
+    options = {"handler": print, "limiter": "1/s", **wrong}
+    with pytest.raises(InvalidArgument, match=name):
+        Egress(RedisStreamsQueue(client, "s"), **options)
+
+
+async def test_a_refusal_without_a_time_holds_the_key_for_all(redis_server: RedisServer, prefix: str) -> None:
+    fill(redis_server.client(), prefix, 1)
+    limiter = AsyncLimiter("100/s")
+
+    async def call(message: Message) -> Any:
+        return SimpleNamespace(status_code=429, headers={})
+
+    run = Run(redis_server, prefix, call, limiter=limiter, key=lambda message: "vendor", back_off=30.0)
+    await run.until(lambda: run.ends()["returned"] == 1)
+    assert (await limiter.peek("vendor")).retry_after > 20

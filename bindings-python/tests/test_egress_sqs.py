@@ -335,3 +335,12 @@ def test_the_examples_of_the_page(sqs: Any) -> None:
     assert len(of_sqs) == 2
     for block in of_sqs:
         exec(compile(block, str(DOCS), "exec"), {"__name__": "docs"})
+
+
+def test_a_limit_given_as_a_text_counts_over_all_invocations() -> None:
+    calls: list[float] = []
+    handle = sqs_batch_handler(lambda message: calls.append(time.monotonic()), limiter="10/s burst 1")
+    record = {"messageId": "1", "receiptHandle": "r", "body": "{}", "attributes": {}}
+    for _ in range(4):
+        assert handle({"Records": [record]}, None) == {"batchItemFailures": []}
+    assert calls[-1] - calls[0] >= 0.29

@@ -63,6 +63,9 @@ def sqs_batch_handler(
     if dead_letters is not None and client is None:
         raise TypeError("dead_letters needs a client")
 
+    # One limiter for all invocations, or each would begin with a full bucket.
+    shared = Limiter(limiter) if isinstance(limiter, str) else limiter
+
     async def call(message: Message) -> Any:
         if load is not None:
             message = dataclasses.replace(message, body=await _called(load, message))
@@ -74,7 +77,7 @@ def sqs_batch_handler(
     def handle(event: Mapping[str, Any], context: Any) -> dict[str, list[dict[str, str]]]:
         batch = Batch(event["Records"], client, queue_url, dead_letters)
         egress = Egress(
-            batch, call, limiter=limiter, key=key, concurrency=concurrency, on_outcome=on_outcome, **options
+            batch, call, limiter=shared, key=key, concurrency=concurrency, on_outcome=on_outcome, **options
         )
         batch.egress = egress
         remaining = None if context is None else context.get_remaining_time_in_millis() / 1000

@@ -3,9 +3,13 @@ handler says what became of a call."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from tidegate._errors import InvalidArgument
 
 if TYPE_CHECKING:
     from tidegate._tidegate import _Reason
@@ -35,14 +39,18 @@ class PermanentFailure(Exception):
 
 
 class RetryLater(Exception):
-    """A handler raises it when the vendor asks for no calls for `wait` seconds, 0 or more.
+    """A handler raises it when the vendor asks for no calls for `wait` seconds, 0 or more, or for a
+    `timedelta`.
 
     All workers pause for that long, and the message returns to its queue.
     """
 
-    def __init__(self, wait: float = 0.0) -> None:
-        super().__init__(f"no calls for {wait} s")
-        self.wait = wait
+    def __init__(self, wait: float | timedelta = 0.0) -> None:
+        seconds = wait.total_seconds() if isinstance(wait, timedelta) else wait
+        if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 <= seconds < math.inf:
+            raise InvalidArgument(f"invalid wait: it must be seconds, 0 or more, or a timedelta, but is {wait!r:.80}")
+        super().__init__(f"no calls for {seconds} s")
+        self.wait = float(seconds)
 
 
 class Queue(Protocol):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 import os
 import socket
 import time
@@ -22,6 +23,15 @@ from tidegate.egress._message import Message
 
 if TYPE_CHECKING:
     from tidegate._tidegate import _Reason
+
+log = logging.getLogger("tidegate.egress")
+
+# The option of redis-py for replies that stay bytes.
+NEVER_DECODE = "NEVER_DECODE"
+# Lua unpacks no more values than this, with room for those of its own.
+MAX_UNPACKED = 4_000
+# Milliseconds since 1970 in 2001 and in 2286: what is outside is no time.
+EARLIEST, LATEST = 10**12, 10**13
 
 # Claims what is due, and what dead consumers have left. KEYS: the stream, its delays. ARGV: group,
 # consumer, the most entries, the idle time of a dead consumer in ms, and where to look on.
@@ -94,11 +104,13 @@ return #ARGV - 2
 # Moves an entry to the dead letters. KEYS: stream, delays, dead letters. ARGV: group, whether to
 # delete from the stream too, id, reason, attempts, fields.
 BURY = """
-if redis.call('XACK', KEYS[1], ARGV[1], ARGV[3]) == 0 then return 0 end
+if #redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[3], ARGV[3], 1) == 0 then return 0 end
 local fields = {}
 for index = 6, #ARGV do fields[#fields + 1] = ARGV[index] end
 redis.call('XADD', KEYS[3], '*', 'tidegate-id', ARGV[3], 'tidegate-reason', ARGV[4],
   'tidegate-attempts', ARGV[5], unpack(fields))
+-- What fails above has changed nothing, because nothing is undone.
+redis.call('XACK', KEYS[1], ARGV[1], ARGV[3])
 redis.call('ZREM', KEYS[2], ARGV[3])
 if ARGV[2] == '1' then redis.call('XDEL', KEYS[1], ARGV[3]) end
 return 1
@@ -117,7 +129,7 @@ class RedisStreamsQueue:
     """A Redis stream as a queue of an `Egress`. It needs Redis 6.2 or newer.
 
     `client` is a client of redis-py, blocking or of `redis.asyncio`. A message's `body` is the dict of
-    the entry's fields, as the client decodes them. Durations are in seconds.
+    the entry's fields, as the client decodes them; what is no text stays bytes. Durations are in seconds.
 
     - `group`: the consumer group, which is made from the stream's beginning if it does not exist.
     - `consumer`: this worker's name, which no other has; made of host, process and chance if None.
@@ -151,6 +163,9 @@ class RedisStreamsQueue:
             raise InvalidArgument("invalid visibility or block: 0.1 s to 1 d, and 1 ms to 60 s")
         self._client = client
         self._is_async = inspect.iscoroutinefunction(client.execute_command)
+        pool = getattr(client, "connection_pool", None)
+        self._decodes = bool(getattr(pool, "connection_kwargs", {}).get("decode_responses"))
+        self._ahead_of_us = 0.0
         self._stream = stream
         self._group = group
         self._consumer = consumer or f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
@@ -176,6 +191,12 @@ class RedisStreamsQueue:
         if not self._is_async:
             self._receiver = ThreadPoolExecutor(1, thread_name_prefix="tidegate-receive")
             self._worker = ThreadPoolExecutor(1, thread_name_prefix="tidegate-redis")
+        await self._make_group()
+
+    async def _make_group(self) -> None:
+        # A message's age is a difference of two times of this clock, and its id has Redis's.
+        seconds, micros = await self._run("TIME")
+        self._ahead_of_us = int(seconds) + int(micros) / 1e6 - time.time()
         try:
             await self._run("XGROUP", "CREATE", self._stream, self._group, "0", "MKSTREAM")
         except Exception as error:
@@ -183,11 +204,23 @@ class RedisStreamsQueue:
                 raise
 
     async def receive(self, count: int) -> Sequence[Message]:
+        try:
+            return await self._receive(count)
+        except Exception as error:
+            if "NOGROUP" not in str(error):
+                raise
+            # Redis has lost the group, as a restart without persistence does.
+            log.warning("the group %s of the stream %s is gone, and made again", self._group, self._stream)
+            await self._make_group()
+            return []
+
+    async def _receive(self, count: int) -> Sequence[Message]:
         block = self._block
         if (now := time.monotonic()) >= self._take_at:
-            taken, self._cursor, wait = await self._eval(
-                TAKE, self._group, self._consumer, count, round(self.visibility * 1000), self._cursor
-            )
+            taken, self._cursor, wait = await self._run(
+                "EVAL", TAKE, 2, self._stream, self._delays,
+                self._group, self._consumer, count, round(self.visibility * 1000), self._cursor, is_raw=True,
+            )  # fmt: skip
             # Others delay messages too, so their times are looked at now and then.
             self._take_at = now + self._block / 2
             if taken:
@@ -199,7 +232,7 @@ class RedisStreamsQueue:
         new = await self._run(
             "XREADGROUP", "GROUP", self._group, self._consumer, "COUNT", count,
             "BLOCK", max(1, round(block * 1000)), "STREAMS", self._stream, ">",
-            is_receive=True,
+            is_receive=True, is_raw=True,
         )  # fmt: skip
         streams = new.items() if isinstance(new, dict) else (new or [])
         found: list[Message] = []
@@ -223,6 +256,12 @@ class RedisStreamsQueue:
 
     async def dead_letter(self, message: Message, reason: _Reason) -> None:
         fields = [part for pair in message.body.items() for part in pair]
+        if len(fields) > MAX_UNPACKED:
+            # A crash in between leaves the message where it was too.
+            about = ("tidegate-id", message.id, "tidegate-reason", reason, "tidegate-attempts", message.attempts)
+            await self._run("XADD", self._dead_letters, "*", *about, *fields)
+            await self.ack([message])
+            return
         await self._run(
             "EVAL", BURY, 3, self._stream, self._delays, self._dead_letters,
             self._group, self._delete, message.receipt, reason, message.attempts, *fields,
@@ -239,7 +278,10 @@ class RedisStreamsQueue:
         return None
 
     async def close(self) -> None:
-        await self._eval(LEAVE, self._group, self._consumer)
+        try:
+            await self._eval(LEAVE, self._group, self._consumer)
+        except Exception as error:  # noqa: BLE001 (the consumer stays, which harms nobody)
+            log.info("the consumer %s could not leave its group: %s", self._consumer, error)
         for pool in (self._receiver, self._worker):
             if pool is not None:
                 pool.shutdown(wait=False)
@@ -247,19 +289,32 @@ class RedisStreamsQueue:
 
     def _message(self, id: Any, fields: dict[Any, Any], attempts: int) -> Message:
         name = _text(id)
-        return Message(
-            id=name, body=fields, attempts=int(attempts), sent_at=int(name.split("-")[0]) / 1000, receipt=name
-        )
+        millis = int(name.split("-")[0])
+        # An id of the program's own may be no time.
+        sent_at = millis / 1000 - self._ahead_of_us if EARLIEST <= millis <= LATEST else None
+        body = {self._decoded(key): self._decoded(value) for key, value in fields.items()}
+        return Message(id=name, body=body, attempts=int(attempts), sent_at=sent_at, receipt=name)
+
+    def _decoded(self, part: Any) -> Any:
+        """A name or value as the client decodes it; bytes if it is no text."""
+        if not self._decodes or not isinstance(part, bytes):
+            return part
+        try:
+            return part.decode()
+        except UnicodeDecodeError:
+            return part
 
     async def _eval(self, script: str, *arguments: Any) -> Any:
         return await self._run("EVAL", script, 2, self._stream, self._delays, *arguments)
 
-    async def _run(self, *command: Any, is_receive: bool = False) -> Any:
+    async def _run(self, *command: Any, is_receive: bool = False, is_raw: bool = False) -> Any:
         execute: Callable[..., Any] = self._client.execute_command
+        # One entry that is no text would otherwise fail the whole reply, again and again.
+        options = {NEVER_DECODE: True} if is_raw else {}
         if self._is_async:
-            return await execute(*command)
+            return await execute(*command, **options)
         pool = self._receiver if is_receive else self._worker
-        return await asyncio.get_running_loop().run_in_executor(pool, lambda: execute(*command))
+        return await asyncio.get_running_loop().run_in_executor(pool, lambda: execute(*command, **options))
 
 
 def _pairs(fields: Sequence[Any]) -> dict[Any, Any]:

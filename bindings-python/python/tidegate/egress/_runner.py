@@ -16,11 +16,13 @@ import time
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from tidegate._async import AsyncLimiter
 from tidegate._concurrency import AsyncConcurrency, AsyncPermit
 from tidegate._errors import InvalidArgument, NoPermit, RateLimited, StoreError, TidegateError
+from tidegate._signals import read_signal
 from tidegate._tidegate import Concurrency, Limiter, _Egress
 from tidegate.egress._message import Message, Queue
 from tidegate.egress._outcome import nanos, outcome_of_error, outcome_of_result
@@ -33,6 +35,8 @@ log = logging.getLogger("tidegate.egress")
 # How long to wait before a store or a queue that failed is asked again, in seconds.
 PATIENCE = 1.0
 ACK_ATTEMPTS = 5
+MAX_COUNT = 1 << 20
+MIN_OBSERVE = 0.001
 
 
 @dataclass(frozen=True)
@@ -124,23 +128,41 @@ class Egress:
         concurrency: int = 10,
         permits: Concurrency | AsyncConcurrency | None = None,
         permits_key: str | bytes = "",
-        max_age: float | None = None,
+        max_age: float | timedelta | None = None,
         deadline: Callable[[Message], float | None] | None = None,
         order_key: Callable[[Message], str | None] | None = None,
         max_attempts: int = 5,
-        keep: float = 0.0,
-        jitter: float = 1.0,
-        back_off: float = 1.0,
-        max_back_off: float = 300.0,
+        keep: float | timedelta = 0.0,
+        jitter: float | timedelta = 1.0,
+        back_off: float | timedelta = 1.0,
+        max_back_off: float | timedelta = 300.0,
         retry: Callable[[Message, int], float | None] | None = None,
         dead_letter: Callable[[Message, _Reason], Any] | None = None,
         profile: Any = "generic",
         on_outcome: Callable[[Outcome], None] | None = None,
         observer: Callable[[EgressGauges], None] | None = None,
-        observe_every: float = 1.0,
+        observe_every: float | timedelta = 1.0,
     ) -> None:
-        if concurrency < 1 or max_attempts < 1:
-            raise InvalidArgument("invalid concurrency or max_attempts: must be 1 or more")
+        for name, count in (("concurrency", concurrency), ("max_attempts", max_attempts)):
+            if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= MAX_COUNT:
+                raise InvalidArgument(f"invalid {name}: it must be 1 to {MAX_COUNT}, but is {count!r:.80}")
+        max_age = None if max_age is None else seconds_of("max_age", max_age)
+        keep, jitter = seconds_of("keep", keep), seconds_of("jitter", jitter)
+        back_off, max_back_off = seconds_of("back_off", back_off), seconds_of("max_back_off", max_back_off)
+        observe_every = seconds_of("observe_every", observe_every)
+        if observe_every < MIN_OBSERVE:
+            raise InvalidArgument(f"invalid observe_every: it must be at least {MIN_OBSERVE} s, but is {observe_every}")
+        for name, function in (
+            ("handler", handler), ("deadline", deadline), ("order_key", order_key), ("retry", retry),
+            ("dead_letter", dead_letter), ("on_outcome", on_outcome), ("observer", observer),
+        ):  # fmt: skip
+            if not callable(function) and (function is not None or name == "handler"):
+                raise InvalidArgument(f"invalid {name}: it must be a function, but is {function!r:.80}")
+        if not isinstance(key, str) and not callable(key):
+            raise InvalidArgument(f"invalid key: it must be a str or a function of the message, but is {key!r:.80}")
+        # A wrong profile is told now, and not with each response.
+        read_signal(200, {}, profile=profile)
+        self._back_off = back_off
         self._queue = queue
         self._handler = handler
         self._is_async_handler = inspect.iscoroutinefunction(handler)
@@ -509,16 +531,18 @@ class Egress:
             if (wrong := self._errors.get(id)) is not None:
                 raise wrong
             name, hold = outcome_of_result(await self._handle(message), self._profile)
-        except Exception as error:  # noqa: BLE001 (a handler raises what it likes)
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 (a handler raises what it likes)
+            # Nobody cancels this task, so a cancellation is the handler's own.
             name, hold = self._outcome_of(error)
             log.info("message %s: %s: %r", message.id, name, error)
         self._latencies[id] = time.monotonic() - began
         retry = self._retry_of(message, id) if name == "failed" else None
         self._machine.response(time.monotonic_ns(), id, name, hold, retry)
-        if hold and key is not None and not isinstance(self._key, str):
-            await self._hold(key, hold / 1e9)
+        if name == "held" and key is not None and not isinstance(self._key, str):
+            # A vendor that names no time is left alone for as long as by this worker.
+            await self._hold(key, hold / 1e9 or self._back_off)
 
-    def _outcome_of(self, error: Exception) -> tuple[str, int]:
+    def _outcome_of(self, error: BaseException) -> tuple[str, int]:
         try:
             return outcome_of_error(error, self._profile)
         except Exception:
@@ -543,11 +567,22 @@ class Egress:
             return await self._handler(message)
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self._concurrency, thread_name_prefix="tidegate-egress")
-        return await asyncio.get_running_loop().run_in_executor(self._pool, self._handler, message)
+        return await asyncio.get_running_loop().run_in_executor(self._pool, self._handle_in_thread, message)
+
+    def _handle_in_thread(self, message: Message) -> Any:
+        try:
+            return self._handler(message)
+        except BaseException as error:
+            if isinstance(error, Exception) and not isinstance(error, StopIteration):
+                raise
+            # A future carries none of these to the loop.
+            raise RuntimeError(f"the handler raised {type(error).__name__}") from error
 
     async def _delete(self) -> None:
         """Deletes what is done, all of it in one request, while more comes."""
         attempt = 0
+        # What is not deleted by the end of its visibility comes again.
+        most = max(ACK_ATTEMPTS, int(min(self._queue.visibility, 600) / PATIENCE))
         try:
             while self._acks:
                 messages, self._acks = self._acks[: self._queue.max_batch], self._acks[self._queue.max_batch :]
@@ -556,10 +591,10 @@ class Egress:
                 except Exception:
                     log.exception("messages that are done could not be deleted")
                     failed = messages
-                if failed and attempt < ACK_ATTEMPTS:
+                if failed and attempt < (ACK_ATTEMPTS if self._is_stopping else most):
                     attempt += 1
                     self._acks += failed
-                    await asyncio.sleep(PATIENCE * attempt / ACK_ATTEMPTS)
+                    await asyncio.sleep(PATIENCE * min(1.0, attempt / ACK_ATTEMPTS))
                 elif not failed:
                     attempt = 0
         finally:
@@ -651,7 +686,11 @@ class Egress:
 def _async_limiter(limiter: Limiter | AsyncLimiter | str) -> AsyncLimiter:
     if isinstance(limiter, str):
         return AsyncLimiter(limiter)
-    return AsyncLimiter.of(limiter) if isinstance(limiter, Limiter) else limiter
+    if isinstance(limiter, Limiter):
+        return AsyncLimiter.of(limiter)
+    if isinstance(limiter, AsyncLimiter):
+        return limiter
+    raise InvalidArgument(f"invalid limiter: it must be a Limiter, an AsyncLimiter or a text, but is {limiter!r:.80}")
 
 
 def _interval(limiter: AsyncLimiter) -> float:
@@ -659,6 +698,14 @@ def _interval(limiter: AsyncLimiter) -> float:
     paces = [limit.period / limit.tokens for limit in limiter.limits if limit.tokens]
     finite = [pace for pace in paces if math.isfinite(pace)]
     return max(finite, default=0.0)
+
+
+def seconds_of(name: str, value: float | timedelta) -> float:
+    """Seconds, which may be given as a timedelta."""
+    seconds = value.total_seconds() if isinstance(value, timedelta) else value
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 <= seconds < math.inf:
+        raise InvalidArgument(f"invalid {name}: it must be seconds, 0 or more, or a timedelta, but is {value!r:.80}")
+    return float(seconds)
 
 
 def _text(name: str, value: Any) -> str:
