@@ -106,6 +106,10 @@ fn a_wrong_expectation_exits_with_1_and_a_wrong_scenario_with_2() {
         missed.out
     );
     assert!(missed.error.contains("1 figures are not as expected"), "{}", missed.error);
+    // A run that does nothing is no quick one.
+    let idle = simulate(&["seed001-ours", "--set", "vendor.failures=100%"]);
+    assert_eq!(idle.code, Some(1));
+    assert!(idle.out.contains("NOT AS EXPECTED: time"), "{}", idle.out);
     for (words, said) in [
         (&[][..], "no scenario"),
         (&["seed001-s9"], "tidegate simulate --list"),
