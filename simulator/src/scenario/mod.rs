@@ -87,7 +87,7 @@ impl Scenario {
     /// `queue.visibility`, and a value such as `10s`.
     ///
     /// # Errors
-    /// Those of [`parse`](Self::parse).
+    /// The errors of [`parse`](Self::parse), and one for a path or a value that is wrong.
     ///
     /// ```
     /// use tidegate_sim::scenario::{Scenario, Span, shipped};
